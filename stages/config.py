@@ -1,0 +1,413 @@
+"""The one schema of the product: what every stage can be told, its type, its default, its range, its unit and its source.
+
+Both halves use this file: the driver to check a composed configuration before anything is launched, a worker to read `config.json`.
+It imports nothing heavy. Defaults are the published numbers of DeepSeek-R1 where there are any; sources in brackets:
+[N] Nature 645 (2025) Methods, [V2] arXiv 2501.12948v2, [ours] our own choice where the paper is silent.
+
+`from_dict` turns plain data into these dataclasses and reports every mistake at once, each with its key, its value and its fix.
+"""
+import dataclasses
+import difflib
+import types
+from dataclasses import dataclass, field
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+
+class ConfigError(ValueError):
+    """One or more mistakes in a configuration; `errors` lists them, each a sentence with the key, the value and the fix."""
+
+    def __init__(self, errors: list[str]):
+        self.errors = list(errors)
+        super().__init__("\n".join(self.errors))
+
+
+def knob(default: Any, doc: str, *, gt=None, ge=None, lt=None, le=None, operational: bool = False) -> Any:
+    """A documented, range-checked field. `operational` fields do not change the stage's output and stay out of its fingerprint."""
+    metadata = {"doc": doc, "gt": gt, "ge": ge, "lt": lt, "le": le, "operational": operational}
+    if isinstance(default, (list, dict)):
+        return field(default_factory=lambda: type(default)(default), metadata=metadata)
+    if isinstance(default, type) and dataclasses.is_dataclass(default):
+        return field(default_factory=default, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def range_error(metadata: dict, value: Any) -> str | None:
+    """What is wrong with a number's range, or None. Lists are checked item by item."""
+    if isinstance(value, (list, tuple)):
+        return next((error for error in (range_error(metadata, item) for item in value) if error), None)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    for name, holds, sign in (("gt", lambda v, b: v > b, ">"), ("ge", lambda v, b: v >= b, ">="),
+                              ("lt", lambda v, b: v < b, "<"), ("le", lambda v, b: v <= b, "<=")):
+        bound = metadata.get(name)
+        if bound is not None and not holds(value, bound):
+            return f"must be {sign} {bound}, got {value}"
+    return None
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Base of all config classes: ranges are checked on construction; `problems` holds rules between fields."""
+
+    def __post_init__(self):
+        errors = []
+        for spec in dataclasses.fields(self):
+            error = range_error(spec.metadata, getattr(self, spec.name))
+            if error:
+                errors.append(f"{spec.name} {error}")
+        errors += self.problems()
+        if errors:
+            raise ConfigError(errors)
+
+    def problems(self) -> list[str]:
+        """Rules between fields, each a sentence that starts with the field's name."""
+        return []
+
+
+# --------------------------------------------------------------------------------------------------------------------- engines
+
+
+@dataclass(frozen=True)
+class OptimConfig(Checked):
+    lr: float = knob(3e-6, "peak learning rate; 3e-6 for RL [N], 5e-5 for SFT [V2 B.4.2]", gt=0, le=1)
+    name: Literal["adamw", "muon"] = knob("adamw", "adamw; muon: Muon for the hidden matrices, AdamW for the rest (ZeRO stage 0 only) [ours]")
+    muon_lr: float = knob(0.02, "learning rate of the matrices when name=muon [ours]", gt=0, le=1)
+    betas: list[float] = knob([0.9, 0.95], "AdamW momentum coefficients [ours]", ge=0, lt=1)
+    eps: float = knob(1e-8, "AdamW epsilon [ours]", gt=0)
+    weight_decay: float = knob(0.0, "decoupled weight decay [ours]", ge=0, le=1)
+    grad_clip: float = knob(1.0, "global gradient-norm limit; 0 = none [ours]", ge=0)
+    schedule: Literal["constant", "linear", "cosine"] = knob("constant", "shape of the learning rate after warm-up: cosine for SFT [V2 B.4.2]")
+    warmup_steps: int = knob(0, "optimizer steps of linear warm-up [ours]", ge=0)
+    constant_fraction: float = knob(0.0, "share of all steps held at the peak before the decay begins [ours]", ge=0, le=1)
+    min_lr_ratio: float = knob(0.0, "final learning rate over the peak; 0.1 for SFT and distillation [V2 B.4.2-3]", ge=0, le=1)
+
+
+@dataclass(frozen=True)
+class DeepSpeedConfig(Checked):
+    zero_stage: int = knob(0, "ZeRO stage: 0 replicas, 1 optimizer, 2 + gradients, 3 + parameters", ge=0, le=3)
+    precision: Literal["fp32", "bf16"] = knob("fp32", "parameter and compute type; fp32 on CPU (bf16 is 6-8 times slower there)")
+    offload_optimizer: bool = knob(False, "keep optimizer state in host memory (ZeRO 1-3, GPU)")
+    offload_parameters: bool = knob(False, "keep parameters in host memory (ZeRO 3, GPU)")
+    gradient_checkpointing: bool = knob(False, "recompute activations in the backward pass: less memory, 20-30% slower")
+
+    def problems(self):
+        errors = []
+        if self.offload_parameters and self.zero_stage != 3:
+            errors.append(f"offload_parameters needs zero_stage 3, got {self.zero_stage}: choose the zero3_offload option")
+        if self.offload_optimizer and self.zero_stage == 0:
+            errors.append("offload_optimizer needs zero_stage 1, 2 or 3: choose another deepspeed option")
+        return errors
+
+
+@dataclass(frozen=True)
+class RolloutConfig(Checked):
+    engine: Literal["vllm", "transformers"] = knob("vllm", "vllm in the trainer's process; transformers: slow fallback and test oracle")
+    temperature: float = knob(1.0, "sampling temperature; 1 for RL, 0.7 in the last stage [N]", gt=0, le=5)
+    max_sequences: int = knob(256, "most sequences decoded at once by one engine", gt=0, operational=True)
+    kv_cache_gib: float = knob(0.0625, "memory for the KV cache of one engine, GiB", gt=0, operational=True)
+    gpu_memory_fraction: float = knob(0.6, "share of a GPU's memory for the engine (GPU only)", gt=0, lt=1, operational=True)
+    tensor_parallel: int = knob(1, "GPUs that share one engine", gt=0)
+    logprob_tolerance: float = knob(1e-4, "largest |sampler - trainer| logprob that the probe after each weight sync accepts; "
+                                          "1e-4 for fp32, about 0.2 for bf16", gt=0)
+
+
+@dataclass(frozen=True)
+class ModelConfig(Checked):
+    """The base model: a directory or hub id of any HF causal LM, or (path null) a small Qwen2 that the recipe trains itself."""
+    path: str | None = knob(None, "HF model directory (or a cached hub id); null: the recipe pretrains its own base")
+    revision: str | None = knob(None, "hub revision")
+    trust_remote_code: bool = knob(False, "run Python code that comes with the model; only for models you trust")
+    hidden_size: int = knob(128, "width of the recipe's own base", gt=0)
+    num_layers: int = knob(3, "layers of the recipe's own base", gt=0)
+    num_heads: int = knob(4, "attention heads of the recipe's own base", gt=0)
+    num_kv_heads: int = knob(2, "key-value heads of the recipe's own base", gt=0)
+    intermediate_size: int = knob(256, "width of the feed-forward layers of the recipe's own base", gt=0)
+    max_positions: int = knob(256, "context length of the recipe's own base, tokens", gt=0)
+    tie_embeddings: bool = knob(False, "share the embedding matrix with the output head of the recipe's own base")
+
+    def problems(self):
+        errors = []
+        if self.hidden_size % self.num_heads:
+            errors.append(f"hidden_size {self.hidden_size} is not divisible by num_heads {self.num_heads}")
+        if self.num_heads % self.num_kv_heads:
+            errors.append(f"num_heads {self.num_heads} is not divisible by num_kv_heads {self.num_kv_heads}")
+        return errors
+
+
+@dataclass(frozen=True)
+class DataConfig(Checked):
+    """Prompts with verifiable answers. `tiny_world` is generated; `file` reads JSONL or Parquet."""
+    name: Literal["tiny_world", "file"] = knob("tiny_world", "where prompts come from")
+    path: str | None = knob(None, "JSONL or Parquet file (name=file is implied when set)")
+    prompt_column: str = knob("prompt", "column with the problem text")
+    answer_column: str = knob("answer", "column with the reference answer")
+    language: Literal["en", "zh", "auto"] = knob("auto", "language of the prompts; auto: by the script of each prompt")
+    verifier: Literal["integer", "math", "exact"] = knob("integer", "how an answer is compared: integer equality, Math-Verify equivalence, or text")
+    template: Literal["plain", "r1_zero", "chat"] = knob("plain", "plain: 'User:...Assistant:'; r1_zero: the paper's text [V1 Table 1]; chat: the tokenizer's")
+    eval_fraction: float = knob(0.1, "share of the file's rows held out for evaluation (by a hash of the prompt, never trained on)", ge=0, lt=1)
+    max_prompt_tokens: int = knob(128, "longest prompt, tokens; a longer one is an error that names the row", gt=0)
+
+
+# ---------------------------------------------------------------------------------------------------------------------- stages
+
+
+@dataclass(frozen=True)
+class StageConfig(Checked):
+    """What every trained stage has."""
+    save_every: int = knob(5, "optimizer steps between resumable checkpoints", gt=0, operational=True)
+    keep_checkpoints: int = knob(2, "resumable checkpoints kept", gt=0, operational=True)
+
+
+@dataclass(frozen=True)
+class PretrainConfig(StageConfig):
+    """A base model from scratch on the tiny world's corpus; only in recipes that have no base model. Not in the paper."""
+    model: ModelConfig = knob(ModelConfig, "architecture")
+    num_steps: int = knob(1350, "optimizer steps", gt=0)
+    batch_size: int = knob(32, "documents a step", gt=0)
+    fourier_scale: float = knob(0.1, "scale of the Fourier features that number embeddings start from; 0 = random", ge=0)
+    textbook_phases: list[list[float]] = knob([[0, 0.65], [250, 0.40], [500, 0.12]], "[from_step, share of textbook documents], in order")
+    micro_batch_tokens: int = knob(2048, "tokens, padding included, of one forward pass of one process", gt=0, operational=True)
+    optim: OptimConfig = knob(OptimConfig, "optimizer")
+    deepspeed: DeepSpeedConfig = knob(DeepSpeedConfig, "DeepSpeed settings")
+
+
+@dataclass(frozen=True)
+class SftConfig(StageConfig):
+    """Supervised fine-tuning on prompt-completion pairs, loss on the completion only. Cold start, rejection SFT and distillation."""
+    num_epochs: float = knob(2.0, "passes over the data: 2-3 [V2 B.4.2]", gt=0)
+    max_steps: int = knob(0, "most optimizer steps; 0 = num_epochs decides", ge=0)
+    batch_size: int = knob(128, "samples an optimizer step: 128 for SFT [V2 B.4.2], 64 for distillation [V2 B.4.3]", gt=0)
+    max_tokens: int = knob(32768, "context length; longer samples are dropped and counted [V2 B.4.2]", gt=0)
+    micro_batch_tokens: int = knob(32768, "tokens, padding included, of one forward pass of one process", gt=0, operational=True)
+    optim: OptimConfig = knob(OptimConfig, "optimizer: cosine 5e-5 to 5e-6 [V2 B.4.2]")
+    deepspeed: DeepSpeedConfig = knob(DeepSpeedConfig, "DeepSpeed settings")
+
+
+@dataclass(frozen=True)
+class RewardConfig(Checked):
+    """Weights of the reward's parts; 0 leaves a part out. The reward is their weighted sum."""
+    accuracy: float = knob(1.0, "1 where the answer matches the reference [V2 B.3.1]", ge=0)
+    format: float = knob(1.0, "1 where the completion is <think>..</think><answer>..</answer>; 'the same weight' as accuracy [N eq. 4]", ge=0)
+    language: float = knob(0.0, "share of the chain of thought's words in the prompt's language [N eq. 7]", ge=0)
+    preference: float = knob(0.0, "helpful or safety reward model, general prompts only [N eq. 10]", ge=0)
+    accuracy_needs_format: bool = knob(False, "count a right answer only in a well-formed completion [ours]")
+
+
+@dataclass(frozen=True)
+class MixConfig(Checked):
+    """Shares of prompt domains; they are normalised. The paper mixes general prompts in only for the last steps."""
+    reasoning: float = knob(1.0, "prompts with verifiable answers", ge=0)
+    helpful: float = knob(0.0, "general prompts judged by the helpful reward model", ge=0)
+    safety: float = knob(0.0, "safety prompts judged by the safety reward model", ge=0)
+
+    def problems(self):
+        return [] if self.reasoning + self.helpful + self.safety > 0 else ["reasoning, helpful and safety are all 0: give one a share"]
+
+
+@dataclass(frozen=True)
+class GrpoConfig(StageConfig):
+    """Group relative policy optimisation [N eq. 1-3]; one step is one policy update [N Fig. 1]. r1_zero, reasoning_rl, preference_rl."""
+    num_steps: int = knob(10400, "optimizer steps: 10,400 for R1-Zero, 1,700 for the last stage [N]; stage 2 not published", gt=0)
+    prompts_per_step: int = knob(32, "unique prompts an optimizer step [N]", gt=0)
+    group_size: int = knob(16, "completions of one prompt, G [N]", gt=1)
+    updates_per_rollout: int = knob(16, "optimizer steps that one rollout is randomly split into: 8,192 / 512 [N]", gt=0)
+    max_completion_tokens: list[list[int]] = knob([[0, 32768], [8200, 65536]], "[from_step, most tokens of a completion], in order [N]", ge=0)
+    beta: float = knob(0.001, "weight of the k3 KL to the reference, in the loss [N]", ge=0)
+    reference_every: int = knob(400, "steps between refreshes of the reference with the policy; 0 = never [N]", ge=0)
+    clip_low: float = knob(0.2, "the ratio is clipped at 1 - clip_low; not published for R1-Zero, 10 for stage 2 [N]", gt=0)
+    clip_high: float = knob(0.2, "the ratio is clipped at 1 + clip_high", gt=0)
+    loss: Literal["grpo", "dapo", "dr_grpo", "bnpo"] = knob("grpo", "length normalisation: mean per sequence (grpo, as in DeepSeekMath), all tokens (dapo, bnpo), a constant (dr_grpo)")
+    importance_level: Literal["token", "sequence"] = knob("token", "level of the ratio; sequence is GSPO's")
+    scale_rewards: Literal["group", "batch", "none"] = knob("group", "what advantages are divided by: the standard deviation of the group [N eq. 3], of the batch, or nothing")
+    advantage_eps: float = knob(1e-4, "added to that standard deviation; not published [ours]", ge=0)
+    rewards: RewardConfig = knob(RewardConfig, "parts of the reward")
+    mix: MixConfig = knob(MixConfig, "domains of the prompts")
+    preference_last_steps: int = knob(0, "general prompts and the preference reward only in the last N steps; 400 of 1,700 [N]; 0 = all steps", ge=0)
+    preference_clip: float = knob(2.0, "limit of the standardised helpful reward [ours]", gt=0)
+    micro_batch_tokens: int = knob(32768, "tokens, padding included, of one forward pass of one process", gt=0, operational=True)
+    num_sample_prompts: int = knob(2, "groups a step of which one completion is kept in samples.jsonl", ge=0, operational=True)
+    data: DataConfig = knob(DataConfig, "prompts")
+    rollout: RolloutConfig = knob(RolloutConfig, "sampling")
+    optim: OptimConfig = knob(OptimConfig, "optimizer")
+    deepspeed: DeepSpeedConfig = knob(DeepSpeedConfig, "DeepSpeed settings")
+
+    def problems(self):
+        errors = []
+        for name, schedule in (("max_completion_tokens", self.max_completion_tokens),):
+            steps = [item[0] for item in schedule if len(item) == 2]
+            if len(steps) != len(schedule) or not steps or steps[0] != 0 or steps != sorted(set(steps)):
+                errors.append(f"{name} must be [[0, tokens], [step, tokens], ...] with rising steps, got {schedule}")
+            elif any(item[1] <= 0 for item in schedule):
+                errors.append(f"{name} must allow at least one token, got {schedule}")
+        if self.num_steps % self.updates_per_rollout:
+            errors.append(f"num_steps {self.num_steps} is not a multiple of updates_per_rollout {self.updates_per_rollout}: the last rollout would be cut")
+        if self.optim.name == "muon":
+            errors.append("optim.name=muon is for pretraining; use adamw here")
+        return errors
+
+
+@dataclass(frozen=True)
+class CollectConfig(Checked):
+    """Sampling a policy to build SFT data: cold start [V2 B.3.2] and rejection sampling [V2 B.3.3]."""
+    num_prompts: int = knob(1000, "reasoning prompts sampled", gt=0)
+    samples_per_prompt: int = knob(16, "completions of each; not published [ours]", gt=0)
+    few_shot: int = knob(0, "examples put before half of the prompts (0: direct prompting only) [V1 2.3.1]", ge=0)
+    max_completion_tokens: int = knob(32768, "most tokens of a completion", gt=0)
+    keep_per_prompt: int = knob(4, "most completions kept of one prompt, distinct ones", gt=0)
+    keep_total: int = knob(0, "most completions kept in all; 0 = all", ge=0)
+    min_language: float = knob(1.0, "least share of the chain of thought's words in the prompt's language", ge=0, le=1)
+    max_repetition: float = knob(0.5, "largest share of repeated 4-grams in a kept completion", ge=0, le=1)
+    max_kept_tokens: int = knob(32768, "longest completion kept, tokens", gt=0)
+    refine: Literal["none", "rules"] = knob("none", "rules: the tiny world's refiner (clean answer, single language, no fillers); none: as sampled")
+    num_general: int = knob(0, "general prompt-completion pairs added: 200k of 800k [V2 B.3.3]", ge=0)
+    chunk_prompts: int = knob(32, "prompts sampled between two writes; a finished chunk is never sampled again", gt=0, operational=True)
+    data: DataConfig = knob(DataConfig, "prompts")
+    rollout: RolloutConfig = knob(RolloutConfig, "sampling: temperature 1.0 [V2 B.3.2]")
+
+
+@dataclass(frozen=True)
+class RewardModelsConfig(StageConfig):
+    """Two reward models with a scalar head [N]: helpful (pairs, summary only) and safety (point-wise, whole completion)."""
+    num_prompts: int = knob(1000, "helpfulness prompts sampled for pairs (66,000 pairs in the paper) [N]", gt=0)
+    samples_per_prompt: int = knob(8, "completions of each", gt=1)
+    pairs_per_prompt: int = knob(3, "most pairs of one prompt", gt=0)
+    judgments: int = knob(4, "judgments of a pair, positions random, averaged [N]", gt=0)
+    min_gap: float = knob(1.0, "pairs are kept where the averaged gap is larger [N]", ge=0)
+    num_safety_prompts: int = knob(1000, "safety prompts sampled for point-wise labels (106,000 in the paper) [N]", gt=0)
+    safety_samples_per_prompt: int = knob(4, "completions of each", gt=0)
+    safety_temperature: float = knob(1.0, "sampling temperature of the safety data [ours]", gt=0)
+    holdout_fraction: float = knob(0.15, "share of prompts kept for measuring accuracy", gt=0, lt=1)
+    max_completion_tokens: int = knob(8192, "most tokens in training [N]", gt=0)
+    batch_size: int = knob(256, "pairs, or labelled completions, an optimizer step [N]", gt=0)
+    num_steps: int = knob(0, "optimizer steps of the helpful model; 0 = one epoch [N]", ge=0)
+    safety_steps: int = knob(0, "optimizer steps of the safety model; 0 = one epoch [N]", ge=0)
+    reward_l2: float = knob(0.0, "weight of the squared reward in the pairwise loss: keeps the scale [ours]", ge=0)
+    micro_batch_tokens: int = knob(32768, "tokens, padding included, of one forward pass of one process", gt=0, operational=True)
+    data: DataConfig = knob(DataConfig, "prompts")
+    rollout: RolloutConfig = knob(RolloutConfig, "sampling")
+    optim: OptimConfig = knob(OptimConfig, "optimizer: 6e-6 [N]")
+    deepspeed: DeepSpeedConfig = knob(DeepSpeedConfig, "DeepSpeed settings")
+
+
+@dataclass(frozen=True)
+class EvaluateConfig(Checked):
+    """Every model on the same held-out sets [V2 D.1]: pass@1 is the mean over k samples, cons@k the majority vote."""
+    models: list[str] = knob([], "stages whose models are evaluated; empty: all of this recipe")
+    num_reasoning: int = knob(256, "held-out reasoning prompts", gt=0)
+    num_general: int = knob(192, "held-out general prompts", ge=0)
+    num_safety: int = knob(128, "held-out safety prompts, half harmful, half benign", ge=0)
+    samples_per_prompt: int = knob(16, "k: 64 for AIME and GPQA, 16 for MATH and CodeForces [V2 D.1]", gt=0)
+    general_samples_per_prompt: int = knob(1, "k of the general and safety sets", gt=0)
+    max_completion_tokens: int = knob(32768, "most tokens of a completion [V2 D.1]", gt=0)
+    num_shown: int = knob(6, "prompts whose first completion by every model goes to samples.jsonl", ge=0)
+    data: DataConfig = knob(DataConfig, "prompts")
+    rollout: RolloutConfig = knob(RolloutConfig, "sampling: temperature 0.6, top-p 0.95 in the paper [V2 D.1]")
+
+
+# ------------------------------------------------------------------------------------------------------- plain data to dataclasses
+
+
+def from_dict(cls: type, data: Any, path: str = "") -> Any:
+    """Builds `cls` from plain data. Raises ConfigError with every mistake found, each naming its full key."""
+    errors: list[str] = []
+    result = _convert(cls, data, path, errors)
+    if errors:
+        raise ConfigError(errors)
+    return result
+
+
+def to_dict(config: Any) -> Any:
+    """The plain data that `from_dict` reads."""
+    return dataclasses.asdict(config)
+
+
+def _convert(expected: Any, value: Any, path: str, errors: list[str]) -> Any:
+    origin = get_origin(expected)
+    if expected is Any:
+        return value
+    if origin in (Union, types.UnionType):
+        if value is None and type(None) in get_args(expected):
+            return None
+        return _convert(next(arg for arg in get_args(expected) if arg is not type(None)), value, path, errors)
+    if dataclasses.is_dataclass(expected):
+        return _convert_dataclass(expected, value, path, errors)
+    if origin is Literal:
+        if value not in get_args(expected):
+            errors.append(f"{path}: {value!r} is not one of {', '.join(map(str, get_args(expected)))}{_hint(value, get_args(expected))}")
+        return value
+    if origin is list:
+        if not isinstance(value, (list, tuple)):
+            errors.append(f"{path}: expected a list, got {value!r}")
+            return []
+        return [_convert(get_args(expected)[0], item, f"{path}[{i}]", errors) for i, item in enumerate(value)]
+    if origin is dict:
+        if not isinstance(value, dict):
+            errors.append(f"{path}: expected a mapping, got {value!r}")
+            return {}
+        return {key: _convert(get_args(expected)[1], item, f"{path}.{key}", errors) for key, item in value.items()}
+    return _convert_scalar(expected, value, path, errors)
+
+
+def _convert_scalar(expected: type, value: Any, path: str, errors: list[str]) -> Any:
+    if expected is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    if expected is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, expected) and not (expected is int and isinstance(value, bool)):
+        return value
+    words = {int: "an integer", float: "a number", str: "text", bool: "true or false"}
+    errors.append(f"{path}: expected {words.get(expected, expected.__name__)}, got {value!r}")
+    return value
+
+
+def _convert_dataclass(cls: type, data: Any, path: str, errors: list[str]) -> Any:
+    if not isinstance(data, dict):
+        errors.append(f"{path}: expected a mapping of {cls.__name__} fields, got {data!r}")
+        return None
+    hints = get_type_hints(cls)
+    specs = {spec.name: spec for spec in dataclasses.fields(cls)}
+    prefix = f"{path}." if path else ""
+    for key in data:
+        if key not in specs:
+            errors.append(f"{prefix}{key}: unknown key{_hint(key, specs)}")
+    values, before = {}, len(errors)
+    for name, spec in specs.items():
+        if name not in data:
+            continue
+        values[name] = _convert(hints[name], data[name], prefix + name, errors)
+        error = range_error(spec.metadata, values[name])
+        if error:
+            errors.append(f"{prefix}{name}: {error}. {spec.metadata.get('doc', '')}".rstrip())
+    if len(errors) > before:
+        return None
+    try:
+        return cls(**values)
+    except ConfigError as error:
+        errors += [prefix + line for line in error.errors]
+    except TypeError as error:
+        errors.append(f"{path or cls.__name__}: {error}")
+    return None
+
+
+def _hint(value: Any, known) -> str:
+    close = difflib.get_close_matches(str(value), list(map(str, known)), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def output_fields(config: Any) -> Any:
+    """The part of a config that decides the stage's output: everything but the operational fields. The fingerprint hashes this."""
+    if dataclasses.is_dataclass(config):
+        return {spec.name: output_fields(getattr(config, spec.name)) for spec in dataclasses.fields(config)
+                if not spec.metadata.get("operational")}
+    if isinstance(config, dict):
+        return {key: output_fields(value) for key, value in config.items()}
+    if isinstance(config, (list, tuple)):
+        return [output_fields(value) for value in config]
+    return config
+
+
+KINDS: dict[str, type] = {"pretrain": PretrainConfig, "sft": SftConfig, "grpo": GrpoConfig, "collect": CollectConfig,
+                          "reward_models": RewardModelsConfig, "evaluate": EvaluateConfig}
+
+# Raise a kind's version when its code changes what it produces: old directories are then made anew instead of trusted.
+VERSIONS: dict[str, int] = {kind: 1 for kind in (*KINDS, "report")}
