@@ -1,0 +1,51 @@
+"""The door to prompts: which source a data config names, and how a prompt is put before the model."""
+from typing import Any
+
+from stages.config import DataConfig
+from stages.file_prompts import FilePrompts
+from stages.prompt import Prompt, PromptSource
+from stages.tiny_world.sources import TinyWorldPrompts, held_out_sets
+
+__all__ = ["FilePrompts", "Prompt", "PromptSource", "TinyWorldPrompts", "apply_template", "evaluation_sets", "held_out_sets", "make_source"]
+
+# The paper's text, word for word [V1 Table 1, N]; the prompt takes the place of "prompt".
+R1_ZERO_TEMPLATE = (
+    "A conversation between User and Assistant. The user asks a question, and the Assistant solves it. The assistant first thinks "
+    "about the reasoning process in the mind and then provides the user with the answer. The reasoning process and answer are "
+    "enclosed within <think> </think> and <answer> </answer> tags, respectively, i.e., <think> reasoning process here </think> "
+    "<answer> answer here </answer>. User: {prompt}. Assistant:")
+PLAIN_TEMPLATE = "User:{prompt}Assistant:"
+
+
+def is_from_file(data: DataConfig) -> bool:
+    return data.name == "file" or data.path is not None
+
+
+def make_source(data: DataConfig, seed: int, stream: str, split: str = "train") -> TinyWorldPrompts | FilePrompts:
+    """The prompts of a data config; `stream` (the stage's name) makes stages draw different ones."""
+    if not is_from_file(data):
+        return TinyWorldPrompts(seed, stream, split)
+    if data.path is None:
+        raise ValueError("data.path is not set but data.name=file: give the JSONL or Parquet file, as data.path=FILE")
+    return FilePrompts(data.path, data, split, seed=seed, stream=stream)
+
+
+def evaluation_sets(data: DataConfig, num_reasoning: int, num_general: int, num_safety: int, split: str = "test") -> dict[str, list[Prompt]]:
+    """Set name -> held-out prompts: the tiny world's three sets, or `file` with the file's held-out rows."""
+    if not is_from_file(data):
+        return held_out_sets(num_reasoning, num_general, num_safety, split)
+    source = make_source(data, seed=0, stream="evaluate", split=split)
+    return {"file": [source.get(index) for index in range(min(num_reasoning, len(source)))]}
+
+
+def apply_template(text: str, template: str, tokenizer: Any = None) -> str:
+    """The prompt as the model sees it. `tokenizer` is needed for template chat only."""
+    if template == "plain":
+        return PLAIN_TEMPLATE.replace("{prompt}", text)
+    if template == "r1_zero":
+        return R1_ZERO_TEMPLATE.replace("{prompt}", text.rstrip().removesuffix("."))
+    if template == "chat":
+        if not getattr(tokenizer, "chat_template", None):
+            raise ValueError("data.template=chat, but the model's tokenizer has no chat template: use data.template=r1_zero or plain")
+        return tokenizer.apply_chat_template([{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True)
+    raise ValueError(f"data.template must be plain, r1_zero or chat, got {template!r}")
