@@ -1,7 +1,9 @@
 """The accuracy reward: 1 where the final answer matches the reference, else 0 [V2 B.3.1]."""
 import re
+import threading
 
 VERIFIERS = ("integer", "math", "exact")
+_MATH_LIMIT_S, _MAX_MATH_CHARACTERS = 5, 500
 _ANSWER = re.compile(r"<answer>((?:(?!<answer>).)*?)</answer>", re.DOTALL)
 _INTEGER = re.compile(r"(?<![\w.])[-+]?\d{1,3}(?:,\d{3})+(?![\d,.]*\d)|[-+]?\d+")
 
@@ -64,14 +66,23 @@ def _plain(text: str) -> str:
     return " ".join(text.split()).casefold()
 
 
+def _limit_s() -> int | None:
+    """Seconds for one answer. The limit is an alarm signal, which only the main thread can set; elsewhere there is none."""
+    return _MATH_LIMIT_S if threading.current_thread() is threading.main_thread() else None
+
+
 def _parse_math(text: str) -> list:
-    """Math-Verify's reading. Its own time limits need the main thread's alarm signal, so they are off; answers are short."""
+    """Math-Verify's reading, without the plain strings that it falls back to."""
     from math_verify import parse
 
-    return parse(text if "$" in text or "\\boxed" in text else f"${text}$", parsing_timeout=None)
+    if len(text) > _MAX_MATH_CHARACTERS:
+        return []
+    return [item for item in parse(text if "$" in text or "\\boxed" in text else f"${text}$", parsing_timeout=_limit_s())
+            if not isinstance(item, str)]
 
 
 def _is_equivalent(given: str, answer: str) -> bool:
     from math_verify import verify as are_equivalent
 
-    return bool(are_equivalent(_parse_math(answer), _parse_math(given), timeout_seconds=None))
+    reference, candidate = _parse_math(answer), _parse_math(given)
+    return bool(reference and candidate) and bool(are_equivalent(reference, candidate, timeout_seconds=_limit_s()))
