@@ -191,6 +191,8 @@ class RewardConfig(Checked):
     language: float = knob(0.0, "share of the chain of thought's words in the prompt's language [N eq. 7]", ge=0)
     preference: float = knob(0.0, "helpful or safety reward model, general prompts only [N eq. 10]", ge=0)
     accuracy_needs_format: bool = knob(False, "count a right answer only in a well-formed completion [ours]")
+    general_format: float = knob(1.0, "weight of the format part on helpful and safety prompts [N eq. 10]", ge=0)
+    general_language: float = knob(1.0, "weight of the language part on helpful and safety prompts [N eq. 8]", ge=0)
 
 
 @dataclass(frozen=True)

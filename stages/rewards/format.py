@@ -18,14 +18,3 @@ def is_well_formed(completion: str, is_think_prefilled: bool = False) -> bool:
     """Exactly one <think>...</think><answer>...</answer>, white space apart. A truncated completion has no end and so is not."""
     return split_completion(completion, is_think_prefilled) is not None
 
-
-def thought_of(completion: str) -> str:
-    """The chain of thought, also of a malformed completion: what stands before the answer, without tags."""
-    text = completion.split("<answer>")[0]
-    before_end = text.split("</think>")[0]
-    return before_end.split("<think>")[-1].strip()
-
-
-def summary_of(completion: str) -> str:
-    """What the reader gets: all that follows the thought, tags taken off; the whole completion where there is no thought."""
-    return re.sub(r"</?answer>", "", completion.rsplit("</think>", 1)[-1]).strip()

@@ -9,6 +9,6 @@ _WORD = re.compile("|".join(ENGLISH), re.IGNORECASE)
 _CHINESE = re.compile("|".join(CHINESE))
 
 
-def count_reflection_words(text: str) -> int:
+def count_reflections(text: str) -> int:
     """How often a text says one of these words."""
     return sum(len(_WORD.findall(run)) for run in _RUN.findall(text)) + len(_CHINESE.findall(text))

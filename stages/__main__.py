@@ -1,0 +1,32 @@
+"""Worker entry: `python -m stages STAGE_DIRECTORY`, one process a rank (torchrun sets RANK and the rest), or alone.
+
+All it needs to know is in the directory's config.json and inputs.json. Exit codes: 0 done, 64 bad input, 75 interrupted but
+resumable, 1 failed; error.json says why.
+"""
+import importlib
+import os
+import sys
+
+from stages import environment
+
+KIND_MODULES = {"pretrain": "stages.pretrain", "sft": "stages.sft", "grpo": "stages.grpo", "collect": "stages.collect",
+                "reward_models": "stages.reward_models", "evaluate": "stages.evaluate"}
+
+
+def main(arguments: list[str]) -> int:
+    if len(arguments) != 1 or not os.path.isdir(arguments[0]):
+        print("usage: python -m stages STAGE_DIRECTORY (with config.json and inputs.json in it)", file=sys.stderr)
+        return 64
+    environment.prepare()
+    from stages.worker import Worker
+    with Worker(arguments[0]) as worker:
+        importlib.import_module(KIND_MODULES[worker.kind]).run(worker)
+        worker.finish()
+    return worker.exit_code
+
+
+if __name__ == "__main__":
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # engines leave threads behind that can hang a normal interpreter exit; everything of ours is on disk by now

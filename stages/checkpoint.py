@@ -1,0 +1,70 @@
+"""Resumable checkpoints in two phases: written aside, synced, checksummed, renamed. A directory with a manifest is whole.
+
+state/step_000120/
+    engine/            DeepSpeed: weights, optimizer, one part a rank under ZeRO 1-3
+    progress.json      the step, and whatever else the loop must know
+    manifest.json      written last: sha256 of every file
+"""
+import os
+import shutil
+from pathlib import Path
+
+from stages import files
+from stages.engine import TrainEngine
+from stages.worker import InputError, Worker, barrier
+
+
+def save_checkpoint(worker: Worker, engine: TrainEngine, step: int, keep: int, name: str = "state", extra: dict | None = None) -> None:
+    """All ranks write their part; rank 0 seals it and drops all but the last `keep`."""
+    root = worker.dir / name
+    temporary, final = root / f".step_{step:06d}.tmp", root / f"step_{step:06d}"
+    if worker.is_main:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+    barrier()
+    engine.save(temporary)
+    barrier()
+    if worker.is_main:
+        files.write_json(temporary / "progress.json", {"step": step, "world_size": worker.world_size, "zero_stage": engine.config.zero_stage, **(extra or {})})
+        table = files.file_table(temporary, ["**/*"])
+        files.write_json(temporary / "manifest.json", {"files": table})
+        shutil.rmtree(final, ignore_errors=True)
+        os.replace(temporary, final)
+        files.fsync_directory(root)
+        for old in sorted(root.glob("step_*"))[:-keep]:
+            shutil.rmtree(old)
+    barrier()
+
+
+def newest_checkpoint(worker: Worker, name: str = "state") -> tuple[Path, dict] | None:
+    """The newest whole checkpoint and its progress; a damaged one is skipped with a warning (every rank decides alike)."""
+    for directory in sorted((worker.dir / name).glob("step_*"), reverse=True):
+        manifest = directory / "manifest.json"
+        damaged = files.damaged_files(directory, files.read_json(manifest)["files"]) if manifest.exists() else ["manifest.json"]
+        if not damaged:
+            return directory, files.read_json(directory / "progress.json")
+        worker.say(f"WARNING: checkpoint {directory} is damaged ({', '.join(damaged)}): falling back to the one before it")
+    return None
+
+
+def resume(worker: Worker, engine: TrainEngine, name: str = "state", first_step: int = 0) -> dict:
+    """Loads the newest whole checkpoint, if any, and cuts the logs back to it. Returns its progress, {"step": 0} for a fresh start.
+
+    `first_step`: logged steps of this stage that come before this engine's (a stage may train two models).
+    """
+    found = newest_checkpoint(worker, name)
+    if found is None:
+        progress = {"step": 0}
+    else:
+        directory, progress = found
+        if engine.config.zero_stage > 0 and progress["world_size"] != worker.world_size:
+            raise InputError(f"{directory} was written by {progress['world_size']} processes under ZeRO stage {engine.config.zero_stage} and cannot be "
+                             f"read by {worker.world_size}: set launcher.num_processes={progress['world_size']}")
+        engine.load(directory)
+        worker.say(f"resumed from {directory.name}")
+    barrier()
+    if worker.is_main:
+        files.cut_jsonl(worker.dir / "metrics.jsonl", first_step + progress["step"])
+        files.cut_jsonl(worker.dir / "samples.jsonl", first_step + progress["step"])
+    barrier()
+    return progress

@@ -1,0 +1,114 @@
+"""DeepSpeed behind a small door: forward, backward over any number of micro-batches, one step, weights out, checkpoint in and out.
+
+Gradients are sums over micro-batches and ranks: callers scale each loss by global counts, so that the same batch gives the same
+gradient however it is split. `managed_gradient_accumulation: false` makes step() the only boundary.
+"""
+import os
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Iterator
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from stages.config import DeepSpeedConfig, OptimConfig
+from stages.optimizers import ReplicatedOptimizer, learning_rate_factor, set_learning_rate
+
+
+def init_distributed() -> torch.device:
+    """Joins the ranks (gloo on CPU, NCCL on GPU) without compiling anything; returns this rank's device."""
+    import deepspeed
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False  # serves inference only and needs a compiler
+    deepspeed.utils.logger.setLevel("WARNING")
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    if not dist.is_initialized():
+        deepspeed.init_distributed(dist_backend="nccl" if torch.cuda.is_available() else "gloo", verbose=False)
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    return torch.device("cpu")
+
+
+def deepspeed_settings(config: DeepSpeedConfig, optim: OptimConfig) -> dict:
+    """The dictionary for deepspeed.initialize. Clipping at stage 0 is our optimizer's."""
+    zero: dict = {"stage": config.zero_stage}
+    if config.offload_optimizer:
+        zero["offload_optimizer"] = {"device": "cpu"}
+    if config.offload_parameters:
+        zero["offload_param"] = {"device": "cpu"}
+    return {
+        "train_micro_batch_size_per_gpu": 1, "gradient_accumulation_steps": 1, "managed_gradient_accumulation": False,
+        "gradient_clipping": optim.grad_clip if config.zero_stage else 0.0, "zero_optimization": zero,
+        "bf16": {"enabled": config.precision == "bf16"}, "zero_allow_untested_optimizer": True, "zero_force_ds_cpu_optimizer": False,
+        "steps_per_print": 10**9, "wall_clock_breakdown": False,
+    }
+
+
+class TrainEngine:
+    """One trained module on all ranks."""
+
+    def __init__(self, module: nn.Module, optim: OptimConfig, config: DeepSpeedConfig, num_steps: int):
+        import deepspeed
+        self.optim, self.config, self.num_steps = optim, config, num_steps
+        self.device = init_distributed()
+        self.world_size = dist.get_world_size()
+        if config.gradient_checkpointing:
+            module.model.gradient_checkpointing_enable()
+        module.to(self.device)
+        if config.zero_stage == 0:
+            optimizer = ReplicatedOptimizer(module.named_parameters(), optim)
+        else:
+            optimizer = torch.optim.AdamW(module.parameters(), lr=optim.lr, betas=tuple(optim.betas), eps=optim.eps, weight_decay=optim.weight_decay)
+        self.engine, *_ = deepspeed.initialize(model=module, optimizer=optimizer, config=deepspeed_settings(config, optim))
+
+    @property
+    def module(self) -> nn.Module:
+        """The bare module (under ZeRO-3 its parameters are partitioned: go through forward or full_weights)."""
+        return self.engine.module
+
+    def __call__(self, *args, **kwargs):
+        return self.engine(*args, **kwargs)
+
+    def train(self) -> None:
+        self.engine.train()
+
+    def eval(self) -> None:
+        self.engine.eval()
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Adds this micro-batch's share of the global loss. DeepSpeed averages over ranks; ours is a sum, hence the factor."""
+        self.engine.backward(loss * self.world_size)
+
+    def step(self, step: int) -> tuple[float, float]:
+        """One optimizer step (`step` counts from 0). Returns (gradient norm before clipping, learning rate)."""
+        lr = set_learning_rate(self._optimizer(), learning_rate_factor(step, self.num_steps, self.optim))
+        self.engine.step()
+        norm = self.engine.get_global_grad_norm()
+        return float(norm if norm is not None else float("nan")), lr
+
+    def _optimizer(self):
+        return self.engine.optimizer if self.config.zero_stage == 0 and self.config.precision == "fp32" else self.engine.optimizer.optimizer
+
+    def full_weights(self, prefix: str = "model.") -> Iterator[tuple[str, torch.Tensor]]:
+        """(HF name, whole tensor) in layer order; under ZeRO-3 gathered one by one, on every rank in lockstep."""
+        import deepspeed
+        for name, parameter in self.module.named_parameters():
+            with deepspeed.zero.GatheredParameters([parameter]) if self.config.zero_stage == 3 else nullcontext():
+                tensor = parameter.data.clone() if self.config.zero_stage == 3 else parameter.detach()
+                yield name.removeprefix(prefix), tensor
+
+    def export(self, tokenizer, directory: Path) -> None:
+        """Writes the HF directory on rank 0. Collective under ZeRO-3."""
+        from stages.model import save_model
+        main = dist.get_rank() == 0
+        state = {name: tensor.cpu() for name, tensor in self.full_weights() if main}
+        if main:
+            save_model(self.module.model, state, tokenizer, directory)
+
+    def save(self, directory: Path) -> None:
+        self.engine.save_checkpoint(str(directory), tag="engine", save_latest=False)
+
+    def load(self, directory: Path) -> None:
+        path, _ = self.engine.load_checkpoint(str(directory), tag="engine")
+        assert path is not None, f"DeepSpeed found no checkpoint in {directory}"

@@ -1,0 +1,63 @@
+"""Rollouts: one prompt, one completion, what it earned; gathered over ranks and logged ahead of the update that consumes them."""
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch.distributed as dist
+
+from stages import files
+from stages.prompts import Prompt
+from stages.worker import control_group
+
+
+@dataclass
+class Rollout:
+    prompt: Prompt
+    group: int                      # place of the prompt in the rollout batch
+    prompt_ids: list[int]
+    completion_ids: list[int]
+    rollout_logprobs: list[float]   # of the completion's tokens, by the sampler
+    is_truncated: bool
+    completion: str                 # text, without the end-of-sequence token
+    reward: float = 0.0
+    reward_parts: dict[str, float] = field(default_factory=dict)
+    advantage: float = 0.0
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.prompt_ids) + len(self.completion_ids)
+
+
+def gather(rollouts: list[Rollout], world_size: int) -> list[Rollout]:
+    """All ranks' rollouts on every rank, in order of their group."""
+    if world_size > 1:
+        parts: list = [None] * world_size
+        dist.all_gather_object(parts, rollouts, group=control_group())
+        rollouts = [rollout for part in parts for rollout in part]
+    return sorted(rollouts, key=lambda rollout: rollout.group)  # stable: completions of a group keep their order
+
+
+class RolloutLog:
+    """rollouts/step_000012.jsonl: the scored rollouts that the update after step 12 trains on, durable before it starts."""
+
+    def __init__(self, directory: Path):
+        self.directory = directory
+
+    def path(self, step: int) -> Path:
+        return self.directory / f"step_{step:06d}.jsonl"
+
+    def write(self, step: int, rollouts: list[Rollout]) -> None:
+        lines = "".join(json.dumps(asdict(rollout), ensure_ascii=False) + "\n" for rollout in rollouts)
+        files.write_atomic(self.path(step), lines.encode())
+
+    def read(self, step: int) -> list[Rollout] | None:
+        """The rollouts logged for this step by an attempt that was killed before its next checkpoint, or None."""
+        if not self.path(step).exists():
+            return None
+        return [Rollout(**{**row, "prompt": Prompt(**row["prompt"])}) for row in files.read_jsonl(self.path(step))]
+
+    def drop_before(self, step: int) -> None:
+        """Forgets what no checkpoint can ask for any more."""
+        for path in self.directory.glob("step_*.jsonl"):
+            if int(path.stem.split("_")[1]) < step:
+                path.unlink()

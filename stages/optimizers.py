@@ -1,0 +1,110 @@
+"""Learning-rate schedules and the client optimizers that DeepSpeed drives."""
+import math
+
+import torch
+import torch.distributed as dist
+
+from stages.config import OptimConfig
+
+
+def learning_rate_factor(step: int, num_steps: int, config: OptimConfig) -> float:
+    """Share of the peak learning rate at `step` (from 0): linear warm-up, an optional plateau, then the decay to min_lr_ratio."""
+    warmup = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
+    if config.schedule == "constant":
+        return warmup
+    plateau = config.constant_fraction * num_steps
+    progress = max(0.0, step - plateau) / max(1.0, num_steps - plateau)  # 0 at the start of the decay, 1 at the end
+    shape = 1 - progress if config.schedule == "linear" else 0.5 + 0.5 * math.cos(math.pi * progress)
+    return warmup * (config.min_lr_ratio + (1 - config.min_lr_ratio) * shape)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> float:
+    """Scales every group's peak rate; returns the first group's rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = group.setdefault("peak_lr", group["lr"]) * factor
+    return optimizer.param_groups[0]["lr"]
+
+
+def orthogonalize(matrices: torch.Tensor, steps: int = 5) -> torch.Tensor:
+    """Newton-Schulz iteration towards the nearest semi-orthogonal matrix, on a stack [N, rows <= columns]. Jordan et al. 2024 (Muon)."""
+    x = matrices / (matrices.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    for _ in range(steps):
+        gram = x @ x.transpose(1, 2)
+        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+    return x
+
+
+class ReplicatedOptimizer(torch.optim.Optimizer):
+    """AdamW, or Muon for hidden matrices plus AdamW for the rest, on replicated parameters (ZeRO stage 0), with gradient clipping.
+
+    Muon's matrix work is divided over the ranks and its results gathered, so that two ranks do not do the same products twice. In fp32:
+    torch.optim.Muon computes in bf16, which most CPUs emulate slowly. Leaves the norm in `_global_grad_norm`, where DeepSpeed looks.
+    """
+
+    def __init__(self, named_parameters, config: OptimConfig):
+        named = [(name, p) for name, p in named_parameters if p.requires_grad]
+        is_matrix = {name: config.name == "muon" and p.ndim == 2 and "embed" not in name and "lm_head" not in name for name, p in named}
+        groups = [{"params": [p for name, p in named if not is_matrix[name]], "lr": config.lr, "is_muon": False}]
+        if any(is_matrix.values()):
+            groups.append({"params": [p for name, p in named if is_matrix[name]], "lr": config.muon_lr, "is_muon": True})
+        super().__init__(groups, {"momentum": 0.95})
+        self.grad_clip = config.grad_clip
+        self._global_grad_norm = 0.0
+        self.adamw = torch.optim.AdamW(groups[0]["params"], lr=config.lr, betas=tuple(config.betas), eps=config.eps,
+                                       weight_decay=config.weight_decay, fused=True)
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        assert closure is None
+        parameters = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters])
+        self._global_grad_norm = norm.item()
+        if self.grad_clip:
+            torch.nn.utils.clip_grads_with_norm_(parameters, self.grad_clip, norm)
+        self.adamw.param_groups[0]["lr"] = self.param_groups[0]["lr"]
+        self.adamw.step()
+        for group in self.param_groups[1:]:
+            self._muon_step(group)
+
+    def _muon_step(self, group: dict) -> None:
+        by_shape: dict[tuple, list[torch.nn.Parameter]] = {}
+        for p in group["params"]:
+            by_shape.setdefault(tuple(p.shape), []).append(p)
+        rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+        updates = []  # every rank's slice of every stack, in one flat tensor
+        for shape, parameters in by_shape.items():
+            directions = torch.stack([self._direction(p, group["momentum"]) for p in parameters])
+            mine = _shares(len(parameters), world)[rank]
+            transposed = shape[0] > shape[1]
+            stack = directions[mine].transpose(1, 2) if transposed else directions[mine]
+            result = orthogonalize(stack)
+            directions.zero_()
+            directions[mine] = result.transpose(1, 2) if transposed else result
+            updates.append(directions)
+        if world > 1:
+            flat = torch.cat([u.reshape(-1) for u in updates])
+            dist.all_reduce(flat)  # the other ranks' slices are zero: a sum is a gather
+            updates = [part.view_as(u) for part, u in zip(flat.split([u.numel() for u in updates]), updates)]
+        for (shape, parameters), stack in zip(by_shape.items(), updates):
+            scale = group["lr"] * max(1.0, shape[0] / shape[1]) ** 0.5
+            for p, update in zip(parameters, stack):
+                p.add_(update, alpha=-scale)
+
+    def _direction(self, p: torch.nn.Parameter, momentum: float) -> torch.Tensor:
+        """Nesterov momentum."""
+        buffer = self.state[p].setdefault("momentum_buffer", torch.zeros_like(p))
+        buffer.mul_(momentum).add_(p.grad)
+        return p.grad + momentum * buffer
+
+    def state_dict(self):
+        return {"own": super().state_dict(), "adamw": self.adamw.state_dict()}
+
+    def load_state_dict(self, state):
+        super().load_state_dict(state["own"])
+        self.adamw.load_state_dict(state["adamw"])
+
+
+def _shares(count: int, world: int) -> list[slice]:
+    """Contiguous shares of `count` items, one a rank."""
+    edges = [count * r // world for r in range(world + 1)]
+    return [slice(a, b) for a, b in zip(edges, edges[1:])]

@@ -1,0 +1,63 @@
+"""The frozen KL anchor: a copy of the policy, refreshed every N steps [N], each refresh kept on disk so that a resume finds it."""
+import os
+from contextlib import nullcontext
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from stages.config import DeepSpeedConfig
+from stages.engine import TrainEngine, init_distributed
+from stages.model import PolicyModel, load_model
+
+
+class Reference:
+    """Whole on every rank, or partitioned like the policy under ZeRO-3."""
+
+    def __init__(self, model_dir: Path, config: DeepSpeedConfig, directory: Path):
+        import deepspeed
+        device = init_distributed()
+        self.directory, self.is_partitioned = directory, config.zero_stage == 3
+        self.module = PolicyModel(load_model(model_dir, config.precision)).to(device).eval().requires_grad_(False)
+        self.forward = self.module
+        if self.is_partitioned:
+            settings = {"train_micro_batch_size_per_gpu": 1, "zero_optimization": {"stage": 3}, "bf16": {"enabled": config.precision == "bf16"}}
+            self.forward, *_ = deepspeed.initialize(model=self.module, config=settings)
+
+    @torch.no_grad()
+    def logprobs(self, input_ids: torch.Tensor, is_target: torch.Tensor, temperature: float) -> torch.Tensor:
+        """[N] logprobs of the marked targets."""
+        return self.forward(input_ids, is_target, temperature=temperature, with_entropy=False)[0]
+
+    def refresh(self, engine: TrainEngine, step: int) -> None:
+        """The policy of `step` becomes the reference; rank 0 keeps it as references/step_N.safetensors. Collective."""
+        from safetensors.torch import save_file
+        weights = {name: tensor.cpu().clone() for name, tensor in engine.full_weights(prefix="")}
+        self._set(weights)
+        if dist.get_rank() == 0:
+            self.directory.mkdir(exist_ok=True)
+            temporary = self.directory / f".step_{step:06d}.tmp"
+            save_file(weights, temporary)
+            os.replace(temporary, self.path(step))
+
+    def restore(self, step: int) -> None:
+        """The reference of an earlier refresh (0: the stage's input, as constructed)."""
+        from safetensors.torch import load_file
+        if step:
+            self._set(load_file(self.path(step)))
+
+    def path(self, step: int) -> Path:
+        return self.directory / f"step_{step:06d}.safetensors"
+
+    def drop_before(self, step: int) -> None:
+        for path in self.directory.glob("step_*.safetensors"):
+            if int(path.stem.split("_")[1]) < step:
+                path.unlink()
+
+    @torch.no_grad()
+    def _set(self, weights: dict[str, torch.Tensor]) -> None:
+        import deepspeed
+        for name, parameter in self.module.named_parameters():
+            with deepspeed.zero.GatheredParameters([parameter], modifier_rank=0) if self.is_partitioned else nullcontext():
+                if not self.is_partitioned or dist.get_rank() == 0:
+                    parameter.copy_(weights[name])

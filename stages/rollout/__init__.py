@@ -1,0 +1,50 @@
+"""Sampling completions from the policy, with the logprobs of the tokens drawn."""
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Iterable, Protocol
+
+import torch
+
+from stages.config import RolloutConfig
+
+
+@dataclass
+class Completion:
+    token_ids: list[int]     # end-of-sequence token included when it was drawn
+    logprobs: list[float]    # of each token, under the tempered distribution it was drawn from
+    is_truncated: bool       # stopped by the length limit
+
+
+class Sampler(Protocol):
+    """Draws completions. Token k of a sample depends only on the weights, the prompt, the seed and the temperature: not on the batch."""
+
+    def sample(self, prompts: list[list[int]], seeds: list[int], n: int, temperature: float, max_tokens: int) -> list[list[Completion]]:
+        """n completions of each prompt (token ids); completion k of prompt i draws with seeds[i] + k."""
+
+    def sync(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
+        """Replaces the weights by (HF name, tensor) pairs in layer order and forgets cached prefixes."""
+
+    def close(self) -> None:
+        """Frees the engine's memory."""
+
+
+def make_sampler(config: RolloutConfig, model_dir: Path, max_prompt_tokens: int, max_completion_tokens: int, trust_remote_code: bool = False,
+                 precision: str = "fp32") -> Sampler:
+    """The engine of the configuration, with the weights of `model_dir`."""
+    if config.engine == "vllm":
+        from stages.rollout.vllm_engine import VllmSampler as Engine
+    else:
+        from stages.rollout.transformers_engine import TransformersSampler as Engine
+    return Engine(config, model_dir, max_prompt_tokens + max_completion_tokens, trust_remote_code, precision)
+
+
+def stop_token_ids(model_dir: Path) -> list[int]:
+    """End-of-sequence ids of the model directory: of its generation config, else its model config."""
+    from transformers import AutoConfig, GenerationConfig
+    try:
+        ids = GenerationConfig.from_pretrained(model_dir).eos_token_id
+    except OSError:
+        ids = None
+    if ids is None:
+        ids = AutoConfig.from_pretrained(model_dir).eos_token_id
+    return [ids] if isinstance(ids, int) else list(ids or [])

@@ -1,0 +1,73 @@
+"""Sampling with transformers alone: the fallback where vLLM does not run, and the oracle that tests vLLM.
+
+Draws as vLLM's CPU sampler does (one generator a sequence, exponential races), so that both give the same tokens from the same seed.
+"""
+from pathlib import Path
+
+import torch
+
+from stages.config import RolloutConfig
+from stages.rollout import Completion, stop_token_ids
+
+
+class TransformersSampler:
+    """See `stages.rollout.Sampler`."""
+
+    def __init__(self, config: RolloutConfig, model_dir: Path, max_model_tokens: int, trust_remote_code: bool, precision: str):
+        from stages.model import load_model
+        self.model = load_model(model_dir, precision, trust_remote_code).eval()
+        if torch.cuda.is_available():
+            self.model.cuda()
+        self.max_sequences = config.max_sequences
+        self.stop_ids = set(stop_token_ids(model_dir))
+
+    def sample(self, prompts, seeds, n, temperature, max_tokens):
+        rows = [(prompt, seed + k) for prompt, seed in zip(prompts, seeds) for k in range(n)]
+        done: list[Completion] = []
+        for start in range(0, len(rows), self.max_sequences):
+            done += self._decode(rows[start:start + self.max_sequences], temperature, max_tokens)
+        return [done[i * n:(i + 1) * n] for i in range(len(prompts))]
+
+    @torch.no_grad()
+    def _decode(self, rows, temperature, max_tokens):
+        device = self.model.device
+        width = max(len(prompt) for prompt, _ in rows)
+        ids = torch.tensor([[0] * (width - len(prompt)) + prompt for prompt, _ in rows], device=device)  # left-padded [B, T]
+        mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt, _ in rows], device=device)
+        generators = [torch.Generator(device).manual_seed(seed) for _, seed in rows]
+        completions = [Completion([], [], True) for _ in rows]
+        alive, cache = list(range(len(rows))), None
+        for _ in range(max_tokens):
+            positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1]:]
+            output = self.model(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True)
+            cache = output.past_key_values
+            log_probs = torch.log_softmax(output.logits[:, -1].float() / temperature, -1)
+            races = torch.stack([torch.empty_like(log_probs[0]).exponential_(generator=g) for g in generators])
+            tokens = (log_probs.exp() / races).argmax(-1)
+            kept = []
+            for place, (row, token) in enumerate(zip(alive, tokens.tolist())):
+                completions[row].token_ids.append(token)
+                completions[row].logprobs.append(log_probs[place, token].item())
+                if token in self.stop_ids:
+                    completions[row].is_truncated = False
+                else:
+                    kept.append(place)
+            if not kept:
+                break
+            if len(kept) < len(alive):
+                index = torch.tensor(kept, device=device)
+                cache.batch_select_indices(index)
+                tokens, mask = tokens[index], mask[index]
+                alive, generators = [alive[p] for p in kept], [generators[p] for p in kept]
+            ids = tokens[:, None]
+            mask = torch.cat([mask, mask.new_ones(len(alive), 1)], 1)
+        return completions
+
+    def sync(self, weights):
+        own = dict(self.model.named_parameters())
+        with torch.no_grad():
+            for name, tensor in weights:
+                own[name].copy_(tensor)
+
+    def close(self):
+        del self.model

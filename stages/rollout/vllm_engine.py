@@ -1,0 +1,85 @@
+"""vLLM in the trainer's process, CPU and GPU alike: one engine a rank, new weights by reference at every sync.
+
+What the calls below guard against: `raw load_weights` raises on CPU; the CPU backend keeps a packed copy of a tied head (re-packed here);
+seeded requests crash with chunked prefill on CPU; cached prefixes outlive a reload; LLM() and generate() draw from the global generators.
+"""
+import gc
+import random
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from stages.config import RolloutConfig
+from stages.rollout import Completion, stop_token_ids
+
+
+class PolicyLoader:
+    """Mixed into vLLM's worker: loads (HF name, tensor) pairs, then re-packs a tied head that the CPU backend would leave stale."""
+
+    def load_policy(self, weights):
+        self.reload_weights(weights_iterator=iter(weights))
+        from vllm.platforms import current_platform
+        if not current_platform.is_cpu():
+            return
+        from vllm.config import set_current_vllm_config
+        from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead
+        with set_current_vllm_config(self.vllm_config):
+            for module in self.get_model().modules():
+                if isinstance(module, ParallelLMHead) and hasattr(module, "cpu_linear"):
+                    module.quant_method.process_weights_after_loading(module)
+
+
+@contextmanager
+def untouched_generators():
+    """Restores Python's, numpy's and torch's global generators: sampling must not move the trainer's streams."""
+    python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else None
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+        torch.set_rng_state(cpu)
+        if cuda is not None:
+            torch.cuda.set_rng_state_all(cuda)
+
+
+class VllmSampler:
+    """See `stages.rollout.Sampler`."""
+
+    def __init__(self, config: RolloutConfig, model_dir: Path, max_model_tokens: int, trust_remote_code: bool, precision: str):
+        from vllm import LLM
+        on_gpu = torch.cuda.is_available()
+        memory = {"gpu_memory_utilization": config.gpu_memory_fraction} if on_gpu else {"kv_cache_memory_bytes": int(config.kv_cache_gib * 2**30)}
+        settings = dict(
+            model=str(model_dir), dtype="float32" if precision == "fp32" else "bfloat16", skip_tokenizer_init=True, enforce_eager=not on_gpu,
+            max_model_len=max_model_tokens, max_num_seqs=config.max_sequences, max_num_batched_tokens=max(4096, max_model_tokens),
+            block_size=16 if on_gpu else 32, enable_prefix_caching=True, enable_chunked_prefill=on_gpu, logprobs_mode="processed_logprobs",
+            seed=0, worker_extension_cls="stages.rollout.vllm_engine.PolicyLoader", distributed_executor_backend="external_launcher",
+            tensor_parallel_size=config.tensor_parallel, trust_remote_code=trust_remote_code, disable_log_stats=True, **memory)
+        with untouched_generators():
+            self.llm = LLM(**settings)
+        self.stop_ids = stop_token_ids(model_dir)
+
+    def sample(self, prompts, seeds, n, temperature, max_tokens):
+        if not prompts:
+            return []
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+        params = [SamplingParams(n=n, temperature=temperature, max_tokens=max_tokens, seed=seed, stop_token_ids=self.stop_ids, logprobs=0,
+                                 flat_logprobs=True, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY) for seed in seeds]
+        with untouched_generators():
+            outputs = self.llm.generate([{"prompt_token_ids": ids} for ids in prompts], params, use_tqdm=False)
+        return [[Completion(list(c.token_ids), list(c.logprobs.logprobs), c.finish_reason == "length")
+                 for c in sorted(output.outputs, key=lambda c: c.index)] for output in outputs]
+
+    def sync(self, weights):
+        self.llm.collective_rpc("load_policy", args=(weights,))
+        if not self.llm.reset_prefix_cache():
+            raise RuntimeError("vLLM kept its prefix cache at a weight sync: requests are still running, completions would mix two policies")
+
+    def close(self):
+        del self.llm
+        gc.collect()

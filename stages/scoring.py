@@ -1,0 +1,98 @@
+"""The reward of a completion: the weighted sum of its parts [N eq. 4, 7-10]."""
+from pathlib import Path
+
+import torch
+
+from stages import files
+from stages.config import DataConfig, RewardConfig
+from stages.experience import Rollout
+from stages.rewards.accuracy import verify
+from stages.rewards.format import is_well_formed, summary_of, thought_of
+from stages.rewards.language import language_consistency
+from stages.rewards.reflection import count_reflection_words
+
+
+def rule_parts(rollout: Rollout, data: DataConfig, needs_format: bool) -> dict[str, float]:
+    """accuracy and format are 0 or 1, language 0..1 (0 where the chain of thought has no words). Truncated completions have no format."""
+    well_formed = is_well_formed(rollout.completion) and not rollout.is_truncated
+    correct = rollout.prompt.domain == "reasoning" and verify(rollout.completion, rollout.prompt.answer, data.verifier)
+    if needs_format and not well_formed:
+        correct = False
+    language = language_consistency(thought_of(rollout.completion), rollout.prompt.language)
+    return {"accuracy": float(correct), "format": float(well_formed), "language": language or 0.0}
+
+
+def total(parts: dict[str, float], weights: RewardConfig, domain: str) -> float:
+    if domain == "reasoning":
+        return weights.accuracy * parts["accuracy"] + weights.format * parts["format"] + weights.language * parts["language"]
+    return (weights.preference * parts.get("preference", 0.0) + weights.format * weights.general_format * parts["format"]
+            + weights.language * weights.general_language * parts["language"])
+
+
+class PreferenceScorer:
+    """The two reward models of the `reward_models` stage: helpful, standardised and clipped; safety, the probability of safe."""
+
+    def __init__(self, directory: Path, tokenizer, clip: float, device: torch.device, micro_batch_tokens: int):
+        from stages.reward_models import load_reward_model
+        self.helpful, self.safety = (load_reward_model(directory / name).to(device).eval() for name in ("helpful", "safety"))
+        self.stats = files.read_json(directory / "helpful" / "reward_stats.json")
+        self.tokenizer, self.clip, self.micro_batch_tokens = tokenizer, clip, micro_batch_tokens
+
+    def score(self, rollouts: list[Rollout]) -> list[float | None]:
+        """A preference for each helpful or safety rollout, None for reasoning."""
+        from stages.reward_models import reward_scores
+        scores: list[float | None] = [None] * len(rollouts)
+        helpful = [i for i, r in enumerate(rollouts) if r.prompt.domain == "helpful"]
+        safety = [i for i, r in enumerate(rollouts) if r.prompt.domain == "safety"]
+        rows = [rollouts[i].prompt_ids + self._ids(summary_of(rollouts[i].completion)) for i in helpful]
+        for i, value in zip(helpful, reward_scores(self.helpful, rows, self.tokenizer, self.micro_batch_tokens)):
+            scores[i] = max(-self.clip, min(self.clip, (value - self.stats["mean"]) / self.stats["std"]))
+        rows = [rollouts[i].prompt_ids + self._ids(rollouts[i].completion) for i in safety]
+        for i, value in zip(safety, reward_scores(self.safety, rows, self.tokenizer, self.micro_batch_tokens)):
+            scores[i] = torch.sigmoid(torch.tensor(value)).item()
+        return scores
+
+    def _ids(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"] + [self.tokenizer.eos_token_id]
+
+
+def score(rollouts: list[Rollout], data: DataConfig, weights: RewardConfig, preference: PreferenceScorer | None) -> None:
+    """Fills reward and reward_parts."""
+    preferences = preference.score(rollouts) if preference else [None] * len(rollouts)
+    for rollout, value in zip(rollouts, preferences):
+        rollout.reward_parts = rule_parts(rollout, data, weights.accuracy_needs_format)
+        if value is not None:
+            rollout.reward_parts["preference"] = value
+        rollout.reward = total(rollout.reward_parts, weights, rollout.prompt.domain)
+
+
+def reward_metrics(rollouts: list[Rollout], is_zero_variance: list[bool]) -> dict[str, float]:
+    """What an engineer plots of a rollout; language over the completions that have words to judge."""
+    rewards = torch.tensor([r.reward for r in rollouts])
+    reasoning = [r for r in rollouts if r.prompt.domain == "reasoning"]
+    lengths = [len(r.completion_ids) for r in rollouts]
+    metrics = {
+        "reward/mean": rewards.mean().item(), "reward/std": rewards.std().item(), "reward/zero_std_frac": sum(is_zero_variance) / len(is_zero_variance),
+        "completion/mean_tokens": sum(lengths) / len(lengths), "completion/max_tokens": max(lengths),
+        "completion/truncated_frac": mean(r.is_truncated for r in rollouts),
+    }
+    if reasoning:
+        languages = [language_consistency(thought_of(r.completion), r.prompt.language) for r in reasoning]
+        reflections = [count_reflection_words(r.completion) for r in reasoning]
+        metrics |= {
+            "reward/accuracy": mean(r.reward_parts["accuracy"] for r in reasoning), "reward/format": mean(r.reward_parts["format"] for r in reasoning),
+            "reward/language": mean(r.reward_parts["language"] for r in reasoning),
+            "completion/language": mean(value for value in languages if value is not None),
+            "completion/reasoning_tokens": mean(len(r.completion_ids) for r in reasoning),
+            "completion/reflection_rate": mean(count > 0 for count in reflections), "completion/reflections": mean(reflections),
+        }
+    for domain in ("helpful", "safety"):
+        values = [r.reward_parts["preference"] for r in rollouts if r.prompt.domain == domain and "preference" in r.reward_parts]
+        if values:
+            metrics[f"reward/{domain}"] = mean(values)
+    return metrics
+
+
+def mean(values) -> float:
+    values = list(values)
+    return sum(values) / len(values) if values else float("nan")

@@ -1,0 +1,68 @@
+"""SFT on prompt-completion pairs, loss on the completion only [V2 B.4.2]: cold start, rejection SFT (both from the base) and distillation."""
+import math
+
+from stages.config import SftConfig
+from stages.engine import TrainEngine
+from stages.model import PolicyModel, load_model, load_tokenizer
+from stages.seeds import rng_for
+from stages.supervised import Sample, train_supervised
+from stages.worker import InputError, Worker
+
+
+def run(worker: Worker) -> None:
+    config: SftConfig = worker.config
+    tokenizer = load_tokenizer(worker.model_dir("policy"))
+    samples, num_too_long = read_samples(worker, config, tokenizer)
+    num_steps = math.ceil(config.num_epochs * len(samples) / config.batch_size)
+    if config.max_steps:
+        num_steps = min(num_steps, config.max_steps)
+    worker.say(f"{len(samples)} samples ({num_too_long} longer than {config.max_tokens} tokens left out), {num_steps} steps of {config.batch_size}")
+    model = load_model(worker.model_dir("policy"), config.deepspeed.precision)
+    engine = TrainEngine(PolicyModel(model), config.optim, config.deepspeed, num_steps)
+
+    def batch_at(step: int) -> list[Sample]:
+        return [samples[i] for i in epoch_indices(len(samples), step * config.batch_size, config.batch_size, worker.seed, worker.stage)]
+
+    train_supervised(worker, engine, batch_at, num_steps, config.micro_batch_tokens, config.save_every, config.keep_checkpoints, pad_id(tokenizer))
+    worker.metrics |= {"data/samples": len(samples), "data/too_long": num_too_long, "train/steps": num_steps}
+    engine.export(tokenizer, worker.dir / "model")
+
+
+def read_samples(worker: Worker, config: SftConfig, tokenizer) -> tuple[list[Sample], int]:
+    """The samples of the data input, tokenised; those over max_tokens are left out and counted."""
+    from datasets import load_dataset
+    path = worker.input_dir("data") / "data" / "train.parquet"
+    rows = load_dataset("parquet", data_files=str(path), split="train", cache_dir=str(worker.dir / "cache"))
+    samples, num_too_long = [], 0
+    for row in rows:
+        sample = to_sample(row["prompt"], row["completion"], tokenizer)
+        if len(sample.token_ids) > config.max_tokens:
+            num_too_long += 1
+        else:
+            samples.append(sample)
+    if not samples:
+        raise InputError(f"{path} holds no sample of at most {config.max_tokens} tokens ({num_too_long} are longer): "
+                         f"raise stages.{worker.stage}.max_tokens or keep more completions in the stage that builds the data")
+    return samples, num_too_long
+
+
+def to_sample(prompt: str, completion: str, tokenizer) -> Sample:
+    """Prompt tokens weigh 0, completion tokens and the final end-of-sequence 1."""
+    prompt_ids = tokenizer(prompt)["input_ids"]
+    completion_ids = tokenizer(completion, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
+    return Sample(prompt_ids + completion_ids, [0.0] * len(prompt_ids) + [1.0] * len(completion_ids))
+
+
+def epoch_indices(num_samples: int, start: int, count: int, *key: object) -> list[int]:
+    """Sample indices [start, start + count) of an endless walk through a new permutation each epoch: the data cursor is one number."""
+    indices = []
+    while len(indices) < count:
+        epoch, offset = divmod(start + len(indices), num_samples)
+        order = list(range(num_samples))
+        rng_for(*key, "epoch", epoch).shuffle(order)
+        indices += order[offset:offset + count - len(indices)]
+    return indices
+
+
+def pad_id(tokenizer) -> int:
+    return tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id

@@ -1,0 +1,64 @@
+"""The supervised loop of pretraining, SFT and distillation: weighted next-token loss, any number of ranks, resumable after every save."""
+import time
+from dataclasses import dataclass
+from typing import Callable
+
+import torch
+import torch.distributed as dist
+
+from stages.batching import micro_batches, pad_rows, pad_values
+from stages.checkpoint import resume, save_checkpoint
+from stages.engine import TrainEngine
+from stages.seeds import seed_for
+from stages.worker import Interrupted, Worker
+
+
+@dataclass
+class Sample:
+    token_ids: list[int]
+    weights: list[float]  # of each token as a target; 0 leaves it out of the loss; the first token is never a target
+
+
+def train_supervised(worker: Worker, engine: TrainEngine, batch_at: Callable[[int], list[Sample]], num_steps: int, micro_batch_tokens: int,
+                     save_every: int, keep_checkpoints: int, pad_id: int) -> None:
+    """Runs steps [resumed step, num_steps). `batch_at(step)` is the global batch of a step: a pure function, the same on every rank."""
+    step = resume(worker, engine)["step"]
+    engine.train()
+    worker.startup_done()
+    while step < num_steps:
+        started = time.time()
+        torch.manual_seed(seed_for(worker.seed, worker.stage, step, worker.rank))  # dropout, if the model has any
+        batch = batch_at(step)
+        loss, num_tokens = accumulate(worker, engine, batch, micro_batch_tokens, pad_id)
+        grad_norm, lr = engine.step(step)
+        step += 1
+        elapsed = time.time() - started
+        worker.log_step(step, {"train/loss": loss, "train/grad_norm": grad_norm, "train/lr": lr, "train/tokens": num_tokens,
+                               "perf/tokens_per_s": num_tokens / elapsed, "perf/step_s": elapsed})
+        worker.progress("train", step, num_steps, f"loss {loss:.3f}")
+        if step % 50 == 0 or step == num_steps:
+            worker.say(f"step {step}/{num_steps} loss {loss:.4f} grad_norm {grad_norm:.2f} lr {lr:.2e} {num_tokens / elapsed:.0f} tokens/s")
+        should_stop = worker.should_stop()
+        if step < num_steps and (should_stop or step % save_every == 0):
+            save_checkpoint(worker, engine, step, keep_checkpoints)
+        if step < num_steps and should_stop:
+            raise Interrupted(f"stopped after step {step} of {num_steps}; run the same command to continue")
+    worker.metrics["train/loss"] = loss if num_steps else 0.0
+
+
+def accumulate(worker: Worker, engine: TrainEngine, batch: list[Sample], micro_batch_tokens: int, pad_id: int) -> tuple[float, int]:
+    """Backward over this rank's micro-batches. Loss = sum of weighted token losses / sum of weights, over the whole batch on all ranks."""
+    total_weight = sum(sum(sample.weights[1:]) for sample in batch)
+    loss_sum = torch.zeros(1)
+    for indices in micro_batches([len(s.token_ids) for s in batch], worker.world_size, worker.rank, micro_batch_tokens):
+        input_ids = pad_rows([batch[i].token_ids for i in indices], pad_id, engine.device)
+        weights = pad_values([batch[i].weights for i in indices], input_ids.shape[1], engine.device)[:, 1:]
+        is_target = weights > 0
+        logprobs, _ = engine(input_ids, is_target, with_entropy=False)
+        loss = -(logprobs * weights[is_target]).sum() / total_weight
+        engine.backward(loss)
+        loss_sum += loss.detach().cpu()
+    if worker.world_size > 1:
+        from stages.worker import control_group
+        dist.all_reduce(loss_sum, group=control_group())
+    return loss_sum.item(), sum(len(s.token_ids) for s in batch)

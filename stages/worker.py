@@ -1,0 +1,208 @@
+"""One stage directory seen from a worker: its configuration and inputs, logs, progress, metrics, signals, and the manifest at the end."""
+import datetime
+import os
+import resource
+import shutil
+import signal
+import sys
+import time
+import traceback
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from stages import files
+from stages.config import KINDS, ConfigError, from_dict
+
+EXIT_BAD_INPUT = 64
+EXIT_INTERRUPTED = 75
+
+
+class InputError(ValueError):
+    """The user's data, model or configuration cannot be used; the message says what, where and how to fix it."""
+
+
+class Interrupted(Exception):
+    """A stop was asked for; the state is on disk and the same command continues from it."""
+
+
+class Worker:
+    """A context manager around a stage. Rank 0 writes the shared files; every rank has its own log."""
+
+    def __init__(self, directory: str):
+        self.dir = Path(directory).resolve()
+        self.rank = int(os.environ["RANK"])
+        self.world_size = int(os.environ["WORLD_SIZE"])
+        self.started = time.time()
+        self.exit_code = 0
+        self.stop_requested = False
+        self.metrics: dict[str, float] = {}
+        self._progress_written = 0.0
+        self._first_work = None
+        description = files.read_json(self.dir / "config.json")
+        self.stage, self.kind, self.seed = description["stage"], description["kind"], description["seed"]
+        self.description = description
+        self.inputs = files.read_json(self.dir / "inputs.json")
+
+    @property
+    def config(self) -> Any:
+        return from_dict(KINDS[self.kind], self.description["config"], f"stages.{self.stage}")
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    def model_dir(self, role: str) -> Path:
+        """The HF directory of the input in this role."""
+        return Path(self.inputs[role]["model_dir"])
+
+    def input_dir(self, role: str) -> Path:
+        return Path(self.inputs[role]["path"])
+
+    # ------------------------------------------------------------------------------------------------------------ life cycle
+
+    def __enter__(self) -> "Worker":
+        self.attempt = self._open_log()
+        if self.is_main:
+            (self.dir / "error.json").unlink(missing_ok=True)
+        signal.signal(signal.SIGTERM, self._on_stop)
+        signal.signal(signal.SIGINT, self._on_stop)
+        self.progress("start", 0, 0, "starting", force=True)
+        return self
+
+    def _open_log(self) -> int:
+        """stdout and stderr go to logs/attempt_N/rankR.log; the launcher names N, a lone worker takes the next free one."""
+        logs = self.dir / "logs"
+        logs.mkdir(exist_ok=True)
+        attempt = int(os.environ.get("STAGE_ATTEMPT", 0)) or 1 + sum(1 for _ in logs.glob("attempt_*"))
+        attempt_dir = logs / f"attempt_{attempt}"
+        attempt_dir.mkdir(exist_ok=True)
+        if self.is_main and not os.environ.get("STAGE_ATTEMPT"):
+            link = logs / f".latest.{os.getpid()}"
+            link.symlink_to(attempt_dir.name)
+            os.replace(link, logs / "latest")
+        descriptor = os.open(attempt_dir / f"rank{self.rank}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+            os.dup2(descriptor, stream.fileno())
+        os.close(descriptor)
+        sys.stdout.reconfigure(line_buffering=True)
+        return attempt
+
+    def _on_stop(self, signum, frame):
+        self.stop_requested = True  # loops stop after their step, with a checkpoint
+        signal.signal(signum, signal.SIG_DFL)  # a second one ends the process at once
+
+    def __exit__(self, kind, error, trace) -> bool:
+        if error is None:
+            return False
+        if isinstance(error, Interrupted):
+            self.exit_code = EXIT_INTERRUPTED
+            self.progress("interrupted", *self._last_step(), str(error), force=True)
+            print(f"interrupted: {error}")
+            return True
+        is_input = isinstance(error, (InputError, ConfigError))
+        self.exit_code = EXIT_BAD_INPUT if is_input else 1
+        if not is_input:
+            traceback.print_exception(kind, error, trace)
+        print(f"{self.stage} failed on rank {self.rank}: {error}")
+        record = {"kind": "input" if is_input else kind.__name__, "message": str(error), "fix": getattr(error, "fix", ""), "rank": self.rank,
+                  "log": f"logs/attempt_{self.attempt}/rank{self.rank}.log"}
+        if not (self.dir / "error.json").exists() or is_input:
+            files.write_json(self.dir / "error.json", record)
+        return True
+
+    def should_stop(self) -> bool:
+        """Whether any rank was asked to stop. Collective: all ranks call it and get the same answer."""
+        import torch
+        import torch.distributed as dist
+        flag = torch.tensor([float(self.stop_requested)])
+        if dist.is_initialized() and self.world_size > 1:
+            dist.all_reduce(flag, op=dist.ReduceOp.MAX, group=control_group())
+        return bool(flag.item())
+
+    # ------------------------------------------------------------------------------------------------------------- reporting
+
+    def progress(self, phase: str, step: int, num_steps: int, message: str = "", force: bool = False) -> None:
+        """Rank 0 tells the world where it is, about once a second."""
+        self._step = (step, num_steps)
+        if step > 0 and self._first_work is None:
+            self._first_work = (time.time(), step)
+        now = time.time()
+        if not self.is_main or (not force and now - self._progress_written < 1.0):
+            return
+        self._progress_written = now
+        eta_s = None
+        if self._first_work and step > self._first_work[1]:
+            eta_s = (now - self._first_work[0]) / (step - self._first_work[1]) * (num_steps - step)
+        files.write_json(self.dir / "progress.json", {"phase": phase, "step": step, "num_steps": num_steps, "updated": now,
+                                                      "started": self.started, "eta_s": eta_s, "message": message}, durable=False)
+
+    def _last_step(self) -> tuple[int, int]:
+        return getattr(self, "_step", (0, 0))
+
+    def startup_done(self) -> None:
+        """Engines are up: what came before is start-up time in the manifest."""
+        self.startup_s = time.time() - self.started
+        self.say(f"{self.stage}: engines up after {self.startup_s:.1f} s, {self.world_size} process(es)")
+
+    def say(self, line: str) -> None:
+        if self.is_main:
+            print(line, flush=True)
+
+    def log_step(self, step: int, metrics: dict[str, float]) -> None:
+        """One line of metrics.jsonl."""
+        if self.is_main:
+            files.append_jsonl(self.dir / "metrics.jsonl", [{"step": step, **{name: _rounded(value) for name, value in metrics.items()}}])
+
+    def log_samples(self, rows: list[dict]) -> None:
+        if self.is_main:
+            files.append_jsonl(self.dir / "samples.jsonl", rows)
+
+    # --------------------------------------------------------------------------------------------------------------- the end
+
+    def finish(self) -> None:
+        """Writes the manifest, last of all: from now on the stage is done. Then drops the state that no one will resume."""
+        barrier()
+        if not self.is_main:
+            return
+        elapsed = time.time() - self.started
+        earlier = files.read_json(self.dir / "timing.json") if (self.dir / "timing.json").exists() else {"total_s": 0.0, "startup_s": 0.0}
+        manifest = {
+            "stage": self.stage, "kind": self.kind, "version": self.description["version"], "fingerprint": self.description["fingerprint"],
+            "inputs": {role: entry["fingerprint"] for role, entry in self.inputs.items()},
+            "files": files.file_table(self.dir, ["model/**/*", "data/**/*", "results.json"]),
+            "metrics": {name: _rounded(value) for name, value in self.metrics.items()},
+            "timing": {"total_s": round(earlier["total_s"] + elapsed, 2), "startup_s": round(earlier["startup_s"] + getattr(self, "startup_s", 0.0), 2),
+                       "attempts": self.attempt},
+            "peak_memory_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20 * self.world_size, 2),
+            "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            "versions": {name: version(name) for name in ("torch", "transformers", "deepspeed")},
+        }
+        self.progress("done", *self._last_step(), "done", force=True)
+        files.write_json(self.dir / "manifest.json", manifest)
+        for name in ("state", "references", "cache"):  # what only a resume would need
+            shutil.rmtree(self.dir / name, ignore_errors=True)
+        print(f"{self.stage}: done in {elapsed:.1f} s (start-up {getattr(self, 'startup_s', 0.0):.1f} s)", flush=True)
+
+
+def _rounded(value: float) -> float:
+    return round(float(value), 7)
+
+
+def barrier() -> None:
+    import torch.distributed as dist
+    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        dist.barrier(group=control_group())
+
+
+_CONTROL_GROUP = None
+
+
+def control_group():
+    """A gloo group for flags and small objects, whatever the training backend is. First call is collective."""
+    global _CONTROL_GROUP
+    import torch.distributed as dist
+    if _CONTROL_GROUP is None:
+        _CONTROL_GROUP = dist.group.WORLD if dist.get_backend() == "gloo" else dist.new_group(backend="gloo")
+    return _CONTROL_GROUP
