@@ -16,7 +16,7 @@ from stages.prompts import apply_template, evaluation_sets
 from stages.rewards.accuracy import extract_answer, verify
 from stages.rewards.format import is_well_formed, thought_of
 from stages.rewards.language import language_consistency
-from stages.rewards.reflection import count_reflection_words
+from stages.rewards.reflection import count_reflections
 from stages.rollout import make_sampler
 from stages.seeds import seed_for
 from stages.worker import Interrupted, Worker, barrier
@@ -91,7 +91,7 @@ def reasoning_results(groups: list[list[Rollout]], config: EvaluateConfig) -> li
         *([over_prompts(f"cons@{len(groups[0])}", [[majority_correct(group, config)] for group in groups])] if len(groups[0]) > 1 else []),
         over_prompts("format", [[float(is_well_formed(r.completion)) for r in group] for group in groups]),
         interval("language", [value for value in languages if value is not None]),
-        over_prompts("reflection", [[float(count_reflection_words(r.completion) > 0) for r in group] for group in groups]),
+        over_prompts("reflection", [[float(count_reflections(r.completion) > 0) for r in group] for group in groups]),
         over_prompts("tokens", [[float(len(r.completion_ids)) for r in group] for group in groups]),
         over_prompts("truncated", [[float(r.is_truncated) for r in group] for group in groups]),
     ]

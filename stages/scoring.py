@@ -9,7 +9,7 @@ from stages.experience import Rollout
 from stages.rewards.accuracy import verify
 from stages.rewards.format import is_well_formed, summary_of, thought_of
 from stages.rewards.language import language_consistency
-from stages.rewards.reflection import count_reflection_words
+from stages.rewards.reflection import count_reflections
 
 
 def rule_parts(rollout: Rollout, data: DataConfig, needs_format: bool) -> dict[str, float]:
@@ -78,7 +78,7 @@ def reward_metrics(rollouts: list[Rollout], is_zero_variance: list[bool]) -> dic
     }
     if reasoning:
         languages = [language_consistency(thought_of(r.completion), r.prompt.language) for r in reasoning]
-        reflections = [count_reflection_words(r.completion) for r in reasoning]
+        reflections = [count_reflections(r.completion) for r in reasoning]
         metrics |= {
             "reward/accuracy": mean(r.reward_parts["accuracy"] for r in reasoning), "reward/format": mean(r.reward_parts["format"] for r in reasoning),
             "reward/language": mean(r.reward_parts["language"] for r in reasoning),

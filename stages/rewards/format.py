@@ -18,3 +18,13 @@ def is_well_formed(completion: str, is_think_prefilled: bool = False) -> bool:
     """Exactly one <think>...</think><answer>...</answer>, white space apart. A truncated completion has no end and so is not."""
     return split_completion(completion, is_think_prefilled) is not None
 
+
+
+def thought_of(completion: str) -> str:
+    """The chain of thought: what stands before </think> (all of it where there is no such tag), without the opening tag."""
+    return completion.split("</think>")[0].replace("<think>", "")
+
+
+def summary_of(completion: str) -> str:
+    """What the user reads: all after the chain of thought; the helpful reward model sees only this [N]."""
+    return completion.rsplit("</think>", 1)[-1]
