@@ -1,0 +1,100 @@
+"""The rule rewards and text measures on examples worked by hand."""
+import pytest
+
+from stages.rewards.accuracy import extract_answer, is_readable_answer, read_integer, verify
+from stages.rewards.format import is_well_formed, split_completion
+from stages.rewards.language import count_words, language_consistency
+from stages.rewards.reflection import count_reflections
+from stages.rewards.repetition import repeated_ngram_share
+
+
+@pytest.mark.parametrize("completion, expected", [
+    ("<think>a</think><answer>1</answer>", True),
+    ("<think>a\nb</think>\n<answer>1</answer>\n", True),
+    ("<think></think><answer>1</answer>", True),
+    ("<think>a</think><answer>1</answer> so 1", False),
+    ("so <think>a</think><answer>1</answer>", False),
+    ("<think>a</think>so<answer>1</answer>", False),
+    ("<think>a<answer>1</answer></think>", False),
+    ("<think>a<think>b</think><answer>1</answer>", False),
+    ("<think>a</think><answer>1</answer><answer>1</answer>", False),
+    ("<think>a</think><answer>1", False),
+    ("<answer>1</answer><think>a</think>", False),
+    ("", False),
+])
+def test_format(completion, expected):
+    assert is_well_formed(completion) is expected
+
+
+def test_format_with_prefilled_tag():
+    assert is_well_formed("a</think><answer>1</answer>", is_think_prefilled=True)
+    assert not is_well_formed("a</think><answer>1</answer>")
+    assert not is_well_formed("<think>a</think><answer>1</answer>", is_think_prefilled=True)
+    assert split_completion("<think>31-3=28</think><answer>28!</answer>") == ("31-3=28", "28!")
+
+
+def test_extract_answer_takes_the_last_one_and_looks_into_a_box():
+    assert extract_answer("<answer>1</answer> no <answer> 2 </answer>") == "2"
+    assert extract_answer(r"<think>\boxed{9}</think><answer>so \boxed{\frac{1}{2}}.</answer>") == r"\frac{1}{2}"
+    assert extract_answer(r"thus \boxed{7} or \boxed{8}") == "8"
+    assert extract_answer("the answer is 7") is None
+    assert extract_answer("<answer>7") is None
+    assert extract_answer(r"\boxed{7") is None
+    assert extract_answer("<answer>1<answer>2</answer>") == "2"
+
+
+@pytest.mark.parametrize("text, expected", [
+    ("46", 46), ("the answer is46,hope this helps!", 46), ("so46,the answer is46,so46", 46), ("46 or 47", None), ("none", None),
+    ("-5", -5), ("1,234", 1234), ("46,46", 46), ("3.5", None), ("答案是46", 46), ("12-5", None)])
+def test_read_integer(text, expected):
+    assert read_integer(text) == expected
+
+
+def test_verify_integer_and_exact():
+    assert verify("<think>9</think><answer>46</answer>", "46", "integer")
+    assert not verify("<think>46</think><answer>9</answer>", "46", "integer")
+    assert not verify("46", "46", "integer")
+    assert verify("<answer> Paris </answer>", "paris", "exact")
+    assert not verify("<answer>paris!</answer>", "paris", "exact")
+    with pytest.raises(ValueError, match="integer, math, exact"):
+        verify("<answer>1</answer>", "1", "guess")
+
+
+@pytest.mark.parametrize("given, answer, expected", [
+    (r"\frac{1}{2}", "0.5", True), ("x^2+1", "1+x^2", True), ("3", "4", False), (r"\sqrt{8}", r"2\sqrt{2}", True), ("???", "3", False)])
+def test_verify_math(given, answer, expected):
+    assert verify(f"<answer>{given}</answer>", answer, "math") is expected
+
+
+def test_readable_answers():
+    assert is_readable_answer("-17", "integer") and not is_readable_answer("seventeen", "integer")
+    assert is_readable_answer("1/2", "math") and not is_readable_answer("???", "math")
+    assert is_readable_answer("anything", "exact") and not is_readable_answer("  ", "exact")
+
+
+def test_language_consistency_by_hand():
+    text = "first 31-3=28, 然后 28-7=21, so 21"                   # en: first, so; zh: two characters
+    assert count_words(text) == {"en": 2, "zh": 2}
+    assert language_consistency(text, "en") == 0.5
+    assert language_consistency("首先31-3=28,所以28ok", "zh") == 0.8
+    assert language_consistency("31-3=28", "en") is None
+    assert language_consistency("", "zh") is None
+
+
+def test_language_ignores_what_is_no_language():
+    assert count_words("<think>设 x 为 $a+bcd$ 与 \\frac{1}{2} 和 `print` </think>") == {"en": 0, "zh": 4}
+    assert count_words("I don't see a point y") == {"en": 5, "zh": 0}
+
+
+def test_reflection_counts_the_words_not_their_parts():
+    assert count_reflections("Wait, let me check. However, that was an error.") == 4
+    assert count_reflections("waitcheck31-3=28ok,等等检查") == 4
+    assert count_reflections("the waiter pressed a button for checkers, 1errors") == 0
+    assert count_reflections("") == 0
+
+
+def test_repetition_by_hand():
+    assert repeated_ngram_share("a b a b a b", n=2) == pytest.approx(0.6)
+    assert repeated_ngram_share("a b c d e") == 0.0
+    assert repeated_ngram_share("所以所以所以所以", n=2) == pytest.approx(5 / 7)
+    assert repeated_ngram_share("a b") == 0.0
