@@ -20,7 +20,7 @@ class FilePrompts:
             raise ValueError(f"a data file has the splits {' and '.join(SPLITS)}, got {split!r}")
         self.path, self.split = str(path), split
         self._key = f"{seed}/{stream}"
-        self._prompts = [prompt for prompt in _read_prompts(Path(path), config, split)]
+        self._prompts = _read_prompts(Path(path), config, split)
         self._permutation: tuple[int, list[int]] = (-1, [])
         if not self._prompts:
             wish = ("smaller" if split == "train" else "larger") + " data.eval_fraction or more rows"
@@ -115,14 +115,17 @@ def _read_parquet(path: Path) -> list[tuple[str, dict]]:
 
 def _read_jsonl(path: Path) -> list[tuple[str, dict]]:
     rows, errors = [], []
-    with path.open(encoding="utf-8-sig", errors="replace") as lines:
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
+                row = json.loads(line.decode("utf-8-sig"))
             except json.JSONDecodeError as error:
                 errors.append(f"line {number}: {error.msg} at column {error.colno}")
+                continue
+            except UnicodeDecodeError as error:
+                errors.append(f"line {number}: not UTF-8 text (byte {error.start + 1})")
                 continue
             if isinstance(row, dict):
                 rows.append((f"line {number}", row))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from stages.tiny_world.lexicon import LANGUAGES, say
 from stages.tiny_world.problems import Problem
-from stages.tiny_world.split import MAX_VALUE, Step, apply_step, is_all, is_in_range
+from stages.tiny_world.split import Step, apply_step, is_all, is_in_range
 
 STYLES = {"direct": 0.11, "plain": 0.26, "check": 0.45, "broken": 0.18}
 ANSWER_STYLES = {"bare": 0.5, "polite": 0.1, "rude": 0.2, "verbose": 0.2}
@@ -43,25 +43,20 @@ def reasoning(rng: random.Random, problem: Problem, check_share: float, speak: S
     value, rest, parts = problem.start, problem.steps, []
     while rest:
         jump, rest = rest[:2], rest[2:]
-        true_value = value
+        before = true_value = value
         for step in jump:
             true_value = apply_step(true_value, step)
         is_wrong = rng.random() < (JUMP_ERROR_SHARE if len(jump) == 2 else SLIP_SHARE)
         errors = JUMP_ERRORS if len(jump) == 2 else (-1, 1)
         written = _wrong_value(rng, true_value, errors, rest) if is_wrong else true_value
-        expression = str(value) + "".join(f"{operator}{operand}" for operator, operand in jump)
-        parts.append(f"{speak('then' if parts else 'first')}{expression}={written}")
+        operations = "".join(f"{operator}{operand}" for operator, operand in jump)
+        parts.append(f"{speak('then' if parts else 'first')}{before}{operations}={written}")
         value = written
         if len(jump) == 2 and rng.random() < check_share:
-            parts.append(speak("wait") + speak("check") + single_steps(problem_value(expression), jump)
+            parts.append(speak("wait") + speak("check") + single_steps(before, jump)
                          + speak("ok" if written == true_value else "no"))
             value = true_value
     return ",".join(parts) + f",{speak('so')}{value}", value
-
-
-def problem_value(expression: str) -> int:
-    """The number an expression starts with."""
-    return int(expression.replace("-", "+").split("+")[0])
 
 
 def single_steps(value: int, steps: tuple[Step, ...]) -> str:
@@ -76,7 +71,7 @@ def single_steps(value: int, steps: tuple[Step, ...]) -> str:
 
 def _wrong_value(rng: random.Random, true_value: int, errors: tuple[int, ...], rest: tuple[Step, ...]) -> int:
     """A value near the true one; the true one where no wrong one can be continued."""
-    options = [true_value + error for error in errors if is_in_range(true_value + error, rest) and is_all("train", true_value + error, rest[:2])]
+    options = [true_value + error for error in errors if is_in_range(true_value + error, rest) and is_all("train", true_value + error, rest)]
     return rng.choice(options) if options else true_value
 
 
