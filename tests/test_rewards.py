@@ -1,8 +1,8 @@
 """The rule rewards and text measures on examples worked by hand."""
 import pytest
 
-from stages.rewards.accuracy import extract_answer, is_readable_answer, read_integer, verify
-from stages.rewards.format import is_well_formed, split_completion
+from stages.rewards.accuracy import extract_answer, is_readable_answer, read_integer, verify, vote_of
+from stages.rewards.format import is_well_formed, split_completion, summary_of, thought_of
 from stages.rewards.language import count_words, language_consistency
 from stages.rewards.reflection import count_reflections
 from stages.rewards.repetition import repeated_ngram_share
@@ -70,6 +70,20 @@ def test_readable_answers():
     assert is_readable_answer("-17", "integer") and not is_readable_answer("seventeen", "integer")
     assert is_readable_answer("1/2", "math") and not is_readable_answer("???", "math")
     assert is_readable_answer("anything", "exact") and not is_readable_answer("  ", "exact")
+
+
+def test_votes_are_counted_by_value():
+    assert vote_of("<answer>the answer is46</answer>") == vote_of("<answer>46</answer>") == "46"
+    assert vote_of("<answer>46 or 47</answer>") is None and vote_of("46") is None
+    assert vote_of(r"<answer>\frac{1}{2}</answer>", "math") == vote_of("<answer>1/2</answer>", "math")
+    assert vote_of("<answer> Paris </answer>", "exact") == "paris"
+
+
+def test_thought_and_summary():
+    assert thought_of("<think>so 46</think><answer>46</answer>") == "so 46"
+    assert thought_of("<think>so 46<answer>obviously 46</answer>") == "so 46"
+    assert thought_of("<answer>46</answer>") == "" and thought_of("paris.") == "paris."
+    assert summary_of("<think>so</think>paris.") == "paris." == summary_of("paris.")
 
 
 def test_language_consistency_by_hand():

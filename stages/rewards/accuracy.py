@@ -62,6 +62,20 @@ def verify(completion: str, answer: str, verifier: str = "integer") -> bool:
     raise ValueError(f"data.verifier must be one of {', '.join(VERIFIERS)}, got {verifier!r}")
 
 
+def vote_of(completion: str, verifier: str = "integer") -> str | None:
+    """The final answer in a form that can be counted in a majority vote: "the answer is46" and "46" are one vote."""
+    given = extract_answer(completion)
+    if given is None:
+        return None
+    if verifier == "integer":
+        value = read_integer(given)
+        return None if value is None else str(value)
+    if verifier == "math":
+        parsed = _parse_math(given)
+        return str(parsed[0]) if parsed else None
+    return _plain(given)
+
+
 def _plain(text: str) -> str:
     return " ".join(text.split()).casefold()
 

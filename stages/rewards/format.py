@@ -19,10 +19,9 @@ def is_well_formed(completion: str, is_think_prefilled: bool = False) -> bool:
     return split_completion(completion, is_think_prefilled) is not None
 
 
-
 def thought_of(completion: str) -> str:
-    """The chain of thought: what stands before </think> (all of it where there is no such tag), without the opening tag."""
-    return completion.split("</think>")[0].replace("<think>", "")
+    """The chain of thought: what stands before </think>, else before the answer, else all of it; without the opening tag."""
+    return re.split("</think>|<answer>", completion, maxsplit=1)[0].replace("<think>", "")
 
 
 def summary_of(completion: str) -> str:
