@@ -1,0 +1,186 @@
+"""The configuration of a run: every stage's dataclass of `stages.config`, and what only the driver needs to know.
+
+The dataclasses are the one schema. `default_tree` gives Hydra their defaults as plain data, with the shared nodes (`data`, `rollout`,
+`deepspeed`, `model`, `student`) reaching the stages by interpolation, leaf by leaf, so that any key can be overridden for one stage.
+"""
+import dataclasses
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline.graph import STAGES
+from stages.config import (Checked, CollectConfig, ConfigError, DataConfig, DeepSpeedConfig, EvaluateConfig, GrpoConfig, MixConfig, ModelConfig,
+                           PretrainConfig, RewardModelsConfig, RolloutConfig, SftConfig, from_dict, knob, to_dict)
+
+
+@dataclass(frozen=True)
+class LauncherConfig(Checked):
+    """How workers are started. Never part of a fingerprint."""
+    name: Literal["local", "slurm"] = knob("local", "local: torchrun on this machine; slurm: one torchrun a node by srun, inside an allocation")
+    num_processes: int = knob(2, "ranks on each node: one a GPU, or two single-threaded ones on a small CPU", gt=0)
+    num_nodes: int = knob(1, "nodes (slurm)", gt=0)
+    threads_per_process: int = knob(1, "OMP_NUM_THREADS of a rank; 1 is the robust choice on a shared CPU", gt=0)
+    rendezvous_port: int = knob(29400, "port of the first node (slurm)", gt=0, lt=65536)
+    grace_s: float = knob(120.0, "seconds that a stage may take to write its checkpoint after the first Ctrl-C or SIGTERM", gt=0)
+    min_free_gib: float = knob(1.0, "a stage is not started with less free disk than this, GiB", ge=0)
+    environment: dict[str, str] = knob({}, "more environment variables for the workers")
+
+    def problems(self):
+        return ["num_nodes needs name=slurm: choose launcher=slurm"] if self.num_nodes > 1 and self.name != "slurm" else []
+
+
+@dataclass(frozen=True)
+class TrackerConfig(Checked):
+    name: Literal["none", "tensorboard"] = knob("none", "tensorboard: metrics.jsonl is also written as event files under runs/<run>/tensorboard")
+
+
+@dataclass(frozen=True)
+class SweepConfig(Checked):
+    """What a sweep compares. Empty: evaluate's pass@1 of the last model where `evaluate` runs, else the last stage's mean reward."""
+    stage: str | None = knob(None, "stage whose number is compared; for results.json: the model's stage")
+    set: str | None = knob(None, "evaluation set, e.g. tiny_math; empty: a metric of the stage's manifest or metrics.jsonl")
+    metric: str | None = knob(None, "name of the number, e.g. pass@1 or reward/mean")
+    direction: Literal["maximize", "minimize"] = knob("maximize", "how the leaderboard is sorted")
+
+
+@dataclass(frozen=True)
+class StagesConfig(Checked):
+    base: PretrainConfig = knob(PretrainConfig, "the recipe's own base model")
+    r1_zero: GrpoConfig = knob(GrpoConfig, "R1-Zero: RL from the base")
+    cold_start_data: CollectConfig = knob(CollectConfig, "cold-start samples from R1-Zero")
+    cold_start: SftConfig = knob(SftConfig, "R1 stage 1 (Dev1)")
+    reasoning_rl: GrpoConfig = knob(GrpoConfig, "R1 stage 2 (Dev2)")
+    rejection_data: CollectConfig = knob(CollectConfig, "rejection sampling from stage 2, and general data")
+    rejection_sft: SftConfig = knob(SftConfig, "R1 stage 3 (Dev3)")
+    reward_models: RewardModelsConfig = knob(RewardModelsConfig, "helpful and safety reward models")
+    preference_rl: GrpoConfig = knob(GrpoConfig, "R1 stage 4 (R1)")
+    student_base: PretrainConfig = knob(PretrainConfig, "the recipe's own student")
+    distill: SftConfig = knob(SftConfig, "SFT of the student on the rejection data")
+    evaluate: EvaluateConfig = knob(EvaluateConfig, "every model on the held-out sets")
+
+
+@dataclass(frozen=True)
+class RunConfig(Checked):
+    """All that a run is told."""
+    run: str = knob("tiny", "name of the run, a directory under runs_dir")
+    runs_dir: str = knob("runs", "where runs are kept")
+    recipe: str = knob("tiny", "name of the recipe")
+    seed: int = knob(0, "seed of every random draw", ge=0)
+    force: bool = knob(False, "redo the selected stages; what they made before is kept aside as <fp8>.old-N")
+    orchestrator: Literal["prefect", "none"] = knob("prefect", "prefect: a flow with a task run per stage; none: the same stages in a plain loop")
+    selected: dict[str, bool] = knob({}, "stages to run; set by +stage=NAME")
+    model: ModelConfig = knob(ModelConfig, "the base model")
+    student: ModelConfig = knob(ModelConfig, "the model that is distilled into")
+    data: DataConfig = knob(DataConfig, "prompts of all stages")
+    rollout: RolloutConfig = knob(RolloutConfig, "sampling of all stages")
+    deepspeed: DeepSpeedConfig = knob(DeepSpeedConfig, "DeepSpeed settings of all stages")
+    launcher: LauncherConfig = knob(LauncherConfig, "how workers are started")
+    tracker: TrackerConfig = knob(TrackerConfig, "where metrics go besides metrics.jsonl")
+    sweep: SweepConfig = knob(SweepConfig, "what a sweep compares")
+    stages: StagesConfig = knob(StagesConfig, "the stages")
+
+    def problems(self):
+        errors = []
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.run):
+            errors.append(f"run {self.run!r} is not a directory name: use letters, digits, '.', '_' and '-'")
+        for stage in self.stages.evaluate.models:
+            if stage not in STAGES:
+                errors.append(f"stages.evaluate.models: {stage!r} is not a stage; stages are {', '.join(STAGES)}")
+        for where, data in data_nodes(self):
+            if data.name == "file" and not data.path:
+                errors.append(f"{where}.path is empty: name a JSONL or Parquet file with {where}.path=FILE")
+            if data.name == "tiny_world" and data.path:
+                errors.append(f"{where}.path is set but {where}.name is tiny_world: add {'data=file' if where == 'data' else f'+data@{where}=file'}")
+        return errors
+
+    @property
+    def run_dir(self) -> Path:
+        return Path(self.runs_dir).expanduser().resolve() / self.run
+
+    @property
+    def selection(self) -> list[str]:
+        """Selected stages in order of execution."""
+        return [stage for stage in STAGES if self.selected.get(stage)]
+
+
+SHARED_NODES = ("data", "rollout", "deepspeed")  # top-level nodes that every stage that has the node follows
+
+
+def data_nodes(config: RunConfig) -> list[tuple[str, DataConfig]]:
+    """The shared data node and those of the stages that differ from it, each with its key."""
+    nodes = [("data", config.data)]
+    for spec in dataclasses.fields(config.stages):
+        data = getattr(getattr(config.stages, spec.name), "data", None)
+        if data is not None and data != config.data:
+            nodes.append((f"stages.{spec.name}.data", data))
+    return nodes
+
+
+def default_tree() -> dict[str, Any]:
+    """The defaults of RunConfig as plain data for Hydra; shared leaves of a stage are interpolations of the shared node."""
+    tree = to_dict(RunConfig())
+    tree["selected"] = {stage: False for stage in STAGES}
+    for name, stage in tree["stages"].items():
+        for shared in SHARED_NODES:
+            if shared in stage:
+                stage[shared] = {key: f"${{{shared}.{key}}}" for key in stage[shared]}
+        if "model" in stage:
+            source = "student" if name == "student_base" else "model"
+            stage["model"] = {key: f"${{{source}.{key}}}" for key in stage["model"]}
+    return tree
+
+
+def from_tree(tree: dict[str, Any]) -> RunConfig:
+    """Checks composed plain data and makes paths absolute. Raises ConfigError with every mistake."""
+    errors = [f"selected.{name}: unknown stage" for name in tree.get("selected", {}) if name not in STAGES]
+    try:
+        config = from_dict(RunConfig, tree)
+    except ConfigError as error:
+        raise ConfigError(errors + error.errors) from None
+    if errors:
+        raise ConfigError(errors)
+    return _without_general_data(_with_absolute_paths(config))
+
+
+def _with_absolute_paths(config: RunConfig) -> RunConfig:
+    def absolute(node):
+        path = getattr(node, "path", None)
+        if path is None or not Path(path).expanduser().exists():
+            return node
+        return dataclasses.replace(node, path=str(Path(path).expanduser().resolve()))
+
+    stages = {}
+    for spec in dataclasses.fields(config.stages):
+        stage = getattr(config.stages, spec.name)
+        nodes = {name: absolute(getattr(stage, name)) for name in ("data", "model") if hasattr(stage, name)}
+        stages[spec.name] = dataclasses.replace(stage, **nodes)
+    return dataclasses.replace(config, model=absolute(config.model), student=absolute(config.student), data=absolute(config.data),
+                               stages=StagesConfig(**stages))
+
+
+def _without_general_data(config: RunConfig) -> RunConfig:
+    """Your own file has verifiable prompts only: whatever needs the tiny world's general and safety prompts is switched off."""
+    changes = {}
+    for spec in dataclasses.fields(config.stages):
+        stage = getattr(config.stages, spec.name)
+        if getattr(getattr(stage, "data", None), "name", None) != "file":
+            continue
+        if isinstance(stage, GrpoConfig):
+            changes[spec.name] = dataclasses.replace(stage, mix=MixConfig(), preference_last_steps=0,
+                                                     rewards=dataclasses.replace(stage.rewards, preference=0.0))
+        elif isinstance(stage, CollectConfig):
+            changes[spec.name] = dataclasses.replace(stage, num_general=0, refine="none")
+        elif isinstance(stage, EvaluateConfig):
+            changes[spec.name] = dataclasses.replace(stage, num_general=0, num_safety=0)
+    return dataclasses.replace(config, stages=dataclasses.replace(config.stages, **changes)) if changes else config
+
+
+def notes(config: RunConfig) -> list[str]:
+    """What the configuration implies and a reader of the plan should know."""
+    lines = []
+    if config.data.name == "file":
+        lines.append(f"data from {config.data.path}: no general or safety prompts, so their shares and counts are 0 and preference rewards are off")
+        if not config.model.path:
+            lines.append("the recipe's own base knows only the words of the tiny world: other data needs model.path=DIRECTORY")
+    return lines

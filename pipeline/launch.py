@@ -1,0 +1,166 @@
+"""Starts a stage's worker processes with torchrun, relays what rank 0 says, passes stop requests on, and explains failures."""
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from pipeline.config import LauncherConfig
+from pipeline.errors import MissingInput, PipelineError, StageFailed, StageInterrupted
+from pipeline.files import link, read_json
+from pipeline.stop import StopRequest
+
+POLL_S = 0.1
+SHOWN_LINES = 15
+EXIT_INTERRUPTED = 75
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def launch(stage: str, directory: Path, launcher: LauncherConfig, stop: StopRequest, on_line: Callable[[str], None],
+           on_progress: Callable[[dict], None], resume_command: str) -> None:
+    """Runs `python -m stages DIRECTORY` to its end. Raises StageInterrupted, MissingInput or StageFailed."""
+    attempt, logs = _new_attempt(directory)
+    (directory / "error.json").unlink(missing_ok=True)
+    with open(logs / "driver.log", "wb") as driver_log:
+        guard = subprocess.Popen([sys.executable, "-m", "pipeline.guard", str(os.getpid()), *worker_command(directory, launcher)],
+                                 stdin=subprocess.DEVNULL, stdout=driver_log, stderr=subprocess.STDOUT, start_new_session=True,
+                                 env=worker_environment(launcher, attempt))
+    relay = LineRelay(logs / "rank0.log", on_line)
+    try:
+        _watch(guard, directory, launcher, stop, relay, on_progress)
+    finally:
+        _end(guard)
+        relay.poll()
+    if guard.returncode != 0 or not (directory / "manifest.json").exists():
+        raise explain(stage, directory, logs, guard.returncode, stop.is_requested, resume_command)
+
+
+def worker_command(directory: Path, launcher: LauncherConfig) -> list[str]:
+    """torchrun on this machine, or one torchrun a node by srun."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={launcher.num_processes}", "--monitor-interval=0.2"]
+    worker = ["-m", "stages", str(directory)]
+    if launcher.name == "local":
+        return [*torchrun, "--standalone", *worker]
+    first_node = os.environ.get("SLURM_JOB_FIRST_NODE") or _first_node(os.environ.get("SLURM_JOB_NODELIST", "localhost"))
+    return ["srun", f"--nodes={launcher.num_nodes}", "--ntasks-per-node=1", "--kill-on-bad-exit=1", *torchrun, f"--nnodes={launcher.num_nodes}",
+            "--rdzv-backend=c10d", f"--rdzv-endpoint={first_node}:{launcher.rendezvous_port}",
+            f"--rdzv-id={os.environ.get('SLURM_JOB_ID', '0')}", *worker]
+
+
+def _first_node(node_list: str) -> str:
+    """The first host of Slurm's compact list: "gpu[03-05,9]" -> "gpu03"."""
+    match = re.match(r"([^,\[]+)(?:\[([^\],-]+))?", node_list)
+    return f"{match[1]}{match[2] or ''}"
+
+
+def worker_environment(launcher: LauncherConfig, attempt: int) -> dict[str, str]:
+    """The environment of the workers; what the engines need is set by `stages.environment` itself."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "HYDRA_"))}
+    threads = str(launcher.threads_per_process)
+    path = os.pathsep.join(part for part in (str(ROOT), inherited.get("PYTHONPATH", "")) if part)
+    return {**inherited, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "STAGE_ATTEMPT": str(attempt),
+            "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads, **launcher.environment}
+
+
+def _new_attempt(directory: Path) -> tuple[int, Path]:
+    logs = directory / "logs"
+    attempt = 1 + max((int(path.name.removeprefix("attempt_")) for path in logs.glob("attempt_*")), default=0)
+    (logs / f"attempt_{attempt}").mkdir(parents=True)
+    link(logs / "latest", f"attempt_{attempt}")
+    return attempt, logs / f"attempt_{attempt}"
+
+
+class LineRelay:
+    """Hands every new whole line of a growing log file to a function."""
+
+    def __init__(self, path: Path, on_line: Callable[[str], None]):
+        self.path, self.on_line, self.position = path, on_line, 0
+
+    def poll(self) -> None:
+        if not self.path.exists():
+            return
+        with open(self.path, "rb") as stream:
+            stream.seek(self.position)
+            new = stream.read()
+        whole = new[:new.rfind(b"\n") + 1]
+        self.position += len(whole)
+        for line in whole.decode("utf-8", errors="replace").splitlines():
+            self.on_line(line)
+
+
+def _watch(guard: subprocess.Popen, directory: Path, launcher: LauncherConfig, stop: StopRequest, relay: LineRelay,
+           on_progress: Callable[[dict], None]) -> None:
+    """Until the workers end: lines, progress, stop requests."""
+    deadline = None
+    while guard.poll() is None:
+        relay.poll()
+        on_progress(read_json(directory / "progress.json", {}))
+        if stop.is_requested and deadline is None:
+            deadline = time.monotonic() + launcher.grace_s
+            guard.send_signal(signal.SIGUSR1)
+        if deadline is not None and (stop.count > 1 or time.monotonic() > deadline):
+            return
+        time.sleep(POLL_S)
+
+
+def _end(guard: subprocess.Popen) -> None:
+    """Leaves nothing running: the guard kills its descendants when told to end."""
+    if guard.poll() is None:
+        guard.terminate()
+        try:
+            guard.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            guard.kill()
+            guard.wait()
+
+
+# -------------------------------------------------------------------------------------------------------------------- failures
+
+
+def explain(stage: str, directory: Path, logs: Path, exit_code: int, was_stopped: bool, resume_command: str) -> PipelineError:
+    """Why the workers ended without a manifest, as an error that names the rank, its last lines, its log and the next command."""
+    fix = f"continue with: {resume_command}"
+    rank, code = root_failure(_text(logs / "driver.log"))
+    error = read_json(directory / "error.json")
+    if was_stopped or (code == EXIT_INTERRUPTED and not error):
+        step = read_json(directory / "progress.json", {}).get("step", 0)
+        return StageInterrupted(f"{stage} was interrupted{f' at step {step}' if step else ''}; its checkpoint is kept", fix)
+    if isinstance(error, dict):
+        rank = error.get("rank", rank)
+    if isinstance(error, dict) and error.get("kind") == "input":
+        return MissingInput(f"{stage}: {error.get('message')}", error.get("fix") or f"mend the input, then: {resume_command}")
+    log = logs / f"rank{rank}.log"
+    log = log if log.exists() and log.stat().st_size else logs / "driver.log"
+    tail = "\n".join(f"    {line}" for line in _text(log).splitlines()[-SHOWN_LINES:])
+    return StageFailed(f"{stage} failed on rank {rank}: {failure_kind(error, code, exit_code)}\n  last lines of its log:\n{tail}\n  log: {log}", fix)
+
+
+def root_failure(torchrun_log: str) -> tuple[int, int | None]:
+    """(rank, exit code) of the failure that torchrun saw first; (0, None) where it reports none.
+
+    >>> root_failure("Root Cause (first observed failure):\\n[0]:\\n  rank      : 1 (local_rank: 1)\\n  exitcode  : -9 (pid: 7)")
+    (1, -9)
+    """
+    text = torchrun_log[max(torchrun_log.rfind("Root Cause"), 0):]
+    rank, code = re.search(r"rank\s*:\s*(\d+)", text), re.search(r"exitcode\s*:\s*(-?\d+)", text)
+    return (int(rank[1]) if rank else 0), (int(code[1]) if code else None)
+
+
+def failure_kind(error: dict | None, code: int | None, exit_code: int) -> str:
+    """One line: the exception the worker reported, or the signal that ended it."""
+    if isinstance(error, dict):
+        return f"{error.get('kind')}: {error.get('message')}"
+    code = exit_code if code is None else code
+    number = -code if code < 0 else code - 128 if 128 < code < 160 else 0
+    if number == signal.SIGKILL:
+        return "killed (signal 9), most likely by the kernel for want of memory: lower micro_batch_tokens, rollout.max_sequences or launcher.num_processes"
+    if number:
+        return f"ended by signal {number} ({signal.Signals(number).name})"
+    return f"exit code {code}, without an error report"
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""

@@ -1,0 +1,77 @@
+"""Model directories that come from outside: where they are and whether they can be used."""
+import os
+from pathlib import Path
+
+from pipeline.errors import MissingInput
+from pipeline.files import read_json
+from pipeline.fingerprint import model_fingerprint
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "tokenizer_config.json")
+
+
+def outside_input(path: str, revision: str | None) -> dict:
+    """The inputs.json entry of a model from outside. Raises MissingInput when the directory cannot be used."""
+    directory = locate(path, revision)
+    problems = check(directory)
+    if problems:
+        raise MissingInput(f"the model directory {directory} cannot be used: {'; '.join(problems)}",
+                           "give a directory that transformers' save_pretrained wrote, model and tokenizer: model.path=DIRECTORY")
+    return {"stage": None, "path": str(directory), "model_dir": str(directory), "fingerprint": model_fingerprint(directory)}
+
+
+def locate(path: str, revision: str | None) -> Path:
+    """The directory of a local path or of a model in the Hugging Face cache."""
+    if Path(path).expanduser().is_dir():
+        return Path(path).expanduser().resolve()
+    if Path(path).expanduser().is_file():
+        raise MissingInput(f"model.path {path} is a file", "give the directory that holds config.json, the tokenizer and the weights")
+    cache = Path(os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser() / "hub")
+    repository = cache / f"models--{path.replace('/', '--')}"
+    reference = repository / "refs" / (revision or "main")
+    snapshot = repository / "snapshots" / (reference.read_text().strip() if reference.is_file() else revision or "main")
+    if path.count("/") == 1 and snapshot.is_dir():
+        return snapshot
+    fix = f"hf download {path}{f' --revision {revision}' if revision else ''}" if path.count("/") == 1 and not path.startswith((".", "/")) \
+        else "give an existing directory: model.path=DIRECTORY"
+    raise MissingInput(f"model.path {path}: no such directory, and no such model in the Hugging Face cache ({cache})", fix)
+
+
+def check(directory: Path) -> list[str]:
+    """What a model directory lacks, each a phrase."""
+    problems = []
+    config = read_json(directory / "config.json")
+    if not (directory / "config.json").is_file():
+        problems.append("no config.json")
+    elif not isinstance(config, dict) or not (config.get("model_type") or config.get("architectures")):
+        problems.append("config.json is not a model's (it names no model_type)")
+    if not any((directory / name).is_file() for name in TOKENIZER_FILES):
+        problems.append("no tokenizer (tokenizer.json or tokenizer.model)")
+    return problems + _weight_problems(directory)
+
+
+def _weight_problems(directory: Path) -> list[str]:
+    index = read_json(directory / "model.safetensors.index.json")
+    if isinstance(index, dict):
+        missing = sorted(name for name in set(index.get("weight_map", {}).values()) if not (directory / name).is_file())
+        return [f"weight files of its index are missing: {', '.join(missing[:3])}{' ...' if len(missing) > 3 else ''}"] if missing else []
+    if any(directory.glob("*.safetensors")):
+        return []
+    pickles = sorted(path.name for path in (*directory.glob("*.bin"), *directory.glob("*.pt"), *directory.glob("*.pth")))
+    if pickles:
+        return [f"its weights are a pickle ({pickles[0]}), which can run code when it is read: save them again with "
+                "save_pretrained(..., safe_serialization=True)"]
+    return ["no weights (*.safetensors)"]
+
+
+def num_parameters(model) -> float:
+    """Parameters of a ModelConfig: from the sizes of its weight files, or computed for the recipe's own Qwen2."""
+    if model.path:
+        try:
+            directory = locate(model.path, model.revision)
+        except MissingInput:
+            return 0.0
+        bytes_per_parameter = 4 if (read_json(directory / "config.json", {}) or {}).get("torch_dtype") == "float32" else 2
+        return sum(path.stat().st_size for path in directory.glob("*.safetensors")) / bytes_per_parameter
+    width, head = model.hidden_size, model.hidden_size // model.num_heads
+    layer = 2 * width * width + 2 * width * head * model.num_kv_heads + 3 * width * model.intermediate_size
+    return model.num_layers * layer + (1 if model.tie_embeddings else 2) * 288 * width

@@ -1,0 +1,143 @@
+"""The command `run`: Hydra's entry, one job or a sweep of them. What a job does is in `run_job`."""
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+from rich.console import Console
+
+from pipeline import compose, sweep, view
+from pipeline.config import RunConfig
+from pipeline.errors import InvalidConfig, PipelineError, StageInterrupted
+from pipeline.execute import execute
+from pipeline.files import write_atomic
+from pipeline.lock import RunLock
+from pipeline.plan import Plan, command, make_plan, remember_overrides
+from pipeline.stop import StopRequest
+from stages.config import ConfigError, to_dict
+
+INFORMATION_FLAGS = {"--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help", "--version", "--shell-completion", "-sc"}
+
+
+@dataclass
+class Outcome:
+    """What the jobs of one command left behind; Hydra's main function returns nothing to its caller."""
+    exit_code: int = 0
+    jobs: list[sweep.Job] = field(default_factory=list)
+
+
+def main(arguments: list[str], console: Console) -> int:
+    """Runs `arguments` as a Hydra user would expect; returns the exit code."""
+    flags, overrides = compose.split_flags(arguments)
+    overrides = compose.rewrite(overrides)
+    is_information = bool(INFORMATION_FLAGS & set(flags)) or any(flag.startswith(("--cfg=", "--info=")) for flag in flags)
+    is_sweep = bool({"--multirun", "-m"} & set(flags)) or any(text.lstrip("+").startswith(("sweep=", "hydra.mode=MULTIRUN")) for text in overrides)
+    if not is_information:
+        config = compose.compose_config(overrides, is_sweep)
+        if not config.selection and not is_sweep:
+            raise InvalidConfig(["no stage is selected: add +stage=all, +stage=NAME or '+stage=[a,b]'; stages are "
+                                 + ", ".join(option for option in compose.groups()["stage"] if option != "all")])
+        remember_overrides(overrides)
+    outcome = Outcome()
+    _call_hydra([*flags, *overrides], outcome, console, is_sweep)
+    if outcome.jobs and is_sweep:
+        sweep.print_leaderboard(outcome.jobs, console)
+    return outcome.exit_code
+
+
+def _call_hydra(arguments: list[str], outcome: Outcome, console: Console, is_sweep: bool) -> None:
+    import hydra
+    compose.register_schema()
+
+    @hydra.main(config_path=str(compose.CONF_DIR), config_name="config", version_base="1.3")
+    def job(cfg):
+        from hydra.core.hydra_config import HydraConfig
+        try:
+            config = compose.from_hydra(cfg)
+            if not is_sweep:
+                return run_job(config, console)
+            hydra_config = HydraConfig.get()
+            record = sweep.Job(hydra_config.job.num, list(hydra_config.overrides.task), Path(hydra_config.sweep.dir))
+            console.rule(f"job {record.number}: {' '.join(record.overrides)}", align="left")
+            outcome.jobs.append(record)
+            return sweep.run(record, config, lambda: run_job(config, console), outcome)
+        except ConfigError as error:
+            raise SystemExit(_report(InvalidConfig(error.errors), outcome, console)) from None
+        except PipelineError as error:
+            outcome.exit_code = _report(error, outcome, console)
+            if is_sweep and not isinstance(error, StageInterrupted):
+                return float("nan")
+            raise SystemExit(outcome.exit_code) from None
+
+    before = sys.argv
+    sys.argv = ["python -m pipeline run" if before[0].endswith("__main__.py") else f"{Path(before[0]).name} run", *arguments]
+    try:
+        job()
+    finally:
+        sys.argv = before
+
+
+def _report(error: PipelineError, outcome: Outcome, console: Console) -> int:
+    view.print_error(console, error)
+    outcome.exit_code = error.exit_code
+    return error.exit_code
+
+
+def run_job(config: RunConfig, console: Console) -> float | None:
+    """Plans and runs the selected stages of one configuration. Returns the sweep objective."""
+    with RunLock(config.run_dir):
+        plan = make_plan(config)
+        plan.raise_errors()
+        write_atomic(config.run_dir / "config.yaml", yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True))
+        if len(plan.steps) > 1:
+            view.print_plan(console, plan)
+        run_plan(plan, console)
+        print_end(plan, console)
+        return sweep.objective(plan)
+
+
+def run_plan(plan: Plan, console: Console) -> None:
+    """Runs what is not done, in a Prefect flow or a plain loop. When nothing is left to do, an embedded flow is not worth its start."""
+    import os
+    stop = StopRequest().install()
+    try:
+        with view.LiveView(console, len(plan.steps)) as live:
+            if plan.config.orchestrator == "prefect" and (not plan.is_done or os.environ.get("PREFECT_API_URL")):
+                from pipeline import flow
+                flow.run(plan, live, stop)
+            else:
+                for step in plan.steps:
+                    run_step(step, plan, live, stop)
+    finally:
+        stop.restore()
+
+
+def run_step(step, plan: Plan, live: view.LiveView, stop: StopRequest, on_line=lambda line: None) -> dict | None:
+    """One stage: skipped visibly, or executed; the same for every orchestrator. Returns its manifest."""
+    if step.is_done:
+        live.skipped(step.stage, step.reason)
+        return None
+
+    def relay(line: str) -> None:
+        live.line(line)
+        on_line(line)
+
+    live.started(step.stage, step.action, step.dir / "logs" / "latest" / "rank0.log")
+    started = time.monotonic()
+    manifest = execute(step, plan, stop, relay, live.progress)
+    live.done(step.stage, manifest)
+    assert time.monotonic() >= started
+    return manifest
+
+
+def print_end(plan: Plan, console: Console) -> None:
+    """Where the results are and what to type next."""
+    report = plan.config.run_dir / "report.html"
+    if report.exists() and any(step.stage == "report" for step in plan.steps):
+        console.print(f"report: {report}", highlight=False, soft_wrap=True)
+        models = [step.stage for step in plan.steps if step.kind in ("grpo", "sft")]
+        if models:
+            console.print(f"next:   python -m pipeline chat run={plan.config.run} --stage {models[-1]}", highlight=False, soft_wrap=True)
+    else:
+        console.print(f"next:   {command(plan.config, 'all')}", highlight=False, soft_wrap=True)
