@@ -38,7 +38,10 @@ def _prctl(option: int, value: int) -> None:
 def _wait_for(pid: int) -> int:
     """Reaps children, adopted ones too, until `pid` has ended; its exit code as a shell would give it."""
     while True:
-        ended, status = os.wait()
+        try:
+            ended, status = os.wait()
+        except ChildProcessError:  # kill_all has reaped them
+            return 128 + signal.SIGKILL
         if ended == pid:
             code = os.waitstatus_to_exitcode(status)
             return code if code >= 0 else 128 - code

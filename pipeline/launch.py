@@ -16,6 +16,7 @@ from pipeline.stop import StopRequest
 POLL_S = 0.1
 SHOWN_LINES = 15
 EXIT_INTERRUPTED = 75
+PROGRESS_BAR = re.compile(r"\d+%\|.*\|")
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -74,7 +75,7 @@ def _new_attempt(directory: Path) -> tuple[int, Path]:
 
 
 class LineRelay:
-    """Hands every new whole line of a growing log file to a function."""
+    """Hands every new whole line of a growing log file to a function; libraries' progress bars stay in the file."""
 
     def __init__(self, path: Path, on_line: Callable[[str], None]):
         self.path, self.on_line, self.position = path, on_line, 0
@@ -88,7 +89,8 @@ class LineRelay:
         whole = new[:new.rfind(b"\n") + 1]
         self.position += len(whole)
         for line in whole.decode("utf-8", errors="replace").splitlines():
-            self.on_line(line)
+            if line.strip() and not PROGRESS_BAR.search(line):
+                self.on_line(line)
 
 
 def _watch(guard: subprocess.Popen, directory: Path, launcher: LauncherConfig, stop: StopRequest, relay: LineRelay,

@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 from rich.console import Console
 
-from pipeline import compose, sweep, view
+from pipeline import compose, prefect_server, sweep, view
 from pipeline.config import RunConfig
 from pipeline.errors import InvalidConfig, PipelineError, StageInterrupted
 from pipeline.execute import execute
@@ -99,16 +99,17 @@ def run_job(config: RunConfig, console: Console) -> float | None:
 
 def run_plan(plan: Plan, console: Console) -> None:
     """Runs what is not done, in a Prefect flow or a plain loop. When nothing is left to do, an embedded flow is not worth its start."""
-    import os
+    with_prefect = plan.config.orchestrator == "prefect" and (not plan.is_done or prefect_server.has_own_server())
     stop = StopRequest().install()
     try:
         with view.LiveView(console, len(plan.steps)) as live:
-            if plan.config.orchestrator == "prefect" and (not plan.is_done or os.environ.get("PREFECT_API_URL")):
-                from pipeline import flow
-                flow.run(plan, live, stop)
-            else:
+            if not with_prefect:
                 for step in plan.steps:
                     run_step(step, plan, live, stop)
+                return
+            with prefect_server.server(plan.config.run_dir.parent):
+                from pipeline import flow
+                flow.run(plan, run_step, live, stop)
     finally:
         stop.restore()
 
@@ -124,10 +125,8 @@ def run_step(step, plan: Plan, live: view.LiveView, stop: StopRequest, on_line=l
         on_line(line)
 
     live.started(step.stage, step.action, step.dir / "logs" / "latest" / "rank0.log")
-    started = time.monotonic()
     manifest = execute(step, plan, stop, relay, live.progress)
     live.done(step.stage, manifest)
-    assert time.monotonic() >= started
     return manifest
 
 
