@@ -22,9 +22,10 @@ from stages.rewards.language import language_consistency
 from stages.rewards.repetition import repeated_ngram_share
 from stages.rollout import make_sampler
 from stages.seeds import rng_for, seed_for
+from stages.tiny_world.split import held_out_parts
 from stages.worker import InputError, Interrupted, Worker, barrier
 
-REASONS = ("kept", "truncated", "malformed", "wrong", "mixed_language", "repetitive", "too_long", "beyond_refining")
+REASONS = ("kept", "truncated", "malformed", "wrong", "mixed_language", "repetitive", "too_long", "held_out", "beyond_refining")
 
 
 @dataclass
@@ -137,7 +138,11 @@ def rejection(rollout: Rollout, config: CollectConfig) -> str | None:
         return "mixed_language"
     if repeated_ngram_share(rollout.completion) > config.max_repetition:
         return "repetitive"
-    return "too_long" if len(rollout.completion_ids) > config.max_kept_tokens else None
+    if len(rollout.completion_ids) > config.max_kept_tokens:
+        return "too_long"
+    if config.data.name == "tiny_world" and held_out_parts(rollout.completion):
+        return "held_out"  # a wrong jump can lead to an expression of the test set, which no training document may hold
+    return None
 
 
 def finish(worker: Worker, config: CollectConfig, examples: list[Example], counts: dict[str, int]) -> None:

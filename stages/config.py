@@ -113,7 +113,7 @@ class RolloutConfig(Checked):
 
 @dataclass(frozen=True)
 class ModelConfig(Checked):
-    """The base model: a directory or hub id of any HF causal LM, or (path null) a small Qwen2 that the recipe trains itself."""
+    """The base model: a directory or hub id of any HF causal LM, or (path null) a small Llama that the recipe trains itself."""
     path: str | None = knob(None, "HF model directory (or a cached hub id); null: the recipe pretrains its own base")
     revision: str | None = knob(None, "hub revision")
     trust_remote_code: bool = knob(False, "run Python code that comes with the model; only for models you trust")

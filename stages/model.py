@@ -33,14 +33,14 @@ def load_model(model_dir: Path, precision: str = "fp32", trust_remote_code: bool
 
 
 def new_model(config: ModelConfig, tokenizer, seed: int) -> nn.Module:
-    """A small Qwen2 with random weights: the recipe's own base."""
-    from transformers import Qwen2Config, Qwen2ForCausalLM
+    """A small Llama with random weights: the recipe's own base. (AutoTokenizer ignores what a Qwen2 directory says of its tokenizer.)"""
+    from transformers import LlamaConfig, LlamaForCausalLM
     torch.manual_seed(seed)
-    return Qwen2ForCausalLM(Qwen2Config(
+    return LlamaForCausalLM(LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=config.hidden_size, intermediate_size=config.intermediate_size, num_hidden_layers=config.num_layers,
         num_attention_heads=config.num_heads, num_key_value_heads=config.num_kv_heads, max_position_embeddings=config.max_positions,
         tie_word_embeddings=config.tie_embeddings, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id, rope_theta=10000.0))
+        pad_token_id=tokenizer.pad_token_id, attention_bias=True, rope_parameters={"rope_type": "default", "rope_theta": 10000.0}))
 
 
 def save_model(model: nn.Module, state: dict[str, torch.Tensor] | None, tokenizer, directory: Path) -> None:

@@ -13,12 +13,12 @@ from stages.rewards.reflection import count_reflections
 
 
 def rule_parts(rollout: Rollout, data: DataConfig, needs_format: bool) -> dict[str, float]:
-    """accuracy and format are 0 or 1, language 0..1 (0 where the chain of thought has no words). Truncated completions have no format."""
+    """accuracy and format are 0 or 1, language 0..1 (0 where there is no chain of thought, or no words in it). Truncated completions have no format."""
     well_formed = is_well_formed(rollout.completion) and not rollout.is_truncated
     correct = rollout.prompt.domain == "reasoning" and verify(rollout.completion, rollout.prompt.answer, data.verifier)
     if needs_format and not well_formed:
         correct = False
-    language = language_consistency(thought_of(rollout.completion), rollout.prompt.language)
+    language = language_consistency(thought_of(rollout.completion), rollout.prompt.language) if well_formed else 0.0
     return {"accuracy": float(correct), "format": float(well_formed), "language": language or 0.0}
 
 

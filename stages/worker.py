@@ -73,10 +73,9 @@ class Worker:
     def _open_log(self) -> int:
         """stdout and stderr go to logs/attempt_N/rankR.log; the launcher names N, a lone worker takes the next free one."""
         logs = self.dir / "logs"
-        logs.mkdir(exist_ok=True)
-        attempt = int(os.environ.get("STAGE_ATTEMPT", 0)) or 1 + sum(1 for _ in logs.glob("attempt_*"))
+        attempt = int(os.environ.get("STAGE_ATTEMPT", 0)) or 1 + sum(1 for _ in logs.glob(f"attempt_*/rank{self.rank}.log"))
         attempt_dir = logs / f"attempt_{attempt}"
-        attempt_dir.mkdir(exist_ok=True)
+        attempt_dir.mkdir(parents=True, exist_ok=True)
         if self.is_main and not os.environ.get("STAGE_ATTEMPT"):
             link = logs / f".latest.{os.getpid()}"
             link.symlink_to(attempt_dir.name)

@@ -46,12 +46,21 @@ def untouched_generators():
             torch.cuda.set_rng_state_all(cuda)
 
 
+def inspect_models_in_process() -> None:
+    """vLLM looks at a model class in a child process, so as not to touch CUDA. On CPU there is nothing to protect, the child would lack
+    our guard against mismatched torchvision builds (stages/__init__.py), and importing everything again costs 10 s."""
+    from vllm.model_executor.models import registry
+    registry._run_in_subprocess = lambda inspect: inspect()
+
+
 class VllmSampler:
     """See `stages.rollout.Sampler`."""
 
     def __init__(self, config: RolloutConfig, model_dir: Path, max_model_tokens: int, trust_remote_code: bool, precision: str):
         from vllm import LLM
         on_gpu = torch.cuda.is_available()
+        if not on_gpu:
+            inspect_models_in_process()
         memory = {"gpu_memory_utilization": config.gpu_memory_fraction} if on_gpu else {"kv_cache_memory_bytes": int(config.kv_cache_gib * 2**30)}
         settings = dict(
             model=str(model_dir), dtype="float32" if precision == "fp32" else "bfloat16", skip_tokenizer_init=True, enforce_eager=not on_gpu,
