@@ -1,6 +1,6 @@
 """Building SFT data from a policy's samples: cold start from R1-Zero [V2 B.3.2], rejection sampling from the reasoning model [V2 B.3.3].
 
-    sample several completions of each prompt        half of them with a few worked examples in front, if few_shot is set
+    sample several completions of each prompt        some of them with worked examples in front (few_shot)
     keep the correct, well-formed, single-language, non-repetitive ones; refine them; keep a few distinct ones of each prompt
     add general prompt-completion pairs              (rejection sampling only)
 
@@ -97,12 +97,12 @@ class Collector:
         return result
 
     def _encode(self, index: int, prompt: Prompt, examples: list[Example]) -> list[int]:
-        """Every second prompt is preceded by `few_shot` examples of its language, once there are any [V1 2.3.1]."""
-        text = self._template(prompt.text)
-        fitting = [e for e in examples if e.language == prompt.language] if self.config.few_shot and index % 2 else []
-        if len(fitting) >= self.config.few_shot > 0:
-            shots = rng_for(self.worker.seed, self.worker.stage, "shots", index).sample(fitting, self.config.few_shot)
-            text = "".join(shot.prompt + shot.completion + "\n" for shot in shots) + text
+        """A share of the prompts is preceded by `few_shot` examples of its language, once there are any [V1 2.3.1]."""
+        text, rng = self._template(prompt.text), rng_for(self.worker.seed, self.worker.stage, "shots", index)
+        fitting = [e for e in examples if e.language == prompt.language]
+        if rng.random() < self.config.few_shot_share and len(fitting) >= self.config.few_shot > 0:
+            gap = "" if self.config.data.template == "plain" else "\n\n"
+            text = "".join(shot.prompt + shot.completion + gap for shot in rng.sample(fitting, self.config.few_shot)) + text
         return self.tokenizer(text)["input_ids"]
 
     def _template(self, text: str) -> str:

@@ -107,8 +107,8 @@ class RolloutConfig(Checked):
     kv_cache_gib: float = knob(0.0625, "memory for the KV cache of one engine, GiB", gt=0, operational=True)
     gpu_memory_fraction: float = knob(0.6, "share of a GPU's memory for the engine (GPU only)", gt=0, lt=1, operational=True)
     tensor_parallel: int = knob(1, "GPUs that share one engine", gt=0)
-    logprob_tolerance: float = knob(1e-4, "largest |sampler - trainer| logprob that the probe after each weight sync accepts; "
-                                          "1e-4 for fp32, about 0.2 for bf16", gt=0)
+    logprob_tolerance: float = knob(1e-3, "largest |sampler - trainer| logprob that the probe after each weight sync accepts; "
+                                          "1e-3 for fp32 (a step-old weight shows as 1e-2), about 0.2 for bf16", gt=0)
 
 
 @dataclass(frozen=True)
@@ -253,7 +253,8 @@ class CollectConfig(Checked):
     """Sampling a policy to build SFT data: cold start [V2 B.3.2] and rejection sampling [V2 B.3.3]."""
     num_prompts: int = knob(1000, "reasoning prompts sampled", gt=0)
     samples_per_prompt: int = knob(16, "completions of each; not published [ours]", gt=0)
-    few_shot: int = knob(0, "examples put before half of the prompts (0: direct prompting only) [V1 2.3.1]", ge=0)
+    few_shot: int = knob(0, "kept completions put as examples before some of the prompts [V1 2.3.1]", ge=0)
+    few_shot_share: float = knob(0.5, "share of the prompts that get them; the rest is prompted directly [ours]", ge=0, le=1)
     max_completion_tokens: int = knob(32768, "most tokens of a completion", gt=0)
     keep_per_prompt: int = knob(4, "most completions kept of one prompt, distinct ones", gt=0)
     keep_total: int = knob(0, "most completions kept in all; 0 = all", ge=0)

@@ -13,7 +13,7 @@ from stages.experience import Rollout, gather
 from stages.grpo import decode
 from stages.model import load_tokenizer
 from stages.prompts import apply_template, evaluation_sets
-from stages.rewards.accuracy import extract_answer, verify
+from stages.rewards.accuracy import verify, vote_of
 from stages.rewards.format import is_well_formed, thought_of
 from stages.rewards.language import language_consistency
 from stages.rewards.reflection import count_reflections
@@ -106,8 +106,8 @@ def is_correct(rollout: Rollout, config: EvaluateConfig) -> bool:
 
 
 def majority_correct(group: list[Rollout], config: EvaluateConfig) -> float:
-    """cons@k: whether the most frequent extracted answer of the group is right; the first drawn wins a tie."""
-    answers = [extract_answer(r.completion) if is_well_formed(r.completion) else None for r in group]
+    """cons@k: whether the most frequent answer of the group is right; the first drawn wins a tie."""
+    answers = [vote_of(r.completion, config.data.verifier) if is_well_formed(r.completion) else None for r in group]
     given = [answer for answer in answers if answer is not None]
     if not given:
         return 0.0
