@@ -15,7 +15,8 @@ from stages.engine import init_distributed
 from stages.experience import Rollout, gather
 from stages.grpo import decode
 from stages.model import load_tokenizer
-from stages.prompts import Prompt, apply_template, make_source
+from stages.inputs import open_prompts
+from stages.prompts import Prompt, apply_template
 from stages.rewards.accuracy import verify
 from stages.rewards.format import is_well_formed, thought_of
 from stages.rewards.language import language_consistency
@@ -64,8 +65,9 @@ class Collector:
         self.worker, self.config = worker, config
         policy_dir = worker.model_dir("policy")
         self.tokenizer = load_tokenizer(policy_dir)
-        self.source = make_source(config.data, worker.seed, worker.stage, "train")
         longest_prompt = config.data.max_prompt_tokens + config.few_shot * (config.data.max_prompt_tokens + config.max_kept_tokens)
+        self.source = open_prompts(worker, config.data, self.tokenizer, policy_dir,
+                                   longest_prompt - config.data.max_prompt_tokens + config.max_completion_tokens)
         self.sampler = make_sampler(config.rollout, policy_dir, longest_prompt, config.max_completion_tokens)
 
     def chunk(self, first: int, examples: list[Example]) -> dict:

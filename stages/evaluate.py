@@ -11,6 +11,7 @@ from stages.config import EvaluateConfig
 from stages.engine import init_distributed
 from stages.experience import Rollout, gather
 from stages.grpo import decode
+from stages.inputs import check_context, user_errors
 from stages.model import load_tokenizer
 from stages.prompts import apply_template, evaluation_sets
 from stages.rewards.accuracy import verify, vote_of
@@ -25,8 +26,11 @@ from stages.worker import Interrupted, Worker, barrier
 def run(worker: Worker) -> None:
     config: EvaluateConfig = worker.config
     init_distributed()
-    sets = evaluation_sets(config.data, config.num_reasoning, config.num_general, config.num_safety)
     names = [role for role in worker.inputs if worker.inputs[role]["model_dir"]]
+    with user_errors():
+        sets = evaluation_sets(config.data, config.num_reasoning, config.num_general, config.num_safety)
+    for name in names:
+        check_context(worker, worker.model_dir(name), config.data.max_prompt_tokens + config.max_completion_tokens)
     results: list[dict] = []
     for done, name in enumerate(names):
         path = worker.dir / "state" / f"{name}.json"

@@ -18,15 +18,16 @@ from stages.checkpoint import resume, save_checkpoint
 from stages.config import GrpoConfig
 from stages.engine import TrainEngine
 from stages.experience import Rollout, RolloutLog, gather
+from stages.inputs import open_prompts
 from stages.losses import advantages, grpo_terms, is_zero_variance, token_weights
 from stages.model import PolicyModel, load_model, load_tokenizer
-from stages.prompts import Prompt, apply_template, make_source
+from stages.prompts import Prompt, apply_template
 from stages.reference import Reference
 from stages.rollout import make_sampler
 from stages.scoring import PreferenceScorer, reward_metrics, score
 from stages.seeds import rng_for, seed_for
 from stages.sft import pad_id
-from stages.worker import InputError, Interrupted, Worker, control_group
+from stages.worker import Interrupted, Worker, control_group
 
 
 def run(worker: Worker) -> None:
@@ -47,8 +48,8 @@ class GrpoTrainer:
         config: GrpoConfig = self.config
         policy_dir = worker.model_dir("policy")
         self.tokenizer = load_tokenizer(policy_dir)
-        self.source = make_source(config.data, worker.seed, worker.stage, "train")
         self.max_tokens = max(tokens for _, tokens in config.max_completion_tokens)
+        self.source = open_prompts(worker, config.data, self.tokenizer, policy_dir, self.max_tokens)
         self.log = RolloutLog(worker.dir / "rollouts")
         self.reference = Reference(policy_dir, config.deepspeed, worker.dir / "references") if config.beta else None
         self.engine = TrainEngine(PolicyModel(load_model(policy_dir, config.deepspeed.precision)), config.optim, config.deepspeed, config.num_steps)
@@ -125,11 +126,7 @@ class GrpoTrainer:
                 for i, ((place, prompt), ids, group) in enumerate(zip(prompts, prompt_ids, groups)) for k, c in enumerate(group)]
 
     def encode_prompt(self, prompt: Prompt) -> list[int]:
-        ids = self.tokenizer(apply_template(prompt.text, self.config.data.template, self.tokenizer))["input_ids"]
-        if len(ids) > self.config.data.max_prompt_tokens:
-            raise InputError(f"prompt {prompt.id} has {len(ids)} tokens, more than data.max_prompt_tokens={self.config.data.max_prompt_tokens}: "
-                             "raise it or remove the prompt")
-        return ids
+        return self.tokenizer(apply_template(prompt.text, self.config.data.template, self.tokenizer))["input_ids"]
 
     def _probe(self, rollouts: list[Rollout]) -> None:
         """Stops the run when the sampler's logprobs are not the trainer's: a stale or wrong weight would poison every later step."""

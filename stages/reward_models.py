@@ -21,7 +21,8 @@ from stages.engine import TrainEngine, init_distributed
 from stages.experience import Rollout, gather
 from stages.grpo import decode
 from stages.model import load_tokenizer
-from stages.prompts import apply_template, make_source
+from stages.inputs import open_prompts
+from stages.prompts import apply_template
 from stages.rewards.format import summary_of
 from stages.rollout import make_sampler
 from stages.seeds import rng_for, seed_for
@@ -88,7 +89,7 @@ def collect(worker: Worker, config: RewardModelsConfig, tokenizer) -> tuple[list
 
 def sample(worker: Worker, config: RewardModelsConfig, tokenizer, sampler, domain: str, num_prompts: int, n: int, temperature: float) -> list[Rollout]:
     """n completions of each prompt of a domain."""
-    source = make_source(config.data, worker.seed, worker.stage, "train")
+    source = open_prompts(worker, config.data, tokenizer, worker.model_dir("policy"), config.max_completion_tokens)
     prompts = [source.get(i, domain) for i in range(num_prompts)]
     mine = list(enumerate(prompts))[worker.rank::worker.world_size]
     worker.progress("rollout", 0, 0, f"sampling {num_prompts} {domain} prompts")

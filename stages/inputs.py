@@ -1,0 +1,37 @@
+"""What a stage is given, checked before any engine starts: prompts that fit, a context that is long enough."""
+from contextlib import contextmanager
+from pathlib import Path
+
+from stages.config import DataConfig
+from stages.prompts import PromptSource, apply_template, make_source
+from stages.worker import InputError, Worker
+
+
+@contextmanager
+def user_errors():
+    """What is wrong with the user's data is bad input, not a failure of ours."""
+    try:
+        yield
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(str(error)) from error
+
+
+def open_prompts(worker: Worker, data: DataConfig, tokenizer, model_dir: Path, max_completion_tokens: int) -> PromptSource:
+    """The stage's training prompts. Raises InputError for unreadable rows, prompts that are too long, or too short a model context."""
+    check_context(worker, model_dir, data.max_prompt_tokens + max_completion_tokens)
+    with user_errors():
+        source = make_source(data, worker.seed, worker.stage, "train")
+        if hasattr(source, "check_lengths"):
+            source.check_lengths(tokenizer, lambda text: apply_template(text, data.template, tokenizer), data.max_prompt_tokens)
+    return source
+
+
+def check_context(worker: Worker, model_dir: Path, num_tokens: int) -> None:
+    """The model must be able to hold the longest prompt and completion."""
+    from transformers import AutoConfig
+    limit = getattr(AutoConfig.from_pretrained(model_dir), "max_position_embeddings", None)
+    if limit and num_tokens > limit:
+        raise InputError(f"stages.{worker.stage} asks for {num_tokens} tokens of prompt and completion, but the model in {model_dir} holds {limit}: "
+                         f"lower stages.{worker.stage}.max_completion_tokens or data.max_prompt_tokens")
