@@ -1,0 +1,196 @@
+"""Reading a run directory for the report. Whatever is missing or damaged becomes a problem to show, never an exception."""
+import json
+import math
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline.report.names import STAGES, stage_order
+
+MAX_EVALUATION_SAMPLES = 600
+NUM_TRAINING_SAMPLES = 3  # shown from the first and from the last steps of a stage
+
+
+@dataclass
+class StageRecord:
+    """One stage of a run, as found on disk. `status`: done (manifest there), incomplete, failed or missing."""
+    name: str
+    path: Path | None
+    status: str = "missing"
+    config: dict = field(default_factory=dict)
+    inputs: dict = field(default_factory=dict)
+    manifest: dict = field(default_factory=dict)
+    error: dict = field(default_factory=dict)
+    progress: dict = field(default_factory=dict)
+    metrics: list[dict] = field(default_factory=list)
+    samples: list[dict] = field(default_factory=list)
+    results: list[dict] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def kind(self) -> str:
+        return str(self.manifest.get("kind") or self.config.get("kind") or "")
+
+    @property
+    def timing(self) -> dict:
+        timing = self.manifest.get("timing")
+        return timing if isinstance(timing, dict) else {}
+
+    @property
+    def fingerprint(self) -> str:
+        found = self.manifest.get("fingerprint") or self.config.get("fingerprint") or (self.path.name if self.path else "")
+        return str(found)
+
+
+@dataclass
+class RunRecord:
+    """A run: its resolved configuration and its stages in the recipe's order."""
+    name: str
+    path: Path
+    config_text: str
+    config: dict
+    stages: dict[str, StageRecord]
+    problems: list[str]
+
+
+def read_run(run_dir: Path, stage_dirs: dict[str, Path] | None = None) -> RunRecord:
+    """Everything the report shows. Without `stage_dirs`, each stage's `latest` is read."""
+    problems: list[str] = []
+    config_text = _read_text(run_dir / "config.yaml", problems)
+    config = _parse_yaml(config_text, problems)
+    if stage_dirs is None:
+        stage_dirs = find_stage_dirs(run_dir)
+    names = set(stage_dirs) | _expected_stages(config)
+    stages = {name: read_stage(name, stage_dirs.get(name)) for name in sorted(names - {"report"}, key=stage_order)}
+    return RunRecord(run_dir.resolve().name, run_dir, config_text, config, stages, problems)
+
+
+def find_stage_dirs(run_dir: Path) -> dict[str, Path]:
+    """{stage: directory}: where `latest` points, else the stage directory that was changed last."""
+    found = {}
+    for folder in sorted(run_dir.iterdir()) if run_dir.is_dir() else []:
+        candidates = [path for path in folder.iterdir() if (path / "config.json").is_file()] if folder.is_dir() else []
+        if candidates:
+            latest = folder / "latest"
+            found[folder.name] = latest.resolve() if latest.is_dir() else max(candidates, key=lambda path: path.stat().st_mtime)
+    return found
+
+
+def read_stage(name: str, path: Path | None) -> StageRecord:
+    """One stage directory, as far as it is there."""
+    if path is None or not path.is_dir():
+        return StageRecord(name, None, problems=[f"{name} is missing: it has not been run in this run"])
+    path = path.resolve()
+    stage = StageRecord(name, path)
+    for part in ("config", "inputs", "manifest", "error", "progress"):
+        setattr(stage, part, _read_object(path / f"{part}.json", stage.problems))
+    stage.results = [row for row in _read_json(path / "results.json", stage.problems) or [] if _is_result(row)]
+    stage.metrics = steps_in_order(read_jsonl(path / "metrics.jsonl", stage.problems))
+    rows = read_jsonl(path / "samples.jsonl", stage.problems)
+    stage.samples = _first_rows(rows, MAX_EVALUATION_SAMPLES) if name == "evaluate" else first_and_last(rows, NUM_TRAINING_SAMPLES)
+    stage.status = _status(stage)
+    if stage.status == "failed":
+        stage.problems.append(f"{name} failed: {stage.error.get('message', 'see its error.json')}")
+    elif stage.status == "incomplete":
+        at = f" at step {stage.progress['step']} of {stage.progress.get('num_steps', '?')}" if stage.progress.get("step") else ""
+        stage.problems.append(f"{name} is not complete{at}: what it has so far is shown")
+    return stage
+
+
+def _status(stage: StageRecord) -> str:
+    if stage.manifest:
+        return "done"
+    return "failed" if stage.error else "incomplete"
+
+
+def _expected_stages(config: dict) -> set[str]:
+    """The stages that a complete run of this configuration has; the graph of the driver knows which it leaves out."""
+    expected = set(STAGES) - {"report"}
+    model, student, data = (config.get(key) if isinstance(config.get(key), dict) else {} for key in ("model", "student", "data"))
+    if model.get("path"):
+        expected -= {"base"}
+    if student.get("path"):
+        expected -= {"student_base"}
+    if data.get("name") == "file" or data.get("path"):
+        expected -= {"reward_models"}
+        expected -= {"student_base", "distill"} if model.get("path") and not student.get("path") else set()
+    return expected
+
+
+def steps_in_order(rows: Iterator[dict]) -> list[dict]:
+    """Metric rows by step. A step that was done twice, before and after an interruption, counts as it was last."""
+    by_step = {row["step"]: row for row in rows if isinstance(row.get("step"), (int, float)) and math.isfinite(row["step"])}
+    return [by_step[step] for step in sorted(by_step)]
+
+
+def first_and_last(rows: Iterator[dict], count: int) -> list[dict]:
+    """The first `count` rows and the last `count` rows, none twice."""
+    first: list[dict] = []
+    last: deque[dict] = deque(maxlen=count)
+    for row in rows:
+        if len(first) < count:
+            first.append(row)
+        else:
+            last.append(row)
+    return first + list(last)
+
+
+def _first_rows(rows: Iterator[dict], count: int) -> list[dict]:
+    return [row for _, row in zip(range(count), rows)]
+
+
+def read_jsonl(path: Path, problems: list[str]) -> Iterator[dict]:
+    """The objects of a JSON-lines file. Lines that are none are counted, not raised: the last one may be half written."""
+    if not path.is_file():
+        return
+    bad = 0
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            try:
+                row = json.loads(line) if line.strip() else None
+            except ValueError:
+                row, bad = None, bad + 1
+            if isinstance(row, dict):
+                yield row
+    if bad:
+        problems.append(f"{path.parent.parent.name}: {bad} unreadable line(s) in {path.name} left out")
+
+
+def _is_result(row: Any) -> bool:
+    return (isinstance(row, dict) and all(isinstance(row.get(key), str) for key in ("model", "set", "metric"))
+            and isinstance(row.get("value"), (int, float)) and math.isfinite(row["value"]))
+
+
+def _read_json(path: Path, problems: list[str]) -> Any:
+    text = _read_text(path, problems) if path.is_file() else ""
+    try:
+        return json.loads(text) if text else None
+    except ValueError as error:
+        problems.append(f"{path.parent.parent.name}: {path.name} is not JSON ({error})")
+        return None
+
+
+def _read_object(path: Path, problems: list[str]) -> dict:
+    data = _read_json(path, problems)
+    return data if isinstance(data, dict) else {}
+
+
+def _read_text(path: Path, problems: list[str]) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        problems.append(f"{path.name} cannot be read: {error.strerror or error}")
+        return ""
+
+
+def _parse_yaml(text: str, problems: list[str]) -> dict:
+    try:
+        data = yaml.safe_load(text) if text else {}
+    except yaml.YAMLError as error:
+        problems.append(f"config.yaml is not YAML: {error}")
+        return {}
+    return data if isinstance(data, dict) else {}

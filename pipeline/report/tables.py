@@ -1,0 +1,89 @@
+"""The report's tables besides the results: time and cost, lineage, reward models, configuration. Pure functions of what `read` found."""
+import json
+from typing import Any
+
+from pipeline.report.figures import number
+from pipeline.report.names import stage_name
+from pipeline.report.read import RunRecord, StageRecord
+
+
+def costs(stages: list[StageRecord]) -> list[dict]:
+    """Time and memory of every stage that has any, as numbers or None."""
+    rows = []
+    for stage in stages:
+        total, startup = number(stage.timing.get("total_s")), number(stage.timing.get("startup_s"))
+        if stage.path is None:
+            continue
+        speeds = [speed for row in stage.metrics if (speed := number(row.get("perf/tokens_per_s"))) is not None]
+        rows.append({"name": stage.name, "shown": stage_name(stage.name), "status": stage.status, "total_s": total, "startup_s": startup,
+                     "work_s": None if total is None else total - (startup or 0), "attempts": number(stage.timing.get("attempts")),
+                     "memory_gib": number(stage.manifest.get("peak_memory_gib")) or None, "steps": stage.metrics[-1]["step"] if stage.metrics else None,
+                     "tokens_per_s": sum(speeds) / len(speeds) if speeds else None})
+    return rows
+
+
+def cost_totals(rows: list[dict]) -> dict:
+    """Seconds summed over the stages, memory of the largest."""
+    sums = {key: sum(row[key] or 0 for row in rows) for key in ("total_s", "startup_s", "work_s")}
+    return sums | {"memory_gib": max((row["memory_gib"] or 0 for row in rows), default=0)}
+
+
+def duration(seconds: float | None) -> str:
+    """7.4 s, 2 min 05 s, 3 h 10 min."""
+    if seconds is None:
+        return ""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def lineage_rows(stages: list[StageRecord]) -> list[dict]:
+    """Every stage with its fingerprint and what it was made from."""
+    rows = []
+    for stage in stages:
+        inputs = [{"role": role, "source": source_text(entry)} for role, entry in stage.inputs.items() if isinstance(entry, dict)]
+        rows.append({"name": stage.name, "shown": stage_name(stage.name), "status": stage.status, "kind": stage.kind, "fingerprint": stage.fingerprint,
+                     "inputs": inputs, "created": str(stage.manifest.get("created", "")), "version": stage.manifest.get("version", stage.config.get("version", "")),
+                     "path": f"{stage.name}/{stage.path.name}" if stage.path else ""})
+    return rows
+
+
+def source_text(entry: dict) -> str:
+    """reasoning_rl@1a2b3c4d, or the directory of a model from outside."""
+    fingerprint = str(entry.get("fingerprint") or "")[:8]
+    return f"{entry.get('stage') or entry.get('model_dir') or entry.get('path')}" + (f"@{fingerprint}" if fingerprint else "")
+
+
+def manifest_metrics(stage: StageRecord) -> list[tuple[str, str]]:
+    """A stage's final numbers, as it wrote them."""
+    metrics = stage.manifest.get("metrics")
+    return [(name, f"{value:,.4g}" if number(value) is not None else str(value)) for name, value in metrics.items()] if isinstance(metrics, dict) else []
+
+
+def reward_model_bars(stage: StageRecord | None) -> list[tuple[str, float]]:
+    """The accuracies among the reward models' final numbers: [("helpful, held out", 0.89), ...]."""
+    metrics = stage.manifest.get("metrics", {}) if stage else {}
+    return [(name, value) for name, value in metrics.items() if "accuracy" in name and number(value) is not None] if isinstance(metrics, dict) else []
+
+
+def configuration(run: RunRecord) -> list[dict]:
+    """The whole resolved file, then each stage's own config.json as it was handed to the worker."""
+    parts = [{"title": "config.yaml, whole", "text": run.config_text}] if run.config_text else []
+    return parts + [{"title": f"{stage.name} ({stage.kind})", "text": flat(stage.config.get("config", stage.config))}
+                    for stage in run.stages.values() if stage.config]
+
+
+def flat(config: Any) -> str:
+    """Nested configuration as one `a.b = value` a line."""
+    lines: list[str] = []
+
+    def walk(prefix: str, value: Any) -> None:
+        if isinstance(value, dict) and value:
+            for key, item in value.items():
+                walk(f"{prefix}.{key}" if prefix else str(key), item)
+        else:
+            lines.append(f"{prefix} = {json.dumps(value, ensure_ascii=False)}")
+
+    walk("", config)
+    return "\n".join(lines)
