@@ -1,0 +1,55 @@
+"""Sharing batches out: worked examples, and invariants on random batches."""
+import random
+
+import pytest
+import torch
+
+from stages.batching import micro_batches, pad_rows, pad_values
+
+CPU = torch.device("cpu")
+
+
+def test_snake_dealing():
+    """Longest first, 0 1 | 1 0 | 0 1: each rank gets 18 and 15 of 33 tokens, each cut from short to long."""
+    lengths = [8, 7, 6, 5, 4, 3]
+    assert micro_batches(lengths, 2, 0, token_budget=100) == [[4, 3, 0]]
+    assert micro_batches(lengths, 2, 1, token_budget=100) == [[5, 2, 1]]
+
+
+def test_budget_counts_padding():
+    """2 + 2 rows padded to 4 are 12 > 10 tokens; the pair of 2s is 4."""
+    assert micro_batches([2, 2, 4], 1, 0, token_budget=10) == [[1, 0], [2]]
+    assert micro_batches([2, 2, 4], 1, 0, token_budget=12) == [[1, 0, 2]]
+
+
+def test_a_sequence_longer_than_the_budget_goes_alone():
+    assert micro_batches([50, 1, 60], 1, 0, token_budget=10) == [[1], [0], [2]]
+
+
+def test_every_rank_makes_as_many_forward_passes():
+    assert micro_batches([50], 2, 0, 10) == [[0]]
+    assert micro_batches([50], 2, 1, 10) == [[]]
+    assert micro_batches([], 2, 0, 10) == micro_batches([], 2, 1, 10) == [[]]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_batches(seed):
+    rng = random.Random(seed)
+    lengths = [rng.randint(1, 60) for _ in range(rng.randint(0, 50))]
+    world_size, budget = rng.randint(1, 5), rng.randint(1, 200)
+    ranks = [micro_batches(lengths, world_size, rank, budget) for rank in range(world_size)]
+    assert sorted(i for rank in ranks for batch in rank for i in batch) == list(range(len(lengths)))
+    assert len({len(rank) for rank in ranks}) == 1 and len(ranks[0]) >= 1
+    rows = [sum(map(len, rank)) for rank in ranks]
+    assert max(rows) - min(rows) <= 1
+    for batch in (batch for rank in ranks for batch in rank):
+        assert len(batch) <= 1 or len(batch) * max(lengths[i] for i in batch) <= budget
+    tokens = [sum(lengths[i] for batch in rank for i in batch) for rank in ranks]
+    assert max(tokens) - min(tokens) <= max(lengths, default=0)  # snake order keeps ranks within one sequence of each other
+
+
+def test_padding():
+    assert pad_rows([[5, 6, 7], [8]], 0, CPU).tolist() == [[5, 6, 7], [8, 0, 0]]
+    assert pad_rows([], 3, CPU).tolist() == [[3, 3]]
+    assert pad_values([[1.0], [2.0, 3.0]], 3, CPU).tolist() == [[1.0, 0.0, 0.0], [2.0, 3.0, 0.0]]
+    assert pad_values([], 2, CPU).tolist() == [[0.0, 0.0]]

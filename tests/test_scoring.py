@@ -1,0 +1,66 @@
+"""The reward's parts and their weighted sum, for reasoning and for general prompts."""
+import pytest
+
+from stages.config import DataConfig, RewardConfig
+from stages.scoring import reward_metrics, rule_parts, score, total
+from tests.rollouts import a_prompt, a_rollout, answered
+
+DATA = DataConfig()
+
+
+@pytest.mark.parametrize("completion, is_truncated, expected", [
+    (answered("28"), False, {"accuracy": 1.0, "format": 1.0, "language": 1.0}),
+    (answered("27", "wait,等等"), False, {"accuracy": 0.0, "format": 1.0, "language": pytest.approx(1 / 3)}),
+    (answered("28", "31-3=28"), False, {"accuracy": 1.0, "format": 1.0, "language": 0.0}),      # no words
+    ("wait<answer>28</answer>", False, {"accuracy": 1.0, "format": 0.0, "language": 0.0}),
+    (answered("28"), True, {"accuracy": 1.0, "format": 0.0, "language": 0.0}),
+    ("<think>wait", True, {"accuracy": 0.0, "format": 0.0, "language": 0.0})])
+def test_parts(completion, is_truncated, expected):
+    assert rule_parts(a_rollout(completion, is_truncated=is_truncated), DATA, needs_format=False) == expected
+
+
+def test_accuracy_may_need_format():
+    assert rule_parts(a_rollout("wait<answer>28</answer>"), DATA, needs_format=True)["accuracy"] == 0.0
+    assert rule_parts(a_rollout(answered("28")), DATA, needs_format=True)["accuracy"] == 1.0
+
+
+def test_general_prompts_have_no_accuracy():
+    assert rule_parts(a_rollout(answered("28"), a_prompt("capital", "28")), DATA, needs_format=False)["accuracy"] == 0.0
+
+
+def test_totals():
+    """Accuracy counts for reasoning only, preference for general prompts only; the general weights multiply."""
+    weights = RewardConfig(accuracy=1.0, format=0.5, language=0.25, preference=2.0, general_format=0.5, general_language=0.0)
+    parts = {"accuracy": 1.0, "format": 1.0, "language": 0.8, "preference": -0.5}
+    assert total(parts, weights, "reasoning") == pytest.approx(1 + 0.5 + 0.25 * 0.8)
+    assert total(parts, weights, "helpful") == total(parts, weights, "safety") == pytest.approx(2 * -0.5 + 0.5 * 0.5)
+    assert total({**parts, "accuracy": 0.0}, RewardConfig(), "reasoning") == 1.0
+
+
+class FixedPreference:
+    """Hands out given preferences."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def score(self, rollouts):
+        return self.values
+
+
+def test_score_fills_rewards():
+    rollouts = [a_rollout(answered("28")), a_rollout("paris.", a_prompt("capital", "paris"))]
+    score(rollouts, DATA, RewardConfig(preference=1.0, language=0.5), FixedPreference([None, 1.5]))
+    assert [r.reward for r in rollouts] == [2.5, 1.5]
+    assert "preference" not in rollouts[0].reward_parts and rollouts[1].reward_parts["preference"] == 1.5
+
+
+def test_metrics():
+    rollouts = [a_rollout(answered("28"), num_tokens=4), a_rollout(answered("27", "so 等等"), num_tokens=6),
+                a_rollout("paris.", a_prompt("capital", "paris"), 1, 2), a_rollout("<think>", a_prompt("harm", "no"), 1, 8, is_truncated=True)]
+    score(rollouts, DATA, RewardConfig(), FixedPreference([None, None, 0.5, 0.25]))
+    metrics = reward_metrics(rollouts, [False, True])
+    expected = {"reward/mean": (2 + 1 + 0 + 0) / 4, "reward/accuracy": 0.5, "reward/format": 1.0, "reward/zero_std_frac": 0.5, "reward/helpful": 0.5,
+                "reward/safety": 0.25, "completion/mean_tokens": 5.0, "completion/max_tokens": 8, "completion/truncated_frac": 0.25,
+                "completion/reasoning_tokens": 5.0, "completion/language": pytest.approx((1 + 1 / 3) / 2), "completion/reflection_rate": 1.0,
+                "reward/language": pytest.approx((1 + 1 / 3) / 2)}
+    assert {name: metrics[name] for name in expected} == expected
