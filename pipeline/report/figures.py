@@ -122,11 +122,11 @@ def _axes(panel: Panel, traces: list[dict]) -> dict:
     values = [value for trace in traces for value in trace["y"]]
     yaxis = {"title": {"text": panel.unit, "standoff": 6}}
     if panel.is_log and all(value > 0 for value in values):
-        yaxis |= {"type": "log", "exponentformat": "power", "dtick": 1}
+        yaxis |= {"type": "log", "tickformat": ".1e", "nticks": 5}
     elif panel.is_share:
         yaxis |= share_axis(values)
     elif min(values) >= 0:
-        yaxis |= {"rangemode": "tozero"}
+        yaxis |= {"rangemode": "tozero", "exponentformat": "e" if max(values) < 0.01 else "SI"}
     return {"xaxis": {"title": {"text": "step", "standoff": 4}, "rangemode": "tozero"}, "yaxis": yaxis}
 
 

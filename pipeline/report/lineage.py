@@ -1,6 +1,7 @@
 """The lineage graph as SVG: which stage was made from which, top to bottom, read from each stage's inputs.json."""
 from html import escape
 
+from pipeline.graph import NODES
 from pipeline.report.names import stage_name, stage_order
 from pipeline.report.read import StageRecord
 
@@ -9,16 +10,22 @@ STATUS_COLORS = {"done": "#15803d", "incomplete": "#b45309", "failed": "#b91c1c"
 
 
 def edges(stages: dict[str, StageRecord]) -> list[tuple[str, str, str]]:
-    """(source, target, role); a model from outside is a source of its own. The evaluation reads every model and is left out."""
+    """(source, target, role): of a stage that is there, as it was made; of one that is missing, as the recipe has it.
+
+    A model from outside is a source of its own. The evaluation reads every model and is left out.
+    """
+    planned = {node.name: node.inputs for node in NODES}
     found = []
     for target, stage in stages.items():
-        if target == "evaluate":
-            continue
-        for role, entry in stage.inputs.items():
-            if isinstance(entry, dict):
-                source = entry.get("stage") or "outside: " + str(entry.get("model_dir") or entry.get("path") or "?").rstrip("/").split("/")[-1]
-                found.append((str(source), target, role))
+        if stage.status == "missing":
+            found += [(source, target, role) for role, source in planned.get(target, {}).items() if source in stages and target != "evaluate"]
+        elif target != "evaluate":
+            found += [(_source(entry), target, role) for role, entry in stage.inputs.items() if isinstance(entry, dict)]
     return found
+
+
+def _source(entry: dict) -> str:
+    return str(entry.get("stage") or "outside: " + str(entry.get("model_dir") or entry.get("path") or "?").rstrip("/").split("/")[-1])
 
 
 def depths(names: list[str], links: list[tuple[str, str, str]]) -> dict[str, int]:

@@ -57,7 +57,7 @@ def build_context(run: RunRecord) -> dict:
     }
     costs = tables.costs(stages)
     return {
-        "run": run, "now": datetime.datetime.now().astimezone().isoformat(" ", "minutes"), "facts": facts(run),
+        "run": run, "now": datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"), "facts": facts(run),
         "problems": run.problems + [problem for stage in stages for problem in stage.problems],
         "num_done": sum(stage.status == "done" for stage in stages), "stages": stages,
         "columns": found, "column_groups": results.by_set(found), "models": [{"name": model, "shown": stage_name(model)} for model in models],
@@ -101,11 +101,11 @@ def reward_model_figures(stage: StageRecord | None) -> list[dict]:
     if stage is None:
         return []
     bars = tables.reward_model_bars(stage)
-    names = [name.replace("_", " ").replace("/", ": ").replace("holdout", "held-out") for name, _ in bars]
+    names = [name.replace("_", " ").replace("/", ": ").replace("holdout", "held-out").removesuffix(" accuracy") for name, _ in bars]
     color = stage_name("reward_models").color
     trace = {"type": "bar", "x": names, "y": [value for _, value in bars], "width": 0.6, "marker": {"color": color}, "text": [f"{value:.1%}" for _, value in bars],
-             "textposition": "auto", "hovertemplate": "%{x}: %{y:.1%}<extra></extra>"}
-    axes = {"xaxis": {"type": "category"}, "yaxis": figures.share_axis([1.0])}
+             "textposition": "auto", "textangle": 0, "hovertemplate": "%{x}: %{y:.1%}<extra></extra>"}
+    axes = {"xaxis": {"type": "category", "tickangle": -25}, "yaxis": figures.share_axis([1.0])}
     accuracy = [figures.figure("reward-model-accuracy", "Accuracy of the reward models", "Pairs ordered rightly, completions labelled rightly.", [trace], axes)] if bars else []
     return accuracy + figures.step_figures([stage], figures.REWARD_MODEL_PANELS, "rm")
 

@@ -28,7 +28,7 @@ class Column:
 
     def text(self, value: float) -> str:
         """93.8 for the share 0.938, 24.6 or 1,204 for counts."""
-        value = 100 * value if self.is_share else value
+        value = 100 * min(max(value, 0), 1) if self.is_share else value  # a normal interval may reach beyond what a share can be
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.1f}"
 
 
@@ -78,7 +78,7 @@ def changes(found: list[Column], model: str, parent: str, limit: int = 4) -> lis
             continue
         difference = after.value - before.value
         size = abs(difference) if column.is_share else abs(difference) / max(abs(before.value), abs(after.value), 1e-9)
-        rows.append({"label": column.label, "set": set_label(column.set_name), "before": column.text(before.value), "after": column.text(after.value),
+        rows.append({"label": column.label, "set": set_label(column.set_name).split(" (")[0], "before": column.text(before.value), "after": column.text(after.value),
                      "change": ("+" if difference >= 0 else "−") + column.text(abs(difference)), "unit": " points" if column.is_share else "",
                      "is_clear": _apart(before, after), "size": size})
     main = [row for row in rows if row["label"] == "pass@1"][:1]
