@@ -89,6 +89,8 @@ class Worker:
         return attempt
 
     def _on_stop(self, signum, frame):
+        if (self.dir / "error.json").exists():  # another rank failed: there is no one left to finish the step with
+            os._exit(1)
         self.stop_requested = True  # loops stop after their step, with a checkpoint
         signal.signal(signum, signal.SIG_DFL)  # a second one ends the process at once
 

@@ -46,6 +46,17 @@ def untouched_generators():
             torch.cuda.set_rng_state_all(cuda)
 
 
+@contextmanager
+def world_group_kept():
+    """An engine that shuts down also destroys the default process group, which is the trainer's: let it destroy only its own groups."""
+    destroy = torch.distributed.destroy_process_group
+    torch.distributed.destroy_process_group = lambda group=None: destroy(group) if group is not None else None
+    try:
+        yield
+    finally:
+        torch.distributed.destroy_process_group = destroy
+
+
 def inspect_models_in_process() -> None:
     """vLLM looks at a model class in a child process, so as not to touch CUDA. On CPU there is nothing to protect, the child would lack
     our guard against mismatched torchvision builds (stages/__init__.py), and importing everything again costs 10 s."""
@@ -90,5 +101,7 @@ class VllmSampler:
             raise RuntimeError("vLLM kept its prefix cache at a weight sync: requests are still running, completions would mix two policies")
 
     def close(self):
-        del self.llm
-        gc.collect()
+        with world_group_kept():
+            self.llm.llm_engine.engine_core.shutdown()
+            del self.llm
+            gc.collect()
