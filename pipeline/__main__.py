@@ -1,8 +1,12 @@
 """The command line: `python -m pipeline COMMAND ...` or `r1 COMMAND ...`."""
+import difflib
+import errno
 import os
 import sys
 
-from pipeline.errors import EXIT_CODES, PipelineError
+from pipeline.errors import EXIT_CODES, InvalidConfig, MissingInput, PipelineError
+
+UNUSABLE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 COMMANDS = {
     "run": "run stages: run +stage=all, run +stage=NAME, run '+stage=[a,b]'; typed again, it continues",
@@ -41,6 +45,11 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.errno not in UNUSABLE_DISK:
+            raise
+        view.print_error(console, MissingInput(str(error), "free some space or choose a directory that you may write to: runs_dir=DIRECTORY"))
+        return MissingInput.exit_code
     except KeyboardInterrupt:
         return 75
 
@@ -52,9 +61,7 @@ def _command(name: str, arguments: list[str], console) -> int:
     if name in COMMANDS:
         from pipeline import commands
         return getattr(commands, name)(arguments, console)
-    import difflib
     close = difflib.get_close_matches(name, COMMANDS, n=1)
-    from pipeline.errors import InvalidConfig
     raise InvalidConfig([f"{name}: no such command; commands are {', '.join(COMMANDS)}{f'; did you mean {close[0]}?' if close else ''}"])
 
 

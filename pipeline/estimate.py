@@ -7,7 +7,7 @@ from pipeline.files import read_json
 from pipeline.graph import Node
 
 STARTUP_S = {"pretrain": 10, "sft": 10, "grpo": 16, "collect": 14, "reward_models": 16, "evaluate": 14, "report": 1}
-CPU_FLOPS = 8e9            # useful FLOP/s of one single-threaded rank on a small model (measured: 11k tokens per CPU-second at 0.5M parameters)
+CPU_FLOPS = 2e10           # useful FLOP/s of one single-threaded rank on a small model (measured: about 7k tokens a second at 0.5M parameters)
 GPU_FLOPS = 1.5e14         # useful FLOP/s of one rank on a current GPU
 SAMPLE_FLOPS_SHARE = 0.5   # sampling reaches this share of the training rate
 ENGINE_GIB = {"pretrain": 0.7, "sft": 0.7, "grpo": 1.1, "collect": 1.0, "reward_models": 1.1, "evaluate": 1.0, "report": 0.2}

@@ -5,10 +5,14 @@ The disk is the truth: Prefect shows what happens, it decides nothing, and losin
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter
+from prefect.client.schemas.objects import StateType
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
-from prefect.states import Cancelled, Completed, Failed
+from prefect.states import Cancelled, Completed, Crashed, Failed
 
+from pipeline import prefect_server
 from pipeline.errors import PipelineError, StageInterrupted
 from pipeline.plan import Plan, Step
 from pipeline.stop import StopRequest
@@ -21,8 +25,11 @@ def run(plan: Plan, run_step, live: LiveView, stop: StopRequest) -> None:
     """Runs the steps of a plan with `run_step(step, plan, live, stop, on_line)` as task runs. Raises the first error of a stage."""
     errors: list[PipelineError] = []
     states = {}
+    name = f"{plan.config.run}-{plan.config.recipe}"
+    if prefect_server.is_embedded():
+        _close_lost_runs(name)
 
-    @flow(name="r1", flow_run_name=f"{plan.config.run}-{plan.config.recipe}", validate_parameters=False)
+    @flow(name="r1", flow_run_name=name, validate_parameters=False)
     def recipe(run: str, seed: int, stages: list[str]):
         stop.install()  # Prefect has put its own SIGTERM handler in place, which would kill the flow before a checkpoint is written
         for step in plan.steps:
@@ -77,6 +84,14 @@ def _show_metrics(step: Step, manifest: dict) -> None:
     rows += [{"metric": f"timing/{name}", "value": value} for name, value in timing.items()]
     rows.append({"metric": "peak_memory_gib", "value": manifest.get("peak_memory_gib")})
     create_table_artifact(key=step.stage.replace("_", "-"), table=rows, description=f"{step.stage} {step.fingerprint[:8]}: {step.dir}")
+
+
+def _close_lost_runs(name: str) -> None:
+    """Flow runs of this run that a killed driver left in state Running; the run's lock, which we hold, says that none is alive."""
+    unfinished = {"type": {"any_": [StateType.RUNNING, StateType.PENDING]}}
+    with get_client(sync_client=True) as client:
+        for lost in client.read_flow_runs(flow_run_filter=FlowRunFilter(name={"any_": [name]}, state=unfinished)):
+            client.set_flow_run_state(lost.id, Crashed(message="its driver was killed"), force=True)
 
 
 def _send_the_rest() -> None:

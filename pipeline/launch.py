@@ -134,6 +134,8 @@ def explain(stage: str, directory: Path, logs: Path, exit_code: int, was_stopped
         rank = error.get("rank", rank)
     if isinstance(error, dict) and error.get("kind") == "input":
         return MissingInput(f"{stage}: {error.get('message')}", error.get("fix") or f"mend the input, then: {resume_command}")
+    if "No space left on device" in str(error):
+        fix = f"free some space (the run lies in {directory.parent.parent}); nothing that was finished is lost; then {fix}"
     log = logs / f"rank{rank}.log"
     log = log if log.exists() and log.stat().st_size else logs / "driver.log"
     tail = "\n".join(f"    {line}" for line in _text(log).splitlines()[-SHOWN_LINES:])

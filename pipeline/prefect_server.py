@@ -10,7 +10,6 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.errors import PipelineError
@@ -20,7 +19,7 @@ START_TIMEOUT_S = 120  # a cold start takes about 8 s on two idle cores, 46 s we
 
 def has_own_server() -> bool:
     """Whether the user pointed us at a server."""
-    return bool(os.environ.get("PREFECT_API_URL"))
+    return bool(os.environ.get("PREFECT_API_URL")) and not _SERVER
 
 
 def prepare_environment(runs_dir: Path) -> None:
@@ -35,28 +34,37 @@ def prepare_environment(runs_dir: Path) -> None:
         os.environ.setdefault(name, value)
 
 
-@contextmanager
-def server(runs_dir: Path):
-    """The API to talk to while the block runs."""
+_SERVER: list[subprocess.Popen] = []  # the embedded server of this process: one for all jobs of a sweep, Prefect reads its address once
+
+
+def start(runs_dir: Path) -> None:
+    """Makes an API reachable: the user's server, or an embedded one that is started once."""
     prepare_environment(runs_dir)
-    if has_own_server():
-        yield
+    if has_own_server() or _SERVER:
         return
     port = _free_port()
     home = Path(os.environ["PREFECT_HOME"])
     with open(home / "server.log", "ab") as log:
-        process = subprocess.Popen([sys.executable, "-m", "pipeline.guard", str(os.getpid()), sys.executable, "-m", "uvicorn", "--factory",
-                                    "prefect.server.api.server:create_app", "--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"],
-                                   stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
-                                   env={**os.environ, "PREFECT_UI_ENABLED": "true", "PYTHONPATH": _python_path()})
+        _SERVER.append(subprocess.Popen([sys.executable, "-m", "pipeline.guard", str(os.getpid()), sys.executable, "-m", "uvicorn", "--factory",
+                                         "prefect.server.api.server:create_app", "--host", "127.0.0.1", "--port", str(port),
+                                         "--log-level", "warning"],
+                                        stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+                                        env={**os.environ, "PYTHONPATH": _python_path()}))
     os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
-    try:
-        _wait_until_healthy(process, home / "server.log")
-        yield
-    finally:
-        os.environ.pop("PREFECT_API_URL", None)
+    _wait_until_healthy(_SERVER[-1], home / "server.log")
+
+
+def is_embedded() -> bool:
+    return bool(_SERVER)
+
+
+def stop() -> None:
+    """Ends the embedded server, if there is one."""
+    while _SERVER:
+        process = _SERVER.pop()
         process.terminate()
         process.wait()
+        os.environ.pop("PREFECT_API_URL", None)
 
 
 def _python_path() -> str:

@@ -40,7 +40,10 @@ def main(arguments: list[str], console: Console) -> int:
                                  + ", ".join(option for option in compose.groups()["stage"] if option != "all")])
         remember_overrides(overrides)
     outcome = Outcome()
-    _call_hydra([*flags, *overrides], outcome, console, is_sweep)
+    try:
+        _call_hydra([*flags, *overrides], outcome, console, is_sweep)
+    finally:
+        prefect_server.stop()
     if outcome.jobs and is_sweep:
         sweep.print_leaderboard(outcome.jobs, console)
     return outcome.exit_code
@@ -59,9 +62,10 @@ def _call_hydra(arguments: list[str], outcome: Outcome, console: Console, is_swe
                 return run_job(config, console)
             hydra_config = HydraConfig.get()
             record = sweep.Job(hydra_config.job.num, list(hydra_config.overrides.task), Path(hydra_config.sweep.dir))
-            console.rule(f"job {record.number}: {' '.join(record.overrides)}", align="left")
+            remember_overrides(record.overrides)
+            console.print(f"[bold]job {record.number}[/bold] {' '.join(record.overrides)}", highlight=False, soft_wrap=True)
             outcome.jobs.append(record)
-            return sweep.run(record, config, lambda: run_job(config, console), outcome)
+            return sweep.run(record, config, lambda: run_job(config, console, is_sweep=True))
         except ConfigError as error:
             raise SystemExit(_report(InvalidConfig(error.errors), outcome, console)) from None
         except PipelineError as error:
@@ -70,7 +74,7 @@ def _call_hydra(arguments: list[str], outcome: Outcome, console: Console, is_swe
                 return float("nan")
             raise SystemExit(outcome.exit_code) from None
 
-    before = sys.argv
+    before = sys.argv  # Hydra reads the command line itself
     sys.argv = ["python -m pipeline run" if before[0].endswith("__main__.py") else f"{Path(before[0]).name} run", *arguments]
     try:
         job()
@@ -84,7 +88,7 @@ def _report(error: PipelineError, outcome: Outcome, console: Console) -> int:
     return error.exit_code
 
 
-def run_job(config: RunConfig, console: Console) -> float | None:
+def run_job(config: RunConfig, console: Console, is_sweep: bool = False) -> float | None:
     """Plans and runs the selected stages of one configuration. Returns the sweep objective."""
     with RunLock(config.run_dir):
         plan = make_plan(config)
@@ -93,7 +97,8 @@ def run_job(config: RunConfig, console: Console) -> float | None:
         if len(plan.steps) > 1:
             view.print_plan(console, plan)
         run_plan(plan, console)
-        print_end(plan, console)
+        if not is_sweep:
+            print_end(plan, console)
         return sweep.objective(plan)
 
 
@@ -107,9 +112,9 @@ def run_plan(plan: Plan, console: Console) -> None:
                 for step in plan.steps:
                     run_step(step, plan, live, stop)
                 return
-            with prefect_server.server(plan.config.run_dir.parent):
-                from pipeline import flow
-                flow.run(plan, run_step, live, stop)
+            prefect_server.start(plan.config.run_dir.parent)
+            from pipeline import flow
+            flow.run(plan, run_step, live, stop)
     finally:
         stop.restore()
 

@@ -26,7 +26,7 @@ class Job:
     stages: dict[str, str] = field(default_factory=dict)
 
 
-def run(record: Job, config, work, outcome) -> float:
+def run(record: Job, config, work) -> float:
     """Runs one job and keeps its result in `record`. Returns the objective for Hydra's sweeper."""
     record.direction = config.sweep.direction
     value = work()
