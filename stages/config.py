@@ -241,8 +241,8 @@ class GrpoConfig(StageConfig):
                 errors.append(f"{name} must be [[0, tokens], [step, tokens], ...] with rising steps, got {schedule}")
             elif any(item[1] <= 0 for item in schedule):
                 errors.append(f"{name} must allow at least one token, got {schedule}")
-        if self.num_steps % self.updates_per_rollout:
-            errors.append(f"num_steps {self.num_steps} is not a multiple of updates_per_rollout {self.updates_per_rollout}: the last rollout would be cut")
+        if self.num_steps < self.updates_per_rollout:
+            errors.append(f"num_steps {self.num_steps} is less than updates_per_rollout {self.updates_per_rollout}: most of the one rollout would be wasted")
         if self.optim.name == "muon":
             errors.append("optim.name=muon is for pretraining; use adamw here")
         return errors

@@ -159,7 +159,7 @@ class GrpoTrainer:
         if updates > 1:
             rng_for(self.worker.seed, self.worker.stage, "split", first).shuffle(order)
         size = len(rollouts) // updates
-        for update in range(self.step - first, updates):
+        for update in range(self.step - first, min(updates, self.config.num_steps - first)):  # the paper's 1,700 steps cut the last rollout
             batch = [rollouts[i] for i in order[update * size:(update + 1) * size]]
             self._update(batch)
             if update < updates - 1:
