@@ -1,0 +1,114 @@
+"""Each kind of stage end to end on two processes: what it writes is what ARCHITECTURE.md says."""
+import pyarrow.parquet
+import pytest
+
+from stages.files import damaged_files, read_json, read_jsonl
+from tests.engines.conftest import DATA
+from tests.stage_dirs import attempt_log, manifest, run_stage, steps, write_stage
+
+
+def load(directory):
+    """The exported model and tokenizer, as a person would load them; generates a few tokens."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(directory), AutoTokenizer.from_pretrained(directory)
+    output = model.generate(**tokenizer("User:31-3?Assistant:", return_tensors="pt"), max_new_tokens=3, do_sample=False)
+    assert output.shape[0] == 1
+    return model, tokenizer
+
+
+def check_manifest(directory, kind: str, *files: str) -> dict:
+    written = manifest(directory)
+    assert written["kind"] == kind and written["stage"] == directory.name and written["fingerprint"] == "f" * 64
+    assert set(files) <= set(written["files"]) and not damaged_files(directory, written["files"])
+    assert written["timing"]["total_s"] >= written["timing"]["startup_s"] > 0 and written["timing"]["attempts"] == 1
+    assert written["peak_memory_gib"] > 0 and "torch" in written["versions"]
+    assert not (directory / "state").exists() and not (directory / "error.json").exists()
+    assert read_json(directory / "progress.json")["phase"] == "done"
+    return written
+
+
+def test_pretrain(base):
+    check_manifest(base, "pretrain", "model/model.safetensors", "model/config.json", "model/tokenizer.json")
+    rows = steps(base)
+    assert [row["step"] for row in rows] == list(range(1, 11))
+    assert rows[-1]["train/loss"] < rows[0]["train/loss"]
+    assert rows[0]["train/lr"] == pytest.approx(1e-3)  # first of three warm-up steps
+    assert {"train/loss", "train/grad_norm", "train/lr", "train/tokens"} <= set(rows[0])
+    model, _ = load(base / "model")
+    assert model.config.hidden_size == 64
+    assert "engines up" in attempt_log(base) and (base / "logs/latest/rank1.log").exists()
+
+
+def test_sft(policy):
+    written = check_manifest(policy, "sft", "model/model.safetensors")
+    assert written["metrics"]["train/steps"] == 150 and written["metrics"]["data/samples"] == 8 * 4 + 60 + 48
+    losses = [row["train/loss"] for row in steps(policy)]
+    assert sum(losses[-10:]) < 0.3 * sum(losses[:10])
+    load(policy / "model")
+
+
+def test_collect(policy, stage_root):
+    config = {"num_prompts": 8, "samples_per_prompt": 4, "few_shot": 1, "few_shot_share": 0.3, "max_completion_tokens": 24, "keep_per_prompt": 2,
+              "min_language": 0.9, "max_kept_tokens": 24, "num_general": 5, "chunk_prompts": 5, "data": DATA, "rollout": {"temperature": 0.5}}
+    directory = run_stage(write_stage(stage_root / "collected", "collect", config, {"policy": policy}))
+    metrics = check_manifest(directory, "collect", "data/train.parquet")["metrics"]
+    rows = pyarrow.parquet.read_table(directory / "data" / "train.parquet").to_pylist()
+    assert set(rows[0]) == {"prompt", "completion", "kind", "language", "prompt_id", "source"}
+    kept = [row for row in rows if row["source"] == "sampled"]
+    assert len(rows) - len(kept) == metrics["data/general"] == 5
+    assert len(kept) == metrics["data/reasoning"] >= 3
+    assert len({(row["prompt_id"], row["completion"]) for row in kept}) == len(kept)
+    assert all(row["prompt"].startswith("User:") and row["completion"].startswith("<think>") for row in kept)
+    assert sum(metrics[f"data/{reason}"] for reason in ("kept", "truncated", "malformed", "wrong", "mixed_language", "repetitive", "too_long", "held_out")) == 32
+    assert [row["step"] for row in steps(directory)] == [1, 2]
+
+
+def test_evaluate(base, policy, stage_root):
+    config = {"num_reasoning": 7, "num_general": 5, "num_safety": 4, "samples_per_prompt": 3, "max_completion_tokens": 16, "num_shown": 2, "data": DATA}
+    directory = run_stage(write_stage(stage_root / "evaluated", "evaluate", config, {"base": base, "policy": policy}))
+    check_manifest(directory, "evaluate", "results.json")
+    results = read_json(directory / "results.json")
+    assert all(set(row) == {"model", "set", "metric", "value", "low", "high", "n"} for row in results)
+    assert {row["model"] for row in results} == {"base", "policy"}
+    table = {(row["model"], row["set"], row["metric"]): row for row in results}
+    assert {("policy", "tiny_math", metric) for metric in ("pass@1", "cons@3", "format", "language", "reflection", "tokens")} <= set(table)
+    assert table["policy", "tiny_math", "pass@1"]["n"] == 7 and table["policy", "tiny_general", "pass@1"]["n"] == 5
+    assert table["policy", "tiny_safety", "harmful_refused"]["n"] == 2
+    assert table["base", "tiny_math", "tokens"]["value"] <= 16
+    shown = read_jsonl(directory / "samples.jsonl")
+    assert len(shown) == 2 * 3 * 2 and {"model", "set", "prompt_id", "prompt", "answer", "completion", "correct"} <= set(shown[0])
+    assert [row["prompt_id"] for row in shown[:6]] == [row["prompt_id"] for row in shown[6:]]  # the same prompts for every model
+
+
+@pytest.fixture(scope="session")
+def reward_models(policy, stage_root):
+    config = {"num_prompts": 10, "samples_per_prompt": 6, "pairs_per_prompt": 3, "min_gap": 0.4, "num_safety_prompts": 8, "safety_samples_per_prompt": 6,
+              "holdout_fraction": 0.2, "max_completion_tokens": 16, "batch_size": 8, "num_steps": 12, "safety_steps": 6, "save_every": 5,
+              "micro_batch_tokens": 400, "data": DATA, "optim": {"lr": 1e-3}}
+    return run_stage(write_stage(stage_root / "reward_models", "reward_models", config, {"policy": policy}))
+
+
+def test_reward_models(reward_models):
+    from transformers import AutoModelForSequenceClassification
+    metrics = check_manifest(reward_models, "reward_models", "model/helpful/model.safetensors", "model/safety/model.safetensors",
+                             "model/helpful/reward_stats.json")["metrics"]
+    assert metrics["helpful/pairs"] >= 5 and metrics["safety/labels"] >= 30
+    assert [row["step"] for row in steps(reward_models)] == list(range(1, 19))
+    losses = [row["helpful/loss"] for row in steps(reward_models)[:12]]
+    assert losses[-1] < losses[0]
+    model = AutoModelForSequenceClassification.from_pretrained(reward_models / "model" / "helpful")
+    assert model.config.num_labels == 1
+
+
+def test_preference_rl(policy, reward_models, stage_root):
+    """Reward models take part in the last 2 of 4 steps; the length limit rises with step 2."""
+    config = {"num_steps": 4, "prompts_per_step": 4, "group_size": 4, "updates_per_rollout": 1, "max_completion_tokens": [[0, 6], [2, 16]],
+              "reference_every": 0, "beta": 0.001, "preference_last_steps": 2, "rewards": {"preference": 1.0, "language": 0.5},
+              "mix": {"reasoning": 0.4, "helpful": 0.3, "safety": 0.3}, "micro_batch_tokens": 300, "data": DATA, "rollout": {"temperature": 0.7},
+              "optim": {"lr": 1e-4}}
+    directory = run_stage(write_stage(stage_root / "preference_rl", "grpo", config, {"policy": policy, "reward_models": reward_models}))
+    check_manifest(directory, "grpo", "model/model.safetensors")
+    rows = steps(directory)
+    assert [any(name in row for name in ("reward/helpful", "reward/safety")) for row in rows] == [False, False, True, True]
+    assert all(row["completion/max_tokens"] <= 6 for row in rows[:2]) and max(row["completion/max_tokens"] for row in rows[2:]) > 6
+    load(directory / "model")
