@@ -19,18 +19,20 @@ class Panel:
     caption: str = ""
     is_share: bool = False
     is_log: bool = False
+    is_exact: bool = False  # no noise to smooth away
+    fallback: str = ""  # read where a row has no `metric`
 
 
 R1_PANELS = (
     Panel("reward/accuracy", "Accuracy on training prompts", "share correct", "Share of completions with the right answer.", is_share=True),
-    Panel("completion/mean_tokens", "Completion length", "tokens", "Mean over the completions of a step."),
+    Panel("completion/reasoning_tokens", "Completion length", "tokens", "Mean over the completions of reasoning prompts.", fallback="completion/mean_tokens"),
     Panel("completion/reflection_rate", "Reflection", "share of completions", "Completions with at least one of the paper's reflection words.", is_share=True),
     Panel("completion/language", "Language consistency", "share of words", "Words of the chain of thought in the prompt's language.", is_share=True),
 )
 REWARD_PANELS = (
     Panel("reward/mean", "Reward", "weighted sum", "Mean of the whole reward, all prompts."),
     Panel("reward/format", "Format reward", "share well formed", "Completions of the form think, then answer.", is_share=True),
-    Panel("reward/language", "Language reward", "reward", "Only where the stage rewards one language."),
+    Panel("reward/language", "Language reward", "reward", "A part of the reward only where the stage gives it a weight."),
     Panel("reward/preference", "Preference reward", "reward", "From the reward models; general prompts only."),
     Panel("reward/helpful", "Helpful reward", "reward", "The helpful reward model's, standardised; helpfulness prompts only."),
     Panel("reward/safety", "Safety reward", "reward", "The safety reward model's; safety prompts only."),
@@ -44,11 +46,11 @@ POLICY_PANELS = (
     Panel("completion/truncated_frac", "Truncated completions", "share", "Cut off at the length limit.", is_share=True),
     Panel("policy/mismatch_max", "Sampler against trainer", "largest |Δ logprob|", "How far the two engines' log-probabilities differ.", is_log=True),
     Panel("train/grad_norm", "Gradient norm", "before clipping"),
-    Panel("train/lr", "Learning rate", "per step"),
+    Panel("train/lr", "Learning rate", "per step", is_exact=True),
     Panel("perf/tokens_per_s", "Speed", "tokens per second"),
 )
 REWARD_MODEL_PANELS = (Panel("helpful/loss", "Helpful: pairwise loss", "nats per pair"), Panel("safety/loss", "Safety: point-wise loss", "nats per completion"))
-LOSS_PANELS = (Panel("train/loss", "Training loss", "nats per token"), Panel("train/lr", "Learning rate", "per step"),
+LOSS_PANELS = (Panel("train/loss", "Training loss", "nats per token"), Panel("train/lr", "Learning rate", "per step", is_exact=True),
                Panel("train/grad_norm", "Gradient norm", "before clipping"))
 PHASE_COLORS = {"rollout": "#1d4ed8", "reward": "#9a7b00", "train": "#d9480f", "sync": "#0b7a62", "save": "#8b3fa8"}
 
@@ -66,7 +68,7 @@ def step_figures(stages: list[StageRecord], panels: tuple[Panel, ...], prefix: s
 
 def curve(stage: StageRecord, panel: Panel) -> list[dict]:
     """A stage's metric: one line, or, where it is long enough to smooth, the faint raw values under their running mean."""
-    pairs = [(row["step"], number(row.get(panel.metric))) for row in stage.metrics]
+    pairs = [(row["step"], number(row.get(panel.metric, row.get(panel.fallback)))) for row in stage.metrics]
     pairs = [pair for pair in pairs if pair[1] is not None]
     if not pairs:
         return []
@@ -75,7 +77,7 @@ def curve(stage: StageRecord, panel: Panel) -> list[dict]:
     form = ".3s" if not panel.is_share else ".1%"
     base = {"type": "scatter", "mode": "lines" if len(steps) > 1 else "markers", "x": steps, "name": shown.label, "showlegend": False,
             "hovertemplate": f"{shown.label}, step %{{x}}: %{{y:{form}}}<extra></extra>"}
-    if len(steps) < MIN_POINTS_TO_SMOOTH or panel.is_log:
+    if len(steps) < MIN_POINTS_TO_SMOOTH or panel.is_log or panel.is_exact:
         return [base | {"y": values, "line": {"color": shown.color, "width": 2}, "marker": {"color": shown.color, "size": 7}}]
     raw = base | {"y": values, "line": {"color": shown.color, "width": 1}, "opacity": 0.35, "hoverinfo": "skip", "hovertemplate": None}
     return [raw, base | {"y": running_mean(values), "line": {"color": shown.color, "width": 2.5}}]
@@ -115,6 +117,8 @@ def figure(name: str, title: str, caption: str, data: list[dict], axes: dict) ->
 
 def share_axis(values: list[float]) -> dict:
     """Percent ticks; the whole range where values are large, from zero to the data where all are small."""
+    if not any(values):
+        return {"tickformat": ".1~%", "range": [0, 0.05]}
     return {"tickformat": ".0%", "range": [0, 1.04]} if max(values, default=0) > 0.3 else {"tickformat": ".1~%", "rangemode": "tozero"}
 
 

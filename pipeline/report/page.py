@@ -58,7 +58,7 @@ def build_context(run: RunRecord) -> dict:
     costs = tables.costs(stages)
     return {
         "run": run, "now": datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"), "facts": facts(run),
-        "problems": run.problems + [problem for stage in stages for problem in stage.problems],
+        "problems": run.problems + [problem for stage in stages for problem in stage.problems] + missing(stages),
         "num_done": sum(stage.status == "done" for stage in stages), "stages": stages,
         "columns": found, "column_groups": results.by_set(found), "models": [{"name": model, "shown": stage_name(model)} for model in models],
         "did": [what_it_did(run, found, stage) for stage in stages if stage.status != "missing" and stage.name != "evaluate"],
@@ -72,6 +72,11 @@ def build_context(run: RunRecord) -> dict:
         "final_metrics": [(stage_name(s.name), tables.manifest_metrics(s)) for s in stages if s.name != "evaluate" and tables.manifest_metrics(s)],
         "configuration": tables.configuration(run), "stage_name": stage_name,
     }
+
+
+def missing(stages: list[StageRecord]) -> list[str]:
+    names = [stage.name for stage in stages if stage.status == "missing"]
+    return [f"not made in this run (yet): {', '.join(names)}"] if names else []
 
 
 def what_it_did(run: RunRecord, found: list[results.Column], stage: StageRecord) -> dict:

@@ -83,7 +83,7 @@ def find_stage_dirs(run_dir: Path) -> dict[str, Path]:
 def read_stage(name: str, path: Path | None) -> StageRecord:
     """One stage directory, as far as it is there."""
     if path is None or not path.is_dir():
-        return StageRecord(name, None, problems=[f"{name} is missing: it has not been run in this run"])
+        return StageRecord(name, None)
     path = path.resolve()
     stage = StageRecord(name, path)
     for part in ("config", "inputs", "manifest", "error", "progress"):

@@ -1,4 +1,5 @@
 """The evaluation's results as a table: models down, sets and metrics across. Pure functions of results.json."""
+import math
 from dataclasses import dataclass
 
 from pipeline.report.figures import figure, number, share_axis
@@ -27,9 +28,10 @@ class Column:
         return metric_label(self.metric)
 
     def text(self, value: float) -> str:
-        """93.8 for the share 0.938, 24.6 or 1,204 for counts."""
+        """93.8 for the share 0.938; 1.23, 24.6 or 1,204 for other numbers."""
         value = 100 * min(max(value, 0), 1) if self.is_share else value  # a normal interval may reach beyond what a share can be
-        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.1f}"
+        decimals = 0 if abs(value) >= 1000 else 1 if self.is_share or abs(value) >= 10 else 2
+        return f"{value:,.{decimals}f}"
 
 
 def columns(results: list[dict]) -> list[Column]:
@@ -93,13 +95,16 @@ def _apart(one: Cell, other: Cell) -> bool:
 
 
 def result_figures(found: list[Column]) -> list[dict]:
-    """One bar chart a column: every model, with its 95% interval."""
+    """One bar chart a column: every model, with its 95% interval. Columns of zeros are left to the table."""
     figures = []
     for column in found:
+        if not any(cell.value for cell in column.cells.values()):
+            continue
         shown = [model for model in models(found) if model in column.cells]
         cells = [column.cells[model] for model in shown]
-        above = [cell.high - cell.value if cell.high is not None else 0 for cell in cells]
-        below = [cell.value - cell.low if cell.low is not None else 0 for cell in cells]
+        least, most = (0, 1) if column.is_share else (-math.inf, math.inf)
+        above = [min(cell.high, most) - cell.value if cell.high is not None else 0 for cell in cells]
+        below = [cell.value - max(cell.low, least) if cell.low is not None else 0 for cell in cells]
         form = ".1%" if column.is_share else ",.1f"
         trace = {"type": "bar", "x": [stage_name(model).label for model in shown], "y": [cell.value for cell in cells], "width": 0.7,
                  "marker": {"color": [stage_name(model).color for model in shown]}, "showlegend": False,
