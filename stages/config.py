@@ -129,6 +129,8 @@ class ModelConfig(Checked):
         errors = []
         if self.hidden_size % self.num_heads:
             errors.append(f"hidden_size {self.hidden_size} is not divisible by num_heads {self.num_heads}")
+        elif self.hidden_size // self.num_heads % 32:
+            errors.append(f"num_heads {self.num_heads} gives heads of {self.hidden_size // self.num_heads}; vLLM needs a multiple of 32 on CPU")
         if self.num_heads % self.num_kv_heads:
             errors.append(f"num_heads {self.num_heads} is not divisible by num_kv_heads {self.num_kv_heads}")
         return errors
@@ -169,6 +171,12 @@ class PretrainConfig(StageConfig):
     micro_batch_tokens: int = knob(2048, "tokens, padding included, of one forward pass of one process", gt=0, operational=True)
     optim: OptimConfig = knob(OptimConfig, "optimizer")
     deepspeed: DeepSpeedConfig = knob(DeepSpeedConfig, "DeepSpeed settings")
+
+    def problems(self):
+        if self.optim.name == "muon" and self.deepspeed.zero_stage > 0:
+            return [f"optim.name=muon needs whole matrices on every rank, deepspeed.zero_stage 0, got {self.deepspeed.zero_stage}: "
+                    "choose zero0, or optim.name=adamw"]
+        return []
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,109 @@
+"""Composition and checking: every mistake at once, each with its fix; friendly spellings; shared nodes reach the stages."""
+import pytest
+
+from pipeline import compose
+from pipeline.config import default_tree
+from pipeline.errors import InvalidConfig
+from pipeline.graph import STAGES
+from runs import config
+from stages.config import to_dict
+
+
+def mistakes(*overrides: str, is_sweep: bool = False) -> list[str]:
+    with pytest.raises(InvalidConfig) as caught:
+        compose.compose_config(compose.rewrite(list(overrides)), is_sweep)
+    return caught.value.errors
+
+
+def test_all_mistakes_are_reported_at_once():
+    found = mistakes("+stage=r1_zro", "stages.r1_zero.optim.lr=7", "seed=many", "recipe=papr", "stages.r1_zero.num_stepz=3", "~seed")
+    assert len(found) == 6
+    for text in ("did you mean r1_zero?", "stages.r1_zero.optim.lr: must be <= 1", "seed: expected an integer, got 'many'", "did you mean paper?",
+                 "did you mean stages.r1_zero.num_steps?", "keys cannot be removed"):
+        assert any(text in line for line in found), (text, found)
+
+
+@pytest.mark.parametrize("override, hint", [
+    ("stages.r1_zero.lr=1e-3", "did you mean stages.r1_zero.optim.lr?"),
+    ("stages.r1_zro.num_steps=3", "did you mean stages.r1_zero?"),
+    ("orchestratr=none", "did you mean orchestrator?"),
+    ("launcher.num_procs=1", "launcher.num_processes"),
+    ("selected.r1_zroo=true", "did you mean r1_zero?"),
+    ("seed.x=1", "is a value, not a section"),
+    ("deepspeed@stages.r1_zero.deepspeed=zero9", "unknown option of deepspeed"),
+    ("deepspeed@stages.evaluate.deepspeed=zero3", "stages.evaluate.deepspeed: unknown key"),
+    ("model.num_heads=3", "hidden_size 128 is not divisible by num_heads 3"),
+    ("run=a/b", "is not a directory name"),
+    ("stages.r1_zero.max_completion_tokens=[[5,10]]", "max_completion_tokens must be"),
+    ("orchestrator=airflow", "is not one of prefect, none"),
+    ("data=file", "data.path is empty"),
+    ("seed=1,2", "add --multirun"),
+    ("+stage=base,r1_zero", "'+stage=[a,b]' selects several"),
+    ("deepspeed=zero3_offload@x", "unknown option of deepspeed"),
+    ("stages.base.deepspeed.zero_stage=2", "optim.name=muon needs whole matrices"),
+])
+def test_a_mistake_names_its_fix(override, hint):
+    assert any(hint in line for line in mistakes(override)), mistakes(override)
+
+
+def test_swept_values_are_checked_one_by_one():
+    found = mistakes("stages.r1_zero.optim.lr=1e-3,7,fast", is_sweep=True)
+    assert len(found) == 2 and "must be <= 1, got 7" in found[0] and "'fast'" in found[1]
+    assert compose.compose_config(["+stage=base", "seed=0,1,2"], is_sweep=True).selection == ["base"]
+
+
+@pytest.mark.parametrize("override", ["stage=r1_zero", "+stage=r1_zero", "stage=[r1_zero]"])
+def test_stage_can_be_spelled_both_ways(override):
+    assert config(override).selection == ["r1_zero"]
+
+
+def test_stages_compose_to_a_union_in_order_of_execution():
+    assert config("+stage=[evaluate,base]").selection == ["base", "evaluate"]
+    assert config("stage=evaluate", "stage=base").selection == ["base", "evaluate"]
+    assert config("+stage=all").selection == list(STAGES)
+
+
+def test_flags_may_stand_between_overrides():
+    assert compose.split_flags(["+stage=all", "-m", "seed=1,2", "--cfg", "job"]) == (["-m", "--cfg", "job"], ["+stage=all", "seed=1,2"])
+
+
+def test_shared_nodes_reach_all_stages_and_can_be_overridden_for_one():
+    made = config("rollout=transformers", "stages.r1_zero.rollout.engine=vllm", "data.max_prompt_tokens=99", "stages.evaluate.data.max_prompt_tokens=77")
+    assert made.stages.r1_zero.rollout.engine == "vllm" and made.stages.evaluate.rollout.engine == "transformers"
+    assert made.stages.r1_zero.data.max_prompt_tokens == 99 and made.stages.evaluate.data.max_prompt_tokens == 77
+    one = config("rollout@stages.r1_zero.rollout=transformers", "deepspeed@stages.r1_zero.deepspeed=zero3")
+    assert [one.stages.r1_zero.rollout.engine, one.stages.reasoning_rl.rollout.engine] == ["transformers", "vllm"]
+    assert [one.stages.r1_zero.deepspeed.zero_stage, one.stages.reasoning_rl.deepspeed.zero_stage] == [3, 0]
+    assert config("model.hidden_size=64").stages.base.model.hidden_size == 64
+    assert config("student.hidden_size=64").stages.student_base.model.hidden_size == 64
+    assert config("reward@stages.reasoning_rl.rewards=rule").stages.reasoning_rl.rewards.language == 0.0
+
+
+def test_your_own_file_chooses_template_and_verifier_unless_they_are_given(tmp_path):
+    path = tmp_path / "sums.jsonl"
+    path.write_text('{"prompt": "1+1", "answer": 2}\n')
+    made = config(f"data.path={path}")
+    assert (made.data.name, made.data.template, made.data.verifier) == ("file", "r1_zero", "math")
+    assert made.stages.r1_zero.data.path == str(path)
+    own = config(f"data.path={path}", "data.template=chat", "data.verifier=exact")
+    assert (own.data.template, own.data.verifier) == ("chat", "exact")
+    one = config(f"stages.r1_zero.data.path={path}")
+    assert (one.stages.r1_zero.data.name, one.stages.reasoning_rl.data.name) == ("file", "tiny_world")
+
+
+def test_your_own_file_switches_general_data_off(tmp_path):
+    made = config(f"data.path={tmp_path / 'x.jsonl'}")
+    assert made.stages.preference_rl.mix.helpful == made.stages.preference_rl.mix.safety == made.stages.preference_rl.rewards.preference == 0
+    assert made.stages.rejection_data.num_general == made.stages.evaluate.num_general == made.stages.evaluate.num_safety == 0
+    assert config().stages.rejection_data.num_general > 0
+
+
+def test_every_key_has_a_default_and_a_documentation():
+    assert not [key for key in compose.all_keys() if compose.schema_of(key)[2]]
+    undocumented = [key for key in compose.all_keys() if not key.startswith("selected.") and not compose.schema_of(key)[1].get("doc")]
+    assert not undocumented
+
+
+def test_the_defaults_of_the_schema_are_what_hydra_composes():
+    tree = to_dict(config())
+    assert set(tree) == set(default_tree())
