@@ -51,7 +51,8 @@ def ask_to_stop(torchrun: int) -> None:
     """SIGTERM to the ranks; srun, which has no local ranks, passes it on itself."""
     try:
         process = psutil.Process(torchrun)
-        for target in process.children() if "torch.distributed.run" in process.cmdline() else [process]:
+        is_torchrun = any(word.endswith("torch.distributed.run") for word in process.cmdline())
+        for target in process.children() if is_torchrun else [process]:
             target.send_signal(signal.SIGTERM)
     except psutil.Error:
         pass

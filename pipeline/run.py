@@ -140,7 +140,7 @@ def print_end(plan: Plan, console: Console) -> None:
     report = plan.config.run_dir / "report.html"
     if report.exists() and any(step.stage == "report" for step in plan.steps):
         console.print(f"report: {report}", highlight=False, soft_wrap=True)
-        models = [step.stage for step in plan.steps if step.kind in ("grpo", "sft")]
+        models = [step.stage for step in plan.steps if step.kind in ("grpo", "sft") and step.stage != "distill"]
         if models:
             console.print(f"next:   python -m pipeline chat run={plan.config.run} --stage {models[-1]}", highlight=False, soft_wrap=True)
     else:
