@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     from rich.console import Console
 
     from pipeline import view
-    console = Console(soft_wrap=False)
+    console = Console(soft_wrap=False, width=None if sys.stdout.isatty() else 140)  # logs are wider than 80 columns
     try:
         return _command(arguments[0], arguments[1:], console)
     except PipelineError as error:
