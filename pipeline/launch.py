@@ -130,27 +130,38 @@ def explain(stage: str, directory: Path, logs: Path, exit_code: int, was_stopped
     if was_stopped or (code == EXIT_INTERRUPTED and not error):
         step = read_json(directory / "progress.json", {}).get("step", 0)
         return StageInterrupted(f"{stage} was interrupted{f' at step {step}' if step else ''}; its checkpoint is kept", fix)
+    if isinstance(error, dict) and code is not None and code < 0 and error.get("rank") != rank:
+        error = None  # what a peer says of the rank that was killed
     if isinstance(error, dict):
         rank = error.get("rank", rank)
     if isinstance(error, dict) and error.get("kind") == "input":
         return MissingInput(f"{stage}: {error.get('message')}", error.get("fix") or f"mend the input, then: {resume_command}")
     if "No space left on device" in str(error):
         fix = f"free some space (the run lies in {directory.parent.parent}); nothing that was finished is lost; then {fix}"
-    log = logs / f"rank{rank}.log"
-    log = log if log.exists() and log.stat().st_size else logs / "driver.log"
-    tail = "\n".join(f"    {line}" for line in _text(log).splitlines()[-SHOWN_LINES:])
-    return StageFailed(f"{stage} failed on rank {rank}: {failure_kind(error, code, exit_code)}\n  last lines of its log:\n{tail}\n  log: {log}", fix)
+    log = next(path for path in (logs / f"rank{rank}.log", logs / "driver.log") if path.exists())
+    return StageFailed(f"{stage} failed on rank {rank}: {failure_kind(error, code, exit_code)}\n{_last_lines(log)}\n  log: {log}", fix)
+
+
+def _last_lines(log: Path) -> str:
+    """The end of the failing rank's log; where it wrote nothing (only rank 0 reports steps), the end of rank 0's."""
+    whose, lines = "its log", _text(log).splitlines()
+    if not lines:
+        whose, lines = "rank 0's log (its own is empty)", _text(log.with_name("rank0.log")).splitlines()
+    return "\n".join([f"  last lines of {whose}:", *(f"    {line}" for line in lines[-SHOWN_LINES:])])
 
 
 def root_failure(torchrun_log: str) -> tuple[int, int | None]:
-    """(rank, exit code) of the failure that torchrun saw first; (0, None) where it reports none.
+    """(rank, exit code) of the failure that caused the others; (0, None) where torchrun reports none.
 
-    >>> root_failure("Root Cause (first observed failure):\\n[0]:\\n  rank      : 1 (local_rank: 1)\\n  exitcode  : -9 (pid: 7)")
+    A rank ended by a signal comes first: its peers then fail with lost connections, often before torchrun looks, and torchrun itself
+    ends ranks with SIGTERM only. Otherwise the one that torchrun saw first.
+
+    >>> root_failure("rank : 1 (local_rank: 1)\n exitcode : -9 (pid: 7)\nRoot Cause (first observed failure):\n rank : 0\n exitcode : 1")
     (1, -9)
     """
-    text = torchrun_log[max(torchrun_log.rfind("Root Cause"), 0):]
-    rank, code = re.search(r"rank\s*:\s*(\d+)", text), re.search(r"exitcode\s*:\s*(-?\d+)", text)
-    return (int(rank[1]) if rank else 0), (int(code[1]) if code else None)
+    found = [(int(rank), int(code)) for rank, code in re.findall(r"\brank\s*:\s*(\d+).*?exitcode\s*:\s*(-?\d+)", torchrun_log, re.DOTALL)]
+    killed = [failure for failure in found if failure[1] < 0 and failure[1] != -signal.SIGTERM]
+    return killed[0] if killed else found[-1] if found else (0, None)  # torchrun prints the root cause last
 
 
 def failure_kind(error: dict | None, code: int | None, exit_code: int) -> str:

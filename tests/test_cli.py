@@ -180,5 +180,5 @@ def test_a_worker_that_dies_is_explained(runs, tmp_path):
     next(process for process in ranks if process.environ()["RANK"] == "1").kill()
     out, _ = driver.communicate(timeout=120)
     assert driver.returncode == 4, out
-    for text in ("base failed on rank 1", "want of memory", "last lines of its log", "rank1.log", "continue with: python -m pipeline run +stage=base"):
+    for text in ("base failed on rank 1", "want of memory", "last lines of rank 0's log", "rank1.log", "continue with: python -m pipeline run +stage=base"):
         assert text in out, out
