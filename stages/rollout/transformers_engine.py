@@ -1,6 +1,7 @@
 """Sampling with transformers alone: the fallback where vLLM does not run, and the oracle that tests vLLM.
 
-Draws as vLLM's CPU sampler does (one generator a sequence, exponential races), so that both give the same tokens from the same seed.
+Draws as vLLM's CPU sampler does (one generator a sequence, Gumbel noise hashed from a number of its), so that both give the same tokens from
+the same seed.
 """
 from pathlib import Path
 
@@ -34,16 +35,17 @@ class TransformersSampler:
         width = max(len(prompt) for prompt, _ in rows)
         ids = torch.tensor([[0] * (width - len(prompt)) + prompt for prompt, _ in rows], device=device)  # left-padded [B, T]
         mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt, _ in rows], device=device)
-        generators = [torch.Generator(device).manual_seed(seed) for _, seed in rows]
+        generators = [torch.Generator().manual_seed(seed) for _, seed in rows]
         completions = [Completion([], [], True) for _ in rows]
         alive, cache = list(range(len(rows))), None
         for _ in range(max_tokens):
             positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1]:]
             output = self.model(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True)
             cache = output.past_key_values
-            log_probs = torch.log_softmax(output.logits[:, -1].float() / temperature, -1)
-            races = torch.stack([torch.empty_like(log_probs[0]).exponential_(generator=g) for g in generators])
-            tokens = (log_probs.exp() / races).argmax(-1)
+            logits = output.logits[:, -1].float() / temperature
+            log_probs = torch.log_softmax(logits, -1)
+            numbers = torch.cat([torch.randint(2**31, (1,), generator=g) for g in generators]).to(device)
+            tokens = (logits + gumbel_noise(numbers, logits.shape[1])).argmax(-1)
             kept = []
             for place, (row, token) in enumerate(zip(alive, tokens.tolist())):
                 completions[row].token_ids.append(token)
@@ -71,3 +73,28 @@ class TransformersSampler:
 
     def close(self):
         del self.model
+
+
+def gumbel_noise(numbers: torch.Tensor, vocabulary_size: int) -> torch.Tensor:
+    """[B, V] Gumbel(0, 1) noise in fp64: each token's is a hash of the row's number and the token id, as in vLLM's CPU kernel.
+
+    The argmax of logits plus such noise is a draw from their softmax.
+    """
+    places = torch.arange(1, vocabulary_size + 1, device=numbers.device) * _signed(0x9E3779B97F4A7C15)
+    bits = _shift_right(_splitmix64(_splitmix64(numbers)[:, None] + places), 11)
+    return -(-((bits.double() + 0.5) * 2.0**-53).log()).log()
+
+
+def _splitmix64(x: torch.Tensor) -> torch.Tensor:
+    """The finalizer of SplitMix64, Steele et al. 2014, on int64 tensors that stand for unsigned numbers."""
+    x = (x ^ _shift_right(x, 30)) * _signed(0xBF58476D1CE4E5B9)
+    x = (x ^ _shift_right(x, 27)) * _signed(0x94D049BB133111EB)
+    return x ^ _shift_right(x, 31)
+
+
+def _shift_right(x: torch.Tensor, count: int) -> torch.Tensor:
+    return (x >> count) & ((1 << (64 - count)) - 1)
+
+
+def _signed(x: int) -> int:
+    return x - 2**64 if x >= 2**63 else x
