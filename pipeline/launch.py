@@ -16,7 +16,7 @@ from pipeline.stop import StopRequest
 POLL_S = 0.1
 SHOWN_LINES = 15
 EXIT_INTERRUPTED = 75
-PROGRESS_BAR = re.compile(r"\d+%\|.*\|")
+NOISE = re.compile(r"\d+%\|.*\||\[[\d:]+<[^\]]*it/s\]|^\[rank\d+\]:\[W|^Triton is installed")  # progress bars and notes of libraries
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -89,7 +89,7 @@ class LineRelay:
         whole = new[:new.rfind(b"\n") + 1]
         self.position += len(whole)
         for line in whole.decode("utf-8", errors="replace").splitlines():
-            if line.strip() and not PROGRESS_BAR.search(line):
+            if line.strip() and not NOISE.search(line):
                 self.on_line(line)
 
 

@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 
 
 def prepare() -> None:
@@ -25,6 +26,7 @@ def prepare() -> None:
     if not _has_gpu():
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
         os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")  # vLLM compiles one small function for 3-30 s, and needs a compiler for it
+    warnings.filterwarnings("ignore", category=FutureWarning)  # of libraries, to libraries
     die_with_parent()
 
 

@@ -29,6 +29,9 @@ from stages.seeds import rng_for, seed_for
 from stages.sft import pad_id
 from stages.worker import Interrupted, Worker, control_group
 
+HEADLINE = {"reward": "reward/mean", "accuracy": "reward/accuracy", "tokens": "completion/mean_tokens", "language": "completion/language",
+            "checks": "completion/reflection_rate"}
+
 
 def run(worker: Worker) -> None:
     trainer = GrpoTrainer(worker)
@@ -237,7 +240,8 @@ class GrpoTrainer:
         metrics = {**self.metrics, **policy, "train/grad_norm": grad_norm, "train/lr": lr, "train/tokens": tokens,
                    "perf/tokens_per_s": tokens / seconds, "perf/step_s": seconds, **{f"time/{name}": value for name, value in self.times.items()}}
         self.worker.log_step(self.step, metrics)
-        self.worker.metrics = {name: metrics[name] for name in metrics if name.split("/")[0] in ("reward", "completion", "policy")}
+        first = [name for name in HEADLINE.values() if name in metrics]
+        self.worker.metrics = {name: metrics[name] for name in [*first, *metrics] if name.split("/")[0] in ("reward", "completion", "policy")}
         self.worker.say(f"step {self.step}/{self.config.num_steps} {self._headline()} kl {policy['policy/kl']:.4f} entropy {policy['policy/entropy']:.3f} "
                         f"mismatch {policy['policy/mismatch_max']:.1e} grad_norm {grad_norm:.2f} "
                         + " ".join(f"{name} {value:.2f}s" for name, value in self.times.items()))
@@ -245,9 +249,7 @@ class GrpoTrainer:
 
     def _headline(self) -> str:
         values = getattr(self, "metrics", {})
-        names = {"reward": "reward/mean", "accuracy": "reward/accuracy", "tokens": "completion/mean_tokens", "language": "completion/language",
-                 "checks": "completion/reflection_rate"}
-        return " ".join(f"{label} {values[name]:.{1 if label == 'tokens' else 3}f}" for label, name in names.items() if name in values)
+        return " ".join(f"{label} {values[name]:.{1 if label == 'tokens' else 3}f}" for label, name in HEADLINE.items() if name in values)
 
     def _log_samples(self, rollouts: list[Rollout]) -> None:
         """The first completion of the first few groups."""
