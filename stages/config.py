@@ -116,7 +116,6 @@ class ModelConfig(Checked):
     """The base model: a directory or hub id of any HF causal LM, or (path null) a small Llama that the recipe trains itself."""
     path: str | None = knob(None, "HF model directory (or a cached hub id); null: the recipe pretrains its own base")
     revision: str | None = knob(None, "hub revision")
-    trust_remote_code: bool = knob(False, "run Python code that comes with the model; only for models you trust")
     hidden_size: int = knob(128, "width of the recipe's own base", gt=0)
     num_layers: int = knob(3, "layers of the recipe's own base", gt=0)
     num_heads: int = knob(4, "attention heads of the recipe's own base", gt=0)

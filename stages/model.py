@@ -11,10 +11,10 @@ from stages.worker import InputError
 LOGITS_PER_CHUNK = 1 << 24  # most logits held at once
 
 
-def load_tokenizer(model_dir: Path, trust_remote_code: bool = False):
+def load_tokenizer(model_dir: Path):
     from transformers import AutoTokenizer
     try:
-        tokenizer = AutoTokenizer.from_pretrained(model_dir, trust_remote_code=trust_remote_code)
+        tokenizer = AutoTokenizer.from_pretrained(model_dir)
     except (OSError, ValueError) as error:
         raise InputError(f"no usable tokenizer in {model_dir}: {error}") from error
     if tokenizer.eos_token_id is None:
@@ -22,12 +22,12 @@ def load_tokenizer(model_dir: Path, trust_remote_code: bool = False):
     return tokenizer
 
 
-def load_model(model_dir: Path, precision: str = "fp32", trust_remote_code: bool = False) -> nn.Module:
-    """A causal LM from safetensors (no pickles)."""
+def load_model(model_dir: Path, precision: str = "fp32") -> nn.Module:
+    """A causal LM from safetensors: no pickles, and no code that comes with a model."""
     from transformers import AutoModelForCausalLM
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     try:
-        return AutoModelForCausalLM.from_pretrained(model_dir, dtype=dtype, use_safetensors=True, trust_remote_code=trust_remote_code)
+        return AutoModelForCausalLM.from_pretrained(model_dir, dtype=dtype, use_safetensors=True)
     except (OSError, ValueError) as error:
         raise InputError(f"no usable model in {model_dir}: {error}") from error
 

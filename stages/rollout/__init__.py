@@ -28,14 +28,14 @@ class Sampler(Protocol):
         """Frees the engine's memory."""
 
 
-def make_sampler(config: RolloutConfig, model_dir: Path, max_prompt_tokens: int, max_completion_tokens: int, trust_remote_code: bool = False,
+def make_sampler(config: RolloutConfig, model_dir: Path, max_prompt_tokens: int, max_completion_tokens: int,
                  precision: str = "fp32") -> Sampler:
     """The engine of the configuration, with the weights of `model_dir`."""
     if config.engine == "vllm":
         from stages.rollout.vllm_engine import VllmSampler as Engine
     else:
         from stages.rollout.transformers_engine import TransformersSampler as Engine
-    return Engine(config, model_dir, max_prompt_tokens + max_completion_tokens, trust_remote_code, precision)
+    return Engine(config, model_dir, max_prompt_tokens + max_completion_tokens, precision)
 
 
 def stop_token_ids(model_dir: Path) -> list[int]:

@@ -14,9 +14,9 @@ from stages.rollout import Completion, stop_token_ids
 class TransformersSampler:
     """See `stages.rollout.Sampler`."""
 
-    def __init__(self, config: RolloutConfig, model_dir: Path, max_model_tokens: int, trust_remote_code: bool, precision: str):
+    def __init__(self, config: RolloutConfig, model_dir: Path, max_model_tokens: int, precision: str):
         from stages.model import load_model
-        self.model = load_model(model_dir, precision, trust_remote_code).eval()
+        self.model = load_model(model_dir, precision).eval()
         if torch.cuda.is_available():
             self.model.cuda()
         self.max_sequences = config.max_sequences

@@ -67,7 +67,7 @@ def inspect_models_in_process() -> None:
 class VllmSampler:
     """See `stages.rollout.Sampler`."""
 
-    def __init__(self, config: RolloutConfig, model_dir: Path, max_model_tokens: int, trust_remote_code: bool, precision: str):
+    def __init__(self, config: RolloutConfig, model_dir: Path, max_model_tokens: int, precision: str):
         from vllm import LLM
         on_gpu = torch.cuda.is_available()
         if not on_gpu:
@@ -78,7 +78,7 @@ class VllmSampler:
             max_model_len=max_model_tokens, max_num_seqs=config.max_sequences, max_num_batched_tokens=max(4096, max_model_tokens),
             block_size=16 if on_gpu else 32, enable_prefix_caching=True, enable_chunked_prefill=on_gpu, logprobs_mode="processed_logprobs",
             seed=0, worker_extension_cls="stages.rollout.vllm_engine.PolicyLoader", distributed_executor_backend="external_launcher",
-            tensor_parallel_size=config.tensor_parallel, trust_remote_code=trust_remote_code, disable_log_stats=True, **memory)
+            tensor_parallel_size=config.tensor_parallel, disable_log_stats=True, **memory)
         with untouched_generators():
             self.llm = LLM(**settings)
         self.stop_ids = stop_token_ids(model_dir)
