@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pipeline.graph import STAGES
 from stages.config import (Checked, CollectConfig, ConfigError, DataConfig, DeepSpeedConfig, EvaluateConfig, GrpoConfig, MixConfig, ModelConfig,
-                           PretrainConfig, RewardModelsConfig, RolloutConfig, SftConfig, from_dict, knob, to_dict)
+                           PretrainConfig, RewardModelsConfig, RolloutConfig, SftConfig, VLLM_CPU_HEAD_SIZES, from_dict, knob, to_dict)
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,11 @@ class RunConfig(Checked):
         for stage in self.stages.evaluate.models:
             if stage not in STAGES:
                 errors.append(f"stages.evaluate.models: {stage!r} is not a stage; stages are {', '.join(STAGES)}")
+        for where, model in (("model", self.model), ("student", self.student)):
+            size = model.hidden_size // model.num_heads
+            if model.path is None and self.rollout.engine == "vllm" and size not in VLLM_CPU_HEAD_SIZES:
+                errors.append(f"{where}.num_heads {model.num_heads} gives attention heads of {size}; vLLM on CPU has {VLLM_CPU_HEAD_SIZES}: "
+                              f"change {where}.hidden_size or num_heads, or use rollout=transformers")
         for where, data in data_nodes(self):
             if data.name == "file" and not data.path:
                 errors.append(f"{where}.path is empty: name a JSONL or Parquet file with {where}.path=FILE")

@@ -111,6 +111,9 @@ class RolloutConfig(Checked):
                                           "1e-3 for fp32 (a step-old weight shows as 1e-2), about 0.2 for bf16", gt=0)
 
 
+VLLM_CPU_HEAD_SIZES = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
+
+
 @dataclass(frozen=True)
 class ModelConfig(Checked):
     """The base model: a directory or hub id of any HF causal LM, or (path null) a small Llama that the recipe trains itself."""
@@ -128,8 +131,6 @@ class ModelConfig(Checked):
         errors = []
         if self.hidden_size % self.num_heads:
             errors.append(f"hidden_size {self.hidden_size} is not divisible by num_heads {self.num_heads}")
-        elif self.hidden_size // self.num_heads % 32:
-            errors.append(f"num_heads {self.num_heads} gives heads of {self.hidden_size // self.num_heads}; vLLM needs a multiple of 32 on CPU")
         if self.num_heads % self.num_kv_heads:
             errors.append(f"num_heads {self.num_heads} is not divisible by num_kv_heads {self.num_kv_heads}")
         return errors

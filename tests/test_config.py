@@ -74,8 +74,8 @@ def test_shared_nodes_reach_all_stages_and_can_be_overridden_for_one():
     one = config("rollout@stages.r1_zero.rollout=transformers", "deepspeed@stages.r1_zero.deepspeed=zero3")
     assert [one.stages.r1_zero.rollout.engine, one.stages.reasoning_rl.rollout.engine] == ["transformers", "vllm"]
     assert [one.stages.r1_zero.deepspeed.zero_stage, one.stages.reasoning_rl.deepspeed.zero_stage] == [3, 0]
-    assert config("model.hidden_size=64").stages.base.model.hidden_size == 64
-    assert config("student.hidden_size=64").stages.student_base.model.hidden_size == 64
+    assert config("model.hidden_size=256").stages.base.model.hidden_size == 256
+    assert config("student.hidden_size=192").stages.student_base.model.hidden_size == 192
     assert config("reward@stages.reasoning_rl.rewards=rule").stages.reasoning_rl.rewards.language == 0.0
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from stages.config import RolloutConfig
+from stages.config import RolloutConfig, VLLM_CPU_HEAD_SIZES
 from stages.rollout import Completion, stop_token_ids
+from stages.worker import InputError
 
 
 class PolicyLoader:
@@ -64,6 +65,14 @@ def inspect_models_in_process() -> None:
     registry._run_in_subprocess = lambda inspect: inspect()
 
 
+def check_head_size(model_dir: Path) -> None:
+    from transformers import AutoConfig
+    config = AutoConfig.from_pretrained(model_dir)
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    if size not in VLLM_CPU_HEAD_SIZES:
+        raise InputError(f"the model in {model_dir} has attention heads of {size}; vLLM on CPU has {VLLM_CPU_HEAD_SIZES}: use rollout=transformers")
+
+
 class VllmSampler:
     """See `stages.rollout.Sampler`."""
 
@@ -71,6 +80,7 @@ class VllmSampler:
         from vllm import LLM
         on_gpu = torch.cuda.is_available()
         if not on_gpu:
+            check_head_size(model_dir)
             inspect_models_in_process()
         memory = {"gpu_memory_utilization": config.gpu_memory_fraction} if on_gpu else {"kv_cache_memory_bytes": int(config.kv_cache_gib * 2**30)}
         settings = dict(
