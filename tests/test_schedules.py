@@ -36,6 +36,7 @@ def test_wrong_length_schedules(schedule, mistake):
         GrpoConfig(max_completion_tokens=schedule)
 
 
-def test_the_last_rollout_must_be_whole():
-    with pytest.raises(ConfigError, match="multiple of updates_per_rollout"):
-        GrpoConfig(num_steps=10, updates_per_rollout=4)
+def test_a_run_holds_one_rollout_at_least():
+    GrpoConfig(num_steps=10, updates_per_rollout=4)  # the last rollout is cut
+    with pytest.raises(ConfigError, match="less than updates_per_rollout"):
+        GrpoConfig(num_steps=3, updates_per_rollout=4)

@@ -10,6 +10,8 @@ from stages.tiny_world.sources import TinyWorldPrompts
 from tests.stage_dirs import run_stage, write_stage
 
 MODEL = {"hidden_size": 64, "num_layers": 2, "num_heads": 2, "num_kv_heads": 1, "intermediate_size": 96}  # heads of 32: the least that vLLM has for CPUs
+BASE = {"model": MODEL, "num_steps": 20, "batch_size": 8, "save_every": 8,
+        "optim": {"name": "muon", "lr": 3e-3, "muon_lr": 0.02, "schedule": "linear", "warmup_steps": 3}}
 DATA = {"max_prompt_tokens": 24}
 SEED = 0
 
@@ -32,10 +34,8 @@ def stage_root(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def base(stage_root) -> Path:
-    """A pretrained base: 10 steps on two processes."""
-    config = {"model": MODEL, "num_steps": 10, "batch_size": 8, "save_every": 4,
-              "optim": {"name": "muon", "lr": 3e-3, "muon_lr": 0.02, "schedule": "linear", "warmup_steps": 3}}
-    return run_stage(write_stage(stage_root / "base", "pretrain", config, seed=SEED))
+    """A pretrained base: 20 steps on two processes."""
+    return run_stage(write_stage(stage_root / "base", "pretrain", BASE, seed=SEED))
 
 
 def arithmetic_samples(stream: str, num_prompts: int) -> list[dict]:

@@ -30,7 +30,7 @@ def check_manifest(directory, kind: str, *files: str) -> dict:
 def test_pretrain(base):
     check_manifest(base, "pretrain", "model/model.safetensors", "model/config.json", "model/tokenizer.json")
     rows = steps(base)
-    assert [row["step"] for row in rows] == list(range(1, 11))
+    assert [row["step"] for row in rows] == list(range(1, 21))
     assert rows[-1]["train/loss"] < rows[0]["train/loss"]
     assert rows[0]["train/lr"] == pytest.approx(1e-3)  # first of three warm-up steps
     assert {"train/loss", "train/grad_norm", "train/lr", "train/tokens"} <= set(rows[0])
