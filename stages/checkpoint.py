@@ -63,8 +63,6 @@ def resume(worker: Worker, engine: TrainEngine, name: str = "state", first_step:
         engine.load(directory)
         worker.say(f"resumed from {directory.name}")
     barrier()
-    if worker.is_main:
-        files.cut_jsonl(worker.dir / "metrics.jsonl", first_step + progress["step"])
-        files.cut_jsonl(worker.dir / "samples.jsonl", first_step + progress["step"])
+    worker.cut_logs(first_step + progress["step"])
     barrier()
     return progress

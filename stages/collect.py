@@ -47,6 +47,7 @@ def run(worker: Worker) -> None:
     chunks = range(0, config.num_prompts, config.chunk_prompts)
     examples: list[Example] = []
     counts = dict.fromkeys(REASONS, 0)
+    worker.cut_logs(sum(1 for _ in (worker.dir / "state").glob("chunk_*.json")), last_sample_step=0)
     for done, first in enumerate(chunks, start=1):
         chunk = collector.chunk(first, examples)
         examples += [Example(**row) for row in chunk["examples"]]

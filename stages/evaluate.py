@@ -32,6 +32,7 @@ def run(worker: Worker) -> None:
     for name in names:
         check_context(worker, worker.model_dir(name), config.data.max_prompt_tokens + config.max_completion_tokens)
     results: list[dict] = []
+    worker.cut_logs(0)  # samples of finished models are logged anew from state/
     for done, name in enumerate(names):
         path = worker.dir / "state" / f"{name}.json"
         if not path.exists():

@@ -160,6 +160,12 @@ class Worker:
         if self.is_main:
             files.append_jsonl(self.dir / "samples.jsonl", rows)
 
+    def cut_logs(self, last_step: int, last_sample_step: int | None = None) -> None:
+        """Drops what an earlier attempt logged after `last_step`, because it will be logged again."""
+        if self.is_main:
+            files.cut_jsonl(self.dir / "metrics.jsonl", last_step)
+            files.cut_jsonl(self.dir / "samples.jsonl", last_step if last_sample_step is None else last_sample_step)
+
     # --------------------------------------------------------------------------------------------------------------- the end
 
     def finish(self) -> None:
