@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Callable
 
 import psutil
 
@@ -57,10 +58,13 @@ class StageRun:
 
     def wait_for_step(self, step: int) -> None:
         """Returns when `step` is in metrics.jsonl."""
+        self.wait_for(lambda: any(row["step"] >= step for row in read_jsonl(self.directory / "metrics.jsonl")), f"step {step}")
+
+    def wait_for(self, has_come: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + TIMEOUT_S
-        while not any(row["step"] >= step for row in read_jsonl(self.directory / "metrics.jsonl")):
-            assert self.process.poll() is None, f"ended before step {step}\n{self.log()}"
-            assert time.monotonic() < deadline, f"no step {step} in {TIMEOUT_S} s\n{self.log()}"
+        while not has_come():
+            assert self.process.poll() is None, f"ended before {what}\n{self.log()}"
+            assert time.monotonic() < deadline, f"no {what} in {TIMEOUT_S} s\n{self.log()}"
             time.sleep(0.01)
 
     def ranks(self) -> list[psutil.Process]:

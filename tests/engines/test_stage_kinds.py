@@ -4,7 +4,7 @@ import pytest
 
 from stages.files import damaged_files, read_json, read_jsonl
 from tests.engines.conftest import DATA
-from tests.stage_dirs import attempt_log, manifest, run_stage, steps, write_stage
+from tests.stage_dirs import StageRun, attempt_log, manifest, run_stage, steps, write_stage
 
 
 def load(directory):
@@ -47,12 +47,38 @@ def test_sft(policy):
     load(policy / "model")
 
 
-def test_collect(policy, stage_root):
-    config = {"num_prompts": 8, "samples_per_prompt": 4, "few_shot": 1, "few_shot_share": 0.3, "max_completion_tokens": 24, "keep_per_prompt": 2,
-              "min_language": 0.9, "max_kept_tokens": 24, "num_general": 5, "chunk_prompts": 5, "data": DATA, "rollout": {"temperature": 0.5}}
-    directory = run_stage(write_stage(stage_root / "collected", "collect", config, {"policy": policy}))
+COLLECT = {"num_prompts": 8, "samples_per_prompt": 4, "few_shot": 1, "few_shot_share": 0.5, "max_completion_tokens": 24, "keep_per_prompt": 2,
+           "min_language": 0.9, "max_kept_tokens": 24, "num_general": 5, "chunk_prompts": 3, "data": DATA, "rollout": {"temperature": 0.5}}
+EVALUATE = {"num_reasoning": 7, "num_general": 5, "num_safety": 4, "samples_per_prompt": 3, "max_completion_tokens": 16, "num_shown": 2, "data": DATA}
+ALONE = {"rollout": {"temperature": 0.5, "engine": "transformers"}}  # another engine, another number of processes: the same samples
+
+
+@pytest.fixture(scope="module")
+def collected(policy, stage_root):
+    return run_stage(write_stage(stage_root / "collected", "collect", COLLECT, {"policy": policy}))
+
+
+@pytest.fixture(scope="module")
+def evaluated(base, policy, stage_root):
+    return run_stage(write_stage(stage_root / "evaluated", "evaluate", {**EVALUATE, "rollout": {"temperature": 0.5}}, {"base": base, "policy": policy}))
+
+
+def killed_at(directory, name: str):
+    """Runs a stage on one process, kills it when `name` is there, and runs it again."""
+    with StageRun(directory, num_processes=1) as attempt:
+        attempt.wait_for(lambda: (directory / name).exists(), name)
+    assert not (directory / "manifest.json").exists()
+    return run_stage(directory, num_processes=1)
+
+
+def read_rows(directory) -> list[dict]:
+    return pyarrow.parquet.read_table(directory / "data" / "train.parquet").to_pylist()
+
+
+def test_collect(collected):
+    directory = collected
     metrics = check_manifest(directory, "collect", "data/train.parquet")["metrics"]
-    rows = pyarrow.parquet.read_table(directory / "data" / "train.parquet").to_pylist()
+    rows = read_rows(directory)
     assert set(rows[0]) == {"prompt", "completion", "kind", "language", "prompt_id", "source"}
     kept = [row for row in rows if row["source"] == "sampled"]
     assert len(rows) - len(kept) == metrics["data/general"] == 5
@@ -60,12 +86,20 @@ def test_collect(policy, stage_root):
     assert len({(row["prompt_id"], row["completion"]) for row in kept}) == len(kept)
     assert all(row["prompt"].startswith("User:") and row["completion"].startswith("<think>") for row in kept)
     assert sum(metrics[f"data/{reason}"] for reason in ("kept", "truncated", "malformed", "wrong", "mixed_language", "repetitive", "too_long", "held_out")) == 32
-    assert [row["step"] for row in steps(directory)] == [1, 2]
+    assert [row["step"] for row in steps(directory)] == [1, 2, 3]
 
 
-def test_evaluate(base, policy, stage_root):
-    config = {"num_reasoning": 7, "num_general": 5, "num_safety": 4, "samples_per_prompt": 3, "max_completion_tokens": 16, "num_shown": 2, "data": DATA}
-    directory = run_stage(write_stage(stage_root / "evaluated", "evaluate", config, {"base": base, "policy": policy}))
+def test_collect_killed_after_its_first_chunk(collected, policy, stage_root):
+    """The same rows from the transformers engine on one process, although it was killed: examples for few-shot prompts included."""
+    directory = write_stage(stage_root / "collected_killed", "collect", {**COLLECT, **ALONE}, {"policy": policy}, stage="collected")
+    killed_at(directory, "state/chunk_000000.json")
+    assert read_rows(directory) == read_rows(collected)
+    assert steps(directory) == steps(collected)
+    assert read_jsonl(directory / "samples.jsonl") == read_jsonl(collected / "samples.jsonl")
+
+
+def test_evaluate(evaluated):
+    directory = evaluated
     check_manifest(directory, "evaluate", "results.json")
     results = read_json(directory / "results.json")
     assert all(set(row) == {"model", "set", "metric", "value", "low", "high", "n"} for row in results)
@@ -78,6 +112,13 @@ def test_evaluate(base, policy, stage_root):
     shown = read_jsonl(directory / "samples.jsonl")
     assert len(shown) == 2 * 3 * 2 and {"model", "set", "prompt_id", "prompt", "answer", "completion", "correct"} <= set(shown[0])
     assert [row["prompt_id"] for row in shown[:6]] == [row["prompt_id"] for row in shown[6:]]  # the same prompts for every model
+
+
+def test_evaluate_killed_after_its_first_model(evaluated, base, policy, stage_root):
+    directory = write_stage(stage_root / "evaluated_killed", "evaluate", {**EVALUATE, **ALONE}, {"base": base, "policy": policy}, stage="evaluated")
+    killed_at(directory, "state/base.json")
+    assert read_json(directory / "results.json") == read_json(evaluated / "results.json")
+    assert read_jsonl(directory / "samples.jsonl") == read_jsonl(evaluated / "samples.jsonl")
 
 
 @pytest.fixture(scope="session")
