@@ -66,7 +66,7 @@ def test_full_run_shows_every_stage_and_the_papers_figures(full_page):
     titles = {figure["title"] for figure in full_page.figures}
     assert {"Accuracy on training prompts", "Completion length", "Reflection", "Language consistency", "KL to the reference", "Training loss",
             "Accuracy of the reward models", "Time of each stage"} <= titles
-    assert "not of a complete run" not in full_page.text
+    assert "not complete" not in full_page.text
     assert "93.0" in full_page.text and "89.9–96.1" in full_page.text  # R1-Zero's pass@1 and its interval
 
 
@@ -131,6 +131,14 @@ def test_given_stage_dirs_win_over_latest(tmp_path):
     assert read_run(run_dir, {"r1_zero": other}).stages["r1_zero"].fingerprint == "f" * 64
     found = read_run(run_dir).stages["base"]
     assert found.fingerprint == fingerprint("base") and found.status == "done"
+
+
+def test_a_chain_of_mixed_versions_is_named(tmp_path):
+    run_dir = write_run(tmp_path / "mixed", stages=("base", "r1_zero"))
+    inputs = json.loads((stage_dir(run_dir, "r1_zero") / "inputs.json").read_text())
+    inputs["policy"]["fingerprint"] = "a" * 64
+    (stage_dir(run_dir, "r1_zero") / "inputs.json").write_text(json.dumps(inputs))
+    assert f"r1_zero was made from base@aaaaaaaa, not from the one shown, base@{fingerprint('base')[:8]}" in report_of(run_dir).text
 
 
 def test_stages_left_out_by_the_configuration_are_not_missed(tmp_path):

@@ -58,7 +58,7 @@ def build_context(run: RunRecord) -> dict:
     costs = tables.costs(stages)
     return {
         "run": run, "now": datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"), "facts": facts(run),
-        "problems": run.problems + [problem for stage in stages for problem in stage.problems] + missing(stages),
+        "problems": run.problems + [problem for stage in stages for problem in stage.problems] + missing(stages) + mixed(run.stages),
         "num_done": sum(stage.status == "done" for stage in stages), "stages": stages,
         "columns": found, "column_groups": results.by_set(found), "models": [{"name": model, "shown": stage_name(model)} for model in models],
         "did": [what_it_did(run, found, stage) for stage in stages if stage.status != "missing" and stage.name != "evaluate"],
@@ -77,6 +77,18 @@ def build_context(run: RunRecord) -> dict:
 def missing(stages: list[StageRecord]) -> list[str]:
     names = [stage.name for stage in stages if stage.status == "missing"]
     return [f"not made in this run (yet): {', '.join(names)}"] if names else []
+
+
+def mixed(stages: dict[str, StageRecord]) -> list[str]:
+    """Stages that were made from another version of a stage than the one shown: their numbers do not belong to one chain."""
+    found = []
+    for stage in stages.values():
+        for entry in stage.inputs.values():
+            source = stages.get(str(entry.get("stage"))) if isinstance(entry, dict) else None
+            made_from = str(entry.get("fingerprint") or "") if source else ""
+            if source and source.path and made_from and made_from != source.fingerprint:
+                found.append(f"{stage.name} was made from {source.name}@{made_from[:8]}, not from the one shown, {source.name}@{source.fingerprint[:8]}")
+    return found
 
 
 def what_it_did(run: RunRecord, found: list[results.Column], stage: StageRecord) -> dict:
