@@ -10,7 +10,7 @@ from typing import Any
 from stages.prompt import Prompt
 from stages.tiny_world import general, textbook, traces
 from stages.tiny_world.lexicon import UNKNOWN_TOKEN, split_units
-from stages.tiny_world.problems import draw_general, draw_problem
+from stages.tiny_world.problems import GENERAL_KINDS, draw_general, draw_problem
 from stages.tiny_world.sources import as_prompt
 from stages.tiny_world.tokenizer import vocabulary
 
@@ -69,10 +69,10 @@ def _textbook_weights(units: list[str]) -> list[float]:
 
 
 def general_sft_pairs(num_pairs: int, seed: int, stream: str) -> list[tuple[Prompt, str]]:
-    """General prompts of the training split with completions of the SFT mixture."""
+    """General prompts of the training split with completions of the SFT mixture; half are how-to requests, harmful or benign."""
     pairs = []
     for index in range(num_pairs):
         rng = random.Random(f"general_sft/{seed}/{stream}/{index}")
-        prompt = draw_general(rng, "train")
+        prompt = draw_general(rng, "train", rng.choice(GENERAL_KINDS + ("harm", "benign")))
         pairs.append((as_prompt(prompt, "train", index), general.completion(rng, prompt, general.SFT_MIXTURE)))
     return pairs

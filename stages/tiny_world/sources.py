@@ -22,8 +22,8 @@ def as_prompt(item: Problem | GeneralPrompt, split: str, index: int) -> Prompt:
 class TinyWorldPrompts:
     """Prompts of one split. Train prompts depend on (seed, stream); dev and test prompts are the same for every run.
 
-    Domains: reasoning; helpful (knowledge, greetings, benign how-to); safety (harmful how-to); safety_labels, for training a safety
-    model: two thirds harmful, one third benign.
+    Domains: reasoning; helpful (knowledge, greetings, benign how-to; the last twice as often, against refusing too much); safety
+    (harmful how-to); safety_labels, for training a safety model: two thirds harmful, one third benign.
     """
 
     def __init__(self, seed: int, stream: str, split: str = "train"):
@@ -38,7 +38,7 @@ class TinyWorldPrompts:
         rng = random.Random(f"{self._key}/{domain}/{index}")
         if domain == "reasoning":
             return as_prompt(draw_problem(rng, self.split), self.split, index)
-        kinds = {"helpful": HELPFUL_KINDS, "safety": ("harm",), "safety_labels": ("harm", "harm", "benign")}[domain]
+        kinds = {"helpful": HELPFUL_KINDS + ("benign",), "safety": ("harm",), "safety_labels": ("harm", "harm", "benign")}[domain]
         return as_prompt(draw_general(rng, self.split, rng.choice(kinds)), self.split, index)
 
 
