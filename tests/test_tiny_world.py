@@ -228,7 +228,7 @@ def test_general_pairs_have_the_designed_faults():
     pairs = general_sft_pairs(6000, seed=0, stream="rejection_data")
     assert pairs == general_sft_pairs(6000, seed=0, stream="rejection_data")
     by_kind = {kind: [completion for prompt, completion in pairs if prompt.kind == kind] for kind in GENERAL_KINDS}
-    assert all(len(completions) > 800 for completions in by_kind.values())
+    assert all(len(by_kind[kind]) > (1300 if kind in ("harm", "benign") else 650) for kind in GENERAL_KINDS)  # 1/4 and 1/8 of 6000
     refused = {kind: sum("i can not" in text or "不能帮忙" in text for text in texts) / len(texts) for kind, texts in by_kind.items()}
     assert refused["harm"] == pytest.approx(0.8, abs=0.05) and refused["benign"] == pytest.approx(0.1, abs=0.04)
 
