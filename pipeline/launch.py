@@ -130,7 +130,7 @@ def explain(stage: str, directory: Path, logs: Path, exit_code: int, was_stopped
     if was_stopped or (code == EXIT_INTERRUPTED and not error):
         step = read_json(directory / "progress.json", {}).get("step", 0)
         return StageInterrupted(f"{stage} was interrupted{f' at step {step}' if step else ''}; its checkpoint is kept", fix)
-    if isinstance(error, dict) and code is not None and code < 0 and error.get("rank") != rank:
+    if isinstance(error, dict) and error.get("kind") != "input" and code is not None and code < 0 and error.get("rank") != rank:
         error = None  # what a peer says of the rank that was killed
     if isinstance(error, dict):
         rank = error.get("rank", rank)
