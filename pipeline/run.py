@@ -129,7 +129,7 @@ def run_step(step, plan: Plan, live: view.LiveView, stop: StopRequest, on_line=l
         live.line(line)
         on_line(line)
 
-    live.started(step.stage, step.action, step.dir / "logs" / "latest" / "rank0.log")
+    live.started(step.stage, step.action, None if step.kind == "report" else step.dir / "logs" / "latest" / "rank0.log")
     manifest = execute(step, plan, stop, relay, live.progress)
     live.done(step.stage, manifest)
     return manifest

@@ -9,11 +9,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline import lock, manifest
+from pipeline.config import from_tree
 from pipeline.files import read_json
-from pipeline.graph import STAGES
-from pipeline.view import COLOURS, duration
-
-SHOWN_METRICS = ("reward/mean", "reward/accuracy", "completion/mean_tokens", "train/loss", "pass@1", "kept", "pairs")
+from pipeline.graph import STAGES, build
+from pipeline.view import COLOURS, duration, numbers
+from stages.config import ConfigError
 
 
 def read(run_dir: Path) -> dict:
@@ -23,8 +23,17 @@ def read(run_dir: Path) -> dict:
     stages = [stage_state(run_dir / name, is_held) for name in STAGES if (run_dir / name).is_dir()]
     return {"run": config["run"], "run_dir": str(run_dir), "recipe": config["recipe"], "seed": config["seed"],
             "driver": lock.describe_holder(run_dir / ".lock") if is_held else None, "stages": stages,
-            "not_started": [name for name in STAGES if config["selected"].get(name) and not (run_dir / name).is_dir()],
+            "not_started": [name for name in _selected(config) if not (run_dir / name).is_dir()],
             "report": str(run_dir / "report.html") if (run_dir / "report.html").exists() else None}
+
+
+def _selected(tree: dict) -> list[str]:
+    """The stages that the run's last command selected, but for those that its configuration leaves out."""
+    try:
+        config = from_tree(tree)
+    except ConfigError:  # written by another version of the schema
+        return [name for name in STAGES if tree["selected"].get(name)]
+    return [name for name in config.selection if name in build(config).nodes]
 
 
 def stage_state(stage_dir: Path, is_held: bool) -> dict:
@@ -36,7 +45,7 @@ def stage_state(stage_dir: Path, is_held: bool) -> dict:
              "step": progress.get("step"), "num_steps": progress.get("num_steps"), "phase": progress.get("phase"), "eta_s": None,
              "message": "", "metrics": {}, "seconds": None, "others": _num_others(stage_dir, directory)}
     if verdict.manifest:
-        state |= {"metrics": verdict.manifest.get("metrics", {}), "seconds": verdict.manifest.get("timing", {}).get("total_s"),
+        state |= {"metrics": verdict.manifest.get("metrics", {}), "step": state["num_steps"], "seconds": verdict.manifest.get("timing", {}).get("total_s"),
                   "peak_memory_gib": verdict.manifest.get("peak_memory_gib"), "message": "; ".join(verdict.problems)}
     elif state["state"] == "running":
         state |= {"eta_s": progress.get("eta_s"), "message": progress.get("message", ""), "seconds": time.time() - progress.get("started", time.time())}
@@ -66,15 +75,9 @@ def show(state: dict, console: Console) -> None:
     for stage in state["stages"]:
         step = f"{stage['step']}/{stage['num_steps']}" if stage["num_steps"] else ""
         table.add_row(stage["stage"], f"[{COLOURS.get(stage['state'], 'red')}]{stage['state']}[/]", step, duration(stage["seconds"]),
-                      duration(stage["eta_s"]), escape(stage["message"] or _numbers(stage["metrics"])), stage["fingerprint"])
+                      duration(stage["eta_s"]), escape(stage["message"] or numbers(stage["metrics"])), stage["fingerprint"])
     for name in state["not_started"]:
         table.add_row(name, "[dim]not started[/]")
     console.print(table)
     if state["report"]:
         console.print(f"report: {state['report']}", highlight=False, soft_wrap=True)
-
-
-def _numbers(metrics: dict) -> str:
-    """The most telling numbers of a manifest, four at most."""
-    chosen = [name for wanted in SHOWN_METRICS for name in metrics if name == wanted or name.endswith(f"/{wanted}")]
-    return "  ".join(f"{name} {metrics[name]:.3g}" for name in dict.fromkeys(chosen or list(metrics)))[:110]

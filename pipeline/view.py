@@ -8,6 +8,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+SHOWN_METRICS = ("reward/mean", "reward/accuracy", "completion/mean_tokens", "completion/language", "train/loss", "data/kept", "helpful/holdout_accuracy",
+                 "safety/holdout_accuracy", "data/samples")
 COLOURS = {"skip": "green", "done": "green", "resume": "yellow", "run": "cyan", "failed": "red", "interrupted": "yellow", "running": "cyan"}
 
 
@@ -30,11 +32,12 @@ class LiveView:
         if self.bar is not None:
             self.bar.stop()
 
-    def started(self, stage: str, action: str, log: Path) -> None:
+    def started(self, stage: str, action: str, log: Path | None) -> None:
         self.stage, self.started_at = stage, time.monotonic()
         verb = "resumes" if action == "resume" else "runs"
         self.console.print(f"[bold]{stage}[/bold] {verb} ({self.finished + 1}/{self.num_stages})", highlight=False)
-        self.console.print(f"  [dim]tail -F {log}[/dim]", highlight=False, soft_wrap=True)
+        if log is not None:
+            self.console.print(f"  [dim]tail -F {log}[/dim]", highlight=False, soft_wrap=True)
         if self.bar is not None:
             self.bar.reset(self.task, description=stage, total=None, eta="starting")
 
@@ -54,8 +57,15 @@ class LiveView:
 
     def done(self, stage: str, manifest: dict) -> None:
         self.finished += 1
-        numbers = "  ".join(f"{name} {value:.4g}" for name, value in list(manifest.get("metrics", {}).items())[:6])
-        self.console.print(f"[bold]{stage}[/bold] [green]done[/green] in {duration(time.monotonic() - self.started_at)}  {escape(numbers)}", highlight=False)
+        self.console.print(f"[bold]{stage}[/bold] [green]done[/green] in {duration(time.monotonic() - self.started_at)}  "
+                           f"{escape(numbers(manifest.get('metrics', {})))}", highlight=False, soft_wrap=True)
+
+
+def numbers(metrics: dict) -> str:
+    """The most telling numbers of a manifest, four at most; of an evaluation, pass@1 of the models furthest along on reasoning."""
+    scores = [name for name in metrics if name.endswith(("tiny_math/pass@1", "file/pass@1"))]
+    chosen = scores[-4:] or [name for name in SHOWN_METRICS if name in metrics][:4] or list(metrics)[:4]
+    return "  ".join(f"{name} {metrics[name]:.3g}" for name in chosen)
 
 
 def duration(seconds: float | None) -> str:
