@@ -48,7 +48,8 @@ def resolve(config) -> tuple[str, str | None, str]:
     chosen = config.sweep
     models = [stage for stage in config.selection if hasattr(config.stages, stage) and hasattr(getattr(config.stages, stage), "optim")
               and stage not in ("reward_models", "student_base")]
-    stage = chosen.stage or (models[-1] if models else config.selection[-1])
+    teachers = [stage for stage in models if stage != "distill"]
+    stage = chosen.stage or (teachers or models or config.selection)[-1]
     if chosen.set or (chosen.metric is None and "evaluate" in config.selection):
         return stage, chosen.set or ("tiny_math" if config.data.name == "tiny_world" else "file"), chosen.metric or "pass@1"
     is_rl = hasattr(getattr(config.stages, stage, None), "rewards")
