@@ -1,4 +1,5 @@
 """Cheap checks before anything is launched: data files and disk space. What needs a tokenizer is checked by the worker."""
+import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -81,6 +82,13 @@ def _row_mistake(line: bytes, columns: tuple[str, str]) -> str | None:
         if isinstance(row[column], (dict, list)):
             return f"column {column!r} must be text or a number, got {type(row[column]).__name__}"
     return None
+
+
+def check_tracker(config: RunConfig) -> list[Error]:
+    """tracker=tensorboard without the package, before hours of work rather than after."""
+    if config.tracker.name != "tensorboard" or importlib.util.find_spec("tensorboard"):
+        return []
+    return [("tracker=tensorboard needs the tensorboard package", "pip install tensorboard, or tracker=none")]
 
 
 def check_disk(config: RunConfig, steps) -> list[Error]:

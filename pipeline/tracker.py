@@ -2,7 +2,6 @@
 from pathlib import Path
 
 from pipeline.config import RunConfig
-from pipeline.errors import InvalidConfig
 from pipeline.files import read_jsonl
 
 
@@ -10,12 +9,9 @@ def export(config: RunConfig, stage: str, stage_dir: Path) -> None:
     """Writes runs/<run>/tensorboard/<stage>/<fp8> anew from the stage's metrics.jsonl, where tracker=tensorboard."""
     if config.tracker.name != "tensorboard" or not (stage_dir / "metrics.jsonl").exists():
         return
-    try:
-        from tensorboard.compat.proto.event_pb2 import Event
-        from tensorboard.compat.proto.summary_pb2 import Summary
-        from tensorboard.summary.writer.event_file_writer import EventFileWriter
-    except ImportError:
-        raise InvalidConfig(["tracker=tensorboard needs the tensorboard package: pip install tensorboard, or tracker=none"]) from None
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter
     target = config.run_dir / "tensorboard" / stage / stage_dir.name
     for old in target.glob("events.*"):
         old.unlink()
