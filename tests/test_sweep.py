@@ -84,4 +84,3 @@ def test_a_failing_job_does_not_end_the_sweep(runs, tmp_path):
 def test_a_ready_made_sweep_runs_its_jobs(runs):
     done = r1("run", "+stage=r1_zero", "+sweep=seeds", runs)  # no base: every job says so
     assert done.returncode == 3 and [f"job {number}" in done.stdout for number in range(4)] == [True, True, True, False]
-/root/.pyenv/libexec/pyenv-hooks: line 24: enable: cannot open shared object /root/.pyenv/libexec/pyenv-realpath.dylib: /root/.pyenv/libexec/pyenv-realpath.dylib: cannot open shared object file: No such file or directory
