@@ -103,6 +103,7 @@ class DeepSpeedConfig(Checked):
 class RolloutConfig(Checked):
     engine: Literal["vllm", "transformers"] = knob("vllm", "vllm in the trainer's process; transformers: slow fallback and test oracle")
     temperature: float = knob(1.0, "sampling temperature; 1 for RL, 0.7 in the last stage [N]", gt=0, le=5)
+    top_p: float = knob(1.0, "share of the probability that is sampled from; 0.95 for evaluation [V2 D.1], 1 where logprobs are trained on", gt=0, le=1)
     max_sequences: int = knob(256, "most sequences decoded at once by one engine", gt=0, operational=True)
     kv_cache_gib: float = knob(0.0625, "memory for the KV cache of one engine, GiB", gt=0, operational=True)
     gpu_memory_fraction: float = knob(0.6, "share of a GPU's memory for the engine (GPU only)", gt=0, lt=1, operational=True)
@@ -253,6 +254,8 @@ class GrpoConfig(StageConfig):
             errors.append(f"num_steps {self.num_steps} is less than updates_per_rollout {self.updates_per_rollout}: most of the one rollout would be wasted")
         if self.optim.name == "muon":
             errors.append("optim.name=muon is for pretraining; use adamw here")
+        if self.rollout.top_p != 1:
+            errors.append(f"rollout.top_p must be 1 here, got {self.rollout.top_p}: logprobs of a cut distribution are not the policy's")
         return errors
 
 

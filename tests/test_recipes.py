@@ -129,6 +129,7 @@ PUBLISHED = [
     ("distill.max_tokens", 32768, "[V2 B.4.3]"),
     ("distill.num_epochs", 2.0, "[V2 B.4.3] 2-3 epochs"),
     ("evaluate.rollout.temperature", 0.6, "[V2 D.1]"),
+    ("evaluate.rollout.top_p", 0.95, "[V2 D.1]"),
     ("evaluate.max_completion_tokens", 32768, "[V2 D.1]"),
     ("evaluate.samples_per_prompt", 64, "[V2 D.1] k for AIME and GPQA"),
 ]

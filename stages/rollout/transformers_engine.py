@@ -6,6 +6,7 @@ the same seed.
 from pathlib import Path
 
 import torch
+from transformers import TopPLogitsWarper
 
 from stages.config import RolloutConfig
 from stages.rollout import Completion, stop_token_ids
@@ -19,7 +20,7 @@ class TransformersSampler:
         self.model = load_model(model_dir, precision).eval()
         if torch.cuda.is_available():
             self.model.cuda()
-        self.max_sequences = config.max_sequences
+        self.max_sequences, self.top_p = config.max_sequences, config.top_p
         self.stop_ids = set(stop_token_ids(model_dir))
 
     def sample(self, prompts, seeds, n, temperature, max_tokens):
@@ -43,6 +44,8 @@ class TransformersSampler:
             output = self.model(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True)
             cache = output.past_key_values
             logits = output.logits[:, -1].float() / temperature
+            if self.top_p < 1:
+                logits = TopPLogitsWarper(self.top_p)(None, logits)
             log_probs = torch.log_softmax(logits, -1)
             numbers = torch.cat([torch.randint(2**31, (1,), generator=g) for g in generators]).to(device)
             tokens = (logits + gumbel_noise(numbers, logits.shape[1])).argmax(-1)

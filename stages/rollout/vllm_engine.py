@@ -91,14 +91,14 @@ class VllmSampler:
             tensor_parallel_size=config.tensor_parallel, disable_log_stats=True, **memory)
         with untouched_generators():
             self.llm = LLM(**settings)
-        self.stop_ids = stop_token_ids(model_dir)
+        self.stop_ids, self.top_p = stop_token_ids(model_dir), config.top_p
 
     def sample(self, prompts, seeds, n, temperature, max_tokens):
         if not prompts:
             return []
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
-        params = [SamplingParams(n=n, temperature=temperature, max_tokens=max_tokens, seed=seed, stop_token_ids=self.stop_ids, logprobs=0,
+        params = [SamplingParams(n=n, temperature=temperature, top_p=self.top_p, max_tokens=max_tokens, seed=seed, stop_token_ids=self.stop_ids, logprobs=0,
                                  flat_logprobs=True, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY) for seed in seeds]
         with untouched_generators():
             outputs = self.llm.generate([{"prompt_token_ids": ids} for ids in prompts], params, use_tqdm=False)
