@@ -1,14 +1,13 @@
 """tracker=tensorboard: metrics.jsonl as event files that TensorBoard reads."""
 import json
 
-import pytest
 
 from pipeline import tracker
 from runs import config
 
 
 def test_metrics_become_event_files(tmp_path):
-    event_file_loader = pytest.importorskip("tensorboard.backend.event_processing.event_file_loader", reason="tensorboard is optional: tracker=tensorboard asks for it")
+    from tensorboard.backend.event_processing import event_file_loader
     stage_dir = tmp_path / "runs" / "tiny" / "r1_zero" / "0a1b2c3d"
     stage_dir.mkdir(parents=True)
     (stage_dir / "metrics.jsonl").write_text("".join(json.dumps({"step": step, "reward/mean": step / 2}) + "\n" for step in (1, 2)))
