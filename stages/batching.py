@@ -1,13 +1,17 @@
-"""Sharing a batch out: over ranks by length, then into micro-batches under a token budget. Pure functions that every rank computes alike."""
+"""Sharing a batch out: over ranks by length, then into micro-batches under a token budget, then into tensors. Pure functions that every
+rank computes alike.
+"""
+from dataclasses import dataclass
+
 import torch
 
 
-def micro_batches(lengths: list[int], world_size: int, rank: int, token_budget: int) -> list[list[int]]:
+def micro_batches(lengths: list[int], world_size: int, rank: int, token_budget: int, packed: bool = False) -> list[list[int]]:
     """Indices of this rank's micro-batches of a global batch with these sequence lengths (tokens).
 
     Sequences are dealt to ranks in snake order of length, so that ranks get the same number and nearly the same tokens; each rank cuts
-    its own, sorted by length, so that padding is small. Every rank gets as many micro-batches (some may be empty), because under
-    ZeRO 2-3 each backward pass is a collective; there is always at least one.
+    its own, sorted by length, so that padding is small (`packed`: there is none). Every rank gets as many micro-batches (some may be
+    empty), because under ZeRO 2-3 each backward pass is a collective; there is always at least one.
 
     >>> micro_batches([5, 1, 4, 2], world_size=2, rank=0, token_budget=10)
     [[1, 0]]
@@ -19,20 +23,68 @@ def micro_batches(lengths: list[int], world_size: int, rank: int, token_budget: 
     for place, index in enumerate(order):
         lap, seat = divmod(place, world_size)
         shares[seat if lap % 2 == 0 else world_size - 1 - seat].append(index)
-    cut = [_cut(share[::-1], lengths, token_budget) for share in shares]
+    cut = [_cut(share[::-1], lengths, token_budget, packed) for share in shares]
     count = max(1, *map(len, cut))
     return cut[rank] + [[]] * (count - len(cut[rank]))
 
 
-def _cut(share: list[int], lengths: list[int], token_budget: int) -> list[list[int]]:
-    """Consecutive runs (short to long) whose padded size is within the budget; one sequence alone may exceed it."""
+def _cut(share: list[int], lengths: list[int], token_budget: int, packed: bool) -> list[list[int]]:
+    """Consecutive runs (short to long) whose size, padding included, is within the budget; one sequence alone may exceed it."""
     batches: list[list[int]] = []
+    size = 0
     for index in share:
-        if batches and (len(batches[-1]) + 1) * lengths[index] <= token_budget:
+        size = size + lengths[index] if packed else (len(batches[-1]) + 1 if batches else 1) * lengths[index]
+        if batches and size <= token_budget:
             batches[-1].append(index)
         else:
             batches.append([index])
+            size = lengths[index]
     return batches
+
+
+@dataclass(frozen=True)
+class TokenBatch:
+    """Sequences laid out for one forward pass, and the N tokens whose logprobs are wanted: `inputs` is what PolicyModel.forward takes."""
+    input_ids: torch.Tensor             # [B, T] padded on the right, or [1, total] packed
+    places_N: torch.Tensor              # where a target is predicted from: index into the flattened input_ids
+    targets_N: torch.Tensor             # its token id
+    sequence_N: torch.Tensor            # which of the sequences it belongs to
+    position_ids: torch.Tensor | None   # packed: [1, total], from 0 in each sequence
+    boundaries: torch.Tensor | None     # packed: [B + 1] int32, where each sequence begins, and the end
+    longest: int                        # tokens of the longest sequence
+
+    @property
+    def inputs(self) -> tuple:
+        return self.input_ids, self.places_N, self.targets_N, self.position_ids, self.boundaries, self.longest
+
+
+def lay_out(rows: list[list[int]], is_target: list[list[bool]], pad_id: int, device: torch.device, packed: bool = False) -> TokenBatch:
+    """Token rows and, as long, which of their tokens are targets (never the first of a row). Targets come row by row, in order.
+
+    No rows become one of two pads without a target: a rank without work still makes its forward pass (see PolicyModel.forward).
+
+    >>> batch = lay_out([[5, 6, 7], [8, 9]], [[False, True, True], [False, True]], 0, torch.device("cpu"))
+    >>> batch.places_N.tolist(), batch.targets_N.tolist(), batch.sequence_N.tolist()
+    ([0, 1, 3], [6, 7, 9], [0, 0, 1])
+    """
+    rows, is_target = (rows, is_target) if rows else ([[pad_id] * 2], [[False] * 2])
+    lengths = torch.tensor([len(row) for row in rows])
+    starts = lengths.cumsum(0) - lengths
+    flat_ids = torch.tensor([token for row in rows for token in row])
+    found = torch.tensor([flag for row in is_target for flag in row]).nonzero()[:, 0]  # place of each target in flat_ids
+    sequence = torch.repeat_interleave(lengths)
+    places, position_ids, boundaries = found - 1, None, None
+    if packed:
+        input_ids = flat_ids[None]
+        position_ids = (torch.arange(len(flat_ids)) - starts[sequence])[None].to(device)
+        boundaries = torch.cat([starts, lengths.sum()[None]]).to(device, torch.int32)
+    else:
+        width = int(lengths.max())
+        padded = sequence * width + torch.arange(len(flat_ids)) - starts[sequence]  # place of each token in the padded rows
+        input_ids = torch.full((len(rows) * width,), pad_id).scatter(0, padded, flat_ids).view(len(rows), width)
+        places = padded[found] - 1
+    return TokenBatch(input_ids.to(device), places.to(device), flat_ids[found].to(device), sequence[found].to(device), position_ids, boundaries,
+                      int(lengths.max()))
 
 
 def pad_rows(rows: list[list[int]], pad_id: int, device: torch.device) -> torch.Tensor:
@@ -41,10 +93,3 @@ def pad_rows(rows: list[list[int]], pad_id: int, device: torch.device) -> torch.
         return torch.full((1, 2), pad_id, device=device)
     width = max(map(len, rows))
     return torch.tensor([row + [pad_id] * (width - len(row)) for row in rows], device=device)
-
-
-def pad_values(rows: list[list[float]], width: int, device: torch.device, fill: float = 0.0) -> torch.Tensor:
-    """[B, width] floats, padded on the right."""
-    if not rows:
-        return torch.full((1, width), fill, device=device)
-    return torch.tensor([row + [fill] * (width - len(row)) for row in rows], device=device, dtype=torch.float32)

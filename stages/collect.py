@@ -13,7 +13,6 @@ from stages import files
 from stages.config import CollectConfig
 from stages.engine import init_distributed
 from stages.experience import Rollout, gather
-from stages.grpo import decode
 from stages.model import load_tokenizer
 from stages.inputs import open_prompts
 from stages.prompts import Prompt, apply_template
@@ -22,6 +21,7 @@ from stages.rewards.format import is_well_formed, thought_of
 from stages.rewards.language import language_consistency
 from stages.rewards.repetition import repeated_ngram_share
 from stages.rollout import make_sampler
+from stages.sampling import decode
 from stages.seeds import rng_for, seed_for
 from stages.tiny_world.split import held_out_parts
 from stages.worker import InputError, Interrupted, Worker, barrier

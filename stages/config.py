@@ -12,6 +12,8 @@ import types
 from dataclasses import dataclass, field
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from stages.losses import ADVANTAGES, CORRECTIONS, LOSSES
+
 
 class ConfigError(ValueError):
     """One or more mistakes in a configuration; `errors` lists them, each a sentence with the key, the value and the fix."""
@@ -153,6 +155,8 @@ class DataConfig(Checked):
 
 # ---------------------------------------------------------------------------------------------------------------------- stages
 
+PACKING = "sequences one after the other in a row without padding, with variable-length attention; auto: on a GPU in bf16, where the model allows it"
+
 
 @dataclass(frozen=True)
 class StageConfig(Checked):
@@ -188,6 +192,7 @@ class SftConfig(StageConfig):
     batch_size: int = knob(128, "samples an optimizer step: 128 for SFT [V2 B.4.2], 64 for distillation [V2 B.4.3]", gt=0)
     max_tokens: int = knob(32768, "context length; longer samples are dropped and counted [V2 B.4.2]", gt=0)
     micro_batch_tokens: int = knob(32768, "tokens, padding included, of one forward pass of one process", gt=0, operational=True)
+    packing: Literal["auto", "on", "off"] = knob("auto", PACKING, operational=True)
     optim: OptimConfig = knob(OptimConfig, "optimizer: cosine 5e-5 to 5e-6 [V2 B.4.2]")
     deepspeed: DeepSpeedConfig = knob(DeepSpeedConfig, "DeepSpeed settings")
 
@@ -200,6 +205,8 @@ class RewardConfig(Checked):
     language: float = knob(0.0, "share of the chain of thought's words in the prompt's language [N eq. 7]", ge=0)
     preference: float = knob(0.0, "helpful or safety reward model, general prompts only [N eq. 10]", ge=0)
     accuracy_needs_format: bool = knob(False, "count a right answer only in a well-formed completion [ours]")
+    overlong: float = knob(0.0, "weight of the soft penalty, 0 to -1, in the last overlong_buffer tokens before the limit [DAPO eq. 13]", ge=0)
+    overlong_buffer: int = knob(4096, "tokens over which it falls from 0 to -1; 4,096 in DAPO", gt=0)
     general_format: float = knob(1.0, "weight of the format part on helpful and safety prompts [N eq. 10]", ge=0)
     general_language: float = knob(1.0, "weight of the language part on helpful and safety prompts [N eq. 8]", ge=0)
 
@@ -227,15 +234,27 @@ class GrpoConfig(StageConfig):
     reference_every: int = knob(400, "steps between refreshes of the reference with the policy; 0 = never [N]", ge=0)
     clip_low: float = knob(0.2, "the ratio is clipped at 1 - clip_low; not published for R1-Zero, 10 for stage 2 [N]", gt=0)
     clip_high: float = knob(0.2, "the ratio is clipped at 1 + clip_high", gt=0)
-    loss: Literal["grpo", "dapo", "dr_grpo", "bnpo"] = knob("grpo", "length normalisation: mean per sequence (grpo, as in DeepSeekMath), all tokens (dapo, bnpo), a constant (dr_grpo)")
-    importance_level: Literal["token", "sequence"] = knob("token", "level of the ratio; sequence is GSPO's")
-    scale_rewards: Literal["group", "batch", "none"] = knob("group", "what advantages are divided by: the standard deviation of the group [N eq. 3], of the batch, or nothing")
+    loss: Literal[*LOSSES] = knob("grpo", "member of the family, see stages/losses.py: grpo (mean per sequence, as in DeepSeekMath), dapo and bnpo (mean over "
+                                          "all tokens), dr_grpo (a constant), gspo (ratio of whole sequences), cispo (clipped weights)")
+    kl: Literal["k3", "k3_unbiased"] = knob("k3", "k3 [N eq. 2]; k3_unbiased: times the ratio, right off policy too (DeepSeek-V3.2)")
+    scale_rewards: Literal[*ADVANTAGES] = knob("group", "what advantages are divided by: the standard deviation of the group [N eq. 3], of the batch, or nothing")
     advantage_eps: float = knob(1e-4, "added to that standard deviation; not published [ours]", ge=0)
+    mask_truncated: bool = knob(False, "leave completions that hit the length limit out of the loss (DAPO); their rewards still count in the group")
+    agreement: float = knob(1e-5, "mean |sampler - trainer| logprob of the probe up to which the sampler's logprobs are the old policy's: fp32 stays "
+                                  "below; beyond it the trainer's are, and `correction` applies", ge=0)
+    correction: Literal["none", *CORRECTIONS] = knob("token_truncate", "importance weights for tokens drawn by a sampler that disagrees: of the token or "
+                                                     "the whole sequence, truncated (TIS) or masked (MIS) beyond correction_limit; none: the sampler's "
+                                                     "logprobs are always the old policy's")
+    correction_limit: float = knob(2.0, "largest importance weight", ge=1)
+    oversampling: float = knob(0.0, "dynamic sampling (DAPO): prompts drawn for each group with signal that is still missing; 0 = off, groups are taken "
+                                    "as they come", ge=0)
+    max_sampling_rounds: int = knob(4, "most engine calls of dynamic sampling; then groups without signal fill the batch", gt=0)
     rewards: RewardConfig = knob(RewardConfig, "parts of the reward")
     mix: MixConfig = knob(MixConfig, "domains of the prompts")
     preference_last_steps: int = knob(0, "general prompts and the preference reward only in the last N steps; 400 of 1,700 [N]; 0 = all steps", ge=0)
     preference_clip: float = knob(2.0, "limit of the standardised helpful reward [ours]", gt=0)
     micro_batch_tokens: int = knob(32768, "tokens, padding included, of one forward pass of one process", gt=0, operational=True)
+    packing: Literal["auto", "on", "off"] = knob("auto", PACKING, operational=True)
     num_sample_prompts: int = knob(2, "groups a step of which one completion is kept in samples.jsonl", ge=0, operational=True)
     data: DataConfig = knob(DataConfig, "prompts")
     rollout: RolloutConfig = knob(RolloutConfig, "sampling")
@@ -254,6 +273,8 @@ class GrpoConfig(StageConfig):
             errors.append(f"num_steps {self.num_steps} is less than updates_per_rollout {self.updates_per_rollout}: most of the one rollout would be wasted")
         if self.optim.name == "muon":
             errors.append("optim.name=muon is for pretraining; use adamw here")
+        if 0 < self.oversampling < 1:
+            errors.append(f"oversampling must be 0 (off) or at least 1, got {self.oversampling}: fewer prompts than missing groups can never fill the batch")
         if self.rollout.top_p != 1:
             errors.append(f"rollout.top_p must be 1 here, got {self.rollout.top_p}: logprobs of a cut distribution are not the policy's")
         return errors
@@ -424,4 +445,4 @@ KINDS: dict[str, type] = {"pretrain": PretrainConfig, "sft": SftConfig, "grpo": 
                           "reward_models": RewardModelsConfig, "evaluate": EvaluateConfig}
 
 # Raise a kind's version when its code changes what it produces: old directories are then made anew instead of trusted.
-VERSIONS: dict[str, int] = {kind: 1 for kind in (*KINDS, "report")}
+VERSIONS: dict[str, int] = {kind: 2 if kind in ("pretrain", "sft", "grpo") else 1 for kind in (*KINDS, "report")}

@@ -10,7 +10,6 @@ from stages import files
 from stages.config import EvaluateConfig
 from stages.engine import init_distributed
 from stages.experience import Rollout, gather
-from stages.grpo import decode
 from stages.inputs import check_context, user_errors
 from stages.model import load_tokenizer
 from stages.prompts import apply_template, evaluation_sets
@@ -19,6 +18,7 @@ from stages.rewards.format import is_well_formed, thought_of
 from stages.rewards.language import language_consistency
 from stages.rewards.reflection import count_reflections
 from stages.rollout import make_sampler
+from stages.sampling import decode
 from stages.seeds import seed_for
 from stages.worker import Interrupted, Worker, barrier
 

@@ -22,6 +22,10 @@ class Rollout:
     reward: float = 0.0
     reward_parts: dict[str, float] = field(default_factory=dict)
     advantage: float = 0.0
+    index: int = 0                  # number of the prompt in the stage's stream of prompts
+    step: int = 0                   # whose weights drew it
+    use: str = "train"              # train; or, with dynamic sampling, keep (left for the next rollout) or drop (no signal)
+    old_logprobs: list[float] | None = None  # by the trainer at that step, where the sampler's are not good enough
 
     @property
     def num_tokens(self) -> int:
@@ -38,7 +42,8 @@ def gather(rollouts: list[Rollout], world_size: int) -> list[Rollout]:
 
 
 class RolloutLog:
-    """rollouts/step_000012.jsonl: the scored rollouts that the update after step 12 trains on, durable before it starts."""
+    """rollouts/step_000012.jsonl: the scored rollouts that the update after step 12 trains on, durable before it starts, and those that
+    were sampled with them for a later rollout or in vain."""
 
     def __init__(self, directory: Path):
         self.directory = directory

@@ -1,67 +1,193 @@
-"""The GRPO loss as pure functions on plain tensors. Notation of Nature 645 (2025), eq. 1-3; B completions of at most T tokens."""
-import torch
+"""The GRPO family as pure functions. One optimizer step has P prompts x G completions; a forward pass sees B of them, with N tokens in all.
+
+Tokens are flat [N] tensors, without padding; `sequence_N` says which of the B completions a token belongs to. What a token counts is
+divided by counts of the whole step (`Counts`), over all micro-batches and ranks, so that their gradients simply add up.
+
+To add a loss, write its objective or its weight here and enter it in LOSSES; to add an advantage estimator, enter it in ADVANTAGES; the
+configuration takes its choices from these tables. (This file imports no torch, so that the configuration can.)
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Callable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# ------------------------------------------------------------------------------------------------------------------ advantages
 
 
-def advantages(rewards_PG: torch.Tensor, scale: str = "group", eps: float = 1e-4) -> torch.Tensor:
-    """A_i = (r_i - mean(r)) / std(r) within each group [N eq. 3]; sample standard deviation plus eps.
+def by_group(rewards_PG: Tensor, eps: float) -> Tensor:
+    """A_i = (r_i - mean(r)) / (std(r) + eps) within each group [N eq. 3]; sample standard deviation.
 
-    rewards_PG [P, G]. `scale`: group, batch (one standard deviation for all groups) or none (Dr. GRPO). A group of equal rewards gets
-    exactly 0, whatever rounding says.
-    >>> advantages(torch.tensor([[1., 0., 1., 0.]]), eps=0.0)
+    >>> by_group(torch.tensor([[1., 0., 1., 0.]]), eps=0.0)
     tensor([[ 0.8660, -0.8660,  0.8660, -0.8660]])
     """
-    centered = rewards_PG - rewards_PG.mean(1, keepdim=True)
-    if scale == "group":
-        centered = centered / (rewards_PG.std(1, keepdim=True) + eps)
-    elif scale == "batch":
-        centered = centered / (rewards_PG.std() + eps)
-    return centered.masked_fill(is_zero_variance(rewards_PG)[:, None], 0.0)
+    return _centered(rewards_PG) / (rewards_PG.std(1, keepdim=True) + eps)
 
 
-def is_zero_variance(rewards_PG: torch.Tensor) -> torch.Tensor:
-    """[P]: groups whose completions all got the same reward; they have no gradient but the KL's."""
+def by_batch(rewards_PG: Tensor, eps: float) -> Tensor:
+    """Group means, but one standard deviation for all groups of the rollout. Hu et al. 2025 (REINFORCE++), Liu et al. 2025 (tricks)."""
+    return _centered(rewards_PG) / (rewards_PG.std() + eps)
+
+
+def unscaled(rewards_PG: Tensor, eps: float) -> Tensor:
+    """Group means only. Liu et al. 2025 (Dr. GRPO): dividing favours prompts that are too easy or too hard."""
+    return _centered(rewards_PG)
+
+
+def _centered(rewards_PG: Tensor) -> Tensor:
+    return rewards_PG - rewards_PG.mean(1, keepdim=True)
+
+
+ADVANTAGES: dict[str, Callable] = {"group": by_group, "batch": by_batch, "none": unscaled}
+
+
+def advantages(rewards_PG: Tensor, scale: str = "group", eps: float = 1e-4) -> Tensor:
+    """[P, G] rewards to [P, G] advantages. A group of equal rewards gets exactly 0, whatever rounding says."""
+    return ADVANTAGES[scale](rewards_PG, eps).masked_fill(is_zero_variance(rewards_PG)[:, None], 0.0)
+
+
+def is_zero_variance(rewards_PG: Tensor) -> Tensor:
+    """[P]: groups whose completions all got the same reward: nothing to learn from them but the KL."""
     return rewards_PG.max(1).values - rewards_PG.min(1).values < 1e-6
 
 
-def k3(policy: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
-    """k3 estimator of KL(policy || reference) per token, Schulman 2020: exp(d) - d - 1 with d = log reference - log policy. [N eq. 2]"""
-    d = reference - policy
-    return torch.exp(d) - d - 1
+# ----------------------------------------------------------------------------------------------------------------------- ratios
 
 
-def importance_ratio(policy_BT: torch.Tensor, old_BT: torch.Tensor, mask_BT: torch.Tensor, level: str) -> torch.Tensor:
-    """pi_theta / pi_old [B, T]: of each token, or the geometric mean over its sequence (GSPO)."""
-    difference = (policy_BT - old_BT) * mask_BT
-    if level == "token":
-        return torch.exp(difference)
-    mean_B1 = (difference.sum(1) / mask_BT.sum(1).clamp(min=1))[:, None]
-    return torch.exp(mean_B1).expand_as(policy_BT)
+def sequence_mean(values_N: Tensor, sequence_N: Tensor, lengths_B: Tensor) -> Tensor:
+    """[B] mean of each completion's values; 0 for one without tokens."""
+    return values_N.new_zeros(len(lengths_B)).index_add(0, sequence_N, values_N) / lengths_B.clamp(min=1)
 
 
-def token_weights(mask_BT: torch.Tensor, loss: str, num_sequences: int, num_tokens: int, max_tokens: int) -> torch.Tensor:
-    """What each token's term counts in the global loss, so that micro-batches and ranks simply add up.
+def log_ratio(policy_N: Tensor, old_N: Tensor, sequence_N: Tensor, lengths_B: Tensor, level: str) -> Tensor:
+    """[N] log(pi_theta / pi_old): `token`, each token's own (DeepSeekMath); `sequence`, its completion's mean (GSPO, Zheng et al. 2025, eq. 5)."""
+    difference_N = policy_N - old_N
+    return difference_N if level == "token" else sequence_mean(difference_N, sequence_N, lengths_B)[sequence_N]
 
-    grpo: (1/N) sum_i (1/|o_i|) sum_t (DeepSeekMath); dapo and bnpo: mean over all tokens; dr_grpo: a constant, N * max_tokens.
-    N (`num_sequences`) and `num_tokens` are counts of the whole optimizer step.
+
+def k3(policy_N: Tensor, reference_N: Tensor) -> Tensor:
+    """k3 estimator of KL(policy || reference) of each token: exp(d) - d - 1, d = log reference - log policy. Schulman 2020; [N eq. 2]."""
+    d = reference_N - policy_N
+    return d.exp() - d - 1
+
+
+# ------------------------------------------------------------------------------------------------------------------- objectives
+
+
+def clipped(log_ratio_N: Tensor, policy_N: Tensor, advantages_N: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
+    """-min(rho A, clip(rho, 1 - low, 1 + high) A) [N eq. 1], and 1 where the clip took the gradient away. With the paper's epsilon of 10
+    the lower bound never binds and the upper is 11."""
+    ratio_N = log_ratio_N.exp()
+    free_N, bound_N = ratio_N * advantages_N, ratio_N.clamp(1 - low, 1 + high) * advantages_N
+    return -free_N.minimum(bound_N), (free_N > bound_N).to(policy_N.dtype)
+
+
+def cispo(log_ratio_N: Tensor, policy_N: Tensor, advantages_N: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
+    """-sg(min(rho, 1 + high)) A log pi: the weight is clipped, no token loses its gradient. MiniMax 2025 (M1), eq. 4-5; `low` is not used."""
+    ratio_N = log_ratio_N.detach().exp()
+    return -ratio_N.clamp(max=1 + high) * advantages_N * policy_N, ((ratio_N > 1 + high) & (advantages_N > 0)).to(policy_N.dtype)
+
+
+# ---------------------------------------------------------------------------------------------------------------------- weights
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Of the whole optimizer step, over all ranks and micro-batches."""
+    num_sequences: int  # P x G, those that were left out included
+    num_tokens: int     # completion tokens, those of masked completions not included
+    max_tokens: int     # the longest completion that the configuration allows
+
+
+def per_sequence(lengths_B: Tensor, counts: Counts) -> Tensor:
+    """[B] weight of each token: (1/G) sum_i (1/|o_i|) sum_t, the original GRPO. DeepSeekMath, Shao et al. 2024, eq. 3."""
+    return 1 / lengths_B.clamp(min=1) / counts.num_sequences
+
+
+def per_token(lengths_B: Tensor, counts: Counts) -> Tensor:
+    """[B] weight of each token: the mean over all tokens of the step. DAPO, Yu et al. 2025, eq. 8."""
+    return lengths_B.new_full(lengths_B.shape, 1 / max(counts.num_tokens, 1))
+
+
+def per_constant(lengths_B: Tensor, counts: Counts) -> Tensor:
+    """[B] weight of each token: a constant, whatever the lengths. Dr. GRPO, Liu et al. 2025."""
+    return lengths_B.new_full(lengths_B.shape, 1 / (counts.num_sequences * counts.max_tokens))
+
+
+@dataclass(frozen=True)
+class Loss:
+    """One member of the family."""
+    objective: Callable  # (log_ratio_N, policy_N, advantages_N, clip_low, clip_high) -> (loss_N, is_clipped_N)
+    weight: Callable     # (lengths_B, counts) -> weight of a token [B]
+    level: str           # of the ratio
+
+
+LOSSES: dict[str, Loss] = {
+    "grpo": Loss(clipped, per_sequence, "token"),
+    "bnpo": Loss(clipped, per_token, "token"),   # normalised over the batch: with counts of the whole step, that is dapo
+    "dapo": Loss(clipped, per_token, "token"),
+    "dr_grpo": Loss(clipped, per_constant, "token"),
+    "gspo": Loss(clipped, per_sequence, "sequence"),
+    "cispo": Loss(cispo, per_token, "token"),
+}
+
+# ------------------------------------------------------------------------------------------------- sampler and trainer disagree
+
+
+def _truncated(ratio: Tensor, limit: float) -> Tensor:
+    return ratio.clamp(max=limit)
+
+
+def _masked(ratio: Tensor, limit: float) -> Tensor:
+    return ratio.masked_fill(ratio > limit, 0.0)
+
+
+CORRECTIONS: dict[str, tuple[str, Callable]] = {  # name -> (level, what is done to a ratio beyond the limit)
+    "token_truncate": ("token", _truncated),        # TIS: Yao et al. 2025, "Your efficient RL framework secretly brings you off-policy training"
+    "token_mask": ("token", _masked),               # MIS / IcePop
+    "sequence_truncate": ("sequence", _truncated),  # Liu et al. 2025, "When speed kills stability"
+    "sequence_mask": ("sequence", _masked),
+}
+
+
+def correction_weights(name: str, trainer_N: Tensor, sampler_N: Tensor, sequence_N: Tensor, num_sequences: int, limit: float) -> Tensor:
+    """[N] what a token's objective is multiplied by, because it was drawn by the sampler's policy and not by the trainer's: pi_trainer /
+    pi_sampler, of the token or of its whole completion (the product), cut at `limit`. Constants: no gradient."""
+    level, cut = CORRECTIONS[name]
+    difference_N = (trainer_N - sampler_N).detach()
+    if level == "sequence":
+        difference_N = difference_N.new_zeros(num_sequences).index_add(0, sequence_N, difference_N)[sequence_N]
+    return cut(difference_N.exp(), limit)
+
+
+# ---------------------------------------------------------------------------------------------------------------------- the loss
+
+
+@dataclass(frozen=True)
+class Terms:
+    """`loss` is this forward pass's share of the step's loss, the only one with a gradient; the rest is worth watching."""
+    loss: Tensor          # []
+    kl_N: Tensor
+    is_clipped_N: Tensor
+
+
+def loss_terms(name: str, policy_N: Tensor, old_N: Tensor, reference_N: Tensor | None, advantages_B: Tensor, sequence_N: Tensor, lengths_B: Tensor,
+               counts: Counts, clip_low: float, clip_high: float, beta: float = 0.0, kl: str = "k3", correction_N: Tensor | None = None) -> Terms:
+    """sum over tokens of weight x (correction x objective + beta x KL) [N eq. 1-3 and its relatives].
+
+    policy_N [N] has the gradient; old_N, reference_N (None where beta is 0) and correction_N (None: 1) are constants [N]; advantages_B and
+    lengths_B (completion tokens, float) are [B]. `kl`: k3, or k3_unbiased, multiplied by the ratio, whose gradient is then that of the KL even
+    off policy (DeepSeek-V3.2, eq. 7).
     """
-    if loss == "grpo":
-        return mask_BT / mask_BT.sum(1, keepdim=True).clamp(min=1) / num_sequences
-    if loss in ("dapo", "bnpo"):
-        return mask_BT / num_tokens
-    return mask_BT / (num_sequences * max_tokens)
-
-
-def grpo_terms(policy_BT, old_BT, reference_BT, advantages_B, mask_BT, clip_low: float, clip_high: float, beta: float, level: str = "token"):
-    """Per-token loss -min(rho A, clip(rho) A) + beta k3 [N eq. 1-2], and what is worth watching. All [B, T]; mask is 1 on completion tokens.
-
-    Returns (loss_BT, kl_BT, is_clipped_BT); reference_BT may be None when beta is 0.
-    """
-    ratio_BT = importance_ratio(policy_BT, old_BT, mask_BT, level)
-    advantage_B1 = advantages_B[:, None]
-    clipped_BT = ratio_BT.clamp(1 - clip_low, 1 + clip_high)
-    loss_BT = -torch.min(ratio_BT * advantage_B1, clipped_BT * advantage_B1)
-    is_clipped_BT = (ratio_BT * advantage_B1 > clipped_BT * advantage_B1).float()
-    kl_BT = k3(policy_BT, reference_BT) if reference_BT is not None else torch.zeros_like(loss_BT)
-    if beta:
-        loss_BT = loss_BT + beta * kl_BT
-    return loss_BT, kl_BT.detach(), is_clipped_BT
+    loss = LOSSES[name]
+    log_ratio_N = log_ratio(policy_N, old_N, sequence_N, lengths_B, loss.level)
+    loss_N, is_clipped_N = loss.objective(log_ratio_N, policy_N, advantages_B[sequence_N], clip_low, clip_high)
+    if correction_N is not None:
+        loss_N = loss_N * correction_N
+    kl_N = policy_N.new_zeros(policy_N.shape)
+    if reference_N is not None:
+        kl_N = k3(policy_N, reference_N)
+        loss_N = loss_N + beta * (kl_N * log_ratio_N.exp() if kl == "k3_unbiased" else kl_N)
+    return Terms((loss_N * loss.weight(lengths_B, counts)[sequence_N]).sum(), kl_N.detach(), is_clipped_N)

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from stages.attention import can_pack, use_packed_attention
 from stages.config import ModelConfig
 from stages.worker import InputError
 
@@ -49,26 +50,37 @@ def save_model(model: nn.Module, state: dict[str, torch.Tensor] | None, tokenize
     tokenizer.save_pretrained(directory)
 
 
-class PolicyModel(nn.Module):
-    """A causal LM whose forward gives per-token logprobs and entropies of chosen targets, in chunks over the vocabulary product.
+def uses_packing(choice: str, model: nn.Module, precision: str) -> bool:
+    """What `packing` (auto, on, off) means for this model on this machine. Raises InputError where it is on and cannot be."""
+    if choice == "on" and not can_pack(model):
+        raise InputError(f"packing=on, but the attention of {type(model).__name__} is not plain causal attention: use packing=off")
+    return choice == "on" or (choice == "auto" and torch.cuda.is_available() and precision == "bf16" and can_pack(model))
 
-    Rows are padded on the right; with causal attention no real token sees a pad, so there is no attention mask.
+
+class PolicyModel(nn.Module):
+    """A causal LM whose forward gives logprobs and entropies of chosen tokens. At most LOGITS_PER_CHUNK logits exist at once: with more
+    targets than that, the vocabulary product is made in chunks, again in the backward pass.
+
+    Padded rows [B, T] need no attention mask: pads are on the right, and with causal attention no real token sees one. Packed rows
+    [1, total] need `use_packed_attention`.
     """
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: nn.Module, packed: bool = False):
         super().__init__()
-        self.model = model
+        self.model, self.packed = model, packed
+        if packed:
+            use_packed_attention(model)
 
-    def forward(self, input_ids: torch.Tensor, is_target: torch.Tensor, temperature: float = 1.0, with_entropy: bool = True):
-        """input_ids [B, T]; is_target [B, T-1] marks positions t whose next token is scored. Returns logprobs [N], entropies [N]."""
-        hidden = self.model.get_decoder()(input_ids=input_ids, use_cache=False).last_hidden_state  # [B, T, D]
-        hidden_ND = hidden[:, :-1][is_target]
-        targets_N = input_ids[:, 1:][is_target]
-        if len(targets_N) == 0:  # a filler micro-batch: keep every parameter in the graph, for collectives in lockstep
-            zero = self.model.get_output_embeddings()(hidden[:, :1]).sum() * 0.0
-            return zero + hidden.new_zeros(0), hidden.new_zeros(0)
+    def forward(self, input_ids, places_N, targets_N, position_ids=None, boundaries=None, longest=0, temperature: float = 1.0, with_entropy: bool = True):
+        """The first six are TokenBatch.inputs. Returns logprobs [N], entropies [N] (nats; zeros unless wanted), both fp32."""
+        packing = {"position_ids": position_ids, "boundaries": boundaries, "longest": longest} if self.packed else {}
+        hidden = self.model.get_decoder()(input_ids=input_ids, use_cache=False, **packing).last_hidden_state.flatten(0, 1)  # [B * T, D]
         head = self.model.get_output_embeddings()
-        chunk = max(1, LOGITS_PER_CHUNK // head.weight.shape[0]) if head.weight.numel() else 1024
+        if len(targets_N) == 0:  # a filler micro-batch: keep every parameter in the graph, for collectives in lockstep
+            zero = head(hidden[:1]).sum() * 0.0
+            return zero + hidden.new_zeros(0), hidden.new_zeros(0)
+        hidden_ND = hidden.index_select(0, places_N)
+        chunk = max(1, LOGITS_PER_CHUNK // self.model.config.get_text_config().vocab_size)
         if len(targets_N) <= chunk:
             return self._score(hidden_ND, targets_N, temperature, with_entropy)
         parts = [checkpoint(self._score, h, t, temperature, with_entropy, use_reentrant=False)
@@ -82,8 +94,28 @@ class PolicyModel(nn.Module):
             logits_NV = torch.tanh(logits_NV / softcap) * softcap
         if temperature != 1.0:
             logits_NV = logits_NV / temperature
-        log_probs_NV = torch.log_softmax(logits_NV, -1)
-        logprobs_N = log_probs_NV.gather(-1, targets_N[:, None])[:, 0]
-        with torch.no_grad():
-            entropies_N = -(log_probs_NV.exp() * log_probs_NV).sum(-1) if with_entropy else torch.zeros_like(logprobs_N)
-        return logprobs_N, entropies_N
+        return TokenLogprobs.apply(logits_NV, targets_N, with_entropy)
+
+
+class TokenLogprobs(torch.autograd.Function):
+    """Log-softmax at the targets, and entropies, with two [N, V] buffers where autograd's own formulas keep four. Uses the logits up."""
+
+    @staticmethod
+    def forward(ctx, logits_NV: torch.Tensor, targets_N: torch.Tensor, with_entropy: bool):
+        shifted_NV = logits_NV.detach().sub_(logits_NV.max(1, keepdim=True).values)
+        chosen_N = shifted_NV.gather(1, targets_N[:, None])[:, 0]
+        exponentials_NV = shifted_NV.exp() if with_entropy else shifted_NV.exp_()
+        sums_N = exponentials_NV.sum(1)
+        probs_NV = exponentials_NV.div_(sums_N[:, None])
+        log_sums_N = sums_N.log()
+        entropies_N = log_sums_N - torch.linalg.vecdot(probs_NV, shifted_NV) if with_entropy else torch.zeros_like(log_sums_N)
+        ctx.save_for_backward(probs_NV, targets_N)
+        ctx.mark_non_differentiable(entropies_N)
+        return chosen_N - log_sums_N, entropies_N
+
+    @staticmethod
+    def backward(ctx, gradient_N: torch.Tensor, _):
+        """d log p(t) / d logits = onehot(t) - p."""
+        probs_NV, targets_N = ctx.saved_tensors
+        gradient_NV = probs_NV.mul_(-gradient_N[:, None])
+        return gradient_NV.scatter_add_(1, targets_N[:, None], gradient_N[:, None]), None, None

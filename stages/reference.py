@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
+from stages.batching import TokenBatch
 from stages.config import DeepSpeedConfig
 from stages.engine import TrainEngine, init_distributed
 from stages.model import PolicyModel, load_model
@@ -14,20 +15,20 @@ from stages.model import PolicyModel, load_model
 class Reference:
     """Whole on every rank, or partitioned like the policy under ZeRO-3."""
 
-    def __init__(self, model_dir: Path, config: DeepSpeedConfig, directory: Path):
+    def __init__(self, model_dir: Path, config: DeepSpeedConfig, directory: Path, packed: bool = False):
         import deepspeed
         device = init_distributed()
         self.directory, self.is_partitioned = directory, config.zero_stage == 3
-        self.module = PolicyModel(load_model(model_dir, config.precision)).to(device).eval().requires_grad_(False)
+        self.module = PolicyModel(load_model(model_dir, config.precision), packed).to(device).eval().requires_grad_(False)
         self.forward = self.module
         if self.is_partitioned:
             settings = {"train_micro_batch_size_per_gpu": 1, "zero_optimization": {"stage": 3}, "bf16": {"enabled": config.precision == "bf16"}}
             self.forward, *_ = deepspeed.initialize(model=self.module, config=settings)
 
     @torch.no_grad()
-    def logprobs(self, input_ids: torch.Tensor, is_target: torch.Tensor, temperature: float) -> torch.Tensor:
-        """[N] logprobs of the marked targets."""
-        return self.forward(input_ids, is_target, temperature=temperature, with_entropy=False)[0]
+    def logprobs(self, batch: TokenBatch, temperature: float) -> torch.Tensor:
+        """[N] logprobs of the batch's targets."""
+        return self.forward(*batch.inputs, temperature=temperature, with_entropy=False)[0]
 
     def refresh(self, engine: TrainEngine, step: int) -> None:
         """The policy of `step` becomes the reference; rank 0 keeps it as references/step_N.safetensors. Collective."""

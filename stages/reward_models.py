@@ -19,12 +19,12 @@ from stages.checkpoint import resume, save_checkpoint
 from stages.config import RewardModelsConfig
 from stages.engine import TrainEngine, init_distributed
 from stages.experience import Rollout, gather
-from stages.grpo import decode
 from stages.model import load_tokenizer
 from stages.inputs import open_prompts
 from stages.prompts import apply_template
 from stages.rewards.format import summary_of
 from stages.rollout import make_sampler
+from stages.sampling import decode
 from stages.seeds import rng_for, seed_for
 from stages.sft import epoch_indices, pad_id
 from stages.tiny_world.judge import compare, judge

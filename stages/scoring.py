@@ -9,24 +9,30 @@ from stages.experience import Rollout
 from stages.rewards.accuracy import verify
 from stages.rewards.format import is_well_formed, summary_of, thought_of
 from stages.rewards.language import language_consistency
+from stages.rewards.overlong import overlong_penalty
 from stages.rewards.reflection import count_reflections
 
 
-def rule_parts(rollout: Rollout, data: DataConfig, needs_format: bool) -> dict[str, float]:
-    """accuracy and format are 0 or 1, language 0..1 (0 where there is no chain of thought, or no words in it). Truncated completions have no format."""
+def rule_parts(rollout: Rollout, data: DataConfig, weights: RewardConfig, max_tokens: int) -> dict[str, float]:
+    """What rules give: accuracy and format 0 or 1, language 0..1 (0 where there is no chain of thought, or no words in it), overlong -1..0
+    where it has a weight. Truncated completions have no format. `max_tokens`: the longest completion allowed."""
     well_formed = is_well_formed(rollout.completion) and not rollout.is_truncated
     correct = rollout.prompt.domain == "reasoning" and verify(rollout.completion, rollout.prompt.answer, data.verifier)
-    if needs_format and not well_formed:
+    if weights.accuracy_needs_format and not well_formed:
         correct = False
     language = language_consistency(thought_of(rollout.completion), rollout.prompt.language) if well_formed else 0.0
-    return {"accuracy": float(correct), "format": float(well_formed), "language": language or 0.0}
+    parts = {"accuracy": float(correct), "format": float(well_formed), "language": language or 0.0}
+    if weights.overlong:
+        parts["overlong"] = overlong_penalty(len(rollout.completion_ids), max_tokens, weights.overlong_buffer)
+    return parts
 
 
 def total(parts: dict[str, float], weights: RewardConfig, domain: str) -> float:
+    overlong = weights.overlong * parts.get("overlong", 0.0)
     if domain == "reasoning":
-        return weights.accuracy * parts["accuracy"] + weights.format * parts["format"] + weights.language * parts["language"]
+        return weights.accuracy * parts["accuracy"] + weights.format * parts["format"] + weights.language * parts["language"] + overlong
     return (weights.preference * parts.get("preference", 0.0) + weights.format * weights.general_format * parts["format"]
-            + weights.language * weights.general_language * parts["language"])
+            + weights.language * weights.general_language * parts["language"] + overlong)
 
 
 class PreferenceScorer:
@@ -56,11 +62,10 @@ class PreferenceScorer:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"] + [self.tokenizer.eos_token_id]
 
 
-def score(rollouts: list[Rollout], data: DataConfig, weights: RewardConfig, preference: PreferenceScorer | None) -> None:
-    """Fills reward and reward_parts."""
+def set_rewards(rollouts: list[Rollout], weights: RewardConfig, preference: PreferenceScorer | None) -> None:
+    """Adds the learned part to the rules' parts, and fills the reward."""
     preferences = preference.score(rollouts) if preference else [None] * len(rollouts)
     for rollout, value in zip(rollouts, preferences):
-        rollout.reward_parts = rule_parts(rollout, data, weights.accuracy_needs_format)
         if value is not None:
             rollout.reward_parts["preference"] = value
         rollout.reward = total(rollout.reward_parts, weights, rollout.prompt.domain)
@@ -86,6 +91,8 @@ def reward_metrics(rollouts: list[Rollout], is_zero_variance: list[bool]) -> dic
             "completion/reasoning_tokens": mean(len(r.completion_ids) for r in reasoning),
             "completion/reflection_rate": mean(count > 0 for count in reflections), "completion/reflections": mean(reflections),
         }
+    if "overlong" in rollouts[0].reward_parts:
+        metrics["reward/overlong"] = mean(r.reward_parts["overlong"] for r in rollouts)
     for domain in ("helpful", "safety"):
         values = [r.reward_parts["preference"] for r in rollouts if r.prompt.domain == domain and "preference" in r.reward_parts]
         if values:

@@ -3,7 +3,7 @@ import math
 
 from stages.config import SftConfig
 from stages.engine import TrainEngine
-from stages.model import PolicyModel, load_model, load_tokenizer
+from stages.model import PolicyModel, load_model, load_tokenizer, uses_packing
 from stages.seeds import rng_for
 from stages.supervised import Sample, train_supervised
 from stages.worker import InputError, Worker
@@ -18,7 +18,8 @@ def run(worker: Worker) -> None:
         num_steps = min(num_steps, config.max_steps)
     worker.say(f"{len(samples)} samples ({num_too_long} longer than {config.max_tokens} tokens left out), {num_steps} steps of {config.batch_size}")
     model = load_model(worker.model_dir("policy"), config.deepspeed.precision)
-    engine = TrainEngine(PolicyModel(model), config.optim, config.deepspeed, num_steps)
+    packed = uses_packing(config.packing, model, config.deepspeed.precision)
+    engine = TrainEngine(PolicyModel(model, packed), config.optim, config.deepspeed, num_steps)
 
     def batch_at(step: int) -> list[Sample]:
         return [samples[i] for i in epoch_indices(len(samples), step * config.batch_size, config.batch_size, worker.seed, worker.stage)]

@@ -6,7 +6,7 @@ from typing import Callable
 import torch
 import torch.distributed as dist
 
-from stages.batching import micro_batches, pad_rows, pad_values
+from stages.batching import lay_out, micro_batches
 from stages.checkpoint import resume, save_checkpoint
 from stages.engine import TrainEngine
 from stages.seeds import seed_for
@@ -50,12 +50,14 @@ def accumulate(worker: Worker, engine: TrainEngine, batch: list[Sample], micro_b
     """Backward over this rank's micro-batches. Loss = sum of weighted token losses / sum of weights, over the whole batch on all ranks."""
     total_weight = sum(sum(sample.weights[1:]) for sample in batch)
     loss_sum = torch.zeros(1)
-    for indices in micro_batches([len(s.token_ids) for s in batch], worker.world_size, worker.rank, micro_batch_tokens):
-        input_ids = pad_rows([batch[i].token_ids for i in indices], pad_id, engine.device)
-        weights = pad_values([batch[i].weights for i in indices], input_ids.shape[1], engine.device)[:, 1:]
-        is_target = weights > 0
-        logprobs, _ = engine(input_ids, is_target, with_entropy=False)
-        loss = -(logprobs * weights[is_target]).sum() / total_weight
+    packed = engine.module.packed
+    for indices in micro_batches([len(s.token_ids) for s in batch], worker.world_size, worker.rank, micro_batch_tokens, packed):
+        chosen = [batch[i] for i in indices]
+        targets = [[False, *(weight > 0 for weight in s.weights[1:])] for s in chosen]
+        tokens = lay_out([s.token_ids for s in chosen], targets, pad_id, engine.device, packed)
+        weights_N = torch.tensor([weight for s in chosen for weight in s.weights[1:] if weight > 0], device=engine.device)
+        logprobs_N, _ = engine(*tokens.inputs, with_entropy=False)
+        loss = -(logprobs_N * weights_N).sum() / total_weight
         engine.backward(loss)
         loss_sum += loss.detach().cpu()
     if worker.world_size > 1:

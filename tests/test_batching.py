@@ -4,7 +4,7 @@ import random
 import pytest
 import torch
 
-from stages.batching import micro_batches, pad_rows, pad_values
+from stages.batching import lay_out, micro_batches, pad_rows
 
 CPU = torch.device("cpu")
 
@@ -33,17 +33,18 @@ def test_every_rank_makes_as_many_forward_passes():
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_random_batches(seed):
+@pytest.mark.parametrize("packed", [False, True])
+def test_random_batches(seed, packed):
     rng = random.Random(seed)
     lengths = [rng.randint(1, 60) for _ in range(rng.randint(0, 50))]
     world_size, budget = rng.randint(1, 5), rng.randint(1, 200)
-    ranks = [micro_batches(lengths, world_size, rank, budget) for rank in range(world_size)]
+    ranks = [micro_batches(lengths, world_size, rank, budget, packed) for rank in range(world_size)]
     assert sorted(i for rank in ranks for batch in rank for i in batch) == list(range(len(lengths)))
     assert len({len(rank) for rank in ranks}) == 1 and len(ranks[0]) >= 1
     rows = [sum(map(len, rank)) for rank in ranks]
     assert max(rows) - min(rows) <= 1
     for batch in (batch for rank in ranks for batch in rank):
-        assert len(batch) <= 1 or len(batch) * max(lengths[i] for i in batch) <= budget
+        assert len(batch) <= 1 or (sum if packed else lambda x: len(x) * max(x))([lengths[i] for i in batch]) <= budget
     tokens = [sum(lengths[i] for batch in rank for i in batch) for rank in ranks]
     assert max(tokens) - min(tokens) <= max(lengths, default=0)  # snake order keeps ranks within one sequence of each other
 
@@ -51,5 +52,32 @@ def test_random_batches(seed):
 def test_padding():
     assert pad_rows([[5, 6, 7], [8]], 0, CPU).tolist() == [[5, 6, 7], [8, 0, 0]]
     assert pad_rows([], 3, CPU).tolist() == [[3, 3]]
-    assert pad_values([[1.0], [2.0, 3.0]], 3, CPU).tolist() == [[1.0, 0.0, 0.0], [2.0, 3.0, 0.0]]
-    assert pad_values([], 2, CPU).tolist() == [[0.0, 0.0]]
+
+
+ROWS, IS_TARGET = [[5, 6, 7], [8, 9]], [[False, False, True], [False, True]]
+
+
+def test_padded_layout():
+    batch = lay_out(ROWS, IS_TARGET, 0, CPU)
+    assert batch.input_ids.tolist() == [[5, 6, 7], [8, 9, 0]] and batch.longest == 3
+    assert batch.places_N.tolist() == [1, 3] and batch.targets_N.tolist() == [7, 9] and batch.sequence_N.tolist() == [0, 1]
+    assert batch.position_ids is None and batch.boundaries is None
+
+
+def test_packed_layout():
+    batch = lay_out(ROWS, IS_TARGET, 0, CPU, packed=True)
+    assert batch.input_ids.tolist() == [[5, 6, 7, 8, 9]] and batch.position_ids.tolist() == [[0, 1, 2, 0, 1]]
+    assert batch.boundaries.tolist() == [0, 3, 5] and batch.boundaries.dtype == torch.int32 and batch.longest == 3
+    assert batch.places_N.tolist() == [1, 3] and batch.targets_N.tolist() == [7, 9] and batch.sequence_N.tolist() == [0, 1]
+
+
+def test_a_layout_of_nothing_is_a_row_without_targets():
+    for packed in (False, True):
+        batch = lay_out([], [], 3, CPU, packed)
+        assert batch.input_ids.tolist() == [[3, 3]] and len(batch.places_N) == len(batch.sequence_N) == 0
+
+
+def test_a_packed_budget_counts_tokens_alone():
+    """2 + 2 + 4 are 8 tokens without padding."""
+    assert micro_batches([2, 2, 4], 1, 0, token_budget=8, packed=True) == [[1, 0, 2]]
+    assert micro_batches([2, 2, 4], 1, 0, token_budget=7, packed=True) == [[1, 0], [2]]

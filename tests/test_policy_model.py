@@ -3,8 +3,10 @@ import pytest
 import torch
 
 from stages import model as model_module
+from stages.attention import can_pack
+from stages.batching import TokenBatch, lay_out
 from stages.config import ModelConfig
-from stages.model import PolicyModel, load_model, load_tokenizer, new_model, save_model
+from stages.model import PolicyModel, load_model, load_tokenizer, new_model, save_model, uses_packing
 from stages.supervised import Sample, accumulate
 from stages.tiny_world.tokenizer import build_tokenizer
 from stages.worker import InputError
@@ -22,26 +24,69 @@ def policy(tokenizer):
     return PolicyModel(new_model(TINY, tokenizer, seed=1))
 
 
+ROWS = [(9, 3), (5, 4), (12, 1), (2, 1)]  # tokens, the first of them that is a target
+
+
+def lay(rows: list[list[int]], packed: bool = False) -> TokenBatch:
+    return lay_out(rows, [[place >= first for place in range(len(row))] for row, (_, first) in zip(rows, ROWS)], 0, torch.device("cpu"), packed)
+
+
 @pytest.fixture
-def batch(tokenizer):
-    """Three rows of 9 tokens, scored from the 3rd, 5th and 8th target on."""
-    input_ids = torch.randint(0, len(tokenizer), (3, 9), generator=torch.Generator().manual_seed(0))
-    is_target = torch.arange(8)[None] >= torch.tensor([2, 4, 7])[:, None]
-    return input_ids, is_target
+def rows(tokenizer) -> list[list[int]]:
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randint(4, len(tokenizer), (length,), generator=generator).tolist() for length, _ in ROWS]
 
 
 def full_log_probs(policy, input_ids, temperature=1.0):
     return torch.log_softmax(policy.model(input_ids=input_ids).logits[:, :-1].float() / temperature, -1)
 
 
+def one_by_one(policy, rows, temperature=1.0):
+    """Logprobs and entropies of all targets, each row by itself and from the full logits."""
+    logprobs, entropies = [], []
+    for row, (_, first) in zip(rows, ROWS):
+        log_probs = full_log_probs(policy, torch.tensor([row]), temperature)[0, first - 1:]
+        logprobs.append(log_probs.gather(-1, torch.tensor(row[first:])[:, None])[:, 0])
+        entropies.append(-(log_probs.exp() * log_probs).sum(-1))
+    return torch.cat(logprobs), torch.cat(entropies)
+
+
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
-def test_logprobs_and_entropies_are_those_of_the_full_logits(policy, batch, temperature):
-    input_ids, is_target = batch
-    logprobs, entropies = policy(input_ids, is_target, temperature=temperature)
-    expected = full_log_probs(policy, input_ids, temperature)
-    torch.testing.assert_close(logprobs, expected.gather(-1, input_ids[:, 1:, None])[..., 0][is_target])
-    torch.testing.assert_close(entropies, -(expected.exp() * expected).sum(-1)[is_target])
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("chunk", [1000, 4])
+def test_logprobs_entropies_and_gradients_are_those_of_the_full_logits(policy, rows, monkeypatch, temperature, packed, chunk):
+    """Padded or packed, at once or in chunks: what each row gives by itself."""
+    expected, entropy = one_by_one(policy, rows, temperature)
+    weights = torch.arange(1.0, len(expected) + 1)
+    (expected * weights).sum().backward()
+    gradient = gradients(policy)
+    monkeypatch.setattr(model_module, "LOGITS_PER_CHUNK", chunk * policy.model.config.vocab_size)
+    batch = lay(rows, packed)
+    found, entropies = PolicyModel(policy.model, packed)(*batch.inputs, temperature=temperature)
+    (found * weights).sum().backward()
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(entropies, entropy)
+    torch.testing.assert_close(gradients(policy), gradient, atol=1e-5, rtol=1e-4)
     assert not entropies.requires_grad
+    assert batch.sequence_N.tolist() == [i for i, (length, first) in enumerate(ROWS) for _ in range(length - first)]
+
+
+def test_no_more_logits_than_a_chunk_exist_at_once(policy, rows, monkeypatch):
+    """The head's products, forward and backward: [4, vocabulary] at most."""
+    monkeypatch.setattr(model_module, "LOGITS_PER_CHUNK", 4 * policy.model.config.vocab_size)
+    sizes = []
+    policy.model.lm_head.register_forward_hook(lambda module, inputs, output: sizes.append(len(output)))
+    policy(*lay(rows).inputs)[0].sum().backward()
+    assert max(sizes) == 4 and sum(sizes) == 2 * sum(length - first for length, first in ROWS)  # each again in the backward pass
+
+
+def test_packing_needs_plain_causal_attention(policy):
+    assert can_pack(policy.model) and uses_packing("on", policy.model, "fp32") and not uses_packing("off", policy.model, "bf16")
+    assert not uses_packing("auto", policy.model, "fp32")
+    policy.model.config.sliding_window = 8
+    assert not can_pack(policy.model)
+    with pytest.raises(InputError, match="packing=off"):
+        uses_packing("on", policy.model, "fp32")
 
 
 def gradients(policy) -> torch.Tensor:
@@ -50,26 +95,11 @@ def gradients(policy) -> torch.Tensor:
     return flat
 
 
-def test_chunks_change_neither_value_nor_gradient(policy, batch, monkeypatch):
-    whole = policy(*batch)
-    whole[0].sum().backward()
-    gradient = gradients(policy)
-    monkeypatch.setattr(model_module, "LOGITS_PER_CHUNK", 4 * policy.model.config.vocab_size)  # 4 of the 11 targets at once
-    parts = policy(*batch)
-    parts[0].sum().backward()
-    torch.testing.assert_close(parts, whole)
-    torch.testing.assert_close(gradients(policy), gradient)
-
-
-def test_padding_on_the_right_changes_nothing(policy, batch):
-    input_ids, is_target = batch
-    padded = torch.cat([input_ids, torch.zeros(3, 4, dtype=torch.long)], 1)
-    torch.testing.assert_close(policy(padded, torch.cat([is_target, torch.zeros(3, 4, dtype=torch.bool)], 1)), policy(*batch))
-
-
-def test_an_empty_micro_batch_reaches_every_parameter(policy):
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_empty_micro_batch_reaches_every_parameter(policy, packed):
     """Under ZeRO 2-3 every rank must take part in every backward pass; the gradient is zero."""
-    logprobs, entropies = policy(torch.zeros(1, 2, dtype=torch.long), torch.zeros(1, 1, dtype=torch.bool))
+    policy = PolicyModel(policy.model, packed)
+    logprobs, entropies = policy(*lay_out([], [], 0, torch.device("cpu"), packed).inputs)
     assert len(logprobs) == len(entropies) == 0
     (logprobs.sum() * 1.0).backward()
     assert all(p.grad is not None and not p.grad.any() for p in policy.parameters())

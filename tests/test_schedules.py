@@ -5,14 +5,14 @@ from types import SimpleNamespace
 import pytest
 
 from stages.config import ConfigError, GrpoConfig, MixConfig
-from stages.grpo import GrpoTrainer
+from stages.sampling import GroupSampler
 
 
 def domains(step: int, count: int = 400, seed: int = 0, **config) -> collections.Counter:
     """How often each domain is drawn at a step."""
-    trainer = SimpleNamespace(worker=SimpleNamespace(seed=seed, stage="preference_rl"),
+    sampler = SimpleNamespace(worker=SimpleNamespace(seed=seed, stage="preference_rl"),
                               config=GrpoConfig(num_steps=10, updates_per_rollout=1, mix=MixConfig(0.5, 0.3, 0.2), **config))
-    return collections.Counter(GrpoTrainer._domain(trainer, index, step) for index in range(count))
+    return collections.Counter(GroupSampler._domain(sampler, index, step) for index in range(count))
 
 
 def test_the_mix_is_drawn_by_its_shares():

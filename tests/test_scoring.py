@@ -2,10 +2,14 @@
 import pytest
 
 from stages.config import DataConfig, RewardConfig
-from stages.scoring import reward_metrics, rule_parts, score, total
+from stages.scoring import reward_metrics, rule_parts, set_rewards, total
 from tests.rollouts import a_prompt, a_rollout, answered
 
-DATA = DataConfig()
+DATA, LIMIT = DataConfig(), 100
+
+
+def parts_of(rollout, **weights) -> dict[str, float]:
+    return rule_parts(rollout, DATA, RewardConfig(**weights), LIMIT)
 
 
 @pytest.mark.parametrize("completion, is_truncated, expected", [
@@ -16,16 +20,16 @@ DATA = DataConfig()
     (answered("28"), True, {"accuracy": 1.0, "format": 0.0, "language": 0.0}),
     ("<think>wait", True, {"accuracy": 0.0, "format": 0.0, "language": 0.0})])
 def test_parts(completion, is_truncated, expected):
-    assert rule_parts(a_rollout(completion, is_truncated=is_truncated), DATA, needs_format=False) == expected
+    assert parts_of(a_rollout(completion, is_truncated=is_truncated)) == expected
 
 
 def test_accuracy_may_need_format():
-    assert rule_parts(a_rollout("wait<answer>28</answer>"), DATA, needs_format=True)["accuracy"] == 0.0
-    assert rule_parts(a_rollout(answered("28")), DATA, needs_format=True)["accuracy"] == 1.0
+    assert parts_of(a_rollout("wait<answer>28</answer>"), accuracy_needs_format=True)["accuracy"] == 0.0
+    assert parts_of(a_rollout(answered("28")), accuracy_needs_format=True)["accuracy"] == 1.0
 
 
 def test_general_prompts_have_no_accuracy():
-    assert rule_parts(a_rollout(answered("28"), a_prompt("capital", "28")), DATA, needs_format=False)["accuracy"] == 0.0
+    assert parts_of(a_rollout(answered("28"), a_prompt("capital", "28")))["accuracy"] == 0.0
 
 
 def test_totals():
@@ -35,6 +39,16 @@ def test_totals():
     assert total(parts, weights, "reasoning") == pytest.approx(1 + 0.5 + 0.25 * 0.8)
     assert total(parts, weights, "helpful") == total(parts, weights, "safety") == pytest.approx(2 * -0.5 + 0.5 * 0.5)
     assert total({**parts, "accuracy": 0.0}, RewardConfig(), "reasoning") == 1.0
+
+
+def test_overlong_completions_lose():
+    """The last 20 of 100 tokens: half of the way is half of the penalty, on reasoning and on general prompts."""
+    weights = RewardConfig(overlong=2.0, overlong_buffer=20)
+    parts = rule_parts(a_rollout(answered("28"), num_tokens=90), DATA, weights, LIMIT)
+    assert parts["overlong"] == -0.5 and total(parts, weights, "reasoning") == 2.0 - 2.0 * 0.5
+    assert total(parts, weights, "helpful") == 1.0 - 2.0 * 0.5
+    assert rule_parts(a_rollout(answered("28"), num_tokens=80), DATA, weights, LIMIT)["overlong"] == 0.0
+    assert "overlong" not in parts_of(a_rollout(answered("28"), num_tokens=90))
 
 
 class FixedPreference:
@@ -47,9 +61,11 @@ class FixedPreference:
         return self.values
 
 
-def test_score_fills_rewards():
+def test_rewards_are_set():
     rollouts = [a_rollout(answered("28")), a_rollout("paris.", a_prompt("capital", "paris"))]
-    score(rollouts, DATA, RewardConfig(preference=1.0, language=0.5), FixedPreference([None, 1.5]))
+    for rollout in rollouts:
+        rollout.reward_parts = parts_of(rollout)
+    set_rewards(rollouts, RewardConfig(preference=1.0, language=0.5), FixedPreference([None, 1.5]))
     assert [r.reward for r in rollouts] == [2.5, 1.5]
     assert "preference" not in rollouts[0].reward_parts and rollouts[1].reward_parts["preference"] == 1.5
 
@@ -57,7 +73,9 @@ def test_score_fills_rewards():
 def test_metrics():
     rollouts = [a_rollout(answered("28"), num_tokens=4), a_rollout(answered("27", "so 等等"), num_tokens=6),
                 a_rollout("paris.", a_prompt("capital", "paris"), 1, 2), a_rollout("<think>", a_prompt("harm", "no"), 1, 8, is_truncated=True)]
-    score(rollouts, DATA, RewardConfig(), FixedPreference([None, None, 0.5, 0.25]))
+    for rollout in rollouts:
+        rollout.reward_parts = parts_of(rollout)
+    set_rewards(rollouts, RewardConfig(), FixedPreference([None, None, 0.5, 0.25]))
     metrics = reward_metrics(rollouts, [False, True])
     expected = {"reward/mean": (2 + 1 + 0 + 0) / 4, "reward/accuracy": 0.5, "reward/format": 1.0, "reward/zero_std_frac": 0.5, "reward/helpful": 0.5,
                 "reward/safety": 0.25, "completion/mean_tokens": 5.0, "completion/max_tokens": 8, "completion/truncated_frac": 0.25,

@@ -1,7 +1,7 @@
 """Sampling completions from the policy, with the logprobs of the tokens drawn."""
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterable, Protocol
+from typing import Callable, Iterable, Protocol
 
 import torch
 
@@ -15,27 +15,35 @@ class Completion:
     is_truncated: bool       # stopped by the length limit
 
 
+OnGroup = Callable[[int, list[Completion]], None]
+
+
 class Sampler(Protocol):
     """Draws completions. Token k of a sample depends only on the weights, the prompt, the seed and the temperature: not on the batch."""
 
-    def sample(self, prompts: list[list[int]], seeds: list[int], n: int, temperature: float, max_tokens: int) -> list[list[Completion]]:
-        """n completions of each prompt (token ids); completion k of prompt i draws with seeds[i] + k."""
+    def sample(self, prompts: list[list[int]], seeds: list[int], n: int, temperature: float, max_tokens: int,
+               on_group: OnGroup | None = None) -> list[list[Completion]]:
+        """n completions of each prompt (token ids); completion k of prompt i draws with seeds[i] + k. `on_group(i, completions)` is called as
+        soon as all of prompt i are drawn, while others still are."""
 
     def sync(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
-        """Replaces the weights by (HF name, tensor) pairs in layer order and forgets cached prefixes."""
+        """Replaces the weights by (HF name, tensor) pairs in layer order and forgets cached prefixes; wakes the engine."""
+
+    def sleep(self) -> bool:
+        """Gives a GPU's memory to the trainer, if it can; then only a sync wakes the engine. Returns whether it sleeps."""
 
     def close(self) -> None:
         """Frees the engine's memory."""
 
 
 def make_sampler(config: RolloutConfig, model_dir: Path, max_prompt_tokens: int, max_completion_tokens: int,
-                 precision: str = "fp32") -> Sampler:
-    """The engine of the configuration, with the weights of `model_dir`."""
+                 precision: str = "fp32", can_sleep: bool = False) -> Sampler:
+    """The engine of the configuration, with the weights of `model_dir`. `can_sleep`: it shares its GPU with a trainer."""
     if config.engine == "vllm":
         from stages.rollout.vllm_engine import VllmSampler as Engine
     else:
         from stages.rollout.transformers_engine import TransformersSampler as Engine
-    return Engine(config, model_dir, max_prompt_tokens + max_completion_tokens, precision)
+    return Engine(config, model_dir, max_prompt_tokens + max_completion_tokens, precision, can_sleep)
 
 
 def stop_token_ids(model_dir: Path) -> list[int]:

@@ -15,7 +15,7 @@ from stages.rollout import Completion, stop_token_ids
 class TransformersSampler:
     """See `stages.rollout.Sampler`."""
 
-    def __init__(self, config: RolloutConfig, model_dir: Path, max_model_tokens: int, precision: str):
+    def __init__(self, config: RolloutConfig, model_dir: Path, max_model_tokens: int, precision: str, can_sleep: bool = False):
         from stages.model import load_model
         self.model = load_model(model_dir, precision).eval()
         if torch.cuda.is_available():
@@ -23,12 +23,15 @@ class TransformersSampler:
         self.max_sequences, self.top_p = config.max_sequences, config.top_p
         self.stop_ids = set(stop_token_ids(model_dir))
 
-    def sample(self, prompts, seeds, n, temperature, max_tokens):
+    def sample(self, prompts, seeds, n, temperature, max_tokens, on_group=None):
         rows = [(prompt, seed + k) for prompt, seed in zip(prompts, seeds) for k in range(n)]
         done: list[Completion] = []
         for start in range(0, len(rows), self.max_sequences):
             done += self._decode(rows[start:start + self.max_sequences], temperature, max_tokens)
-        return [done[i * n:(i + 1) * n] for i in range(len(prompts))]
+        groups = [done[i * n:(i + 1) * n] for i in range(len(prompts))]
+        for i, group in enumerate(groups if on_group else []):
+            on_group(i, group)
+        return groups
 
     @torch.no_grad()
     def _decode(self, rows, temperature, max_tokens):
@@ -73,6 +76,9 @@ class TransformersSampler:
         with torch.no_grad():
             for name, tensor in weights:
                 own[name].copy_(tensor)
+
+    def sleep(self):
+        return False
 
     def close(self):
         del self.model

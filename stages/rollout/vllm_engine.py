@@ -76,7 +76,7 @@ def check_head_size(model_dir: Path) -> None:
 class VllmSampler:
     """See `stages.rollout.Sampler`."""
 
-    def __init__(self, config: RolloutConfig, model_dir: Path, max_model_tokens: int, precision: str):
+    def __init__(self, config: RolloutConfig, model_dir: Path, max_model_tokens: int, precision: str, can_sleep: bool = False):
         from vllm import LLM
         on_gpu = torch.cuda.is_available()
         if not on_gpu:
@@ -89,26 +89,50 @@ class VllmSampler:
             block_size=16 if on_gpu else 32, enable_prefix_caching=True, enable_chunked_prefill=on_gpu, logprobs_mode="processed_logprobs",
             seed=0, worker_extension_cls="stages.rollout.vllm_engine.PolicyLoader", distributed_executor_backend="external_launcher",
             tensor_parallel_size=config.tensor_parallel, disable_log_stats=True, **memory)
+        self.can_sleep, self.is_asleep = can_sleep and on_gpu, False
+        if self.can_sleep:
+            settings["enable_sleep_mode"] = True  # an error on CPU
         with untouched_generators():
             self.llm = LLM(**settings)
         self.stop_ids, self.top_p = stop_token_ids(model_dir), config.top_p
 
-    def sample(self, prompts, seeds, n, temperature, max_tokens):
+    def sample(self, prompts, seeds, n, temperature, max_tokens, on_group=None):
         if not prompts:
             return []
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
         params = [SamplingParams(n=n, temperature=temperature, top_p=self.top_p, max_tokens=max_tokens, seed=seed, stop_token_ids=self.stop_ids, logprobs=0,
                                  flat_logprobs=True, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY) for seed in seeds]
+        groups: list[list[Completion]] = [[] for _ in prompts]
         with untouched_generators():
-            outputs = self.llm.generate([{"prompt_token_ids": ids} for ids in prompts], params, use_tqdm=False)
-        return [[Completion(list(c.token_ids), list(c.logprobs.logprobs), c.finish_reason == "length")
-                 for c in sorted(output.outputs, key=lambda c: c.index)] for output in outputs]
+            names = self.llm.enqueue([{"prompt_token_ids": ids} for ids in prompts], params, use_tqdm=False)
+            place = {name.split("-")[0]: i for i, name in enumerate(names)}  # the engine adds a random suffix to the names it hands back
+            engine = self.llm.llm_engine
+            while engine.has_unfinished_requests():
+                for output in engine.step():
+                    i = place[output.request_id.split("-")[0]]
+                    groups[i] = [Completion(list(c.token_ids), list(c.logprobs.logprobs), c.finish_reason == "length")
+                                 for c in sorted(output.outputs, key=lambda c: c.index)]
+                    if on_group:
+                        on_group(i, groups[i])
+        return groups
 
     def sync(self, weights):
+        if self.is_asleep:
+            torch.cuda.empty_cache()
+            self.llm.wake_up(tags=["weights"])  # written below: sleep dropped them
         self.llm.collective_rpc("load_policy", args=(weights,))
+        if self.is_asleep:
+            self.llm.wake_up(tags=["kv_cache"])
+            self.is_asleep = False
         if not self.llm.reset_prefix_cache():
             raise RuntimeError("vLLM kept its prefix cache at a weight sync: requests are still running, completions would mix two policies")
+
+    def sleep(self):
+        if self.can_sleep and not self.is_asleep:
+            self.llm.sleep(level=2)  # weights and KV cache dropped: every sync sends all weights anyway
+            self.is_asleep = True
+        return self.is_asleep
 
     def close(self):
         with world_group_kept():

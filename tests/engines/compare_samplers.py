@@ -14,7 +14,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 from stages import files  # noqa: E402
-from stages.batching import pad_rows  # noqa: E402
+from stages.batching import lay_out  # noqa: E402
 from stages.config import ModelConfig, RolloutConfig  # noqa: E402
 from stages.engine import init_distributed  # noqa: E402
 from stages.model import PolicyModel, load_model, new_model, save_model  # noqa: E402
@@ -60,9 +60,8 @@ def trainer_logprobs(directory: Path, prompts, rows, temperature: float) -> list
     policy, logprobs = PolicyModel(load_model(directory)).eval(), []
     for place, (tokens, _, _) in enumerate(rows):
         prompt = prompts[place // NUM_COMPLETIONS]
-        input_ids = pad_rows([prompt + tokens], 0, torch.device("cpu"))
-        is_target = (torch.arange(input_ids.shape[1] - 1) >= len(prompt) - 1)[None]
-        logprobs.append(policy(input_ids, is_target, temperature=temperature)[0].tolist())
+        batch = lay_out([prompt + tokens], [[False] * len(prompt) + [True] * len(tokens)], 0, torch.device("cpu"))
+        logprobs.append(policy(*batch.inputs, temperature=temperature)[0].tolist())
     return logprobs
 
 

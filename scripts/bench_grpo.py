@@ -1,0 +1,285 @@
+"""GRPO steps of this project and of TRL's GRPOTrainer, on the same model, prompts, group size, lengths, loss and optimizer, one after the other.
+
+    python scripts/bench_grpo.py                        # tiny: 0.51M parameters, 16 prompts x 16 completions, at most 48 tokens
+    python scripts/bench_grpo.py --shape 86m            # 86M parameters, 32,000 tokens of vocabulary, 4 x 8, 64 tokens
+
+Prints medians over the steps after warm-up, ratios, and the work that each side leaves out. `bare` is vLLM's generate() alone on our requests.
+The machine should have nothing else to do. TRL needs `pip install trl==1.16.0` (part of the dev extra).
+"""
+import argparse
+import json
+import os
+import random
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bench_common import make_model, matmul_flops, matmul_rate, median, peak_gib, quartiles, run_side, write_result
+
+WORK = {"tiny": {"prompts": 16, "group": 16, "tokens": 48, "prompt_tokens": 10, "micro_batch_tokens": 1600},
+        "86m": {"prompts": 4, "group": 8, "tokens": 64, "prompt_tokens": 12, "micro_batch_tokens": 640}}
+BETA, LR = 0.001, 1e-4
+SIDES = {  # name -> (shape -> processes, threads of each)
+    "ours": {"tiny": (2, 1), "86m": (1, 2)},
+    "bare": {"tiny": (2, 1), "86m": (1, 2)},
+    "trl": {"tiny": (1, 2), "86m": (1, 2)},
+    "trl_2": {"tiny": (2, 1), "86m": (2, 1)},        # the same on two processes
+    "trl_vllm": {"tiny": (1, 2), "86m": (1, 2)},     # vLLM in the trainer's process ("colocate")
+}
+
+
+def prompt_text(index: int, work: dict, vocabulary: int) -> str:
+    rng = random.Random(index)
+    return " ".join(f"w{rng.randrange(4, vocabulary)}" for _ in range(work["prompt_tokens"]))
+
+
+def reward_of(completion_ids: list[int], vocabulary: int) -> float:
+    """Share of tokens in the lower half of the vocabulary: differs within every group, so that no side may leave a group out."""
+    return sum(token < vocabulary / 2 for token in completion_ids) / max(1, len(completion_ids))
+
+
+# ------------------------------------------------------------------------------------------------------------------------ ours
+
+
+def ours(options, work: dict) -> None:
+    """The project's own loop; only the source of prompts and the reward are the benchmark's."""
+    from stages import environment
+    environment.prepare()
+    import torch
+    from stages import sampling
+    from stages.grpo import GrpoTrainer
+    from stages.prompts import Prompt
+    from stages.worker import Worker
+    vocabulary = json.loads((Path(options.model) / "config.json").read_text())["vocab_size"]
+    directory = Path(options.result).parent / "ours"
+    config = {"num_steps": 10**6, "prompts_per_step": work["prompts"], "group_size": work["group"], "updates_per_rollout": 1, "beta": BETA,
+              "max_completion_tokens": [[0, work["tokens"]]], "reference_every": 0, "rewards": {"format": 0.0}, "save_every": 10**6,
+              "micro_batch_tokens": options.micro_batch_tokens or work["micro_batch_tokens"], "data": {"max_prompt_tokens": 32}, "optim": {"lr": LR},
+              "rollout": {"kv_cache_gib": 0.125}, "packing": options.packing}
+    if options.rank == 0:
+        directory.mkdir()
+        entry = {"stage": None, "path": options.model, "model_dir": options.model, "fingerprint": "0"}
+        (directory / "inputs.json").write_text(json.dumps({"policy": entry}))
+        (directory / "config.json").write_text(json.dumps({"stage": "bench", "kind": "grpo", "version": 0, "fingerprint": "0", "seed": 0, "run": "bench",
+                                                           "config": config}))
+    while not (directory / "config.json").exists():
+        time.sleep(0.05)
+    time.sleep(0.2)
+    sampling.rule_parts = lambda rollout, *_: {"accuracy": reward_of(rollout.completion_ids, vocabulary), "format": 0.0, "language": 0.0}
+    with Worker(str(directory)) as worker:
+        trainer = GrpoTrainer(worker)
+        trainer.groups.source.get = lambda index, domain="reasoning": Prompt(f"p{index}", prompt_text(index, work, vocabulary), "bench", "reasoning", "en", "")
+        trainer.groups.encode = lambda prompt: trainer.tokenizer(prompt.text)["input_ids"]
+        kept = []
+        trainer._record = keep_record(trainer, kept)
+        steps = []
+        for _ in range(options.warmup + options.steps):
+            started = time.perf_counter()
+            rollouts = trainer.rollout()
+            trainer.train_on(rollouts)
+            trainer.checkpoint_or_stop()
+            steps.append({"step": time.perf_counter() - started, **kept[-1], "tokens": sum(len(r.completion_ids) for r in rollouts),
+                          "all_tokens": sum(r.num_tokens for r in rollouts)})
+        peak = peak_gib()
+        model_config = trainer.engine.module.model.config
+        row = steps[-1]
+        forward = matmul_flops(model_config, row["all_tokens"], row["tokens"], work["tokens"] + work["prompt_tokens"])
+        write_result(options.result, {"steps": steps[options.warmup:], "peak": peak, "update_flops": 4 * forward, "rate": matmul_rate(),
+                                      "mismatch": trainer.probe["max"], "torch": torch.__version__})
+    if worker.exit_code:
+        raise SystemExit(worker.exit_code)
+
+
+def keep_record(trainer, kept: list[dict]):
+    """The trainer's own record of a step, with its times kept for us."""
+    record = trainer._record
+
+    def both(*arguments):
+        kept.append(dict(trainer.times))
+        record(*arguments)
+    return both
+
+
+def bare(options, work: dict) -> None:
+    """vLLM's own generate() with our engine settings, on our requests: what a rollout costs at least."""
+    from stages import environment
+    environment.prepare()
+    import torch.distributed as dist
+    from stages.config import RolloutConfig
+    from stages.engine import init_distributed
+    from stages.rollout import make_sampler
+    from stages.seeds import seed_for
+    init_distributed()
+    vocabulary = json.loads((Path(options.model) / "config.json").read_text())["vocab_size"]
+    sampler = make_sampler(RolloutConfig(kv_cache_gib=0.125), Path(options.model), 32, work["tokens"])
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+    steps = []
+    for step in range(options.warmup + options.steps):
+        places = range(options.rank, work["prompts"], dist.get_world_size())
+        prompts = [{"prompt_token_ids": [int(w[1:]) for w in prompt_text(step * work["prompts"] + i, work, vocabulary).split()]} for i in places]
+        params = [SamplingParams(n=work["group"], temperature=1.0, max_tokens=work["tokens"], seed=seed_for(step, i), stop_token_ids=[2], logprobs=0,
+                                 flat_logprobs=True, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY) for i in places]
+        dist.barrier()
+        started = time.perf_counter()
+        outputs = sampler.llm.generate(prompts, params, use_tqdm=False)
+        mine = time.perf_counter() - started
+        dist.barrier()
+        steps.append({"step": time.perf_counter() - started, "rollout": mine, "tokens": sum(len(c.token_ids) for o in outputs for c in o.outputs)})
+    write_result(options.result, {"steps": steps[options.warmup:], "peak": peak_gib()})
+
+
+# ------------------------------------------------------------------------------------------------------------------------- TRL
+
+
+def trl(options, work: dict, with_vllm: bool) -> None:
+    """GRPOTrainer with the same work; phases by wrapping its methods."""
+    if with_vllm:
+        os.environ.update({"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+                           "VLLM_LOGGING_LEVEL": "ERROR", "RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1",
+                           "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29511"})
+    os.environ.update({"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"})
+    if with_vllm:
+        from stages.rollout.vllm_engine import inspect_models_in_process
+        inspect_models_in_process()
+    import torch
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    from datasets import Dataset
+    from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+    from trl import GRPOConfig, GRPOTrainer
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    model = AutoModelForCausalLM.from_pretrained(options.model, dtype=torch.float32)
+    vocabulary, total = model.config.vocab_size, work["prompts"] * work["group"]
+    micro = options.trl_micro_batch or total // world
+    count = options.warmup + options.steps
+    rows = Dataset.from_list([{"prompt": prompt_text(i, work, vocabulary)} for i in range((count + 1) * work["prompts"])])
+    vllm = {"use_vllm": True, "vllm_mode": "colocate", "vllm_gpu_memory_utilization": 0.1} if with_vllm else {}
+    settings = GRPOConfig(
+        output_dir=tempfile.mkdtemp(), per_device_train_batch_size=micro, gradient_accumulation_steps=total // micro // world, num_generations=work["group"],
+        max_completion_length=work["tokens"], beta=BETA, learning_rate=LR, lr_scheduler_type="constant", temperature=1.0, loss_type="grpo",
+        max_steps=count, logging_steps=10**6, report_to="none", save_strategy="no", use_cpu=True, bf16=False, gradient_checkpointing=False,
+        adam_beta2=0.95, shuffle_dataset=False, disable_tqdm=True, **vllm)
+    steps, times, marks = [], {}, {}
+
+    def timed(name, function):
+        def call(*arguments, **more):
+            started = time.perf_counter()
+            result = function(*arguments, **more)
+            times[name] = times.get(name, 0.0) + time.perf_counter() - started
+            return result
+        return call
+
+    class Clock(TrainerCallback):
+        def on_step_begin(self, *_, **__):
+            times.clear()
+            marks["begin"] = time.perf_counter()
+
+        def on_step_end(self, *_, **__):
+            steps.append({"step": time.perf_counter() - marks["begin"], **times, "tokens": marks["tokens"]})
+
+    def reward(completion_ids, **_):
+        marks["tokens"] = sum(map(len, completion_ids))
+        return [reward_of(ids, vocabulary) for ids in completion_ids]
+
+    trainer = GRPOTrainer(model=model, args=settings, train_dataset=rows, reward_funcs=[reward], processing_class=AutoTokenizer.from_pretrained(options.model),
+                          callbacks=[Clock()])
+    if with_vllm:
+        trainer.vllm_generation.sync_weights = lambda: reload_weights(trainer)
+    trainer._generate_single_turn = timed("rollout", trainer._generate_single_turn)
+    trainer.train()
+    write_result(options.result, {"steps": [{**row, "train": row["step"] - row["rollout"]} for row in steps[options.warmup:]], "peak": peak_gib(),
+                                  "micro": micro})
+
+
+def reload_weights(trainer) -> None:
+    """TRL pushes weights with the engine model's load_weights, which fails on CPUs whose kernels pack them: done here as we do it."""
+    llm = trainer.vllm_generation.llm
+    llm.collective_rpc("reload_weights", kwargs={"weights_iterator": ((name, p.detach()) for name, p in trainer.model.named_parameters())})
+    llm.reset_prefix_cache()
+
+
+# ----------------------------------------------------------------------------------------------------------------------- table
+
+
+def compare(options, work: dict) -> dict:
+    """Runs the sides one after the other and prints the table."""
+    found = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        model = str(make_model(options.shape, Path(scratch) / "model"))
+        for side in options.sides.split(","):
+            processes, threads = SIDES[side][options.shape]
+            folder = Path(scratch) / side
+            folder.mkdir()
+            arguments = ["--side", side, "--model", model, "--shape", options.shape, "--steps", str(options.steps), "--warmup", str(options.warmup),
+                         "--micro-batch-tokens", str(options.micro_batch_tokens), "--trl-micro-batch", str(options.trl_micro_batch),
+                         "--packing", options.packing]
+            ranks = run_side(Path(__file__), arguments, folder / "result.json", processes, threads)
+            found[side] = {**ranks[0], "peak": sum(r["peak"] for r in ranks), "rate": sum(r.get("rate", 0.0) for r in ranks),
+                           "steps": merged(ranks) if side in ("bare", "trl_2") else ranks[0]["steps"]}
+            print(line(side, found[side]), flush=True)
+    conclude(found)
+    return found
+
+
+def merged(ranks: list[dict]) -> list[dict]:
+    """Tokens of all ranks, times of the slowest."""
+    return [{name: (sum if name == "tokens" else max)(row[name] for row in rows) for name in rows[0]} for rows in zip(*(r["steps"] for r in ranks))]
+
+
+def line(side: str, result: dict) -> str:
+    steps = result["steps"]
+    tokens, rollout = median(steps, "tokens"), median(steps, "rollout")
+    return (f"{side:9} step {median(steps, 'step'):6.2f} s ({quartiles(steps, 'step')})  rollout {rollout:6.2f} s ({tokens / rollout:6.0f} tokens/s)  "
+            f"train {median(steps, 'train'):6.2f} s  sync {median(steps, 'sync'):5.3f} s  {tokens / median(steps, 'step'):6.0f} tokens/s in all  "
+            f"peak {result['peak']:.2f} GiB")
+
+
+def conclude(found: dict) -> None:
+    """Ratios against ours."""
+    if "ours" not in found:
+        return
+    ours_step = median(found["ours"]["steps"], "step")
+    for side in (s for s in found if s.startswith("trl")):
+        print(f"{side} / ours: time {median(found[side]['steps'], 'step') / ours_step:.2f}, peak memory {found[side]['peak'] / found['ours']['peak']:.2f}")
+    if "bare" in found:
+        rates = {side: statistics.median(row["tokens"] / row["rollout"] for row in found[side]["steps"]) for side in ("ours", "bare")}
+        print(f"our rollout throughput / bare vLLM's: {rates['ours'] / rates['bare']:.3f}")
+    rate = found["ours"]["update_flops"] / median(found["ours"]["steps"], "train")
+    print(f"our update: {rate / 1e9:.0f} GFLOP/s, {rate / found['ours']['rate']:.2f} of a 2048 x 2048 product in the same processes "
+          f"({found['ours']['rate'] / 1e9:.0f} GFLOP/s); sampler against trainer: {found['ours']['mismatch']:.1e}")
+    print("Left out: ours makes no old-logprob pass (its sampler's logprobs are checked against the trainer's after every sync); TRL with vLLM makes one. "
+          "Both make a reference pass (beta > 0). No group is dropped: all have rewards that differ. Ours also writes its rollouts to disk at every step.")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shape", default="tiny", choices=list(WORK))
+    parser.add_argument("--sides", default="ours,bare,trl,trl_2,trl_vllm", help="comma-separated; " + ", ".join(SIDES))
+    parser.add_argument("--steps", type=int, default=8, help="measured steps")
+    parser.add_argument("--warmup", type=int, default=2, help="steps before them")
+    parser.add_argument("--micro-batch-tokens", type=int, default=0, help="ours; 0: the shape's")
+    parser.add_argument("--trl-micro-batch", type=int, default=0, help="TRL's per_device_train_batch_size; 0: the whole step at once")
+    parser.add_argument("--packing", default="off", choices=("on", "off"), help="ours")
+    parser.add_argument("--side", choices=list(SIDES), help=argparse.SUPPRESS)
+    parser.add_argument("--model", help=argparse.SUPPRESS)
+    parser.add_argument("--result", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    options.rank = int(os.environ.get("RANK", "0"))
+    work = WORK[options.shape]
+    if not options.side:
+        compare(options, work)
+    elif options.side == "ours":
+        ours(options, work)
+    elif options.side == "bare":
+        bare(options, work)
+    else:
+        trl(options, work, with_vllm=options.side == "trl_vllm")
+    if options.side:
+        sys.stdout.flush()
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

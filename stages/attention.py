@@ -1,0 +1,52 @@
+"""Attention over packed sequences: one row of tokens, cut at `boundaries`, without padding and without one sequence seeing another.
+
+On CUDA in half precision the kernel is PyTorch's variable-length flash attention; elsewhere each sequence goes through SDPA by itself,
+which is exact and serves as the kernel's test. Registered with transformers under the name PACKED.
+"""
+import inspect
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+PACKED = "r1_packed"
+
+
+def packed_attention(module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attention_mask: None, dropout: float = 0.0,
+                     scaling: float | None = None, boundaries: torch.Tensor | None = None, longest: int = 0, **_):
+    """query [1, H, N, D]; key and value [1, K, N, D] with K dividing H; boundaries [B + 1] int32; longest: tokens of the longest sequence.
+    Returns ([1, N, H, D], None)."""
+    query, key, value = (x[0].transpose(0, 1) for x in (query, key, value))  # [N, heads, D]
+    if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16):
+        return _varlen(query, key, value, boundaries, longest, scaling)[None], None
+    edges = boundaries.tolist()
+    parts = [F.scaled_dot_product_attention(*(x[a:b].transpose(0, 1)[None] for x in (query, key, value)), dropout_p=dropout, is_causal=True,
+                                            scale=scaling, enable_gqa=True)[0].transpose(0, 1) for a, b in zip(edges, edges[1:])]
+    return torch.cat(parts)[None], None
+
+
+def _varlen(query, key, value, boundaries, longest, scaling):
+    """torch.nn.attention.varlen in the forms of PyTorch 2.11 (is_causal, equal heads) and later (a window that ends at the token, grouped heads)."""
+    from torch.nn.attention.varlen import varlen_attn
+    known = inspect.signature(varlen_attn).parameters
+    options = {"is_causal": True} if "is_causal" in known else {"window_size": (-1, 0)}
+    if "enable_gqa" in known:
+        options["enable_gqa"] = True
+    else:
+        key, value = (x.repeat_interleave(query.shape[1] // x.shape[1], 1) for x in (key, value))
+    return varlen_attn(query, key, value, boundaries, boundaries, longest, longest, scale=scaling, **options)
+
+
+def can_pack(model: nn.Module) -> bool:
+    """Whether the model's attention is plain causal attention that transformers lets us replace."""
+    config = model.config.get_text_config()
+    slides = getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True)
+    is_plain = set(getattr(config, "layer_types", None) or ["full_attention"]) == {"full_attention"}
+    return bool(getattr(model, "_supports_attention_backend", False) and is_plain and not slides and not getattr(config, "attn_logit_softcapping", None))
+
+
+def use_packed_attention(model: nn.Module) -> None:
+    """From now on the model takes packed rows only, with `boundaries` among its arguments."""
+    from transformers import AttentionInterface
+    AttentionInterface.register(PACKED, packed_attention)
+    model.set_attn_implementation(PACKED)
