@@ -36,6 +36,16 @@ def make_model(shape: str, directory: Path) -> Path:
     return directory
 
 
+def write_stage(directory: Path, kind: str, config: dict, inputs: dict[str, Path]) -> Path:
+    """A stage directory for the real worker. `inputs`: role -> HF model directory, or a directory with data/train.parquet."""
+    directory.mkdir(parents=True)
+    entries = {role: {"stage": None, "path": str(path), "model_dir": str(path), "fingerprint": "0"} for role, path in inputs.items()}
+    (directory / "inputs.json").write_text(json.dumps(entries))
+    (directory / "config.json").write_text(json.dumps({"stage": "bench", "kind": kind, "version": 0, "fingerprint": "0", "seed": 0, "run": "bench",
+                                                       "config": config}))
+    return directory
+
+
 def matmul_flops(config, num_tokens: int, num_scored: int, longest: int) -> float:
     """Multiply-adds x 2 of one forward pass: matrices on every token, the head on scored tokens, attention on half of the square."""
     d, layers = config.hidden_size, config.num_hidden_layers

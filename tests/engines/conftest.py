@@ -77,3 +77,11 @@ def policy(stage_root, base, sft_data) -> Path:
     config = {"num_epochs": 100, "max_steps": 150, "batch_size": 16, "max_tokens": 64, "micro_batch_tokens": 800, "save_every": 60,
               "optim": {"lr": 4e-3, "warmup_steps": 5, "schedule": "cosine"}}
     return run_stage(write_stage(stage_root / "policy", "sft", config, {"policy": base, "data": sft_data}, seed=SEED))
+
+
+@pytest.fixture(scope="session")
+def reward_models(policy, stage_root):
+    config = {"num_prompts": 10, "samples_per_prompt": 6, "pairs_per_prompt": 3, "min_gap": 0.4, "num_safety_prompts": 8, "safety_samples_per_prompt": 6,
+              "holdout_fraction": 0.2, "max_completion_tokens": 16, "batch_size": 8, "num_steps": 12, "safety_steps": 6, "save_every": 5,
+              "micro_batch_tokens": 400, "data": DATA, "optim": {"lr": 1e-3}}
+    return run_stage(write_stage(stage_root / "reward_models", "reward_models", config, {"policy": policy}))

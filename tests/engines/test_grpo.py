@@ -123,10 +123,122 @@ def test_transformers_on_one_process(whole, policy, stage_root):
             assert row[name] == pytest.approx(other[name], rel=1e-3, abs=1e-5), (row["step"], name)
 
 
-def test_a_stale_sync_stops_the_run(policy, stage_root):
-    directory = prepare(stage_root / "grpo_stale", policy, rollout={"engine": "transformers"}, save_every=5)
-    with StageRun(directory, num_processes=1, program=[str(Path(__file__).with_name("stale_sync.py"))]) as attempt:
+def broken(directory: Path, how: str, monkeypatch, num_processes: int = 1) -> StageRun:
+    monkeypatch.setenv("BREAK", how)
+    return StageRun(directory, num_processes, program=[str(Path(__file__).with_name("broken_sampler.py"))])
+
+
+@pytest.mark.parametrize("num_processes, zero_stage", [(1, 0), (2, 3)])
+def test_a_stale_sync_stops_the_run(policy, stage_root, monkeypatch, num_processes, zero_stage):
+    directory = prepare(stage_root / f"grpo_stale_{num_processes}", policy, rollout={"engine": "transformers"}, save_every=5,
+                        deepspeed={"zero_stage": zero_stage})
+    with broken(directory, "sync", monkeypatch, num_processes) as attempt:
         assert attempt.wait() == 1, attempt.log()
     error = read_json(directory / "error.json")
     assert "differ from the trainer's" in error["message"] and "weight sync of step 2" in error["message"]
-    assert [row["step"] for row in steps(directory)] == [1, 2]
+    assert [row["step"] for row in steps(directory)] == [1, 2] and not (directory / "rollouts/step_000002.jsonl").exists()
+
+
+@pytest.fixture(scope="module")
+def tied(stage_root) -> Path:
+    """A random model with one matrix for embedding and head."""
+    from stages.tiny_world.tokenizer import build_tokenizer
+    from tests.engines.compare_samplers import make_model
+    return make_model(stage_root / "tied_model", build_tokenizer(), is_tied=True, seed=3)
+
+
+TIED = {"num_steps": 3, "updates_per_rollout": 1, "rewards": {"overlong": 1.0, "overlong_buffer": 12}, "optim": {"lr": 1e-3}}
+
+
+@pytest.mark.parametrize("num_processes", [1, 2])
+def test_a_tied_head_is_synced(tied, stage_root, num_processes):
+    """Lengths differ, so that the overlong penalty is a reward to learn from."""
+    directory = run_stage(prepare(stage_root / f"grpo_tied_{num_processes}", tied, **TIED), num_processes)
+    rows = steps(directory)
+    assert all(row["policy/probe_max"] < 1e-4 and row["reward/std"] > 0 and "policy/correction" not in row for row in rows)
+
+
+def test_a_stale_tied_head_stops_the_run(tied, stage_root, monkeypatch):
+    """What vLLM's own reload leaves behind on CPUs: a new body under the old head."""
+    directory = prepare(stage_root / "grpo_stale_head", tied, **TIED)
+    with broken(directory, "head", monkeypatch, num_processes=2) as attempt:
+        assert attempt.wait() == 1, attempt.log()
+    assert "differ from the trainer's" in read_json(directory / "error.json")["message"]
+    assert [row["step"] for row in steps(directory)] == [1]
+
+
+HALF = {"num_steps": 4, "rollout": {"engine": "transformers", "logprob_tolerance": 0.5}, "save_every": 1}
+
+
+def test_a_sampler_that_disagrees_is_corrected(policy, stage_root, monkeypatch):
+    """bf16 against fp32: the trainer's logprobs become the old policy's, weights near 1 correct for the sampler; a resume between two updates
+    of a rollout takes them from the log."""
+    whole = prepare(stage_root / "grpo_half", policy, **HALF)
+    with broken(whole, "half", monkeypatch) as attempt:
+        assert attempt.wait() == 0, attempt.log()
+    rows = steps(whole)
+    assert all(row["policy/probe_mean"] > 1e-4 and row["policy/mismatch_max"] > 1e-3 for row in rows if row["train/grad_norm"])
+    assert all(0.9 < row["policy/correction"] < 1.1 for row in rows if row["train/grad_norm"]) and any(row["train/grad_norm"] for row in rows)
+    logged = sampled(whole, 0)
+    assert all(len(r["old_logprobs"]) == len(r["completion_ids"]) for r in logged) and logged[0]["old_logprobs"] != logged[0]["rollout_logprobs"]
+    resumed = prepare(stage_root / "grpo_half_killed", policy, **HALF)
+    with broken(resumed, "half", monkeypatch) as attempt:
+        attempt.wait_for(lambda: (resumed / "state/step_000003").exists(), "the checkpoint of step 3")
+    with broken(resumed, "half", monkeypatch) as attempt:
+        assert attempt.wait() == 0, attempt.log()
+    assert steps(resumed) == rows and weights(resumed) == weights(whole)
+
+
+def test_no_correction_when_told_so(policy, stage_root, monkeypatch):
+    directory = prepare(stage_root / "grpo_half_none", policy, **{**HALF, "num_steps": 2, "correction": "none"})
+    with broken(directory, "half", monkeypatch) as attempt:
+        assert attempt.wait() == 0, attempt.log()
+    assert all("policy/correction" not in row for row in steps(directory)) and sampled(directory, 0)[0]["old_logprobs"] is None
+
+
+DYNAMIC = {"num_steps": 6, "updates_per_rollout": 1, "oversampling": 3.0, "max_sampling_rounds": 3, "rollout": {"engine": "transformers"}, "save_every": 2,
+           "max_completion_tokens": [[0, 14]]}
+
+
+def test_dynamic_sampling_and_what_it_leaves_over_survive_a_kill(policy, stage_root):
+    """Every prompt is drawn once and used at most once; groups that wait for a later rollout are not lost with the process."""
+    whole = run_stage(prepare(stage_root / "grpo_dynamic", policy, **DYNAMIC), num_processes=1)
+    logs = {step: sampled(whole, step) for step in range(1, 6)}  # the first checkpoint, at step 2, needs those from 1 on
+    assert not (whole / "rollouts/step_000000.jsonl").exists()
+    used = [r["index"] for log in logs.values() for r in log[::4] if r["use"] == "train"]
+    assert len(used) == len(set(used)) == 5 * 4
+    waited = [r for step, log in logs.items() for r in log[::4] if r["use"] == "train" and r["step"] < step]
+    assert waited and {r["use"] for log in logs.values() for r in log} == {"train", "keep", "drop"}
+    for step in range(2, 6):
+        kept = [r["index"] for r in logs[step - 1] if r["use"] == "keep"]
+        assert [r["index"] for r in logs[step] if r["step"] < step] == kept
+    killed = prepare(stage_root / "grpo_dynamic_killed", policy, **DYNAMIC)
+    with StageRun(killed, num_processes=1) as attempt:
+        attempt.wait_for_step(3)
+    run_stage(killed, num_processes=1)
+    assert "resumed from step_" in attempt_log(killed)
+    assert_same_bits(killed, whole)
+
+
+def test_the_published_schedule_in_small(policy, reward_models, stage_root):
+    """1,700 steps with 400 of preference, a refresh every 400, two updates of 16 a rollout, a longer limit: scaled down, killed twice."""
+    config = {**CONFIG, "num_steps": 12, "updates_per_rollout": 2, "reference_every": 4, "max_completion_tokens": [[0, 14], [6, 18]],
+              "preference_last_steps": 4, "rewards": {"format": 0.5, "language": 0.5, "preference": 1.0}, "save_every": 1, "keep_checkpoints": 3,
+              "mix": {"reasoning": 0.4, "helpful": 0.3, "safety": 0.3}, "rollout": {"temperature": 0.7, "engine": "transformers"}}
+
+    def directory(name: str) -> Path:
+        return write_stage(stage_root / name, "grpo", config, {"policy": policy, "reward_models": reward_models}, stage=STAGE)
+
+    whole = run_stage(directory("schedule"))
+    rows = steps(whole)
+    assert [any(name in row for name in ("reward/helpful", "reward/safety")) for row in rows] == [False] * 8 + [True] * 4
+    assert max(row["completion/max_tokens"] for row in rows[:6]) == 14 < max(row["completion/max_tokens"] for row in rows[6:]) <= 18
+    divergence = [row["policy/kl"] for row in rows]
+    assert all(divergence[i] < 1e-6 for i in (4, 8)) and all(divergence[i] > 1e-6 for i in (3, 7, 11))
+    killed = directory("schedule_killed")
+    for step in (5, 9):
+        with StageRun(killed) as attempt:
+            attempt.wait_for_step(step)
+    run_stage(killed)
+    assert steps(killed) == rows and weights(killed) == weights(whole)
+    assert read_jsonl(killed / "samples.jsonl") == read_jsonl(whole / "samples.jsonl")

@@ -121,14 +121,6 @@ def test_evaluate_killed_after_its_first_model(evaluated, base, policy, stage_ro
     assert read_jsonl(directory / "samples.jsonl") == read_jsonl(evaluated / "samples.jsonl")
 
 
-@pytest.fixture(scope="session")
-def reward_models(policy, stage_root):
-    config = {"num_prompts": 10, "samples_per_prompt": 6, "pairs_per_prompt": 3, "min_gap": 0.4, "num_safety_prompts": 8, "safety_samples_per_prompt": 6,
-              "holdout_fraction": 0.2, "max_completion_tokens": 16, "batch_size": 8, "num_steps": 12, "safety_steps": 6, "save_every": 5,
-              "micro_batch_tokens": 400, "data": DATA, "optim": {"lr": 1e-3}}
-    return run_stage(write_stage(stage_root / "reward_models", "reward_models", config, {"policy": policy}))
-
-
 def test_reward_models(reward_models):
     from transformers import AutoModelForSequenceClassification
     metrics = check_manifest(reward_models, "reward_models", "model/helpful/model.safetensors", "model/safety/model.safetensors",
@@ -139,17 +131,3 @@ def test_reward_models(reward_models):
     assert losses[-1] < losses[0]
     model = AutoModelForSequenceClassification.from_pretrained(reward_models / "model" / "helpful")
     assert model.config.num_labels == 1
-
-
-def test_preference_rl(policy, reward_models, stage_root):
-    """Reward models take part in the last 2 of 4 steps; the length limit rises with step 2."""
-    config = {"num_steps": 4, "prompts_per_step": 4, "group_size": 4, "updates_per_rollout": 1, "max_completion_tokens": [[0, 6], [2, 16]],
-              "reference_every": 0, "beta": 0.001, "preference_last_steps": 2, "rewards": {"preference": 1.0, "language": 0.5},
-              "mix": {"reasoning": 0.4, "helpful": 0.3, "safety": 0.3}, "micro_batch_tokens": 300, "data": DATA, "rollout": {"temperature": 0.7},
-              "optim": {"lr": 1e-4}}
-    directory = run_stage(write_stage(stage_root / "preference_rl", "grpo", config, {"policy": policy, "reward_models": reward_models}))
-    check_manifest(directory, "grpo", "model/model.safetensors")
-    rows = steps(directory)
-    assert [any(name in row for name in ("reward/helpful", "reward/safety")) for row in rows] == [False, False, True, True]
-    assert all(row["completion/max_tokens"] <= 6 for row in rows[:2]) and max(row["completion/max_tokens"] for row in rows[2:]) > 6
-    load(directory / "model")

@@ -1,0 +1,37 @@
+"""Run like `python -m stages STAGE_DIRECTORY`, with a sampler that is wrong in the way that BREAK names.
+
+    sync   the transformers engine takes new weights and keeps the old ones
+    head   vLLM reloads as its own API does: on CPUs the packed copy of a tied head stays stale
+    half   the transformers engine computes in bf16 while the trainer does in fp32: wrong by a little, as on any GPU
+"""
+import os
+import sys
+
+from stages import __main__ as worker_main
+
+
+def keep_the_old_weights(self, weights) -> None:
+    list(weights)
+
+
+def reload_only(self, weights) -> None:
+    self.reload_weights(weights_iterator=iter(weights))
+
+
+def break_sampler(how: str) -> None:
+    from stages.rollout.transformers_engine import TransformersSampler
+    from stages.rollout.vllm_engine import PolicyLoader
+    if how == "sync":
+        TransformersSampler.sync = keep_the_old_weights
+    elif how == "head":
+        PolicyLoader.load_policy = reload_only
+    elif how == "half":
+        make = TransformersSampler.__init__
+        TransformersSampler.__init__ = lambda self, config, model_dir, limit, precision, can_sleep=False: make(self, config, model_dir, limit, "bf16", can_sleep)
+
+
+if __name__ == "__main__":
+    break_sampler(os.environ["BREAK"])
+    code = worker_main.main(sys.argv[1:])
+    sys.stdout.flush()
+    os._exit(code)
