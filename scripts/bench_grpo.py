@@ -23,6 +23,7 @@ WORK = {"tiny": {"prompts": 16, "group": 16, "tokens": 48, "prompt_tokens": 10, 
 BETA, LR = 0.001, 1e-4
 SIDES = {  # name -> (shape -> processes, threads of each)
     "ours": {"tiny": (2, 1), "86m": (1, 2)},
+    "ours_hf": {"tiny": (2, 1), "86m": (1, 2)},      # rollout=transformers: shares the trainer's weights
     "bare": {"tiny": (2, 1), "86m": (1, 2)},
     "trl": {"tiny": (1, 2), "86m": (1, 2)},
     "trl_2": {"tiny": (2, 1), "86m": (2, 1)},        # the same on two processes
@@ -35,8 +36,11 @@ def prompt_text(index: int, work: dict, vocabulary: int) -> str:
     return " ".join(f"w{rng.randrange(4, vocabulary)}" for _ in range(work["prompt_tokens"]))
 
 
-def reward_of(completion_ids: list[int], vocabulary: int) -> float:
-    """Share of tokens in the lower half of the vocabulary: differs within every group, so that no side may leave a group out."""
+def reward_of(kind: str, completion_ids: list[int], vocabulary: int) -> float:
+    """dense: the share of tokens in the lower half of the vocabulary; it differs within every group, so that none can be left out.
+    sparse: 1 for the one completion in 20 whose second token is in the lowest twentieth; about half of the groups of 16 then have no signal."""
+    if kind == "sparse":
+        return float(len(completion_ids) > 1 and completion_ids[1] < vocabulary / 20)
     return sum(token < vocabulary / 2 for token in completion_ids) / max(1, len(completion_ids))
 
 
@@ -57,7 +61,7 @@ def ours(options, work: dict) -> None:
     config = {"num_steps": 10**6, "prompts_per_step": work["prompts"], "group_size": work["group"], "updates_per_rollout": 1, "beta": BETA,
               "max_completion_tokens": [[0, work["tokens"]]], "reference_every": 0, "rewards": {"format": 0.0}, "save_every": 10**6,
               "micro_batch_tokens": options.micro_batch_tokens or work["micro_batch_tokens"], "data": {"max_prompt_tokens": 32}, "optim": {"lr": LR},
-              "rollout": {"kv_cache_gib": 0.125}, "packing": options.packing}
+              "rollout": {"kv_cache_gib": 0.08, "engine": "transformers" if options.side == "ours_hf" else "vllm"}, "packing": options.packing}
     if options.rank == 0:
         directory.mkdir()
         entry = {"stage": None, "path": options.model, "model_dir": options.model, "fingerprint": "0"}
@@ -67,7 +71,7 @@ def ours(options, work: dict) -> None:
     while not (directory / "config.json").exists():
         time.sleep(0.05)
     time.sleep(0.2)
-    sampling.rule_parts = lambda rollout, *_: {"accuracy": reward_of(rollout.completion_ids, vocabulary), "format": 0.0, "language": 0.0}
+    sampling.rule_parts = lambda rollout, *_: {"accuracy": reward_of(options.reward, rollout.completion_ids, vocabulary), "format": 0.0, "language": 0.0}
     with Worker(str(directory)) as worker:
         trainer = GrpoTrainer(worker)
         trainer.groups.source.get = lambda index, domain="reasoning": Prompt(f"p{index}", prompt_text(index, work, vocabulary), "bench", "reasoning", "en", "")
@@ -80,13 +84,14 @@ def ours(options, work: dict) -> None:
             rollouts = trainer.rollout()
             trainer.train_on(rollouts)
             trainer.checkpoint_or_stop()
+            trained = [r for r in rollouts if r.group in trainer.informative]
             steps.append({"step": time.perf_counter() - started, **kept[-1], "tokens": sum(len(r.completion_ids) for r in rollouts),
-                          "all_tokens": sum(r.num_tokens for r in rollouts)})
+                          "trained_tokens": sum(r.num_tokens for r in trained), "trained_targets": sum(len(r.completion_ids) for r in trained)})
         peak = peak_gib()
         model_config = trainer.engine.module.model.config
-        row = steps[-1]
-        forward = matmul_flops(model_config, row["all_tokens"], row["tokens"], work["tokens"] + work["prompt_tokens"])
-        write_result(options.result, {"steps": steps[options.warmup:], "peak": peak, "update_flops": 4 * forward, "rate": matmul_rate(),
+        flops = [4 * matmul_flops(model_config, row["trained_tokens"], row["trained_targets"], work["tokens"] + work["prompt_tokens"])
+                 for row in steps[options.warmup:]]  # policy forward and backward, reference forward
+        write_result(options.result, {"steps": steps[options.warmup:], "peak": peak, "update_flops": statistics.median(flops), "rate": matmul_rate(),
                                       "mismatch": trainer.probe["max"], "torch": torch.__version__})
     if worker.exit_code:
         raise SystemExit(worker.exit_code)
@@ -113,7 +118,7 @@ def bare(options, work: dict) -> None:
     from stages.seeds import seed_for
     init_distributed()
     vocabulary = json.loads((Path(options.model) / "config.json").read_text())["vocab_size"]
-    sampler = make_sampler(RolloutConfig(kv_cache_gib=0.125), Path(options.model), 32, work["tokens"])
+    sampler = make_sampler(RolloutConfig(kv_cache_gib=0.08), Path(options.model), 32, work["tokens"])
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
     steps = []
@@ -181,7 +186,7 @@ def trl(options, work: dict, with_vllm: bool) -> None:
 
     def reward(completion_ids, **_):
         marks["tokens"] = sum(map(len, completion_ids))
-        return [reward_of(ids, vocabulary) for ids in completion_ids]
+        return [reward_of(options.reward, ids, vocabulary) for ids in completion_ids]
 
     trainer = GRPOTrainer(model=model, args=settings, train_dataset=rows, reward_funcs=[reward], processing_class=AutoTokenizer.from_pretrained(options.model),
                           callbacks=[Clock()])
@@ -214,12 +219,12 @@ def compare(options, work: dict) -> dict:
             folder.mkdir()
             arguments = ["--side", side, "--model", model, "--shape", options.shape, "--steps", str(options.steps), "--warmup", str(options.warmup),
                          "--micro-batch-tokens", str(options.micro_batch_tokens), "--trl-micro-batch", str(options.trl_micro_batch),
-                         "--packing", options.packing]
+                         "--packing", options.packing, "--reward", options.reward]
             ranks = run_side(Path(__file__), arguments, folder / "result.json", processes, threads)
             found[side] = {**ranks[0], "peak": sum(r["peak"] for r in ranks), "rate": sum(r.get("rate", 0.0) for r in ranks),
                            "steps": merged(ranks) if side in ("bare", "trl_2") else ranks[0]["steps"]}
             print(line(side, found[side]), flush=True)
-    conclude(found)
+    conclude(found, options.reward)
     return found
 
 
@@ -236,31 +241,35 @@ def line(side: str, result: dict) -> str:
             f"peak {result['peak']:.2f} GiB")
 
 
-def conclude(found: dict) -> None:
-    """Ratios against ours."""
-    if "ours" not in found:
-        return
-    ours_step = median(found["ours"]["steps"], "step")
-    for side in (s for s in found if s.startswith("trl")):
-        print(f"{side} / ours: time {median(found[side]['steps'], 'step') / ours_step:.2f}, peak memory {found[side]['peak'] / found['ours']['peak']:.2f}")
-    if "bare" in found:
+def conclude(found: dict, reward: str) -> None:
+    """Ratios: each of TRL's modes over ours, rollouts over bare vLLM, arithmetic over a matrix product."""
+    mine, peers = [s for s in found if s.startswith("ours")], [s for s in found if s.startswith("trl")]
+    for side in mine:
+        row = found[side]
+        for peer in peers:
+            print(f"{peer} / {side}: time {median(found[peer]['steps'], 'step') / median(row['steps'], 'step'):.2f}, "
+                  f"peak memory of {side} / {peer}: {row['peak'] / found[peer]['peak']:.2f}")
+        rate = row["update_flops"] / median(row["steps"], "train")
+        print(f"{side}: the update makes {rate / 1e9:.0f} GFLOP/s, {rate / row['rate']:.2f} of a 2048 x 2048 product in the same processes "
+              f"({row['rate'] / 1e9:.0f} GFLOP/s); sampler against trainer {row['mismatch']:.1e}")
+    if "bare" in found and "ours" in found:
         rates = {side: statistics.median(row["tokens"] / row["rollout"] for row in found[side]["steps"]) for side in ("ours", "bare")}
-        print(f"our rollout throughput / bare vLLM's: {rates['ours'] / rates['bare']:.3f}")
-    rate = found["ours"]["update_flops"] / median(found["ours"]["steps"], "train")
-    print(f"our update: {rate / 1e9:.0f} GFLOP/s, {rate / found['ours']['rate']:.2f} of a 2048 x 2048 product in the same processes "
-          f"({found['ours']['rate'] / 1e9:.0f} GFLOP/s); sampler against trainer: {found['ours']['mismatch']:.1e}")
-    print("Left out: ours makes no old-logprob pass (its sampler's logprobs are checked against the trainer's after every sync); TRL with vLLM makes one. "
-          "Both make a reference pass (beta > 0). No group is dropped: all have rewards that differ. Ours also writes its rollouts to disk at every step.")
+        print(f"ours: rollout throughput / bare vLLM's: {rates['ours'] / rates['bare']:.3f}")
+    print("Left out: ours makes no old-logprob pass (its sampler's logprobs are compared with the trainer's after every sync); TRL makes one with vLLM "
+          "only. All make a reference pass (beta > 0). " + ("Ours leaves groups of equal rewards out of both passes: their advantage is 0, so they only "
+          "lose their KL term; TRL computes them." if reward == "sparse" else "All groups have rewards that differ: none is left out.")
+          + " Ours also writes its rollouts to disk before every update.")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", default="tiny", choices=list(WORK))
-    parser.add_argument("--sides", default="ours,bare,trl,trl_2,trl_vllm", help="comma-separated; " + ", ".join(SIDES))
+    parser.add_argument("--sides", default="ours,ours_hf,bare,trl,trl_2,trl_vllm", help="comma-separated; " + ", ".join(SIDES))
     parser.add_argument("--steps", type=int, default=8, help="measured steps")
     parser.add_argument("--warmup", type=int, default=2, help="steps before them")
     parser.add_argument("--micro-batch-tokens", type=int, default=0, help="ours; 0: the shape's")
     parser.add_argument("--trl-micro-batch", type=int, default=0, help="TRL's per_device_train_batch_size; 0: the whole step at once")
+    parser.add_argument("--reward", default="dense", choices=("dense", "sparse"), help="dense: every group has signal; sparse: about half have none")
     parser.add_argument("--packing", default="off", choices=("on", "off"), help="ours")
     parser.add_argument("--side", choices=list(SIDES), help=argparse.SUPPRESS)
     parser.add_argument("--model", help=argparse.SUPPRESS)
@@ -270,7 +279,7 @@ def main() -> None:
     work = WORK[options.shape]
     if not options.side:
         compare(options, work)
-    elif options.side == "ours":
+    elif options.side.startswith("ours"):
         ours(options, work)
     elif options.side == "bare":
         bare(options, work)

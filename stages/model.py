@@ -9,7 +9,7 @@ from stages.attention import can_pack, use_packed_attention
 from stages.config import ModelConfig
 from stages.worker import InputError
 
-LOGITS_PER_CHUNK = 1 << 24  # most logits held at once
+LOGITS_PER_CHUNK = {"cpu": 1 << 22, "cuda": 1 << 27}  # most logits held at once: 16 and 512 MiB, twice
 
 
 def load_tokenizer(model_dir: Path):
@@ -80,7 +80,7 @@ class PolicyModel(nn.Module):
             zero = head(hidden[:1]).sum() * 0.0
             return zero + hidden.new_zeros(0), hidden.new_zeros(0)
         hidden_ND = hidden.index_select(0, places_N)
-        chunk = max(1, LOGITS_PER_CHUNK // self.model.config.get_text_config().vocab_size)
+        chunk = max(1, LOGITS_PER_CHUNK[input_ids.device.type] // self.model.config.get_text_config().vocab_size)
         if len(targets_N) <= chunk:
             return self._score(hidden_ND, targets_N, temperature, with_entropy)
         parts = [checkpoint(self._score, h, t, temperature, with_entropy, use_reentrant=False)

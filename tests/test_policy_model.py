@@ -60,7 +60,7 @@ def test_logprobs_entropies_and_gradients_are_those_of_the_full_logits(policy, r
     weights = torch.arange(1.0, len(expected) + 1)
     (expected * weights).sum().backward()
     gradient = gradients(policy)
-    monkeypatch.setattr(model_module, "LOGITS_PER_CHUNK", chunk * policy.model.config.vocab_size)
+    monkeypatch.setitem(model_module.LOGITS_PER_CHUNK, "cpu", chunk * policy.model.config.vocab_size)
     batch = lay(rows, packed)
     found, entropies = PolicyModel(policy.model, packed)(*batch.inputs, temperature=temperature)
     (found * weights).sum().backward()
@@ -73,7 +73,7 @@ def test_logprobs_entropies_and_gradients_are_those_of_the_full_logits(policy, r
 
 def test_no_more_logits_than_a_chunk_exist_at_once(policy, rows, monkeypatch):
     """The head's products, forward and backward: [4, vocabulary] at most."""
-    monkeypatch.setattr(model_module, "LOGITS_PER_CHUNK", 4 * policy.model.config.vocab_size)
+    monkeypatch.setitem(model_module.LOGITS_PER_CHUNK, "cpu", 4 * policy.model.config.vocab_size)
     sizes = []
     policy.model.lm_head.register_forward_hook(lambda module, inputs, output: sizes.append(len(output)))
     policy(*lay(rows).inputs)[0].sum().backward()

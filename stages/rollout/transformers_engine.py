@@ -35,47 +35,56 @@ class TransformersSampler:
 
     @torch.no_grad()
     def _decode(self, rows, temperature, max_tokens):
-        device = self.model.device
-        width = max(len(prompt) for prompt, _ in rows)
-        ids = torch.tensor([[0] * (width - len(prompt)) + prompt for prompt, _ in rows], device=device)  # left-padded [B, T]
-        mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt, _ in rows], device=device)
-        generators = [torch.Generator().manual_seed(seed) for _, seed in rows]
+        """rows: (prompt, seed). Each distinct prompt is read once, its cache shared out to its rows; finished rows leave the batch."""
+        numbers = torch.stack([torch.randint(2**31, (max_tokens,), generator=torch.Generator().manual_seed(seed)) for _, seed in rows]).to(self.model.device)
         completions = [Completion([], [], True) for _ in rows]
-        alive, cache = list(range(len(rows))), None
-        for _ in range(max_tokens):
-            positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1]:]
-            output = self.model(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True)
-            cache = output.past_key_values
-            logits = output.logits[:, -1].float() / temperature
-            if self.top_p < 1:
-                logits = TopPLogitsWarper(self.top_p)(None, logits)
-            log_probs = torch.log_softmax(logits, -1)
-            numbers = torch.cat([torch.randint(2**31, (1,), generator=g) for g in generators]).to(device)
-            tokens = (logits + gumbel_noise(numbers, logits.shape[1])).argmax(-1)
-            kept = []
-            for place, (row, token) in enumerate(zip(alive, tokens.tolist())):
+        alive = list(range(len(rows)))
+        logits, cache, mask = self._read([prompt for prompt, _ in rows])
+        for step in range(max_tokens):
+            tokens, logprobs = self._draw(logits / temperature, numbers[:, step])
+            for row, token, logprob in zip(alive, tokens.tolist(), logprobs.tolist()):
                 completions[row].token_ids.append(token)
-                completions[row].logprobs.append(log_probs[place, token].item())
-                if token in self.stop_ids:
-                    completions[row].is_truncated = False
-                else:
-                    kept.append(place)
-            if not kept:
+                completions[row].logprobs.append(logprob)
+                completions[row].is_truncated = token not in self.stop_ids
+            kept = [place for place, row in enumerate(alive) if completions[row].is_truncated]
+            if not kept or step + 1 == max_tokens:
                 break
             if len(kept) < len(alive):
-                index = torch.tensor(kept, device=device)
+                index = torch.tensor(kept, device=self.model.device)
                 cache.batch_select_indices(index)
-                tokens, mask = tokens[index], mask[index]
-                alive, generators = [alive[p] for p in kept], [generators[p] for p in kept]
-            ids = tokens[:, None]
+                tokens, mask, numbers, alive = tokens[index], mask[index], numbers[index], [alive[place] for place in kept]
             mask = torch.cat([mask, mask.new_ones(len(alive), 1)], 1)
+            output = self.model(input_ids=tokens[:, None], attention_mask=mask, position_ids=mask.sum(1, keepdim=True) - 1, past_key_values=cache, use_cache=True)
+            logits = output.logits[:, -1].float()
         return completions
+
+    def _read(self, prompts):
+        """Next-token logits [B, V], cache and attention mask [B, T] after the prompts, padded on the left."""
+        device = self.model.device
+        distinct = {tuple(prompt): None for prompt in prompts}
+        places = {prompt: place for place, prompt in enumerate(distinct)}
+        width = max(map(len, distinct))
+        ids = torch.tensor([[0] * (width - len(prompt)) + list(prompt) for prompt in distinct], device=device)
+        mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in distinct], device=device)
+        output = self.model(input_ids=ids, attention_mask=mask, position_ids=(mask.cumsum(1) - 1).clamp(min=0), use_cache=True, logits_to_keep=1)
+        index = torch.tensor([places[tuple(prompt)] for prompt in prompts], device=device)
+        output.past_key_values.batch_select_indices(index)
+        return output.logits[:, -1].float()[index], output.past_key_values, mask[index]
+
+    def _draw(self, logits, numbers):
+        """Tokens [B] and their logprobs [B] under the tempered, perhaps cut, distribution."""
+        if self.top_p < 1:
+            logits = TopPLogitsWarper(self.top_p)(None, logits)
+        tokens = (logits + gumbel_noise(numbers, logits.shape[1])).argmax(-1)
+        return tokens, torch.log_softmax(logits, -1).gather(1, tokens[:, None])[:, 0]
 
     def sync(self, weights):
         own = dict(self.model.named_parameters())
-        with torch.no_grad():
-            for name, tensor in weights:
-                own[name].copy_(tensor)
+        for name, tensor in weights:
+            if own[name].dtype == tensor.dtype and own[name].device == tensor.device:
+                own[name].data = tensor.data  # the trainer's own memory: one copy of the weights serves both
+            else:
+                own[name].data.copy_(tensor)
 
     def sleep(self):
         return False
