@@ -11,7 +11,8 @@ from pathlib import Path
 
 from stages import files
 from stages.engine import TrainEngine
-from stages.worker import InputError, Worker, barrier
+from stages.universal import to_universal
+from stages.worker import Worker, barrier
 
 
 def save_checkpoint(worker: Worker, engine: TrainEngine, step: int, keep: int, name: str = "state", extra: dict | None = None) -> None:
@@ -57,12 +58,26 @@ def resume(worker: Worker, engine: TrainEngine, name: str = "state", first_step:
         progress = {"step": 0}
     else:
         directory, progress = found
-        if engine.config.zero_stage > 0 and progress["world_size"] != worker.world_size:
-            raise InputError(f"{directory} was written by {progress['world_size']} processes under ZeRO stage {engine.config.zero_stage} and cannot be "
-                             f"read by {worker.world_size}: set launcher.num_processes={progress['world_size']}")
-        engine.load(directory)
-        worker.say(f"resumed from {directory.name}")
+        is_split_otherwise = engine.config.zero_stage > 0 and progress["world_size"] != worker.world_size
+        if is_split_otherwise:
+            _load_split_otherwise(worker, engine, directory)
+        else:
+            engine.load(directory)
+        worker.say(f"resumed from {directory.name}" + (f", written by {progress['world_size']} process(es)" if is_split_otherwise else ""))
     barrier()
     worker.cut_logs(first_step + progress["step"])
     barrier()
     return progress
+
+
+def _load_split_otherwise(worker: Worker, engine: TrainEngine, directory: Path) -> None:
+    """Loads a ZeRO 1-3 checkpoint of another number of processes, through whole tensors written beside it for as long as it takes."""
+    whole = directory.with_name(".universal.tmp")
+    if worker.is_main:
+        shutil.rmtree(whole, ignore_errors=True)
+        to_universal(directory / "engine", whole / "engine")
+    barrier()
+    engine.load(whole, is_universal=True)
+    barrier()
+    if worker.is_main:
+        shutil.rmtree(whole)

@@ -109,6 +109,9 @@ class TrainEngine:
     def save(self, directory: Path) -> None:
         self.engine.save_checkpoint(str(directory), tag="engine", save_latest=False)
 
-    def load(self, directory: Path) -> None:
+    def load(self, directory: Path, is_universal: bool = False) -> None:
+        """`is_universal`: the directory is what `universal.to_universal` wrote, of any number of processes."""
+        self.engine._config.load_universal_checkpoint = is_universal  # DeepSpeed looks at it here only, but wants it known when the engine is made
         path, _ = self.engine.load_checkpoint(str(directory), tag="engine")
+        self.engine._config.load_universal_checkpoint = False
         assert path is not None, f"DeepSpeed found no checkpoint in {directory}"
