@@ -1,6 +1,7 @@
 """Starts a stage's worker processes with torchrun, relays what rank 0 says, passes stop requests on, and explains failures."""
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from pipeline.stop import StopRequest
 POLL_S = 0.1
 SHOWN_LINES = 15
 EXIT_INTERRUPTED = 75
+FULL_BYTES = 2**20  # a disk with less free has no room for a worker's error report
 NOISE = re.compile(r"\d+%\|.*\||\[[\d:]+<[^\]]*it/s\]|^\[rank\d+\]:\[W|^Triton is installed")  # progress bars and notes of libraries
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -136,8 +138,9 @@ def explain(stage: str, directory: Path, logs: Path, exit_code: int, was_stopped
         rank = error.get("rank", rank)
     if isinstance(error, dict) and error.get("kind") == "input":
         return MissingInput(f"{stage}: {error.get('message')}", error.get("fix") or f"mend the input, then: {resume_command}")
-    if "No space left on device" in str(error):
-        fix = f"free some space (the run lies in {directory.parent.parent}); nothing that was finished is lost; then {fix}"
+    if "No space left on device" in str(error) or error is None and shutil.disk_usage(directory).free < FULL_BYTES:
+        return MissingInput(f"{stage} found no space left on the disk of {directory}",
+                            f"free some space there; nothing that was finished is lost; then {fix}")
     log = next(path for path in (logs / f"rank{rank}.log", logs / "driver.log") if path.exists())
     return StageFailed(f"{stage} failed on rank {rank}: {failure_kind(error, code, exit_code)}\n{_last_lines(log)}\n  log: {log}", fix)
 

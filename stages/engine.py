@@ -13,6 +13,7 @@ import torch.distributed as dist
 from torch import nn
 
 from stages.config import DeepSpeedConfig, OptimConfig
+from stages.disk import all_or_nothing
 from stages.optimizers import ReplicatedOptimizer, learning_rate_factor, set_learning_rate
 
 
@@ -104,7 +105,15 @@ class TrainEngine:
         main = dist.get_rank() == 0
         state = {name: tensor.cpu() for name, tensor in self.full_weights() if main}
         if main:
-            save_model(self.module.model, state, tokenizer, directory)
+            with all_or_nothing(directory, sum(tensor.nbytes for tensor in state.values())):
+                save_model(self.module.model, state, tokenizer, directory)
+
+    def checkpoint_bytes(self) -> int:
+        """What `save` will write on all ranks: weights, two moments, and DeepSpeed's fp32 copy under ZeRO 1-3 or bf16."""
+        weight_bytes = 4 if self.config.precision == "fp32" else 2
+        has_copy = self.config.zero_stage > 0 or self.config.precision == "bf16"
+        num_parameters = sum(getattr(p, "ds_numel", p.numel()) for p in self.module.parameters())
+        return num_parameters * (weight_bytes + 8 + 4 * has_copy)
 
     def save(self, directory: Path) -> None:
         self.engine.save_checkpoint(str(directory), tag="engine", save_latest=False)

@@ -1,4 +1,5 @@
 """One stage directory seen from a worker: its configuration and inputs, logs, progress, metrics, signals, and the manifest at the end."""
+import contextlib
 import datetime
 import os
 import resource
@@ -11,11 +12,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from stages import files
+from stages import disk, files
 from stages.config import KINDS, ConfigError, from_dict
 
 EXIT_BAD_INPUT = 64
 EXIT_INTERRUPTED = 75
+RESERVE = ".reserve"
 
 
 class InputError(ValueError):
@@ -65,6 +67,7 @@ class Worker:
         self.attempt = self._open_log()
         if self.is_main:
             (self.dir / "error.json").unlink(missing_ok=True)
+            disk.reserve(self.dir / RESERVE)
         signal.signal(signal.SIGTERM, self._on_stop)
         signal.signal(signal.SIGINT, self._on_stop)
         self.progress("start", 0, 0, "starting", force=True)
@@ -97,20 +100,25 @@ class Worker:
     def __exit__(self, kind, error, trace) -> bool:
         if error is None:
             return False
+        checkpoint_bytes = max((files.size(path) for path in self.dir.glob("state/**/step_*")), default=0)
+        error = disk.as_disk_full(error, self.dir, checkpoint_bytes + disk.MIB) or error
+        (self.dir / RESERVE).unlink(missing_ok=True)
         if isinstance(error, Interrupted):
             self.exit_code = EXIT_INTERRUPTED
-            self.progress("interrupted", *self._last_step(), str(error), force=True)
-            print(f"interrupted: {error}")
+            with contextlib.suppress(OSError):
+                self.progress("interrupted", *self._last_step(), str(error), force=True)
+                print(f"interrupted: {error}")
             return True
-        is_input = isinstance(error, (InputError, ConfigError))
+        is_input = isinstance(error, (InputError, ConfigError, disk.DiskFull))
         self.exit_code = EXIT_BAD_INPUT if is_input else 1
-        if not is_input:
-            traceback.print_exception(kind, error, trace)
-        print(f"{self.stage} failed on rank {self.rank}: {error}")
         record = {"kind": "input" if is_input else kind.__name__, "message": str(error), "fix": getattr(error, "fix", ""), "rank": self.rank,
                   "log": f"logs/attempt_{self.attempt}/rank{self.rank}.log"}
-        if not (self.dir / "error.json").exists() or is_input:
-            files.write_json(self.dir / "error.json", record)
+        with contextlib.suppress(OSError):  # a full disk: whatever can still be written, in this order
+            if not (self.dir / "error.json").exists() or is_input:
+                files.write_json(self.dir / "error.json", record)
+            if not is_input:
+                traceback.print_exception(kind, error, trace)
+            print(f"{self.stage} failed on rank {self.rank}: {error}")
         return True
 
     def should_stop(self) -> bool:
@@ -188,6 +196,7 @@ class Worker:
         }
         self.progress("done", *self._last_step(), "done", force=True)
         files.write_json(self.dir / "manifest.json", manifest)
+        (self.dir / RESERVE).unlink(missing_ok=True)
         for name in ("state", "references", "cache"):  # what only a resume would need
             shutil.rmtree(self.dir / name, ignore_errors=True)
         print(f"{self.stage}: done in {elapsed:.1f} s (start-up {getattr(self, 'startup_s', 0.0):.1f} s)", flush=True)
