@@ -9,9 +9,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline import launch, lock
+from pipeline import launch
 from pipeline.config import LauncherConfig
-from pipeline.errors import MissingInput, RunLocked, StageFailed, StageInterrupted
+from pipeline.errors import MissingInput, StageFailed, StageInterrupted
 from pipeline.files import write_json
 
 TORCHRUN_FAILURE = """
@@ -148,20 +148,3 @@ def test_the_guard_passes_stop_requests_to_the_ranks_and_returns_exit_codes(tmp_
     assert guard.wait(timeout=10) == 0 and (tmp_path / "asked").exists()
     failing = [sys.executable, "-m", "pipeline.guard", str(os.getpid()), sys.executable, "-c", "import sys; sys.exit(7)"]
     assert subprocess.run(failing).returncode == 7
-
-
-# --------------------------------------------------------------------------------------------------------------------- the lock
-
-
-def test_a_second_driver_is_told_who_holds_the_run(tmp_path):
-    holder = subprocess.Popen([sys.executable, "-c", "import sys, time, pathlib; from pipeline.lock import RunLock\n"
-                               "with RunLock(pathlib.Path(sys.argv[1])): print('held', flush=True); time.sleep(60)", str(tmp_path)], stdout=subprocess.PIPE)
-    assert holder.stdout.readline() == b"held\n"
-    with pytest.raises(RunLocked) as caught:
-        lock.RunLock(tmp_path).__enter__()
-    assert f"process {holder.pid}" in str(caught.value) and lock.is_held(tmp_path) and caught.value.exit_code == 5
-    holder.kill()
-    holder.wait()
-    assert not lock.is_held(tmp_path)  # the kernel drops a dead holder's lock
-    with lock.RunLock(tmp_path):
-        assert lock.is_held(tmp_path)
