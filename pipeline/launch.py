@@ -141,6 +141,8 @@ def explain(stage: str, directory: Path, logs: Path, exit_code: int, was_stopped
     if "No space left on device" in str(error) or error is None and shutil.disk_usage(directory).free < FULL_BYTES:
         return MissingInput(f"{stage} found no space left on the disk of {directory}",
                             f"free some space there; nothing that was finished is lost; then {fix}")
+    if isinstance(error, dict) and error.get("fix"):
+        fix = f"{error['fix']}; then {fix}"
     log = next(path for path in (logs / f"rank{rank}.log", logs / "driver.log") if path.exists())
     return StageFailed(f"{stage} failed on rank {rank}: {failure_kind(error, code, exit_code)}\n{_last_lines(log)}\n  log: {log}", fix)
 

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from pipeline import lock, manifest
 from pipeline.config import from_tree
-from pipeline.files import read_json
+from pipeline.files import read_json, read_jsonl
 from pipeline.graph import STAGES, build
 from pipeline.view import COLOURS, duration, numbers
 from stages.config import ConfigError
@@ -43,7 +43,7 @@ def stage_state(stage_dir: Path, is_held: bool) -> dict:
     progress, error = read_json(directory / "progress.json", {}), read_json(directory / "error.json")
     state = {"stage": stage_dir.name, "state": _state(verdict, progress, error, is_held), "fingerprint": directory.name, "dir": str(directory),
              "step": progress.get("step"), "num_steps": progress.get("num_steps"), "phase": progress.get("phase"), "eta_s": None,
-             "message": "", "metrics": {}, "seconds": None, "others": _num_others(stage_dir, directory)}
+             "message": "", "metrics": {}, "seconds": None, "others": _num_others(stage_dir, directory), "alarms": read_jsonl(directory / "alarms.jsonl")}
     if verdict.manifest:
         state |= {"metrics": verdict.manifest.get("metrics", {}), "step": state["num_steps"], "seconds": verdict.manifest.get("timing", {}).get("total_s"),
                   "peak_memory_gib": verdict.manifest.get("peak_memory_gib"), "message": "; ".join(verdict.problems)}
@@ -79,5 +79,9 @@ def show(state: dict, console: Console) -> None:
     for name in state["not_started"]:
         table.add_row(name, "[dim]not started[/]")
     console.print(table)
+    for stage in state["stages"]:
+        for alarm in stage["alarms"]:
+            console.print(f"[yellow]alarm[/] {stage['stage']} step {alarm['step']}: {escape(alarm['message'])}\n  advice: {escape(alarm['advice'])}",
+                          highlight=False, soft_wrap=True)
     if state["report"]:
         console.print(f"report: {state['report']}", highlight=False, soft_wrap=True)

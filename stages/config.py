@@ -155,10 +155,22 @@ class DataConfig(Checked):
 
 
 @dataclass(frozen=True)
+class HealthConfig(Checked):
+    """When a training stage raises an alarm (`stages/health.py`): it is shown by status and in the report, and stops the stage if asked to."""
+    on_alarm: Literal["warn", "stop"] = knob("warn", "warn: go on; stop: the stage fails before its next checkpoint [ours]", operational=True)
+    kl_limit: float = knob(1.0, "largest policy/kl, nats a token [ours]", gt=0, operational=True)
+    entropy_floor: float = knob(0.005, "least policy/entropy, nats a token [ours]", ge=0, operational=True)
+    truncated_limit: float = knob(0.5, "largest share of completions cut at the length limit [ours]", gt=0, le=1, operational=True)
+    mismatch_kl_limit: float = knob(0.05, "largest policy/mismatch_kl of trainer and sampler, nats a token [ours]", gt=0, operational=True)
+    flat_steps: int = knob(20, "steps in a row with a mean reward of 0, or without a group of different rewards [ours]", gt=0, operational=True)
+
+
+@dataclass(frozen=True)
 class StageConfig(Checked):
     """What every trained stage has."""
     save_every: int = knob(5, "optimizer steps between resumable checkpoints", gt=0, operational=True)
     keep_checkpoints: int = knob(2, "resumable checkpoints kept", gt=0, operational=True)
+    health: HealthConfig = knob(HealthConfig, "alarms", operational=True)
 
 
 @dataclass(frozen=True)

@@ -172,6 +172,7 @@ class Worker:
         """Drops what an earlier attempt logged after `last_step`, because it will be logged again."""
         if self.is_main:
             files.cut_jsonl(self.dir / "metrics.jsonl", last_step)
+            files.cut_jsonl(self.dir / "alarms.jsonl", last_step)
             files.cut_jsonl(self.dir / "samples.jsonl", last_step if last_sample_step is None else last_sample_step)
 
     # --------------------------------------------------------------------------------------------------------------- the end

@@ -38,6 +38,7 @@ def explained(directory: Path, torchrun: str = TORCHRUN_FAILURE, error: dict | N
     logs = directory / "logs" / "attempt_1"
     logs.mkdir(parents=True)
     (logs / "driver.log").write_text(torchrun)
+    (logs / "rank0.log").write_text("")
     (logs / "rank1.log").write_text("\n".join(f"line {number}" for number in range(40)))
     if error:
         write_json(directory / "error.json", error)
@@ -60,6 +61,11 @@ def test_bad_input_of_a_worker_is_a_missing_input_with_its_own_fix(tmp_path):
 def test_a_full_disk_says_that_nothing_is_lost(tmp_path):
     error = explained(tmp_path, error={"kind": "OSError", "message": "[Errno 28] No space left on device", "rank": 1})
     assert error.exit_code == 3 and str(tmp_path) in str(error) and "nothing that was finished is lost; then continue with: COMMAND" in error.fix
+
+
+def test_a_failure_with_advice_of_its_own_shows_it(tmp_path):
+    error = explained(tmp_path, "", {"kind": "Unhealthy", "message": "kl_blow_up at step 3: policy/kl is 2", "fix": "raise beta", "rank": 0})
+    assert error.exit_code == 4 and "Unhealthy: kl_blow_up at step 3" in str(error) and error.fix == "raise beta; then continue with: COMMAND"
 
 
 def test_interruption_is_told_from_failure(tmp_path):
