@@ -49,7 +49,8 @@ def main(run_dir: Path, console: Console, is_confirmed: bool, with_logs: bool, w
             console.print(f"deleted, {size(sum(item.bytes for item in found.items))} freed", highlight=False)
         elif found.items:
             flags = "".join(f" --{name}" for name, is_set in (("logs", with_logs), ("unfinished", with_unfinished)) if is_set)
-            console.print(f"nothing was deleted; to do so: python -m pipeline clean run={run_dir.name} runs_dir={run_dir.parent} --yes{flags}", highlight=False, soft_wrap=True)
+            console.print(f"nothing was deleted; to do so: python -m pipeline clean run={run_dir.name} runs_dir={run_dir.parent} --yes{flags}",
+                          highlight=False, soft_wrap=True)
     return 0
 
 

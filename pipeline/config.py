@@ -23,6 +23,9 @@ class LauncherConfig(Checked):
     threads_per_process: int = knob(1, "OMP_NUM_THREADS of a rank; 1 is the robust choice on a shared CPU", gt=0)
     rendezvous_port: int = knob(29400, "port of the first node (slurm)", gt=0, lt=65536)
     grace_s: float = knob(120.0, "seconds that a stage may take to write its checkpoint after the first Ctrl-C or SIGTERM", gt=0)
+    stall_after_s: float = knob(600.0, "status and the live view report a stage that has not moved for so many seconds", gt=0)
+    collective_timeout_s: float = knob(1800.0, "seconds that a rank waits for the others before it fails and says for whom; longer than the slowest rank "
+                                               "may lag behind", gt=0)
     min_free_gib: float = knob(1.0, "a stage is not started with less free disk than this, GiB", ge=0)
     environment: dict[str, str] = knob({}, "more environment variables for the workers")
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from pipeline import stall
 from pipeline.config import LauncherConfig
 from pipeline.errors import MissingInput, PipelineError, StageFailed, StageInterrupted
 from pipeline.files import link, read_json
@@ -65,6 +66,7 @@ def worker_environment(launcher: LauncherConfig, attempt: int) -> dict[str, str]
     threads = str(launcher.threads_per_process)
     path = os.pathsep.join(part for part in (str(ROOT), inherited.get("PYTHONPATH", "")) if part)
     return {**inherited, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "STAGE_ATTEMPT": str(attempt),
+            "STAGE_COLLECTIVE_TIMEOUT_S": str(launcher.collective_timeout_s),
             "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads, **launcher.environment}
 
 
@@ -97,11 +99,15 @@ class LineRelay:
 
 def _watch(guard: subprocess.Popen, directory: Path, launcher: LauncherConfig, stop: StopRequest, relay: LineRelay,
            on_progress: Callable[[dict], None]) -> None:
-    """Until the workers end: lines, progress, stop requests."""
-    deadline = None
+    """Until the workers end: lines, progress, stalls, stop requests."""
+    deadline, reported = None, time.time()
     while guard.poll() is None:
         relay.poll()
-        on_progress(read_json(directory / "progress.json", {}))
+        progress = read_json(directory / "progress.json", {})
+        on_progress(progress)
+        if time.time() - max(reported, progress.get("updated", 0)) > launcher.stall_after_s:
+            reported = time.time()
+            relay.on_line(f"WARNING: {stall.describe(directory, launcher.stall_after_s) or 'the workers do not start'}")
         if stop.is_requested and deadline is None:
             deadline = time.monotonic() + launcher.grace_s
             guard.send_signal(signal.SIGUSR1)

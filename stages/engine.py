@@ -15,6 +15,7 @@ from torch import nn
 from stages.config import DeepSpeedConfig, OptimConfig
 from stages.disk import all_or_nothing
 from stages.optimizers import ReplicatedOptimizer, learning_rate_factor, set_learning_rate
+from stages.worker import collective_timeout
 
 
 def init_distributed() -> torch.device:
@@ -23,8 +24,9 @@ def init_distributed() -> torch.device:
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False  # serves inference only and needs a compiler
     deepspeed.utils.logger.setLevel("WARNING")
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    dist.distributed_c10d.default_pg_timeout = dist.distributed_c10d.default_pg_nccl_timeout = collective_timeout()  # of the groups that DeepSpeed makes
     if not dist.is_initialized():
-        deepspeed.init_distributed(dist_backend="nccl" if torch.cuda.is_available() else "gloo", verbose=False)
+        deepspeed.init_distributed(dist_backend="nccl" if torch.cuda.is_available() else "gloo", verbose=False, timeout=collective_timeout())
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         return torch.device("cuda", int(os.environ["LOCAL_RANK"]))

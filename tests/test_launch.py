@@ -84,8 +84,9 @@ def test_worker_commands():
 
 def test_workers_get_threads_and_the_attempt_but_nothing_of_prefect(monkeypatch):
     monkeypatch.setenv("PREFECT_API_URL", "http://elsewhere")
-    environment = launch.worker_environment(LauncherConfig(threads_per_process=3, environment={"A": "b"}), attempt=2)
+    environment = launch.worker_environment(LauncherConfig(threads_per_process=3, collective_timeout_s=77, environment={"A": "b"}), attempt=2)
     assert environment["OMP_NUM_THREADS"] == "3" and environment["STAGE_ATTEMPT"] == "2" and environment["A"] == "b"
+    assert environment["STAGE_COLLECTIVE_TIMEOUT_S"] == "77"
     assert not any(name.startswith("PREFECT_") for name in environment)
 
 
