@@ -189,6 +189,8 @@ class PretrainConfig(StageConfig):
         if self.optim.name == "muon" and self.deepspeed.zero_stage > 0:
             return [f"optim.name=muon needs whole matrices on every rank, deepspeed.zero_stage 0, got {self.deepspeed.zero_stage}: "
                     "choose zero0, or optim.name=adamw"]
+        if self.optim.name == "muon" and self.deepspeed.precision != "fp32":
+            return [f"optim.name=muon steps in fp32, got deepspeed.precision {self.deepspeed.precision}: choose precision=fp32 here, or optim.name=adamw"]
         return []
 
 

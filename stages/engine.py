@@ -33,8 +33,13 @@ def init_distributed() -> torch.device:
     return torch.device("cpu")
 
 
+def has_own_optimizer(config: DeepSpeedConfig) -> bool:
+    """Whether ours steps and clips. In bf16 DeepSpeed puts fp32 copies in the place of the parameters, which ours would not see."""
+    return config.zero_stage == 0 and config.precision == "fp32"
+
+
 def deepspeed_settings(config: DeepSpeedConfig, optim: OptimConfig) -> dict:
-    """The dictionary for deepspeed.initialize. Clipping at stage 0 is our optimizer's."""
+    """The dictionary for deepspeed.initialize."""
     zero: dict = {"stage": config.zero_stage}
     if config.offload_optimizer:
         zero["offload_optimizer"] = {"device": "cpu"}
@@ -42,7 +47,7 @@ def deepspeed_settings(config: DeepSpeedConfig, optim: OptimConfig) -> dict:
         zero["offload_param"] = {"device": "cpu"}
     return {
         "train_micro_batch_size_per_gpu": 1, "gradient_accumulation_steps": 1, "managed_gradient_accumulation": False,
-        "gradient_clipping": optim.grad_clip if config.zero_stage else 0.0, "zero_optimization": zero,
+        "gradient_clipping": 0.0 if has_own_optimizer(config) else optim.grad_clip, "zero_optimization": zero,
         "bf16": {"enabled": config.precision == "bf16"}, "zero_allow_untested_optimizer": True, "zero_force_ds_cpu_optimizer": False,
         "steps_per_print": 10**9, "wall_clock_breakdown": False,
     }
@@ -59,7 +64,7 @@ class TrainEngine:
         if config.gradient_checkpointing:
             module.model.gradient_checkpointing_enable()
         module.to(self.device)
-        if config.zero_stage == 0:
+        if has_own_optimizer(config):
             optimizer = ReplicatedOptimizer(module.named_parameters(), optim)
         else:
             optimizer = torch.optim.AdamW(module.parameters(), lr=optim.lr, betas=tuple(optim.betas), eps=optim.eps, weight_decay=optim.weight_decay)
@@ -91,7 +96,7 @@ class TrainEngine:
         return float(norm if norm is not None else float("nan")), lr
 
     def _optimizer(self):
-        return self.engine.optimizer if self.config.zero_stage == 0 and self.config.precision == "fp32" else self.engine.optimizer.optimizer
+        return self.engine.optimizer if has_own_optimizer(self.config) else self.engine.optimizer.optimizer
 
     def full_weights(self, prefix: str = "model.") -> Iterator[tuple[str, torch.Tensor]]:
         """(HF name, whole tensor) in layer order; under ZeRO-3 gathered one by one, on every rank in lockstep."""

@@ -41,6 +41,7 @@ def test_all_mistakes_are_reported_at_once():
     ("+stage=base,r1_zero", "'+stage=[a,b]' selects several"),
     ("deepspeed=zero3_offload@x", "unknown option of deepspeed"),
     ("stages.base.deepspeed.zero_stage=2", "optim.name=muon needs whole matrices"),
+    ("stages.base.deepspeed.precision=bf16", "stages.base.optim.name=muon steps in fp32"),
 ])
 def test_a_mistake_names_its_fix(override, hint):
     assert any(hint in line for line in mistakes(override)), mistakes(override)
