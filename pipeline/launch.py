@@ -150,7 +150,8 @@ def explain(stage: str, directory: Path, logs: Path, exit_code: int, was_stopped
     if isinstance(error, dict) and error.get("fix"):
         fix = f"{error['fix']}; then {fix}"
     log = next(path for path in (logs / f"rank{rank}.log", logs / "driver.log") if path.exists())
-    return StageFailed(f"{stage} failed on rank {rank}: {failure_kind(error, code, exit_code)}\n{_last_lines(log)}\n  log: {log}", fix)
+    seen = f"\n  at its end: {words}" if code == -signal.SIGABRT and (words := stall.last_words(logs)) else ""
+    return StageFailed(f"{stage} failed on rank {rank}: {failure_kind(error, code, exit_code)}{seen}\n{_last_lines(log)}\n  log: {log}", fix)
 
 
 def _last_lines(log: Path) -> str:

@@ -16,10 +16,21 @@ def describe(directory: Path, after_s: float, now: float | None = None) -> str |
     moved = progress.get("updated")
     if moved is None or progress.get("phase") in ("done", "interrupted") or now - moved < after_s:
         return None
-    beats = [beat for path in sorted((directory / "logs" / "latest").glob("rank*.json")) if isinstance(beat := read_json(path), dict)]
-    beats.sort(key=lambda beat: (beat["updated"] > now - SILENT_S, beat["waits_in"] is not None, beat["rank"]))  # who holds the others up first
-    ranks = "; ".join(_rank(beat, now) for beat in beats) or f"phase {progress.get('phase')} since {_clock(moved)}"
+    ranks = _ranks(directory / "logs" / "latest", now) or f"phase {progress.get('phase')} since {_clock(moved)}"
     return f"no progress for {duration(now - moved)}: {ranks}"
+
+
+def last_words(logs: Path) -> str:
+    """What the ranks of an attempt that was ended were at, "" where they left nothing. NCCL ends a process that waited too long without a word."""
+    ends = [beat["updated"] for path in logs.glob("rank*.json") if isinstance(beat := read_json(path), dict)]
+    return _ranks(logs, max(ends)) if ends else ""
+
+
+def _ranks(logs: Path, now: float) -> str:
+    """Who holds the others up first."""
+    beats = [beat for path in logs.glob("rank*.json") if isinstance(beat := read_json(path), dict)]
+    beats.sort(key=lambda beat: (beat["updated"] > now - SILENT_S, beat["waits_in"] is not None, beat["rank"]))
+    return "; ".join(_rank(beat, now) for beat in beats)
 
 
 def _rank(beat: dict, now: float) -> str:

@@ -38,6 +38,19 @@ def test_who_holds_the_others_up_comes_first(tmp_path):
     assert text.index("rank 1 is") < text.index("rank 0 waits in all_gather_object, in phase rollout of step 12 (stages/experience.py:50 gather) since ")
 
 
+def test_a_rank_that_was_aborted_is_explained_by_the_last_heartbeats(tmp_path):
+    """As NCCL's watchdog leaves it: SIGABRT, no error report."""
+    directory = stage(tmp_path)
+    beat(directory, 0, "stages/grpo.py:190 _update", "all_reduce", since_s=1900)
+    beat(directory, 1, "stages/rollout/vllm_engine.py:88 sample", since_s=1890)
+    logs = directory / "logs" / "attempt_2"
+    (logs / "driver.log").write_text("rank : 0 (local_rank: 0)\n exitcode : -6 (pid: 7)")
+    (logs / "rank0.log").write_text("")
+    error = launch.explain("r1_zero", directory, logs, 1, False, "COMMAND")
+    assert "signal 6 (SIGABRT)\n  at its end: rank 1 is in phase rollout of step 12 (stages/rollout/vllm_engine.py:88 sample)" in str(error)
+    assert "; rank 0 waits in all_reduce, in phase" in str(error)
+
+
 def test_a_stage_that_moves_or_has_ended_is_not_stalled(tmp_path):
     directory = stage(tmp_path)
     assert stall.describe(directory, 421, NOW) is None and stall.describe(tmp_path / "nowhere", 1, NOW) is None
