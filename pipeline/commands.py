@@ -65,6 +65,15 @@ def chat(arguments: list[str], console: Console) -> int:
     return chatting.main(_run_dir(arguments, "chat"), stage, prompt, console)
 
 
+def clean(arguments: list[str], console: Console) -> int:
+    """`clean [--yes] [--logs] [--unfinished] [run=NAME]`: shows what can go, deletes it with --yes."""
+    from pipeline import clean as cleaning
+    is_confirmed, rest = _flag("--yes", arguments)
+    with_logs, rest = _flag("--logs", rest)
+    with_unfinished, rest = _flag("--unfinished", rest)
+    return cleaning.main(_run_dir(_no_flags(rest, "clean", "--yes, --logs and --unfinished"), "clean"), console, is_confirmed, with_logs, with_unfinished)
+
+
 def doctor(arguments: list[str], console: Console) -> int:
     from pipeline import doctor as checks
     return checks.main(console, quick=_flag("--quick", arguments)[0])

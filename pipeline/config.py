@@ -1,7 +1,7 @@
 """The configuration of a run: every stage's dataclass of `stages.config`, and what only the driver needs to know.
 
 The dataclasses are the one schema. `default_tree` gives Hydra their defaults as plain data, with the shared nodes (`data`, `rollout`,
-`deepspeed`, `model`, `student`) reaching the stages by interpolation, leaf by leaf, so that any key can be overridden for one stage.
+`deepspeed`, `health`, `model`, `student`) reaching the stages by interpolation, leaf by leaf, so that any key can be overridden for one stage.
 """
 import dataclasses
 import re
@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.graph import STAGES
-from stages.config import (Checked, CollectConfig, ConfigError, DataConfig, DeepSpeedConfig, EvaluateConfig, GrpoConfig, MixConfig, ModelConfig,
-                           PretrainConfig, RewardModelsConfig, RolloutConfig, SftConfig, VLLM_CPU_HEAD_SIZES, from_dict, knob, to_dict)
+from stages.config import (Checked, CollectConfig, ConfigError, DataConfig, DeepSpeedConfig, EvaluateConfig, GrpoConfig, HealthConfig, MixConfig,
+                           ModelConfig, PretrainConfig, RewardModelsConfig, RolloutConfig, SftConfig, VLLM_CPU_HEAD_SIZES, from_dict, knob, to_dict)
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,9 @@ class LauncherConfig(Checked):
     threads_per_process: int = knob(1, "OMP_NUM_THREADS of a rank; 1 is the robust choice on a shared CPU", gt=0)
     rendezvous_port: int = knob(29400, "port of the first node (slurm)", gt=0, lt=65536)
     grace_s: float = knob(120.0, "seconds that a stage may take to write its checkpoint after the first Ctrl-C or SIGTERM", gt=0)
+    stall_after_s: float = knob(600.0, "status and the live view report a stage that has not moved for so many seconds", gt=0)
+    collective_timeout_s: float = knob(1800.0, "seconds that a rank waits for the others before it fails and says for whom; longer than the slowest rank "
+                                               "may lag behind", gt=0)
     min_free_gib: float = knob(1.0, "a stage is not started with less free disk than this, GiB", ge=0)
     environment: dict[str, str] = knob({}, "more environment variables for the workers")
 
@@ -75,6 +78,7 @@ class RunConfig(Checked):
     data: DataConfig = knob(DataConfig, "prompts of all stages")
     rollout: RolloutConfig = knob(RolloutConfig, "sampling of all stages")
     deepspeed: DeepSpeedConfig = knob(DeepSpeedConfig, "DeepSpeed settings of all stages")
+    health: HealthConfig = knob(HealthConfig, "alarms of all stages")
     launcher: LauncherConfig = knob(LauncherConfig, "how workers are started")
     tracker: TrackerConfig = knob(TrackerConfig, "where metrics go besides metrics.jsonl")
     sweep: SweepConfig = knob(SweepConfig, "what a sweep compares")
@@ -109,7 +113,7 @@ class RunConfig(Checked):
         return [stage for stage in STAGES if self.selected.get(stage)]
 
 
-SHARED_NODES = ("data", "rollout", "deepspeed")  # top-level nodes that every stage that has the node follows
+SHARED_NODES = ("data", "rollout", "deepspeed", "health")  # top-level nodes that every stage that has the node follows
 
 
 def data_nodes(config: RunConfig) -> list[tuple[str, DataConfig]]:

@@ -59,6 +59,15 @@ def tokens(node: Node, config) -> tuple[float, float]:
     return 0, 0
 
 
+def disk_gib(stage: str, config, run: RunConfig) -> float:
+    """Estimated space that a trained stage takes at its peak: its checkpoints, one more while it is written, and the model. 0 for others."""
+    if getattr(config, "keep_checkpoints", None) is None:
+        return 0.0
+    parameters = models.num_parameters(run.student if stage in ("distill", "student_base") else run.model)
+    weight_bytes = 4 if config.deepspeed.precision == "fp32" else 2
+    return parameters * ((config.keep_checkpoints + 1) * (weight_bytes + 12) + weight_bytes) / 2**30
+
+
 def memory_gib(node: Node, config, run: RunConfig) -> float:
     """Estimated peak memory of all ranks of one node: engines, weights, optimizer state, KV cache."""
     if config is None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from pipeline import launch, manifest, tracker
+from pipeline import launch, manifest, preflight, tracker
 from pipeline.errors import StageFailed, StageInterrupted
 from pipeline.files import link, sha256, write_json
 from pipeline.plan import RUN, Plan, Step, command
@@ -18,6 +18,7 @@ def execute(step: Step, plan: Plan, stop: StopRequest, on_line: Callable[[str], 
     """Runs a step that is not done and returns its manifest. Raises a PipelineError that says what went wrong and what to do."""
     if stop.is_requested:
         raise StageInterrupted(f"stopped before {step.stage}", f"continue with: {command(plan.config, 'all')}")
+    preflight.require_disk(step, plan.config)
     if step.action == RUN and step.dir.exists():
         _move_aside(step.dir)
     prepare(step, plan)

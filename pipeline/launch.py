@@ -1,6 +1,7 @@
 """Starts a stage's worker processes with torchrun, relays what rank 0 says, passes stop requests on, and explains failures."""
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from pipeline import stall
 from pipeline.config import LauncherConfig
 from pipeline.errors import MissingInput, PipelineError, StageFailed, StageInterrupted
 from pipeline.files import link, read_json
@@ -16,6 +18,7 @@ from pipeline.stop import StopRequest
 POLL_S = 0.1
 SHOWN_LINES = 15
 EXIT_INTERRUPTED = 75
+FULL_BYTES = 2**20  # a disk with less free has no room for a worker's error report
 NOISE = re.compile(r"\d+%\|.*\||\[[\d:]+<[^\]]*it/s\]|^\[rank\d+\]:\[W|^Triton is installed")  # progress bars and notes of libraries
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -63,6 +66,7 @@ def worker_environment(launcher: LauncherConfig, attempt: int) -> dict[str, str]
     threads = str(launcher.threads_per_process)
     path = os.pathsep.join(part for part in (str(ROOT), inherited.get("PYTHONPATH", "")) if part)
     return {**inherited, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "STAGE_ATTEMPT": str(attempt),
+            "STAGE_COLLECTIVE_TIMEOUT_S": str(launcher.collective_timeout_s),
             "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads, **launcher.environment}
 
 
@@ -95,11 +99,15 @@ class LineRelay:
 
 def _watch(guard: subprocess.Popen, directory: Path, launcher: LauncherConfig, stop: StopRequest, relay: LineRelay,
            on_progress: Callable[[dict], None]) -> None:
-    """Until the workers end: lines, progress, stop requests."""
-    deadline = None
+    """Until the workers end: lines, progress, stalls, stop requests."""
+    deadline, reported = None, time.time()
     while guard.poll() is None:
         relay.poll()
-        on_progress(read_json(directory / "progress.json", {}))
+        progress = read_json(directory / "progress.json", {})
+        on_progress(progress)
+        if time.time() - max(reported, progress.get("updated", 0)) > launcher.stall_after_s:
+            reported = time.time()
+            relay.on_line(f"WARNING: {stall.describe(directory, launcher.stall_after_s) or 'the workers do not start'}")
         if stop.is_requested and deadline is None:
             deadline = time.monotonic() + launcher.grace_s
             guard.send_signal(signal.SIGUSR1)
@@ -136,10 +144,14 @@ def explain(stage: str, directory: Path, logs: Path, exit_code: int, was_stopped
         rank = error.get("rank", rank)
     if isinstance(error, dict) and error.get("kind") == "input":
         return MissingInput(f"{stage}: {error.get('message')}", error.get("fix") or f"mend the input, then: {resume_command}")
-    if "No space left on device" in str(error):
-        fix = f"free some space (the run lies in {directory.parent.parent}); nothing that was finished is lost; then {fix}"
+    if "No space left on device" in str(error) or error is None and shutil.disk_usage(directory).free < FULL_BYTES:
+        return MissingInput(f"{stage} found no space left on the disk of {directory}",
+                            f"free some space there; nothing that was finished is lost; then {fix}")
+    if isinstance(error, dict) and error.get("fix"):
+        fix = f"{error['fix']}; then {fix}"
     log = next(path for path in (logs / f"rank{rank}.log", logs / "driver.log") if path.exists())
-    return StageFailed(f"{stage} failed on rank {rank}: {failure_kind(error, code, exit_code)}\n{_last_lines(log)}\n  log: {log}", fix)
+    seen = f"\n  at its end: {words}" if code == -signal.SIGABRT and (words := stall.last_words(logs)) else ""
+    return StageFailed(f"{stage} failed on rank {rank}: {failure_kind(error, code, exit_code)}{seen}\n{_last_lines(log)}\n  log: {log}", fix)
 
 
 def _last_lines(log: Path) -> str:

@@ -1,17 +1,44 @@
-"""One driver per run: a lock that the kernel drops when its holder dies, with a note that says who holds it."""
+"""One driver per run: a lock that the kernel drops when its holder dies, with a note that says who holds it.
+
+On disks whose locks do not reach other machines (or that have none) the note decides: process, host, and when the process started, so that
+a dead process and a reused number are told from a driver at work.
+"""
 import datetime
 import fcntl
 import getpass
 import json
 import os
 import socket
+import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
+
+import psutil
 
 from pipeline.errors import RunLocked
 
+NETWORK_DISKS = ("nfs", "cifs", "smb", "lustre", "gpfs", "beegfs", "ceph", "gluster", "9p", "fuse")  # how the names of such file systems begin
+TRIES, PAUSE_S = 5, 0.1  # `status` holds the lock for an instant when it looks
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The note in the lock file. `started` tells the process from a later one with its number."""
+    pid: int
+    host: str
+    user: str
+    since: str
+    started: str = ""
+
+    def __str__(self) -> str:
+        return f"process {self.pid} of {self.user} on {self.host}, since {self.since}"
+
 
 class RunLock:
-    """Context manager over runs/<run>/.lock. Raises RunLocked, naming the holder, when another driver has the run."""
+    """Context manager over runs/<run>/.lock. Raises RunLocked, naming the holder, when another driver has the run.
+
+    `note` is what to tell people about a driver that ended without giving the run back, or "".
+    """
 
     def __init__(self, run_dir: Path):
         self.path = run_dir / ".lock"
@@ -19,16 +46,15 @@ class RunLock:
     def __enter__(self) -> "RunLock":
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.stream = open(self.path, "a+", encoding="utf-8")
-        try:
-            fcntl.flock(self.stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = describe_holder(self.path)
+        is_taken, before = _take(self.stream, fcntl.LOCK_EX, TRIES), read_note(self.path)
+        refused = refusal(self.path, is_taken, before, file_system(self.path), socket.gethostname(), process_start)
+        if refused:
             self.stream.close()
-            raise RunLocked(f"the run {self.path.parent.name} is held by another driver: {holder}",
-                            "wait for it, stop it with Ctrl-C (or `kill PID`), or give this run another name: run=NAME") from None
+            raise RunLocked(f"the run {self.path.parent.name} is held by another driver: {refused[0]}", refused[1])
+        self.note = f"the driver before ended without giving the run back: {before}" if before else ""
         self.stream.truncate(0)
-        self.stream.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "user": _user(),
-                                      "since": datetime.datetime.now().isoformat(timespec="seconds")}))
+        self.stream.write(json.dumps(asdict(Holder(os.getpid(), socket.gethostname(), _user(), datetime.datetime.now().isoformat(timespec="seconds"),
+                                                   process_start(os.getpid()) or ""))))
         self.stream.flush()
         return self
 
@@ -37,12 +63,70 @@ class RunLock:
         self.stream.close()
 
 
-def describe_holder(path: Path) -> str:
+def refusal(path: Path, is_taken: bool | None, holder: Holder | None, disk: str, host: str, start_of) -> tuple[str, str] | None:
+    """(who holds the run, what to do), or None where it is free.
+
+    `is_taken`: whether the kernel gave us its lock; None on a disk without locks. `start_of(pid)`: `process_start`.
+    """
+    is_network = disk.startswith(NETWORK_DISKS) or is_taken is None
+    if holder is None:
+        return (f"unknown (no readable note in {path})", f"find it with: fuser -v {path}") if is_taken is False else None
+    if holder.host != host:
+        if is_taken and not is_network:
+            return None  # a local disk that was moved, or a container with a new name: the kernel knows
+        why = "" if is_taken is False else f" (the file system, {disk or 'of an unknown kind'}, may not show us the locks of other machines)"
+        return (f"{holder}, while this machine is {host}{why}",
+                f"wait for it, or stop it: ssh {holder.host} kill {holder.pid}; if that machine or that process is gone: rm {path}")
+    state = holder_state(holder, start_of)
+    if state == "alive":
+        return None if is_taken else (str(holder), f"wait for it, stop it with Ctrl-C (or: kill {holder.pid}), or give this run another name: run=NAME")
+    if is_taken is not False:
+        return None
+    left = [pid for pid in _open_by(path) if pid != os.getpid()]
+    return (f"{holder}, which {state}; a process that it left behind keeps the lock" + (f": {', '.join(map(str, left))}" if left else ""),
+            f"end it: kill {' '.join(map(str, left))}" if left else f"find it with: fuser -v {path}")
+
+
+def holder_state(holder: Holder, start_of) -> str:
+    """"alive", "has ended", or "has ended (its number belongs to another process now)", for a holder on this machine."""
+    started = start_of(holder.pid)
+    if started is None:
+        return "has ended"
+    return "alive" if not holder.started or started == holder.started else "has ended (its number belongs to another process now)"
+
+
+def process_start(pid: int) -> str | None:
+    """When a process started, so that no other process of its number has the same: this boot and its clock ticks. None if there is none."""
+    try:
+        if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+            return None
+        boot = Path("/proc/sys/kernel/random/boot_id")
+        if boot.exists():
+            return f"{boot.read_text().strip()}:{Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[19]}"
+        return str(psutil.Process(pid).create_time())
+    except (psutil.Error, OSError):
+        return None
+
+
+def file_system(path: Path, mounts: str | None = None) -> str:
+    """The kind of file system a path lies on, "" where unknown. `mounts`: the text of /proc/mounts."""
+    if mounts is None:
+        mounts = Path("/proc/mounts").read_text() if Path("/proc/mounts").exists() else ""
+    places = [(place.encode().decode("unicode_escape"), kind) for _, place, kind, *_ in (line.split() for line in mounts.splitlines())]
+    holding = [(len(place), number, kind) for number, (place, kind) in enumerate(places) if path.resolve().is_relative_to(place)]
+    return max(holding)[2] if holding else ""  # of two mounts on one place the later one
+
+
+def read_note(path: Path) -> Holder | None:
     try:
         note = json.loads(path.read_text(encoding="utf-8"))
-        return f"process {note['pid']} of {note['user']} on {note['host']}, since {note['since']}"
-    except (OSError, ValueError, KeyError):
-        return "unknown (the lock has no readable note)"
+        return Holder(int(note["pid"]), note["host"], note["user"], note["since"], note.get("started", ""))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def describe_holder(path: Path) -> str:
+    return str(read_note(path) or "unknown (the lock has no readable note)")
 
 
 def is_held(run_dir: Path) -> bool:
@@ -50,12 +134,34 @@ def is_held(run_dir: Path) -> bool:
     path = run_dir / ".lock"
     if not path.exists():
         return False
-    with open(path, "a+", encoding="utf-8") as stream:
+    with open(path, encoding="utf-8") as stream:
+        is_taken = _take(stream, fcntl.LOCK_SH, tries=1)
+        return refusal(path, is_taken, read_note(path), file_system(path), socket.gethostname(), process_start) is not None
+
+
+def _take(stream, kind: int, tries: int) -> bool | None:
+    """Whether the kernel's lock could be taken; None on a disk that has no locks."""
+    for attempt in range(tries):
         try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            fcntl.flock(stream, kind | fcntl.LOCK_NB)
             return True
+        except BlockingIOError:
+            if attempt + 1 < tries:
+                time.sleep(PAUSE_S)
+        except OSError:
+            return None
     return False
+
+
+def _open_by(path: Path) -> list[int]:
+    """Processes of this machine, as far as we may look, that have the file open."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            found += [process.pid] if any(file.path == str(path.resolve()) for file in process.open_files()) else []
+        except (psutil.Error, OSError):
+            pass
+    return found
 
 
 def _user() -> str:

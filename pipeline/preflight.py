@@ -4,7 +4,9 @@ import json
 import shutil
 from pathlib import Path
 
+from pipeline import estimate
 from pipeline.config import RunConfig
+from pipeline.errors import MissingInput
 from stages.config import DataConfig
 
 MAX_CHECKED_ROWS = 200_000  # a larger JSONL file is checked up to here; the worker reads all of it
@@ -92,14 +94,25 @@ def check_tracker(config: RunConfig) -> list[Error]:
 
 
 def check_disk(config: RunConfig, steps) -> list[Error]:
-    """Too little free space on the disk of the runs."""
+    """Too little free space on the disk of the runs for any stage. What a trained stage needs is checked when it is its turn."""
     if all(step.is_done for step in steps):
         return []
-    place = config.run_dir
+    return _too_little(config.run_dir, config.launcher.min_free_gib, "a stage")
+
+
+def require_disk(step, config: RunConfig) -> None:
+    """Raises MissingInput where the disk has no room for the checkpoints and the model of a stage, less what it has written before."""
+    written = sum(path.stat().st_size for path in (step.dir / "state").rglob("*") if path.is_file())
+    needed_gib = max(config.launcher.min_free_gib, estimate.disk_gib(step.stage, step.config, config) - written / 2**30)
+    for message, fix in _too_little(config.run_dir, needed_gib, step.stage):
+        raise MissingInput(message, fix)
+
+
+def _too_little(place: Path, needed_gib: float, who: str) -> list[Error]:
     while not place.exists():
         place = place.parent
     free_gib = shutil.disk_usage(place).free / 2**30
-    if free_gib >= config.launcher.min_free_gib:
+    if free_gib >= needed_gib:
         return []
-    return [(f"{place} has {free_gib:.2f} GiB free; a stage needs {config.launcher.min_free_gib:g} GiB for checkpoints and its model",
-             "free some space, put the runs elsewhere (runs_dir=DIRECTORY), or lower launcher.min_free_gib")]
+    return [(f"{place} has {free_gib:.2f} GiB free; {who} needs {needed_gib:.2f} GiB for checkpoints and its model",
+             "free some space, put the runs elsewhere (runs_dir=DIRECTORY), or lower launcher.min_free_gib or keep_checkpoints")]

@@ -90,7 +90,9 @@ def _report(error: PipelineError, outcome: Outcome, console: Console) -> int:
 
 def run_job(config: RunConfig, console: Console, is_sweep: bool = False) -> float | None:
     """Plans and runs the selected stages of one configuration. Returns the sweep objective."""
-    with RunLock(config.run_dir):
+    with RunLock(config.run_dir) as lock:
+        if lock.note:
+            console.print(f"note: {lock.note}", highlight=False, soft_wrap=True)
         plan = make_plan(config)
         plan.raise_errors()
         write_atomic(config.run_dir / "config.yaml", yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True))

@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline import lock, manifest
-from pipeline.config import from_tree
-from pipeline.files import read_json
+from pipeline import lock, manifest, stall
+from pipeline.config import LauncherConfig, from_tree
+from pipeline.files import read_json, read_jsonl
 from pipeline.graph import STAGES, build
 from pipeline.view import COLOURS, duration, numbers
 from stages.config import ConfigError
@@ -20,7 +20,8 @@ def read(run_dir: Path) -> dict:
     """The state of a run as plain data."""
     config = yaml.safe_load((run_dir / "config.yaml").read_text(encoding="utf-8"))
     is_held = lock.is_held(run_dir)
-    stages = [stage_state(run_dir / name, is_held) for name in STAGES if (run_dir / name).is_dir()]
+    stall_after_s = (config.get("launcher") or {}).get("stall_after_s", LauncherConfig().stall_after_s)
+    stages = [stage_state(run_dir / name, is_held, stall_after_s) for name in STAGES if (run_dir / name).is_dir()]
     return {"run": config["run"], "run_dir": str(run_dir), "recipe": config["recipe"], "seed": config["seed"],
             "driver": lock.describe_holder(run_dir / ".lock") if is_held else None, "stages": stages,
             "not_started": [name for name in _selected(config) if not (run_dir / name).is_dir()],
@@ -36,19 +37,22 @@ def _selected(tree: dict) -> list[str]:
     return [name for name in config.selection if name in build(config).nodes]
 
 
-def stage_state(stage_dir: Path, is_held: bool) -> dict:
-    """The state of a stage's latest directory; `others` counts directories of other configurations."""
+def stage_state(stage_dir: Path, is_held: bool, stall_after_s: float) -> dict:
+    """The state of a stage's latest directory; `others` counts directories of other configurations, `stalled` says since when which rank waits."""
     directory = (stage_dir / "latest").resolve()
     verdict = manifest.verify(directory)
     progress, error = read_json(directory / "progress.json", {}), read_json(directory / "error.json")
     state = {"stage": stage_dir.name, "state": _state(verdict, progress, error, is_held), "fingerprint": directory.name, "dir": str(directory),
              "step": progress.get("step"), "num_steps": progress.get("num_steps"), "phase": progress.get("phase"), "eta_s": None,
-             "message": "", "metrics": {}, "seconds": None, "others": _num_others(stage_dir, directory)}
+             "message": "", "metrics": {}, "seconds": None, "others": _num_others(stage_dir, directory), "alarms": read_jsonl(directory / "alarms.jsonl"),
+             "stalled": None}
     if verdict.manifest:
         state |= {"metrics": verdict.manifest.get("metrics", {}), "step": state["num_steps"], "seconds": verdict.manifest.get("timing", {}).get("total_s"),
                   "peak_memory_gib": verdict.manifest.get("peak_memory_gib"), "message": "; ".join(verdict.problems)}
     elif state["state"] == "running":
-        state |= {"eta_s": progress.get("eta_s"), "message": progress.get("message", ""), "seconds": time.time() - progress.get("started", time.time())}
+        stalled = stall.describe(directory, stall_after_s)
+        state |= {"eta_s": progress.get("eta_s"), "stalled": stalled, "message": stalled or progress.get("message", ""),
+                  "seconds": time.time() - progress.get("started", time.time())}
     elif error:
         state["message"] = f"rank {error.get('rank', 0)}: {error.get('message', '')}"
     return state
@@ -79,5 +83,9 @@ def show(state: dict, console: Console) -> None:
     for name in state["not_started"]:
         table.add_row(name, "[dim]not started[/]")
     console.print(table)
+    for stage in state["stages"]:
+        for alarm in stage["alarms"]:
+            console.print(f"[yellow]alarm[/] {stage['stage']} step {alarm['step']}: {escape(alarm['message'])}\n  advice: {escape(alarm['advice'])}",
+                          highlight=False, soft_wrap=True)
     if state["report"]:
         console.print(f"report: {state['report']}", highlight=False, soft_wrap=True)

@@ -82,6 +82,15 @@ def duration(seconds: float | None) -> str:
     return f"{seconds / 86400:,.1f} days"
 
 
+def size(count: float) -> str:
+    """"512 B", "3.4 MiB", "1.2 GiB"."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
 def plan_table(plan) -> Table:
     table = Table(title=f"run {plan.config.run} (recipe {plan.config.recipe}, seed {plan.config.seed})", title_justify="left", box=box.SIMPLE_HEAD,
                   pad_edge=False)

@@ -370,7 +370,7 @@ def check(options) -> None:
         directory = write_stage(folder / "sft", "sft", sft_config(options), {"policy": model, "data": data})
         lines += show(sft_lines(options, run_stage(options, directory), sft_flops_a_token(options, data), peak))
 
-        if not options.no_trl and importlib.util.find_spec("trl"):
+        if not options.no_trl and options.processes == 1 and importlib.util.find_spec("trl"):
             lines += show(trl_lines(grpo, trl_side(options, model, prompts, folder)))
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text("\n".join(lines) + "\n")
@@ -399,6 +399,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda", choices=list(WORK))
     parser.add_argument("--shape", default="0.5b", choices=list(SHAPES))
+    parser.add_argument("--precision", choices=("bf16", "fp32"), help="bf16 (cpu: fp32); bf16 trains under ZeRO stage 1")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks" / "gpu.md", help="the Markdown file with the results")
     parser.add_argument("--steps", type=int, default=3, help="measured steps of each stage")
     parser.add_argument("--warmup", type=int, default=1, help="steps before them, at least 1")
@@ -408,14 +409,14 @@ def main() -> None:
     parser.add_argument("--gpu-memory-fraction", type=float, default=0.5, help="of vLLM while it is awake")
     parser.add_argument("--tolerance", type=float, default=1.0, help="largest |sampler - trainer| logprob that the probe accepts")
     parser.add_argument("--keep-activations", action="store_true", help="no recomputation in the backward pass")
-    parser.add_argument("--no-trl", action="store_true", help="leave TRL out")
+    parser.add_argument("--no-trl", action="store_true", help="leave TRL out (it is with several processes)")
     parser.add_argument("--scratch", help="folder for models and stage directories, removed at the end (about 12 times the model)")
     for name in ("--worker", "--model", "--data", "--result"):
         parser.add_argument(name, help=argparse.SUPPRESS)
     for name in ("--probe", "--trl"):
         parser.add_argument(name, action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    options.precision = "bf16" if options.device == "cuda" else "fp32"
+    options.precision = options.precision or ("bf16" if options.device == "cuda" else "fp32")
     for name, value in WORK[options.device].items():
         if getattr(options, name) is None:
             setattr(options, name, value)

@@ -3,6 +3,7 @@
 All it needs to know is in the directory's config.json and inputs.json. Exit codes: 0 done, 64 bad input, 75 interrupted but
 resumable, 1 failed; error.json says why.
 """
+import contextlib
 import importlib
 import os
 import sys
@@ -27,6 +28,7 @@ def main(arguments: list[str]) -> int:
 
 if __name__ == "__main__":
     code = main(sys.argv[1:])
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):  # a full disk
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(code)  # engines leave threads behind that can hang a normal interpreter exit; everything of ours is on disk by now

@@ -9,25 +9,31 @@ import os
 import shutil
 from pathlib import Path
 
-from stages import files
+from stages import disk, files
 from stages.engine import TrainEngine
-from stages.worker import InputError, Worker, barrier
+from stages.universal import to_universal
+from stages.worker import Worker, barrier
 
 
 def save_checkpoint(worker: Worker, engine: TrainEngine, step: int, keep: int, name: str = "state", extra: dict | None = None) -> None:
-    """All ranks write their part; rank 0 seals it and drops all but the last `keep`."""
+    """All ranks write their part; rank 0 seals it and drops all but the last `keep`. A full disk raises DiskFull and leaves those before."""
     root = worker.dir / name
     temporary, final = root / f".step_{step:06d}.tmp", root / f"step_{step:06d}"
+    needed_bytes = _checkpoint_bytes(root, engine)
     if worker.is_main:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
+        root.mkdir(parents=True, exist_ok=True)
+        _remove_temporary(root)
+        disk.require(root, needed_bytes, f"checkpoint {final.name}")
+        temporary.mkdir()
     barrier()
-    engine.save(temporary)
-    barrier()
+    with disk.all_or_nothing(temporary, needed_bytes):
+        engine.save(temporary)
+        barrier()
+        if worker.is_main:
+            files.write_json(temporary / "progress.json", {"step": step, "world_size": worker.world_size, "zero_stage": engine.config.zero_stage, **(extra or {})})
+            table = files.file_table(temporary, ["**/*"])
+            files.write_json(temporary / "manifest.json", {"files": table})
     if worker.is_main:
-        files.write_json(temporary / "progress.json", {"step": step, "world_size": worker.world_size, "zero_stage": engine.config.zero_stage, **(extra or {})})
-        table = files.file_table(temporary, ["**/*"])
-        files.write_json(temporary / "manifest.json", {"files": table})
         shutil.rmtree(final, ignore_errors=True)
         os.replace(temporary, final)
         files.fsync_directory(root)
@@ -36,15 +42,37 @@ def save_checkpoint(worker: Worker, engine: TrainEngine, step: int, keep: int, n
     barrier()
 
 
+def _checkpoint_bytes(root: Path, engine: TrainEngine) -> int:
+    """The size of the newest checkpoint, or of the parameters and their optimizer state; and a little for the rest."""
+    newest = max(root.glob("step_*"), default=None)
+    return (files.size(newest) if newest else engine.checkpoint_bytes()) + disk.MIB
+
+
+def _remove_temporary(root: Path) -> None:
+    """What an attempt that was ended in the middle of a checkpoint left."""
+    for path in root.glob(".*.tmp"):
+        shutil.rmtree(path)
+
+
 def newest_checkpoint(worker: Worker, name: str = "state") -> tuple[Path, dict] | None:
     """The newest whole checkpoint and its progress; a damaged one is skipped with a warning (every rank decides alike)."""
-    for directory in sorted((worker.dir / name).glob("step_*"), reverse=True):
-        manifest = directory / "manifest.json"
-        damaged = files.damaged_files(directory, files.read_json(manifest)["files"]) if manifest.exists() else ["manifest.json"]
+    directories = sorted((worker.dir / name).glob("step_*"), reverse=True)
+    for directory in directories:
+        damaged = _damaged_files(directory)
         if not damaged:
             return directory, files.read_json(directory / "progress.json")
         worker.say(f"WARNING: checkpoint {directory} is damaged ({', '.join(damaged)}): falling back to the one before it")
+    if directories:
+        worker.say(f"WARNING: none of the {len(directories)} checkpoints in {worker.dir / name} is whole: starting over")
     return None
+
+
+def _damaged_files(directory: Path) -> list[str]:
+    try:
+        table = files.read_json(directory / "manifest.json")["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ["manifest.json"]
+    return files.damaged_files(directory, table)
 
 
 def resume(worker: Worker, engine: TrainEngine, name: str = "state", first_step: int = 0) -> dict:
@@ -57,12 +85,29 @@ def resume(worker: Worker, engine: TrainEngine, name: str = "state", first_step:
         progress = {"step": 0}
     else:
         directory, progress = found
-        if engine.config.zero_stage > 0 and progress["world_size"] != worker.world_size:
-            raise InputError(f"{directory} was written by {progress['world_size']} processes under ZeRO stage {engine.config.zero_stage} and cannot be "
-                             f"read by {worker.world_size}: set launcher.num_processes={progress['world_size']}")
-        engine.load(directory)
-        worker.say(f"resumed from {directory.name}")
+        is_split_otherwise = engine.config.zero_stage > 0 and progress["world_size"] != worker.world_size
+        if is_split_otherwise:
+            _load_split_otherwise(worker, engine, directory)
+        else:
+            engine.load(directory)
+        worker.say(f"resumed from {directory.name}" + (f", written by {progress['world_size']} process(es)" if is_split_otherwise else ""))
     barrier()
     worker.cut_logs(first_step + progress["step"])
     barrier()
     return progress
+
+
+def _load_split_otherwise(worker: Worker, engine: TrainEngine, directory: Path) -> None:
+    """Loads a ZeRO 1-3 checkpoint of another number of processes, through whole tensors written beside it for as long as it takes."""
+    whole = directory.with_name(".universal.tmp")
+    if worker.is_main:
+        _remove_temporary(whole.parent)
+        needed_bytes = 3 * _checkpoint_bytes(whole.parent, engine)
+        disk.require(whole.parent, needed_bytes, f"reading {directory.name}, written by another number of processes,")
+        with disk.all_or_nothing(whole, needed_bytes):
+            to_universal(directory / "engine", whole / "engine")
+    barrier()
+    engine.load(whole, is_universal=True)
+    barrier()
+    if worker.is_main:
+        shutil.rmtree(whole)

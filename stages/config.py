@@ -159,10 +159,22 @@ PACKING = "sequences one after the other in a row without padding, with variable
 
 
 @dataclass(frozen=True)
+class HealthConfig(Checked):
+    """When a training stage raises an alarm (`stages/health.py`): it is shown by status and in the report, and stops the stage if asked to."""
+    on_alarm: Literal["warn", "stop"] = knob("warn", "warn: go on; stop: the stage fails before its next checkpoint [ours]", operational=True)
+    kl_limit: float = knob(1.0, "largest policy/kl, nats a token [ours]", gt=0, operational=True)
+    entropy_floor: float = knob(0.005, "least policy/entropy, nats a token [ours]", ge=0, operational=True)
+    truncated_limit: float = knob(0.5, "largest share of completions cut at the length limit [ours]", gt=0, le=1, operational=True)
+    mismatch_kl_limit: float = knob(0.05, "largest policy/mismatch_kl of trainer and sampler, nats a token [ours]", gt=0, operational=True)
+    flat_steps: int = knob(20, "steps in a row with a mean reward of 0, or without a group of different rewards [ours]", gt=0, operational=True)
+
+
+@dataclass(frozen=True)
 class StageConfig(Checked):
     """What every trained stage has."""
     save_every: int = knob(5, "optimizer steps between resumable checkpoints", gt=0, operational=True)
     keep_checkpoints: int = knob(2, "resumable checkpoints kept", gt=0, operational=True)
+    health: HealthConfig = knob(HealthConfig, "alarms", operational=True)
 
 
 @dataclass(frozen=True)
@@ -181,6 +193,8 @@ class PretrainConfig(StageConfig):
         if self.optim.name == "muon" and self.deepspeed.zero_stage > 0:
             return [f"optim.name=muon needs whole matrices on every rank, deepspeed.zero_stage 0, got {self.deepspeed.zero_stage}: "
                     "choose zero0, or optim.name=adamw"]
+        if self.optim.name == "muon" and self.deepspeed.precision != "fp32":
+            return [f"optim.name=muon steps in fp32, got deepspeed.precision {self.deepspeed.precision}: choose precision=fp32 here, or optim.name=adamw"]
         return []
 
 

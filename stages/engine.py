@@ -13,7 +13,9 @@ import torch.distributed as dist
 from torch import nn
 
 from stages.config import DeepSpeedConfig, OptimConfig
+from stages.disk import all_or_nothing
 from stages.optimizers import ReplicatedOptimizer, learning_rate_factor, set_learning_rate
+from stages.worker import collective_timeout
 
 
 def init_distributed() -> torch.device:
@@ -22,16 +24,22 @@ def init_distributed() -> torch.device:
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False  # serves inference only and needs a compiler
     deepspeed.utils.logger.setLevel("WARNING")
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    dist.distributed_c10d.default_pg_timeout = dist.distributed_c10d.default_pg_nccl_timeout = collective_timeout()  # of the groups that DeepSpeed makes
     if not dist.is_initialized():
-        deepspeed.init_distributed(dist_backend="nccl" if torch.cuda.is_available() else "gloo", verbose=False)
+        deepspeed.init_distributed(dist_backend="nccl" if torch.cuda.is_available() else "gloo", verbose=False, timeout=collective_timeout())
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     return torch.device("cpu")
 
 
+def has_own_optimizer(config: DeepSpeedConfig) -> bool:
+    """Whether ours steps and clips. In bf16 DeepSpeed puts fp32 copies in the place of the parameters, which ours would not see."""
+    return config.zero_stage == 0 and config.precision == "fp32"
+
+
 def deepspeed_settings(config: DeepSpeedConfig, optim: OptimConfig) -> dict:
-    """The dictionary for deepspeed.initialize. Clipping at stage 0 is our optimizer's."""
+    """The dictionary for deepspeed.initialize."""
     zero: dict = {"stage": config.zero_stage}
     if config.offload_optimizer:
         zero["offload_optimizer"] = {"device": "cpu"}
@@ -39,7 +47,7 @@ def deepspeed_settings(config: DeepSpeedConfig, optim: OptimConfig) -> dict:
         zero["offload_param"] = {"device": "cpu"}
     return {
         "train_micro_batch_size_per_gpu": 1, "gradient_accumulation_steps": 1, "managed_gradient_accumulation": False,
-        "gradient_clipping": optim.grad_clip if config.zero_stage else 0.0, "zero_optimization": zero,
+        "gradient_clipping": 0.0 if has_own_optimizer(config) else optim.grad_clip, "zero_optimization": zero,
         "bf16": {"enabled": config.precision == "bf16"}, "zero_allow_untested_optimizer": True, "zero_force_ds_cpu_optimizer": False,
         "steps_per_print": 10**9, "wall_clock_breakdown": False,
     }
@@ -56,7 +64,7 @@ class TrainEngine:
         if config.gradient_checkpointing:
             module.model.gradient_checkpointing_enable()
         module.to(self.device)
-        if config.zero_stage == 0:
+        if has_own_optimizer(config):
             optimizer = ReplicatedOptimizer(module.named_parameters(), optim)
         else:
             optimizer = torch.optim.AdamW(module.parameters(), lr=optim.lr, betas=tuple(optim.betas), eps=optim.eps, weight_decay=optim.weight_decay)
@@ -88,7 +96,7 @@ class TrainEngine:
         return float(norm if norm is not None else float("nan")), lr
 
     def _optimizer(self):
-        return self.engine.optimizer if self.config.zero_stage == 0 and self.config.precision == "fp32" else self.engine.optimizer.optimizer
+        return self.engine.optimizer if has_own_optimizer(self.config) else self.engine.optimizer.optimizer
 
     def full_weights(self, prefix: str = "model.") -> Iterator[tuple[str, torch.Tensor]]:
         """(HF name, whole tensor) in layer order; under ZeRO-3 gathered one by one, on every rank in lockstep."""
@@ -104,11 +112,22 @@ class TrainEngine:
         main = dist.get_rank() == 0
         state = {name: tensor.cpu() for name, tensor in self.full_weights() if main}
         if main:
-            save_model(self.module.model, state, tokenizer, directory)
+            with all_or_nothing(directory, sum(tensor.nbytes for tensor in state.values())):
+                save_model(self.module.model, state, tokenizer, directory)
+
+    def checkpoint_bytes(self) -> int:
+        """What `save` will write on all ranks: weights, two moments, and DeepSpeed's fp32 copy under ZeRO 1-3 or bf16."""
+        weight_bytes = 4 if self.config.precision == "fp32" else 2
+        has_copy = self.config.zero_stage > 0 or self.config.precision == "bf16"
+        num_parameters = sum(getattr(p, "ds_numel", p.numel()) for p in self.module.parameters())
+        return num_parameters * (weight_bytes + 8 + 4 * has_copy)
 
     def save(self, directory: Path) -> None:
         self.engine.save_checkpoint(str(directory), tag="engine", save_latest=False)
 
-    def load(self, directory: Path) -> None:
+    def load(self, directory: Path, is_universal: bool = False) -> None:
+        """`is_universal`: the directory is what `universal.to_universal` wrote, of any number of processes."""
+        self.engine._config.load_universal_checkpoint = is_universal  # DeepSpeed looks at it here only, but wants it known when the engine is made
         path, _ = self.engine.load_checkpoint(str(directory), tag="engine")
+        self.engine._config.load_universal_checkpoint = False
         assert path is not None, f"DeepSpeed found no checkpoint in {directory}"

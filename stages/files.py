@@ -18,12 +18,16 @@ def write_atomic(path: Path, data: bytes, durable: bool = True) -> None:
     """Writes aside and renames: readers see the old file or the whole new one. `durable`: on the disk when this returns."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "wb") as stream:
-        stream.write(data)
-        if durable:
-            stream.flush()
-            os.fsync(stream.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "wb") as stream:
+            stream.write(data)
+            if durable:
+                stream.flush()
+                os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
     if durable:
         fsync_directory(path.parent)
 
@@ -39,6 +43,11 @@ def read_json(path: Path) -> Any:
 def sha256(path: Path) -> str:
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def size(directory: Path) -> int:
+    """Bytes of all files under `directory`."""
+    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
 
 
 def file_table(directory: Path, patterns: list[str]) -> dict[str, dict]:

@@ -17,6 +17,7 @@ from stages.checkpoint import resume, save_checkpoint
 from stages.config import GrpoConfig
 from stages.engine import TrainEngine
 from stages.experience import Rollout, RolloutLog
+from stages.health import Watch
 from stages.inputs import open_prompts
 from stages.losses import Counts, advantages
 from stages.model import PolicyModel, load_model, load_tokenizer, uses_packing
@@ -60,6 +61,7 @@ class GrpoTrainer:
         self.reference = Reference(policy_dir, config.deepspeed, worker.dir / "references", packed) if config.beta else None
         self.engine = TrainEngine(PolicyModel(model, packed), config.optim, config.deepspeed, config.num_steps)
         self._resume()
+        self.watch = Watch(worker, config.health)
         self.policy = PolicyUpdate(worker, config, self.engine, self.reference, pad_id(self.tokenizer), max_tokens, packed)
         self.sampler = make_sampler(config.rollout, policy_dir, config.data.max_prompt_tokens, max_tokens, config.deepspeed.precision, can_sleep=True)
         self.sampler_step = 0  # whose weights the sampler has: it starts with the policy directory's; None: asleep, with none
@@ -190,6 +192,7 @@ class GrpoTrainer:
                         f"mismatch {policy['policy/mismatch_max']:.1e} grad_norm {grad_norm:.2f} "
                         + " ".join(f"{name} {value:.2f}s" for name, value in self.times.items()))
         self.times = {}
+        self.watch(self.step, metrics)
 
     def _headline(self) -> str:
         values = getattr(self, "metrics", {})

@@ -29,8 +29,7 @@ def run(worker: Worker) -> None:
     worker.say(f"base of {sum(p.numel() for p in model.parameters())} parameters, {config.num_steps} steps of {config.batch_size} documents")
     engine = TrainEngine(PolicyModel(model), config.optim, config.deepspeed, config.num_steps)
     corpus = Corpus(config, tokenizer, worker.seed, worker.stage)
-    train_supervised(worker, engine, corpus.batch_at, config.num_steps, config.micro_batch_tokens, config.save_every, config.keep_checkpoints,
-                     tokenizer.pad_token_id)
+    train_supervised(worker, engine, corpus.batch_at, config.num_steps, config, tokenizer.pad_token_id)
     engine.export(tokenizer, worker.dir / "model")
 
 

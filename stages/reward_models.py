@@ -19,6 +19,7 @@ from stages.checkpoint import resume, save_checkpoint
 from stages.config import RewardModelsConfig
 from stages.engine import TrainEngine, init_distributed
 from stages.experience import Rollout, gather
+from stages.health import Watch
 from stages.model import load_tokenizer
 from stages.inputs import open_prompts
 from stages.prompts import apply_template
@@ -220,6 +221,7 @@ def fit(worker: Worker, config: RewardModelsConfig, tokenizer, name: str, rows: 
     torch.manual_seed(seed_for(worker.seed, worker.stage, name, "head"))
     engine = TrainEngine(ScalarModel(load_reward_model(worker.model_dir("policy"), pad_id(tokenizer))), config.optim, config.deepspeed, num_steps)
     step = resume(worker, engine, f"state/{name}", first_step)["step"]
+    watch = Watch(worker, config.health)
     while step < num_steps:
         torch.manual_seed(seed_for(worker.seed, worker.stage, name, step, worker.rank))
         batch = batch_at(step)
@@ -237,7 +239,9 @@ def fit(worker: Worker, config: RewardModelsConfig, tokenizer, name: str, rows: 
         step += 1
         if worker.world_size > 1:
             dist.all_reduce(loss_sum, group=control_group())
-        worker.log_step(first_step + step, {f"{name}/loss": loss_sum.item(), "train/grad_norm": grad_norm, "train/lr": lr})
+        metrics = {f"{name}/loss": loss_sum.item(), "train/grad_norm": grad_norm, "train/lr": lr}
+        worker.log_step(first_step + step, metrics)
+        watch(first_step + step, metrics)
         worker.progress(f"train {name}", first_step + step, total_steps, f"{name} loss {loss_sum.item():.3f}")
         should_stop = worker.should_stop()
         if step < num_steps and (should_stop or step % config.save_every == 0):

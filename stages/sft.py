@@ -24,7 +24,7 @@ def run(worker: Worker) -> None:
     def batch_at(step: int) -> list[Sample]:
         return [samples[i] for i in epoch_indices(len(samples), step * config.batch_size, config.batch_size, worker.seed, worker.stage)]
 
-    train_supervised(worker, engine, batch_at, num_steps, config.micro_batch_tokens, config.save_every, config.keep_checkpoints, pad_id(tokenizer))
+    train_supervised(worker, engine, batch_at, num_steps, config, pad_id(tokenizer))
     worker.metrics |= {"data/samples": len(samples), "data/too_long": num_too_long, "train/steps": num_steps}
     engine.export(tokenizer, worker.dir / "model")
 

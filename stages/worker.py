@@ -1,4 +1,5 @@
 """One stage directory seen from a worker: its configuration and inputs, logs, progress, metrics, signals, and the manifest at the end."""
+import contextlib
 import datetime
 import os
 import resource
@@ -11,15 +12,21 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from stages import files
+from stages import disk, files
 from stages.config import KINDS, ConfigError, from_dict
+from stages.heartbeat import Heartbeat, timeout_message
 
 EXIT_BAD_INPUT = 64
 EXIT_INTERRUPTED = 75
+RESERVE = ".reserve"
 
 
 class InputError(ValueError):
     """The user's data, model or configuration cannot be used; the message says what, where and how to fix it."""
+
+
+class CollectiveTimeout(RuntimeError):
+    """A rank waited longer for the others than launcher.collective_timeout_s; the message says where, and what the others were at."""
 
 
 class Interrupted(Exception):
@@ -63,12 +70,18 @@ class Worker:
 
     def __enter__(self) -> "Worker":
         self.attempt = self._open_log()
+        self.heartbeat = Heartbeat(self.logs / f"rank{self.rank}.json", self.rank)
         if self.is_main:
             (self.dir / "error.json").unlink(missing_ok=True)
+            disk.reserve(self.dir / RESERVE)
         signal.signal(signal.SIGTERM, self._on_stop)
         signal.signal(signal.SIGINT, self._on_stop)
         self.progress("start", 0, 0, "starting", force=True)
         return self
+
+    @property
+    def logs(self) -> Path:
+        return self.dir / "logs" / f"attempt_{self.attempt}"
 
     def _open_log(self) -> int:
         """stdout and stderr go to logs/attempt_N/rankR.log; the launcher names N, a lone worker takes the next free one."""
@@ -95,23 +108,33 @@ class Worker:
         signal.signal(signum, signal.SIG_DFL)  # a second one ends the process at once
 
     def __exit__(self, kind, error, trace) -> bool:
+        self.heartbeat.stop()
         if error is None:
             return False
+        checkpoint_bytes = max((files.size(path) for path in self.dir.glob("state/**/step_*")), default=0)
+        error = disk.as_disk_full(error, self.dir, checkpoint_bytes + disk.MIB) or self._as_timeout(error) or error
+        (self.dir / RESERVE).unlink(missing_ok=True)
         if isinstance(error, Interrupted):
             self.exit_code = EXIT_INTERRUPTED
-            self.progress("interrupted", *self._last_step(), str(error), force=True)
-            print(f"interrupted: {error}")
+            with contextlib.suppress(OSError):
+                self.progress("interrupted", *self._last_step(), str(error), force=True)
+                print(f"interrupted: {error}")
             return True
-        is_input = isinstance(error, (InputError, ConfigError))
+        is_input = isinstance(error, (InputError, ConfigError, disk.DiskFull))
         self.exit_code = EXIT_BAD_INPUT if is_input else 1
-        if not is_input:
-            traceback.print_exception(kind, error, trace)
-        print(f"{self.stage} failed on rank {self.rank}: {error}")
-        record = {"kind": "input" if is_input else kind.__name__, "message": str(error), "fix": getattr(error, "fix", ""), "rank": self.rank,
+        record = {"kind": "input" if is_input else type(error).__name__, "message": str(error), "fix": getattr(error, "fix", ""), "rank": self.rank,
                   "log": f"logs/attempt_{self.attempt}/rank{self.rank}.log"}
-        if not (self.dir / "error.json").exists() or is_input:
-            files.write_json(self.dir / "error.json", record)
+        with contextlib.suppress(OSError):  # a full disk: whatever can still be written, in this order
+            if not (self.dir / "error.json").exists() or is_input:
+                files.write_json(self.dir / "error.json", record)
+            if not is_input:
+                traceback.print_exception(kind, error, trace)
+            print(f"{self.stage} failed on rank {self.rank}: {error}")
         return True
+
+    def _as_timeout(self, error: BaseException) -> CollectiveTimeout | None:
+        message = timeout_message(error, self.rank, self.world_size, self.logs, collective_timeout().total_seconds())
+        return CollectiveTimeout(message) if message else None
 
     def should_stop(self) -> bool:
         """Whether any rank was asked to stop. Collective: all ranks call it and get the same answer."""
@@ -125,8 +148,9 @@ class Worker:
     # ------------------------------------------------------------------------------------------------------------- reporting
 
     def progress(self, phase: str, step: int, num_steps: int, message: str = "", force: bool = False) -> None:
-        """Rank 0 tells the world where it is, about once a second."""
+        """Rank 0 tells the world where it is, about once a second; every rank its heartbeat."""
         self._step = (step, num_steps)
+        self.heartbeat.moved(phase, step)
         if step > 0 and self._first_work is None:
             self._first_work = (time.time(), step)
         now = time.time()
@@ -164,6 +188,7 @@ class Worker:
         """Drops what an earlier attempt logged after `last_step`, because it will be logged again."""
         if self.is_main:
             files.cut_jsonl(self.dir / "metrics.jsonl", last_step)
+            files.cut_jsonl(self.dir / "alarms.jsonl", last_step)
             files.cut_jsonl(self.dir / "samples.jsonl", last_step if last_sample_step is None else last_sample_step)
 
     # --------------------------------------------------------------------------------------------------------------- the end
@@ -188,6 +213,7 @@ class Worker:
         }
         self.progress("done", *self._last_step(), "done", force=True)
         files.write_json(self.dir / "manifest.json", manifest)
+        (self.dir / RESERVE).unlink(missing_ok=True)
         for name in ("state", "references", "cache"):  # what only a resume would need
             shutil.rmtree(self.dir / name, ignore_errors=True)
         print(f"{self.stage}: done in {elapsed:.1f} s (start-up {getattr(self, 'startup_s', 0.0):.1f} s)", flush=True)
@@ -203,6 +229,11 @@ def barrier() -> None:
         dist.barrier(group=control_group())
 
 
+def collective_timeout() -> datetime.timedelta:
+    """How long a rank waits for the others before that is an error: launcher.collective_timeout_s, handed over in the environment."""
+    return datetime.timedelta(seconds=float(os.environ.get("STAGE_COLLECTIVE_TIMEOUT_S", 1800)))
+
+
 _CONTROL_GROUP = None
 
 
@@ -211,5 +242,5 @@ def control_group():
     global _CONTROL_GROUP
     import torch.distributed as dist
     if _CONTROL_GROUP is None:
-        _CONTROL_GROUP = dist.group.WORLD if dist.get_backend() == "gloo" else dist.new_group(backend="gloo")
+        _CONTROL_GROUP = dist.group.WORLD if dist.get_backend() == "gloo" else dist.new_group(backend="gloo", timeout=collective_timeout())
     return _CONTROL_GROUP

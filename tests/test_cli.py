@@ -96,11 +96,14 @@ def test_status_reads_the_disk(runs, tmp_path):
     directory = made.steps[1].dir
     (directory / "manifest.json").unlink()
     (directory / "error.json").write_text('{"kind": "ValueError", "message": "no", "rank": 1}')
+    (directory / "alarms.jsonl").write_text('{"step": 3, "name": "kl_blow_up", "message": "policy/kl is 1.3", "advice": "raise beta"}\n{"step": 4, "na')
     state = json.loads(r1("status", "--json", runs).stdout)
+    assert [[alarm["name"] for alarm in stage["alarms"]] for stage in state["stages"]] == [[], ["kl_blow_up"]]
     assert [(stage["stage"], stage["state"]) for stage in state["stages"]] == [("base", "done"), ("r1_zero", "failed")]
     assert state["stages"][0]["metrics"] == {"reward/mean": 1.25} and state["not_started"] == ["evaluate"] and state["driver"] is None
     table = r1("status", runs).stdout
     assert "reward/mean 1.25" in table and "rank 1: no" in table and "not started" in table
+    assert "alarm r1_zero step 3: policy/kl is 1.3\n  advice: raise beta" in table
     assert r1("status", runs, "sead=1").returncode == 2
 
 

@@ -6,7 +6,7 @@ from pipeline.config import default_tree
 from pipeline.errors import InvalidConfig
 from pipeline.graph import STAGES
 from runs import config
-from stages.config import to_dict
+from stages.config import output_fields, to_dict
 
 
 def mistakes(*overrides: str, is_sweep: bool = False) -> list[str]:
@@ -41,6 +41,7 @@ def test_all_mistakes_are_reported_at_once():
     ("+stage=base,r1_zero", "'+stage=[a,b]' selects several"),
     ("deepspeed=zero3_offload@x", "unknown option of deepspeed"),
     ("stages.base.deepspeed.zero_stage=2", "optim.name=muon needs whole matrices"),
+    ("stages.base.deepspeed.precision=bf16", "stages.base.optim.name=muon steps in fp32"),
 ])
 def test_a_mistake_names_its_fix(override, hint):
     assert any(hint in line for line in mistakes(override)), mistakes(override)
@@ -74,6 +75,9 @@ def test_shared_nodes_reach_all_stages_and_can_be_overridden_for_one():
     one = config("rollout@stages.r1_zero.rollout=transformers", "deepspeed@stages.r1_zero.deepspeed=zero3")
     assert [one.stages.r1_zero.rollout.engine, one.stages.reasoning_rl.rollout.engine] == ["transformers", "vllm"]
     assert [one.stages.r1_zero.deepspeed.zero_stage, one.stages.reasoning_rl.deepspeed.zero_stage] == [3, 0]
+    watched = config("health.on_alarm=stop", "stages.r1_zero.health.kl_limit=3").stages
+    assert watched.cold_start.health.on_alarm == watched.r1_zero.health.on_alarm == "stop" and watched.r1_zero.health.kl_limit == 3
+    assert watched.reasoning_rl.health.kl_limit == 1 and output_fields(watched.r1_zero) == output_fields(config().stages.r1_zero)
     assert config("model.hidden_size=256").stages.base.model.hidden_size == 256
     assert config("student.hidden_size=192").stages.student_base.model.hidden_size == 192
     assert config("reward@stages.reasoning_rl.rewards=rule").stages.reasoning_rl.rewards.language == 0.0

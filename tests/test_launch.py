@@ -9,9 +9,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline import launch, lock
+from pipeline import launch
 from pipeline.config import LauncherConfig
-from pipeline.errors import MissingInput, RunLocked, StageFailed, StageInterrupted
+from pipeline.errors import MissingInput, StageFailed, StageInterrupted
 from pipeline.files import write_json
 
 TORCHRUN_FAILURE = """
@@ -38,6 +38,7 @@ def explained(directory: Path, torchrun: str = TORCHRUN_FAILURE, error: dict | N
     logs = directory / "logs" / "attempt_1"
     logs.mkdir(parents=True)
     (logs / "driver.log").write_text(torchrun)
+    (logs / "rank0.log").write_text("")
     (logs / "rank1.log").write_text("\n".join(f"line {number}" for number in range(40)))
     if error:
         write_json(directory / "error.json", error)
@@ -59,7 +60,12 @@ def test_bad_input_of_a_worker_is_a_missing_input_with_its_own_fix(tmp_path):
 
 def test_a_full_disk_says_that_nothing_is_lost(tmp_path):
     error = explained(tmp_path, error={"kind": "OSError", "message": "[Errno 28] No space left on device", "rank": 1})
-    assert error.exit_code == 4 and "free some space" in error.fix
+    assert error.exit_code == 3 and str(tmp_path) in str(error) and "nothing that was finished is lost; then continue with: COMMAND" in error.fix
+
+
+def test_a_failure_with_advice_of_its_own_shows_it(tmp_path):
+    error = explained(tmp_path, "", {"kind": "Unhealthy", "message": "kl_blow_up at step 3: policy/kl is 2", "fix": "raise beta", "rank": 0})
+    assert error.exit_code == 4 and "Unhealthy: kl_blow_up at step 3" in str(error) and error.fix == "raise beta; then continue with: COMMAND"
 
 
 def test_interruption_is_told_from_failure(tmp_path):
@@ -78,8 +84,9 @@ def test_worker_commands():
 
 def test_workers_get_threads_and_the_attempt_but_nothing_of_prefect(monkeypatch):
     monkeypatch.setenv("PREFECT_API_URL", "http://elsewhere")
-    environment = launch.worker_environment(LauncherConfig(threads_per_process=3, environment={"A": "b"}), attempt=2)
+    environment = launch.worker_environment(LauncherConfig(threads_per_process=3, collective_timeout_s=77, environment={"A": "b"}), attempt=2)
     assert environment["OMP_NUM_THREADS"] == "3" and environment["STAGE_ATTEMPT"] == "2" and environment["A"] == "b"
+    assert environment["STAGE_COLLECTIVE_TIMEOUT_S"] == "77"
     assert not any(name.startswith("PREFECT_") for name in environment)
 
 
@@ -148,20 +155,3 @@ def test_the_guard_passes_stop_requests_to_the_ranks_and_returns_exit_codes(tmp_
     assert guard.wait(timeout=10) == 0 and (tmp_path / "asked").exists()
     failing = [sys.executable, "-m", "pipeline.guard", str(os.getpid()), sys.executable, "-c", "import sys; sys.exit(7)"]
     assert subprocess.run(failing).returncode == 7
-
-
-# --------------------------------------------------------------------------------------------------------------------- the lock
-
-
-def test_a_second_driver_is_told_who_holds_the_run(tmp_path):
-    holder = subprocess.Popen([sys.executable, "-c", "import sys, time, pathlib; from pipeline.lock import RunLock\n"
-                               "with RunLock(pathlib.Path(sys.argv[1])): print('held', flush=True); time.sleep(60)", str(tmp_path)], stdout=subprocess.PIPE)
-    assert holder.stdout.readline() == b"held\n"
-    with pytest.raises(RunLocked) as caught:
-        lock.RunLock(tmp_path).__enter__()
-    assert f"process {holder.pid}" in str(caught.value) and lock.is_held(tmp_path) and caught.value.exit_code == 5
-    holder.kill()
-    holder.wait()
-    assert not lock.is_held(tmp_path)  # the kernel drops a dead holder's lock
-    with lock.RunLock(tmp_path):
-        assert lock.is_held(tmp_path)

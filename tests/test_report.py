@@ -99,6 +99,15 @@ def test_partial_run_says_what_is_missing(tmp_path):
     assert any(figure["id"] == "r1-reward-accuracy" for figure in page.figures)
 
 
+def test_alarms_are_shown_with_their_advice(tmp_path):
+    run_dir = write_run(tmp_path / "run", ("base", "r1_zero"))
+    assert "Alarms" not in Page(write_report(run_dir, tmp_path / "quiet.html").read_text()).text
+    write_lines(stage_dir(run_dir, "r1_zero") / "alarms.jsonl", [{"step": 12, "name": "kl_blow_up", "message": f"policy/kl is 1.3 {HOSTILE}", "advice": "raise beta"},
+                                                                {"half": "a row"}])
+    text = Page(write_report(run_dir, tmp_path / "report.html").read_text()).text
+    assert "Alarms were raised" in text and f"step 12: policy/kl is 1.3 {HOSTILE}. raise beta" in text
+
+
 def test_empty_and_absent_run_directories(tmp_path):
     assert "not made in this run (yet): base, student_base, r1_zero" in report_of(tmp_path).text
     page = Page(write_report(tmp_path / "nowhere", tmp_path / "out" / "report.html").read_text(encoding="utf-8"))

@@ -59,6 +59,7 @@ def build_context(run: RunRecord) -> dict:
     return {
         "run": run, "now": datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"), "facts": facts(run),
         "problems": run.problems + [problem for stage in stages for problem in stage.problems] + missing(stages) + mixed(run.stages),
+        "alarms": [(stage_name(stage.name), stage.alarms) for stage in stages if stage.alarms],
         "num_done": sum(stage.status == "done" for stage in stages), "stages": stages,
         "columns": found, "column_groups": results.by_set(found), "models": [{"name": model, "shown": stage_name(model)} for model in models],
         "did": [what_it_did(run, found, stage) for stage in stages if stage.status != "missing" and stage.name != "evaluate"],

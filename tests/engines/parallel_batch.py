@@ -1,6 +1,6 @@
 """Run by torchrun: one global batch through any number of processes, micro-batch budgets and ZeRO stages. Writes losses and gradients.
 
-    torchrun ... parallel_batch.py MODEL_DIR CASES_JSON RESULT_JSON      CASES: [[zero stage, micro-batch tokens, steps], ...]
+    torchrun ... parallel_batch.py MODEL_DIR CASES_JSON RESULT_JSON      CASES: [[zero stage, micro-batch tokens, steps, precision], ...]
 """
 import json
 import sys
@@ -15,7 +15,7 @@ import torch.distributed as dist  # noqa: E402
 
 from stages import files  # noqa: E402
 from stages.config import DeepSpeedConfig, OptimConfig  # noqa: E402
-from stages.engine import TrainEngine  # noqa: E402
+from stages.engine import TrainEngine, has_own_optimizer  # noqa: E402
 from stages.model import PolicyModel, load_model  # noqa: E402
 from stages.supervised import Sample, accumulate  # noqa: E402
 
@@ -34,13 +34,13 @@ def batch_at(step: int) -> list[Sample]:
     return [Sample(ids, [0.0] + [0.05 + 0.1 * (i % 9) for i in range(len(ids) - 1)]) for ids in rows]
 
 
-def run_case(model_dir: Path, zero_stage: int, micro_batch_tokens: int, num_steps: int) -> dict:
+def run_case(model_dir: Path, zero_stage: int, micro_batch_tokens: int, num_steps: int, precision: str = "fp32") -> dict:
     torch.manual_seed(0)
     optim = OptimConfig(lr=1e-3, schedule="linear", grad_clip=0.5)
-    engine = TrainEngine(PolicyModel(load_model(model_dir)), optim, DeepSpeedConfig(zero_stage=zero_stage), num_steps)
+    engine = TrainEngine(PolicyModel(load_model(model_dir, precision)), optim, DeepSpeedConfig(zero_stage=zero_stage, precision=precision), num_steps)
     engine.train()
     losses, norms, gradients = [], [], []
-    if zero_stage == 0:  # before the optimizer clips them
+    if has_own_optimizer(engine.config):  # before the optimizer clips them
         engine.engine.optimizer.register_step_pre_hook(
             lambda *_: gradients.append(torch.cat([p.grad.flatten() for p in engine.module.parameters()]).tolist()))
     for step in range(num_steps):

@@ -1,0 +1,44 @@
+"""Whether a running stage has stopped making progress, and which rank holds the others up."""
+import datetime
+import time
+from pathlib import Path
+
+from pipeline.files import read_json
+from pipeline.view import duration
+
+SILENT_S = 15  # a rank writes its heartbeat every two seconds
+
+
+def describe(directory: Path, after_s: float, now: float | None = None) -> str | None:
+    """One line on a stage that has not moved for `after_s` seconds, from its progress.json and its ranks' heartbeats; None while it moves."""
+    now = time.time() if now is None else now
+    progress = read_json(directory / "progress.json", {})
+    moved = progress.get("updated")
+    if moved is None or progress.get("phase") in ("done", "interrupted") or now - moved < after_s:
+        return None
+    ranks = _ranks(directory / "logs" / "latest", now) or f"phase {progress.get('phase')} since {_clock(moved)}"
+    return f"no progress for {duration(now - moved)}: {ranks}"
+
+
+def last_words(logs: Path) -> str:
+    """What the ranks of an attempt that was ended were at, "" where they left nothing. NCCL ends a process that waited too long without a word."""
+    ends = [beat["updated"] for path in logs.glob("rank*.json") if isinstance(beat := read_json(path), dict)]
+    return _ranks(logs, max(ends)) if ends else ""
+
+
+def _ranks(logs: Path, now: float) -> str:
+    """Who holds the others up first."""
+    beats = [beat for path in logs.glob("rank*.json") if isinstance(beat := read_json(path), dict)]
+    beats.sort(key=lambda beat: (beat["updated"] > now - SILENT_S, beat["waits_in"] is not None, beat["rank"]))
+    return "; ".join(_rank(beat, now) for beat in beats)
+
+
+def _rank(beat: dict, now: float) -> str:
+    where = f"phase {beat['phase']} of step {beat['step']}" + (f" ({beat['at']})" if beat["at"] else "")
+    if beat["updated"] < now - SILENT_S:
+        return f"rank {beat['rank']} does not respond since {_clock(beat['updated'])}, it was in {where}"
+    return f"rank {beat['rank']} {'waits in ' + beat['waits_in'] + ',' if beat['waits_in'] else 'is'} in {where} since {_clock(beat['since'])}"
+
+
+def _clock(seconds: float) -> str:
+    return datetime.datetime.fromtimestamp(seconds).strftime("%H:%M:%S")

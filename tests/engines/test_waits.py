@@ -1,0 +1,48 @@
+"""A rank that hangs (stopped by a signal): status says who waits for whom, and the others end with an error that says so too."""
+import os
+import re
+import signal
+import time
+
+from pipeline import stall
+from stages.files import read_json, read_jsonl
+from tests.stage_dirs import StageRun, write_stage
+
+SFT = {"num_epochs": 1000, "max_steps": 5000, "batch_size": 4, "max_tokens": 64, "save_every": 1000, "optim": {"lr": 1e-4}}
+TIMEOUT_S = 30
+
+
+def last_step(directory) -> int:
+    return read_jsonl(directory / "metrics.jsonl")[-1]["step"]
+
+
+def test_a_rank_that_hangs_is_named(base, sft_data, tmp_path, monkeypatch):
+    monkeypatch.setenv("STAGE_COLLECTIVE_TIMEOUT_S", str(TIMEOUT_S))
+    directory = write_stage(tmp_path / "sft", "sft", SFT, {"policy": base, "data": sft_data})
+    with StageRun(directory, 2) as attempt:
+        attempt.wait_for_step(5)
+        hung = next(process for process in attempt.ranks() if process.environ()["RANK"] == "1")
+        beat = directory / "logs/latest/rank1.json"
+        attempt.wait_for(lambda: read_json(beat)["phase"] == "train" and time.time() - read_json(beat)["updated"] < 0.5, "heartbeat while it trains")
+        assert stall.describe(directory, after_s=5) is None
+
+        hung.suspend()
+        attempt.wait_for(lambda: "does not respond" in (stall.describe(directory, after_s=5) or ""), "report of a stall")
+        text = stall.describe(directory, after_s=5)
+        assert re.search(r"^no progress for \d+ s: rank 1 does not respond since \d\d:\d\d:\d\d, it was in phase train of step \d+ \(stages/.*\); "
+                         r"rank 0 waits in \w+, in phase train of step \d+ \(stages/\w+\.py:\d+ \w+\) since \d\d:\d\d:\d\d$", text), text
+
+        before = last_step(directory)
+        hung.resume()
+        attempt.wait_for(lambda: last_step(directory) > before + 5, "steps after the stall")
+        assert stall.describe(directory, after_s=5) is None
+
+        hung.suspend()
+        stopped = time.time()
+        attempt.wait_for((directory / "error.json").exists, "error of the waiting rank")
+        assert TIMEOUT_S - 5 < time.time() - stopped < TIMEOUT_S + 20
+        error = read_json(directory / "error.json")
+        assert error["kind"] == "CollectiveTimeout" and error["rank"] == 0
+        assert re.search(rf"rank 0 waited {TIMEOUT_S} s in \w+ \(stages/\w+\.py:\d+ \w+\) for the others: rank 1 does not respond since", error["message"]), error
+        os.kill(hung.pid, signal.SIGCONT)
+        assert attempt.wait() != 0 and not (directory / "manifest.json").exists()

@@ -1,0 +1,59 @@
+"""Which checkpoint a resume takes when some are damaged."""
+import pytest
+
+from stages import files
+from stages.checkpoint import newest_checkpoint
+
+
+class Listener:
+    """What `newest_checkpoint` asks of a worker."""
+
+    def __init__(self, directory):
+        self.dir, self.lines = directory, []
+
+    def say(self, line):
+        self.lines.append(line)
+
+
+def write_checkpoint(directory, step):
+    checkpoint = directory / "state" / f"step_{step:06d}"
+    (checkpoint / "engine").mkdir(parents=True)
+    (checkpoint / "engine" / "weights.pt").write_bytes(bytes(range(200)))
+    files.write_json(checkpoint / "progress.json", {"step": step})
+    files.write_json(checkpoint / "manifest.json", {"files": files.file_table(checkpoint, ["**/*"])})
+    return checkpoint
+
+
+def flip_a_bit(checkpoint):
+    data = bytearray((checkpoint / "engine/weights.pt").read_bytes())
+    data[100] ^= 1
+    (checkpoint / "engine/weights.pt").write_bytes(data)
+
+
+DAMAGES = {
+    "a flipped bit": (flip_a_bit, "engine/weights.pt"),
+    "a short file": (lambda checkpoint: (checkpoint / "engine/weights.pt").write_bytes(b"abc"), "engine/weights.pt"),
+    "a lost file": (lambda checkpoint: (checkpoint / "progress.json").unlink(), "progress.json"),
+    "no manifest": (lambda checkpoint: (checkpoint / "manifest.json").unlink(), "manifest.json"),
+    "half a manifest": (lambda checkpoint: (checkpoint / "manifest.json").write_text('{"files": {"engi'), "manifest.json"),
+    "another file's manifest": (lambda checkpoint: (checkpoint / "manifest.json").write_text("[1]"), "manifest.json"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(damage, tmp_path):
+    worker = Listener(tmp_path)
+    older, newer = write_checkpoint(tmp_path, 5), write_checkpoint(tmp_path, 10)
+    assert newest_checkpoint(worker) == (newer, {"step": 10}) and not worker.lines
+    harm, name = DAMAGES[damage]
+    harm(newer)
+    assert newest_checkpoint(worker) == (older, {"step": 5})
+    assert worker.lines == [f"WARNING: checkpoint {newer} is damaged ({name}): falling back to the one before it"]
+
+
+def test_without_a_whole_checkpoint_it_starts_over_and_says_so(tmp_path):
+    worker = Listener(tmp_path)
+    assert newest_checkpoint(worker) is None and not worker.lines
+    flip_a_bit(write_checkpoint(tmp_path, 5))
+    assert newest_checkpoint(worker) is None
+    assert worker.lines[-1] == f"WARNING: none of the 1 checkpoints in {tmp_path / 'state'} is whole: starting over"
