@@ -98,6 +98,8 @@ class GrpoTrainer:
             self.times["log"] = time.time() - started
         elif first == self.step:
             self._examine([r for r in sampled if r.use == "train"])
+        if self.sampler.sleep():
+            self.sampler_step = None
         rollouts = [r for r in sampled if r.use == "train"]
         groups = by_group(rollouts, self.config.group_size)
         self.informative = {group[0].group for group in groups if has_signal(group)}
@@ -116,7 +118,7 @@ class GrpoTrainer:
         self.worker.progress("rollout", self.step, self.config.num_steps, self._headline())
         kept, start = self._left_over(first)
         sampled = self.groups.rollout(first, kept, start)
-        self.sampler_step = None if self.sampler.sleep() else self.step
+        self.sampler_step = self.step
         self.times |= {"sync": synced - started, **self.groups.times}
         return sampled
 

@@ -123,7 +123,8 @@ class VllmSampler:
             self.llm.wake_up(tags=["weights"])  # written below: sleep dropped them
         self.llm.collective_rpc("load_policy", args=(weights,))
         if self.is_asleep:
-            self.llm.wake_up(tags=["kv_cache"])
+            if self.llm.wake_up(tags=["kv_cache"]) is False:
+                raise RuntimeError("vLLM is not fully awake after its weights and its KV cache were: it would never schedule a request")
             self.is_asleep = False
         if not self.llm.reset_prefix_cache():
             raise RuntimeError("vLLM kept its prefix cache at a weight sync: requests are still running, completions would mix two policies")
