@@ -16,11 +16,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench_common import make_model, matmul_flops, matmul_rate, median, peak_gib, quartiles, run_side, write_result
+from bench_common import make_model, matmul_flops, matmul_rate, median, peak_gib, quartiles, run_side, write_result, write_stage
 
 WORK = {"tiny": {"prompts": 16, "group": 16, "tokens": 48, "prompt_tokens": 10, "micro_batch_tokens": 1600},
         "86m": {"prompts": 4, "group": 8, "tokens": 64, "prompt_tokens": 12, "micro_batch_tokens": 640}}
-BETA, LR = 0.001, 1e-4
+BETA, LR, KV_CACHE_GIB = 0.001, 1e-4, 0.08
 SIDES = {  # name -> (shape -> processes, threads of each)
     "ours": {"tiny": (2, 1), "86m": (1, 2)},
     "ours_hf": {"tiny": (2, 1), "86m": (1, 2)},      # rollout=transformers: shares the trainer's weights
@@ -47,6 +47,14 @@ def reward_of(kind: str, completion_ids: list[int], vocabulary: int) -> float:
 # ------------------------------------------------------------------------------------------------------------------------ ours
 
 
+def our_config(side: str, options, work: dict) -> dict:
+    """The stage's configuration: the published loss with its KL, no checkpoint in between."""
+    return {"num_steps": 10**6, "prompts_per_step": work["prompts"], "group_size": work["group"], "updates_per_rollout": 1, "beta": BETA,
+            "max_completion_tokens": [[0, work["tokens"]]], "reference_every": 0, "rewards": {"format": 0.0}, "save_every": 10**6,
+            "micro_batch_tokens": options.micro_batch_tokens or work["micro_batch_tokens"], "data": {"max_prompt_tokens": 32}, "optim": {"lr": LR},
+            "rollout": {"kv_cache_gib": KV_CACHE_GIB, "engine": "transformers" if side == "ours_hf" else "vllm"}, "packing": options.packing}
+
+
 def ours(options, work: dict) -> None:
     """The project's own loop; only the source of prompts and the reward are the benchmark's."""
     from stages import environment
@@ -57,22 +65,8 @@ def ours(options, work: dict) -> None:
     from stages.prompts import Prompt
     from stages.worker import Worker
     vocabulary = json.loads((Path(options.model) / "config.json").read_text())["vocab_size"]
-    directory = Path(options.result).parent / "ours"
-    config = {"num_steps": 10**6, "prompts_per_step": work["prompts"], "group_size": work["group"], "updates_per_rollout": 1, "beta": BETA,
-              "max_completion_tokens": [[0, work["tokens"]]], "reference_every": 0, "rewards": {"format": 0.0}, "save_every": 10**6,
-              "micro_batch_tokens": options.micro_batch_tokens or work["micro_batch_tokens"], "data": {"max_prompt_tokens": 32}, "optim": {"lr": LR},
-              "rollout": {"kv_cache_gib": 0.08, "engine": "transformers" if options.side == "ours_hf" else "vllm"}, "packing": options.packing}
-    if options.rank == 0:
-        directory.mkdir()
-        entry = {"stage": None, "path": options.model, "model_dir": options.model, "fingerprint": "0"}
-        (directory / "inputs.json").write_text(json.dumps({"policy": entry}))
-        (directory / "config.json").write_text(json.dumps({"stage": "bench", "kind": "grpo", "version": 0, "fingerprint": "0", "seed": 0, "run": "bench",
-                                                           "config": config}))
-    while not (directory / "config.json").exists():
-        time.sleep(0.05)
-    time.sleep(0.2)
     sampling.rule_parts = lambda rollout, *_: {"accuracy": reward_of(options.reward, rollout.completion_ids, vocabulary), "format": 0.0, "language": 0.0}
-    with Worker(str(directory)) as worker:
+    with Worker(options.stage) as worker:
         trainer = GrpoTrainer(worker)
         trainer.groups.source.get = lambda index, domain="reasoning": Prompt(f"p{index}", prompt_text(index, work, vocabulary), "bench", "reasoning", "en", "")
         trainer.groups.encode = lambda prompt: trainer.tokenizer(prompt.text)["input_ids"]
@@ -118,7 +112,7 @@ def bare(options, work: dict) -> None:
     from stages.seeds import seed_for
     init_distributed()
     vocabulary = json.loads((Path(options.model) / "config.json").read_text())["vocab_size"]
-    sampler = make_sampler(RolloutConfig(kv_cache_gib=0.08), Path(options.model), 32, work["tokens"])
+    sampler = make_sampler(RolloutConfig(kv_cache_gib=KV_CACHE_GIB), Path(options.model), 32, work["tokens"])
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
     steps = []
@@ -145,7 +139,8 @@ def trl(options, work: dict, with_vllm: bool) -> None:
         os.environ.update({"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
                            "VLLM_LOGGING_LEVEL": "ERROR", "RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1",
                            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29511"})
-    os.environ.update({"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"})
+    for name, value in {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "KMP_BLOCKTIME": "0", "OMP_WAIT_POLICY": "PASSIVE"}.items():
+        os.environ.setdefault(name, value)  # threads wait as ours do
     if with_vllm:
         from stages.rollout.vllm_engine import inspect_models_in_process
         inspect_models_in_process()
@@ -219,7 +214,9 @@ def compare(options, work: dict) -> dict:
             folder.mkdir()
             arguments = ["--side", side, "--model", model, "--shape", options.shape, "--steps", str(options.steps), "--warmup", str(options.warmup),
                          "--micro-batch-tokens", str(options.micro_batch_tokens), "--trl-micro-batch", str(options.trl_micro_batch),
-                         "--packing", options.packing, "--reward", options.reward]
+                         "--reward", options.reward]
+            if side.startswith("ours"):
+                arguments += ["--stage", str(write_stage(folder / "stage", "grpo", our_config(side, options, work), {"policy": model}))]
             ranks = run_side(Path(__file__), arguments, folder / "result.json", processes, threads)
             found[side] = {**ranks[0], "peak": sum(r["peak"] for r in ranks), "rate": sum(r.get("rate", 0.0) for r in ranks),
                            "steps": merged(ranks) if side in ("bare", "trl_2") else ranks[0]["steps"]}
@@ -273,6 +270,7 @@ def main() -> None:
     parser.add_argument("--packing", default="off", choices=("on", "off"), help="ours")
     parser.add_argument("--side", choices=list(SIDES), help=argparse.SUPPRESS)
     parser.add_argument("--model", help=argparse.SUPPRESS)
+    parser.add_argument("--stage", help=argparse.SUPPRESS)
     parser.add_argument("--result", help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.rank = int(os.environ.get("RANK", "0"))

@@ -188,7 +188,7 @@ def run_trl(options) -> None:
     settings = GRPOConfig(
         output_dir=tempfile.mkdtemp(), per_device_train_batch_size=micro, gradient_accumulation_steps=options.prompts * options.group // micro,
         num_generations=options.group, max_completion_length=options.tokens, beta=BETA, learning_rate=1e-6, lr_scheduler_type="constant", temperature=1.0,
-        loss_type="grpo", max_steps=options.warmup + options.steps, logging_steps=10**6, report_to="none", save_strategy="no", use_cpu=not on_gpu, bf16=on_gpu,
+        loss_type="grpo", max_steps=options.warmup + options.steps, logging_steps=10**6, report_to="none", save_strategy="no", use_cpu=not on_gpu, bf16=options.precision == "bf16",
         gradient_checkpointing=not options.keep_activations, adam_beta2=0.95, shuffle_dataset=False, disable_tqdm=True, use_vllm=True, vllm_mode="colocate",
         vllm_gpu_memory_utilization=options.gpu_memory_fraction if on_gpu else 0.1, vllm_enable_sleep_mode=on_gpu,
         vllm_max_model_length=options.tokens + options.prompt_tokens)
@@ -318,12 +318,12 @@ def memory_lines(result: dict) -> list[str]:
             f"| of it allocated by PyTorch, GiB | {max(r['torch_gib'] for r in result['ranks']):.1f} |"]
 
 
-def trl_lines(ours: dict, trl: dict | str) -> list[str]:
+def trl_lines(ours: dict, trl: dict | str, bf16: bool) -> list[str]:
     if isinstance(trl, str):
         return ["", "## Beside TRL", "", trl]
     rows, wall = trl["rows"], median(ours["rows"], "wall")
     other, tokens = median(rows, "wall"), median(rows, "tokens")
-    return ["", "## Beside TRL", "", f"GRPOTrainer {version_of('trl')}, vLLM colocated, {trl['micro']} completions in a forward pass; fp32 weights under bf16 autocast on a GPU. "
+    return ["", "## Beside TRL", "", f"GRPOTrainer {version_of('trl')}, vLLM colocated, {trl['micro']} completions in a forward pass; fp32 weights{', under bf16 autocast' if bf16 else ''}. "
             "It makes an old-logprob pass, ours does not.", "", "| side | step, s | rollout, s | the rest, s | overall tokens/s |", "|---|---|---|---|---|",
             f"| ours | {wall:.3f} | {median(ours['rows'], 'time/rollout'):.3f} | {wall - median(ours['rows'], 'time/rollout'):.3f} | "
             f"{median(ours['rows'], 'train/tokens') / wall:.0f} |",
@@ -371,7 +371,7 @@ def check(options) -> None:
         lines += show(sft_lines(options, run_stage(options, directory), sft_flops_a_token(options, data), peak))
 
         if not options.no_trl and options.processes == 1 and importlib.util.find_spec("trl"):
-            lines += show(trl_lines(grpo, trl_side(options, model, prompts, folder)))
+            lines += show(trl_lines(grpo, trl_side(options, model, prompts, folder), options.precision == "bf16"))
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text("\n".join(lines) + "\n")
     print(f"\nwritten to {options.out}")
@@ -385,7 +385,7 @@ def show(lines: list[str]) -> list[str]:
 def trl_side(options, model: Path, prompts: Path, folder: Path) -> dict | str:
     """TRL's numbers, or why there are none: its failure does not lose ours."""
     numbers = ("steps", "warmup", "prompts", "group", "tokens", "prompt_tokens", "micro_batch_tokens")
-    arguments = ["--trl", "--model", str(model), "--data", str(prompts), "--device", options.device, "--shape", options.shape,
+    arguments = ["--trl", "--model", str(model), "--data", str(prompts), "--device", options.device, "--shape", options.shape, "--precision", options.precision,
                  "--gpu-memory-fraction", str(options.gpu_memory_fraction), *(["--keep-activations"] if options.keep_activations else [])]
     try:
         return run_side(Path(__file__), arguments + [text for name in numbers for text in ("--" + name.replace("_", "-"), str(getattr(options, name)))],

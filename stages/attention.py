@@ -16,13 +16,12 @@ def packed_attention(module: nn.Module, query: torch.Tensor, key: torch.Tensor, 
                      scaling: float | None = None, boundaries: torch.Tensor | None = None, longest: int = 0, **_):
     """query [1, H, N, D]; key and value [1, K, N, D] with K dividing H; boundaries [B + 1] int32; longest: tokens of the longest sequence.
     Returns ([1, N, H, D], None)."""
-    query, key, value = (x[0].transpose(0, 1) for x in (query, key, value))  # [N, heads, D]
     if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16):
-        return _varlen(query, key, value, boundaries, longest, scaling)[None], None
-    edges = boundaries.tolist()
-    parts = [F.scaled_dot_product_attention(*(x[a:b].transpose(0, 1)[None] for x in (query, key, value)), dropout_p=dropout, is_causal=True,
-                                            scale=scaling, enable_gqa=True)[0].transpose(0, 1) for a, b in zip(edges, edges[1:])]
-    return torch.cat(parts)[None], None
+        return _varlen(*(x[0].transpose(0, 1) for x in (query, key, value)), boundaries, longest, scaling)[None], None
+    lengths = boundaries.diff().tolist()
+    parts = [F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True, scale=scaling, enable_gqa=True)
+             for q, k, v in zip(*(x.split(lengths, 2) for x in (query, key, value)))]
+    return torch.cat(parts, 2).transpose(1, 2), None
 
 
 def _varlen(query, key, value, boundaries, longest, scaling):

@@ -53,7 +53,7 @@ class PolicyUpdate:
         policy_N, entropy_N, batch = self.forward(rollouts)
         reference_N = self.reference.logprobs(batch, config.rollout.temperature) if self.reference else None
         sampler_N = _flat([r.rollout_logprobs for r in rollouts], device)
-        trainer_N = _flat([r.old_logprobs for r in rollouts], device) if rollouts and rollouts[0].old_logprobs else policy_N.detach()
+        trainer_N = _flat([r.old_logprobs for r in rollouts], device) if rollouts and rollouts[0].old_logprobs is not None else policy_N.detach()
         old_N, correction_N = sampler_N, None
         if corrects:
             old_N = trainer_N

@@ -49,13 +49,13 @@ class GroupSampler:
         """Scored groups of these prompts of the stream, from all ranks, in order; `place` numbers the first of them in this rollout."""
         prompts = [(place + i, index, self.source.get(index, self._domain(index, first))) for i, index in enumerate(indices)]
         mine = prompts[self.worker.rank::self.worker.world_size]
-        started = time.time()
+        prompt_ids = [self.encode(prompt) for _, _, prompt in mine]
         grading: dict[int, Future] = {}
 
         def on_group(i: int, completions: list[Completion]) -> None:
             grading[i] = self.graders.submit(self._graded, *mine[i], prompt_ids[i], completions, first)
 
-        prompt_ids = [self.encode(prompt) for _, _, prompt in mine]
+        started = time.time()
         seeds = [seed_for(self.worker.seed, self.worker.stage, first, place, prompt.id) for place, _, prompt in mine]
         self.engine.sample(prompt_ids, seeds, self.config.group_size, self.config.rollout.temperature, self.max_tokens(first), on_group)
         sampled = time.time()
