@@ -19,7 +19,7 @@ from pathlib import Path
 from bench_common import make_model, matmul_flops, matmul_rate, median, peak_gib, quartiles, run_side, write_result, write_stage
 
 WORK = {"tiny": {"prompts": 16, "group": 16, "tokens": 48, "prompt_tokens": 10, "micro_batch_tokens": 1600},
-        "86m": {"prompts": 4, "group": 8, "tokens": 64, "prompt_tokens": 12, "micro_batch_tokens": 640}}
+        "86m": {"prompts": 4, "group": 8, "tokens": 64, "prompt_tokens": 12, "micro_batch_tokens": 400}}
 BETA, LR, KV_CACHE_GIB = 0.001, 1e-4, 0.08
 SIDES = {  # name -> (shape -> processes, threads of each)
     "ours": {"tiny": (2, 1), "86m": (1, 2)},
@@ -267,7 +267,7 @@ def main() -> None:
     parser.add_argument("--micro-batch-tokens", type=int, default=0, help="ours; 0: the shape's")
     parser.add_argument("--trl-micro-batch", type=int, default=0, help="TRL's per_device_train_batch_size; 0: the whole step at once")
     parser.add_argument("--reward", default="dense", choices=("dense", "sparse"), help="dense: every group has signal; sparse: about half have none")
-    parser.add_argument("--packing", default="off", choices=("on", "off"), help="ours")
+    parser.add_argument("--packing", default="auto", choices=("auto", "on", "off"), help="ours")
     parser.add_argument("--side", choices=list(SIDES), help=argparse.SUPPRESS)
     parser.add_argument("--model", help=argparse.SUPPRESS)
     parser.add_argument("--stage", help=argparse.SUPPRESS)

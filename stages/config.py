@@ -155,7 +155,7 @@ class DataConfig(Checked):
 
 # ---------------------------------------------------------------------------------------------------------------------- stages
 
-PACKING = "sequences one after the other in a row without padding, with variable-length attention; auto: on a GPU in bf16, where the model allows it"
+PACKING = "sequences one after the other in a row without padding, with variable-length attention; auto: where the model allows it, on a GPU in bf16 only"
 
 
 @dataclass(frozen=True)

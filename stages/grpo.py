@@ -98,8 +98,10 @@ class GrpoTrainer:
             self.times["log"] = time.time() - started
         elif first == self.step:
             self._examine([r for r in sampled if r.use == "train"])
+        started = time.time()
         if self.sampler.sleep():
             self.sampler_step = None
+            self.times["sleep"] = time.time() - started
         rollouts = [r for r in sampled if r.use == "train"]
         groups = by_group(rollouts, self.config.group_size)
         self.informative = {group[0].group for group in groups if has_signal(group)}

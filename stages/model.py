@@ -9,7 +9,7 @@ from stages.attention import can_pack, use_packed_attention
 from stages.config import ModelConfig
 from stages.worker import InputError
 
-LOGITS_PER_CHUNK = {"cpu": 1 << 22, "cuda": 1 << 27}  # most logits held at once: 16 and 512 MiB, twice
+LOGITS_PER_CHUNK = {"cpu": 1 << 24, "cuda": 1 << 27}  # most logits held at once: 64 and 512 MiB, twice
 
 
 def load_tokenizer(model_dir: Path):
@@ -54,7 +54,8 @@ def uses_packing(choice: str, model: nn.Module, precision: str) -> bool:
     """What `packing` (auto, on, off) means for this model on this machine. Raises InputError where it is on and cannot be."""
     if choice == "on" and not can_pack(model):
         raise InputError(f"packing=on, but the attention of {type(model).__name__} is not plain causal attention: use packing=off")
-    return choice == "on" or (choice == "auto" and torch.cuda.is_available() and precision == "bf16" and can_pack(model))
+    has_kernel = precision == "bf16" or not torch.cuda.is_available()
+    return choice == "on" or (choice == "auto" and has_kernel and can_pack(model))
 
 
 class PolicyModel(nn.Module):
