@@ -32,7 +32,7 @@ from stages.worker import Interrupted, Worker
 
 HEADLINE = {"reward": "reward/mean", "accuracy": "reward/accuracy", "tokens": "completion/mean_tokens", "language": "completion/language",
             "checks": "completion/reflection_rate"}
-PROBES_PER_RANK = 4  # completions that each rank compares after a sync
+PROBES_PER_RANK = 2  # completions that each rank compares after a sync
 
 
 def run(worker: Worker) -> None:

@@ -9,7 +9,7 @@ from stages.attention import can_pack, use_packed_attention
 from stages.config import ModelConfig
 from stages.worker import InputError
 
-LOGITS_PER_CHUNK = {"cpu": 1 << 24, "cuda": 1 << 27}  # most logits held at once: 64 and 512 MiB, twice
+LOGITS_PER_CHUNK = {"cpu": 1 << 25, "cuda": 1 << 27}  # most logits held at once: 128 and 512 MiB, twice
 
 
 def load_tokenizer(model_dir: Path):

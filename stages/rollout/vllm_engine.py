@@ -94,6 +94,7 @@ class VllmSampler:
             settings["enable_sleep_mode"] = True  # an error on CPU
         with untouched_generators():
             self.llm = LLM(**settings)
+        gc.set_threshold(50_000, 20, 100)  # Python looks for cycles after 700 new objects, which is several times a decoding step: 6% of a rollout
         self.stop_ids, self.top_p = stop_token_ids(model_dir), config.top_p
 
     def sample(self, prompts, seeds, n, temperature, max_tokens, on_group=None):
