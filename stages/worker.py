@@ -19,6 +19,7 @@ from stages.heartbeat import Heartbeat, timeout_message
 EXIT_BAD_INPUT = 64
 EXIT_INTERRUPTED = 75
 RESERVE = ".reserve"
+OF_RANK_0 = ("data", "model", "references", "rollouts", "state")
 
 
 class InputError(ValueError):
@@ -73,6 +74,8 @@ class Worker:
         self.heartbeat = Heartbeat(self.logs / f"rank{self.rank}.json", self.rank)
         if self.is_main:
             (self.dir / "error.json").unlink(missing_ok=True)
+            for name in OF_RANK_0:  # a stray file in model/ or data/ would be taken for a part of the output
+                files.remove_temporaries(self.dir / name)
             disk.reserve(self.dir / RESERVE)
         signal.signal(signal.SIGTERM, self._on_stop)
         signal.signal(signal.SIGINT, self._on_stop)
