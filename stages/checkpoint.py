@@ -37,9 +37,15 @@ def save_checkpoint(worker: Worker, engine: TrainEngine, step: int, keep: int, n
         shutil.rmtree(final, ignore_errors=True)
         os.replace(temporary, final)
         files.fsync_directory(root)
-        for old in sorted(root.glob("step_*"))[:-keep]:
-            shutil.rmtree(old)
+        for path in superseded(root, final, keep):
+            shutil.rmtree(path)
     barrier()
+
+
+def superseded(root: Path, newest: Path, keep: int) -> list[Path]:
+    """What can go once `newest` is written: all but the last `keep` up to it, and those after it, which the resume before it found damaged."""
+    directories = sorted(root.glob("step_*"))
+    return [path for path in directories if path.name <= newest.name][:-keep] + [path for path in directories if path.name > newest.name]
 
 
 def _checkpoint_bytes(root: Path, engine: TrainEngine) -> int:

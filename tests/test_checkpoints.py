@@ -2,7 +2,7 @@
 import pytest
 
 from stages import files
-from stages.checkpoint import newest_checkpoint
+from stages.checkpoint import newest_checkpoint, superseded
 
 
 class Listener:
@@ -57,3 +57,10 @@ def test_without_a_whole_checkpoint_it_starts_over_and_says_so(tmp_path):
     flip_a_bit(write_checkpoint(tmp_path, 5))
     assert newest_checkpoint(worker) is None
     assert worker.lines[-1] == f"WARNING: none of the 1 checkpoints in {tmp_path / 'state'} is whole: starting over"
+
+
+@pytest.mark.parametrize("keep, gone", [(1, [5, 10, 20, 25]), (2, [5, 20, 25]), (5, [20, 25])])
+def test_damaged_checkpoints_do_not_take_the_place_of_new_ones(tmp_path, keep, gone):
+    """Those of steps 20 and 25 were damaged, the run went back to 10 and has come to 15."""
+    written = {step: write_checkpoint(tmp_path, step) for step in (5, 10, 15, 20, 25)}
+    assert superseded(tmp_path / "state", written[15], keep) == [written[step] for step in gone]
