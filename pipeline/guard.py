@@ -52,10 +52,13 @@ def ask_to_stop(torchrun: int) -> None:
     try:
         process = psutil.Process(torchrun)
         is_torchrun = any(word.endswith("torch.distributed.run") for word in process.cmdline())
-        for target in process.children() if is_torchrun else [process]:
+        targets = process.children() if is_torchrun else [process]
+        for target in targets:
             target.send_signal(signal.SIGTERM)
     except psutil.Error:
-        pass
+        return
+    if not targets:  # no rank has started: nothing to save, and nobody to hear it
+        kill_all()
 
 
 def kill_all(*_) -> None:

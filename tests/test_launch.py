@@ -148,6 +148,14 @@ def test_the_guard_kills_the_family_when_the_driver_is_killed(tmp_path):
     assert wait_for(lambda: not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in family))
 
 
+def test_a_stop_request_before_the_ranks_have_started_ends_the_launcher(tmp_path):
+    (tmp_path / "torch.distributed.run").write_text("import sys, time; open(sys.argv[1] + '/ready', 'w').close(); time.sleep(60)")
+    guard = subprocess.Popen([sys.executable, "-m", "pipeline.guard", str(os.getpid()), sys.executable, str(tmp_path / "torch.distributed.run"), str(tmp_path)])
+    assert wait_for((tmp_path / "ready").exists)
+    guard.send_signal(signal.SIGUSR1)
+    assert guard.wait(timeout=10) != 0
+
+
 def test_the_guard_passes_stop_requests_to_the_ranks_and_returns_exit_codes(tmp_path):
     guard = subprocess.Popen(guarded(tmp_path, os.getpid(), "torch.distributed.run"))  # told from srun by its name
     assert wait_for((tmp_path / "ready").exists)
