@@ -39,7 +39,7 @@ SITE = ROOT / "scripts" / "chaos_site"
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 TIMEOUT_S, GONE_S = 300, 20
 INTERRUPTED, MOST_RESUMES = 75, 4
-DAMAGE_SHARE, SECOND_KILL_SHARE, MOMENT_SHARE = 0.3, 0.35, 0.35
+DAMAGE_SHARE, SECOND_KILL_SHARE, MOMENT_SHARE = 0.3, 0.5, 0.35
 KINDS = {"student_base": "pretrain", "r1_zero": "grpo", "cold_start_data": "collect", "cold_start": "sft", "reasoning_rl": "grpo", "rejection_data": "collect",
          "rejection_sft": "sft", "reward_models": "reward_models", "preference_rl": "grpo", "distill": "sft", "evaluate": "evaluate"}
 GRPO = {"num_steps": 5, "prompts_per_step": 4, "group_size": 4, "max_completion_tokens": "[[0,48]]", "reference_every": 2, "save_every": 1}
@@ -289,16 +289,18 @@ class Chaos:
                      *(f"stages.{stage}.deepspeed.zero_stage={settings.zero}" for stage, kind in KINDS.items() if kind in ("grpo", "sft", "reward_models"))]
         self.driver = Driver(overrides, settings.processes)
         self.whole = work / "undisturbed" / "chaos"
+        last = max(list(KINDS).index(stage) for stage in settings.stages)
+        self.made = list(KINDS)[:last + 1]  # what the stages to kill may need
 
     def run_undisturbed(self) -> None:
         """Once; a directory that has it already is taken, if nobody disturbed it."""
         self.whole.parent.mkdir(parents=True, exist_ok=True)
-        ending = self.driver.run(self.whole.parent, f"[base,{','.join(KINDS)}]")
-        attempts = {stage: read_json(self.whole / stage / "latest" / "manifest.json")["timing"]["attempts"] for stage in KINDS} if ending.code == 0 else {}
+        ending = self.driver.run(self.whole.parent, f"[base,{','.join(self.made)}]")
+        attempts = {stage: read_json(self.whole / stage / "latest" / "manifest.json")["timing"]["attempts"] for stage in self.made} if ending.code == 0 else {}
         if ending.code != 0 or set(attempts.values()) != {1}:
             raise SystemExit(f"the undisturbed run ended with {ending.code}, attempts {attempts}:\n{tail(ending.log)}")
-        self.expected = {stage: outcome(self.whole / stage / "latest") for stage in KINDS}
-        print(f"undisturbed run in {ending.seconds:.0f} s: {sum(map(len, self.expected.values()))} hashes of {len(KINDS)} stages", flush=True)
+        self.expected = {stage: outcome(self.whole / stage / "latest") for stage in self.made}
+        print(f"undisturbed run in {ending.seconds:.0f} s: {sum(map(len, self.expected.values()))} hashes of {len(self.made)} stages", flush=True)
 
     def round(self, number: int, stage: str) -> Round:
         """One stage from nothing to its end, through one kill or two."""
@@ -310,7 +312,8 @@ class Chaos:
         usual_s = read_json(self.whole / stage / "latest" / "manifest.json")["timing"]["total_s"]
         places = places_of(KINDS[stage], self.settings.sampler)
         for _ in range(1 + (rng.random() < SECOND_KILL_SHARE)):
-            kill = draw_kill(rng, places, self.settings.processes)
+            is_saved = any(path.is_dir() for path in directory.glob("state/**/step_*"))
+            kill = draw_kill(rng, [place for place in places if is_saved or not place.needs_checkpoint], self.settings.processes)
             ending = self._start(found, runs_dir, stage, kill, usual_s)
             (found.kills if ending.was_hit else found.misses).append(f"{kill} ({how_far(directory)})")
             if (directory / "manifest.json").exists() or found.problems:
@@ -387,8 +390,8 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=0, help="begin no round after so long; 0: no limit")
     parser.add_argument("--work", type=Path, help="where to work; an undisturbed run that is there is used again")
     settings = parser.parse_args()
-    stages = settings.stages.split(",")
-    if unknown := set(stages) - KINDS.keys():
+    settings.stages = settings.stages.split(",")
+    if unknown := set(settings.stages) - KINDS.keys():
         parser.error(f"--stages: {', '.join(sorted(unknown))}: stages are {', '.join(KINDS)}")
     work = (settings.work or Path(tempfile.mkdtemp(prefix="chaos_"))).resolve()
     chaos, rounds = Chaos(work, settings), []
@@ -396,7 +399,7 @@ def main() -> int:
         signal.signal(number, lambda *_: sys.exit("stopped"))
     try:
         chaos.run_undisturbed()
-        run_rounds(chaos, settings, stages, rounds)
+        run_rounds(chaos, settings, rounds)
     finally:
         kill_all()
     failed = [r for r in rounds if r.problems]
@@ -407,12 +410,12 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def run_rounds(chaos: Chaos, settings: argparse.Namespace, stages: list[str], rounds: list[Round]) -> None:
+def run_rounds(chaos: Chaos, settings: argparse.Namespace, rounds: list[Round]) -> None:
     """One line a round as it ends, then the table."""
     number, started = settings.first, time.monotonic()
     while sum(len(r.kills) for r in rounds) < settings.kills and (not settings.minutes or time.monotonic() - started < 60 * settings.minutes):
         begun = time.monotonic()
-        rounds.append(chaos.round(number, stages[number % len(stages)]))
+        rounds.append(chaos.round(number, settings.stages[number % len(settings.stages)]))
         print(rounds[-1].line(time.monotonic() - begun), flush=True)
         number += 1
     print(summary(rounds))

@@ -17,6 +17,7 @@ class Place:
     side: str = "any"
     when: tuple[str, ...] = BOTH
     calls: int = 1  # the first so many calls are chosen from
+    needs_checkpoint: bool = False
 
 
 SAMPLERS = {"vllm": "stages.rollout.vllm_engine:VllmSampler", "transformers": "stages.rollout.transformers_engine:TransformersSampler"}
@@ -26,13 +27,13 @@ PLACES = [
     Place("cut of the logs", ALL, "stages.files:cut_jsonl", side="main", calls=3),
     Place("log of a step", ("pretrain", "sft", "grpo", "collect", "reward_models"), "stages.files:append_jsonl", side="main", calls=4),
     Place("sampling", SAMPLED, "SAMPLER.sample", calls=2),
-    Place("sync", ("grpo",), "SAMPLER.sync", calls=3),
+    Place("sync", ("grpo",), "SAMPLER.sync", calls=2),
     Place("reward", ("grpo",), "stages.scoring:set_rewards", calls=3),
     Place("gathering", SAMPLED, "stages.experience:gather", calls=3),
     Place("rollout log", ("grpo",), "stages.experience:RolloutLog.write", side="main", calls=3),
     Place("rename of the rollout log", ("grpo",), "os:replace", r"rollouts/", side="main", calls=3),
-    Place("forward", TRAINED, "stages.engine:TrainEngine.__call__", calls=12),
-    Place("backward", TRAINED, "stages.engine:TrainEngine.backward", calls=6),
+    Place("forward", TRAINED, "stages.engine:TrainEngine.__call__", calls=6),
+    Place("backward", TRAINED, "stages.engine:TrainEngine.backward", calls=4),
     Place("optimizer step", TRAINED, "stages.engine:TrainEngine.step", calls=4),
     Place("refresh of the reference", ("grpo",), "stages.reference:Reference.refresh"),
     Place("rename of the reference", ("grpo",), "os:replace", r"references/", side="main"),
@@ -42,8 +43,8 @@ PLACES = [
     Place("rename of the checkpoint", TRAINED, "os:replace", r"\.step_\d+\.tmp .*step_\d+$", side="main", calls=3),
     Place("removal of an old checkpoint", TRAINED, "shutil:rmtree", r"state/(\w+/)?step_\d+$", side="main", calls=2),
     Place("forgetting rollouts", ("grpo",), "stages.grpo:GrpoTrainer._forget", side="main", calls=3),
-    Place("load of a checkpoint", TRAINED, "stages.engine:TrainEngine.load"),
-    Place("export", TRAINED, "stages.model:save_model", side="main", calls=1),
+    Place("load of a checkpoint", TRAINED, "stages.engine:TrainEngine.load", needs_checkpoint=True),
+    Place("export", TRAINED, "stages.model:save_model", side="main"),
     Place("saved chunk", ("collect",), "stages.files:write_json", r"chunk_\d+\.json", side="main", calls=3),
     Place("rename of a chunk", ("collect",), "os:replace", r"chunk_\d+\.json", side="main", calls=3),
     Place("writing the data", ("collect",), "stages.collect:finish"),
@@ -57,7 +58,7 @@ PLACES = [
     Place("stage manifest", ALL, "stages.files:write_json", r"/[0-9a-f]{8}/manifest\.json", side="main"),
     Place("rename of the stage manifest", ALL, "os:replace", r"/[0-9a-f]{8}/\.manifest", side="main"),
     Place("removal of the state", ALL, "shutil:rmtree", r"/state$", side="main"),
-    Place("rename of the progress", ALL, "os:replace", r"\.progress\.json", side="main", calls=4),
+    Place("rename of the progress", ALL, "os:replace", r"\.progress\.json", side="main", calls=2),
     Place("driver's files of the stage", ALL, "os:replace", r"/[0-9a-f]{8}/\.(config|inputs)\.json", side="driver", calls=2),
     Place("driver's link", ALL, "os:replace", r"latest", side="driver"),
     Place("launch", ALL, "pipeline.launch:worker_environment", side="driver"),
