@@ -7,47 +7,43 @@
         sometimes the newest checkpoint is damaged, sometimes the resumed attempt is killed too
         the same command until it is done                all hashes must be those of the undisturbed run, and no process may be left
 
-All that is random follows from --seed and the number of the round. The named places are in `chaos_places.py`; the signal there is sent by the
-process itself (`chaos_site/sitecustomize.py`), so that the product has no hooks for this. Exit code 1: something differed; its directory is kept.
+All that is random follows from --seed and the number of the round. The named places are in `chaos_tools/places.py`; the signal there is
+sent by the process itself (`chaos_tools/site/sitecustomize.py`), so that the product has no hooks for this. Exit code 1: something differed; its
+directory is kept.
 """
 import argparse
 import collections
-import ctypes
-import hashlib
-import json
 import os
 import random
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil
-
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
-from chaos_places import Place, places_of  # noqa: E402
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from pipeline.guard import kill_all  # noqa: E402
-from stages.files import read_json, read_jsonl, sha256  # noqa: E402
+from scripts.chaos_tools.driver import TIMEOUT_S, Driver, Ending  # noqa: E402
+from scripts.chaos_tools.kill import Kill, damage, draw_kill  # noqa: E402
+from scripts.chaos_tools.outcome import differences, left_over, outcome  # noqa: E402
+from scripts.chaos_tools.places import places_of  # noqa: E402
+from stages.files import read_json, read_jsonl  # noqa: E402
 
-SITE = ROOT / "scripts" / "chaos_site"
-SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-TIMEOUT_S, GONE_S = 300, 20
 INTERRUPTED, MOST_RESUMES = 75, 4
-DAMAGE_SHARE, SECOND_KILL_SHARE, MOMENT_SHARE = 0.3, 0.5, 0.35
-KINDS = {"student_base": "pretrain", "r1_zero": "grpo", "cold_start_data": "collect", "cold_start": "sft", "reasoning_rl": "grpo", "rejection_data": "collect",
-         "rejection_sft": "sft", "reward_models": "reward_models", "preference_rl": "grpo", "distill": "sft", "evaluate": "evaluate"}
+DAMAGE_SHARE, SECOND_KILL_SHARE = 0.3, 0.5
+KINDS = {  # of the stages that can be killed
+    "student_base": "pretrain", "r1_zero": "grpo", "cold_start_data": "collect", "cold_start": "sft", "reasoning_rl": "grpo",
+    "rejection_data": "collect", "rejection_sft": "sft", "reward_models": "reward_models", "preference_rl": "grpo", "distill": "sft",
+    "evaluate": "evaluate"}
 GRPO = {"num_steps": 5, "prompts_per_step": 4, "group_size": 4, "max_completion_tokens": "[[0,48]]", "reference_every": 2, "save_every": 1}
 SFT = {"max_steps": 6, "batch_size": 8, "save_every": 1}
 SHORT = {
-    "base": {"num_steps": 400, "batch_size": 16, "save_every": 100},
     "student_base": {"num_steps": 8, "batch_size": 8, "save_every": 1},
-    "r1_zero": GRPO,
+    "base": {"num_steps": 400, "batch_size": 16, "save_every": 100},  # enough to solve a few problems
+    "r1_zero": {**GRPO, "oversampling": 2.0, "max_sampling_rounds": 2},
     "cold_start_data": {"num_prompts": 48, "samples_per_prompt": 6, "chunk_prompts": 12, "max_completion_tokens": 64, "min_language": 0.3},
     "cold_start": SFT,
     "reasoning_rl": {**GRPO, "num_steps": 6, "updates_per_rollout": 2},
@@ -58,205 +54,6 @@ SHORT = {
     "distill": SFT,
     "evaluate": {"num_reasoning": 16, "num_general": 16, "num_safety": 8, "max_completion_tokens": 48, "models": "[r1_zero,cold_start,distill]"},
 }
-
-
-# ------------------------------------------------------------------------------------------------------------- what a stage has made
-
-
-def outcome(directory: Path) -> dict[str, str]:
-    """Hashes of all that a finished stage leaves to others, by name; clocks and the machine's speed are left out."""
-    found = {str(path.relative_to(directory)): sha256(path) for pattern in ("model/**/*", "data/**/*", "rollouts/*", "results.json")
-             for path in directory.glob(pattern) if path.is_file()}
-    for name in ("metrics.jsonl", "samples.jsonl", "alarms.jsonl"):
-        if (directory / name).exists():
-            found[name] = digest(without_clocks(read_jsonl(directory / name)))
-    manifest = read_json(directory / "manifest.json")
-    found["manifest.json"] = digest({name: manifest[name] for name in ("stage", "kind", "version", "fingerprint", "inputs", "files", "metrics")})
-    return found
-
-
-def without_clocks(rows: list[dict]) -> list[dict]:
-    return [{name: value for name, value in row.items() if not name.startswith(("time/", "perf/"))} for row in rows]
-
-
-def digest(value) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def differences(found: dict[str, str], expected: dict[str, str]) -> list[str]:
-    """Names that differ. Which rollouts are still there depends on which checkpoints were written (a stop writes one more); those that both
-    runs have must be the same, and there must be some."""
-    names = found.keys() | expected.keys()
-    rollouts = {name for name in names if name.startswith("rollouts/")}
-    both = rollouts & found.keys() & expected.keys()
-    different = [name for name in sorted(names - rollouts | both) if found.get(name) != expected.get(name)]
-    return different + (["rollouts/"] if rollouts and not both else [])
-
-
-def left_over(directory: Path, undisturbed: Path) -> list[str]:
-    """Files of a finished stage that the undisturbed one does not have; logs, rollouts and the driver's memory apart."""
-    def names(root: Path) -> set[str]:
-        return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
-    return sorted(name for name in names(directory) - names(undisturbed)
-                  if not name.startswith("logs/") and not re.fullmatch(r"rollouts/step_\d+\.jsonl|\.verified\.json|alarms\.jsonl", name))
-
-
-# -------------------------------------------------------------------------------------------------------------------------- a kill
-
-
-@dataclass(frozen=True)
-class Kill:
-    """`place` None: at a moment, `share` of an undisturbed stage's time after its workers are there."""
-    who: str
-    signal: int
-    place: Place | None = None
-    inside: str = ""
-    when: str = ""
-    call: int = 0
-    share: float = 0.0
-
-    def __str__(self) -> str:
-        where = f"{self.when} {self.place.name} #{self.call} in {self.inside}" if self.place else f"at {self.share:.0%} of its time"
-        return f"{signal.Signals(self.signal).name} to {self.who} {where}"
-
-    def environment(self, note: Path) -> dict[str, str]:
-        if not self.place:
-            return {}
-        plan = {"in": self.inside, "place": self.place.target, "match": self.place.match, "call": self.call, "when": self.when, "who": self.who,
-                "signal": self.signal, "note": str(note)}
-        return {"PYTHONPATH": os.pathsep.join((str(SITE), str(ROOT))), "CHAOS": json.dumps(plan)}
-
-
-def draw_kill(rng: random.Random, places: list[Place], num_processes: int) -> Kill:
-    ranks = [f"rank{i}" for i in range(num_processes)]
-    everyone = [*ranks, "launcher", "guard", "driver", "all"]
-    number = rng.choice(SIGNALS)
-    if rng.random() < MOMENT_SHARE:
-        return Kill(rng.choice(everyone), number, share=rng.random())
-    place = rng.choice(places)
-    inside = "driver" if place.side == "driver" else rng.choice(ranks) if place.side == "any" else "rank0"
-    who = inside if inside == "driver" or rng.random() < 0.6 else rng.choice(everyone)
-    return Kill(who, number, place, inside, rng.choice(place.when), rng.randint(1, place.calls))
-
-
-def damage(directory: Path, rng: random.Random) -> str:
-    """Spoils one file of the newest checkpoint; returns what was done, "" where there is none."""
-    checkpoints = sorted((path for path in directory.glob("state/**/step_*") if path.is_dir()), key=lambda path: (path.parent.name, path.name))
-    files = sorted(path for path in checkpoints[-1].rglob("*") if path.is_file()) if checkpoints else []
-    if not files:
-        return ""
-    path, how = rng.choice(files), rng.choice(("cut", "flipped a byte of", "removed"))
-    content = bytearray(path.read_bytes())
-    if how == "removed" or not content:
-        path.unlink()
-    elif how == "cut":
-        path.write_bytes(content[:rng.randrange(len(content))])
-    else:
-        content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
-        path.write_bytes(content)
-    return f"{how} {path.relative_to(directory)}"
-
-
-# ---------------------------------------------------------------------------------------------------------------------- the driver
-
-
-@dataclass
-class Ending:
-    """How one start of the driver ended. `was_hit`: the signal was sent."""
-    code: int | None
-    was_hit: bool
-    seconds: float
-    log: Path
-    left: list[str] = field(default_factory=list)
-
-
-class Driver:
-    """Starts `python -m pipeline run` and looks after everything that comes of it."""
-
-    def __init__(self, overrides: list[str], num_processes: int):
-        self.overrides, self.num_processes = overrides, num_processes
-        ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER: what a dead driver leaves becomes our child, and is seen
-
-    def run(self, runs_dir: Path, selection: str, kill: Kill | None = None, usual_s: float = 0.0) -> Ending:
-        number = sum(1 for _ in runs_dir.glob("driver_*.log"))
-        log, note = runs_dir / f"driver_{number}.log", runs_dir / f"hit_{number}"
-        command = [sys.executable, "-m", "pipeline", "run", f"+stage={selection}", f"runs_dir={runs_dir}", *self.overrides]
-        inherited = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "CHAOS")}
-        started = time.monotonic()
-        with open(log, "wb") as stream:
-            process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True,
-                                       env={**inherited, **(kill.environment(note) if kill else {})})
-        was_hit = kill is not None and not kill.place and self._strike(process, kill, usual_s)
-        try:
-            code = process.wait(timeout=TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            code = None
-        left = self._wait_until_gone() if code is not None else []
-        kill_all()
-        reap()
-        return Ending(code, was_hit or note.exists(), time.monotonic() - started, log, left)
-
-    def _strike(self, driver: subprocess.Popen, kill: Kill, usual_s: float) -> bool:
-        """Waits for the workers, then for the moment; sends the signal. Whether anything was there to get it."""
-        deadline = time.monotonic() + TIMEOUT_S
-        while driver.poll() is None and time.monotonic() < deadline:
-            if sum(name.startswith("rank") for name in family(driver.pid)) == self.num_processes:
-                break
-            time.sleep(0.05)
-        until = time.monotonic() + kill.share * usual_s
-        while driver.poll() is None and time.monotonic() < until:
-            time.sleep(0.01)
-        if driver.poll() is not None:
-            return False
-        found = family(driver.pid)
-        targets = [found[kill.who]] if kill.who in found else list(found.values()) if kill.who == "all" else []
-        for process in targets:
-            try:
-                process.send_signal(kill.signal)
-            except psutil.Error:
-                pass
-        return bool(targets)
-
-    def _wait_until_gone(self) -> list[str]:
-        """Processes that are still there some seconds after the driver's end."""
-        deadline = time.monotonic() + GONE_S
-        while True:
-            reap()
-            alive = [process for process in psutil.Process().children(recursive=True) if process.is_running()]
-            if not alive or time.monotonic() > deadline:
-                return [str(process) for process in alive]
-            time.sleep(0.05)
-
-
-def family(driver: int) -> dict[str, psutil.Process]:
-    """The processes of a run by role, the driver first."""
-    found = {}
-    try:
-        found["driver"] = psutil.Process(driver)
-        for process in found["driver"].children(recursive=True):
-            words = process.cmdline()
-            module = words[words.index("-m") + 1] if "-m" in words[:-1] else ""
-            name = {"pipeline.guard": "guard", "torch.distributed.run": "launcher"}.get(module)
-            if module == "stages":
-                name = f"rank{process.environ()['RANK']}"
-            if name:
-                found[name] = process
-    except (psutil.Error, KeyError):
-        pass
-    return found
-
-
-def reap() -> None:
-    """Takes leave of adopted processes that have ended."""
-    while True:
-        try:
-            if os.waitpid(-1, os.WNOHANG)[0] == 0:
-                return
-        except ChildProcessError:
-            return
-
-
-# ---------------------------------------------------------------------------------------------------------------------- the rounds
 
 
 @dataclass
@@ -289,13 +86,13 @@ class Chaos:
                      *(f"stages.{stage}.deepspeed.zero_stage={settings.zero}" for stage, kind in KINDS.items() if kind in ("grpo", "sft", "reward_models"))]
         self.driver = Driver(overrides, settings.processes)
         self.whole = work / "undisturbed" / "chaos"
-        last = max(list(KINDS).index(stage) for stage in settings.stages)
-        self.made = list(KINDS)[:last + 1]  # what the stages to kill may need
+        last = max(list(SHORT).index(stage) for stage in settings.stages)
+        self.made = list(SHORT)[:last + 1]  # what the stages to kill may need
 
     def run_undisturbed(self) -> None:
         """Once; a directory that has it already is taken, if nobody disturbed it."""
         self.whole.parent.mkdir(parents=True, exist_ok=True)
-        ending = self.driver.run(self.whole.parent, f"[base,{','.join(self.made)}]")
+        ending = self.driver.run(self.whole.parent, f"[{','.join(self.made)}]")
         attempts = {stage: read_json(self.whole / stage / "latest" / "manifest.json")["timing"]["attempts"] for stage in self.made} if ending.code == 0 else {}
         if ending.code != 0 or set(attempts.values()) != {1}:
             raise SystemExit(f"the undisturbed run ended with {ending.code}, attempts {attempts}:\n{tail(ending.log)}")
@@ -311,15 +108,15 @@ class Chaos:
         directory = runs_dir / "chaos" / stage / "latest"
         usual_s = read_json(self.whole / stage / "latest" / "manifest.json")["timing"]["total_s"]
         places = places_of(KINDS[stage], self.settings.sampler)
-        for _ in range(1 + (rng.random() < SECOND_KILL_SHARE)):
-            is_saved = any(path.is_dir() for path in directory.glob("state/**/step_*"))
-            kill = draw_kill(rng, [place for place in places if is_saved or not place.needs_checkpoint], self.settings.processes)
+        first = [place for place in places if not place.needs_checkpoint]
+        kills = [draw_kill(rng, first, self.settings.processes), draw_kill(rng, places, self.settings.processes)]
+        for kill in kills[:1 + (rng.random() < SECOND_KILL_SHARE)]:
             ending = self._start(found, runs_dir, stage, kill, usual_s)
             (found.kills if ending.was_hit else found.misses).append(f"{kill} ({how_far(directory)})")
             if (directory / "manifest.json").exists() or found.problems:
                 break
-            if rng.random() < DAMAGE_SHARE:
-                found.damages += [text] if (text := damage(directory, rng)) else []
+            if rng.random() < DAMAGE_SHARE and (text := damage(directory, rng)):
+                found.damages.append(text)
         self._finish(found, runs_dir, stage, usual_s)
         if not found.problems:
             found.problems = [f"{name} differs" for name in differences(outcome(directory), self.expected[stage])]
@@ -395,8 +192,7 @@ def main() -> int:
         parser.error(f"--stages: {', '.join(sorted(unknown))}: stages are {', '.join(KINDS)}")
     work = (settings.work or Path(tempfile.mkdtemp(prefix="chaos_"))).resolve()
     chaos, rounds = Chaos(work, settings), []
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: sys.exit("stopped"))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     try:
         chaos.run_undisturbed()
         run_rounds(chaos, settings, rounds)

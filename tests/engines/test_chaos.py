@@ -1,19 +1,23 @@
 """Workers killed at one named place after another: what they make in the end is, bit for bit, what one makes that nobody touched.
 
-Each stage is a chain: an attempt is killed, the next continues and is killed further on. `scripts/chaos.py` does the same at random, through the
-driver and with every process of a run.
+Each stage goes through a chain: an attempt is killed, the next continues and is killed further on. `scripts/chaos.py` does it at random, through
+the driver and with every process of a run.
 """
-import os
 import random
 import signal
+import subprocess
+import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-from scripts.chaos import Kill, damage, differences, left_over, outcome
-from scripts.chaos_places import PLACES, places_of
+from scripts.chaos_tools.kill import Kill, damage
+from scripts.chaos_tools.outcome import differences, left_over, outcome
+from scripts.chaos_tools.places import places_of
+from stages.config import KINDS
 from tests.engines.conftest import BASE, DATA
-from tests.stage_dirs import StageRun, run_stage, write_stage
+from tests.stage_dirs import ROOT, StageRun, run_stage, write_stage
 
 KILL, TERM, INT = signal.SIGKILL, signal.SIGTERM, signal.SIGINT
 SPOIL = "spoil the newest checkpoint"
@@ -30,69 +34,79 @@ COLLECT = {"num_prompts": 8, "samples_per_prompt": 4, "few_shot": 1, "max_comple
 EVALUATE = {"num_reasoning": 7, "num_general": 5, "num_safety": 4, "samples_per_prompt": 2, "max_completion_tokens": 16, "num_shown": 2, "data": DATA,
             "rollout": {**TRANSFORMERS, "temperature": 0.5}}
 
-# (place, before or after it, which call of the attempt, signal); SPOIL comes between two attempts
+# stage kind, processes, configuration, and (place, before or after it, which call of the attempt, signal); SPOIL comes between two attempts
 CHAINS = {
-    "pretrain": ({**BASE, "num_steps": 8, "save_every": 1}, "base", [
+    "base": ("pretrain", 1, {**BASE, "num_steps": 8, "save_every": 1}, [
         ("optimizer step", "after", 4, KILL), SPOIL, ("rename of the checkpoint", "before", 1, KILL), ("log of a step", "after", 2, INT),
         ("export", "after", 1, KILL)]),
-    "sft": (SFT, "chaos_sft", [
+    "chaos_sft": ("sft", 1, SFT, [
         ("checkpoint", "after", 3, KILL), ("backward", "after", 1, TERM), ("removal of the state", "before", 1, KILL)]),
-    "grpo": (GRPO, "collected", [
+    "collected": ("grpo", 1, GRPO, [  # the policy knows the prompts of a stage of this name, so that groups have rewards to differ in
         ("rename of the rollout log", "before", 1, KILL), ("rollout log", "after", 1, KILL), ("optimizer step", "after", 3, KILL), SPOIL,
         ("refresh of the reference", "after", 1, KILL), ("forgetting rollouts", "before", 2, KILL), ("sync", "after", 1, TERM)]),
-    "collect": (COLLECT, "collected", [
+    "collected on two": ("grpo", 2, {**GRPO, "deepspeed": {"zero_stage": 3}}, [
+        ("checkpoint", "after", 2, KILL), ("optimizer step", "after", 1, TERM), SPOIL, ("gathering", "before", 2, KILL)]),
+    "samples": ("collect", 1, COLLECT, [
         ("log of a step", "after", 2, KILL), ("saved chunk", "after", 1, TERM), ("writing the data", "after", 1, KILL)]),
-    "reward_models": (REWARD_MODELS, "reward_models", [
+    "reward_models": ("reward_models", 1, REWARD_MODELS, [
         ("rename of the judged samples", "before", 1, KILL), ("checkpoint manifest", "after", 2, KILL), ("reward statistics", "before", 1, KILL),
         ("end of a reward model", "after", 1, KILL), ("optimizer step", "before", 3, INT)]),
-    "evaluate": (EVALUATE, "evaluated", [("results of a model", "after", 1, KILL), ("results", "after", 1, KILL)]),
+    "evaluated": ("evaluate", 1, EVALUATE, [("results of a model", "after", 1, KILL), ("results", "after", 1, KILL)]),
 }
 
 
 @pytest.fixture
-def stage(request, base, policy, sft_data, stage_root):
-    """Makes a stage directory of a kind; its name looks like a fingerprint, as the driver's do."""
+def make_stage(base, policy, sft_data, stage_root):
+    """Makes a directory of a chain's stage; its name looks like a fingerprint, as the driver's do."""
     inputs = {"pretrain": {}, "sft": {"policy": base, "data": sft_data}, "evaluate": {"base": base, "policy": policy}}
 
-    def make(kind: str, name: str) -> Path:
-        config, seeds, _ = CHAINS[kind]
-        return write_stage(stage_root / f"chaos_{kind}" / name, kind, config, inputs.get(kind, {"policy": policy}), stage=seeds)
+    def make(chain: str, name: str) -> Path:
+        kind, _, config, _ = CHAINS[chain]
+        stage = "collected" if kind == "collect" else chain.split()[0]
+        return write_stage(stage_root / f"chaos {chain}" / name, kind, config, inputs.get(kind, {"policy": policy}), stage=stage)
     return make
 
 
-def kill_at(directory: Path, kind: str, name: str, when: str, call: int, number: int) -> None:
-    """Starts a lone worker and lets it send itself the signal at that place."""
+def kill_at(directory: Path, kind: str, num_processes: int, name: str, when: str, call: int, number: int) -> None:
+    """Starts the workers; the last rank sends itself the signal at that place."""
     place = next(place for place in places_of(kind, "transformers") if place.name == name)
-    note = directory / "hit"
-    kill = Kill("rank0", number, place, "rank0", when, call)
-    with StageRun(directory, num_processes=1, environment=kill.environment(note)) as attempt:
+    note, rank = directory / "hit", f"rank{num_processes - 1}"
+    kill = Kill(rank, number, place, rank, when, call)
+    with StageRun(directory, num_processes, environment=kill.environment(note)) as attempt:
         code = attempt.wait()
         assert note.exists(), f"{kill} was never reached\n{attempt.log()}"
-        assert code == (-KILL if number == KILL else 75), f"{kill}: exit code {code}\n{attempt.log()}"
+        assert code == (1 if num_processes > 1 else -KILL if number == KILL else 75), f"{kill}: exit code {code}\n{attempt.log()}"
     note.unlink()
 
 
-@pytest.mark.parametrize("kind", CHAINS)
-def test_killed_again_and_again(stage, kind):
-    whole, killed = run_stage(stage(kind, "00000000"), num_processes=1), stage(kind, "00000001")
-    rng = random.Random(kind)
-    for event in CHAINS[kind][2]:
+@pytest.mark.parametrize("chain", CHAINS)
+def test_killed_again_and_again(make_stage, chain):
+    kind, num_processes, _, events = CHAINS[chain]
+    whole, killed = run_stage(make_stage(chain, "00000000"), num_processes), make_stage(chain, "00000001")
+    rng = random.Random(chain)
+    for event in events:
         if event == SPOIL:
             assert damage(killed, rng)
         else:
-            kill_at(killed, kind, *event)
-    run_stage(killed, num_processes=1)
+            kill_at(killed, kind, num_processes, *event)
+    run_stage(killed, num_processes)
     assert not differences(outcome(killed), outcome(whole))
-    assert left_over(killed, whole) == []
+    assert not left_over(killed, whole)
 
 
-def test_the_places_exist():
-    """Every place names a function of the product, so that a renamed one is not silently left out."""
-    from importlib import import_module
-    for place in PLACES:
+def test_killed_at_random_with_the_driver(repository, tmp_path):
+    """The program itself: a small stage through the driver, two processes, all that can be killed."""
+    done = subprocess.run([sys.executable, "scripts/chaos.py", "--stages", "student_base", "--kills", "4", "--seed", "0", "--work", str(tmp_path)],
+                          cwd=repository, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("| same") >= 2 and "DIFFERENT" not in done.stdout
+
+
+@pytest.mark.parametrize("engine", ["vllm", "transformers"])
+def test_the_places_exist(engine):
+    """A function of the product that was renamed is not silently left out."""
+    for place in (place for kind in KINDS for place in places_of(kind, engine)):
         module, _, name = place.target.partition(":")
-        for engine in ("vllm", "transformers"):
-            target = next(p.target for p in places_of(place.kinds[0], engine) if p.name == place.name)
-            source = Path(__file__).parents[2].joinpath(*target.partition(":")[0].split(".")).with_suffix(".py")
-            last = target.rpartition(".")[2].rpartition(":")[2]
-            assert f"def {last}(" in source.read_text() if source.exists() else hasattr(import_module(module), name), target
+        source = ROOT.joinpath(*module.split(".")).with_suffix(".py")
+        is_there = f"def {name.split('.')[-1]}(" in source.read_text(encoding="utf-8") if source.exists() else hasattr(import_module(module), name)
+        assert is_there, place
