@@ -58,22 +58,21 @@ SHORT = {
 
 @dataclass
 class Round:
-    """What a round did and found."""
+    """What a round did and found. A kill comes with how far the stage had come."""
     number: int
     stage: str
-    kills: list[str] = field(default_factory=list)
-    misses: list[str] = field(default_factory=list)  # the stage was done before it came by there so often, or before the moment
+    kills: list[tuple[Kill, str]] = field(default_factory=list)
+    misses: list[Kill] = field(default_factory=list)  # the stage was done before it came by there so often, or before the moment
     damages: list[str] = field(default_factory=list)
     endings: list[int | None] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     litter: list[str] = field(default_factory=list)
 
     def line(self, seconds: float) -> str:
-        what = "; ".join([*self.kills, *(f"not reached: {text}" for text in self.misses)])
-        damages = f" | damage: {'; '.join(self.damages)}" if self.damages else ""
+        what = [*(f"{kill} ({far})" for kill, far in self.kills), *(f"not reached: {kill}" for kill in self.misses), *self.damages]
         litter = f" | left over: {', '.join(self.litter)}" if self.litter else ""
         result = "same" if not self.problems else "DIFFERENT: " + "; ".join(self.problems)
-        return f"{self.number:4} {self.stage:16} {what}{damages} | exit codes {self.endings} {seconds:.0f} s{litter} | {result}"
+        return f"{self.number:4} {self.stage:16} {'; '.join(what)} | exit codes {self.endings} {seconds:.0f} s{litter} | {result}"
 
 
 class Chaos:
@@ -106,18 +105,22 @@ class Chaos:
         runs_dir = self.work / f"round_{number}"
         self._copy_others(runs_dir, stage)
         directory = runs_dir / "chaos" / stage / "latest"
-        usual_s = read_json(self.whole / stage / "latest" / "manifest.json")["timing"]["total_s"]
+        timing = read_json(self.whole / stage / "latest" / "manifest.json")["timing"]
+        span_s = {"start-up": timing["startup_s"], "work": timing["total_s"] - timing["startup_s"]}
         places = places_of(KINDS[stage], self.settings.sampler)
         first = [place for place in places if not place.needs_checkpoint]
         kills = [draw_kill(rng, first, self.settings.processes), draw_kill(rng, places, self.settings.processes)]
         for kill in kills[:1 + (rng.random() < SECOND_KILL_SHARE)]:
-            ending = self._start(found, runs_dir, stage, kill, usual_s)
-            (found.kills if ending.was_hit else found.misses).append(f"{kill} ({how_far(directory)})")
+            ending = self._start(found, runs_dir, stage, kill, span_s.get(kill.span, 0.0))
+            if ending.was_hit:
+                found.kills.append((kill, how_far(directory)))
+            else:
+                found.misses.append(kill)
             if (directory / "manifest.json").exists() or found.problems:
                 break
             if rng.random() < DAMAGE_SHARE and (text := damage(directory, rng)):
                 found.damages.append(text)
-        self._finish(found, runs_dir, stage, usual_s)
+        self._finish(found, runs_dir, stage)
         if not found.problems:
             found.problems = [f"{name} differs" for name in differences(outcome(directory), self.expected[stage])]
             found.litter = left_over(directory, self.whole / stage / "latest")
@@ -131,18 +134,18 @@ class Chaos:
             if path.is_dir() and path.name != stage:
                 shutil.copytree(path, runs_dir / "chaos" / path.name, symlinks=True, copy_function=os.link)
 
-    def _start(self, found: Round, runs_dir: Path, stage: str, kill: Kill | None, usual_s: float) -> Ending:
-        ending = self.driver.run(runs_dir, stage, kill, usual_s)
+    def _start(self, found: Round, runs_dir: Path, stage: str, kill: Kill | None = None, span_s: float = 0.0) -> Ending:
+        ending = self.driver.run(runs_dir, stage, kill, span_s)
         found.endings.append(ending.code)
         if ending.code is None:
             found.problems.append(f"no end within {TIMEOUT_S} s of {ending.log}")
         found.problems += [f"left behind: {process}" for process in ending.left]
         return ending
 
-    def _finish(self, found: Round, runs_dir: Path, stage: str, usual_s: float) -> None:
+    def _finish(self, found: Round, runs_dir: Path, stage: str) -> None:
         """The same command, undisturbed; again where it was interrupted."""
         for _ in range(MOST_RESUMES):
-            ending = self._start(found, runs_dir, stage, None, usual_s)
+            ending = self._start(found, runs_dir, stage)
             if ending.code != INTERRUPTED or found.problems:
                 break
         if ending.code:
@@ -153,10 +156,10 @@ def how_far(directory: Path) -> str:
     """Where a stage was stopped."""
     if not directory.exists():
         return "no directory yet"
-    rows = read_jsonl(directory / "metrics.jsonl")
-    saved = sorted(path.name for path in directory.glob("state/**/*") if re.fullmatch(r"step_\d+|.*\.json", path.name) and path.parent.name not in path.name
-                   and not re.search(r"step_", path.parent.name))
-    return f"{'done' if (directory / 'manifest.json').exists() else f'{len(rows)} steps logged'}, {len(saved)} saved"
+    if (directory / "manifest.json").exists():
+        return "done"
+    saved = [path for path in directory.glob("state/**/*") if re.fullmatch(r"step_\d+", path.name) or path.parent.name == "state" and path.suffix == ".json"]
+    return f"{len(read_jsonl(directory / 'metrics.jsonl'))} logged, {len(saved)} saved"
 
 
 def tail(log: Path) -> str:
@@ -164,15 +167,19 @@ def tail(log: Path) -> str:
 
 
 def summary(rounds: list[Round]) -> str:
-    """One line a stage: kills by signal, damages, rounds that differed."""
-    lines = [f"{'stage':16} {'rounds':>6} {'kills':>6} {'KILL':>5} {'TERM':>5} {'INT':>5} {'damaged':>8} {'different':>10}"]
+    """A line a stage: kills by signal and by where they hit, damaged checkpoints, rounds that differed. Then who was hit."""
+    lines = [f"{'stage':16} {'rounds':>6} {'kills':>6} {'KILL':>5} {'TERM':>5} {'INT':>5} {'moments':>8} {'places':>7} {'damaged':>8} {'different':>10}"]
     for stage in [*KINDS, "all"]:
         mine = [r for r in rounds if stage in (r.stage, "all")]
+        kills = [kill for r in mine for kill, _ in r.kills]
+        signals = collections.Counter(signal.Signals(kill.signal).name for kill in kills)
         if mine:
-            kills = collections.Counter(text.split()[0].removeprefix("SIG") for r in mine for text in r.kills)
-            lines.append(f"{stage:16} {len(mine):6} {kills.total():6} {kills['KILL']:5} {kills['TERM']:5} {kills['INT']:5} "
+            lines.append(f"{stage:16} {len(mine):6} {len(kills):6} {signals['SIGKILL']:5} {signals['SIGTERM']:5} {signals['SIGINT']:5} "
+                         f"{sum(bool(kill.span) for kill in kills):8} {sum(bool(kill.place) for kill in kills):7} "
                          f"{sum(len(r.damages) for r in mine):8} {sum(bool(r.problems) for r in mine):10}")
-    return "\n".join(lines)
+    who = collections.Counter(kill.who for r in rounds for kill, _ in r.kills)
+    names = {kill.place.name for r in rounds for kill, _ in r.kills if kill.place}
+    return "\n".join([*lines, f"who: {', '.join(f'{name} {count}' for name, count in sorted(who.items()))}; {len(names)} different places"])
 
 
 def main() -> int:

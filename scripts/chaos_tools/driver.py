@@ -34,7 +34,8 @@ class Driver:
         self.overrides, self.num_processes = overrides, num_processes
         ctypes.CDLL(None).prctl(SET_CHILD_SUBREAPER, 1)  # what a dead driver leaves becomes our child, and is seen
 
-    def run(self, runs_dir: Path, selection: str, kill: Kill | None = None, usual_s: float = 0.0) -> Ending:
+    def run(self, runs_dir: Path, selection: str, kill: Kill | None = None, span_s: float = 0.0) -> Ending:
+        """One start. A kill at a moment is of one stage, which takes `span_s` for what the kill waits in."""
         number = sum(1 for _ in runs_dir.glob("driver_*.log"))
         log, note = runs_dir / f"driver_{number}.log", runs_dir / f"hit_{number}"
         command = [sys.executable, "-m", "pipeline", "run", f"+stage={selection}", f"runs_dir={runs_dir}", *self.overrides]
@@ -43,7 +44,7 @@ class Driver:
         with open(log, "wb") as stream:
             process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True,
                                        env={**inherited, **(kill.environment(note) if kill else {})})
-        was_hit = kill is not None and not kill.place and self._strike(process, kill, usual_s)
+        was_hit = bool(kill and kill.span) and self._strike(process, kill, span_s, log)
         try:
             code = process.wait(timeout=TIMEOUT_S)
         except subprocess.TimeoutExpired:
@@ -53,14 +54,17 @@ class Driver:
         reap()
         return Ending(code, was_hit or note.exists(), time.monotonic() - started, log, left)
 
-    def _strike(self, driver: subprocess.Popen, kill: Kill, usual_s: float) -> bool:
-        """Waits for the workers, then for the moment; sends the signal. Whether anything was there to get it."""
+    def _strike(self, driver: subprocess.Popen, kill: Kill, span_s: float, log: Path) -> bool:
+        """Waits for the workers or the end of their start-up, then for the moment; sends the signal. Whether anything was there to get it."""
+        def has_begun() -> bool:
+            if kill.span == "work":
+                return "engines up" in log.read_text(errors="replace")
+            return sum(name.startswith("rank") for name in family(driver.pid)) == self.num_processes
+
         deadline = time.monotonic() + TIMEOUT_S
-        while driver.poll() is None and time.monotonic() < deadline:
-            if sum(name.startswith("rank") for name in family(driver.pid)) == self.num_processes:
-                break
-            time.sleep(0.05)
-        until = time.monotonic() + kill.share * usual_s
+        while driver.poll() is None and not has_begun() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        until = time.monotonic() + kill.share * span_s
         while driver.poll() is None and time.monotonic() < until:
             time.sleep(0.01)
         if driver.poll() is not None:

@@ -16,17 +16,18 @@ MOMENT_SHARE, SELF_SHARE = 0.35, 0.6  # kills at a moment; at a place, those of 
 
 @dataclass(frozen=True)
 class Kill:
-    """`place` None: at a moment, `share` of an undisturbed stage's time after its workers are there."""
+    """`place` None: at a moment, when `share` of the start-up or of the work (`span`) has passed, by the undisturbed stage's clock."""
     who: str
     signal: int
     place: Place | None = None
     inside: str = ""
     when: str = ""
     call: int = 0
+    span: str = ""
     share: float = 0.0
 
     def __str__(self) -> str:
-        where = f"{self.when} {self.place.name} #{self.call} in {self.inside}" if self.place else f"at {self.share:.0%} of its time"
+        where = f"{self.when} {self.place.name} #{self.call} in {self.inside}" if self.place else f"at {self.share:.0%} of the {self.span}"
         return f"{signal.Signals(self.signal).name} to {self.who} {where}"
 
     def environment(self, note: Path) -> dict[str, str]:
@@ -49,7 +50,7 @@ def draw_kill(rng: random.Random, places: list[Place], num_processes: int) -> Ki
         number = signal.SIGTERM
     if place:
         return Kill(who, number, place, inside, rng.choice(place.when), rng.randint(1, place.calls))
-    return Kill(who, number, share=rng.random())
+    return Kill(who, number, span=rng.choice(("start-up", "work")), share=rng.random())
 
 
 def damage(directory: Path, rng: random.Random) -> str:
