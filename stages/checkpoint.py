@@ -31,6 +31,7 @@ def save_checkpoint(worker: Worker, engine: TrainEngine, step: int, keep: int, n
         barrier()
         if worker.is_main:
             files.write_json(temporary / "progress.json", {"step": step, "world_size": worker.world_size, "zero_stage": engine.config.zero_stage, **(extra or {})})
+            worker.sync_logs()
             table = files.file_table(temporary, ["**/*"])
             files.write_json(temporary / "manifest.json", {"files": table})
     if worker.is_main:

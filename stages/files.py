@@ -6,6 +6,11 @@ from pathlib import Path
 from typing import Any
 
 
+def fsync_file(path: Path) -> None:
+    with open(path, "rb") as stream:
+        os.fsync(stream.fileno())
+
+
 def fsync_directory(directory: Path) -> None:
     descriptor = os.open(directory, os.O_RDONLY)
     try:
@@ -63,8 +68,7 @@ def file_table(directory: Path, patterns: list[str]) -> dict[str, dict]:
     for pattern in patterns:
         for path in sorted(directory.glob(pattern)):
             if path.is_file():
-                with open(path, "rb") as stream:
-                    os.fsync(stream.fileno())
+                fsync_file(path)
                 table[str(path.relative_to(directory))] = {"sha256": sha256(path), "bytes": path.stat().st_size}
     return table
 

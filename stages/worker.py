@@ -19,6 +19,7 @@ from stages.heartbeat import Heartbeat, timeout_message
 EXIT_BAD_INPUT = 64
 EXIT_INTERRUPTED = 75
 RESERVE = ".reserve"
+LOGS = ("metrics.jsonl", "alarms.jsonl", "samples.jsonl")
 OF_RANK_0 = ("data", "model", "references", "rollouts", "state")
 
 
@@ -190,9 +191,14 @@ class Worker:
     def cut_logs(self, last_step: int, last_sample_step: int | None = None) -> None:
         """Drops what an earlier attempt logged after `last_step`, because it will be logged again."""
         if self.is_main:
-            files.cut_jsonl(self.dir / "metrics.jsonl", last_step)
-            files.cut_jsonl(self.dir / "alarms.jsonl", last_step)
-            files.cut_jsonl(self.dir / "samples.jsonl", last_step if last_sample_step is None else last_sample_step)
+            for name in LOGS:
+                files.cut_jsonl(self.dir / name, last_sample_step if name == "samples.jsonl" and last_sample_step is not None else last_step)
+
+    def sync_logs(self) -> None:
+        """What was logged is on the disk, so that no checkpoint is ahead of its logs when the power fails. For rank 0."""
+        for name in LOGS:
+            if (self.dir / name).exists():
+                files.fsync_file(self.dir / name)
 
     # --------------------------------------------------------------------------------------------------------------- the end
 
