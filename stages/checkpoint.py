@@ -76,10 +76,9 @@ def newest_checkpoint(worker: Worker, name: str = "state") -> tuple[Path, dict] 
 
 def _damaged_files(directory: Path) -> list[str]:
     try:
-        table = files.read_json(directory / "manifest.json")["files"]
-    except (OSError, ValueError, KeyError, TypeError):
+        return files.damaged_files(directory, files.read_json(directory / "manifest.json")["files"])
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # the manifest itself is damaged
         return ["manifest.json"]
-    return files.damaged_files(directory, table)
 
 
 def resume(worker: Worker, engine: TrainEngine, name: str = "state", first_step: int = 0) -> dict:

@@ -51,6 +51,17 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(damage, tmp_path):
     assert worker.lines == [f"WARNING: checkpoint {newer} is damaged ({name}): falling back to the one before it"]
 
 
+def test_every_flipped_bit_of_a_manifest_is_found(tmp_path):
+    worker = Listener(tmp_path)
+    older, newer = write_checkpoint(tmp_path, 5), write_checkpoint(tmp_path, 10)
+    manifest = newer / "manifest.json"
+    content = manifest.read_bytes()
+    for place in range(len(content)):
+        for bit in range(8):
+            manifest.write_bytes(content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1:])
+            assert newest_checkpoint(worker) == (older, {"step": 5}), (place, bit)
+
+
 def test_without_a_whole_checkpoint_it_starts_over_and_says_so(tmp_path):
     worker = Listener(tmp_path)
     assert newest_checkpoint(worker) is None and not worker.lines
