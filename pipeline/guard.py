@@ -23,6 +23,8 @@ def main(arguments: list[str]) -> int:
     _prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != driver:
         return 1  # it died before we could ask to be told
+    if not command[0].endswith("srun"):  # the ranks look for us above their launcher; under srun it is none of ours
+        os.environ["STAGE_GUARD_PID"] = str(os.getpid())
     child = subprocess.Popen(command, preexec_fn=lambda: _prctl(PR_SET_PDEATHSIG, signal.SIGKILL))
     signal.signal(signal.SIGUSR1, lambda *_: ask_to_stop(child.pid))
     code = _wait_for(child.pid)
@@ -52,10 +54,13 @@ def ask_to_stop(torchrun: int) -> None:
     try:
         process = psutil.Process(torchrun)
         is_torchrun = any(word.endswith("torch.distributed.run") for word in process.cmdline())
-        for target in process.children() if is_torchrun else [process]:
+        targets = process.children() if is_torchrun else [process]
+        for target in targets:
             target.send_signal(signal.SIGTERM)
     except psutil.Error:
-        pass
+        return
+    if not targets:  # no rank has started: nothing to save, and nobody to hear it
+        kill_all()
 
 
 def kill_all(*_) -> None:

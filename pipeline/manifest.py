@@ -28,6 +28,8 @@ def verify(stage_dir: Path) -> Verdict:
     remembered = read_json(stage_dir / MEMORY, {})
     problems, seen = [], {}
     for name, entry in manifest["files"].items():
+        if not isinstance(entry, dict) or not {"sha256", "bytes"} <= entry.keys():
+            return Verdict({}, [f"{path} is not a manifest: its entry of {name} has no checksum"])
         problem, seen[name] = _check(stage_dir / name, entry, remembered.get(name))
         problems += [problem] if problem else []
     if not problems and seen != remembered:

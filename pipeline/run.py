@@ -6,6 +6,7 @@ from pathlib import Path
 
 import yaml
 from rich.console import Console
+from rich.markup import escape
 
 from pipeline import compose, prefect_server, sweep, view
 from pipeline.config import RunConfig
@@ -63,7 +64,7 @@ def _call_hydra(arguments: list[str], outcome: Outcome, console: Console, is_swe
             hydra_config = HydraConfig.get()
             record = sweep.Job(hydra_config.job.num, list(hydra_config.overrides.task), Path(hydra_config.sweep.dir))
             remember_overrides(record.overrides)
-            console.print(f"[bold]job {record.number}[/bold] {' '.join(record.overrides)}", highlight=False, soft_wrap=True)
+            console.print(f"[bold]job {record.number}[/bold] {escape(' '.join(record.overrides))}", highlight=False, soft_wrap=True)
             outcome.jobs.append(record)
             return sweep.run(record, config, lambda: run_job(config, console, is_sweep=True))
         except ConfigError as error:
@@ -146,4 +147,4 @@ def print_end(plan: Plan, console: Console) -> None:
         if models:
             console.print(f"next:   python -m pipeline chat run={plan.config.run} --stage {models[-1]}", highlight=False, soft_wrap=True)
     else:
-        console.print(f"next:   {command(plan.config, 'all')}", highlight=False, soft_wrap=True)
+        console.print(f"next:   {escape(command(plan.config, 'all'))}", highlight=False, soft_wrap=True)

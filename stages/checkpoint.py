@@ -31,15 +31,22 @@ def save_checkpoint(worker: Worker, engine: TrainEngine, step: int, keep: int, n
         barrier()
         if worker.is_main:
             files.write_json(temporary / "progress.json", {"step": step, "world_size": worker.world_size, "zero_stage": engine.config.zero_stage, **(extra or {})})
+            worker.sync_logs()
             table = files.file_table(temporary, ["**/*"])
             files.write_json(temporary / "manifest.json", {"files": table})
     if worker.is_main:
         shutil.rmtree(final, ignore_errors=True)
         os.replace(temporary, final)
         files.fsync_directory(root)
-        for old in sorted(root.glob("step_*"))[:-keep]:
-            shutil.rmtree(old)
+        for path in superseded(root, final, keep):
+            shutil.rmtree(path)
     barrier()
+
+
+def superseded(root: Path, newest: Path, keep: int) -> list[Path]:
+    """What can go once `newest` is written: all but the last `keep` up to it, and those after it, which the resume before it found damaged."""
+    directories = sorted(root.glob("step_*"))
+    return [path for path in directories if path.name <= newest.name][:-keep] + [path for path in directories if path.name > newest.name]
 
 
 def _checkpoint_bytes(root: Path, engine: TrainEngine) -> int:
@@ -69,10 +76,9 @@ def newest_checkpoint(worker: Worker, name: str = "state") -> tuple[Path, dict] 
 
 def _damaged_files(directory: Path) -> list[str]:
     try:
-        table = files.read_json(directory / "manifest.json")["files"]
-    except (OSError, ValueError, KeyError, TypeError):
+        return files.damaged_files(directory, files.read_json(directory / "manifest.json")["files"])
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # the manifest itself is damaged
         return ["manifest.json"]
-    return files.damaged_files(directory, table)
 
 
 def resume(worker: Worker, engine: TrainEngine, name: str = "state", first_step: int = 0) -> dict:

@@ -46,11 +46,23 @@ def _free_port() -> int:
         return probe.getsockname()[1]
 
 
+def parent_of(pid: int) -> int | None:
+    """The parent of a process, None where there is no such process."""
+    import psutil
+    try:
+        return psutil.Process(pid).ppid()
+    except psutil.Error:
+        return None
+
+
 def die_with_parent() -> None:
     """No orphan survives its launcher: the kernel kills us with it (Linux); elsewhere a thread watches for a new parent."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     parent = os.getppid()
+    guard = os.environ.get("STAGE_GUARD_PID")
+    if guard and parent_of(parent) != int(guard):
+        os._exit(1)  # the launcher died before we asked to be told, and the guard with it
 
     def watch():
         while os.getppid() == parent:

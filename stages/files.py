@@ -6,6 +6,11 @@ from pathlib import Path
 from typing import Any
 
 
+def fsync_file(path: Path) -> None:
+    with open(path, "rb") as stream:
+        os.fsync(stream.fileno())
+
+
 def fsync_directory(directory: Path) -> None:
     descriptor = os.open(directory, os.O_RDONLY)
     try:
@@ -32,6 +37,13 @@ def write_atomic(path: Path, data: bytes, durable: bool = True) -> None:
         fsync_directory(path.parent)
 
 
+def remove_temporaries(directory: Path) -> None:
+    """Drops the files that a killed process left in the middle of `write_atomic`, at any depth. For when nobody else writes there."""
+    for path in directory.rglob(".*.tmp"):
+        if path.is_file():
+            path.unlink()
+
+
 def write_json(path: Path, value: Any, durable: bool = True) -> None:
     write_atomic(path, json.dumps(value, ensure_ascii=False, indent=1).encode(), durable)
 
@@ -56,8 +68,7 @@ def file_table(directory: Path, patterns: list[str]) -> dict[str, dict]:
     for pattern in patterns:
         for path in sorted(directory.glob(pattern)):
             if path.is_file():
-                with open(path, "rb") as stream:
-                    os.fsync(stream.fileno())
+                fsync_file(path)
                 table[str(path.relative_to(directory))] = {"sha256": sha256(path), "bytes": path.stat().st_size}
     return table
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
+from stages import files
 from stages.batching import TokenBatch
 from stages.config import DeepSpeedConfig
 from stages.engine import TrainEngine, init_distributed
@@ -39,7 +40,9 @@ class Reference:
             self.directory.mkdir(exist_ok=True)
             temporary = self.directory / f".step_{step:06d}.tmp"
             save_file(weights, temporary)
+            files.fsync_file(temporary)
             os.replace(temporary, self.path(step))
+            files.fsync_directory(self.directory)
 
     def restore(self, step: int) -> None:
         """The reference of an earlier refresh (0: the stage's input, as constructed)."""

@@ -19,6 +19,8 @@ from stages.heartbeat import Heartbeat, timeout_message
 EXIT_BAD_INPUT = 64
 EXIT_INTERRUPTED = 75
 RESERVE = ".reserve"
+LOGS = ("metrics.jsonl", "alarms.jsonl", "samples.jsonl")
+OF_RANK_0 = ("data", "model", "references", "rollouts", "state")
 
 
 class InputError(ValueError):
@@ -73,6 +75,8 @@ class Worker:
         self.heartbeat = Heartbeat(self.logs / f"rank{self.rank}.json", self.rank)
         if self.is_main:
             (self.dir / "error.json").unlink(missing_ok=True)
+            for name in OF_RANK_0:  # a stray file in model/ or data/ would be taken for a part of the output
+                files.remove_temporaries(self.dir / name)
             disk.reserve(self.dir / RESERVE)
         signal.signal(signal.SIGTERM, self._on_stop)
         signal.signal(signal.SIGINT, self._on_stop)
@@ -187,9 +191,14 @@ class Worker:
     def cut_logs(self, last_step: int, last_sample_step: int | None = None) -> None:
         """Drops what an earlier attempt logged after `last_step`, because it will be logged again."""
         if self.is_main:
-            files.cut_jsonl(self.dir / "metrics.jsonl", last_step)
-            files.cut_jsonl(self.dir / "alarms.jsonl", last_step)
-            files.cut_jsonl(self.dir / "samples.jsonl", last_step if last_sample_step is None else last_sample_step)
+            for name in LOGS:
+                files.cut_jsonl(self.dir / name, last_sample_step if name == "samples.jsonl" and last_sample_step is not None else last_step)
+
+    def sync_logs(self) -> None:
+        """What was logged is on the disk, so that no checkpoint is ahead of its logs when the power fails. For rank 0."""
+        for name in LOGS:
+            if (self.dir / name).exists():
+                files.fsync_file(self.dir / name)
 
     # --------------------------------------------------------------------------------------------------------------- the end
 

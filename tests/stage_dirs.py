@@ -38,14 +38,14 @@ def _input(path: Path) -> dict:
 class StageRun:
     """One attempt at a stage in its own process group; nothing of it outlives the `with` block."""
 
-    def __init__(self, directory: Path, num_processes: int = 2, program: list[str] | None = None):
+    def __init__(self, directory: Path, num_processes: int = 2, program: list[str] | None = None, environment: dict[str, str] | None = None):
         self.directory = directory
         launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_processes}", "--monitor-interval=0.1"]
         command = [sys.executable, *(launcher if num_processes > 1 else []), *(program or ["-m", "stages"]), str(directory)]
         self.output = directory / "launcher.log"
         with open(self.output, "ab") as stream:
-            self.process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}, stdout=stream,
-                                            stderr=subprocess.STDOUT, start_new_session=True)
+            self.process = subprocess.Popen(command, cwd=ROOT, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True,
+                                            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **(environment or {})})
 
     def __enter__(self) -> "StageRun":
         return self

@@ -2,7 +2,7 @@
 import pytest
 
 from stages import files
-from stages.checkpoint import newest_checkpoint
+from stages.checkpoint import newest_checkpoint, superseded
 
 
 class Listener:
@@ -51,9 +51,27 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(damage, tmp_path):
     assert worker.lines == [f"WARNING: checkpoint {newer} is damaged ({name}): falling back to the one before it"]
 
 
+def test_every_flipped_bit_of_a_manifest_is_found(tmp_path):
+    worker = Listener(tmp_path)
+    older, newer = write_checkpoint(tmp_path, 5), write_checkpoint(tmp_path, 10)
+    manifest = newer / "manifest.json"
+    content = manifest.read_bytes()
+    for place in range(len(content)):
+        for bit in range(8):
+            manifest.write_bytes(content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1:])
+            assert newest_checkpoint(worker) == (older, {"step": 5}), (place, bit)
+
+
 def test_without_a_whole_checkpoint_it_starts_over_and_says_so(tmp_path):
     worker = Listener(tmp_path)
     assert newest_checkpoint(worker) is None and not worker.lines
     flip_a_bit(write_checkpoint(tmp_path, 5))
     assert newest_checkpoint(worker) is None
     assert worker.lines[-1] == f"WARNING: none of the 1 checkpoints in {tmp_path / 'state'} is whole: starting over"
+
+
+@pytest.mark.parametrize("keep, gone", [(1, [5, 10, 20, 25]), (2, [5, 20, 25]), (5, [20, 25])])
+def test_damaged_checkpoints_do_not_take_the_place_of_new_ones(tmp_path, keep, gone):
+    """Those of steps 20 and 25 were damaged, the run went back to 10 and has come to 15."""
+    written = {step: write_checkpoint(tmp_path, step) for step in (5, 10, 15, 20, 25)}
+    assert superseded(tmp_path / "state", written[15], keep) == [written[step] for step in gone]

@@ -23,6 +23,15 @@ def test_writing_leaves_nothing_aside(tmp_path):
     assert files.read_json(tmp_path / "a.json") == [2]
 
 
+def test_what_a_killed_process_left_aside_is_removed(tmp_path):
+    files.write_json(tmp_path / "data" / "judged.json", [1])
+    (tmp_path / "data" / ".judged.json.7.tmp").write_text("[")
+    (tmp_path / "state" / ".step_000001.tmp").mkdir(parents=True)
+    files.remove_temporaries(tmp_path)
+    files.remove_temporaries(tmp_path / "nothing")
+    assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")) == ["data", "data/judged.json", "state", "state/.step_000001.tmp"]
+
+
 def test_cut_jsonl_drops_later_steps_and_a_half_written_line(tmp_path):
     path = tmp_path / "metrics.jsonl"
     files.append_jsonl(path, [{"step": step, "loss": step / 2} for step in (1, 2, 2, 3)])

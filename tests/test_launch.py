@@ -148,6 +148,14 @@ def test_the_guard_kills_the_family_when_the_driver_is_killed(tmp_path):
     assert wait_for(lambda: not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in family))
 
 
+def test_a_stop_request_before_the_ranks_have_started_ends_the_launcher(tmp_path):
+    (tmp_path / "torch.distributed.run").write_text("import sys, time; open(sys.argv[1] + '/ready', 'w').close(); time.sleep(60)")
+    guard = subprocess.Popen([sys.executable, "-m", "pipeline.guard", str(os.getpid()), sys.executable, str(tmp_path / "torch.distributed.run"), str(tmp_path)])
+    assert wait_for((tmp_path / "ready").exists)
+    guard.send_signal(signal.SIGUSR1)
+    assert guard.wait(timeout=10) != 0
+
+
 def test_the_guard_passes_stop_requests_to_the_ranks_and_returns_exit_codes(tmp_path):
     guard = subprocess.Popen(guarded(tmp_path, os.getpid(), "torch.distributed.run"))  # told from srun by its name
     assert wait_for((tmp_path / "ready").exists)
@@ -155,3 +163,12 @@ def test_the_guard_passes_stop_requests_to_the_ranks_and_returns_exit_codes(tmp_
     assert guard.wait(timeout=10) == 0 and (tmp_path / "asked").exists()
     failing = [sys.executable, "-m", "pipeline.guard", str(os.getpid()), sys.executable, "-c", "import sys; sys.exit(7)"]
     assert subprocess.run(failing).returncode == 7
+
+
+def test_a_rank_whose_launcher_died_before_it_could_ask_to_be_told_ends():
+    """The guard must be the parent of the rank's parent; here this process stands for the launcher."""
+    def start(guard: int) -> subprocess.CompletedProcess:
+        return subprocess.run([sys.executable, "-c", "from stages.environment import die_with_parent; die_with_parent(); print('lives')"],
+                              env={**os.environ, "STAGE_GUARD_PID": str(guard)}, capture_output=True, text=True, timeout=60)
+    assert start(os.getppid()).stdout == "lives\n"
+    assert start(os.getpid()).returncode == 1 and start(os.getpid()).stdout == ""

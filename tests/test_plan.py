@@ -125,6 +125,15 @@ def test_a_damaged_file_is_named(runs):
     assert "is missing" in plan("+stage=r1_zero", runs).errors[0][0]
 
 
+def test_a_manifest_whose_entries_are_damaged_is_an_error_with_its_fix(runs):
+    made = plan("+stage=base", runs)
+    finish(made, "base")
+    path = step(made, "base").dir / "manifest.json"
+    path.write_text(path.read_text().replace("sha256", "sha257", 1))
+    found = plan("+stage=base", runs)
+    assert "is not a manifest" in found.errors[0][0] and "force=true" in found.errors[0][1]
+
+
 def test_checksums_are_remembered_while_a_file_is_unchanged(runs, monkeypatch):
     made = plan("+stage=base", runs)
     finish(made, "base")

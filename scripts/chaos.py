@@ -1,0 +1,228 @@
+"""Kills a run again and again and compares what it makes in the end with a run that nobody touched: python scripts/chaos.py --kills 40
+
+    a short run of the tiny recipe, undisturbed          every stage kind; the hashes of all it makes are kept
+    again and again, for one stage at a time:
+        its directory is taken away, the others stay     a kill then costs one or two starts of the workers
+        the driver starts it; one of its processes, or all, gets SIGKILL, SIGTERM or SIGINT, at a random instant or at a named place in the code
+        sometimes the newest checkpoint is damaged, sometimes the resumed attempt is killed too
+        the same command until it is done                all hashes must be those of the undisturbed run, and no process may be left
+
+All that is random follows from --seed and the number of the round. The named places are in `chaos_tools/places.py`; the signal there is
+sent by the process itself (`chaos_tools/site/sitecustomize.py`), so that the product has no hooks for this. Exit code 1: something differed; its
+directory is kept.
+"""
+import argparse
+import collections
+import os
+import random
+import re
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from pipeline.guard import kill_all  # noqa: E402
+from scripts.chaos_tools.driver import TIMEOUT_S, Driver, Ending  # noqa: E402
+from scripts.chaos_tools.kill import Kill, damage, draw_kill  # noqa: E402
+from scripts.chaos_tools.outcome import differences, left_over, outcome  # noqa: E402
+from scripts.chaos_tools.places import places_of  # noqa: E402
+from stages.files import read_json, read_jsonl  # noqa: E402
+
+INTERRUPTED, MOST_RESUMES = 75, 4
+DAMAGE_SHARE, SECOND_KILL_SHARE = 0.3, 0.5
+KINDS = {  # of the stages that can be killed
+    "student_base": "pretrain", "r1_zero": "grpo", "cold_start_data": "collect", "cold_start": "sft", "reasoning_rl": "grpo",
+    "rejection_data": "collect", "rejection_sft": "sft", "reward_models": "reward_models", "preference_rl": "grpo", "distill": "sft",
+    "evaluate": "evaluate"}
+GRPO = {"num_steps": 5, "prompts_per_step": 4, "group_size": 4, "max_completion_tokens": "[[0,48]]", "reference_every": 2, "save_every": 1}
+SFT = {"max_steps": 6, "batch_size": 8, "save_every": 1}
+SHORT = {
+    "student_base": {"num_steps": 8, "batch_size": 8, "save_every": 1},
+    "base": {"num_steps": 400, "batch_size": 16, "save_every": 100},  # enough to solve a few problems
+    "r1_zero": GRPO,
+    "cold_start_data": {"num_prompts": 48, "samples_per_prompt": 6, "chunk_prompts": 12, "max_completion_tokens": 64, "min_language": 0.3},
+    "cold_start": SFT,
+    "reasoning_rl": {**GRPO, "num_steps": 6, "updates_per_rollout": 2},
+    "rejection_data": {"num_prompts": 48, "chunk_prompts": 12, "max_completion_tokens": 64, "min_language": 0.3, "num_general": 200},
+    "rejection_sft": SFT,
+    "reward_models": {"num_prompts": 24, "samples_per_prompt": 6, "num_safety_prompts": 24, "batch_size": 8, "num_steps": 4, "safety_steps": 4, "save_every": 1},
+    "preference_rl": {**GRPO, "num_steps": 4, "preference_last_steps": 3, "oversampling": 2.0, "max_sampling_rounds": 2},
+    "distill": SFT,
+    "evaluate": {"num_reasoning": 16, "num_general": 16, "num_safety": 8, "max_completion_tokens": 48, "models": "[r1_zero,cold_start,distill]"},
+}
+
+
+@dataclass
+class Round:
+    """What a round did and found. A kill comes with how far the stage had come."""
+    number: int
+    stage: str
+    kills: list[tuple[Kill, str]] = field(default_factory=list)
+    misses: list[Kill] = field(default_factory=list)  # the stage was done before it came by there so often, or before the moment
+    damages: list[str] = field(default_factory=list)
+    endings: list[int | None] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    litter: list[str] = field(default_factory=list)
+
+    def line(self, seconds: float) -> str:
+        what = [*(f"{kill} ({far})" for kill, far in self.kills), *(f"not reached: {kill}" for kill in self.misses), *self.damages]
+        litter = f" | left over: {', '.join(self.litter)}" if self.litter else ""
+        result = "same" if not self.problems else "DIFFERENT: " + "; ".join(self.problems)
+        return f"{self.number:4} {self.stage:16} {'; '.join(what)} | exit codes {self.endings} {seconds:.0f} s{litter} | {result}"
+
+
+class Chaos:
+    """The undisturbed run and the rounds against it."""
+
+    def __init__(self, work: Path, settings: argparse.Namespace):
+        self.work, self.settings = work, settings
+        overrides = ["run=chaos", "orchestrator=none", f"launcher.num_processes={settings.processes}", "launcher.grace_s=60", f"rollout={settings.sampler}",
+                     *(f"stages.{stage}.{key}={value}" for stage, values in SHORT.items() for key, value in values.items()),
+                     *(f"stages.{stage}.deepspeed.zero_stage={settings.zero}" for stage, kind in KINDS.items() if kind in ("grpo", "sft", "reward_models"))]
+        self.driver = Driver(overrides, settings.processes)
+        self.whole = work / "undisturbed" / "chaos"
+        last = max(list(SHORT).index(stage) for stage in settings.stages)
+        self.made = list(SHORT)[:last + 1]  # what the stages to kill may need
+
+    def run_undisturbed(self) -> None:
+        """Once; a directory that has it already is taken, if nobody disturbed it."""
+        self.whole.parent.mkdir(parents=True, exist_ok=True)
+        ending = self.driver.run(self.whole.parent, f"[{','.join(self.made)}]")
+        attempts = {stage: read_json(self.whole / stage / "latest" / "manifest.json")["timing"]["attempts"] for stage in self.made} if ending.code == 0 else {}
+        if ending.code != 0 or set(attempts.values()) != {1}:
+            raise SystemExit(f"the undisturbed run ended with {ending.code}, attempts {attempts}:\n{tail(ending.log)}")
+        self.expected = {stage: outcome(self.whole / stage / "latest") for stage in self.made}
+        print(f"undisturbed run in {ending.seconds:.0f} s: {sum(map(len, self.expected.values()))} hashes of {len(self.made)} stages", flush=True)
+
+    def round(self, number: int, stage: str) -> Round:
+        """One stage from nothing to its end, through one kill or two."""
+        rng = random.Random(f"chaos {self.settings.seed} {number}")
+        found = Round(number, stage)
+        runs_dir = self.work / f"round_{number}"
+        self._copy_others(runs_dir, stage)
+        directory = runs_dir / "chaos" / stage / "latest"
+        timing = read_json(self.whole / stage / "latest" / "manifest.json")["timing"]
+        span_s = {"start-up": timing["startup_s"], "work": timing["total_s"] - timing["startup_s"]}
+        places = places_of(KINDS[stage], self.settings.sampler)
+        first = [place for place in places if not place.needs_checkpoint]
+        kills = [draw_kill(rng, first, self.settings.processes), draw_kill(rng, places, self.settings.processes)]
+        for kill in kills[:1 + (rng.random() < SECOND_KILL_SHARE)]:
+            ending = self._start(found, runs_dir, stage, kill, span_s.get(kill.span, 0.0))
+            if ending.was_hit:
+                found.kills.append((kill, how_far(directory)))
+            else:
+                found.misses.append(kill)
+            if (directory / "manifest.json").exists() or found.problems:
+                break
+            if rng.random() < DAMAGE_SHARE and (text := damage(directory, rng)):
+                found.damages.append(text)
+        self._finish(found, runs_dir, stage)
+        if not found.problems:
+            found.problems = [f"{name} differs" for name in differences(outcome(directory), self.expected[stage])]
+            found.litter = left_over(directory, self.whole / stage / "latest")
+        if not found.problems:
+            shutil.rmtree(runs_dir)
+        return found
+
+    def _copy_others(self, runs_dir: Path, stage: str) -> None:
+        shutil.rmtree(runs_dir, ignore_errors=True)
+        for path in self.whole.iterdir():
+            if path.is_dir() and path.name != stage:
+                shutil.copytree(path, runs_dir / "chaos" / path.name, symlinks=True, copy_function=os.link)
+
+    def _start(self, found: Round, runs_dir: Path, stage: str, kill: Kill | None = None, span_s: float = 0.0) -> Ending:
+        ending = self.driver.run(runs_dir, stage, kill, span_s)
+        found.endings.append(ending.code)
+        if ending.code is None:
+            found.problems.append(f"no end within {TIMEOUT_S} s of {ending.log}")
+        found.problems += [f"left behind: {process}" for process in ending.left]
+        return ending
+
+    def _finish(self, found: Round, runs_dir: Path, stage: str) -> None:
+        """The same command, undisturbed; again where it was interrupted."""
+        for _ in range(MOST_RESUMES):
+            ending = self._start(found, runs_dir, stage)
+            if ending.code != INTERRUPTED or found.problems:
+                break
+        if ending.code:
+            found.problems.append(f"the resumed run ended with {ending.code}:\n{tail(ending.log)}")
+
+
+def how_far(directory: Path) -> str:
+    """Where a stage was stopped."""
+    if not directory.exists():
+        return "no directory yet"
+    if (directory / "manifest.json").exists():
+        return "done"
+    saved = [path for path in directory.glob("state/**/*") if re.fullmatch(r"step_\d+", path.name) or path.parent.name == "state" and path.suffix == ".json"]
+    return f"{len(read_jsonl(directory / 'metrics.jsonl'))} logged, {len(saved)} saved"
+
+
+def tail(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-25:])
+
+
+def summary(rounds: list[Round]) -> str:
+    """A line a stage: kills by signal and by where they hit, damaged checkpoints, rounds that differed. Then who was hit."""
+    lines = [f"{'stage':16} {'rounds':>6} {'kills':>6} {'KILL':>5} {'TERM':>5} {'INT':>5} {'moments':>8} {'places':>7} {'damaged':>8} {'different':>10}"]
+    for stage in [*KINDS, "all"]:
+        mine = [r for r in rounds if stage in (r.stage, "all")]
+        kills = [kill for r in mine for kill, _ in r.kills]
+        signals = collections.Counter(signal.Signals(kill.signal).name for kill in kills)
+        if mine:
+            lines.append(f"{stage:16} {len(mine):6} {len(kills):6} {signals['SIGKILL']:5} {signals['SIGTERM']:5} {signals['SIGINT']:5} "
+                         f"{sum(bool(kill.span) for kill in kills):8} {sum(bool(kill.place) for kill in kills):7} "
+                         f"{sum(len(r.damages) for r in mine):8} {sum(bool(r.problems) for r in mine):10}")
+    who = collections.Counter(kill.who for r in rounds for kill, _ in r.kills)
+    names = {kill.place.name for r in rounds for kill, _ in r.kills if kill.place}
+    return "\n".join([*lines, f"who: {', '.join(f'{name} {count}' for name, count in sorted(who.items()))}; {len(names)} different places"])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=40, help="signals to send, over all rounds")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--first", type=int, default=0, help="number of the first round: repeat one with --first N --kills 1")
+    parser.add_argument("--stages", default=",".join(KINDS), help="stages to kill, in turn")
+    parser.add_argument("--processes", type=int, choices=(1, 2), default=2)
+    parser.add_argument("--zero", type=int, choices=(0, 2, 3), default=0)
+    parser.add_argument("--sampler", choices=("vllm", "transformers"), default="vllm")
+    parser.add_argument("--minutes", type=float, default=0, help="begin no round after so long; 0: no limit")
+    parser.add_argument("--work", type=Path, help="where to work; an undisturbed run that is there is used again")
+    settings = parser.parse_args()
+    settings.stages = settings.stages.split(",")
+    if unknown := set(settings.stages) - KINDS.keys():
+        parser.error(f"--stages: {', '.join(sorted(unknown))}: stages are {', '.join(KINDS)}")
+    work = (settings.work or Path(tempfile.mkdtemp(prefix="chaos_"))).resolve()
+    chaos, rounds = Chaos(work, settings), []
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
+    try:
+        chaos.run_undisturbed()
+        run_rounds(chaos, settings, rounds)
+    finally:
+        kill_all()
+    failed = [r for r in rounds if r.problems]
+    if failed:
+        print(f"kept: {', '.join(str(work / f'round_{r.number}') for r in failed)}")
+    elif not settings.work:
+        shutil.rmtree(work)
+    return 1 if failed else 0
+
+
+def run_rounds(chaos: Chaos, settings: argparse.Namespace, rounds: list[Round]) -> None:
+    """One line a round as it ends, then the table."""
+    number, started = settings.first, time.monotonic()
+    while sum(len(r.kills) for r in rounds) < settings.kills and (not settings.minutes or time.monotonic() - started < 60 * settings.minutes):
+        begun = time.monotonic()
+        rounds.append(chaos.round(number, settings.stages[number % len(settings.stages)]))
+        print(rounds[-1].line(time.monotonic() - begun), flush=True)
+        number += 1
+    print(summary(rounds))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""Who of a run gets which signal, where or when; and what can happen to a checkpoint."""
+import json
+import os
+import random
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+from .places import Place
+
+ROOT = Path(__file__).resolve().parents[2]
+SITE = Path(__file__).resolve().parent / "site"
+SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+MOMENT_SHARE, SELF_SHARE = 0.35, 0.6  # kills at a moment; at a place, those of the process that comes by
+
+
+@dataclass(frozen=True)
+class Kill:
+    """`place` None: at a moment, when `share` of the start-up or of the work (`span`) has passed, by the undisturbed stage's clock."""
+    who: str
+    signal: int
+    place: Place | None = None
+    inside: str = ""
+    when: str = ""
+    call: int = 0
+    span: str = ""
+    share: float = 0.0
+
+    def __str__(self) -> str:
+        where = f"{self.when} {self.place.name} #{self.call} in {self.inside}" if self.place else f"at {self.share:.0%} of the {self.span}"
+        return f"{signal.Signals(self.signal).name} to {self.who} {where}"
+
+    def environment(self, note: Path) -> dict[str, str]:
+        if not self.place:
+            return {}
+        plan = {"in": self.inside, "place": self.place.target, "match": self.place.match, "call": self.call, "when": self.when, "who": self.who,
+                "signal": self.signal, "note": str(note)}
+        return {"PYTHONPATH": os.pathsep.join((str(SITE), str(ROOT))), "CHAOS": json.dumps(plan)}
+
+
+def draw_kill(rng: random.Random, places: list[Place], num_processes: int) -> Kill:
+    """At a random moment or place. The driver's places are for itself: from there the others cannot be told."""
+    ranks = [f"rank{i}" for i in range(num_processes)]
+    everyone = [*ranks, "launcher", "guard", "driver", "all"]
+    number = rng.choice(SIGNALS)
+    place = None if rng.random() < MOMENT_SHARE else rng.choice(places)
+    inside = "" if not place else "driver" if place.side == "driver" else rng.choice(ranks) if place.side == "any" else "rank0"
+    who = inside if inside == "driver" or inside and rng.random() < SELF_SHARE else rng.choice(everyone)
+    if (who, number) == ("guard", signal.SIGINT):  # which it ignores
+        number = signal.SIGTERM
+    if place:
+        return Kill(who, number, place, inside, rng.choice(place.when), rng.randint(1, place.calls))
+    return Kill(who, number, span=rng.choice(("start-up", "work")), share=rng.random())
+
+
+def damage(directory: Path, rng: random.Random) -> str:
+    """Spoils one file of the newest checkpoint; returns what was done, "" where there is none."""
+    checkpoints = sorted((path for path in directory.glob("state/**/step_*") if path.is_dir()), key=lambda path: (path.parent.name, path.name))
+    files = sorted(path for path in checkpoints[-1].rglob("*") if path.is_file()) if checkpoints else []
+    if not files:
+        return ""
+    path, how = rng.choice(files), rng.choice(("cut", "flipped a byte of", "removed"))
+    content = bytearray(path.read_bytes())
+    if how == "removed" or not content:
+        path.unlink()
+    elif how == "cut":
+        path.write_bytes(content[:rng.randrange(len(content))])
+    else:
+        content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+        path.write_bytes(content)
+    return f"{how} {path.relative_to(directory)}"

@@ -1,0 +1,45 @@
+"""What a finished stage has made, as hashes, and where two of them differ."""
+import hashlib
+import json
+import re
+from pathlib import Path
+
+from stages.files import read_json, read_jsonl, sha256
+
+
+def outcome(directory: Path) -> dict[str, str]:
+    """Hashes of all that a finished stage leaves to others, by name; clocks and the machine's speed are left out."""
+    found = {str(path.relative_to(directory)): sha256(path) for pattern in ("model/**/*", "data/**/*", "rollouts/*", "results.json")
+             for path in directory.glob(pattern) if path.is_file()}
+    for name in ("metrics.jsonl", "samples.jsonl", "alarms.jsonl"):
+        if (directory / name).exists():
+            found[name] = digest(without_clocks(read_jsonl(directory / name)))
+    manifest = read_json(directory / "manifest.json")
+    found["manifest.json"] = digest({name: manifest[name] for name in ("stage", "kind", "version", "fingerprint", "inputs", "files", "metrics")})
+    return found
+
+
+def without_clocks(rows: list[dict]) -> list[dict]:
+    return [{name: value for name, value in row.items() if not name.startswith(("time/", "perf/"))} for row in rows]
+
+
+def digest(value) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def differences(found: dict[str, str], expected: dict[str, str]) -> list[str]:
+    """Names that differ. Which rollouts are still there depends on which checkpoints were written (a stop writes one more); those that both
+    runs have must be the same, and there must be some."""
+    names = found.keys() | expected.keys()
+    rollouts = {name for name in names if name.startswith("rollouts/")}
+    both = rollouts & found.keys() & expected.keys()
+    different = [name for name in sorted(names - rollouts | both) if found.get(name) != expected.get(name)]
+    return different + (["rollouts/"] if rollouts and not both else [])
+
+
+def left_over(directory: Path, undisturbed: Path) -> list[str]:
+    """Files of a finished stage that the undisturbed one does not have; logs, rollouts and the driver's memory apart."""
+    def names(root: Path) -> set[str]:
+        return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+    return sorted(name for name in names(directory) - names(undisturbed)
+                  if not name.startswith("logs/") and not re.fullmatch(r"rollouts/step_\d+\.jsonl|\.verified\.json|alarms\.jsonl", name))

@@ -1,0 +1,72 @@
+"""Named places where `chaos.py` lets a process of a run be killed: the boundaries between the phases of a stage, in the product's own functions."""
+from dataclasses import dataclass
+
+TRAINED = ("pretrain", "sft", "grpo", "reward_models")
+SAMPLED = ("grpo", "collect", "reward_models", "evaluate")
+ALL = ("pretrain", "sft", "grpo", "collect", "reward_models", "evaluate")
+BOTH = ("before", "after")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A function, `module:function` or `module:Class.method`. `match`: what the call's paths must hold. `side`: main (rank 0 only), any rank, driver."""
+    name: str
+    kinds: tuple[str, ...]
+    target: str
+    match: str = ""
+    side: str = "any"
+    when: tuple[str, ...] = BOTH
+    calls: int = 1  # the first so many calls are chosen from
+    needs_checkpoint: bool = False
+
+
+SAMPLERS = {"vllm": "stages.rollout.vllm_engine:VllmSampler", "transformers": "stages.rollout.transformers_engine:TransformersSampler"}
+PLACES = [
+    Place("start of the worker", ALL, "stages.worker:Worker.__enter__"),
+    Place("end of start-up", ALL, "stages.worker:Worker.startup_done", when=("after",)),
+    Place("cut of the logs", ALL, "stages.files:cut_jsonl", side="main", calls=3),
+    Place("log of a step", ("pretrain", "sft", "grpo", "collect", "reward_models"), "stages.files:append_jsonl", side="main", calls=4),
+    Place("sampling", SAMPLED, "SAMPLER.sample", calls=2),
+    Place("sync", ("grpo",), "SAMPLER.sync", calls=2),
+    Place("reward", ("grpo",), "stages.scoring:set_rewards", calls=3),
+    Place("gathering", SAMPLED, "stages.experience:gather", calls=3),
+    Place("rollout log", ("grpo",), "stages.experience:RolloutLog.write", side="main", calls=3),
+    Place("rename of the rollout log", ("grpo",), "os:replace", r"rollouts/", side="main", calls=3),
+    Place("forward", TRAINED, "stages.engine:TrainEngine.__call__", calls=6),
+    Place("backward", TRAINED, "stages.engine:TrainEngine.backward", calls=4),
+    Place("optimizer step", TRAINED, "stages.engine:TrainEngine.step", calls=4),
+    Place("refresh of the reference", ("grpo",), "stages.reference:Reference.refresh"),
+    Place("rename of the reference", ("grpo",), "os:replace", r"references/", side="main"),
+    Place("checkpoint", TRAINED, "stages.engine:TrainEngine.save", calls=3),
+    Place("checkpoint manifest", TRAINED, "stages.files:write_json", r"\.step_\d+\.tmp/manifest\.json", side="main", calls=3),
+    Place("rename of the checkpoint manifest", TRAINED, "os:replace", r"\.step_\d+\.tmp/\.manifest", side="main", calls=3),
+    Place("rename of the checkpoint", TRAINED, "os:replace", r"\.step_\d+\.tmp .*step_\d+$", side="main", calls=3),
+    Place("removal of an old checkpoint", TRAINED, "shutil:rmtree", r"state/(\w+/)?step_\d+$", side="main", calls=2),
+    Place("forgetting rollouts", ("grpo",), "stages.grpo:GrpoTrainer._forget", side="main", calls=3),
+    Place("load of a checkpoint", TRAINED, "stages.engine:TrainEngine.load", needs_checkpoint=True),
+    Place("export", TRAINED, "stages.model:save_model", side="main"),
+    Place("saved chunk", ("collect",), "stages.files:write_json", r"chunk_\d+\.json", side="main", calls=3),
+    Place("rename of a chunk", ("collect",), "os:replace", r"chunk_\d+\.json", side="main", calls=3),
+    Place("writing the data", ("collect",), "stages.collect:finish"),
+    Place("judged samples", ("reward_models",), "stages.files:write_json", r"judged\.json", side="main"),
+    Place("rename of the judged samples", ("reward_models",), "os:replace", r"judged\.json", side="main"),
+    Place("reward statistics", ("reward_models",), "os:replace", r"reward_stats\.json", side="main"),
+    Place("end of a reward model", ("reward_models",), "stages.files:write_json", r"_done\.json", side="main", calls=2),
+    Place("results of a model", ("evaluate",), "stages.files:write_json", r"state/\w+\.json", side="main", calls=3),
+    Place("results", ("evaluate",), "os:replace", r"results\.json", side="main"),
+    Place("end of the stage", ALL, "stages.worker:Worker.finish", when=("before",)),
+    Place("stage manifest", ALL, "stages.files:write_json", r"/[0-9a-f]{8}/manifest\.json", side="main"),
+    Place("rename of the stage manifest", ALL, "os:replace", r"/[0-9a-f]{8}/\.manifest", side="main"),
+    Place("removal of the state", ALL, "shutil:rmtree", r"/state$", side="main"),
+    Place("rename of the progress", ALL, "os:replace", r"\.progress\.json", side="main", calls=2),
+    Place("driver's files of the stage", ALL, "os:replace", r"/[0-9a-f]{8}/\.(config|inputs)\.json", side="driver", calls=2),
+    Place("driver's link", ALL, "os:replace", r"latest", side="driver"),
+    Place("launch", ALL, "pipeline.launch:worker_environment", side="driver"),
+    Place("driver's watch", ALL, "pipeline.launch:LineRelay.poll", side="driver", calls=60),
+    Place("driver's check of the stage", ALL, "pipeline.manifest:verify", side="driver", calls=14),
+]
+
+
+def places_of(kind: str, sampler: str) -> list[Place]:
+    """The places that a stage of this kind comes by."""
+    return [Place(**{**vars(place), "target": place.target.replace("SAMPLER", SAMPLERS[sampler])}) for place in PLACES if kind in place.kinds]
