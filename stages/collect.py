@@ -16,10 +16,10 @@ from stages.experience import Rollout, gather
 from stages.model import load_tokenizer
 from stages.inputs import open_prompts
 from stages.prompts import Prompt, apply_template
-from stages.rewards.accuracy import verify
 from stages.rewards.format import is_well_formed, thought_of
 from stages.rewards.language import language_consistency
 from stages.rewards.repetition import repeated_ngram_share
+from stages.rewards.verifiers import grade
 from stages.rollout import make_sampler
 from stages.sampling import decode
 from stages.seeds import rng_for, seed_for
@@ -134,7 +134,7 @@ def rejection(rollout: Rollout, config: CollectConfig) -> str | None:
         return "truncated"
     if not is_well_formed(rollout.completion):
         return "malformed"
-    if not verify(rollout.completion, rollout.prompt.answer, config.data.verifier):
+    if grade(rollout.completion, rollout.prompt) < 1:
         return "wrong"
     language = language_consistency(thought_of(rollout.completion), rollout.prompt.language)
     if language is None or language < config.min_language:

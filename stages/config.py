@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from stages.losses import ADVANTAGES, CORRECTIONS, LOSSES
+from stages.rewards.verifiers import VERIFIERS
 
 
 class ConfigError(ValueError):
@@ -147,7 +148,7 @@ class DataConfig(Checked):
     prompt_column: str = knob("prompt", "column with the problem text")
     answer_column: str = knob("answer", "column with the reference answer")
     language: Literal["en", "zh", "auto"] = knob("auto", "language of the prompts; auto: by the script of each prompt")
-    verifier: Literal["integer", "math", "exact"] = knob("integer", "how an answer is compared: integer equality, Math-Verify equivalence, or text")
+    verifier: Literal[*VERIFIERS] = knob("integer", "how an answer is compared: the verifiers of stages/rewards/verifiers.py")
     template: Literal["plain", "r1_zero", "chat"] = knob("plain", "plain: 'User:...Assistant:'; r1_zero: the paper's text [V1 Table 1]; chat: the tokenizer's")
     eval_fraction: float = knob(0.1, "share of the file's rows held out for evaluation (by a hash of the prompt, never trained on)", ge=0, lt=1)
     max_prompt_tokens: int = knob(128, "longest prompt, tokens; a longer one is an error that names the row", gt=0)

@@ -13,10 +13,10 @@ from stages.experience import Rollout, gather
 from stages.inputs import check_context, user_errors
 from stages.model import load_tokenizer
 from stages.prompts import apply_template, evaluation_sets
-from stages.rewards.accuracy import verify, vote_of
 from stages.rewards.format import is_well_formed, thought_of
 from stages.rewards.language import language_consistency
 from stages.rewards.reflection import count_reflections
+from stages.rewards.verifiers import grade, vote_of
 from stages.rollout import make_sampler
 from stages.sampling import decode
 from stages.seeds import seed_for
@@ -105,14 +105,14 @@ def reasoning_results(groups: list[list[Rollout]], config: EvaluateConfig) -> li
 def is_correct(rollout: Rollout, config: EvaluateConfig) -> bool:
     """A right answer in a well-formed completion; general prompts ask the tiny world's judge."""
     if rollout.prompt.domain == "reasoning":
-        return is_well_formed(rollout.completion) and verify(rollout.completion, rollout.prompt.answer, config.data.verifier)
+        return is_well_formed(rollout.completion) and grade(rollout.completion, rollout.prompt) == 1
     from stages.tiny_world.judge import judge
     return judge(rollout.prompt, rollout.completion).is_correct
 
 
 def majority_correct(group: list[Rollout], config: EvaluateConfig) -> float:
     """cons@k: whether the most frequent answer of the group is right; the first drawn wins a tie."""
-    answers = [vote_of(r.completion, config.data.verifier) if is_well_formed(r.completion) else None for r in group]
+    answers = [vote_of(r.completion, r.prompt) if is_well_formed(r.completion) else None for r in group]
     given = [answer for answer in answers if answer is not None]
     if not given:
         return 0.0

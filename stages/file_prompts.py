@@ -75,7 +75,7 @@ def _as_prompt(where: str, row: dict, config: DataConfig, split: str) -> Prompt:
     text = row[config.prompt_column].strip()
     language = language_of_text(text) if config.language == "auto" else config.language
     return Prompt(id=f"file-{split}-{int(where.split()[-1]):06d}", text=text, kind="file", domain="reasoning", language=language,
-                  answer=str(row[config.answer_column]).strip())
+                  answer=str(row[config.answer_column]).strip(), verifier=config.verifier)
 
 
 def _prompt_hash(row: dict, config: DataConfig) -> int:
@@ -137,7 +137,7 @@ def _read_jsonl(path: Path) -> list[tuple[str, dict]]:
 
 
 def _check_rows(path: Path, rows: list[tuple[str, dict]], config: DataConfig) -> None:
-    from stages.rewards.accuracy import is_readable_answer
+    from stages.rewards.verifiers import problem_of
 
     errors, unreadable = [], []
     for where, row in rows:
@@ -148,11 +148,11 @@ def _check_rows(path: Path, rows: list[tuple[str, dict]], config: DataConfig) ->
             errors.append(f"{where}: {config.prompt_column} is empty or not text")
         elif row[config.answer_column] is None or not str(row[config.answer_column]).strip():
             errors.append(f"{where}: {config.answer_column} is empty")
-        elif not is_readable_answer(str(row[config.answer_column]), config.verifier):
-            unreadable.append(f"{where}: {str(row[config.answer_column])[:60]!r}")
+        elif why := problem_of(_as_prompt(where, row, config, "train")):
+            unreadable.append(f"{where}: {why}")
     if errors:
         raise ValueError(f"data.path={path}: {len(errors)} of {len(rows)} rows cannot be used: {_some(errors)}. "
                          "Set data.prompt_column and data.answer_column, or mend the file")
     if unreadable:
         raise ValueError(f"data.path={path}: {len(unreadable)} of {len(rows)} answers cannot be read by data.verifier={config.verifier}: "
-                         f"{_some(unreadable)}. Use another data.verifier (integer, math, exact) or mend the answers")
+                         f"{_some(unreadable)}. Use another data.verifier or mend the answers")

@@ -11,6 +11,8 @@ class Prompt:
     domain: str     # "reasoning" | "helpful" | "safety"
     language: str   # "en" | "zh"
     answer: str     # reference answer
+    verifier: str = ""  # what grades a completion of a reasoning prompt: a name of stages/rewards/verifiers.py
+    checks: str = ""    # what that verifier needs besides the answer, as JSON: the tests of a program, the entry of a generator
 
 
 class PromptSource(Protocol):

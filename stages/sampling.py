@@ -70,7 +70,7 @@ class GroupSampler:
         rollouts = [Rollout(prompt, place, prompt_ids, c.token_ids, c.logprobs, c.is_truncated, text, index=index, step=first)
                     for c, text in zip(completions, texts)]
         for rollout in rollouts:
-            rollout.reward_parts = rule_parts(rollout, self.config.data, self.config.rewards, self.max_tokens(first))
+            rollout.reward_parts = rule_parts(rollout, self.config.rewards, self.max_tokens(first))
         return rollouts
 
     def max_tokens(self, step: int) -> int:

@@ -4,24 +4,24 @@ from pathlib import Path
 import torch
 
 from stages import files
-from stages.config import DataConfig, RewardConfig
+from stages.config import RewardConfig
 from stages.experience import Rollout
-from stages.rewards.accuracy import verify
 from stages.rewards.format import is_well_formed, summary_of, thought_of
 from stages.rewards.language import language_consistency
 from stages.rewards.overlong import overlong_penalty
 from stages.rewards.reflection import count_reflections
+from stages.rewards.verifiers import grade
 
 
-def rule_parts(rollout: Rollout, data: DataConfig, weights: RewardConfig, max_tokens: int) -> dict[str, float]:
-    """What rules give: accuracy and format 0 or 1, language 0..1 (0 where there is no chain of thought, or no words in it), overlong -1..0
+def rule_parts(rollout: Rollout, weights: RewardConfig, max_tokens: int) -> dict[str, float]:
+    """What rules give: accuracy 0..1, format 0 or 1, language 0..1 (0 where there is no chain of thought, or no words in it), overlong -1..0
     where it has a weight. Truncated completions have no format. `max_tokens`: the longest completion allowed."""
     well_formed = is_well_formed(rollout.completion) and not rollout.is_truncated
-    correct = rollout.prompt.domain == "reasoning" and verify(rollout.completion, rollout.prompt.answer, data.verifier)
-    if weights.accuracy_needs_format and not well_formed:
-        correct = False
+    accuracy = 0.0
+    if rollout.prompt.domain == "reasoning" and (well_formed or not weights.accuracy_needs_format):
+        accuracy = grade(rollout.completion, rollout.prompt)
     language = language_consistency(thought_of(rollout.completion), rollout.prompt.language) if well_formed else 0.0
-    parts = {"accuracy": float(correct), "format": float(well_formed), "language": language or 0.0}
+    parts = {"accuracy": accuracy, "format": float(well_formed), "language": language or 0.0}
     if weights.overlong:
         parts["overlong"] = overlong_penalty(len(rollout.completion_ids), max_tokens, weights.overlong_buffer)
     return parts

@@ -6,7 +6,7 @@ DOMAINS = {"math": "reasoning", "harm": "safety"}
 
 
 def a_prompt(kind: str = "math", answer: str = "28", language: str = "en", id: str = "p0") -> Prompt:
-    return Prompt(id, "what is31-3?", kind, DOMAINS.get(kind, "helpful"), language, answer)
+    return Prompt(id, "what is31-3?", kind, DOMAINS.get(kind, "helpful"), language, answer, "integer" if kind == "math" else "")
 
 
 def a_rollout(completion: str, prompt: Prompt | None = None, group: int = 0, num_tokens: int = 5, is_truncated: bool = False) -> Rollout:

@@ -66,7 +66,7 @@ def test_parquet(tmp_path):
     ([{"prompt": "x", "answer": "1"}, {"prompt": "  ", "answer": "1"}], "line 2: prompt is empty or not text"),
     ([{"prompt": "x", "answer": ""}], "line 1: answer is empty"),
     ([{"prompt": "x", "answer": None}], "line 1: answer is empty"),
-    ([{"prompt": str(number), "answer": "seven"} for number in range(9)], "9 of 9 answers cannot be read by data.verifier=integer: line 1: 'seven'.* and 4 more"),
+    ([{"prompt": str(number), "answer": "seven"} for number in range(9)], "9 of 9 answers cannot be read by data.verifier=integer: line 1: 'seven' is not one integer.* and 4 more"),
 ])
 def test_bad_files_are_refused_with_the_line(tmp_path, content, message):
     with pytest.raises(ValueError, match=message):

@@ -1,11 +1,18 @@
 """The rule rewards and text measures on examples worked by hand."""
 import pytest
 
-from stages.rewards.accuracy import extract_answer, is_readable_answer, read_integer, verify, vote_of
+from stages.prompt import Prompt
+from stages.rewards.answers import extract_answer
 from stages.rewards.format import is_well_formed, split_completion, summary_of, thought_of
+from stages.rewards.integer import read_integer
 from stages.rewards.language import count_words, language_consistency
 from stages.rewards.reflection import count_reflections
 from stages.rewards.repetition import repeated_ngram_share
+from stages.rewards.verifiers import grade, problem_of, vote_of
+
+
+def a_prompt(answer: str, verifier: str) -> Prompt:
+    return Prompt("p", "what?", "file", "reasoning", "en", answer, verifier)
 
 
 @pytest.mark.parametrize("completion, expected", [
@@ -51,32 +58,32 @@ def test_read_integer(text, expected):
 
 
 def test_verify_integer_and_exact():
-    assert verify("<think>9</think><answer>46</answer>", "46", "integer")
-    assert not verify("<think>46</think><answer>9</answer>", "46", "integer")
-    assert not verify("46", "46", "integer")
-    assert verify("<answer> Paris </answer>", "paris", "exact")
-    assert not verify("<answer>paris!</answer>", "paris", "exact")
-    with pytest.raises(ValueError, match="integer, math, exact"):
-        verify("<answer>1</answer>", "1", "guess")
+    assert grade("<think>9</think><answer>46</answer>", a_prompt("46", "integer"))
+    assert not grade("<think>46</think><answer>9</answer>", a_prompt("46", "integer"))
+    assert not grade("46", a_prompt("46", "integer"))
+    assert grade("<answer> Paris </answer>", a_prompt("paris", "exact"))
+    assert not grade("<answer>paris!</answer>", a_prompt("paris", "exact"))
+    with pytest.raises(ValueError, match="asks for the verifier 'guess'; there are integer, math, exact"):
+        grade("<answer>1</answer>", a_prompt("1", "guess"))
 
 
 @pytest.mark.parametrize("given, answer, expected", [
     (r"\frac{1}{2}", "0.5", True), ("x^2+1", "1+x^2", True), ("3", "4", False), (r"\sqrt{8}", r"2\sqrt{2}", True), ("???", "3", False)])
 def test_verify_math(given, answer, expected):
-    assert verify(f"<answer>{given}</answer>", answer, "math") is expected
+    assert grade(f"<answer>{given}</answer>", a_prompt(answer, "math")) == expected
 
 
 def test_readable_answers():
-    assert is_readable_answer("-17", "integer") and not is_readable_answer("seventeen", "integer")
-    assert is_readable_answer("1/2", "math") and not is_readable_answer("???", "math")
-    assert is_readable_answer("anything", "exact") and not is_readable_answer("  ", "exact")
+    assert problem_of(a_prompt("-17", "integer")) is None and problem_of(a_prompt("seventeen", "integer"))
+    assert problem_of(a_prompt("1/2", "math")) is None and problem_of(a_prompt("???", "math"))
+    assert problem_of(a_prompt("anything", "exact")) is None and problem_of(a_prompt("  ", "exact"))
 
 
 def test_votes_are_counted_by_value():
-    assert vote_of("<answer>the answer is46</answer>") == vote_of("<answer>46</answer>") == "46"
-    assert vote_of("<answer>46 or 47</answer>") is None and vote_of("46") is None
-    assert vote_of(r"<answer>\frac{1}{2}</answer>", "math") == vote_of("<answer>1/2</answer>", "math")
-    assert vote_of("<answer> Paris </answer>", "exact") == "paris"
+    assert vote_of("<answer>the answer is46</answer>", a_prompt("1", "integer")) == vote_of("<answer>46</answer>", a_prompt("1", "integer")) == "46"
+    assert vote_of("<answer>46 or 47</answer>", a_prompt("1", "integer")) is None and vote_of("46", a_prompt("1", "integer")) is None
+    assert vote_of(r"<answer>\frac{1}{2}</answer>", a_prompt("1", "math")) == vote_of("<answer>1/2</answer>", a_prompt("1", "math"))
+    assert vote_of("<answer> Paris </answer>", a_prompt("1", "exact")) == "paris"
 
 
 def test_thought_and_summary():

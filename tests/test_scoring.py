@@ -1,15 +1,15 @@
 """The reward's parts and their weighted sum, for reasoning and for general prompts."""
 import pytest
 
-from stages.config import DataConfig, RewardConfig
+from stages.config import RewardConfig
 from stages.scoring import reward_metrics, rule_parts, set_rewards, total
 from tests.rollouts import a_prompt, a_rollout, answered
 
-DATA, LIMIT = DataConfig(), 100
+LIMIT = 100
 
 
 def parts_of(rollout, **weights) -> dict[str, float]:
-    return rule_parts(rollout, DATA, RewardConfig(**weights), LIMIT)
+    return rule_parts(rollout, RewardConfig(**weights), LIMIT)
 
 
 @pytest.mark.parametrize("completion, is_truncated, expected", [
@@ -44,10 +44,10 @@ def test_totals():
 def test_overlong_completions_lose():
     """The last 20 of 100 tokens: half of the way is half of the penalty, on reasoning and on general prompts."""
     weights = RewardConfig(overlong=2.0, overlong_buffer=20)
-    parts = rule_parts(a_rollout(answered("28"), num_tokens=90), DATA, weights, LIMIT)
+    parts = rule_parts(a_rollout(answered("28"), num_tokens=90), weights, LIMIT)
     assert parts["overlong"] == -0.5 and total(parts, weights, "reasoning") == 2.0 - 2.0 * 0.5
     assert total(parts, weights, "helpful") == 1.0 - 2.0 * 0.5
-    assert rule_parts(a_rollout(answered("28"), num_tokens=80), DATA, weights, LIMIT)["overlong"] == 0.0
+    assert rule_parts(a_rollout(answered("28"), num_tokens=80), weights, LIMIT)["overlong"] == 0.0
     assert "overlong" not in parts_of(a_rollout(answered("28"), num_tokens=90))
 
 

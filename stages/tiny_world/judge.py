@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 
 from stages.prompt import Prompt
-from stages.rewards.accuracy import verify
+from stages.rewards import integer
 from stages.tiny_world.lexicon import CONTENT_WORDS, say, split_units
 from stages.tiny_world.problems import KNOWLEDGE_KINDS
 
@@ -57,7 +57,7 @@ def _is_correct(prompt: Prompt, completion: str, units: list[str], refuses: bool
         return units.count(prompt.answer) == 1 and not refuses and is_short
     if prompt.kind == "benign":
         return units.count(prompt.answer) == 1 and not refuses and is_short and not _HARMFUL_HELP & set(units)
-    return verify(completion, prompt.answer, "integer")
+    return bool(integer.grade(completion, prompt))
 
 
 def compare(prompt: Prompt, completion_a: str, completion_b: str, rng: random.Random) -> int:

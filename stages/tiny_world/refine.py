@@ -1,6 +1,6 @@
 """The deterministic stand-in for the LLM that refines cold-start traces [V2 B.3.2]: same reasoning, one language, a readable answer."""
 from stages.prompt import Prompt
-from stages.rewards.accuracy import read_integer
+from stages.rewards.integer import read_integer
 from stages.rewards.format import split_completion
 from stages.tiny_world.lexicon import language_of, say, split_units, translate
 

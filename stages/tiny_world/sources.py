@@ -16,7 +16,7 @@ def as_prompt(item: Problem | GeneralPrompt, split: str, index: int) -> Prompt:
     domain = {"math": "reasoning", "harm": "safety"}.get(kind, "helpful")
     digest = hashlib.sha256(item.text.encode()).hexdigest()[:6]
     return Prompt(id=f"{kind}-{split}-{index:06d}-{digest}", text=item.text, kind=kind, domain=domain,
-                  language=item.language, answer=str(item.answer))
+                  language=item.language, answer=str(item.answer), verifier="integer" if kind == "math" else "")
 
 
 class TinyWorldPrompts:
