@@ -86,12 +86,15 @@ def _damaged_files(directory: Path) -> list[str]:
 
 
 def resume(worker: Worker, engine: TrainEngine, name: str = "state", first_step: int = 0,
-           problem: Callable[[dict], str | None] = lambda progress: None) -> dict:
-    """Loads the newest whole checkpoint, if any, and cuts the logs back to it. Returns its progress, {"step": 0} for a fresh start.
+           problem: Callable[[dict], str | None] = lambda progress: None, is_fresh: bool = True) -> dict:
+    """Loads the newest whole checkpoint, if any, and cuts the logs back to it. Returns its progress, {"step": 0} for a fresh start, which an
+    engine that has trained (`is_fresh` False) cannot make: RuntimeError.
 
     `first_step`: logged steps of this stage that come before this engine's (a stage may train two models). `problem`: see `newest_checkpoint`.
     """
     found = newest_checkpoint(worker, name, problem)
+    if found is None and not is_fresh:
+        raise RuntimeError(f"no checkpoint in {worker.dir / name} can be used to go back to; the same command starts the stage over")
     if found is None:
         progress = {"step": 0}
     else:

@@ -165,7 +165,9 @@ PACKING = "sequences one after the other in a row without padding, with variable
 @dataclass(frozen=True)
 class HealthConfig(Checked):
     """When a training stage raises an alarm (`stages/health.py`): it is shown by status and in the report, and stops the stage if asked to."""
-    on_alarm: Literal["warn", "stop"] = knob("warn", "warn: go on; stop: the stage fails before its next checkpoint [ours]", operational=True)
+    on_alarm: Literal["warn", "stop", "rollback"] = knob("warn", "warn: go on; stop: the stage fails before its next checkpoint; rollback: it goes back to the "
+                                                         "last good checkpoint and leaves out the batches that led there, see skipped.jsonl [ours]", operational=True)
+    max_rollbacks: int = knob(3, "rollbacks of a stage; the next one stops it [ours]", ge=0, operational=True)
     kl_limit: float = knob(1.0, "largest policy/kl, nats a token [ours]", gt=0, operational=True)
     entropy_floor: float = knob(0.005, "least policy/entropy, nats a token [ours]", ge=0, operational=True)
     truncated_limit: float = knob(0.5, "largest share of completions cut at the length limit [ours]", gt=0, le=1, operational=True)

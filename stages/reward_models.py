@@ -221,7 +221,7 @@ def fit(worker: Worker, config: RewardModelsConfig, tokenizer, name: str, rows: 
     torch.manual_seed(seed_for(worker.seed, worker.stage, name, "head"))
     engine = TrainEngine(ScalarModel(load_reward_model(worker.model_dir("policy"), pad_id(tokenizer))), config.optim, config.deepspeed, num_steps)
     step = resume(worker, engine, f"state/{name}", first_step)["step"]
-    watch = Watch(worker, config.health)
+    watch = Watch(worker, config.health, can_go_back=False)
     while step < num_steps:
         torch.manual_seed(seed_for(worker.seed, worker.stage, name, step, worker.rank))
         batch = batch_at(step)

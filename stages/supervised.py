@@ -10,7 +10,8 @@ from stages.batching import lay_out, micro_batches
 from stages.checkpoint import resume, save_checkpoint
 from stages.config import PretrainConfig, SftConfig
 from stages.engine import TrainEngine
-from stages.health import Watch
+from stages.health import RollBack, Watch
+from stages.rollback import Batches, roll_back, save_start
 from stages.seeds import seed_for
 from stages.worker import Interrupted, Worker
 
@@ -23,15 +24,17 @@ class Sample:
 
 def train_supervised(worker: Worker, engine: TrainEngine, batch_at: Callable[[int], list[Sample]], num_steps: int, config: PretrainConfig | SftConfig,
                      pad_id: int) -> None:
-    """Runs steps [resumed step, num_steps). `batch_at(step)` is the global batch of a step: a pure function, the same on every rank."""
+    """Runs steps [resumed step, num_steps). `batch_at(number)` is a global batch: a pure function, the same on every rank."""
+    batches = Batches(worker.dir)
     step = resume(worker, engine)["step"]
+    save_start(worker, engine, step, config)
     watch = Watch(worker, config.health)
     engine.train()
     worker.startup_done()
     while step < num_steps:
         started = time.time()
         torch.manual_seed(seed_for(worker.seed, worker.stage, step, worker.rank))  # dropout, if the model has any
-        batch = batch_at(step)
+        batch = batch_at(batches.number(step))
         loss, num_tokens = accumulate(worker, engine, batch, config.micro_batch_tokens, pad_id)
         grad_norm, lr = engine.step(step)
         step += 1
@@ -39,7 +42,12 @@ def train_supervised(worker: Worker, engine: TrainEngine, batch_at: Callable[[in
         metrics = {"train/loss": loss, "train/grad_norm": grad_norm, "train/lr": lr, "train/tokens": num_tokens,
                    "perf/tokens_per_s": num_tokens / elapsed, "perf/step_s": elapsed}
         worker.log_step(step, metrics)
-        watch(step, metrics)
+        try:
+            watch(step, metrics)
+        except RollBack as cause:
+            batches = roll_back(worker, cause, batches, config.health)
+            step, watch = resume(worker, engine, is_fresh=False)["step"], Watch(worker, config.health)
+            continue
         worker.progress("train", step, num_steps, f"loss {loss:.3f}")
         if step % 50 == 0 or step == num_steps:
             worker.say(f"step {step}/{num_steps} loss {loss:.4f} grad_norm {grad_norm:.2f} lr {lr:.2e} {num_tokens / elapsed:.0f} tokens/s")
