@@ -170,6 +170,7 @@ def schema_of(key: str) -> tuple[Any, dict, str | None]:
             expected, metadata = get_args(expected)[1], {}
             if known_part == "selected" and name not in default_tree()["selected"]:
                 return None, {}, f"{key}: unknown stage{_hint(name, default_tree()['selected'])}"
+            known_part = f"{known_part}.{name}"
             continue
         if get_origin(expected) in (Union, types.UnionType) or not dataclasses.is_dataclass(expected):
             return None, {}, f"{key}: unknown key; {known_part} is a value, not a section"

@@ -184,7 +184,7 @@ def notes(config: RunConfig) -> list[str]:
     lines = []
     if config.data.name == "file":
         where = ", ".join(str(source.path) for source in config.data.all_sources.values())
-        if not config.data.domains & {"helpful", "safety"}:
+        if not config.data.has_general_prompts:
             lines.append(f"data from {where}: no general or safety prompts, so their shares and counts are 0 and preference rewards are off")
         unpinned = [source.path for source in config.data.all_sources.values() if is_hub_name(source.path) and not source.revision]
         if unpinned:

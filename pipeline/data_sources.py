@@ -64,12 +64,12 @@ def all_nodes(config: Any) -> dict[str, DataConfig]:
 def without_what_data_lacks(stage: Any) -> Any:
     """A stage whose own data has no general or safety prompts is asked for none; with them (`domain`) it stays as it is."""
     data = getattr(stage, "data", None)
-    if data is None or data.name != "file":
+    if data is None or data.name == "tiny_world":
         return stage
     if isinstance(stage, GrpoConfig):
         mix = MixConfig(**{domain: share if domain in data.domains else 0.0 for domain, share in vars(stage.mix).items()}) \
             if any(share and domain in data.domains for domain, share in vars(stage.mix).items()) else MixConfig()
-        if data.domains & {"helpful", "safety"}:
+        if data.has_general_prompts:
             return dataclasses.replace(stage, mix=mix)
         return dataclasses.replace(stage, mix=MixConfig(), preference_last_steps=0, rewards=dataclasses.replace(stage.rewards, preference=0.0))
     if isinstance(stage, CollectConfig):
@@ -82,7 +82,7 @@ def without_what_data_lacks(stage: Any) -> Any:
 
 def serves_reward_models(data: DataConfig) -> bool:
     """Whether there is anything to build preferences from: general prompts, or pairs that are there already."""
-    return data.name != "file" or bool(data.domains & {"helpful", "safety"}) or data.has("preferences") or data.has("labels")
+    return data.has_general_prompts or data.has("preferences") or data.has("labels")
 
 
 # ------------------------------------------------------------------------------------------------------------- what its files are

@@ -207,6 +207,11 @@ class DataConfig(SourceConfig):
         return {domain for source in self.all_sources.values()
                 for domain in (("reasoning", "helpful", "safety") if source.domain_column else (source.domain,))}
 
+    @property
+    def has_general_prompts(self) -> bool:
+        """Whether there can be helpful or safety prompts besides those with a right answer."""
+        return self.name == "tiny_world" or bool(self.domains & {"helpful", "safety"})
+
     def has(self, rows: str) -> bool:
         """Whether some source has rows of this type."""
         return any(source.rows == rows for source in self.all_sources.values())

@@ -38,6 +38,20 @@ def read(source: SourceConfig, key: str = "data") -> Iterator[Item]:
         offset += number
 
 
+def read_all(path: Path) -> list[tuple[str, dict]]:
+    """All raw rows of a file or directory with where they stand. Raises ValueError with the first lines that are no rows."""
+    rows, errors = [], []
+    for _, where, row in read(SourceConfig(path=str(path))):
+        if isinstance(row, Malformed):
+            errors.append(f"{where}: {row.detail}")
+        else:
+            rows.append((where, row))
+    if errors:
+        more = f" ... and {len(errors) - MAX_SHOWN} more" if len(errors) > MAX_SHOWN else ""
+        raise ValueError(f"{path}: {len(errors)} lines are no rows: {'; '.join(errors[:MAX_SHOWN])}{more}")
+    return rows
+
+
 def data_files(source: SourceConfig, key: str = "data") -> list[Path]:
     """The files of a source, in the order of their names. Raises ValueError where there are none."""
     path = locate(source, key)

@@ -1,4 +1,4 @@
-"""Programming problems: their tests as the `checks` of the verifier `code`: {"type", "language", "tests": [{"input", "output"}], ...}."""
+"""Programming problems: their tests as the `checks` of the verifier `code` (stages/rewards/code_checks.py)."""
 import json
 from typing import Any
 
@@ -13,13 +13,10 @@ def apps(raw: dict) -> dict:
     inputs, outputs = tests.get("inputs") or [], tests.get("outputs") or []
     if not inputs or len(inputs) != len(outputs):
         raise LeftOut("no tests")
-    name = tests.get("fn_name")
-    pairs = [{"input": _call(given), "output": _result(expected)} if name else {"input": _text(given), "output": _text(expected)}
-             for given, expected in zip(inputs, outputs)]
     starter = (raw.get("starter_code") or "").strip()
-    limits = {"time_limit_s": _seconds(raw.get("time_limit")), "memory_mib": _mebibytes(raw.get("memory_limit"))}
+    limits = _limits(_number(raw.get("time_limit")), _number(raw.get("memory_limit"), "mega"))  # TACO's: "2.0 seconds", "256.0 megabytes"
     return {"prompt": raw["question"].strip() + (_STARTER.format(starter) if starter else ""), "kind": raw.get("difficulty") or "",
-            "checks": checks(pairs, fn_name=name, **limits)}
+            "checks": json.dumps({**{name: tests[name] for name in ("inputs", "outputs", "fn_name") if tests.get(name)}, **limits}, ensure_ascii=False)}
 
 
 def code_contests(raw: dict) -> dict:
@@ -31,9 +28,9 @@ def code_contests(raw: dict) -> dict:
     if "<image>" in raw["description"]:
         raise LeftOut("needs an image")
     limit = raw.get("time_limit") or {}
-    seconds = limit.get("seconds", 0) + limit.get("nanos", 0) / 1e9 if limit else None
+    seconds = (limit.get("seconds") or 0) + (limit.get("nanos") or 0) / 1e9
     return {"prompt": raw["description"].strip(), "id": raw.get("name") or "",
-            "checks": checks(pairs, time_limit_s=seconds or None, memory_mib=(raw.get("memory_limit_bytes") or 0) / 2**20 or None)}
+            "checks": stdin_checks(pairs, _limits(seconds, (raw.get("memory_limit_bytes") or 0) / 2**20))}
 
 
 def codeforces(raw: dict) -> dict:
@@ -50,53 +47,27 @@ def codeforces(raw: dict) -> dict:
     parts = [f"# {raw['title']}" if raw.get("title") else "", raw["description"], _part("Input", raw.get("input_format")),
              _part("Output", raw.get("output_format")), *(_example(example) for example in raw.get("examples") or []), _part("Note", raw.get("note"))]
     return {"prompt": "\n\n".join(part.strip() for part in parts if part and part.strip()), "id": raw["id"], "kind": str(raw.get("rating") or ""),
-            "checks": checks([{"input": test["input"], "output": test["output"]} for test in tests], time_limit_s=raw.get("time_limit"),
-                             memory_mib=raw.get("memory_limit"))}
+            "checks": stdin_checks([{"input": test["input"], "output": test["output"]} for test in tests],
+                                   _limits(raw.get("time_limit"), raw.get("memory_limit")))}
 
 
-def checks(tests: list[dict], fn_name: str | None = None, time_limit_s: float | None = None, memory_mib: float | None = None) -> str:
+def stdin_checks(tests: list[dict], limits: dict[str, Any]) -> str:
     """What the verifier `code` is told, as JSON."""
-    settings: dict[str, Any] = {"type": "call" if fn_name else "stdin", "language": "python", "tests": tests}
-    settings |= {"fn_name": fn_name} if fn_name else {}
-    settings |= {"time_limit_s": float(time_limit_s)} if time_limit_s else {}
-    settings |= {"memory_mib": int(memory_mib)} if memory_mib else {}
-    return json.dumps(settings, ensure_ascii=False)
+    return json.dumps({"type": "stdin", "tests": tests, **limits}, ensure_ascii=False)
 
 
-def _text(value: Any) -> str:
-    """Some rows hold a list of lines where others hold the text."""
-    return value if isinstance(value, str) else "\n".join(map(str, value)) if isinstance(value, list) else str(value)
+def _limits(seconds: float | None, mebibytes: float | None) -> dict[str, Any]:
+    """The problem's limits, within what the verifier takes; it has its own for what is not said."""
+    limits: dict[str, Any] = {"time_limit_s": min(max(float(seconds), 0.1), 60.0)} if seconds else {}
+    return limits | ({"memory_mib": min(max(int(mebibytes), 64), 16384)} if mebibytes else {})
 
 
-def _call(arguments: Any) -> Any:
-    """Arguments of a call are a list; LeetCode's come as one line of JSON each."""
-    if isinstance(arguments, str):
-        return [json.loads(line) for line in arguments.splitlines() if line.strip()]
-    return arguments if isinstance(arguments, list) else [arguments]
-
-
-def _result(expected: Any) -> Any:
-    """The value a call returns: the sets wrap it in a list of one, or write it as JSON."""
-    if isinstance(expected, str):
-        try:
-            return json.loads(expected)
-        except ValueError:
-            return expected
-    return expected[0] if isinstance(expected, list) and len(expected) == 1 else expected
-
-
-def _seconds(text: Any) -> float | None:
-    """TACO writes "2.0 seconds"."""
+def _number(text: Any, unit: str = "") -> float | None:
+    """The number of "2.0 seconds", if it is in the unit."""
     try:
-        return float(str(text).split()[0])
+        return float(str(text).split()[0]) if unit in str(text) else None
     except (ValueError, IndexError):
         return None
-
-
-def _mebibytes(text: Any) -> float | None:
-    """TACO writes "256.0 megabytes"."""
-    number = _seconds(text)
-    return number if number and "mega" in str(text) else None
 
 
 def _part(title: str, text: str | None) -> str:
