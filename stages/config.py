@@ -238,9 +238,14 @@ class HealthConfig(Checked):
 @dataclass(frozen=True)
 class StageConfig(Checked):
     """What every trained stage has."""
-    save_every: int = knob(5, "optimizer steps between resumable checkpoints", gt=0, operational=True)
+    save_every: int = knob(5, "optimizer steps between resumable checkpoints; 0 = only by time", ge=0, operational=True)
+    save_every_minutes: float = knob(0.0, "minutes between them, by the clock of rank 0, whichever comes first; 0 = only by steps", ge=0, operational=True)
+    save_in_background: bool = knob(True, "checkpoints are copied to host memory and written while training goes on; not with offload_optimizer", operational=True)
     keep_checkpoints: int = knob(2, "resumable checkpoints kept", gt=0, operational=True)
     health: HealthConfig = knob(HealthConfig, "alarms", operational=True)
+
+    def problems(self):
+        return [] if self.save_every or self.save_every_minutes else ["save_every and save_every_minutes are both 0: a stage that is stopped would start over; set one"]
 
 
 @dataclass(frozen=True)
@@ -256,12 +261,13 @@ class PretrainConfig(StageConfig):
     deepspeed: DeepSpeedConfig = knob(DeepSpeedConfig, "DeepSpeed settings")
 
     def problems(self):
+        errors = super().problems()
         if self.optim.name == "muon" and self.deepspeed.zero_stage > 0:
-            return [f"optim.name=muon needs whole matrices on every rank, deepspeed.zero_stage 0, got {self.deepspeed.zero_stage}: "
+            return [*errors, f"optim.name=muon needs whole matrices on every rank, deepspeed.zero_stage 0, got {self.deepspeed.zero_stage}: "
                     "choose zero0, or optim.name=adamw"]
         if self.optim.name == "muon" and self.deepspeed.precision != "fp32":
-            return [f"optim.name=muon steps in fp32, got deepspeed.precision {self.deepspeed.precision}: choose precision=fp32 here, or optim.name=adamw"]
-        return []
+            return [*errors, f"optim.name=muon steps in fp32, got deepspeed.precision {self.deepspeed.precision}: choose precision=fp32 here, or optim.name=adamw"]
+        return errors
 
 
 @dataclass(frozen=True)
@@ -342,7 +348,7 @@ class GrpoConfig(StageConfig):
     deepspeed: DeepSpeedConfig = knob(DeepSpeedConfig, "DeepSpeed settings")
 
     def problems(self):
-        errors = []
+        errors = super().problems()
         for name, schedule in (("max_completion_tokens", self.max_completion_tokens),):
             steps = [item[0] for item in schedule if len(item) == 2]
             if len(steps) != len(schedule) or not steps or steps[0] != 0 or steps != sorted(set(steps)):

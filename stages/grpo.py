@@ -13,7 +13,7 @@ import time
 
 import torch
 
-from stages.checkpoint import resume, save_checkpoint
+from stages.checkpoint import resume
 from stages.config import GrpoConfig
 from stages.engine import TrainEngine
 from stages.experience import Rollout, RolloutLog
@@ -24,12 +24,13 @@ from stages.model import PolicyModel, load_model, load_tokenizer, uses_packing
 from stages.policy_update import PolicyUpdate
 from stages.reference import Reference
 from stages.rollback import Batches, roll_back, save_start
+from stages.saver import Saver
 from stages.rollout import make_sampler
 from stages.sampling import GroupSampler, by_group, has_signal
 from stages.scoring import PreferenceScorer, reward_metrics
 from stages.seeds import rng_for, seed_for
 from stages.sft import pad_id
-from stages.worker import Interrupted, Worker
+from stages.worker import Worker
 
 HEADLINE = {"reward": "reward/mean", "accuracy": "reward/accuracy", "tokens": "completion/mean_tokens", "language": "completion/language",
             "checks": "completion/reflection_rate"}
@@ -44,6 +45,7 @@ def run(worker: Worker) -> None:
             trainer.train_on(trainer.rollout())
         except RollBack as cause:
             trainer.go_back(cause)
+    trainer.saver.wait()
     trainer.engine.export(trainer.tokenizer, worker.dir / "model")
 
 
@@ -64,7 +66,8 @@ class GrpoTrainer:
         self.engine = TrainEngine(PolicyModel(model, packed), config.optim, config.deepspeed, config.num_steps)
         self.batches = Batches(worker.dir, config.updates_per_rollout)
         self._resume()
-        save_start(worker, self.engine, self.step, config, self._progress())
+        self.saver = Saver(worker, self.engine, config, sealed=self._forget)
+        save_start(self.saver, self.step, self._progress())
         self.policy = PolicyUpdate(worker, config, self.engine, self.reference, pad_id(self.tokenizer), max_tokens, packed)
         self.sampler = make_sampler(config.rollout, policy_dir, config.data.max_prompt_tokens, max_tokens, config.deepspeed.precision, can_sleep=True)
         self.sampler_step = 0  # whose weights the sampler has: it starts with the policy directory's; None: asleep, with none
@@ -84,7 +87,7 @@ class GrpoTrainer:
 
     def go_back(self, cause: RollBack) -> None:
         """To the last good checkpoint, without the batches that led to the alarms, and without what was sampled after it."""
-        self.batches = roll_back(self.worker, cause, self.batches, self.config.health, self._left_out,
+        self.batches = roll_back(self.saver, cause, self.batches, self._left_out,
                                  forget=lambda number: self.log.drop_after(number - number % self.config.updates_per_rollout))
         self._resume(is_fresh=False)
         self.sampler_step = None
@@ -197,7 +200,7 @@ class GrpoTrainer:
         first = self.batches.rollout(self.step)
         while self.step < self.config.num_steps and self.batches.rollout(self.step) == first:  # the paper's 1,700 steps cut the last rollout
             self._update(self._part(rollouts, self.batches.number(self.step)))
-            self.checkpoint_or_stop()
+            self.saver.step_done(self.step, self.config.num_steps, self._progress)
 
     def _part(self, rollouts: list[Rollout], number: int) -> list[Rollout]:
         """The share of batch `number` in its rollout: an update_per_rollout-th, drawn at random."""
@@ -252,19 +255,6 @@ class GrpoTrainer:
             {"step": self.step + 1, "prompt_id": r.prompt.id, "kind": r.prompt.kind, "language": r.prompt.language, "prompt": r.prompt.text,
              "answer": r.prompt.answer, "completion": r.completion, "reward": r.reward, "reward_parts": r.reward_parts, "advantage": r.advantage,
              "truncated": r.is_truncated} for r in chosen])
-
-    def checkpoint_or_stop(self) -> None:
-        """Saves when it is time or when a stop was asked for; the latter raises Interrupted."""
-        config = self.config
-        if self.step >= config.num_steps:
-            return
-        should_stop = self.worker.should_stop()
-        if should_stop or self.step % config.save_every == 0:
-            save_checkpoint(self.worker, self.engine, self.step, config.keep_checkpoints, extra=self._progress())
-            if self.worker.is_main:
-                self._forget()
-        if should_stop:
-            raise Interrupted(f"stopped after step {self.step} of {config.num_steps}; run the same command to continue")
 
     def _forget(self) -> None:
         """Drops rollouts and references that no kept checkpoint can ask for (a rollout also asks for the one before it)."""

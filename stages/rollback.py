@@ -10,11 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from stages import files
-from stages.checkpoint import save_checkpoint
-from stages.config import HealthConfig, StageConfig
-from stages.engine import TrainEngine
 from stages.health import RollBack, Unhealthy
-from stages.worker import Worker, barrier
+from stages.saver import Saver
+from stages.worker import barrier
 
 FILE = "skipped.jsonl"
 
@@ -52,18 +50,20 @@ class Batches:
         return number - number % self.per_rollout
 
 
-def save_start(worker: Worker, engine: TrainEngine, step: int, config: StageConfig, extra: dict | None = None) -> None:
+def save_start(saver: Saver, step: int, extra: dict | None = None) -> None:
     """A checkpoint of a stage that begins, so that its first steps can be gone back from too."""
-    if config.health.on_alarm == "rollback" and step == 0:
-        save_checkpoint(worker, engine, 0, config.keep_checkpoints, extra=extra)
+    if saver.config.health.on_alarm == "rollback" and step == 0:
+        saver.save(0, extra)
 
 
-def roll_back(worker: Worker, cause: RollBack, batches: Batches, config: HealthConfig, describe: Callable[[list[int]], dict] = lambda numbers: {},
+def roll_back(saver: Saver, cause: RollBack, batches: Batches, describe: Callable[[list[int]], dict] = lambda numbers: {},
               forget: Callable[[int], None] = lambda number: None) -> Batches:
     """Removes the checkpoints that are not good and records the batches to leave out; the caller then resumes. Collective. Raises Unhealthy where
     there is nothing to go back to, or it was done too often. `describe`: more for the record of these batches; `forget`: drops what was made after
     this batch."""
-    step, root = cause.step, worker.dir / "state"
+    worker, config, root, step = saver.worker, saver.config.health, saver.root, cause.step
+    saver.wait()
+    barrier()
     if len(batches.rows) >= config.max_rollbacks:
         raise Unhealthy(f"{cause}; the stage was rolled back {len(batches.rows)} time(s) before, see {batches.path}",
                         f"{cause.advice}; or allow more with health.max_rollbacks")

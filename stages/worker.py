@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ class Worker:
         self.exit_code = 0
         self.stop_requested = False
         self.metrics: dict[str, float] = {}
+        self.at_exit: list[Callable[[], None]] = []  # what still has to end, whatever happened
         self._progress_written = 0.0
         self._first_work = None
         description = files.read_json(self.dir / "config.json")
@@ -112,6 +114,8 @@ class Worker:
         signal.signal(signum, signal.SIG_DFL)  # a second one ends the process at once
 
     def __exit__(self, kind, error, trace) -> bool:
+        for settle in self.at_exit:
+            settle()
         self.heartbeat.stop()
         if error is None:
             return False
@@ -141,13 +145,17 @@ class Worker:
         return CollectiveTimeout(message) if message else None
 
     def should_stop(self) -> bool:
-        """Whether any rank was asked to stop. Collective: all ranks call it and get the same answer."""
+        """Whether any rank was asked to stop. Collective."""
+        return self.agree(self.stop_requested)[0]
+
+    def agree(self, *flags: bool) -> list[bool]:
+        """For each flag, whether it is set on any rank. Collective: all ranks call it and get the same answers."""
         import torch
         import torch.distributed as dist
-        flag = torch.tensor([float(self.stop_requested)])
+        values = torch.tensor(flags, dtype=torch.float32)
         if dist.is_initialized() and self.world_size > 1:
-            dist.all_reduce(flag, op=dist.ReduceOp.MAX, group=control_group())
-        return bool(flag.item())
+            dist.all_reduce(values, op=dist.ReduceOp.MAX, group=control_group())
+        return [bool(value) for value in values.tolist()]
 
     # ------------------------------------------------------------------------------------------------------------- reporting
 

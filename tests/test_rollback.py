@@ -1,10 +1,11 @@
 """Which batches a stage trains on after a rollback, and where it goes back to. Worked by hand."""
 import json
+from types import SimpleNamespace
 
 import pytest
 
 from stages import files
-from stages.config import HealthConfig
+from stages.config import HealthConfig, StageConfig
 from stages.health import Alarm, RollBack, Unhealthy
 from stages.rollback import Batches, roll_back
 
@@ -28,6 +29,11 @@ class Stage:
 def batches(directory, *left_out, per_rollout=1):
     (directory / "skipped.jsonl").write_text("".join(json.dumps({"batches": numbers}) + "\n" for numbers in left_out))
     return Batches(directory, per_rollout)
+
+
+def saver(worker, **health):
+    """What `roll_back` asks of a saver."""
+    return SimpleNamespace(worker=worker, root=worker.dir / "state", config=StageConfig(health=HealthConfig(**health)), wait=lambda: None)
 
 
 def cause(step, name="non_finite"):
@@ -54,7 +60,7 @@ def test_rollouts_of_which_nothing_or_something_is_left(tmp_path):
 ])
 def test_where_it_goes_back_to(name, step, checkpoints, went_to, left_out, tmp_path):
     worker, forgotten = Stage(tmp_path, checkpoints), []
-    after = roll_back(worker, cause(step, name), Batches(tmp_path), HealthConfig(), lambda numbers: {"prompts": numbers}, forgotten.append)
+    after = roll_back(saver(worker), cause(step, name), Batches(tmp_path), lambda numbers: {"prompts": numbers}, forgotten.append)
     assert worker.kept() == [number for number in checkpoints if number <= went_to] and forgotten == left_out[:1]
     (row,) = files.read_jsonl(tmp_path / "skipped.jsonl")
     assert row["checkpoint"] == went_to and row["batches"] == row["prompts"] == left_out and after.skipped == set(left_out)
@@ -63,15 +69,15 @@ def test_where_it_goes_back_to(name, step, checkpoints, went_to, left_out, tmp_p
 
 def test_numbers_are_of_batches_not_of_steps(tmp_path):
     worker = Stage(tmp_path, [0, 3])
-    after = roll_back(worker, cause(4), batches(tmp_path, [1]), HealthConfig())
+    after = roll_back(saver(worker), cause(4), batches(tmp_path, [1]))
     assert [row["batches"] for row in after.rows] == [[1], [4]]
 
 
 def test_it_stops_where_there_is_nothing_to_go_back_to_and_when_it_was_done_too_often(tmp_path):
     worker = Stage(tmp_path, [3])
     with pytest.raises(Unhealthy, match="no checkpoint of step 2 or before") as caught:
-        roll_back(worker, cause(4, "entropy_collapse"), Batches(tmp_path), HealthConfig())
+        roll_back(saver(worker), cause(4, "entropy_collapse"), Batches(tmp_path))
     assert "keep_checkpoints" in caught.value.fix
     with pytest.raises(Unhealthy, match=r"rolled back 2 time\(s\) before") as caught:
-        roll_back(worker, cause(4), batches(tmp_path, [1], [2]), HealthConfig(max_rollbacks=2))
+        roll_back(saver(worker, max_rollbacks=2), cause(4), batches(tmp_path, [1], [2]))
     assert "health.max_rollbacks" in caught.value.fix and worker.kept() == [3]
