@@ -57,7 +57,8 @@ def rewrite(overrides: list[str]) -> list[str]:
     """The spellings that people type, as Hydra wants them.
 
     `stage=X` -> `+stage=X` (several are joined); `deepspeed@stages.r1_zero.deepspeed=zero3` -> with `+`;
-    `data.path=FILE` also chooses `data=file` unless a data group is chosen, `stages.X.data.path=FILE` likewise for one stage.
+    `data.path=FILE` also chooses `data=file` unless a data group is chosen, `stages.X.data.path=FILE` likewise for one stage;
+    a key within a mapping of free keys, as `launcher.environment.X=1`, adds to it (Hydra's `++`).
     """
     result, stages = [], []
     for override in overrides:
@@ -67,6 +68,8 @@ def rewrite(overrides: list[str]) -> list[str]:
             stages += value.strip("[]").split(",") if value.startswith("[") else [value]
         elif "@" in name and not key.startswith(("+", "~")) and name not in ("model@student",):
             result.append(f"+{override}")
+        elif equals and not key.startswith(("+", "~")) and _is_in_free_mapping(key):
+            result.append(f"++{override}")
         else:
             result.append(override)
     if stages:
@@ -79,6 +82,12 @@ def rewrite(overrides: list[str]) -> list[str]:
         if key.endswith("data.path") and value not in ("null", "") and not chosen & {node, f"data@{node}"} and f"{node}.name" not in chosen:
             result.append("data=file" if node == "data" else f"+data@{node}=file")
     return result
+
+
+def _is_in_free_mapping(key: str) -> bool:
+    """Whether the key is, or lies within, a field of the schema that takes any keys: Hydra's schema cannot know them."""
+    parts = key.split(".")
+    return any(get_origin(schema_of(".".join(parts[:end]))[0]) is dict for end in range(2, len(parts) + 1))
 
 
 # --------------------------------------------------------------------------------------------------------------------- checks

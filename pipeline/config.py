@@ -99,8 +99,8 @@ class RunConfig(Checked):
         for where, data in data_nodes(self):
             if data.name == "file" and not data.path:
                 errors.append(f"{where}.path is empty: name a JSONL or Parquet file with {where}.path=FILE")
-            if data.name == "tiny_world" and data.path:
-                errors.append(f"{where}.path is set but {where}.name is tiny_world: add {'data=file' if where == 'data' else f'+data@{where}=file'}")
+            if data.name != "file" and data.path:
+                errors.append(f"{where}.path is set but {where}.name is {data.name}: add {'data=file' if where == 'data' else f'+data@{where}=file'}")
         return errors
 
     @property
@@ -146,10 +146,15 @@ def from_tree(tree: dict[str, Any]) -> RunConfig:
     try:
         config = from_dict(RunConfig, tree)
     except ConfigError as error:
-        raise ConfigError(errors + error.errors) from None
+        raise ConfigError(errors + _said_once(error.errors)) from None
     if errors:
         raise ConfigError(errors)
     return _without_general_data(_with_absolute_paths(config))
+
+
+def _said_once(errors: list[str]) -> list[str]:
+    """Without what stages repeat of a shared node: data.tasks says the same as stages.r1_zero.data.tasks."""
+    return [error for error in errors if not (error.startswith("stages.") and error.split(".", 2)[2] in errors)]
 
 
 def _with_absolute_paths(config: RunConfig) -> RunConfig:

@@ -142,16 +142,25 @@ class ModelConfig(Checked):
 
 @dataclass(frozen=True)
 class DataConfig(Checked):
-    """Prompts with verifiable answers. `tiny_world` is generated; `file` reads JSONL or Parquet."""
-    name: Literal["tiny_world", "file"] = knob("tiny_world", "where prompts come from")
+    """Prompts with verifiable answers. `tiny_world` and `reasoning_gym` are generated; `file` reads JSONL or Parquet."""
+    name: Literal["tiny_world", "reasoning_gym", "file"] = knob("tiny_world", "where prompts come from")
     path: str | None = knob(None, "JSONL or Parquet file (name=file is implied when set)")
     prompt_column: str = knob("prompt", "column with the problem text")
     answer_column: str = knob("answer", "column with the reference answer")
     language: Literal["en", "zh", "auto"] = knob("auto", "language of the prompts; auto: by the script of each prompt")
     verifier: Literal[*VERIFIERS] = knob("integer", "how an answer is compared: the verifiers of stages/rewards/verifiers.py")
     template: Literal["plain", "r1_zero", "chat"] = knob("plain", "plain: 'User:...Assistant:'; r1_zero: the paper's text [V1 Table 1]; chat: the tokenizer's")
-    eval_fraction: float = knob(0.1, "share of the file's rows held out for evaluation (by a hash of the prompt, never trained on)", ge=0, lt=1)
+    eval_fraction: float = knob(0.1, "share of the rows or problems held out for evaluation (by a hash of the prompt, never trained on)", ge=0, lt=1)
     max_prompt_tokens: int = knob(128, "longest prompt, tokens; a longer one is an error that names the row", gt=0)
+    tasks: list[str] = knob([], "name=reasoning_gym: problem families of that library, e.g. [countdown,chain_sum]")
+    task_weights: list[float] = knob([], "name=reasoning_gym: their shares of the prompts, in the same order; empty: equal", ge=0)
+    task_configs: dict[str, dict[str, Any]] = knob({}, "name=reasoning_gym: settings of a family, e.g. {countdown: {max_numbers: 4}}")
+
+    def problems(self):
+        if self.name != "reasoning_gym":
+            return []
+        from stages.reasoning_gym.families import problems
+        return problems(self.tasks, self.task_weights, self.task_configs)
 
 
 # ---------------------------------------------------------------------------------------------------------------------- stages
