@@ -174,11 +174,11 @@ def _with_absolute_paths(config: RunConfig) -> RunConfig:
 
 
 def _without_general_data(config: RunConfig) -> RunConfig:
-    """Your own file has verifiable prompts only: whatever needs the tiny world's general and safety prompts is switched off."""
+    """All data but the tiny world's has verifiable prompts only: whatever needs general and safety prompts is switched off."""
     changes = {}
     for spec in dataclasses.fields(config.stages):
         stage = getattr(config.stages, spec.name)
-        if getattr(getattr(stage, "data", None), "name", None) != "file":
+        if not hasattr(stage, "data") or stage.data.has_general_prompts:
             continue
         if isinstance(stage, GrpoConfig):
             changes[spec.name] = dataclasses.replace(stage, mix=MixConfig(), preference_last_steps=0,
@@ -193,8 +193,9 @@ def _without_general_data(config: RunConfig) -> RunConfig:
 def notes(config: RunConfig) -> list[str]:
     """What the configuration implies and a reader of the plan should know."""
     lines = []
-    if config.data.name == "file":
-        lines.append(f"data from {config.data.path}: no general or safety prompts, so their shares and counts are 0 and preference rewards are off")
+    if not config.data.has_general_prompts:
+        where = config.data.path or f"reasoning-gym ({', '.join(config.data.tasks)})"
+        lines.append(f"data from {where}: no general or safety prompts, so their shares and counts are 0 and preference rewards are off")
         if not config.model.path:
             lines.append("the recipe's own base knows only the words of the tiny world: other data needs model.path=DIRECTORY")
     return lines

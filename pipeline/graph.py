@@ -45,8 +45,8 @@ def build(config) -> Graph:
     """The graph of a RunConfig: models from outside replace their stage; stages that have nothing to do are left out."""
     outside = {stage: path for stage, path in (("base", config.model.path), ("student_base", config.student.path)) if path}
     left_out = {stage: f"the model comes from {path}" for stage, path in outside.items()}
-    if config.data.name == "file":
-        left_out["reward_models"] = "your own data has no general prompts to build preferences from"
+    if not config.data.has_general_prompts:
+        left_out["reward_models"] = f"{'your own data' if config.data.path else config.data.name} has no general prompts to build preferences from"
         if config.model.path and not config.student.path:
             why = "the recipe's own student knows only the tiny world: give a model for it with student.path=DIRECTORY"
             left_out |= {"student_base": why, "distill": why}

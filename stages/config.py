@@ -159,6 +159,11 @@ class DataConfig(Checked):
     task_weights: list[float] = knob([], "name=reasoning_gym: their shares of the prompts, in the same order; empty: equal", ge=0)
     task_configs: dict[str, dict[str, Any]] = knob({}, "name=reasoning_gym: settings of a family, e.g. {countdown: {max_numbers: 4}}")
 
+    @property
+    def has_general_prompts(self) -> bool:
+        """Whether there are general and safety prompts besides those with a right answer, and a judge for them."""
+        return self.name == "tiny_world" and self.path is None
+
     def problems(self):
         if self.name != "reasoning_gym":
             return []

@@ -19,6 +19,7 @@ EXCLUDED = {
     "game_of_life_halting": "its grader compares bool(answer) with bool('False'), so that any text is right",
 }
 NO_REFERENCE = ("graph_color", "rubiks_cube", "boxnet", "rush_hour", "propositional_logic")    # their graders check the rules; no answer is given
+DRAWN_WHEN_MADE = ("acre", "gsm_symbolic", "list_functions", "survo")     # their generators draw, or fix their seed, when they are made
 RESERVED_KEYS = ("seed", "size")
 
 _LOCK = threading.RLock()
@@ -108,11 +109,15 @@ def dataset(task: str, config: dict[str, Any]) -> Any:
 
 @cache
 def _dataset(task: str, config: str) -> Any:
-    import reasoning_gym
-    with isolated_random(0):
-        settings = {key: tuple(value) if isinstance(value, list) and isinstance(defaults_of(task)[key], tuple) else value
-                    for key, value in json.loads(config).items()}
-        return reasoning_gym.create_dataset(task, seed=0, size=1, **settings)
+    return _make(task, json.loads(config), 0)
+
+
+def _make(task: str, config: dict[str, Any], seed: int) -> Any:
+    known = defaults_of(task)
+    settings = {key: tuple(value) if isinstance(value, list) and isinstance(known[key], tuple) else value for key, value in config.items()}
+    with isolated_random(seed):
+        from reasoning_gym import create_dataset
+        return create_dataset(task, seed=seed, size=1, **settings)
 
 
 def draw(task: str, config: dict[str, Any], seed: int) -> dict[str, Any]:
@@ -120,6 +125,8 @@ def draw(task: str, config: dict[str, Any], seed: int) -> dict[str, Any]:
 
     A generator is made once and given another seed for each entry: making some of them reads large files.
     """
+    if task in DRAWN_WHEN_MADE:
+        return _make(task, config, seed)[0]
     maker = dataset(task, config)
     with isolated_random(seed):
         maker.seed = seed
