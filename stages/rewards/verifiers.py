@@ -26,6 +26,7 @@ from stages.prompt import Prompt
 VERIFIERS: dict[str, str] = {
     "integer": "stages.rewards.integer",
     "math": "stages.rewards.math",
+    "choice": "stages.rewards.choice",
     "exact": "stages.rewards.exact",
     "reasoning_gym": "stages.rewards.reasoning_gym",
 }
