@@ -112,6 +112,8 @@ class RolloutConfig(Checked):
     kv_cache_gib: float = knob(0.0625, "memory for the KV cache of one engine, GiB", gt=0, operational=True)
     gpu_memory_fraction: float = knob(0.6, "share of a GPU's memory for the engine (GPU only)", gt=0, lt=1, operational=True)
     tensor_parallel: int = knob(1, "GPUs that share one engine", gt=0)
+    engine_timeout_s: float = knob(900.0, "seconds that one decoding step of the engine, or a weight sync, may take before the rank fails and says so", gt=0,
+                                   operational=True)
     logprob_tolerance: float = knob(1e-3, "largest |sampler - trainer| logprob that the probe after each weight sync accepts; "
                                           "1e-3 for fp32 (a step-old weight shows as 1e-2), about 0.2 for bf16", gt=0)
 
@@ -342,6 +344,8 @@ class GrpoConfig(StageConfig):
                                     "as they come", ge=0)
     max_sampling_rounds: int = knob(4, "most engine calls of dynamic sampling; then groups without signal fill the batch", gt=0)
     rewards: RewardConfig = knob(RewardConfig, "parts of the reward")
+    reward_timeout_s: float = knob(1800.0, "seconds after the end of sampling that the rewards of a group may take before the rank fails and says which; graders "
+                                           "have shorter deadlines of their own", gt=0, operational=True)
     mix: MixConfig = knob(MixConfig, "domains of the prompts")
     preference_last_steps: int = knob(0, "general prompts and the preference reward only in the last N steps; 400 of 1,700 [N]; 0 = all steps", ge=0)
     preference_clip: float = knob(2.0, "limit of the standardised helpful reward [ours]", gt=0)

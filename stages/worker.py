@@ -1,6 +1,7 @@
 """One stage directory seen from a worker: its configuration and inputs, logs, progress, metrics, signals, and the manifest at the end."""
 import contextlib
 import datetime
+import faulthandler
 import os
 import resource
 import shutil
@@ -13,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from stages import disk, files
+from stages import deadline, disk, files
 from stages.config import KINDS, ConfigError, from_dict
 from stages.heartbeat import Heartbeat, timeout_message
 
@@ -82,6 +83,7 @@ class Worker:
             disk.reserve(self.dir / RESERVE)
         signal.signal(signal.SIGTERM, self._on_stop)
         signal.signal(signal.SIGINT, self._on_stop)
+        deadline.on_miss = self._on_missed_deadline
         self.progress("start", 0, 0, "starting", force=True)
         return self
 
@@ -113,6 +115,19 @@ class Worker:
         self.stop_requested = True  # loops stop after their step, with a checkpoint
         signal.signal(signum, signal.SIG_DFL)  # a second one ends the process at once
 
+    def _on_missed_deadline(self, message: str) -> None:
+        """Called from a thread; the main one is stuck where nothing can be raised."""
+        message = f"rank {self.rank} {message}"
+        with contextlib.suppress(OSError):
+            if not (self.dir / "error.json").exists():
+                files.write_json(self.dir / "error.json", self._error_record("DeadlineMissed", message, "see where it hangs at the end of its log"))
+            print(f"{self.stage} failed: {message}", flush=True)
+            faulthandler.dump_traceback(all_threads=True)
+        os._exit(1)
+
+    def _error_record(self, kind: str, message: str, fix: str) -> dict:
+        return {"kind": kind, "message": message, "fix": fix, "rank": self.rank, "log": f"logs/attempt_{self.attempt}/rank{self.rank}.log"}
+
     def __exit__(self, kind, error, trace) -> bool:
         for settle in self.at_exit:
             settle()
@@ -130,8 +145,7 @@ class Worker:
             return True
         is_input = isinstance(error, (InputError, ConfigError, disk.DiskFull))
         self.exit_code = EXIT_BAD_INPUT if is_input else 1
-        record = {"kind": "input" if is_input else type(error).__name__, "message": str(error), "fix": getattr(error, "fix", ""), "rank": self.rank,
-                  "log": f"logs/attempt_{self.attempt}/rank{self.rank}.log"}
+        record = self._error_record("input" if is_input else type(error).__name__, str(error), getattr(error, "fix", ""))
         with contextlib.suppress(OSError):  # a full disk: whatever can still be written, in this order
             if not (self.dir / "error.json").exists() or is_input:
                 files.write_json(self.dir / "error.json", record)

@@ -15,7 +15,7 @@ HEALTH = {"on_alarm": "rollback"}
 SFT = {"num_epochs": 10, "max_steps": 8, "batch_size": 4, "max_tokens": 64, "save_every": 2, "keep_checkpoints": 3, "optim": {"lr": 1e-3}, "health": HEALTH}
 GRPO = {"num_steps": 6, "prompts_per_step": 4, "group_size": 4, "updates_per_rollout": 2, "max_completion_tokens": [[0, 14]], "beta": 0.05,
         "reference_every": 3, "rewards": {"format": 0.5, "language": 0.5}, "micro_batch_tokens": 300, "save_every": 1, "data": DATA, "optim": {"lr": 2e-3},
-        "rollout": {"engine": "transformers"}, "health": {**HEALTH, "entropy_floor": 0.0}}
+        "rollout": {"engine": "transformers"}, "health": {**HEALTH, "entropy_floor": 0.0, "kl_limit": 1e6, "mismatch_kl_limit": 1e6}}  # its large steps would raise those too
 
 
 def attempt(directory: Path, num_processes: int = 1, **poison) -> StageRun:
