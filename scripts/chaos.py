@@ -99,7 +99,7 @@ class Chaos:
     def run_undisturbed(self) -> None:
         """Once; a directory that has it already is taken, if nobody disturbed it."""
         self.whole.parent.mkdir(parents=True, exist_ok=True)
-        ending = self.driver.run(self.whole.parent, f"[{','.join(self.made)}]")
+        ending = self.driver.run(self.whole.parent, f"[{','.join(self.made)}]", timeout_s=TIMEOUT_S * len(self.made))
         attempts = {stage: read_json(self.whole / stage / "latest" / "manifest.json")["timing"]["attempts"] for stage in self.made} if ending.code == 0 else {}
         if ending.code != 0 or set(attempts.values()) != {1}:
             raise SystemExit(f"the undisturbed run ended with {ending.code}, attempts {attempts}:\n{tail(ending.log)}")

@@ -8,6 +8,7 @@
 The copy needs as much host memory as the rank writes: 12 bytes a parameter in fp32 (weights and two moments), 14 in bf16 (with the fp32 copy),
 on rank 0 at ZeRO 0, and divided over the ranks at ZeRO 1-3.
 """
+import contextlib
 import os
 import shutil
 import threading
@@ -96,21 +97,28 @@ class Saver:
 
     def _write(self, temporary: Path, final: Path, parts: list, progress: dict, needed_bytes: int) -> None:
         try:
+            if not self.worker.is_main:
+                self._write_part(temporary, parts, needed_bytes)
+                return
             with disk.all_or_nothing(temporary, needed_bytes):
-                table = write_parts(temporary, parts)
-                if self.worker.is_main:
-                    self._seal(temporary, table, progress)
-                else:
-                    files.write_json(_message(temporary, self.worker.rank), table, durable=False)
-            if self.worker.is_main:
-                shutil.rmtree(final, ignore_errors=True)
-                os.replace(temporary, final)
-                files.fsync_directory(self.root)
-                for path in superseded(self.root, final, self.config.keep_checkpoints):
-                    shutil.rmtree(path)
-                self.sealed()
+                self._seal(temporary, write_parts(temporary, parts), progress)
+            shutil.rmtree(final, ignore_errors=True)
+            os.replace(temporary, final)
+            files.fsync_directory(self.root)
+            for path in superseded(self.root, final, self.config.keep_checkpoints):
+                shutil.rmtree(path)
+            self.sealed()
         except BaseException as error:  # raised in the loop
             self._error = error
+
+    def _write_part(self, temporary: Path, parts: list, needed_bytes: int) -> None:
+        """For the other ranks, who tell rank 0 what they wrote, or why they could not."""
+        try:
+            files.write_json(_message(temporary, self.worker.rank), {"table": write_parts(temporary, parts)}, durable=False)
+        except Exception as error:
+            with contextlib.suppress(OSError):
+                files.write_json(_message(temporary, self.worker.rank), {"error": str(error)}, durable=False)
+            raise disk.as_disk_full(error, self.root, needed_bytes) or error
 
     def _seal(self, temporary: Path, table: dict, progress: dict) -> None:
         """The manifest, once the other ranks have said what they wrote."""
@@ -124,14 +132,14 @@ class Saver:
     def _table_of(self, temporary: Path, rank: int) -> dict:
         path, deadline = _message(temporary, rank), time.monotonic() + collective_timeout().total_seconds()
         while not path.exists():
-            if not temporary.exists():
-                raise RuntimeError(f"rank {rank} or another could not write its part of {temporary.name}")
             if time.monotonic() > deadline:
                 raise CollectiveTimeout(f"rank 0 waited {collective_timeout().total_seconds():g} s for rank {rank}'s part of checkpoint {temporary.name}")
             time.sleep(POLL_S)
-        table = files.read_json(path)
+        said = files.read_json(path)
         path.unlink()
-        return table
+        if "error" in said:
+            raise RuntimeError(f"rank {rank} could not write its part of checkpoint {temporary.name}: {said['error']}")
+        return said["table"]
 
 
 def _message(temporary: Path, rank: int) -> Path:

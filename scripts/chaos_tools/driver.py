@@ -13,7 +13,7 @@ from pipeline.guard import kill_all
 
 from .kill import ROOT, Kill
 
-TIMEOUT_S, GONE_S = 300, 20
+TIMEOUT_S, GONE_S = 600, 20
 SET_CHILD_SUBREAPER = 36
 
 
@@ -34,7 +34,7 @@ class Driver:
         self.overrides, self.num_processes = overrides, num_processes
         ctypes.CDLL(None).prctl(SET_CHILD_SUBREAPER, 1)  # what a dead driver leaves becomes our child, and is seen
 
-    def run(self, runs_dir: Path, selection: str, kill: Kill | None = None, span_s: float = 0.0) -> Ending:
+    def run(self, runs_dir: Path, selection: str, kill: Kill | None = None, span_s: float = 0.0, timeout_s: float = TIMEOUT_S) -> Ending:
         """One start. A kill at a moment is of one stage, which takes `span_s` for what the kill waits in."""
         number = sum(1 for _ in runs_dir.glob("driver_*.log"))
         log, note = runs_dir / f"driver_{number}.log", runs_dir / f"hit_{number}"
@@ -46,7 +46,7 @@ class Driver:
                                        env={**inherited, **(kill.environment(note) if kill else {})})
         was_hit = bool(kill and kill.span) and self._strike(process, kill, span_s, log)
         try:
-            code = process.wait(timeout=TIMEOUT_S)
+            code = process.wait(timeout=timeout_s)
         except subprocess.TimeoutExpired:
             code = None
         left = self._wait_until_gone() if code is not None else []
