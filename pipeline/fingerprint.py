@@ -16,16 +16,19 @@ def stage_fingerprint(kind: str, config: Any, inputs: dict[str, str], data_files
     A data file counts by content: its path is left out, so that a moved file changes nothing.
     """
     fields = output_fields(config)
-    if data_files:
-        fields = {**fields, "data": {**fields["data"], "path": data_files["data"]}}
+    for name, content in data_files.items():
+        fields = {**fields, name: {**fields[name], "path": content}}
     return digest({"kind": kind, "version": VERSIONS[kind], "config": fields, "inputs": inputs, "seed": seed})
 
 
 def data_files(config: Any) -> dict[str, str]:
-    """{"data": SHA-256} of the data file that a stage reads, if it reads one that exists."""
-    data = getattr(config, "data", None)
-    path = Path(data.path) if data is not None and data.path else None
-    return {"data": _file_hash(path)} if path is not None and path.is_file() else {}
+    """{"data" or "traces": SHA-256} of the data files that a stage reads, of those that exist."""
+    found = {}
+    for name in ("data", "traces"):
+        source = getattr(config, name, None)
+        if source is not None and source.path and Path(source.path).is_file():
+            found[name] = _file_hash(Path(source.path))
+    return found
 
 
 _HASHES: dict[tuple, str] = {}
