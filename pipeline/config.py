@@ -149,10 +149,10 @@ class RunConfig(Checked):
         if not node.family:
             return shared
         student = self.all_students[node.student]
-        changes = {"distill": student.distill, "student_base": student.base}.get(node.family, {})
+        key, changes = {"distill": ("distill", student.distill), "student_base": ("base", student.base)}.get(node.family, ("", {}))
         if node.family == "student_base" and node.student:
             changes = {"model": {spec.name: getattr(student, spec.name) for spec in dataclasses.fields(ModelConfig)}} | changes
-        return from_dict(type(shared), _merged(to_dict(shared), changes), f"{f'students.{node.student}' if node.student else 'student'}") if changes else shared
+        return from_dict(type(shared), _merged(to_dict(shared), changes), f"{f'students.{node.student}' if node.student else 'student'}.{key}") if changes else shared
 
     def _mistakes_of_student(self, node) -> list[str]:
         try:

@@ -67,12 +67,12 @@ def make_plan(config: RunConfig) -> Plan:
     outside = _outside_models(graph, config, selected, errors)
     known: dict[str, Step] = {}
     for name, node in graph.nodes.items():
-        known[name] = _step(node, config, known, outside, name in selected)
+        known[name] = _step(node, config, known, outside, selected)
     needed = upstream(graph, [name for name in selected if name in graph.nodes and not graph.nodes[name].optional])
     steps = [known[name] for name in selected if name in graph.nodes]
     for step in steps:
         errors += _missing_inputs(step, graph, known, selected, config) + step.errors
-    errors += preflight.check_data(config, steps) + preflight.check_disk(config, steps) + preflight.check_tracker(config)
+    errors += preflight.check_data(config, steps) + preflight.check_traces(steps) + preflight.check_disk(config, steps) + preflight.check_tracker(config)
     others = [known[name] for name in needed if name not in selected]
     for step in others:
         errors += [error for error in step.errors if error not in errors]
@@ -94,12 +94,12 @@ def _outside_models(graph: Graph, config: RunConfig, selected: list[str], errors
     return entries
 
 
-def _step(node: Node, config: RunConfig, known: dict[str, Step], outside: dict[str, dict], is_selected: bool) -> Step:
-    stage_config = config.stage(node.name)
+def _step(node: Node, config: RunConfig, known: dict[str, Step], outside: dict[str, dict], selected: list[str]) -> Step:
+    stage_config, is_selected = config.stage(node.name), node.name in selected
     inputs = {}
     for role, source in node.inputs.items():
         entry = outside.get(source) or _entry(known[source])
-        if node.optional and source in known and not (config.selected.get(source) or known[source].is_done):
+        if node.optional and source in known and not (source in selected or known[source].is_done):
             continue  # evaluate and report take what is there or will be
         inputs[role] = entry
     files = data_files(stage_config) if stage_config is not None else {}
@@ -151,7 +151,7 @@ def _run_reason(node: Node, config: RunConfig, stage_config: Any, inputs: dict, 
     changes = []
     if stage_config is not None:
         old = before.get("config", {})
-        changes += [line for line in differences(_output_part(old, stage_config), output_fields(stage_config)) if not line.startswith("data.path")]
+        changes += [line for line in differences(_output_part(old, stage_config), output_fields(stage_config)) if not line.startswith(("data.path", "traces.path"))]
     if before.get("data_files", {}) != (data_files(stage_config) if stage_config is not None else {}):
         changes.append("content of the data file")
     if before.get("seed") != config.seed:

@@ -26,6 +26,38 @@ def check_data(config: RunConfig, steps) -> list[Error]:
             for data in files.values() for message in check_file(data)]
 
 
+def check_traces(steps) -> list[Error]:
+    """Errors in the files of traces of the stages that are going to run; the worker looks at every row."""
+    found = {step.config.traces.path: step.config.traces for step in steps if getattr(getattr(step.config, "traces", None), "path", None) and not step.is_done}
+    return [(message, f"mend {path}, or name its columns with traces.prompt_column and traces.completion_column, or traces.messages_column")
+            for path, traces in found.items() for message in _check_traces(Path(path), traces)]
+
+
+def _check_traces(path: Path, traces) -> list[str]:
+    if not path.is_file() or path.stat().st_size == 0:
+        return [f"file of traces {path}: {'it is empty' if path.is_file() else 'no such file'}"]
+    if path.suffix == ".parquet":
+        import pyarrow.lib
+        import pyarrow.parquet
+        try:
+            columns = pyarrow.parquet.read_schema(path).names
+        except (pyarrow.lib.ArrowInvalid, OSError) as error:
+            return [f"file of traces {path} is not readable as Parquet: {str(error).splitlines()[0]}"]
+    elif path.suffix in (".jsonl", ".json", ".ndjson"):
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            first = next((line for line in stream if line.strip()), "")
+        try:
+            columns = list(dict(json.loads(first)))
+        except (ValueError, TypeError) as error:
+            return [f"file of traces {path}: its first line is not a JSON object ({error})"]
+    else:
+        return [f"file of traces {path}: its name must end in .jsonl or .parquet"]
+    if traces.messages_column in columns or {traces.prompt_column, traces.completion_column} <= set(columns):
+        return []
+    return [f"file of traces {path} has neither {traces.messages_column!r} nor {traces.prompt_column!r} and {traces.completion_column!r}; "
+            f"it has {', '.join(columns) or 'nothing'}"]
+
+
 def check_file(data: DataConfig) -> list[str]:
     path = Path(data.path)
     if not path.is_file():

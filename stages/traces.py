@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.config import TracesConfig
-from stages.file_prompts import _read_rows, _some
+from stages.data.file_prompts import _read_rows, _some
 from stages.prompts import apply_template
 
 

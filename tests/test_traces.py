@@ -1,0 +1,97 @@
+"""Traces: read from files of two shapes, put into the student's template, tokenised by the student's tokenizer."""
+import json
+
+import pytest
+
+from stages.config import TracesConfig
+from stages.sft import to_sample
+from stages.tiny_world.tokenizer import build_tokenizer
+from stages.traces import Trace, file_traces, prompt_text, recipe_traces
+
+CHATML = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+
+
+@pytest.fixture(scope="module")
+def student():
+    """A byte-level BPE with a ChatML template: nothing in common with the tiny world's tokenizer."""
+    from tokenizers import ByteLevelBPETokenizer
+    from transformers import PreTrainedTokenizerFast
+    bpe = ByteLevelBPETokenizer()
+    bpe.train_from_iterator(["what is 31-3-7? <think> wait </think> <answer> 21 </answer> user assistant"] * 20, vocab_size=300,
+                            special_tokens=["<|end|>", "<|im_start|>", "<|im_end|>"], show_progress=False)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe._tokenizer, eos_token="<|end|>", pad_token="<|end|>")
+    tokenizer.chat_template = CHATML
+    return tokenizer
+
+
+def written(path, rows):
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    return TracesConfig(path=str(path))
+
+
+def test_rows_of_prompt_and_completion_or_of_messages(tmp_path):
+    rows = [{"prompt": " 1+1? ", "completion": "<think>2</think> 2"},
+            {"messages": [{"role": "system", "content": "Be short."}, {"role": "user", "content": "1+2?"}, {"role": "assistant", "content": "3"}]}]
+    assert file_traces(written(tmp_path / "t.jsonl", rows)) == [
+        Trace([{"role": "user", "content": "1+1?"}], "<think>2</think> 2"),
+        Trace([{"role": "system", "content": "Be short."}, {"role": "user", "content": "1+2?"}], "3")]
+
+
+def test_parquet_with_other_column_names(tmp_path):
+    from datasets import Dataset
+    Dataset.from_list([{"problem": "1+1?", "generation": "2"}]).to_parquet(str(tmp_path / "t.parquet"))
+    traces = file_traces(TracesConfig(path=str(tmp_path / "t.parquet"), prompt_column="problem", completion_column="generation"))
+    assert traces == [Trace([{"role": "user", "content": "1+1?"}], "2")]
+
+
+@pytest.mark.parametrize("row, text", [
+    ({"prompt": "1+1?"}, "line 2: completion is missing, empty or not text; it has prompt"),
+    ({"prompt": "", "completion": "2"}, "line 2: prompt is missing, empty or not text"),
+    ({"messages": [{"role": "user", "content": "x"}]}, "must end with a user's and an assistant's message, its roles are user"),
+    ({"messages": [{"role": "user"}]}, "is not a list of {role, content} texts"),
+    ({"messages": []}, "its roles are none"),
+])
+def test_rows_that_cannot_be_used_are_named(tmp_path, row, text):
+    with pytest.raises(ValueError, match="traces.path=.*1 of 2 rows") as caught:
+        file_traces(written(tmp_path / "t.jsonl", [{"prompt": "1", "completion": "2"}, row]))
+    assert text in str(caught.value)
+
+
+def test_the_students_template_and_tokenizer_decide(student):
+    """The teacher's text is the same, its templates and tokens are not: exact tokens for both."""
+    trace = Trace([{"role": "user", "content": "what is31-3?"}], "<think>31-3=28</think><answer>28</answer>")
+    teacher = build_tokenizer()
+    own = to_sample(prompt_text(trace, "plain", teacher), trace.completion, teacher)
+    assert teacher.decode(own.token_ids) == "<bos>User:what is31-3?Assistant:<think>31-3=28</think><answer>28</answer><eos>"
+    prompt = prompt_text(trace, "chat", student)
+    assert prompt == "<|im_start|>user\nwhat is31-3?<|im_end|>\n<|im_start|>assistant\n"
+    sample = to_sample(prompt, trace.completion, student, "chat")
+    trained = [token for token, weight in zip(sample.token_ids, sample.weights) if weight]
+    assert student.decode(sample.token_ids) == prompt + trace.completion + "<|end|>"
+    assert student.decode(trained) == trace.completion + "<|end|>"  # the loss is on the completion and its end only
+    assert sample.weights == sorted(sample.weights) and 0 < sum(sample.weights) < len(sample.weights)
+
+
+def test_a_chat_template_that_writes_bos_gets_no_second_one():
+    tokenizer = build_tokenizer()
+    tokenizer = type(tokenizer)(tokenizer_object=tokenizer._tokenizer, bos_token="<bos>", eos_token="<eos>", pad_token="<pad>")
+    tokenizer.chat_template = "{{ bos_token }}{% for m in messages %}User:{{ m.content }}{% endfor %}Assistant:"
+    trace = Trace([{"role": "user", "content": "7+5"}], "12")
+    ids = to_sample(prompt_text(trace, "chat", tokenizer), "12", tokenizer, "chat").token_ids
+    assert tokenizer.convert_ids_to_tokens(ids) == ["<bos>", "User:", "7", "+", "5", "Assistant:", "12", "<eos>"]
+
+
+def test_a_conversation_needs_a_chat_template(student):
+    trace = Trace([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}], "d")
+    assert prompt_text(trace, "chat", student).count("<|im_start|>") == 4
+    with pytest.raises(ValueError, match="a conversation of 3 messages needs template=chat"):
+        prompt_text(trace, "plain", student)
+
+
+def test_the_recipes_own_data_carries_the_users_words(tmp_path):
+    from datasets import Dataset
+    Dataset.from_list([{"prompt": "User:7+5Assistant:", "completion": "12", "text": "7+5"}]).to_parquet(str(tmp_path / "new.parquet"))
+    Dataset.from_list([{"prompt": "User:7+5Assistant:", "completion": "12"}]).to_parquet(str(tmp_path / "old.parquet"))
+    assert recipe_traces(tmp_path / "new.parquet") == [Trace([{"role": "user", "content": "7+5"}], "12")]
+    (old,) = recipe_traces(tmp_path / "old.parquet")
+    assert prompt_text(old, "chat", None) == "User:7+5Assistant:"  # made before the column was there: as the teacher saw it
