@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from pipeline.data_sources import serves_reward_models
+
 
 @dataclass(frozen=True)
 class Node:
@@ -88,12 +90,12 @@ def build(config) -> Graph:
     bases = {"base": config.model} | {node.name: config.all_students[node.student] for node in everything if node.family == "student_base"}
     outside = {stage: model.path for stage, model in bases.items() if model.path}
     left_out = {stage: f"the model comes from {path}" for stage, path in outside.items()}
-    if config.data.name == "file":
+    if not serves_reward_models(config.data):
         left_out["reward_models"] = "your own data has no general prompts to build preferences from"
-        if config.model.path:
-            left_out |= {node.name: "the recipe's own student knows only the tiny world: give a model for it with "
-                                    f"{f'students.{node.student}' if node.student else 'student'}.path=DIRECTORY"
-                         for node in everything if node.family and not config.all_students[node.student].path}
+    if config.data.name == "file" and config.model.path:
+        left_out |= {node.name: "the recipe's own student knows only the tiny world: give a model for it with "
+                                f"{f'students.{node.student}' if node.student else 'student'}.path=DIRECTORY"
+                     for node in everything if node.family and not config.all_students[node.student].path}
     found = {node.name: node for node in everything if node.name not in left_out}
     for name, node in found.items():
         if not node.optional:

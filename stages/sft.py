@@ -1,6 +1,5 @@
 """SFT on prompt-completion pairs, loss on the completion only [V2 B.4.2]: cold start, rejection SFT (both from the base) and distillation."""
 import math
-from pathlib import Path
 
 from stages.config import SftConfig
 from stages.engine import TrainEngine
@@ -37,11 +36,13 @@ def run(worker: Worker) -> None:
 def read_samples(worker: Worker, config: SftConfig, tokenizer) -> tuple[list[Sample], int]:
     """The samples, tokenised; those over max_tokens are left out and counted. Raises InputError for rows that cannot be used."""
     with user_errors():
-        path = Path(config.traces.path) if config.traces.path else worker.input_dir("data") / "data" / "train.parquet"
-        traces = file_traces(config.traces) if config.traces.path else recipe_traces(path)
+        path = config.traces.path or worker.input_dir("data") / "data" / "train.parquet"
+        traces, left_out = file_traces(config.traces) if config.traces.path else (recipe_traces(path), "")
         everything = [to_sample(prompt_text(trace, config.template, tokenizer), trace.completion, tokenizer, config.template) for trace in traces]
     samples = [sample for sample in everything if len(sample.token_ids) <= config.max_tokens]
     num_too_long = len(everything) - len(samples)
+    if left_out:
+        worker.say(f"{path}: {left_out}")
     if not samples:
         raise InputError(f"{path} holds no sample of at most {config.max_tokens} tokens ({num_too_long} are longer): "
                          f"raise stages.{worker.stage}.max_tokens or keep more completions in the stage that builds the data")

@@ -121,15 +121,15 @@ def test_traces_of_a_file_stand_in_for_the_data_stage(runs, tmp_path):
 
 
 @pytest.mark.parametrize("name, content, text", [
-    ("t.jsonl", "", "it is empty"), ("t.txt", "{}", "must end in .jsonl or .parquet"), ("t.jsonl", "[1]\n", "not a JSON object"),
-    ("t.jsonl", '{"prompt": "a", "answer": "b"}\n', "neither 'messages' nor 'prompt' and 'completion'; it has prompt, answer"),
-    ("t.parquet", "no", "not readable as Parquet"), ("gone", None, "no such file")])
+    ("t.jsonl", "", "has no rows"), ("t.txt", "{}", "unknown file type '.txt'"), ("t.jsonl", "[1]\n", "expected an object with columns, got list"),
+    ("t.jsonl", '{"prompt": "a", "answer": "b"}\n', "no column completion; it has prompt, answer"), ("t.parquet", "no", "is not a readable Parquet file"),
+    ("gone", None, "gone")])
 def test_a_file_of_traces_that_cannot_be_used_says_why(runs, tmp_path, name, content, text):
     path = tmp_path / name
     if content is not None:
         path.write_text(content)
     errors = plan("+stage=[student_base,distill]", runs, f"stages.distill.traces.path={path}").errors
-    assert len(errors) == 1 and text in errors[0][0] and str(path) in errors[0][0] and "traces." in errors[0][1]
+    assert len(errors) == 1 and text in errors[0][0] and str(path) in errors[0][0] and "traces." in errors[0][1], errors
 
 
 def test_names_of_stages():

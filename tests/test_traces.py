@@ -29,37 +29,34 @@ def written(path, rows):
     return TracesConfig(path=str(path))
 
 
-def test_rows_of_prompt_and_completion_or_of_messages(tmp_path):
-    rows = [{"prompt": " 1+1? ", "completion": "<think>2</think> 2"},
-            {"messages": [{"role": "system", "content": "Be short."}, {"role": "user", "content": "1+2?"}, {"role": "assistant", "content": "3"}]}]
-    assert file_traces(written(tmp_path / "t.jsonl", rows)) == [
-        Trace([{"role": "user", "content": "1+1?"}], "<think>2</think> 2"),
-        Trace([{"role": "system", "content": "Be short."}, {"role": "user", "content": "1+2?"}], "3")]
+def test_rows_of_prompt_and_completion_or_chats(tmp_path):
+    pairs = written(tmp_path / "t.jsonl", [{"prompt": " 1+1? ", "completion": "<think>2</think> 2"}])
+    assert file_traces(pairs) == ([Trace("1+1?", "<think>2</think> 2")], "")
+    chat = [{"role": "system", "content": "Be short."}, {"role": "user", "content": "1+2?"}, {"role": "assistant", "content": "<think>3</think>3"}]
+    chats = TracesConfig(path=written(tmp_path / "c.jsonl", [{"messages": chat}]).path, messages_column="messages")
+    assert file_traces(chats)[0] == [Trace("Be short.\n\n1+2?", "<think>3</think>3")]
 
 
 def test_parquet_with_other_column_names(tmp_path):
     from datasets import Dataset
     Dataset.from_list([{"problem": "1+1?", "generation": "2"}]).to_parquet(str(tmp_path / "t.parquet"))
     traces = file_traces(TracesConfig(path=str(tmp_path / "t.parquet"), prompt_column="problem", completion_column="generation"))
-    assert traces == [Trace([{"role": "user", "content": "1+1?"}], "2")]
+    assert traces == ([Trace("1+1?", "2")], "")
 
 
-@pytest.mark.parametrize("row, text", [
-    ({"prompt": "1+1?"}, "line 2: completion is missing, empty or not text; it has prompt"),
-    ({"prompt": "", "completion": "2"}, "line 2: prompt is missing, empty or not text"),
-    ({"messages": [{"role": "user", "content": "x"}]}, "must end with a user's and an assistant's message, its roles are user"),
-    ({"messages": [{"role": "user"}]}, "is not a list of {role, content} texts"),
-    ({"messages": []}, "its roles are none"),
-])
-def test_rows_that_cannot_be_used_are_named(tmp_path, row, text):
-    with pytest.raises(ValueError, match="traces.path=.*1 of 2 rows") as caught:
-        file_traces(written(tmp_path / "t.jsonl", [{"prompt": "1", "completion": "2"}, row]))
-    assert text in str(caught.value)
+def test_rows_that_cannot_be_used_are_named_or_left_out_and_counted(tmp_path):
+    config = written(tmp_path / "t.jsonl", [{"prompt": "1", "completion": "2"}, {"prompt": "1+1?"}, {"prompt": "", "completion": "2"}])
+    with pytest.raises(ValueError, match="traces.path=.*2 of 3 rows cannot be used: line 2: no column completion; it has prompt; line 3: prompt is empty"):
+        file_traces(config)
+    traces, left_out = file_traces(TracesConfig(path=config.path, malformed="skip"))
+    assert traces == [Trace("1", "2")] and left_out.startswith("2 of 3 rows left out")
+    with pytest.raises(ValueError, match="none of 1 rows can be used"):
+        file_traces(TracesConfig(path=written(tmp_path / "bad.jsonl", [{"a": 1}]).path, malformed="skip"))
 
 
 def test_the_students_template_and_tokenizer_decide(student):
     """The teacher's text is the same, its templates and tokens are not: exact tokens for both."""
-    trace = Trace([{"role": "user", "content": "what is31-3?"}], "<think>31-3=28</think><answer>28</answer>")
+    trace = Trace("what is31-3?", "<think>31-3=28</think><answer>28</answer>")
     teacher = build_tokenizer()
     own = to_sample(prompt_text(trace, "plain", teacher), trace.completion, teacher)
     assert teacher.decode(own.token_ids) == "<bos>User:what is31-3?Assistant:<think>31-3=28</think><answer>28</answer><eos>"
@@ -76,22 +73,15 @@ def test_a_chat_template_that_writes_bos_gets_no_second_one():
     tokenizer = build_tokenizer()
     tokenizer = type(tokenizer)(tokenizer_object=tokenizer._tokenizer, bos_token="<bos>", eos_token="<eos>", pad_token="<pad>")
     tokenizer.chat_template = "{{ bos_token }}{% for m in messages %}User:{{ m.content }}{% endfor %}Assistant:"
-    trace = Trace([{"role": "user", "content": "7+5"}], "12")
+    trace = Trace("7+5", "12")
     ids = to_sample(prompt_text(trace, "chat", tokenizer), "12", tokenizer, "chat").token_ids
     assert tokenizer.convert_ids_to_tokens(ids) == ["<bos>", "User:", "7", "+", "5", "Assistant:", "12", "<eos>"]
-
-
-def test_a_conversation_needs_a_chat_template(student):
-    trace = Trace([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}], "d")
-    assert prompt_text(trace, "chat", student).count("<|im_start|>") == 4
-    with pytest.raises(ValueError, match="a conversation of 3 messages needs template=chat"):
-        prompt_text(trace, "plain", student)
 
 
 def test_the_recipes_own_data_carries_the_users_words(tmp_path):
     from datasets import Dataset
     Dataset.from_list([{"prompt": "User:7+5Assistant:", "completion": "12", "text": "7+5"}]).to_parquet(str(tmp_path / "new.parquet"))
     Dataset.from_list([{"prompt": "User:7+5Assistant:", "completion": "12"}]).to_parquet(str(tmp_path / "old.parquet"))
-    assert recipe_traces(tmp_path / "new.parquet") == [Trace([{"role": "user", "content": "7+5"}], "12")]
+    assert recipe_traces(tmp_path / "new.parquet") == [Trace("7+5", "12")]
     (old,) = recipe_traces(tmp_path / "old.parquet")
     assert prompt_text(old, "chat", None) == "User:7+5Assistant:"  # made before the column was there: as the teacher saw it
