@@ -1,6 +1,6 @@
 """The configuration of a run: every stage's dataclass of `stages.config`, and what only the driver needs to know.
 
-The dataclasses are the one schema. `default_tree` gives Hydra their defaults as plain data, with the shared nodes (`data`, `rollout`,
+The dataclasses are the one schema. `default_tree` gives Hydra their defaults as plain data, with the shared nodes (`data`, `judge`, `rollout`,
 `deepspeed`, `health`, `model`, `student`) reaching the stages by interpolation, leaf by leaf, so that any key can be overridden for one stage.
 """
 import dataclasses
@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.graph import STAGES
-from stages.config import (Checked, CollectConfig, ConfigError, DataConfig, DeepSpeedConfig, EvaluateConfig, GrpoConfig, HealthConfig, MixConfig,
-                           ModelConfig, PretrainConfig, RewardModelsConfig, RolloutConfig, SftConfig, VLLM_CPU_HEAD_SIZES, from_dict, knob, to_dict)
+from stages.config import (Checked, CollectConfig, ConfigError, DataConfig, DeepSpeedConfig, EvaluateConfig, GrpoConfig, HealthConfig, JudgeConfig,
+                           MixConfig, ModelConfig, PretrainConfig, RewardModelsConfig, RolloutConfig, SftConfig, VLLM_CPU_HEAD_SIZES, from_dict, knob, to_dict)
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,7 @@ class RunConfig(Checked):
     model: ModelConfig = knob(ModelConfig, "the base model")
     student: ModelConfig = knob(ModelConfig, "the model that is distilled into")
     data: DataConfig = knob(DataConfig, "prompts of all stages")
+    judge: JudgeConfig = knob(JudgeConfig, "who judges and refines, in all stages that ask for it")
     rollout: RolloutConfig = knob(RolloutConfig, "sampling of all stages")
     deepspeed: DeepSpeedConfig = knob(DeepSpeedConfig, "DeepSpeed settings of all stages")
     health: HealthConfig = knob(HealthConfig, "alarms of all stages")
@@ -113,7 +114,7 @@ class RunConfig(Checked):
         return [stage for stage in STAGES if self.selected.get(stage)]
 
 
-SHARED_NODES = ("data", "rollout", "deepspeed", "health")  # top-level nodes that every stage that has the node follows
+SHARED_NODES = ("data", "judge", "rollout", "deepspeed", "health")  # top-level nodes that every stage that has the node follows
 
 
 def data_nodes(config: RunConfig) -> list[tuple[str, DataConfig]]:
@@ -149,7 +150,7 @@ def from_tree(tree: dict[str, Any]) -> RunConfig:
         raise ConfigError(errors + error.errors) from None
     if errors:
         raise ConfigError(errors)
-    return _without_general_data(_with_absolute_paths(config))
+    return _without_idle_judges(_without_general_data(_with_absolute_paths(config)))
 
 
 def _with_absolute_paths(config: RunConfig) -> RunConfig:
@@ -163,9 +164,17 @@ def _with_absolute_paths(config: RunConfig) -> RunConfig:
     for spec in dataclasses.fields(config.stages):
         stage = getattr(config.stages, spec.name)
         nodes = {name: absolute(getattr(stage, name)) for name in ("data", "model") if hasattr(stage, name)}
+        if hasattr(stage, "judge"):
+            nodes["judge"] = _with_absolute_model(stage.judge)
         stages[spec.name] = dataclasses.replace(stage, **nodes)
     return dataclasses.replace(config, model=absolute(config.model), student=absolute(config.student), data=absolute(config.data),
                                stages=StagesConfig(**stages))
+
+
+def _with_absolute_model(judge: JudgeConfig) -> JudgeConfig:
+    if judge.backend != "vllm" or not Path(judge.model).expanduser().exists():
+        return judge
+    return dataclasses.replace(judge, model=str(Path(judge.model).expanduser().resolve()))
 
 
 def _without_general_data(config: RunConfig) -> RunConfig:
@@ -183,6 +192,22 @@ def _without_general_data(config: RunConfig) -> RunConfig:
         elif isinstance(stage, EvaluateConfig):
             changes[spec.name] = dataclasses.replace(stage, num_general=0, num_safety=0)
     return dataclasses.replace(config, stages=dataclasses.replace(config.stages, **changes)) if changes else config
+
+
+def uses_judge(stage) -> bool:
+    """Whether anything in this stage asks the judge."""
+    if isinstance(stage, RewardModelsConfig):
+        return True
+    if isinstance(stage, CollectConfig) and stage.refine == "judge":
+        return True
+    return getattr(getattr(stage, "data", None), "verifier", None) == "judge"
+
+
+def _without_idle_judges(config: RunConfig) -> RunConfig:
+    """A judge that a stage never asks is no part of that stage: another one does not make it anew."""
+    changes = {spec.name: dataclasses.replace(stage, judge=JudgeConfig()) for spec in dataclasses.fields(config.stages)
+               if hasattr(stage := getattr(config.stages, spec.name), "judge") and not uses_judge(stage)}
+    return dataclasses.replace(config, stages=dataclasses.replace(config.stages, **changes))
 
 
 def notes(config: RunConfig) -> list[str]:

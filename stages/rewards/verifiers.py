@@ -17,6 +17,7 @@ VERIFIERS: dict[str, str] = {
     "integer": "stages.rewards.integer",
     "math": "stages.rewards.math",
     "exact": "stages.rewards.exact",
+    "judge": "stages.rewards.judge",
 }
 
 
