@@ -40,7 +40,8 @@ class LocalModel:
                 self.llm = LLM(model=str(config.model), dtype="float32" if config.precision == "fp32" else "bfloat16", enforce_eager=not on_gpu,
                                max_model_len=config.max_model_tokens, max_num_seqs=config.concurrency, block_size=16 if on_gpu else 32,
                                max_num_batched_tokens=max(4096, config.max_model_tokens), enable_prefix_caching=True, enable_chunked_prefill=on_gpu,
-                               seed=0, structured_outputs_config={"backend": "guidance", "disable_any_whitespace": True}, distributed_executor_backend="external_launcher", disable_log_stats=True, **memory)
+                               seed=0, structured_outputs_config={"backend": "guidance", "disable_any_whitespace": True}, disable_log_stats=True,
+                               distributed_executor_backend="external_launcher", **memory)
         return self.llm
 
     def complete(self, calls: list[Call], on_reply: OnReply) -> None:
