@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pipeline.data_sources import with_presets, without_what_data_lacks
 from pipeline.graph import STAGES
 from stages.config import (Checked, CollectConfig, ConfigError, DataConfig, DeepSpeedConfig, EvaluateConfig, GrpoConfig, HealthConfig, JudgeConfig,
-                           MixConfig, ModelConfig, PretrainConfig, RewardModelsConfig, RolloutConfig, SftConfig, VLLM_CPU_HEAD_SIZES, from_dict, knob, to_dict)
+                           ModelConfig, PretrainConfig, RewardModelsConfig, RolloutConfig, SftConfig, VLLM_CPU_HEAD_SIZES, from_dict, knob, to_dict)
+from stages.data.hub import is_hub_name
 
 
 @dataclass(frozen=True)
@@ -98,9 +100,9 @@ class RunConfig(Checked):
                 errors.append(f"{where}.num_heads {model.num_heads} gives attention heads of {size}; vLLM on CPU has {VLLM_CPU_HEAD_SIZES}: "
                               f"change {where}.hidden_size or num_heads, or use rollout=transformers")
         for where, data in data_nodes(self):
-            if data.name == "file" and not data.path:
-                errors.append(f"{where}.path is empty: name a JSONL or Parquet file with {where}.path=FILE")
-            if data.name == "tiny_world" and data.path:
+            if data.name == "file" and not data.all_sources:
+                errors.append(f"{where}.path is empty: name a file or directory with {where}.path=FILE, or sources with {where}.sources.NAME.path=FILE")
+            if data.name == "tiny_world" and data.all_sources:
                 errors.append(f"{where}.path is set but {where}.name is tiny_world: add {'data=file' if where == 'data' else f'+data@{where}=file'}")
         return errors
 
@@ -144,6 +146,8 @@ def default_tree() -> dict[str, Any]:
 def from_tree(tree: dict[str, Any]) -> RunConfig:
     """Checks composed plain data and makes paths absolute. Raises ConfigError with every mistake."""
     errors = [f"selected.{name}: unknown stage" for name in tree.get("selected", {}) if name not in STAGES]
+    tree, mistakes = with_presets(tree)
+    errors += mistakes
     try:
         config = from_dict(RunConfig, tree)
     except ConfigError as error:
@@ -156,9 +160,10 @@ def from_tree(tree: dict[str, Any]) -> RunConfig:
 def _with_absolute_paths(config: RunConfig) -> RunConfig:
     def absolute(node):
         path = getattr(node, "path", None)
-        if path is None or not Path(path).expanduser().exists():
-            return node
-        return dataclasses.replace(node, path=str(Path(path).expanduser().resolve()))
+        changes = {"sources": {name: absolute(source) for name, source in node.sources.items()}} if getattr(node, "sources", None) else {}
+        if path is not None and Path(path).expanduser().exists():
+            changes["path"] = str(Path(path).expanduser().resolve())
+        return dataclasses.replace(node, **changes) if changes else node
 
     stages = {}
     for spec in dataclasses.fields(config.stages):
@@ -178,20 +183,9 @@ def _with_absolute_model(judge: JudgeConfig) -> JudgeConfig:
 
 
 def _without_general_data(config: RunConfig) -> RunConfig:
-    """Your own file has verifiable prompts only: whatever needs the tiny world's general and safety prompts is switched off."""
-    changes = {}
-    for spec in dataclasses.fields(config.stages):
-        stage = getattr(config.stages, spec.name)
-        if getattr(getattr(stage, "data", None), "name", None) != "file":
-            continue
-        if isinstance(stage, GrpoConfig):
-            changes[spec.name] = dataclasses.replace(stage, mix=MixConfig(), preference_last_steps=0,
-                                                     rewards=dataclasses.replace(stage.rewards, preference=0.0))
-        elif isinstance(stage, CollectConfig):
-            changes[spec.name] = dataclasses.replace(stage, num_general=0, refine="none")
-        elif isinstance(stage, EvaluateConfig):
-            changes[spec.name] = dataclasses.replace(stage, num_general=0, num_safety=0)
-    return dataclasses.replace(config, stages=dataclasses.replace(config.stages, **changes)) if changes else config
+    """What needs general and safety prompts is switched off where your own data has none."""
+    stages = {spec.name: without_what_data_lacks(getattr(config.stages, spec.name)) for spec in dataclasses.fields(config.stages)}
+    return dataclasses.replace(config, stages=StagesConfig(**stages))
 
 
 def uses_judge(stage) -> bool:
@@ -200,7 +194,8 @@ def uses_judge(stage) -> bool:
         return True
     if isinstance(stage, CollectConfig) and stage.refine == "judge":
         return True
-    return getattr(getattr(stage, "data", None), "verifier", None) == "judge"
+    sources = stage.data.all_sources.values() if getattr(stage, "data", None) else ()
+    return any(source.verifier == "judge" or source.verifier_column for source in sources)
 
 
 def _without_idle_judges(config: RunConfig) -> RunConfig:
@@ -214,7 +209,12 @@ def notes(config: RunConfig) -> list[str]:
     """What the configuration implies and a reader of the plan should know."""
     lines = []
     if config.data.name == "file":
-        lines.append(f"data from {config.data.path}: no general or safety prompts, so their shares and counts are 0 and preference rewards are off")
+        where = ", ".join(str(source.path) for source in config.data.all_sources.values())
+        if not config.data.has_general_prompts:
+            lines.append(f"data from {where}: no general or safety prompts, so their shares and counts are 0 and preference rewards are off")
+        unpinned = [source.path for source in config.data.all_sources.values() if is_hub_name(source.path) and not source.revision]
+        if unpinned:
+            lines.append(f"{', '.join(unpinned)}: no revision is set, so what was fetched last is used; pin it with data.revision=COMMIT")
         if not config.model.path:
             lines.append("the recipe's own base knows only the words of the tiny world: other data needs model.path=DIRECTORY")
     return lines

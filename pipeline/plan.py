@@ -155,7 +155,8 @@ def _run_reason(node: Node, config: RunConfig, stage_config: Any, inputs: dict, 
     changes = []
     if stage_config is not None:
         old = before.get("config", {})
-        changes += [line for line in differences(_output_part(old, stage_config), output_fields(stage_config)) if not line.startswith("data.path")]
+        changes += [line for line in differences(_output_part(old, stage_config), output_fields(stage_config))
+                    if line.split()[0] not in {f"{key}.path" for key in data_files(stage_config)}]
     if before.get("data_files", {}) != (data_files(stage_config) if stage_config is not None else {}):
         changes.append("content of the data file")
     if before.get("seed") != config.seed:

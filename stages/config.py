@@ -12,6 +12,7 @@ import types
 from dataclasses import dataclass, field
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from stages.data.adapters import ADAPTERS
 from stages.losses import ADVANTAGES, CORRECTIONS, LOSSES
 from stages.rewards.verifiers import VERIFIERS
 
@@ -141,20 +142,79 @@ class ModelConfig(Checked):
 
 
 @dataclass(frozen=True)
-class DataConfig(Checked):
-    """Prompts with verifiable answers. `tiny_world` is generated; `file` reads JSONL or Parquet."""
-    name: Literal["tiny_world", "file"] = knob("tiny_world", "where prompts come from")
-    path: str | None = knob(None, "JSONL or Parquet file (name=file is implied when set)")
-    prompt_column: str = knob("prompt", "column with the problem text")
+class SourceConfig(Checked):
+    """One set of rows from outside and what its columns mean; a column of a mapping is written with a dot (`reward_model.ground_truth`)."""
+    path: str | None = knob(None, "JSONL, JSON, Parquet, CSV (.gz, .zst) or Arrow file; a directory of such files or one of datasets.save_to_disk; or a hub "
+                                  "name ORGANISATION/NAME that `r1 data fetch` has brought here")
+    files: str | None = knob(None, "which files of a directory or hub name, as a pattern, e.g. main/train-*.parquet; null: all data files")
+    revision: str | None = knob(None, "commit of a hub name; null: main, whatever it is at the time")
+    license: str | None = knob(None, "licence of the set, for the data card", operational=True)
+    rows: Literal["prompts", "sft", "preferences", "labels"] = knob("prompts", "what a row is: a prompt with an answer; a prompt with a completion; a prompt "
+                                                                               "with a chosen and a rejected completion; a completion labelled safe or not")
+    domain: Literal["reasoning", "helpful", "safety"] = knob("reasoning", "domain of the rows: reasoning has answers that a verifier checks")
+    adapter: Literal[*ADAPTERS] = knob("none", "for a published set whose columns need more than a name: a function of stages/data/adapters/")
+    prompt_column: str = knob("prompt", "column with the problem: text, or a list of chat messages")
+    messages_column: str | None = knob(None, "column with a chat; its user turn is the prompt and what the assistant says next the completion")
+    turn: Literal["last", "first"] = knob("last", "which exchange of a chat; only the first does not refer to others")
     answer_column: str = knob("answer", "column with the reference answer")
-    verifier_column: str | None = knob(None, "column with the verifier of each row; where it is empty, data.verifier")
+    completion_column: str = knob("completion", "column with the completion (rows=sft and rows=labels)")
+    chosen_column: str = knob("chosen", "column with the better completion: text, or a chat whose last message it is (rows=preferences)")
+    rejected_column: str = knob("rejected", "column with the worse completion (rows=preferences)")
+    label_column: str = knob("is_safe", "column that is true where the completion is safe (rows=labels)")
+    verifier_column: str | None = knob(None, "column with the verifier of each row; where it is empty, `verifier`")
     checks_column: str | None = knob(None, "column with what the verifier needs besides the answer: JSON, or a mapping or list; with it the answer may be empty")
-    language_column: str | None = knob(None, "column with the language of each row; where it is empty, data.language")
+    language_column: str | None = knob(None, "column with the language of each row; where it is empty, `language`")
+    domain_column: str | None = knob(None, "column with the domain of each row; where it is empty, `domain`")
+    kind_column: str | None = knob(None, "column with the kind of each row, for samples and tables")
+    id_column: str | None = knob(None, "column with a unique id of each row; null: its number")
     language: Literal["en", "zh", "auto"] = knob("auto", "language of the prompts; auto: by the script of each prompt")
     verifier: Literal[*VERIFIERS] = knob("integer", "how an answer is compared: the verifiers of stages/rewards/verifiers.py")
+    check_answers: bool = knob(True, "ask the verifier of each row whether it can read the answer, before any engine starts; off for files that "
+                                     "`r1 data prepare` wrote, which has asked")
+
+
+@dataclass(frozen=True)
+class MixtureSource(SourceConfig):
+    """One of several sources."""
+    weight: float = knob(1.0, "share of the draws of a domain, relative to the other sources that have it", gt=0)
+    preset: str | None = knob(None, "a file of conf/data/ that the other keys add to, e.g. gsm8k", operational=True)
+    verifier: Literal[*VERIFIERS] = knob("math", "how an answer is compared: the verifiers of stages/rewards/verifiers.py")
+
+
+@dataclass(frozen=True)
+class DataConfig(SourceConfig):
+    """Where prompts come from. `tiny_world` is generated; `file` reads rows from outside: one source, or a mixture of `sources`."""
+    name: Literal["tiny_world", "file"] = knob("tiny_world", "where prompts come from; file is implied by data.path")
+    sources: dict[str, MixtureSource] = knob({}, "a mixture instead of `path`: name -> source, e.g. data.sources.math.path=FILE")
+    malformed: Literal["fail", "skip"] = knob("fail", "rows that cannot be used: fail, with the first of them; or skip, with their number and reasons in the log")
     template: Literal["plain", "r1_zero", "chat"] = knob("plain", "plain: 'User:...Assistant:'; r1_zero: the paper's text [V1 Table 1]; chat: the tokenizer's")
     eval_fraction: float = knob(0.1, "share of the file's rows held out for evaluation (by a hash of the prompt, never trained on)", ge=0, lt=1)
     max_prompt_tokens: int = knob(128, "longest prompt, tokens; a longer one is an error that names the row", gt=0)
+
+    def problems(self):
+        if self.path and self.sources:
+            return [f"path {self.path} and sources ({', '.join(self.sources)}) are both set: a mixture names its files in its sources"]
+        return [f"sources.{name}.path is empty: name a file, a directory or a hub name" for name, source in self.sources.items() if not source.path]
+
+    @property
+    def all_sources(self) -> dict[str, SourceConfig]:
+        """Name -> source: the mixture's, or `path` as the only one, named `file`."""
+        return dict(self.sources) or ({"file": self} if self.path else {})
+
+    @property
+    def domains(self) -> set[str]:
+        """The domains that rows can have; all three where a column says."""
+        return {domain for source in self.all_sources.values()
+                for domain in (("reasoning", "helpful", "safety") if source.domain_column else (source.domain,))}
+
+    @property
+    def has_general_prompts(self) -> bool:
+        """Whether there can be helpful or safety prompts besides those with a right answer."""
+        return self.name == "tiny_world" or bool(self.domains & {"helpful", "safety"})
+
+    def has(self, rows: str) -> bool:
+        """Whether some source has rows of this type."""
+        return any(source.rows == rows for source in self.all_sources.values())
 
 
 @dataclass(frozen=True)
@@ -506,4 +566,4 @@ KINDS: dict[str, type] = {"pretrain": PretrainConfig, "sft": SftConfig, "grpo": 
                           "reward_models": RewardModelsConfig, "evaluate": EvaluateConfig}
 
 # Raise a kind's version when its code changes what it produces: old directories are then made anew instead of trusted.
-VERSIONS: dict[str, int] = {kind: 2 if kind in ("pretrain", "sft", "grpo") else 1 for kind in (*KINDS, "report")}
+VERSIONS: dict[str, int] = {"pretrain": 2, "sft": 2, "grpo": 3, "collect": 1, "reward_models": 1, "evaluate": 1, "report": 1}
