@@ -102,8 +102,8 @@ class RunConfig(Checked):
         for where, data in data_nodes(self):
             if data.name == "file" and not data.all_sources:
                 errors.append(f"{where}.path is empty: name a file or directory with {where}.path=FILE, or sources with {where}.sources.NAME.path=FILE")
-            if data.name == "tiny_world" and data.all_sources:
-                errors.append(f"{where}.path is set but {where}.name is tiny_world: add {'data=file' if where == 'data' else f'+data@{where}=file'}")
+            if data.name != "file" and data.all_sources:
+                errors.append(f"{where}.path is set but {where}.name is {data.name}: add {'data=file' if where == 'data' else f'+data@{where}=file'}")
         return errors
 
     @property
@@ -151,10 +151,15 @@ def from_tree(tree: dict[str, Any]) -> RunConfig:
     try:
         config = from_dict(RunConfig, tree)
     except ConfigError as error:
-        raise ConfigError(errors + error.errors) from None
+        raise ConfigError(errors + _said_once(error.errors)) from None
     if errors:
         raise ConfigError(errors)
     return _without_idle_judges(_without_general_data(_with_absolute_paths(config)))
+
+
+def _said_once(errors: list[str]) -> list[str]:
+    """Without what stages repeat of a shared node: data.tasks says the same as stages.r1_zero.data.tasks."""
+    return [error for error in errors if not (error.startswith("stages.") and error.split(".", 2)[2] in errors)]
 
 
 def _with_absolute_paths(config: RunConfig) -> RunConfig:
@@ -208,6 +213,8 @@ def _without_idle_judges(config: RunConfig) -> RunConfig:
 def notes(config: RunConfig) -> list[str]:
     """What the configuration implies and a reader of the plan should know."""
     lines = []
+    if config.data.name == "reasoning_gym":
+        lines.append(f"data from reasoning-gym ({', '.join(config.data.tasks)}): no general or safety prompts, so preference rewards are off")
     if config.data.name == "file":
         where = ", ".join(str(source.path) for source in config.data.all_sources.values())
         if not config.data.has_general_prompts:

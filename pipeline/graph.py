@@ -48,7 +48,8 @@ def build(config) -> Graph:
     outside = {stage: path for stage, path in (("base", config.model.path), ("student_base", config.student.path)) if path}
     left_out = {stage: f"the model comes from {path}" for stage, path in outside.items()}
     if not serves_reward_models(config.data):
-        left_out["reward_models"] = "your own data has no general prompts to build preferences from"
+        what = "reasoning-gym" if config.data.name == "reasoning_gym" else "your own data"
+        left_out["reward_models"] = f"{what} has no general prompts to build preferences from"
     if config.data.name == "file":
         if config.model.path and not config.student.path:
             why = "the recipe's own student knows only the tiny world: give a model for it with student.path=DIRECTORY"

@@ -183,15 +183,21 @@ class MixtureSource(SourceConfig):
 
 @dataclass(frozen=True)
 class DataConfig(SourceConfig):
-    """Where prompts come from. `tiny_world` is generated; `file` reads rows from outside: one source, or a mixture of `sources`."""
-    name: Literal["tiny_world", "file"] = knob("tiny_world", "where prompts come from; file is implied by data.path")
+    """Where prompts come from. `tiny_world` and `reasoning_gym` are generated; `file` reads rows from outside: one source, or a mixture of `sources`."""
+    name: Literal["tiny_world", "reasoning_gym", "file"] = knob("tiny_world", "where prompts come from; file is implied by data.path")
     sources: dict[str, MixtureSource] = knob({}, "a mixture instead of `path`: name -> source, e.g. data.sources.math.path=FILE")
     malformed: Literal["fail", "skip"] = knob("fail", "rows that cannot be used: fail, with the first of them; or skip, with their number and reasons in the log")
     template: Literal["plain", "r1_zero", "chat"] = knob("plain", "plain: 'User:...Assistant:'; r1_zero: the paper's text [V1 Table 1]; chat: the tokenizer's")
-    eval_fraction: float = knob(0.1, "share of the file's rows held out for evaluation (by a hash of the prompt, never trained on)", ge=0, lt=1)
+    eval_fraction: float = knob(0.1, "share of the rows or problems held out for evaluation (by a hash of the prompt, never trained on)", ge=0, lt=1)
     max_prompt_tokens: int = knob(128, "longest prompt, tokens; a longer one is an error that names the row", gt=0)
+    tasks: list[str] = knob([], "name=reasoning_gym: problem families of that library, e.g. [countdown,chain_sum]")
+    task_weights: list[float] = knob([], "name=reasoning_gym: their shares of the prompts, in the same order; empty: equal", ge=0)
+    task_configs: dict[str, dict[str, Any]] = knob({}, "name=reasoning_gym: settings of a family, e.g. {countdown: {max_numbers: 4}}")
 
     def problems(self):
+        if self.name == "reasoning_gym":
+            from stages.reasoning_gym.families import problems
+            return problems(self.tasks, self.task_weights, self.task_configs)
         if self.path and self.sources:
             return [f"path {self.path} and sources ({', '.join(self.sources)}) are both set: a mixture names its files in its sources"]
         return [f"sources.{name}.path is empty: name a file, a directory or a hub name" for name, source in self.sources.items() if not source.path]
