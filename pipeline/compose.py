@@ -61,7 +61,7 @@ def rewrite(overrides: list[str]) -> list[str]:
     `stage=X` -> `+stage=X` (several are joined), and the stage of one student, which has no file in conf/stage, -> `++selected.distill_X=true`;
     `deepspeed@stages.r1_zero.deepspeed=zero3`, `students=published` -> with `+`; `students.NAME.path=DIR`, `student.distill.key=value` -> with `++`;
     `data.path=FILE` also chooses `data=file` unless a data group is chosen, `stages.X.data.path=FILE` likewise for one stage, and so do
-    `data.sources.NAME.path=FILE` and `.preset=NAME`, whose names are new keys (`++`).
+    `data.sources.NAME.path=FILE` and `.preset=NAME`; a key within a mapping of free keys, as these and `launcher.environment.X`, adds to it (`++`).
     """
     result, stages = [], []
     for override in overrides:
@@ -69,11 +69,9 @@ def rewrite(overrides: list[str]) -> list[str]:
         name = key.lstrip("+")
         if name == "stage" and equals:
             stages += value.strip("[]").split(",") if value.startswith("[") else [value]
-        elif ".sources." in key and equals and not key.startswith(("+", "~")):
-            result.append(f"++{override}")
         elif ("@" in name or name == "students") and not key.startswith(("+", "~")):
             result.append(f"+{override}")
-        elif name.startswith(("students.", "student.distill.", "student.base.")) and not key.startswith(("+", "~")):
+        elif equals and not key.startswith(("+", "~")) and (key.startswith("students.") or _is_in_free_mapping(key)):
             result.append(f"++{override}")
         else:
             result.append(override)
@@ -93,6 +91,12 @@ def rewrite(overrides: list[str]) -> list[str]:
         if is_from_file and not chosen & {node, f"data@{node}"} and f"{node}.name" not in chosen and choice not in result:
             result.append(choice)
     return result
+
+
+def _is_in_free_mapping(key: str) -> bool:
+    """Whether the key is, or lies within, a field of the schema that takes any keys: Hydra's schema cannot know them."""
+    parts = key.split(".")
+    return any(get_origin(schema_of(".".join(parts[:end]))[0]) is dict for end in range(2, len(parts) + 1))
 
 
 # --------------------------------------------------------------------------------------------------------------------- checks

@@ -1,6 +1,6 @@
 """The configuration of a run: every stage's dataclass of `stages.config`, and what only the driver needs to know.
 
-The dataclasses are the one schema. `default_tree` gives Hydra their defaults as plain data, with the shared nodes (`data`, `rollout`,
+The dataclasses are the one schema. `default_tree` gives Hydra their defaults as plain data, with the shared nodes (`data`, `judge`, `rollout`,
 `deepspeed`, `health`, `model`, `student`) reaching the stages by interpolation, leaf by leaf, so that any key can be overridden for one stage.
 """
 import dataclasses
@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pipeline import graph
 from pipeline.data_sources import with_presets, without_what_data_lacks
 from pipeline.graph import STAGES, is_stage
-from stages.config import (Checked, CollectConfig, ConfigError, DataConfig, DeepSpeedConfig, EvaluateConfig, GrpoConfig, HealthConfig,
+from stages.config import (Checked, CollectConfig, ConfigError, DataConfig, DeepSpeedConfig, EvaluateConfig, GrpoConfig, HealthConfig, JudgeConfig,
                            ModelConfig, PretrainConfig, RewardModelsConfig, RolloutConfig, SftConfig, VLLM_CPU_HEAD_SIZES, from_dict, knob, to_dict)
 from stages.data.hub import is_hub_name
 
@@ -89,6 +89,7 @@ class RunConfig(Checked):
     student: StudentConfig = knob(StudentConfig, "the model that is distilled into")
     students: dict[str, StudentConfig] = knob({}, "several students by name, in the place of `student`: each has its own stages, distill_NAME and so on")
     data: DataConfig = knob(DataConfig, "prompts of all stages")
+    judge: JudgeConfig = knob(JudgeConfig, "who judges and refines, in all stages that ask for it")
     rollout: RolloutConfig = knob(RolloutConfig, "sampling of all stages")
     deepspeed: DeepSpeedConfig = knob(DeepSpeedConfig, "DeepSpeed settings of all stages")
     health: HealthConfig = knob(HealthConfig, "alarms of all stages")
@@ -123,8 +124,8 @@ class RunConfig(Checked):
         for where, data in data_nodes(self):
             if data.name == "file" and not data.all_sources:
                 errors.append(f"{where}.path is empty: name a file or directory with {where}.path=FILE, or sources with {where}.sources.NAME.path=FILE")
-            if data.name == "tiny_world" and data.all_sources:
-                errors.append(f"{where}.path is set but {where}.name is tiny_world: add {'data=file' if where == 'data' else f'+data@{where}=file'}")
+            if data.name != "file" and data.all_sources:
+                errors.append(f"{where}.path is set but {where}.name is {data.name}: add {'data=file' if where == 'data' else f'+data@{where}=file'}")
         return errors
 
     @property
@@ -175,7 +176,7 @@ def _merged(tree: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
                    for key, value in changes.items()}
 
 
-SHARED_NODES = ("data", "rollout", "deepspeed", "health")  # top-level nodes that every stage that has the node follows
+SHARED_NODES = ("data", "judge", "rollout", "deepspeed", "health")  # top-level nodes that every stage that has the node follows
 
 
 def data_nodes(config: RunConfig) -> list[tuple[str, DataConfig]]:
@@ -212,10 +213,15 @@ def from_tree(tree: dict[str, Any]) -> RunConfig:
     try:
         config = from_dict(RunConfig, tree)
     except ConfigError as error:
-        raise ConfigError(errors + error.errors) from None
+        raise ConfigError(errors + _said_once(error.errors)) from None
     if errors:
         raise ConfigError(errors)
-    return _without_general_data(_with_absolute_paths(config))
+    return _without_idle_judges(_without_general_data(_with_absolute_paths(config)))
+
+
+def _said_once(errors: list[str]) -> list[str]:
+    """Without what stages repeat of a shared node: data.tasks says the same as stages.r1_zero.data.tasks."""
+    return [error for error in errors if not (error.startswith("stages.") and error.split(".", 2)[2] in errors)]
 
 
 def _with_absolute_paths(config: RunConfig) -> RunConfig:
@@ -230,9 +236,17 @@ def _with_absolute_paths(config: RunConfig) -> RunConfig:
     for spec in dataclasses.fields(config.stages):
         stage = getattr(config.stages, spec.name)
         nodes = {name: absolute(getattr(stage, name)) for name in ("data", "model", "traces") if hasattr(stage, name)}
+        if hasattr(stage, "judge"):
+            nodes["judge"] = _with_absolute_model(stage.judge)
         stages[spec.name] = dataclasses.replace(stage, **nodes)
     return dataclasses.replace(config, model=absolute(config.model), student=absolute(config.student), data=absolute(config.data),
                                students={name: absolute(student) for name, student in config.students.items()}, stages=StagesConfig(**stages))
+
+
+def _with_absolute_model(judge: JudgeConfig) -> JudgeConfig:
+    if judge.backend != "vllm" or not Path(judge.model).expanduser().exists():
+        return judge
+    return dataclasses.replace(judge, model=str(Path(judge.model).expanduser().resolve()))
 
 
 def _without_general_data(config: RunConfig) -> RunConfig:
@@ -241,9 +255,28 @@ def _without_general_data(config: RunConfig) -> RunConfig:
     return dataclasses.replace(config, stages=StagesConfig(**stages))
 
 
+def uses_judge(stage) -> bool:
+    """Whether anything in this stage asks the judge."""
+    if isinstance(stage, RewardModelsConfig):
+        return True
+    if isinstance(stage, CollectConfig) and stage.refine == "judge":
+        return True
+    sources = stage.data.all_sources.values() if getattr(stage, "data", None) else ()
+    return any(source.verifier == "judge" or source.verifier_column for source in sources)
+
+
+def _without_idle_judges(config: RunConfig) -> RunConfig:
+    """A judge that a stage never asks is no part of that stage: another one does not make it anew."""
+    changes = {spec.name: dataclasses.replace(stage, judge=JudgeConfig()) for spec in dataclasses.fields(config.stages)
+               if hasattr(stage := getattr(config.stages, spec.name), "judge") and not uses_judge(stage)}
+    return dataclasses.replace(config, stages=dataclasses.replace(config.stages, **changes))
+
+
 def notes(config: RunConfig) -> list[str]:
     """What the configuration implies and a reader of the plan should know."""
     lines = []
+    if config.data.name == "reasoning_gym":
+        lines.append(f"data from reasoning-gym ({', '.join(config.data.tasks)}): no general or safety prompts, so preference rewards are off")
     if config.data.name == "file":
         where = ", ".join(str(source.path) for source in config.data.all_sources.values())
         if not config.data.has_general_prompts:

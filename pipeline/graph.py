@@ -91,7 +91,8 @@ def build(config) -> Graph:
     outside = {stage: model.path for stage, model in bases.items() if model.path}
     left_out = {stage: f"the model comes from {path}" for stage, path in outside.items()}
     if not serves_reward_models(config.data):
-        left_out["reward_models"] = "your own data has no general prompts to build preferences from"
+        what = "reasoning-gym" if config.data.name == "reasoning_gym" else "your own data"
+        left_out["reward_models"] = f"{what} has no general prompts to build preferences from"
     if config.data.name == "file" and config.model.path:
         left_out |= {node.name: "the recipe's own student knows only the tiny world: give a model for it with "
                                 f"{f'students.{node.student}' if node.student else 'student'}.path=DIRECTORY"

@@ -9,7 +9,7 @@ from stages.model import PolicyModel, load_model, load_tokenizer, uses_packing
 from stages.prompts import encode_prompt
 from stages.seeds import rng_for
 from stages.supervised import Sample, train_supervised
-from stages.traces import file_traces, prompt_text, recipe_traces
+from stages.traces import file_traces, prompt_and_completion, recipe_traces
 from stages.worker import InputError, Worker
 
 
@@ -38,7 +38,7 @@ def read_samples(worker: Worker, config: SftConfig, tokenizer) -> tuple[list[Sam
     with user_errors():
         path = config.traces.path or worker.input_dir("data") / "data" / "train.parquet"
         traces, left_out = file_traces(config.traces) if config.traces.path else (recipe_traces(path), "")
-        everything = [to_sample(prompt_text(trace, config.template, tokenizer), trace.completion, tokenizer, config.template) for trace in traces]
+        everything = [to_sample(*prompt_and_completion(trace, config.template, tokenizer), tokenizer, config.template) for trace in traces]
     samples = [sample for sample in everything if len(sample.token_ids) <= config.max_tokens]
     num_too_long = len(everything) - len(samples)
     if left_out:

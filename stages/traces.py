@@ -9,6 +9,7 @@ from pathlib import Path
 from stages.config import TracesConfig
 from stages.data.rows import Tally, rows_of
 from stages.prompts import apply_template
+from stages.rewards.format import opening_of, without_opening
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ def recipe_traces(path: Path) -> list[Trace]:
     """data/train.parquet of a collecting stage."""
     import pyarrow.parquet
     rows = pyarrow.parquet.read_table(path).to_pylist()
-    return [Trace(row.get("text") or "", row["completion"], "" if row.get("text") else row["prompt"]) for row in rows]
+    return [Trace(row["text"], (row.get("opening") or "") + row["completion"]) if row.get("text") else Trace("", row["completion"], row["prompt"])
+            for row in rows]
 
 
 def file_traces(config: TracesConfig) -> tuple[list[Trace], str]:
@@ -35,6 +37,9 @@ def file_traces(config: TracesConfig) -> tuple[list[Trace], str]:
     return [Trace(row.prompt, row.completion) for row in rows], tally.summary()
 
 
-def prompt_text(trace: Trace, template: str, tokenizer) -> str:
-    """The prompt as this model sees it."""
-    return trace.prompt or apply_template(trace.text, template, tokenizer)
+def prompt_and_completion(trace: Trace, template: str, tokenizer) -> tuple[str, str]:
+    """The prompt as this model sees it, and what it is to write: where its template opens the thought itself, all but that."""
+    if trace.prompt:
+        return trace.prompt, trace.completion
+    prompt = apply_template(trace.text, template, tokenizer)
+    return prompt, without_opening(trace.completion, opening_of(prompt))

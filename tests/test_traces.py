@@ -6,7 +6,7 @@ import pytest
 from stages.config import TracesConfig
 from stages.sft import to_sample
 from stages.tiny_world.tokenizer import build_tokenizer
-from stages.traces import Trace, file_traces, prompt_text, recipe_traces
+from stages.traces import Trace, file_traces, prompt_and_completion, recipe_traces
 
 CHATML = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 
@@ -58,11 +58,11 @@ def test_the_students_template_and_tokenizer_decide(student):
     """The teacher's text is the same, its templates and tokens are not: exact tokens for both."""
     trace = Trace("what is31-3?", "<think>31-3=28</think><answer>28</answer>")
     teacher = build_tokenizer()
-    own = to_sample(prompt_text(trace, "plain", teacher), trace.completion, teacher)
+    own = to_sample(*prompt_and_completion(trace, "plain", teacher), teacher)
     assert teacher.decode(own.token_ids) == "<bos>User:what is31-3?Assistant:<think>31-3=28</think><answer>28</answer><eos>"
-    prompt = prompt_text(trace, "chat", student)
+    prompt, completion = prompt_and_completion(trace, "chat", student)
     assert prompt == "<|im_start|>user\nwhat is31-3?<|im_end|>\n<|im_start|>assistant\n"
-    sample = to_sample(prompt, trace.completion, student, "chat")
+    sample = to_sample(prompt, completion, student, "chat")
     trained = [token for token, weight in zip(sample.token_ids, sample.weights) if weight]
     assert student.decode(sample.token_ids) == prompt + trace.completion + "<|end|>"
     assert student.decode(trained) == trace.completion + "<|end|>"  # the loss is on the completion and its end only
@@ -74,7 +74,7 @@ def test_a_chat_template_that_writes_bos_gets_no_second_one():
     tokenizer = type(tokenizer)(tokenizer_object=tokenizer._tokenizer, bos_token="<bos>", eos_token="<eos>", pad_token="<pad>")
     tokenizer.chat_template = "{{ bos_token }}{% for m in messages %}User:{{ m.content }}{% endfor %}Assistant:"
     trace = Trace("7+5", "12")
-    ids = to_sample(prompt_text(trace, "chat", tokenizer), "12", tokenizer, "chat").token_ids
+    ids = to_sample(*prompt_and_completion(trace, "chat", tokenizer), tokenizer, "chat").token_ids
     assert tokenizer.convert_ids_to_tokens(ids) == ["<bos>", "User:", "7", "+", "5", "Assistant:", "12", "<eos>"]
 
 
@@ -84,4 +84,21 @@ def test_the_recipes_own_data_carries_the_users_words(tmp_path):
     Dataset.from_list([{"prompt": "User:7+5Assistant:", "completion": "12"}]).to_parquet(str(tmp_path / "old.parquet"))
     assert recipe_traces(tmp_path / "new.parquet") == [Trace("7+5", "12")]
     (old,) = recipe_traces(tmp_path / "old.parquet")
-    assert prompt_text(old, "chat", None) == "User:7+5Assistant:"  # made before the column was there: as the teacher saw it
+    assert prompt_and_completion(old, "chat", None) == ("User:7+5Assistant:", "12")  # made before the column was there: as the teacher saw it
+
+
+def test_a_template_that_opens_the_thought_is_not_answered_with_a_second_one(student):
+    """Qwen3 and R1-Distill templates end in <think>: the teacher's may, the student's may, and neither, one or both may."""
+    opens = CHATML.replace("assistant\n{% endif %}", "assistant\n<think>\n{% endif %}")
+    whole = Trace("7+5", "<think>\n12</think>12")
+    student.chat_template = opens
+    prompt, completion = prompt_and_completion(whole, "chat", student)
+    assert prompt.endswith("<think>\n") and completion == "12</think>12"
+    student.chat_template = CHATML
+    assert prompt_and_completion(whole, "chat", student)[1] == "<think>\n12</think>12"
+
+
+def test_what_the_teachers_template_opened_is_put_back(tmp_path):
+    from datasets import Dataset
+    Dataset.from_list([{"prompt": "...<think>", "completion": "12</think>12", "text": "7+5", "opening": "<think>"}]).to_parquet(str(tmp_path / "t.parquet"))
+    assert recipe_traces(tmp_path / "t.parquet") == [Trace("7+5", "<think>12</think>12")]

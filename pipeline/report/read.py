@@ -117,7 +117,7 @@ def _expected_stages(config: dict) -> set[str]:
     is_own_data = data.get("name") == "file" or bool(data.get("path"))
     if model.get("path"):
         expected -= {"base"}
-    if is_own_data:
+    if data.get("name", "tiny_world") != "tiny_world" or data.get("path"):
         expected -= {"reward_models"}
     students = config.get("students") or {"": config.get("student")}
     for name, student in students.items() if isinstance(students, dict) else []:
