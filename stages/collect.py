@@ -15,13 +15,13 @@ from stages.engine import init_distributed
 from stages.experience import Rollout, gather
 from stages.model import load_tokenizer
 from stages.inputs import open_prompts
-from stages.prompts import Prompt, apply_template
-from stages.rewards.format import is_well_formed, thought_of
+from stages.prompts import Prompt, apply_template, encode_prompt
+from stages.rewards.format import is_well_formed, thought_of, without_opening
 from stages.rewards.language import language_consistency
 from stages.rewards.repetition import repeated_ngram_share
 from stages.rewards.verifiers import grade_many
 from stages.rollout import make_sampler
-from stages.sampling import decode
+from stages.sampling import text_of
 from stages.seeds import rng_for, seed_for
 from stages.tiny_world.split import held_out_parts
 from stages.worker import InputError, Interrupted, Worker, barrier
@@ -37,6 +37,8 @@ class Example:
     completion: str
     kind: str
     language: str
+    text: str = ""     # the user's words, without template
+    opening: str = ""  # what this policy's template has written of the completion: another model's may write less or more
 
 
 def run(worker: Worker) -> None:
@@ -89,8 +91,8 @@ class Collector:
         prompt_ids = [self._encode(first + place, prompt, examples) for place, prompt in mine]
         seeds = [seed_for(worker.seed, worker.stage, first + place, prompt.id) for place, prompt in mine]
         groups = self.sampler.sample(prompt_ids, seeds, config.samples_per_prompt, config.rollout.temperature, config.max_completion_tokens)
-        rollouts = [Rollout(prompt, place, [], c.token_ids, [], c.is_truncated, decode([c.token_ids], self.tokenizer)[0])
-                    for (place, prompt), group in zip(mine, groups) for c in group]
+        rollouts = [Rollout(prompt, place, [], c.token_ids, [], c.is_truncated, **text_of(ids, c.token_ids, self.tokenizer))
+                    for (place, prompt), ids, group in zip(mine, prompt_ids, groups) for c in group]
         rollouts = gather(rollouts, worker.world_size)
         tokens, seconds = sum(len(r.completion_ids) for r in rollouts), time.time() - started
         result = self._select(rollouts)
@@ -106,7 +108,7 @@ class Collector:
         if rng.random() < self.config.few_shot_share and len(fitting) >= self.config.few_shot > 0:
             gap = "" if self.config.data.template == "plain" else "\n\n"
             text = "".join(shot.prompt + shot.completion + gap for shot in rng.sample(fitting, self.config.few_shot)) + text
-        return self.tokenizer(text)["input_ids"]
+        return encode_prompt(text, self.config.data.template, self.tokenizer)
 
     def _template(self, text: str) -> str:
         return apply_template(text, self.config.data.template, self.tokenizer)
@@ -121,9 +123,11 @@ class Collector:
                 completion = refine(rollout.prompt, completion)
                 reason = None if completion else "beyond_refining"
             counts[reason or "kept"] += 1
+            completion = without_opening(completion, rollout.opening)
             mine = kept.setdefault(rollout.prompt.id, [])
             if reason is None and len(mine) < self.config.keep_per_prompt and all(e.completion != completion for e in mine):
-                mine.append(Example(rollout.prompt.id, self._template(rollout.prompt.text), completion, rollout.prompt.kind, rollout.prompt.language))
+                mine.append(Example(rollout.prompt.id, self._template(rollout.prompt.text), completion, rollout.prompt.kind, rollout.prompt.language,
+                                    rollout.prompt.text, rollout.opening))
         return {"examples": [vars(e) for group in kept.values() for e in group], "counts": counts}
 
 
@@ -166,7 +170,7 @@ def finish(worker: Worker, config: CollectConfig, examples: list[Example], count
     if config.num_general:
         from stages.tiny_world.corpus import general_sft_pairs
         rows += [{"prompt_id": p.id, "prompt": apply_template(p.text, config.data.template), "completion": completion, "kind": p.kind,
-                  "language": p.language, "source": "general"} for p, completion in general_sft_pairs(config.num_general, worker.seed, worker.stage)]
+                  "language": p.language, "text": p.text, "source": "general"} for p, completion in general_sft_pairs(config.num_general, worker.seed, worker.stage)]
     if worker.is_main:
         from datasets import Dataset
         (worker.dir / "data").mkdir(exist_ok=True)
