@@ -68,6 +68,9 @@ PLACES = [
 ]
 
 
+HANGS = [Place("the reward of a group", ("grpo",), "stages.sampling:GroupSampler._graded", calls=6)]
+
+
 def places_of(kind: str, sampler: str) -> list[Place]:
     """The places that a stage of this kind comes by."""
     return [Place(**{**vars(place), "target": place.target.replace("SAMPLER", SAMPLERS[sampler])}) for place in PLACES if kind in place.kinds]
