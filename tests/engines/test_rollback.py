@@ -90,8 +90,9 @@ def grpo(policy, stage_root):
 
 def test_grpo_goes_on_without_the_batch(grpo):
     directory = grpo("whole")
-    (line,) = run_poisoned(directory, index=13)  # in the second rollout: prompts 8 to 15, batches 2 and 3
-    assert line["batches"][0] in (2, 3) and line["indices"] and 13 in line["indices"] and len(line["indices"]) == 4 == len(line["prompts"])
+    lines = run_poisoned(directory, index=13)  # in the second rollout, prompts 8 to 15, whose completions are split at random into batches 2 and 3
+    assert [line["batches"] for line in lines] == [[2], [3]] and [line["checkpoint"] for line in lines] == [2, 2]
+    assert all(13 in line["indices"] and set(line["indices"]) <= set(range(8, 16)) and line["next_index"] == 16 for line in lines)
     assert [r["step"] for r in steps(directory)] == list(range(1, 7))
     assert_the_record_decides(directory, grpo("told"))
     killed = grpo("killed")
