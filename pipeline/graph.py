@@ -50,9 +50,9 @@ def build(config) -> Graph:
     if not serves_reward_models(config.data):
         what = "reasoning-gym" if config.data.name == "reasoning_gym" else "your own data"
         left_out["reward_models"] = f"{what} has no general prompts to build preferences from"
-    if config.data.name == "file":
+    if config.data.name != "tiny_world":
         if config.model.path and not config.student.path:
-            why = "the recipe's own student knows only the tiny world: give a model for it with student.path=DIRECTORY"
+            why = "the recipe's own student knows only the recipe's own world: give a model for it with student.path=DIRECTORY"
             left_out |= {"student_base": why, "distill": why}
     nodes = {node.name: node for node in NODES if node.name not in left_out}
     for name, node in nodes.items():
