@@ -1,6 +1,6 @@
 """The configuration of a run: every stage's dataclass of `stages.config`, and what only the driver needs to know.
 
-The dataclasses are the one schema. `default_tree` gives Hydra their defaults as plain data, with the shared nodes (`data`, `rollout`,
+The dataclasses are the one schema. `default_tree` gives Hydra their defaults as plain data, with the shared nodes (`data`, `judge`, `rollout`,
 `deepspeed`, `health`, `model`, `student`) reaching the stages by interpolation, leaf by leaf, so that any key can be overridden for one stage.
 """
 import dataclasses
@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pipeline.data_sources import with_presets, without_what_data_lacks
 from pipeline.graph import STAGES
-from stages.config import (Checked, CollectConfig, ConfigError, DataConfig, DeepSpeedConfig, EvaluateConfig, GrpoConfig, HealthConfig,
+from stages.config import (Checked, CollectConfig, ConfigError, DataConfig, DeepSpeedConfig, EvaluateConfig, GrpoConfig, HealthConfig, JudgeConfig,
                            ModelConfig, PretrainConfig, RewardModelsConfig, RolloutConfig, SftConfig, VLLM_CPU_HEAD_SIZES, from_dict, knob, to_dict)
 from stages.data.hub import is_hub_name
 
@@ -78,6 +78,7 @@ class RunConfig(Checked):
     model: ModelConfig = knob(ModelConfig, "the base model")
     student: ModelConfig = knob(ModelConfig, "the model that is distilled into")
     data: DataConfig = knob(DataConfig, "prompts of all stages")
+    judge: JudgeConfig = knob(JudgeConfig, "who judges and refines, in all stages that ask for it")
     rollout: RolloutConfig = knob(RolloutConfig, "sampling of all stages")
     deepspeed: DeepSpeedConfig = knob(DeepSpeedConfig, "DeepSpeed settings of all stages")
     health: HealthConfig = knob(HealthConfig, "alarms of all stages")
@@ -118,7 +119,7 @@ class RunConfig(Checked):
         return [stage for stage in STAGES if self.selected.get(stage)]
 
 
-SHARED_NODES = ("data", "rollout", "deepspeed", "health")  # top-level nodes that every stage that has the node follows
+SHARED_NODES = ("data", "judge", "rollout", "deepspeed", "health")  # top-level nodes that every stage that has the node follows
 
 
 def data_nodes(config: RunConfig) -> list[tuple[str, DataConfig]]:
@@ -156,7 +157,7 @@ def from_tree(tree: dict[str, Any]) -> RunConfig:
         raise ConfigError(errors + _said_once(error.errors)) from None
     if errors:
         raise ConfigError(errors)
-    return _without_general_data(_with_absolute_paths(config))
+    return _without_idle_judges(_without_general_data(_with_absolute_paths(config)))
 
 
 def _said_once(errors: list[str]) -> list[str]:
@@ -176,15 +177,40 @@ def _with_absolute_paths(config: RunConfig) -> RunConfig:
     for spec in dataclasses.fields(config.stages):
         stage = getattr(config.stages, spec.name)
         nodes = {name: absolute(getattr(stage, name)) for name in ("data", "model") if hasattr(stage, name)}
+        if hasattr(stage, "judge"):
+            nodes["judge"] = _with_absolute_model(stage.judge)
         stages[spec.name] = dataclasses.replace(stage, **nodes)
     return dataclasses.replace(config, model=absolute(config.model), student=absolute(config.student), data=absolute(config.data),
                                stages=StagesConfig(**stages))
+
+
+def _with_absolute_model(judge: JudgeConfig) -> JudgeConfig:
+    if judge.backend != "vllm" or not Path(judge.model).expanduser().exists():
+        return judge
+    return dataclasses.replace(judge, model=str(Path(judge.model).expanduser().resolve()))
 
 
 def _without_general_data(config: RunConfig) -> RunConfig:
     """What needs general and safety prompts is switched off where your own data has none."""
     stages = {spec.name: without_what_data_lacks(getattr(config.stages, spec.name)) for spec in dataclasses.fields(config.stages)}
     return dataclasses.replace(config, stages=StagesConfig(**stages))
+
+
+def uses_judge(stage) -> bool:
+    """Whether anything in this stage asks the judge."""
+    if isinstance(stage, RewardModelsConfig):
+        return True
+    if isinstance(stage, CollectConfig) and stage.refine == "judge":
+        return True
+    sources = stage.data.all_sources.values() if getattr(stage, "data", None) else ()
+    return any(source.verifier == "judge" or source.verifier_column for source in sources)
+
+
+def _without_idle_judges(config: RunConfig) -> RunConfig:
+    """A judge that a stage never asks is no part of that stage: another one does not make it anew."""
+    changes = {spec.name: dataclasses.replace(stage, judge=JudgeConfig()) for spec in dataclasses.fields(config.stages)
+               if hasattr(stage := getattr(config.stages, spec.name), "judge") and not uses_judge(stage)}
+    return dataclasses.replace(config, stages=dataclasses.replace(config.stages, **changes))
 
 
 def notes(config: RunConfig) -> list[str]:

@@ -231,6 +231,44 @@ class DataConfig(SourceConfig):
         return any(source.rows == rows for source in self.all_sources.values())
 
 
+@dataclass(frozen=True)
+class JudgeConfig(Checked):
+    """Who judges and refines where no rule can: DeepSeek-V3 in the paper [V2 B.3]. A key is never a part of this: only the name of its variable is."""
+    backend: Literal["tiny_world", "openai", "vllm"] = knob("tiny_world", "tiny_world: rules of the embedded world; openai: an endpoint that speaks "
+                                                            "OpenAI's protocol; vllm: a model directory in this process")
+    model: str | None = knob(None, "openai: the name under which the endpoint serves the model; vllm: its directory")
+    url: str | None = knob(None, "base URL of the endpoint, e.g. http://127.0.0.1:8000/v1", operational=True)
+    api_key_env: str | None = knob(None, "NAME of the environment variable that holds the endpoint's key; null: no key", operational=True)
+    temperature: float = knob(0.0, "sampling temperature of a judgment; not published [ours]", ge=0, le=2)
+    max_tokens: int = knob(4096, "most tokens of a reply", gt=0)
+    explain: bool = knob(True, "the judge explains itself before its verdict, as published; false: the verdict alone, a few tokens")
+    structured: bool = knob(True, "ask for replies that follow the verdict's JSON schema (vLLM, OpenAI); false for endpoints that cannot")
+    timeout_s: float = knob(120.0, "seconds for one attempt at a call", gt=0, operational=True)
+    deadline_s: float = knob(600.0, "seconds for a call with all its retries and the pauses between them", gt=0, operational=True)
+    retries: int = knob(5, "further attempts after a refused, failed, cut or unreadable one", ge=0, le=100, operational=True)
+    concurrency: int = knob(32, "calls at once of one process", gt=0, operational=True)
+    price_prompt: float = knob(0.0, "money for a million prompt tokens, in your currency", ge=0, operational=True)
+    price_completion: float = knob(0.0, "money for a million completion tokens", ge=0, operational=True)
+    cache_dir: str | None = knob(None, "where replies are kept, so that none is paid twice; null: judge_cache/ of the run", operational=True)
+    max_model_tokens: int = knob(8192, "context of the model (vllm)", gt=0)
+    precision: Literal["fp32", "bf16"] = knob("fp32", "compute type (vllm)")
+    kv_cache_gib: float = knob(0.0625, "memory for the KV cache on a CPU, GiB (vllm)", gt=0, operational=True)
+    gpu_memory_fraction: float = knob(0.3, "share of a GPU's memory (vllm)", gt=0, lt=1, operational=True)
+
+    def problems(self):
+        errors = []
+        if self.backend != "tiny_world" and not self.model:
+            errors.append(f"model is not set but backend is {self.backend}: give " + ("the name that the endpoint serves"
+                          if self.backend == "openai" else "a model directory"))
+        if self.backend == "openai" and not str(self.url or "").startswith(("http://", "https://")):
+            errors.append(f"url must be the endpoint's base URL, as http://127.0.0.1:8000/v1, got {self.url!r}")
+        if self.deadline_s < self.timeout_s:
+            errors.append(f"deadline_s {self.deadline_s:g} is less than timeout_s {self.timeout_s:g}: a call would end before its first attempt")
+        if self.api_key_env is not None and not self.api_key_env.replace("_", "a").isalnum():
+            errors.append("api_key_env must be the NAME of an environment variable, not the key")
+        return errors
+
+
 # ---------------------------------------------------------------------------------------------------------------------- stages
 
 PACKING = "sequences one after the other in a row without padding, with variable-length attention; auto: where the model allows it, on a GPU in bf16 only"
@@ -300,6 +338,8 @@ class RewardConfig(Checked):
     accuracy_needs_format: bool = knob(False, "count a right answer only in a well-formed completion [ours]")
     overlong: float = knob(0.0, "weight of the soft penalty, 0 to -1, in the last overlong_buffer tokens before the limit [DAPO eq. 13]", ge=0)
     overlong_buffer: int = knob(4096, "tokens over which it falls from 0 to -1; 4,096 in DAPO", gt=0)
+    repetition: float = knob(0.0, "weight of the penalty, 0 to -1: the share of repeated n-grams in the completion [ours]", ge=0)
+    repetition_ngram: int = knob(4, "n of these n-grams, in words, numbers, signs and CJK characters [ours]", gt=0)
     general_format: float = knob(1.0, "weight of the format part on helpful and safety prompts [N eq. 10]", ge=0)
     general_language: float = knob(1.0, "weight of the language part on helpful and safety prompts [N eq. 8]", ge=0)
 
@@ -350,6 +390,7 @@ class GrpoConfig(StageConfig):
     packing: Literal["auto", "on", "off"] = knob("auto", PACKING, operational=True)
     num_sample_prompts: int = knob(2, "groups a step of which one completion is kept in samples.jsonl", ge=0, operational=True)
     data: DataConfig = knob(DataConfig, "prompts")
+    judge: JudgeConfig = knob(JudgeConfig, "who judges where no rule can")
     rollout: RolloutConfig = knob(RolloutConfig, "sampling")
     optim: OptimConfig = knob(OptimConfig, "optimizer")
     deepspeed: DeepSpeedConfig = knob(DeepSpeedConfig, "DeepSpeed settings")
@@ -386,10 +427,12 @@ class CollectConfig(Checked):
     min_language: float = knob(1.0, "least share of the chain of thought's words in the prompt's language", ge=0, le=1)
     max_repetition: float = knob(0.5, "largest share of repeated 4-grams in a kept completion", ge=0, le=1)
     max_kept_tokens: int = knob(32768, "longest completion kept, tokens", gt=0)
-    refine: Literal["none", "rules"] = knob("none", "rules: the tiny world's refiner (clean answer, single language, no fillers); none: as sampled")
+    refine: Literal["none", "rules", "judge"] = knob("none", "judge: the judge rewrites the thought readably in one language and writes the summary "
+                                                     "[V2 B.3.2]; rules: the tiny world's refiner; none: as sampled")
     num_general: int = knob(0, "general prompt-completion pairs added: 200k of 800k [V2 B.3.3]", ge=0)
     chunk_prompts: int = knob(32, "prompts sampled between two writes; a finished chunk is never sampled again", gt=0, operational=True)
     data: DataConfig = knob(DataConfig, "prompts")
+    judge: JudgeConfig = knob(JudgeConfig, "who judges where no rule can")
     rollout: RolloutConfig = knob(RolloutConfig, "sampling: temperature 1.0 [V2 B.3.2]")
 
 
@@ -412,6 +455,7 @@ class RewardModelsConfig(StageConfig):
     reward_l2: float = knob(0.0, "weight of the squared reward in the pairwise loss: keeps the scale [ours]", ge=0)
     micro_batch_tokens: int = knob(32768, "tokens, padding included, of one forward pass of one process", gt=0, operational=True)
     data: DataConfig = knob(DataConfig, "prompts")
+    judge: JudgeConfig = knob(JudgeConfig, "who judges where no rule can")
     rollout: RolloutConfig = knob(RolloutConfig, "sampling")
     optim: OptimConfig = knob(OptimConfig, "optimizer: 6e-6 [N]")
     deepspeed: DeepSpeedConfig = knob(DeepSpeedConfig, "DeepSpeed settings")
@@ -429,6 +473,7 @@ class EvaluateConfig(Checked):
     max_completion_tokens: int = knob(32768, "most tokens of a completion [V2 D.1]", gt=0)
     num_shown: int = knob(6, "prompts whose first completion by every model goes to samples.jsonl", ge=0)
     data: DataConfig = knob(DataConfig, "prompts")
+    judge: JudgeConfig = knob(JudgeConfig, "who judges where no rule can")
     rollout: RolloutConfig = knob(RolloutConfig, "sampling: temperature 0.6, top-p 0.95 in the paper [V2 D.1]")
 
 
