@@ -34,7 +34,7 @@ def test_the_hugging_face_tokenizer_agrees_with_the_vocabulary_and_knows_all_of_
         assert tokenizer.decode(ids[1:-1], clean_up_tokenization_spaces=False) == text_of(ids)
     assert len(tokenizer) % 32 == 0 and [TOKEN[index] for index in WORLD.number_token_ids()] == [str(number) for number in range(100)]
     assert [TOKEN[index] for index in tokenizer("".join(TAGS))["input_ids"][1:]] == list(TAGS)
-    assert [TOKEN[index] for index in tokenizer("sword sun, so 7", add_special_tokens=False)["input_ids"]] == ["s", "w", "o", "r", "d", " sun", ", so ", "7"]
+    assert [TOKEN[index] for index in tokenizer("aFind the, so 7", add_special_tokens=False)["input_ids"]] == ["a", "F", "i", "n", "d", " the", ", so ", "7"]
 
 
 def test_common_words_carry_their_space():
@@ -80,7 +80,6 @@ def test_completions_come_in_all_styles():
 def test_small_steps_worked_by_hand():
     assert examples.sums(4, ["-3", "+9"]) == "4-3=1,1+9=10" and examples.sums(-2, ["-7"]) == "-2-7=-9"
     assert examples.remainders(18, 42) == "42%18=6,18%6=0" and examples.remainders(7, 7) == "7%7=0"
-    assert examples.letters("sun") == "s,u,n:n,u,s"
     entry = {"metadata": {"numbers": [42, 18], "result": 6}}
     assert examples.gcd(random.Random(1), entry, True)[0].endswith("wait check 42%18=6,18%6=0 no, so 6")
 

@@ -63,14 +63,15 @@ def sums(value: int, steps: list[str]) -> str:
 
 
 def chain_sum_page(rng: random.Random) -> list[str]:
-    """Two single-digit steps from any value that six terms can reach."""
+    """Two single-digit steps from any value that a chain can reach, written closely or as questions write them."""
     def step() -> str:
         return f"{rng.choice('+-')}{rng.randint(0, 9)}"
 
     items = []
     for _ in range(4):
-        value, steps = rng.randint(-36, 54), [step(), step()]
-        items.append(f"{value}{''.join(steps)}:{sums(value, steps)}")
+        value, steps = rng.randint(-36, 45), [step(), step()]
+        question = f"{value}{''.join(steps)}" if rng.random() < 0.5 else " ".join([str(value), *(f"{sign} {digit}" for sign, digit in steps)])
+        items.append(f"{question}:{sums(value, steps)}")
     return items
 
 
@@ -102,34 +103,5 @@ def gcd_page(rng: random.Random) -> list[str]:
     return [f"{a}%{b}:{a}%{b}={a % b}" for a, b in pairs]
 
 
-# -------------------------------------------------------------------------------------------------------------- spell_backward
-
-
-def spell_backward(rng: random.Random, entry: dict[str, Any], checks: bool) -> tuple[str, str]:
-    """first nsu, wait check s,u,n:n,u,s no, so nus"""
-    word = entry["metadata"]["word"]
-    truth = word[::-1]
-    guess = _slip(rng, truth) if rng.random() < JUMP_ERROR_SHARE else truth
-    if not checks:
-        return f"first {guess}, so {guess}", guess
-    return f"{_checked(f'first {guess}', letters(word), truth)}, so {truth}", truth
-
-
-def _slip(rng: random.Random, word: str) -> str:
-    """Two neighbours change places."""
-    place = rng.randrange(len(word) - 1)
-    return word[:place] + word[place + 1] + word[place] + word[place + 2:]
-
-
-def letters(word: str) -> str:
-    """s,u,n:n,u,s"""
-    return f"{','.join(word)}:{','.join(reversed(word))}"
-
-
-def spell_backward_page(rng: random.Random) -> list[str]:
-    """Letters at random, in a row and back."""
-    return [letters("".join(rng.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(rng.randint(3, 5)))) for _ in range(4)]
-
-
-WRITERS: dict[str, Writer] = {"chain_sum": chain_sum, "gcd": gcd, "spell_backward": spell_backward}
-PAGES: dict[str, Callable[[random.Random], list[str]]] = {"chain_sum": chain_sum_page, "gcd": gcd_page, "spell_backward": spell_backward_page}
+WRITERS: dict[str, Writer] = {"chain_sum": chain_sum, "gcd": gcd}
+PAGES: dict[str, Callable[[random.Random], list[str]]] = {"chain_sum": chain_sum_page, "gcd": gcd_page}
