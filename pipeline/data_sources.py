@@ -8,11 +8,7 @@ from typing import Any
 import yaml
 
 from pipeline.files import digest
-<<<<<<< HEAD
-from stages.config import CollectConfig, DataConfig, EvaluateConfig, GrpoConfig, MixConfig, PretrainConfig, SourceConfig
-=======
-from stages.config import CollectConfig, DataConfig, EvaluateConfig, GrpoConfig, MixConfig, SourceConfig, TracesConfig
->>>>>>> main
+from stages.config import CollectConfig, DataConfig, EvaluateConfig, GrpoConfig, MixConfig, PretrainConfig, SourceConfig, TracesConfig
 from stages.data.readers import data_files
 from stages.data.rows import Tally, rows_of
 

@@ -93,16 +93,8 @@ def build(config) -> Graph:
     if not serves_reward_models(config.data):
         what = "reasoning-gym" if config.data.name == "reasoning_gym" else "your own data"
         left_out["reward_models"] = f"{what} has no general prompts to build preferences from"
-<<<<<<< HEAD
-    if config.data.name != "tiny_world":
-        if config.model.path and not config.student.path:
-            why = "the recipe's own student knows only the recipe's own world: give a model for it with student.path=DIRECTORY"
-            left_out |= {"student_base": why, "distill": why}
-    nodes = {node.name: node for node in NODES if node.name not in left_out}
-    for name, node in nodes.items():
-=======
-    if config.data.name == "file" and config.model.path:
-        left_out |= {node.name: "the recipe's own student knows only the tiny world: give a model for it with "
+    if config.data.name != "tiny_world" and config.model.path:
+        left_out |= {node.name: "the recipe's own student knows only the recipe's own world: give a model for it with "
                                 f"{f'students.{node.student}' if node.student else 'student'}.path=DIRECTORY"
                      for node in everything if node.family and not config.all_students[node.student].path}
     found = {node.name: node for node in everything if node.name not in left_out}
@@ -112,7 +104,6 @@ def build(config) -> Graph:
             found[name] = replace(node, inputs={role: stage for role, stage in reads.items() if stage in found or stage in outside})
     order = [node.name for node in everything]
     for name, node in found.items():
->>>>>>> main
         if node.optional:
             sources = [other for other in order if other != name and (other in found or other in outside) and _is_source(node, other, found, outside, config)]
             found[name] = replace(node, inputs={other: other for other in sources})

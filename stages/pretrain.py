@@ -9,11 +9,8 @@ import torch
 
 from stages.config import PretrainConfig
 from stages.engine import TrainEngine
-<<<<<<< HEAD
-from stages.inputs import user_errors
-=======
 from stages.export import export
->>>>>>> main
+from stages.inputs import user_errors
 from stages.model import PolicyModel, new_model
 from stages.seeds import rng_for, seed_for
 from stages.supervised import Sample, train_supervised
