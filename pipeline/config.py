@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pipeline.graph import STAGES
 from stages.config import (Checked, CollectConfig, ConfigError, DataConfig, DeepSpeedConfig, EvaluateConfig, GrpoConfig, HealthConfig, MixConfig,
-                           ModelConfig, PretrainConfig, RewardModelsConfig, RolloutConfig, SftConfig, VLLM_CPU_HEAD_SIZES, from_dict, knob, to_dict)
+                           ModelConfig, PretrainConfig, RewardModelsConfig, RolloutConfig, SandboxConfig, SftConfig, VLLM_CPU_HEAD_SIZES, from_dict, knob, to_dict)
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,7 @@ class RunConfig(Checked):
     model: ModelConfig = knob(ModelConfig, "the base model")
     student: ModelConfig = knob(ModelConfig, "the model that is distilled into")
     data: DataConfig = knob(DataConfig, "prompts of all stages")
+    sandbox: SandboxConfig = knob(SandboxConfig, "programs of all stages")
     rollout: RolloutConfig = knob(RolloutConfig, "sampling of all stages")
     deepspeed: DeepSpeedConfig = knob(DeepSpeedConfig, "DeepSpeed settings of all stages")
     health: HealthConfig = knob(HealthConfig, "alarms of all stages")
@@ -113,7 +114,7 @@ class RunConfig(Checked):
         return [stage for stage in STAGES if self.selected.get(stage)]
 
 
-SHARED_NODES = ("data", "rollout", "deepspeed", "health")  # top-level nodes that every stage that has the node follows
+SHARED_NODES = ("data", "sandbox", "rollout", "deepspeed", "health")  # top-level nodes that every stage that has the node follows
 
 
 def data_nodes(config: RunConfig) -> list[tuple[str, DataConfig]]:

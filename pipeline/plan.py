@@ -73,7 +73,7 @@ def make_plan(config: RunConfig) -> Plan:
     steps = [known[name] for name in selected if name in graph.nodes]
     for step in steps:
         errors += _missing_inputs(step, graph, known, selected, config) + step.errors
-    errors += preflight.check_data(config, steps) + preflight.check_disk(config, steps) + preflight.check_tracker(config)
+    errors += preflight.check_data(config, steps) + preflight.check_disk(config, steps) + preflight.check_tracker(config) + preflight.check_sandbox(config, steps)
     others = [known[name] for name in needed if name not in selected]
     for step in others:
         errors += [error for error in step.errors if error not in errors]

@@ -2,6 +2,8 @@
 import importlib.util
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 from pipeline import estimate
@@ -11,6 +13,7 @@ from stages.config import DataConfig
 
 MAX_CHECKED_ROWS = 200_000  # a larger JSONL file is checked up to here; the worker reads all of it
 SHOWN_MISTAKES = 3
+SANDBOX_TIMEOUT_S = 180
 
 Error = tuple[str, str]
 
@@ -91,6 +94,21 @@ def check_tracker(config: RunConfig) -> list[Error]:
     if config.tracker.name != "tensorboard" or importlib.util.find_spec("tensorboard"):
         return []
     return [("tracker=tensorboard needs the tensorboard package", "pip install tensorboard, or tracker=none")]
+
+
+def check_sandbox(config: RunConfig, steps) -> list[Error]:
+    """No sandbox where a stage that is going to run grades programs. Asked in a process of its own: the driver imports nothing of the stages."""
+    nodes = {(step.config.sandbox.backend, step.config.sandbox.url, step.config.sandbox.python or "") for step in steps
+             if not step.is_done and getattr(getattr(step.config, "data", None), "verifier", "") == "code" and hasattr(step.config, "sandbox")}
+    problems = [sandbox_problem(*node) for node in sorted(nodes)]
+    return [(f"the verifier code cannot run programs here: {problem}", "docs/sandbox.md; `doctor` looks again") for problem in problems if problem]
+
+
+def sandbox_problem(backend: str = "bubblewrap", url: str = "", python: str = "") -> str | None:
+    """Why no program can be run, in one line, or None."""
+    done = subprocess.run([sys.executable, "-m", "stages.sandbox", backend, url, python], capture_output=True, text=True, timeout=SANDBOX_TIMEOUT_S,
+                          cwd=Path(__file__).resolve().parent.parent)
+    return None if done.returncode == 0 else (done.stdout + done.stderr).strip().splitlines()[-1]
 
 
 def check_disk(config: RunConfig, steps) -> list[Error]:

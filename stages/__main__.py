@@ -21,9 +21,17 @@ def main(arguments: list[str]) -> int:
     environment.prepare()
     from stages.worker import Worker
     with Worker(arguments[0]) as worker:
+        configure_sandbox(worker.config)
         importlib.import_module(KIND_MODULES[worker.kind]).run(worker)
         worker.finish()
     return worker.exit_code
+
+
+def configure_sandbox(config) -> None:
+    """Where the stage's programs run; started with the first of them."""
+    if hasattr(config, "sandbox"):
+        from stages.rewards import code
+        code.configure(config.sandbox)
 
 
 if __name__ == "__main__":
