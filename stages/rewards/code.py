@@ -22,7 +22,7 @@ from stages.rewards.verifiers import Grade, Pair
 from stages.sandbox import Executor, Limits, Program, SandboxError, executor
 from stages.sandbox.languages import LANGUAGES
 
-_BLOCK = re.compile(r"^[ \t]*```([^\n`]*)\n(.*?)^[ \t]*```[ \t]*$", re.DOTALL | re.MULTILINE)
+_BLOCK = re.compile(r"```([\w+#.-]*)[ \t]*\n(.*?)^[ \t]*```", re.DOTALL | re.MULTILINE)  # it ends where a line begins with the fence
 _ANSWER = re.compile(r"<answer>((?:(?!<answer>).)*?)</answer>", re.DOTALL)
 _HARNESS = Path(__file__).parent.parent / "sandbox" / "harness.py"
 _TRIES = 2  # of a run whose sandbox fails
@@ -120,7 +120,7 @@ def find_program(completion: str, language: str | None) -> tuple[str, str | None
     stands in the last <answer>, else after </think>. Without a `language` the tag of the last block decides, python where it has none."""
     tagged = _ANSWER.findall(completion)
     answer = tagged[-1] if tagged else completion.rsplit("</think>", 1)[-1]
-    blocks = [(tag.strip().split(" ")[0].casefold(), text) for tag, text in _BLOCK.findall(answer)]
+    blocks = [(tag.casefold(), text) for tag, text in _BLOCK.findall(answer)]
     known = {tag: name for name, rules in LANGUAGES.items() for tag in rules.tags}
     if language is None:
         language = next((known[tag] for tag, _ in reversed(blocks) if tag in known), "python")

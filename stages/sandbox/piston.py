@@ -91,5 +91,5 @@ class Piston:
 def _connections():
     """One pool of connections; what is busy or has just restarted is asked again."""
     import urllib3
-    retry = urllib3.Retry(total=4, backoff_factor=0.5, status_forcelist=(429, 502, 503, 504), allowed_methods=None, raise_on_status=False)
+    retry = urllib3.Retry(total=4, connect=1, backoff_factor=0.5, status_forcelist=(429, 502, 503, 504), allowed_methods=None, raise_on_status=False)
     return urllib3.PoolManager(maxsize=16, retries=retry, timeout=urllib3.Timeout(connect=10, read=COMPILE_LIMIT_S + _SPARE_S))
