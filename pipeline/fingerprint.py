@@ -3,11 +3,13 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from pipeline.data_sources import content_of, sources_of
 from pipeline.files import digest, sha256
 from stages.config import VERSIONS, output_fields
 
 SAMPLED_BLOCKS = 64  # of a weight file: hashing all of a large model would take many minutes at every plan
 BLOCK_BYTES = 1 << 16
+MAX_HASHED_BYTES = 1 << 28  # of a data file; larger ones by a sample
 
 
 def stage_fingerprint(kind: str, config: Any, inputs: dict[str, str], data_files: dict[str, str], seed: int) -> str:
@@ -16,16 +18,27 @@ def stage_fingerprint(kind: str, config: Any, inputs: dict[str, str], data_files
     A data file counts by content: its path is left out, so that a moved file changes nothing.
     """
     fields = output_fields(config)
-    if data_files:
-        fields = {**fields, "data": {**fields["data"], "path": data_files["data"]}}
+    for key, content in data_files.items():
+        fields = _with_content(fields, key.split("."), content)
     return digest({"kind": kind, "version": VERSIONS[kind], "config": fields, "inputs": inputs, "seed": seed})
 
 
+def _with_content(fields: dict, names: list[str], content: str) -> dict:
+    """The fields with the path of the source at `names` replaced by its content."""
+    if not names:
+        return {**fields, "path": content}
+    return {**fields, names[0]: _with_content(fields[names[0]], names[1:], content)}
+
+
 def data_files(config: Any) -> dict[str, str]:
-    """{"data": SHA-256} of the data file that a stage reads, if it reads one that exists."""
-    data = getattr(config, "data", None)
-    path = Path(data.path) if data is not None and data.path else None
-    return {"data": _file_hash(path)} if path is not None and path.is_file() else {}
+    """{"data": hash} of the files that a stage reads from outside, those of a mixture as {"data.sources.NAME": hash}; those that are there."""
+    found = {key: content_of(source, _data_hash) for key, source in sources_of(config).items()}
+    return {key: content for key, content in found.items() if content}
+
+
+def _data_hash(path: Path) -> str:
+    """Of a large file a sample, as for weights: a plan takes seconds."""
+    return _file_hash(path) if path.stat().st_size <= MAX_HASHED_BYTES else _sampled_hash(path)
 
 
 _HASHES: dict[tuple, str] = {}

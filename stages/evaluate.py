@@ -18,7 +18,7 @@ from stages.rewards.language import language_consistency
 from stages.rewards.reflection import count_reflections
 from stages.rewards.verifiers import grade_many, vote_many
 from stages.rollout import make_sampler
-from stages.sampling import decode
+from stages.sampling import text_of
 from stages.seeds import seed_for
 from stages.worker import Interrupted, Worker, barrier
 
@@ -68,8 +68,8 @@ def evaluate_model(worker: Worker, config: EvaluateConfig, name: str, sets: dict
         prompt_ids = [tokenizer(apply_template(prompt.text, config.data.template, tokenizer))["input_ids"] for _, prompt in mine]
         seeds = [seed_for(worker.seed, "evaluate", set_name, prompt.id) for _, prompt in mine]
         groups = sampler.sample(prompt_ids, seeds, k, config.rollout.temperature, config.max_completion_tokens)
-        rollouts = gather([Rollout(prompt, place, [], c.token_ids, [], c.is_truncated, decode([c.token_ids], tokenizer)[0])
-                           for (place, prompt), group in zip(mine, groups) for c in group], worker.world_size)
+        rollouts = gather([Rollout(prompt, place, [], c.token_ids, [], c.is_truncated, **text_of(ids, c.token_ids, tokenizer))
+                           for (place, prompt), ids, group in zip(mine, prompt_ids, groups) for c in group], worker.world_size)
         by_prompt = [rollouts[i * k:(i + 1) * k] for i in range(len(prompts))]
         results += [{"model": name, "set": set_name, **row} for row in measure(set_name, by_prompt, config)]
         samples += [{"step": 1, "model": name, "set": set_name, "prompt_id": group[0].prompt.id, "prompt": group[0].prompt.text,
