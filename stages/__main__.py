@@ -20,21 +20,15 @@ def main(arguments: list[str]) -> int:
         return 64
     environment.prepare()
     from stages import judges
+    from stages.inputs import prepare_sandbox
     from stages.worker import Worker
     with Worker(arguments[0]) as worker:
-        configure_sandbox(worker.config)
+        prepare_sandbox(worker.config)
         judges.serve(worker)
         importlib.import_module(KIND_MODULES[worker.kind]).run(worker)
         judges.record_cost(worker)
         worker.finish()
     return worker.exit_code
-
-
-def configure_sandbox(config) -> None:
-    """Where the stage's programs run; started with the first of them."""
-    if hasattr(config, "sandbox"):
-        from stages.rewards import code
-        code.configure(config.sandbox)
 
 
 if __name__ == "__main__":

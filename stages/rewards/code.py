@@ -182,9 +182,14 @@ def problem(prompt: Prompt) -> str | None:
 
 def problem_many(prompts: Sequence[Prompt]) -> list[str | None]:
     """What is wrong with the tests of each. Raises ValueError where programs cannot be run at all."""
+    require_sandbox()
+    return [_problem(prompt) for prompt in prompts]
+
+
+def require_sandbox() -> None:
+    """Raises ValueError where programs cannot be run, with what to do about it."""
     if cause := grader().problem():
         raise ValueError(f"the verifier code cannot work here: {cause}")
-    return [_problem(prompt) for prompt in prompts]
 
 
 def _problem(prompt: Prompt) -> str | None:

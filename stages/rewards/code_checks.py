@@ -38,7 +38,7 @@ class Checks:
     tolerance: float = 1e-6
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=64)
 def read_checks(text: str) -> Checks:
     """Raises ValueError with what is wrong and where."""
     if not text.strip():
