@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -144,9 +145,14 @@ def test_killed_with_its_grader(tmp_path):
             "print('ready', flush=True)\nbox.run(box.build('python', 'import time\\ntime.sleep(99)'), b'', Limits(cpu_s=9, wall_s=90))")
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as owner:
         owner.stdout.readline()
-        family = wait_for(lambda: [p for p in psutil.Process(owner.pid).children(recursive=True) if "sleep" in " ".join(p.cmdline()) or "main.py" in p.cmdline()])
+        family = wait_for(lambda: running_program(psutil.Process(owner.pid).children(recursive=True)))
         owner.send_signal(signal.SIGKILL)
     wait_for(lambda: not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in family))
+
+
+def running_program(family: list[psutil.Process]) -> list[psutil.Process]:
+    """All of them, once the program itself is one of them."""
+    return family if any("python" in Path(process.cmdline()[0]).name and process.cmdline()[-1] == "main.py" for process in family if process.cmdline()) else []
 
 
 def wait_for(condition, seconds: float = 20.0):

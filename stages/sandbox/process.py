@@ -6,7 +6,7 @@ import selectors
 import signal
 import subprocess
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from stages.sandbox.executor import MIB, Limits, Result, SandboxError
@@ -52,20 +52,14 @@ class Box:
         found, todo = [], [self.init]
         while todo:
             pid = todo.pop()
-            try:
-                children = [int(child) for task in os.listdir(f"/proc/{pid}/task") for child in
-                            Path(f"/proc/{pid}/task/{task}/children").read_text().split()]
-            except OSError:
-                continue
+            children = _children(pid)
             found += children
             todo += children
         return found
 
     def kill(self) -> None:
-        try:
+        with suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
 
     def close(self) -> None:
         """Kills what is left and waits until the kernel has ended the last process."""
@@ -74,6 +68,13 @@ class Box:
         os.close(self.pidfd)
         if not ready:
             raise SandboxError(f"processes of the box of pid {self.init} do not end")
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(child) for task in os.listdir(f"/proc/{pid}/task") for child in Path(f"/proc/{pid}/task/{task}/children").read_text().split()]
+    except OSError:
+        return []  # it has just ended
 
 
 def _memory(pid: int) -> int:
@@ -102,11 +103,12 @@ def run_boxed(command: tuple[str, ...], options: list[str], seccomp: bytes | Non
         block_read, block_write = os.pipe()
         for fd in (status_read, block_read, block_write):
             opened(fd)
+        ours_no_more = closing.enter_context(open(status_write, "wb"))
         options += ["--json-status-fd", str(status_write), "--block-fd", str(block_read)]
         arguments = opened(memory_file(b"".join(option.encode() + b"\0" for option in options)))
         process = subprocess.Popen([*command, "--args", str(arguments), "--", *inner], stdin=opened(memory_file(stdin)), stdout=subprocess.PIPE,
                                    stderr=subprocess.PIPE, pass_fds=[*passed, arguments, status_write, block_read], env={}, cwd="/", bufsize=0)
-        os.close(status_write)
+        ours_no_more.close()
         try:
             box = Box(_init_of(process, status_read))
             try:
@@ -115,7 +117,7 @@ def run_boxed(command: tuple[str, ...], options: list[str], seccomp: bytes | Non
             finally:
                 box.close()
         finally:
-            process.kill()
+            _kill_with_children(process)
             process.wait()
             process.stdout.close()
             process.stderr.close()
@@ -131,8 +133,16 @@ def _init_of(process: subprocess.Popen, status_fd: int) -> int:
         line += piece
     if line.endswith(b"\n"):
         return json.loads(line)["child-pid"]
-    process.kill()
+    _kill_with_children(process)
     raise SandboxError(f"bubblewrap did not start: {process.communicate()[1].decode(errors='replace').strip()[-500:]}")
+
+
+def _kill_with_children(process: subprocess.Popen) -> None:
+    """Bubblewrap, and before it the first process of a box that is not set up yet: that one does not notice that bubblewrap is gone."""
+    for child in _children(process.pid):
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+    process.kill()
 
 
 def _watched(process: subprocess.Popen, box: Box, limits: Limits, started: float) -> Result:
