@@ -13,7 +13,8 @@ from pipeline import graph
 from pipeline.data_sources import with_presets, without_what_data_lacks
 from pipeline.graph import STAGES, is_stage
 from stages.config import (Checked, CollectConfig, ConfigError, DataConfig, DeepSpeedConfig, EvaluateConfig, GrpoConfig, HealthConfig, JudgeConfig,
-                           ModelConfig, PretrainConfig, RewardModelsConfig, RolloutConfig, SftConfig, VLLM_CPU_HEAD_SIZES, from_dict, knob, to_dict)
+                           ModelConfig, PretrainConfig, RewardModelsConfig, RolloutConfig, SandboxConfig, SftConfig, VLLM_CPU_HEAD_SIZES, from_dict, knob,
+                           to_dict)
 from stages.data.hub import is_hub_name
 
 
@@ -89,6 +90,7 @@ class RunConfig(Checked):
     student: StudentConfig = knob(StudentConfig, "the model that is distilled into")
     students: dict[str, StudentConfig] = knob({}, "several students by name, in the place of `student`: each has its own stages, distill_NAME and so on")
     data: DataConfig = knob(DataConfig, "prompts of all stages")
+    sandbox: SandboxConfig = knob(SandboxConfig, "programs of all stages")
     judge: JudgeConfig = knob(JudgeConfig, "who judges and refines, in all stages that ask for it")
     rollout: RolloutConfig = knob(RolloutConfig, "sampling of all stages")
     deepspeed: DeepSpeedConfig = knob(DeepSpeedConfig, "DeepSpeed settings of all stages")
@@ -179,7 +181,7 @@ def _merged(tree: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
                    for key, value in changes.items()}
 
 
-SHARED_NODES = ("data", "judge", "rollout", "deepspeed", "health")  # top-level nodes that every stage that has the node follows
+SHARED_NODES = ("data", "sandbox", "judge", "rollout", "deepspeed", "health")  # top-level nodes that every stage that has the node follows
 
 
 def data_nodes(config: RunConfig) -> list[tuple[str, DataConfig]]:
