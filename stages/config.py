@@ -214,6 +214,14 @@ class DataConfig(SourceConfig):
         return dict(self.sources) or ({"file": self} if self.path else {})
 
     @property
+    def tasks_without_examples(self) -> list[str]:
+        """The families of reasoning-gym among `tasks` that a base of our own cannot be taught: there are no worked examples of them."""
+        if self.name != "reasoning_gym":
+            return []
+        from stages.reasoning_gym.examples import WRITERS
+        return [task for task in self.tasks if task not in WRITERS]
+
+    @property
     def domains(self) -> set[str]:
         """The domains that rows can have; all three where a column says."""
         return {domain for source in self.all_sources.values()
@@ -267,6 +275,28 @@ class JudgeConfig(Checked):
         return errors
 
 
+@dataclass(frozen=True)
+class SandboxConfig(Checked):
+    """Where and how the programs of verifier `code` run, and what they earn (docs/sandbox.md). The limits hold for one run of one test."""
+    backend: Literal["bubblewrap", "piston"] = knob("bubblewrap", "bubblewrap: boxes on this machine (Linux); piston: a server that speaks Piston's HTTP API")
+    url: str = knob("", "address of the Piston server, http://HOST:2000; its token, if it wants one, in the environment variable PISTON_TOKEN", operational=True)
+    python: str | None = knob(None, "interpreter that programs run in; null: /usr/bin/python3, else the one that runs the stage")
+    workers: int = knob(0, "programs that run at once, for each rank; 0: the cores of the machine that training leaves free, at least 1", ge=0, operational=True)
+    credit: Literal["all", "fraction", "weighted"] = knob("all", "reward of a program: 1 if it passes all tests [V2 B.3.1]; the share that it passes; the share "
+                                                                 "by the tests' weights")
+    time_limit_s: float = knob(4.0, "processor seconds of a test that names no limit of its own (time_limit_s in checks); APPS has 4 [ours]", gt=0, le=60)
+    wall_factor: float = knob(3.0, "seconds on the clock over processor seconds, plus one: what a program may sleep, or wait on a busy machine [ours]", ge=1)
+    memory_mib: int = knob(512, "memory of all processes of a program and its files, MiB, where checks names none [ours]", ge=64)
+    processes: int = knob(32, "processes and threads of a program [ours]", ge=8)
+    scratch_mib: int = knob(64, "files that a program may write, MiB [ours]", gt=0)
+    scratch_files: int = knob(2000, "number of files that a program may write [ours]", gt=0)
+    output_mib: int = knob(16, "output of a program, MiB [ours]", gt=0)
+    program_limit_s: float = knob(120.0, "seconds on the clock for all tests of a program; the tests after that are not passed [ours]", gt=0)
+
+    def problems(self):
+        return ["url is empty: backend piston needs the address of the server, sandbox.url=http://HOST:2000"] if self.backend == "piston" and not self.url else []
+
+
 # ---------------------------------------------------------------------------------------------------------------------- stages
 
 PACKING = "sequences one after the other in a row without padding, with variable-length attention; auto: where the model allows it, on a GPU in bf16 only"
@@ -293,8 +323,9 @@ class StageConfig(Checked):
 
 @dataclass(frozen=True)
 class PretrainConfig(StageConfig):
-    """A base model from scratch on the tiny world's corpus; only in recipes that have no base model. Not in the paper."""
+    """A base model from scratch on a world's corpus; only in recipes that have no base model. Not in the paper."""
     model: ModelConfig = knob(ModelConfig, "architecture")
+    data: DataConfig = knob(DataConfig, "whose corpus: the tiny world's, or worked examples of families of reasoning-gym")
     num_steps: int = knob(1350, "optimizer steps", gt=0)
     batch_size: int = knob(32, "documents a step", gt=0)
     fourier_scale: float = knob(0.1, "scale of the Fourier features that number embeddings start from; 0 = random", ge=0)
@@ -404,6 +435,7 @@ class GrpoConfig(StageConfig):
     packing: Literal["auto", "on", "off"] = knob("auto", PACKING, operational=True)
     num_sample_prompts: int = knob(2, "groups a step of which one completion is kept in samples.jsonl", ge=0, operational=True)
     data: DataConfig = knob(DataConfig, "prompts")
+    sandbox: SandboxConfig = knob(SandboxConfig, "where programs are run")
     judge: JudgeConfig = knob(JudgeConfig, "who judges where no rule can")
     rollout: RolloutConfig = knob(RolloutConfig, "sampling")
     optim: OptimConfig = knob(OptimConfig, "optimizer")
@@ -446,6 +478,7 @@ class CollectConfig(Checked):
     num_general: int = knob(0, "general prompt-completion pairs added: 200k of 800k [V2 B.3.3]", ge=0)
     chunk_prompts: int = knob(32, "prompts sampled between two writes; a finished chunk is never sampled again", gt=0, operational=True)
     data: DataConfig = knob(DataConfig, "prompts")
+    sandbox: SandboxConfig = knob(SandboxConfig, "where programs are run")
     judge: JudgeConfig = knob(JudgeConfig, "who judges where no rule can")
     rollout: RolloutConfig = knob(RolloutConfig, "sampling: temperature 1.0 [V2 B.3.2]")
 
@@ -487,6 +520,7 @@ class EvaluateConfig(Checked):
     max_completion_tokens: int = knob(32768, "most tokens of a completion [V2 D.1]", gt=0)
     num_shown: int = knob(6, "prompts whose first completion by every model goes to samples.jsonl", ge=0)
     data: DataConfig = knob(DataConfig, "prompts")
+    sandbox: SandboxConfig = knob(SandboxConfig, "where programs are run")
     judge: JudgeConfig = knob(JudgeConfig, "who judges where no rule can")
     rollout: RolloutConfig = knob(RolloutConfig, "sampling: temperature 0.6, top-p 0.95 in the paper [V2 D.1]")
 
