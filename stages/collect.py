@@ -23,7 +23,7 @@ from stages.config import CollectConfig
 from stages.engine import init_distributed
 from stages.experience import Rollout
 from stages.inputs import open_prompts, user_errors
-from stages.judges import current_judge
+from stages.judges import require_judge
 from stages.model import load_tokenizer
 from stages.prompts import Prompt, apply_template
 from stages.rollout import Completion, make_sampler
@@ -59,7 +59,7 @@ class Collector:
         self.source = open_prompts(worker, config.data, self.tokenizer, policy_dir,
                                    self.longest_prompt - config.data.max_prompt_tokens + config.max_completion_tokens)
         if config.refine == "judge" or config.num_general and config.general == "judge":
-            current_judge()  # one that cannot be asked is found here, before any engine starts
+            require_judge(self.source.get(0))  # one that cannot be asked is found here, before any engine starts
         state = worker.dir / "state"
         self.sampled, self.done, self.general = (Records(state, name, worker.attempt, worker.rank) for name in ("sampled", "done", "general"))
         damaged = sum(records.num_damaged for records in (self.sampled, self.done, self.general))

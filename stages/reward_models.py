@@ -21,7 +21,7 @@ from stages.checkpoint import resume, save_checkpoint
 from stages.config import RewardModelsConfig
 from stages.engine import TrainEngine, init_distributed
 from stages.health import Watch
-from stages.judges import current_judge
+from stages.judges import require_judge
 from stages.model import load_tokenizer
 from stages.prompts import apply_template
 from stages.seeds import rng_for, seed_for
@@ -65,9 +65,10 @@ def collect(worker: Worker, config: RewardModelsConfig, tokenizer) -> tuple[list
     """Gathered, judged and kept in data/judged.json; an attempt that finds the file asks for nothing again."""
     path = worker.dir / "data" / "judged.json"
     if not path.exists():
-        if not (config.data.has("preferences") and config.data.has("labels")):
-            current_judge()  # one that cannot be asked is found here, before any engine starts
         completions = Completions(worker, config, tokenizer)
+        for domain, rows in (("helpful", "preferences"), ("safety", "labels")):
+            if (config.data.name == "tiny_world" or domain in config.data.domains) and not config.data.has(rows):
+                require_judge(completions.source.get(0, domain))  # one that cannot be asked is found here, before any engine starts
         worker.startup_done()
         judged = Tokenized(worker, config, tokenizer)
         pairs, labelled = judged.pairs(preferences(worker, config, completions)), judged.labelled(labels(worker, config, completions))
