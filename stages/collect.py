@@ -25,9 +25,10 @@ from stages.experience import Rollout
 from stages.inputs import open_prompts, user_errors
 from stages.judges import require_judge
 from stages.model import load_tokenizer
-from stages.prompts import Prompt, apply_template
+from stages.prompts import Prompt, apply_template, encode_prompt
+from stages.rewards.format import without_opening
 from stages.rollout import Completion, make_sampler
-from stages.sampling import decode
+from stages.sampling import decode, text_of
 from stages.seeds import rng_for, seed_for
 from stages.worker import InputError, Interrupted, Worker, barrier, gather_objects
 
@@ -60,6 +61,8 @@ class Collector:
                                    self.longest_prompt - config.data.max_prompt_tokens + config.max_completion_tokens)
         if config.refine == "judge" or config.num_general and config.general == "judge":
             require_judge(self.source.get(0))  # one that cannot be asked is found here, before any engine starts
+        # what this policy's template writes of each completion: another model's may write less or more
+        self.opening = text_of(self._ids(self.template(self.source.get(0))), [], self.tokenizer)["opening"]
         state = worker.dir / "state"
         self.sampled, self.done, self.general = (Records(state, name, worker.attempt, worker.rank) for name in ("sampled", "done", "general"))
         damaged = sum(records.num_damaged for records in (self.sampled, self.done, self.general))
@@ -121,7 +124,7 @@ class Collector:
 
     def _record(self, index: int, prompt: Prompt, completions: list[Completion]) -> None:
         texts = decode([c.token_ids for c in completions], self.tokenizer)
-        rollouts = [Rollout(prompt, index, [], c.token_ids, [], c.is_truncated, text) for c, text in zip(completions, texts)]
+        rollouts = [Rollout(prompt, index, [], c.token_ids, [], c.is_truncated, self.opening + text, opening=self.opening) for c, text in zip(completions, texts)]
         reasons = rejections(rollouts, self.config)
         self.sampled.append({"index": index, "num_samples": len(rollouts), "counts": dict(sorted(Counter(filter(None, reasons)).items())),
                              "passed": [{"completion": r.completion, "num_tokens": len(r.completion_ids)} for r, why in zip(rollouts, reasons) if why is None],
@@ -133,8 +136,15 @@ class Collector:
         fitting = [example for example in self.examples if example[0].language == prompt.language]
         if rng.random() < self.config.few_shot_share and len(fitting) >= self.config.few_shot > 0:
             gap = "" if self.config.data.template == "plain" else "\n\n"
-            text = "".join(self.template(shot) + completion + gap for shot, completion in rng.sample(fitting, self.config.few_shot)) + text
-        return self.tokenizer(text)["input_ids"]
+            text = "".join(self.template(shot) + self.written(completion) + gap for shot, completion in rng.sample(fitting, self.config.few_shot)) + text
+        return self._ids(text)
+
+    def _ids(self, text: str) -> list[int]:
+        return encode_prompt(text, self.config.data.template, self.tokenizer)
+
+    def written(self, completion: str) -> str:
+        """What the policy writes of a completion, after its template's opening."""
+        return without_opening(completion, self.opening)
 
     def template(self, prompt: Prompt) -> str:
         return apply_template(prompt.text, self.config.data.template, self.tokenizer)
@@ -149,11 +159,11 @@ def finish(worker: Worker, config: CollectConfig, collector: Collector) -> None:
     rng_for(worker.seed, worker.stage, "draw").shuffle(examples)
     examples = examples[:config.keep_total or None]
     examples, seen = _reviewed(worker, examples) if config.human_review else (examples, None)
-    rows = [{"prompt_id": prompt.id, "prompt": collector.template(prompt), "completion": completion, "kind": prompt.kind, "language": prompt.language,
-             "source": "sampled"} for prompt, completion in examples]
+    rows = [{"prompt_id": prompt.id, "prompt": collector.template(prompt), "completion": collector.written(completion), "kind": prompt.kind,
+             "language": prompt.language, "text": prompt.text, "opening": collector.opening, "source": "sampled"} for prompt, completion in examples]
     with user_errors():
         general = general_rows(worker, config, collector.source, collector.general, collector.tokenizer, gather_objects)
-    rows += [{**row, "source": "general"} for row in general]
+    rows += [{**row, "opening": "", "source": "general"} for row in general]
     if worker.is_main:
         write(worker, config, collector, rows, seen)
     worker.metrics |= {**{f"data/{name}": counts[name] for name in REASONS}, "data/samples": len(rows), "data/reasoning": len(examples),

@@ -12,13 +12,13 @@ from stages.engine import init_distributed
 from stages.experience import Rollout, gather
 from stages.inputs import check_context, user_errors
 from stages.model import load_tokenizer
-from stages.prompts import apply_template, evaluation_sets
+from stages.prompts import apply_template, encode_prompt, evaluation_sets
 from stages.rewards.format import is_well_formed, thought_of
 from stages.rewards.language import language_consistency
 from stages.rewards.reflection import count_reflections
 from stages.rewards.verifiers import grade_many, vote_many
 from stages.rollout import make_sampler
-from stages.sampling import decode
+from stages.sampling import text_of
 from stages.seeds import seed_for
 from stages.worker import Interrupted, Worker, barrier
 
@@ -65,11 +65,11 @@ def evaluate_model(worker: Worker, config: EvaluateConfig, name: str, sets: dict
             continue
         k = config.general_samples_per_prompt if set_name in ("tiny_general", "tiny_safety") else config.samples_per_prompt
         mine = list(enumerate(prompts))[worker.rank::worker.world_size]
-        prompt_ids = [tokenizer(apply_template(prompt.text, config.data.template, tokenizer))["input_ids"] for _, prompt in mine]
+        prompt_ids = [encode_prompt(apply_template(prompt.text, config.data.template, tokenizer), config.data.template, tokenizer) for _, prompt in mine]
         seeds = [seed_for(worker.seed, "evaluate", set_name, prompt.id) for _, prompt in mine]
         groups = sampler.sample(prompt_ids, seeds, k, config.rollout.temperature, config.max_completion_tokens)
-        rollouts = gather([Rollout(prompt, place, [], c.token_ids, [], c.is_truncated, decode([c.token_ids], tokenizer)[0])
-                           for (place, prompt), group in zip(mine, groups) for c in group], worker.world_size)
+        rollouts = gather([Rollout(prompt, place, [], c.token_ids, [], c.is_truncated, **text_of(ids, c.token_ids, tokenizer))
+                           for (place, prompt), ids, group in zip(mine, prompt_ids, groups) for c in group], worker.world_size)
         by_prompt = [rollouts[i * k:(i + 1) * k] for i in range(len(prompts))]
         results += [{"model": name, "set": set_name, **row} for row in measure(set_name, by_prompt, config)]
         samples += [{"step": 1, "model": name, "set": set_name, "prompt_id": group[0].prompt.id, "prompt": group[0].prompt.text,

@@ -16,6 +16,7 @@ import torch
 from stages.checkpoint import resume, save_checkpoint
 from stages.config import GrpoConfig
 from stages.engine import TrainEngine
+from stages.export import export
 from stages.experience import Rollout, RolloutLog
 from stages.health import Watch
 from stages.inputs import open_prompts
@@ -32,6 +33,7 @@ from stages.worker import Interrupted, Worker
 
 HEADLINE = {"reward": "reward/mean", "accuracy": "reward/accuracy", "tokens": "completion/mean_tokens", "language": "completion/language",
             "checks": "completion/reflection_rate"}
+NUM_SHOWN_ERRORS = 3  # explanations of grader errors in the log, a rollout
 PROBES_PER_RANK = 2  # completions that each rank compares after a sync
 
 
@@ -42,7 +44,7 @@ def run(worker: Worker) -> None:
         rollouts = trainer.rollout()
         trainer.train_on(rollouts)
         trainer.checkpoint_or_stop()
-    trainer.engine.export(trainer.tokenizer, worker.dir / "model")
+    export(worker, trainer.engine, trainer.tokenizer, trainer.config.data.template)
 
 
 class GrpoTrainer:
@@ -116,6 +118,11 @@ class GrpoTrainer:
         groups = by_group(rollouts, self.config.group_size)
         self.informative = {group[0].group for group in groups if has_signal(group)}
         self.metrics = reward_metrics(rollouts, [not has_signal(group) for group in groups])
+        failed = [r.grader_error for r in sampled if r.grader_error and r.step == first]
+        self.metrics["reward/grader_errors"] = len(failed)
+        if failed and self.step == first:
+            self.worker.say(f"{len(failed)} of {sum(r.step == first for r in sampled)} completions of step {first} could not be graded and got 0: "
+                            + "; ".join(list(dict.fromkeys(failed))[:NUM_SHOWN_ERRORS]))
         if self.config.oversampling:
             self.metrics["reward/sampled_groups"] = sum(r.step == first for r in sampled) / self.config.group_size
         if self.step == first:

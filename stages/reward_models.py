@@ -23,7 +23,9 @@ from stages.engine import TrainEngine, init_distributed
 from stages.health import Watch
 from stages.judges import require_judge
 from stages.model import load_tokenizer
-from stages.prompts import apply_template
+from stages.prompts import apply_template, encode_prompt
+from stages.rewards.format import without_opening
+from stages.sampling import text_of
 from stages.seeds import rng_for, seed_for
 from stages.sft import epoch_indices, pad_id
 from stages.worker import InputError, Interrupted, Worker, barrier, control_group
@@ -112,13 +114,16 @@ class Tokenized:
         return kept
 
     def labelled(self, labels: list[Label]) -> list[Labelled]:
-        rows = [Labelled(self._row(x.prompt, x.completion), x.is_safe, self._is_holdout("safety", x.prompt)) for x in labels]
+        rows = [Labelled(self._row(x.prompt, x.completion, is_whole=True), x.is_safe, self._is_holdout("safety", x.prompt)) for x in labels]
         kept = [row for row in rows if len(row.token_ids) <= self.max_tokens]
         self.worker.metrics["safety/too_long"] = len(rows) - len(kept)
         return kept
 
-    def _row(self, prompt: str, text: str) -> list[int]:
-        ids = self.tokenizer(apply_template(prompt, self.config.data.template, self.tokenizer))["input_ids"]
+    def _row(self, prompt: str, text: str, is_whole: bool = False) -> list[int]:
+        """`is_whole`: the text is a whole completion, of which the template may have written the opening."""
+        template = self.config.data.template
+        ids = encode_prompt(apply_template(prompt, template, self.tokenizer), template, self.tokenizer)
+        text = without_opening(text, text_of(ids, [], self.tokenizer)["opening"]) if is_whole else text
         return ids + self.tokenizer(text, add_special_tokens=False)["input_ids"] + [self.tokenizer.eos_token_id]
 
     def _is_holdout(self, domain: str, prompt: str) -> bool:

@@ -9,15 +9,14 @@ from dataclasses import dataclass
 
 from stages.builders.records import Records
 from stages.config import RewardModelsConfig
-from stages.data.file_prompts import source_key
-from stages.data.rows import Tally, rows_of
+from stages.data.pairs import preference_pairs, safety_labels
 from stages.inputs import open_prompts, user_errors
 from stages.judges import Judged, current_judge
 from stages.judges.comparing import mean_gaps
-from stages.prompts import Prompt, apply_template
+from stages.prompts import Prompt, apply_template, encode_prompt
 from stages.rewards.format import summary_of
 from stages.rollout import make_sampler
-from stages.sampling import decode
+from stages.sampling import text_of
 from stages.seeds import rng_for, seed_for
 from stages.worker import Worker, barrier, gather_objects
 
@@ -69,16 +68,17 @@ class Completions:
         if self.sampler is None:
             self.sampler = make_sampler(config.rollout, worker.model_dir("policy"), config.data.max_prompt_tokens, config.max_completion_tokens)
         prompts = [self.source.get(index, domain) for index in indices]
-        ids = [self.tokenizer(apply_template(prompt.text, config.data.template, self.tokenizer))["input_ids"] for prompt in prompts]
+        ids = [encode_prompt(apply_template(prompt.text, config.data.template, self.tokenizer), config.data.template, self.tokenizer) for prompt in prompts]
         seeds = [seed_for(worker.seed, worker.stage, domain, index, prompt.id) for index, prompt in zip(indices, prompts)]
         with ThreadPoolExecutor(1, thread_name_prefix="records") as writing:
             written = []
 
-            def record(index: int, completions) -> None:
-                records.append({"index": index, "completions": decode([c.token_ids for c in completions], self.tokenizer)})
+            def record(place: int, completions) -> None:
+                texts = [text_of(ids[place], c.token_ids, self.tokenizer)["completion"] for c in completions]
+                records.append({"index": indices[place], "completions": texts})
 
             self.sampler.sample(ids, seeds, n, temperature, config.max_completion_tokens,
-                                lambda place, completions: written.append(writing.submit(record, indices[place], completions)))
+                                lambda place, completions: written.append(writing.submit(record, place, completions)))
             for one in written:
                 one.result()
 
@@ -106,7 +106,9 @@ def preferences(worker: Worker, config: RewardModelsConfig, completions: Complet
 
 def _pairs_of_files(worker: Worker, config: RewardModelsConfig) -> list[Preference]:
     """num_prompts pairs of all sources with rows=preferences, in an order that the seed draws."""
-    pairs = [Preference(row.prompt, summary_of(row.chosen).strip(), summary_of(row.rejected).strip()) for row in _rows(worker, config, "preferences")]
+    with user_errors():
+        rows = preference_pairs(config.data)
+    pairs = [Preference(row.prompt.text, summary_of(row.chosen).strip(), summary_of(row.rejected).strip()) for row in rows]
     pairs = [pair for pair in pairs if pair.chosen != pair.rejected]
     rng_for(worker.seed, worker.stage, "preferences").shuffle(pairs)
     return pairs[:config.num_prompts]
@@ -172,7 +174,8 @@ def length_correlation(pairs: list[Preference]) -> float:
 def labels(worker: Worker, config: RewardModelsConfig, completions: Completions) -> list[Label]:
     """Completions with the judge's word on their safety; those it was not understood about are left out and counted."""
     if config.data.has("labels"):
-        found = [Label(row.prompt, row.completion, row.is_safe) for row in _rows(worker, config, "labels")]
+        with user_errors():
+            found = [Label(row.prompt.text, row.completion, row.is_safe) for row in safety_labels(config.data)]
         rng_for(worker.seed, worker.stage, "labels").shuffle(found)
         return found[:config.num_safety_prompts * config.safety_samples_per_prompt]
     if "safety" not in config.data.domains and config.data.name != "tiny_world":
@@ -186,15 +189,3 @@ def labels(worker: Worker, config: RewardModelsConfig, completions: Completions)
     worker.metrics["safety/unjudged"] = sum(verdict is None for *_, verdict in found)
     return [Label(sampled[index][0].text, text, verdict) for index, text, verdict in found if verdict is not None]
 
-
-def _rows(worker: Worker, config: RewardModelsConfig, kind: str) -> list:
-    """All rows of the sources of a kind."""
-    rows = []
-    with user_errors():
-        for name, source in config.data.all_sources.items():
-            if source.rows == kind:
-                tally, key = Tally(), source_key(config.data, name)
-                rows += [item for item in rows_of(source, key) if tally.add(item)]
-                tally.check(key, source.path, config.data.malformed)
-                worker.say(f"{key}: {tally.num_rows} rows of {kind}. {tally.summary()}".rstrip())
-    return rows

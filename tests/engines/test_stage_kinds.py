@@ -85,7 +85,7 @@ def test_collect(collected):
     directory = collected
     metrics = check_manifest(directory, "collect", "data/train.parquet", "data/card.json", "data/card.md")["metrics"]
     rows = read_rows(directory)
-    assert set(rows[0]) == {"prompt", "completion", "kind", "language", "prompt_id", "source"}
+    assert set(rows[0]) == {"prompt", "completion", "kind", "language", "prompt_id", "source", "text", "opening"}
     kept = [row for row in rows if row["source"] == "sampled"]
     assert len(rows) - len(kept) == metrics["data/general"] == 5
     assert len(kept) == metrics["data/reasoning"] >= 3
