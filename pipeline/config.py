@@ -123,6 +123,9 @@ class RunConfig(Checked):
             if model.path is None and self.rollout.engine == "vllm" and size not in VLLM_CPU_HEAD_SIZES:
                 errors.append(f"{where}.num_heads {model.num_heads} gives attention heads of {size}; vLLM on CPU has {VLLM_CPU_HEAD_SIZES}: "
                               f"change {where}.hidden_size or num_heads, or use rollout=transformers")
+        if self.model.path is None and self.data.tasks_without_examples:
+            errors.append(f"model.path is empty, but the recipe's own base learns from worked examples, and {', '.join(self.data.tasks_without_examples)} "
+                          "in data.tasks have none: give a base with model.path=DIRECTORY, or see recipe=reasoning_gym_cpu")
         for where, data in data_nodes(self):
             if data.name == "file" and not data.all_sources:
                 errors.append(f"{where}.path is empty: name a file or directory with {where}.path=FILE, or sources with {where}.sources.NAME.path=FILE")

@@ -214,6 +214,14 @@ class DataConfig(SourceConfig):
         return dict(self.sources) or ({"file": self} if self.path else {})
 
     @property
+    def tasks_without_examples(self) -> list[str]:
+        """The families of reasoning-gym among `tasks` that a base of our own cannot be taught: there are no worked examples of them."""
+        if self.name != "reasoning_gym":
+            return []
+        from stages.reasoning_gym.examples import WRITERS
+        return [task for task in self.tasks if task not in WRITERS]
+
+    @property
     def domains(self) -> set[str]:
         """The domains that rows can have; all three where a column says."""
         return {domain for source in self.all_sources.values()
@@ -315,8 +323,9 @@ class StageConfig(Checked):
 
 @dataclass(frozen=True)
 class PretrainConfig(StageConfig):
-    """A base model from scratch on the tiny world's corpus; only in recipes that have no base model. Not in the paper."""
+    """A base model from scratch on a world's corpus; only in recipes that have no base model. Not in the paper."""
     model: ModelConfig = knob(ModelConfig, "architecture")
+    data: DataConfig = knob(DataConfig, "whose corpus: the tiny world's, or worked examples of families of reasoning-gym")
     num_steps: int = knob(1350, "optimizer steps", gt=0)
     batch_size: int = knob(32, "documents a step", gt=0)
     fourier_scale: float = knob(0.1, "scale of the Fourier features that number embeddings start from; 0 = random", ge=0)
