@@ -32,7 +32,7 @@ def check_file(data: DataConfig) -> list[str]:
         return [f"data file {path}: no such file"]
     if path.stat().st_size == 0:
         return [f"data file {path} is empty"]
-    columns = (data.prompt_column, data.answer_column)
+    columns = (data.prompt_column,) if data.checks_column else (data.prompt_column, data.answer_column)
     if path.suffix == ".parquet":
         return _check_parquet(path, columns)
     if path.suffix in (".jsonl", ".json", ".ndjson"):
@@ -40,7 +40,7 @@ def check_file(data: DataConfig) -> list[str]:
     return [f"data file {path}: its name must end in .jsonl or .parquet"]
 
 
-def _check_parquet(path: Path, columns: tuple[str, str]) -> list[str]:
+def _check_parquet(path: Path, columns: tuple[str, ...]) -> list[str]:
     import pyarrow.lib
     import pyarrow.parquet
     try:
@@ -52,7 +52,7 @@ def _check_parquet(path: Path, columns: tuple[str, str]) -> list[str]:
     return errors + ([f"data file {path} has no rows"] if file.metadata.num_rows == 0 else [])
 
 
-def _check_jsonl(path: Path, columns: tuple[str, str]) -> list[str]:
+def _check_jsonl(path: Path, columns: tuple[str, ...]) -> list[str]:
     mistakes, num_rows = [], 0
     with open(path, "rb") as stream:
         for number, line in enumerate(stream, 1):
@@ -67,7 +67,7 @@ def _check_jsonl(path: Path, columns: tuple[str, str]) -> list[str]:
     return mistakes[:SHOWN_MISTAKES] + (["... and more lines like these"] if len(mistakes) > SHOWN_MISTAKES else [])
 
 
-def _row_mistake(line: bytes, columns: tuple[str, str]) -> str | None:
+def _row_mistake(line: bytes, columns: tuple[str, ...]) -> str | None:
     try:
         row = json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as error:

@@ -19,7 +19,7 @@ from stages.prompts import Prompt, apply_template
 from stages.rewards.format import is_well_formed, thought_of
 from stages.rewards.language import language_consistency
 from stages.rewards.repetition import repeated_ngram_share
-from stages.rewards.verifiers import grade
+from stages.rewards.verifiers import grade_many
 from stages.rollout import make_sampler
 from stages.sampling import decode
 from stages.seeds import rng_for, seed_for
@@ -114,8 +114,7 @@ class Collector:
     def _select(self, rollouts: list[Rollout]) -> dict:
         counts = dict.fromkeys(REASONS, 0)
         kept: dict[str, list[Example]] = {}
-        for rollout in rollouts:
-            reason = rejection(rollout, self.config)
+        for rollout, reason in zip(rollouts, rejections(rollouts, self.config)):
             completion = rollout.completion
             if reason is None and self.config.refine == "rules":
                 from stages.tiny_world.refine import refine
@@ -128,13 +127,19 @@ class Collector:
         return {"examples": [vars(e) for group in kept.values() for e in group], "counts": counts}
 
 
-def rejection(rollout: Rollout, config: CollectConfig) -> str | None:
-    """Why a completion is not kept, or None: the paper's filters in its order (correct and readable, then language and repetition)."""
+def rejections(rollouts: list[Rollout], config: CollectConfig) -> list[str | None]:
+    """Why each completion is not kept, or None: the paper's filters in its order (correct and readable, then language and repetition)."""
+    readable = [i for i, r in enumerate(rollouts) if not r.is_truncated and is_well_formed(r.completion)]
+    grades = dict(zip(readable, grade_many([(rollouts[i].completion, rollouts[i].prompt) for i in readable])))
+    return [rejection(rollout, grades[i].value if i in grades else 0.0, config) for i, rollout in enumerate(rollouts)]
+
+
+def rejection(rollout: Rollout, accuracy: float, config: CollectConfig) -> str | None:
     if rollout.is_truncated:
         return "truncated"
     if not is_well_formed(rollout.completion):
         return "malformed"
-    if grade(rollout.completion, rollout.prompt) < 1:
+    if accuracy < 1:
         return "wrong"
     language = language_consistency(thought_of(rollout.completion), rollout.prompt.language)
     if language is None or language < config.min_language:

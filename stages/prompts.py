@@ -2,7 +2,7 @@
 from typing import Any
 
 from stages.config import DataConfig
-from stages.file_prompts import FilePrompts
+from stages.data.file_prompts import FilePrompts
 from stages.prompt import Prompt, PromptSource
 from stages.tiny_world.sources import TinyWorldPrompts, held_out_sets
 

@@ -3,7 +3,7 @@ import random
 
 import pytest
 
-from stages.collect import REASONS, rejection
+from stages.collect import REASONS, rejections
 from stages.config import CollectConfig, DataConfig
 from stages.tiny_world.problems import draw_problem
 from tests.rollouts import a_prompt, a_rollout, answered
@@ -12,6 +12,10 @@ CONFIG = CollectConfig(min_language=0.9, max_repetition=0.5, max_kept_tokens=20)
 GOOD = answered("28")
 REPETITIVE = answered("28", "wait,so 31-3=28," * 5)
 MIXED = answered("28", "wait,等等,31-3=28")
+
+
+def rejection(rollout, config):
+    return rejections([rollout], config)[0]
 
 
 @pytest.mark.parametrize("completion, more, reason", [

@@ -124,3 +124,22 @@ def test_sources_by_config(jsonl):
     assert set(evaluation_sets(DataConfig(), 8, 8, 8)) == {"tiny_math", "tiny_general", "tiny_safety"}
     sets = evaluation_sets(DataConfig(path=jsonl), 5, 8, 8)
     assert set(sets) == {"file"} and len(sets["file"]) == 5 and all(prompt.id.startswith("file-test") for prompt in sets["file"])
+
+
+def test_verifier_checks_and_language_by_row(tmp_path):
+    checks = {"tests": [{"input": "1", "output": "2"}]}
+    path = write(tmp_path / "mixed.jsonl", [{"prompt": "say a", "answer": "a", "verifier": "exact", "language": "de"},
+                                            {"prompt": "1+1", "answer": 2, "verifier": None},
+                                            {"prompt": "write it", "verifier": "exact", "answer": "x", "checks": checks}])
+    config = DataConfig(verifier_column="verifier", checks_column="checks", language_column="language", eval_fraction=0)
+    source = FilePrompts(path, config)
+    found = {prompt.id[-1]: prompt for prompt in map(source.get, range(3))}
+    assert [found[n].verifier for n in "123"] == ["exact", "integer", "exact"]
+    assert [found[n].language for n in "123"] == ["de", "en", "en"]
+    assert json.loads(found["3"].checks) == checks and found["1"].checks == ""
+
+
+def test_unknown_verifiers_are_named(tmp_path):
+    path = write(tmp_path / "bad.jsonl", [{"prompt": "x", "answer": "1", "verifier": "oracle"}])
+    with pytest.raises(ValueError, match="line 1: verifier names 'oracle'; verifiers are integer, math"):
+        FilePrompts(path, DataConfig(verifier_column="verifier"))

@@ -16,7 +16,7 @@ from stages.prompts import apply_template, evaluation_sets
 from stages.rewards.format import is_well_formed, thought_of
 from stages.rewards.language import language_consistency
 from stages.rewards.reflection import count_reflections
-from stages.rewards.verifiers import grade, vote_of
+from stages.rewards.verifiers import grade_many, vote_many
 from stages.rollout import make_sampler
 from stages.sampling import decode
 from stages.seeds import seed_for
@@ -91,9 +91,10 @@ def reasoning_results(groups: list[list[Rollout]], config: EvaluateConfig) -> li
     """Metrics of verifiable problems; intervals over problems (samples of one problem are not independent)."""
     everyone = [r for group in groups for r in group]
     languages = [language_consistency(thought_of(r.completion), r.prompt.language) for r in everyone]
+    size, correct = len(groups[0]), are_correct(everyone, config)
     return [
-        over_prompts("pass@1", [[float(is_correct(r, config)) for r in group] for group in groups]),
-        *([over_prompts(f"cons@{len(groups[0])}", [[majority_correct(group, config)] for group in groups])] if len(groups[0]) > 1 else []),
+        over_prompts("pass@1", [[float(value) for value in correct[i:i + size]] for i in range(0, len(everyone), size)]),
+        *([over_prompts(f"cons@{size}", [[majority_correct(group, config)] for group in groups])] if size > 1 else []),
         over_prompts("format", [[float(is_well_formed(r.completion)) for r in group] for group in groups]),
         interval("language", [value for value in languages if value is not None]),
         over_prompts("reflection", [[float(count_reflections(r.completion) > 0) for r in group] for group in groups]),
@@ -102,22 +103,26 @@ def reasoning_results(groups: list[list[Rollout]], config: EvaluateConfig) -> li
     ]
 
 
-def is_correct(rollout: Rollout, config: EvaluateConfig) -> bool:
-    """A right answer in a well-formed completion; general prompts ask the tiny world's judge."""
-    if rollout.prompt.domain == "reasoning":
-        return is_well_formed(rollout.completion) and grade(rollout.completion, rollout.prompt) == 1
+def are_correct(rollouts: list[Rollout], config: EvaluateConfig) -> list[bool]:
+    """A right answer in a well-formed completion; general prompts ask the tiny world's judge. A slow verifier grades all of them at once."""
     from stages.tiny_world.judge import judge
-    return judge(rollout.prompt, rollout.completion).is_correct
+    graded = [i for i, r in enumerate(rollouts) if r.prompt.domain == "reasoning" and is_well_formed(r.completion)]
+    right = {i for i, grade in zip(graded, grade_many([(rollouts[i].completion, rollouts[i].prompt) for i in graded])) if grade.value == 1}
+    return [i in right if r.prompt.domain == "reasoning" else judge(r.prompt, r.completion).is_correct for i, r in enumerate(rollouts)]
+
+
+def is_correct(rollout: Rollout, config: EvaluateConfig) -> bool:
+    return are_correct([rollout], config)[0]
 
 
 def majority_correct(group: list[Rollout], config: EvaluateConfig) -> float:
     """cons@k: whether the most frequent answer of the group is right; the first drawn wins a tie."""
-    answers = [vote_of(r.completion, r.prompt) if is_well_formed(r.completion) else None for r in group]
-    given = [answer for answer in answers if answer is not None]
-    if not given:
+    voters = [r for r in group if is_well_formed(r.completion)]
+    votes = [(answer, r) for answer, r in zip(vote_many([(r.completion, r.prompt) for r in voters]), voters) if answer is not None]
+    if not votes:
         return 0.0
-    winner = collections.Counter(given).most_common(1)[0][0]
-    return float(is_correct(group[answers.index(winner)], config))
+    winner = collections.Counter(answer for answer, _ in votes).most_common(1)[0][0]
+    return float(is_correct(next(r for answer, r in votes if answer == winner), config))
 
 
 def general_results(groups: list[list[Rollout]]) -> list[dict]:

@@ -73,9 +73,18 @@ def _read_prompts(path: Path, config: DataConfig, split: str) -> list[Prompt]:
 
 def _as_prompt(where: str, row: dict, config: DataConfig, split: str) -> Prompt:
     text = row[config.prompt_column].strip()
-    language = language_of_text(text) if config.language == "auto" else config.language
+    language = _of_column(row, config.language_column) or (language_of_text(text) if config.language == "auto" else config.language)
     return Prompt(id=f"file-{split}-{int(where.split()[-1]):06d}", text=text, kind="file", domain="reasoning", language=language,
-                  answer=str(row[config.answer_column]).strip(), verifier=config.verifier)
+                  answer=_of_column(row, config.answer_column), verifier=_of_column(row, config.verifier_column) or config.verifier,
+                  checks=_of_column(row, config.checks_column))
+
+
+def _of_column(row: dict, column: str | None) -> str:
+    """A cell as text, lists and mappings as JSON; empty where there is no such column or nothing in it."""
+    value = row.get(column) if column else None
+    if isinstance(value, (dict, list)):
+        return json.dumps(value, ensure_ascii=False)
+    return "" if value is None else str(value).strip()
 
 
 def _prompt_hash(row: dict, config: DataConfig) -> int:
@@ -137,17 +146,20 @@ def _read_jsonl(path: Path) -> list[tuple[str, dict]]:
 
 
 def _check_rows(path: Path, rows: list[tuple[str, dict]], config: DataConfig) -> None:
-    from stages.rewards.verifiers import problem_of
+    from stages.rewards.verifiers import VERIFIERS, problem_of
 
     errors, unreadable = [], []
     for where, row in rows:
-        missing = [name for name in (config.prompt_column, config.answer_column) if name not in row]
+        has_checks = bool(_of_column(row, config.checks_column))  # the tests of a program are its reference
+        missing = [name for name in (config.prompt_column, *([] if has_checks else [config.answer_column])) if name not in row]
         if missing:
             errors.append(f"{where}: no column {', '.join(missing)}; it has {', '.join(row) or 'none'}")
         elif not isinstance(row[config.prompt_column], str) or not row[config.prompt_column].strip():
             errors.append(f"{where}: {config.prompt_column} is empty or not text")
-        elif row[config.answer_column] is None or not str(row[config.answer_column]).strip():
+        elif not has_checks and not _of_column(row, config.answer_column):
             errors.append(f"{where}: {config.answer_column} is empty")
+        elif (verifier := _of_column(row, config.verifier_column)) and verifier not in VERIFIERS:
+            errors.append(f"{where}: {config.verifier_column} names {verifier!r}; verifiers are {', '.join(VERIFIERS)}")
         elif why := problem_of(_as_prompt(where, row, config, "train")):
             unreadable.append(f"{where}: {why}")
     if errors:

@@ -1,0 +1,1 @@
+"""Data from outside: files of prompts, read, checked, split and handed out."""
