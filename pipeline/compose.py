@@ -57,6 +57,7 @@ def rewrite(overrides: list[str]) -> list[str]:
     """The spellings that people type, as Hydra wants them.
 
     `stage=X` -> `+stage=X` (several are joined); `deepspeed@stages.r1_zero.deepspeed=zero3` -> with `+`;
+    `eval=[a,b]` -> `stages.evaluate.suites=[a,b]`;
     `data.path=FILE` also chooses `data=file` unless a data group is chosen, `stages.X.data.path=FILE` likewise for one stage.
     """
     result, stages = [], []
@@ -65,6 +66,8 @@ def rewrite(overrides: list[str]) -> list[str]:
         name = key.lstrip("+")
         if name == "stage" and equals:
             stages += value.strip("[]").split(",") if value.startswith("[") else [value]
+        elif name == "eval" and equals:
+            result.append(f"stages.evaluate.suites={value if value.startswith('[') else f'[{value}]'}")
         elif "@" in name and not key.startswith(("+", "~")) and name not in ("model@student",):
             result.append(f"+{override}")
         else:
@@ -162,7 +165,10 @@ def schema_of(key: str) -> tuple[Any, dict, str | None]:
     for name in key.split("."):
         if get_origin(expected) is dict:
             expected, metadata = get_args(expected)[1], {}
-            if known_part == "selected" and name not in default_tree()["selected"]:
+            if known_part == "eval" and name not in default_tree()["eval"]:
+                return None, {}, f"{key}: unknown suite{_hint(name, default_tree()['eval'])}; a suite of your own is a file in conf/eval/"
+            known_part = f"{known_part}.{name}"
+            if known_part == f"selected.{name}" and name not in default_tree()["selected"]:
                 return None, {}, f"{key}: unknown stage{_hint(name, default_tree()['selected'])}"
             continue
         if get_origin(expected) in (Union, types.UnionType) or not dataclasses.is_dataclass(expected):

@@ -4,14 +4,20 @@ The dataclasses are the one schema. `default_tree` gives Hydra their defaults as
 `deepspeed`, `health`, `model`, `student`) reaching the stages by interpolation, leaf by leaf, so that any key can be overridden for one stage.
 """
 import dataclasses
+import difflib
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import yaml
+
 from pipeline.graph import STAGES
 from stages.config import (Checked, CollectConfig, ConfigError, DataConfig, DeepSpeedConfig, EvaluateConfig, GrpoConfig, HealthConfig, MixConfig,
-                           ModelConfig, PretrainConfig, RewardModelsConfig, RolloutConfig, SftConfig, VLLM_CPU_HEAD_SIZES, from_dict, knob, to_dict)
+                           ModelConfig, PretrainConfig, RewardModelsConfig, RolloutConfig, SftConfig, SuiteConfig, VLLM_CPU_HEAD_SIZES, from_dict, knob,
+                           to_dict)
+
+SUITES_DIR = Path(__file__).resolve().parent.parent / "conf" / "eval"
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,7 @@ class RunConfig(Checked):
     launcher: LauncherConfig = knob(LauncherConfig, "how workers are started")
     tracker: TrackerConfig = knob(TrackerConfig, "where metrics go besides metrics.jsonl")
     sweep: SweepConfig = knob(SweepConfig, "what a sweep compares")
+    eval: dict[str, SuiteConfig] = knob({}, "evaluation suites, one a file of conf/eval/; stages.evaluate.suites (or eval=[...]) chooses some")
     stages: StagesConfig = knob(StagesConfig, "the stages")
 
     def problems(self):
@@ -91,6 +98,10 @@ class RunConfig(Checked):
         for stage in self.stages.evaluate.models:
             if stage not in STAGES:
                 errors.append(f"stages.evaluate.models: {stage!r} is not a stage; stages are {', '.join(STAGES)}")
+        for suite in self.stages.evaluate.suites:
+            if suite not in self.eval:
+                close = difflib.get_close_matches(suite, self.eval, n=1)
+                errors.append(f"stages.evaluate.suites: {suite!r} is not a suite; suites are {', '.join(self.eval)}{f'; did you mean {close[0]}?' if close else ''}")
         for where, model in (("model", self.model), ("student", self.student)):
             size = model.hidden_size // model.num_heads
             if model.path is None and self.rollout.engine == "vllm" and size not in VLLM_CPU_HEAD_SIZES:
@@ -130,6 +141,8 @@ def default_tree() -> dict[str, Any]:
     """The defaults of RunConfig as plain data for Hydra; shared leaves of a stage are interpolations of the shared node."""
     tree = to_dict(RunConfig())
     tree["selected"] = {stage: False for stage in STAGES}
+    tree["eval"] = {path.stem: to_dict(SuiteConfig()) | yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(SUITES_DIR.glob("*.yaml"))}
+    tree["stages"]["evaluate"]["precision"] = "${deepspeed.precision}"
     for name, stage in tree["stages"].items():
         for shared in SHARED_NODES:
             if shared in stage:
@@ -149,7 +162,19 @@ def from_tree(tree: dict[str, Any]) -> RunConfig:
         raise ConfigError(errors + error.errors) from None
     if errors:
         raise ConfigError(errors)
-    return _without_general_data(_with_absolute_paths(config))
+    return _with_suites(_without_general_data(_with_absolute_paths(config)))
+
+
+def _with_suites(config: RunConfig) -> RunConfig:
+    """Gives the evaluate stage the settings of its suites, with absolute paths; the others are none of its business."""
+    def absolute(path: str | None) -> str | None:
+        return str(Path(path).expanduser().resolve()) if path else path
+
+    settings = {name: dataclasses.replace(config.eval[name], path=absolute(config.eval[name].path), standings=absolute(config.eval[name].standings))
+                for name in config.stages.evaluate.suites}
+    directories = [absolute(path) if Path(path).expanduser().exists() else path for path in config.stages.evaluate.directories]
+    evaluate = dataclasses.replace(config.stages.evaluate, settings=settings, directories=directories)
+    return dataclasses.replace(config, stages=dataclasses.replace(config.stages, evaluate=evaluate))
 
 
 def _with_absolute_paths(config: RunConfig) -> RunConfig:

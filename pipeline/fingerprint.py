@@ -16,16 +16,28 @@ def stage_fingerprint(kind: str, config: Any, inputs: dict[str, str], data_files
     A data file counts by content: its path is left out, so that a moved file changes nothing.
     """
     fields = output_fields(config)
-    if data_files:
-        fields = {**fields, "data": {**fields["data"], "path": data_files["data"]}}
+    for key, content in data_files.items():
+        fields = _with(fields, ["data", "path"] if key == "data" else key.split("."), content)
     return digest({"kind": kind, "version": VERSIONS[kind], "config": fields, "inputs": inputs, "seed": seed})
 
 
 def data_files(config: Any) -> dict[str, str]:
-    """{"data": SHA-256} of the data file that a stage reads, if it reads one that exists."""
+    """SHA-256 of the files that a stage reads, those that exist: {"data": of its data file, "settings.NAME.path": of a suite's, ...}."""
     data = getattr(config, "data", None)
-    path = Path(data.path) if data is not None and data.path else None
-    return {"data": _file_hash(path)} if path is not None and path.is_file() else {}
+    paths = {"data": data.path} if data is not None and data.path else {}
+    for name, suite in getattr(config, "settings", {}).items():
+        paths |= {f"settings.{name}.{key}": getattr(suite, key) for key in ("path", "standings") if getattr(suite, key)}
+    return {key: _content_hash(Path(path)) for key, path in paths.items() if Path(path).exists()}
+
+
+def _content_hash(path: Path) -> str:
+    """Of a file; or of the files of a directory, with their names."""
+    return digest({file.name: _file_hash(file) for file in sorted(path.iterdir()) if file.is_file()}) if path.is_dir() else _file_hash(path)
+
+
+def _with(fields: dict, key: list[str], value: Any) -> dict:
+    """`fields` with another value at a nested key."""
+    return {**fields, key[0]: value if len(key) == 1 else _with(fields[key[0]], key[1:], value)}
 
 
 _HASHES: dict[tuple, str] = {}

@@ -26,6 +26,22 @@ def check_data(config: RunConfig, steps) -> list[Error]:
             for data in files.values() for message in check_file(data)]
 
 
+def check_suites(steps) -> list[Error]:
+    """Evaluation suites whose files are not there, or that name no data at all."""
+    suites = {name: suite for step in steps if not step.is_done for name, suite in getattr(step.config, "settings", {}).items()}
+    errors = []
+    for name, suite in suites.items():
+        if suite.loader not in ("tiny", "file") and not (suite.path or suite.hub):
+            errors.append((f"the suite {name} has neither a file nor a data set of the hub", f"eval.{name}.path=FILE or eval.{name}.hub=OWNER/NAME"))
+        if suite.path and not Path(suite.path).is_file():
+            errors.append((f"eval.{name}.path={suite.path}: no such file", f"give the data set's file, in the schema of conf/eval/{name}.yaml"))
+        if suite.standings and not Path(suite.standings).is_dir():
+            errors.append((f"eval.{name}.standings={suite.standings}: no such directory", "give the directory with CONTEST.standings.json and CONTEST.ratings.json"))
+        if suite.loader == "file" and not any(getattr(step.config.data, "path", None) for step in steps if hasattr(step.config, "settings")):
+            errors.append((f"the suite {name} evaluates on the held-out rows of your own file, but there is none", "data.path=FILE"))
+    return errors
+
+
 def check_file(data: DataConfig) -> list[str]:
     path = Path(data.path)
     if not path.is_file():

@@ -8,7 +8,7 @@ from stages.evaluation.ratings import Contest
 from stages.evaluation.rows import read_rows
 from stages.evaluation.suites import LOADERS
 from stages.prompt import Prompt
-from stages.rewards.verifiers import problem_of
+from stages.rewards.verifiers import problem_many
 
 SHOWN = 5
 
@@ -57,24 +57,23 @@ def suites_of(config: EvaluateConfig) -> dict[str, SuiteConfig]:
 def problems_from(name: str, suite: SuiteConfig, make: Callable[[str, dict], Problem | None]) -> list[Problem]:
     """The problems of a suite's rows, by `make(id, row)`, which may raise KeyError or ValueError for a row that is not of the published schema,
     or leave one out by returning None. Raises ValueError with the first mistakes, each with its place."""
-    problems, mistakes = [], []
+    problems, places, mistakes = [], [], []
     for number, (where, row) in enumerate(read_rows(name, suite)):
         try:
             problem = make(f"{name}-{number:05d}", row)
         except KeyError as error:
             mistakes.append(f"{where}: no column {error}; it has {', '.join(row) or 'none'}")
             continue
-        except (ValueError, TypeError, IndexError) as error:
+        except (ValueError, TypeError, IndexError, AttributeError) as error:
             mistakes.append(f"{where}: {error}")
             continue
-        if problem is None:
-            continue
-        why = problem_of(problem.prompts[0])
-        if why:
-            mistakes.append(f"{where}: {why}")
-        problems.append(problem)
+        if problem is not None:
+            problems.append(problem)
+            places.append(where)
         if len(problems) == suite.num_problems:
             break
+    unreadable = problem_many([problem.prompts[0] for problem in problems])
+    mistakes += [f"{where}: {why}" for where, why in zip(places, unreadable) if why]
     if mistakes:
         more = f" ... and {len(mistakes) - SHOWN} more" if len(mistakes) > SHOWN else ""
         raise ValueError(f"eval.{name}: {len(mistakes)} rows cannot be used: {'; '.join(mistakes[:SHOWN])}{more}. "

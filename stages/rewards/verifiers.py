@@ -27,6 +27,7 @@ VERIFIERS: dict[str, str] = {
     "integer": "stages.rewards.integer",
     "math": "stages.rewards.math",
     "exact": "stages.rewards.exact",
+    "instructions": "stages.rewards.instructions",
 }
 
 Pair = tuple[str, Prompt]  # a completion and its prompt
