@@ -58,6 +58,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _command(name: str, arguments: list[str], console) -> int:
     if name == "run":
+        from pipeline.stop import interrupt_on_signals
+        interrupt_on_signals()
         from pipeline import run
         return run.main(arguments, console)
     if name in COMMANDS:

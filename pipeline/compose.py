@@ -5,6 +5,7 @@ composed and checked as a whole, so that one run of a command reports all mistak
 """
 import dataclasses
 import difflib
+import re
 import types
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -58,7 +59,8 @@ def rewrite(overrides: list[str]) -> list[str]:
 
     `stage=X` -> `+stage=X` (several are joined); `deepspeed@stages.r1_zero.deepspeed=zero3` -> with `+`;
     `eval=[a,b]` -> `stages.evaluate.suites=[a,b]`;
-    `data.path=FILE` also chooses `data=file` unless a data group is chosen, `stages.X.data.path=FILE` likewise for one stage.
+    `data.path=FILE` also chooses `data=file` unless a data group is chosen, `stages.X.data.path=FILE` likewise for one stage, and so do
+    `data.sources.NAME.path=FILE` and `.preset=NAME`; a key within a mapping of free keys, as these and `launcher.environment.X`, adds to it (`++`).
     """
     result, stages = [], []
     for override in overrides:
@@ -70,6 +72,8 @@ def rewrite(overrides: list[str]) -> list[str]:
             result.append(f"stages.evaluate.suites={value if value.startswith('[') else f'[{value}]'}")
         elif "@" in name and not key.startswith(("+", "~")) and name not in ("model@student",):
             result.append(f"+{override}")
+        elif equals and not key.startswith(("+", "~")) and _is_in_free_mapping(key):
+            result.append(f"++{override}")
         else:
             result.append(override)
     if stages:
@@ -78,10 +82,18 @@ def rewrite(overrides: list[str]) -> list[str]:
     chosen = {override.partition("=")[0].lstrip("+") for override in result}
     for override in list(result):
         key, _, value = override.partition("=")
-        node = key.lstrip("+").removesuffix(".path")
-        if key.endswith("data.path") and value not in ("null", "") and not chosen & {node, f"data@{node}"} and f"{node}.name" not in chosen:
-            result.append("data=file" if node == "data" else f"+data@{node}=file")
+        node = re.sub(r"\.path$|\.sources(\..*)?$", "", key.lstrip("+"))
+        is_from_file = node != key.lstrip("+") and node.split(".")[-1] == "data" and value not in ("null", "", "{}")
+        choice = "data=file" if node == "data" else f"+data@{node}=file"
+        if is_from_file and not chosen & {node, f"data@{node}"} and f"{node}.name" not in chosen and choice not in result:
+            result.append(choice)
     return result
+
+
+def _is_in_free_mapping(key: str) -> bool:
+    """Whether the key is, or lies within, a field of the schema that takes any keys: Hydra's schema cannot know them."""
+    parts = key.split(".")
+    return any(get_origin(schema_of(".".join(parts[:end]))[0]) is dict for end in range(2, len(parts) + 1))
 
 
 # --------------------------------------------------------------------------------------------------------------------- checks
@@ -167,9 +179,9 @@ def schema_of(key: str) -> tuple[Any, dict, str | None]:
             expected, metadata = get_args(expected)[1], {}
             if known_part == "eval" and name not in default_tree()["eval"]:
                 return None, {}, f"{key}: unknown suite{_hint(name, default_tree()['eval'])}; a suite of your own is a file in conf/eval/"
-            known_part = f"{known_part}.{name}"
-            if known_part == f"selected.{name}" and name not in default_tree()["selected"]:
+            if known_part == "selected" and name not in default_tree()["selected"]:
                 return None, {}, f"{key}: unknown stage{_hint(name, default_tree()['selected'])}"
+            known_part = f"{known_part}.{name}"
             continue
         if get_origin(expected) in (Union, types.UnionType) or not dataclasses.is_dataclass(expected):
             return None, {}, f"{key}: unknown key; {known_part} is a value, not a section"

@@ -1,6 +1,6 @@
 """The configuration of a run: every stage's dataclass of `stages.config`, and what only the driver needs to know.
 
-The dataclasses are the one schema. `default_tree` gives Hydra their defaults as plain data, with the shared nodes (`data`, `rollout`,
+The dataclasses are the one schema. `default_tree` gives Hydra their defaults as plain data, with the shared nodes (`data`, `judge`, `rollout`,
 `deepspeed`, `health`, `model`, `student`) reaching the stages by interpolation, leaf by leaf, so that any key can be overridden for one stage.
 """
 import dataclasses
@@ -12,10 +12,12 @@ from typing import Any, Literal
 
 import yaml
 
+from pipeline.data_sources import with_presets, without_what_data_lacks
 from pipeline.graph import STAGES
-from stages.config import (Checked, CollectConfig, ConfigError, DataConfig, DeepSpeedConfig, EvaluateConfig, GrpoConfig, HealthConfig, MixConfig,
+from stages.config import (Checked, CollectConfig, ConfigError, DataConfig, DeepSpeedConfig, EvaluateConfig, GrpoConfig, HealthConfig, JudgeConfig,
                            ModelConfig, PretrainConfig, RewardModelsConfig, RolloutConfig, SftConfig, SuiteConfig, VLLM_CPU_HEAD_SIZES, from_dict, knob,
                            to_dict)
+from stages.data.hub import is_hub_name
 
 SUITES_DIR = Path(__file__).resolve().parent.parent / "conf" / "eval"
 
@@ -82,6 +84,7 @@ class RunConfig(Checked):
     model: ModelConfig = knob(ModelConfig, "the base model")
     student: ModelConfig = knob(ModelConfig, "the model that is distilled into")
     data: DataConfig = knob(DataConfig, "prompts of all stages")
+    judge: JudgeConfig = knob(JudgeConfig, "who judges and refines, in all stages that ask for it")
     rollout: RolloutConfig = knob(RolloutConfig, "sampling of all stages")
     deepspeed: DeepSpeedConfig = knob(DeepSpeedConfig, "DeepSpeed settings of all stages")
     health: HealthConfig = knob(HealthConfig, "alarms of all stages")
@@ -108,10 +111,10 @@ class RunConfig(Checked):
                 errors.append(f"{where}.num_heads {model.num_heads} gives attention heads of {size}; vLLM on CPU has {VLLM_CPU_HEAD_SIZES}: "
                               f"change {where}.hidden_size or num_heads, or use rollout=transformers")
         for where, data in data_nodes(self):
-            if data.name == "file" and not data.path:
-                errors.append(f"{where}.path is empty: name a JSONL or Parquet file with {where}.path=FILE")
-            if data.name == "tiny_world" and data.path:
-                errors.append(f"{where}.path is set but {where}.name is tiny_world: add {'data=file' if where == 'data' else f'+data@{where}=file'}")
+            if data.name == "file" and not data.all_sources:
+                errors.append(f"{where}.path is empty: name a file or directory with {where}.path=FILE, or sources with {where}.sources.NAME.path=FILE")
+            if data.name != "file" and data.all_sources:
+                errors.append(f"{where}.path is set but {where}.name is {data.name}: add {'data=file' if where == 'data' else f'+data@{where}=file'}")
         return errors
 
     @property
@@ -124,7 +127,7 @@ class RunConfig(Checked):
         return [stage for stage in STAGES if self.selected.get(stage)]
 
 
-SHARED_NODES = ("data", "rollout", "deepspeed", "health")  # top-level nodes that every stage that has the node follows
+SHARED_NODES = ("data", "judge", "rollout", "deepspeed", "health")  # top-level nodes that every stage that has the node follows
 
 
 def data_nodes(config: RunConfig) -> list[tuple[str, DataConfig]]:
@@ -156,13 +159,20 @@ def default_tree() -> dict[str, Any]:
 def from_tree(tree: dict[str, Any]) -> RunConfig:
     """Checks composed plain data and makes paths absolute. Raises ConfigError with every mistake."""
     errors = [f"selected.{name}: unknown stage" for name in tree.get("selected", {}) if name not in STAGES]
+    tree, mistakes = with_presets(tree)
+    errors += mistakes
     try:
         config = from_dict(RunConfig, tree)
     except ConfigError as error:
-        raise ConfigError(errors + error.errors) from None
+        raise ConfigError(errors + _said_once(error.errors)) from None
     if errors:
         raise ConfigError(errors)
-    return _with_suites(_without_general_data(_with_absolute_paths(config)))
+    return _with_suites(_without_idle_judges(_without_general_data(_with_absolute_paths(config))))
+
+
+def _said_once(errors: list[str]) -> list[str]:
+    """Without what stages repeat of a shared node: data.tasks says the same as stages.r1_zero.data.tasks."""
+    return [error for error in errors if not (error.startswith("stages.") and error.split(".", 2)[2] in errors)]
 
 
 def _with_suites(config: RunConfig) -> RunConfig:
@@ -180,41 +190,63 @@ def _with_suites(config: RunConfig) -> RunConfig:
 def _with_absolute_paths(config: RunConfig) -> RunConfig:
     def absolute(node):
         path = getattr(node, "path", None)
-        if path is None or not Path(path).expanduser().exists():
-            return node
-        return dataclasses.replace(node, path=str(Path(path).expanduser().resolve()))
+        changes = {"sources": {name: absolute(source) for name, source in node.sources.items()}} if getattr(node, "sources", None) else {}
+        if path is not None and Path(path).expanduser().exists():
+            changes["path"] = str(Path(path).expanduser().resolve())
+        return dataclasses.replace(node, **changes) if changes else node
 
     stages = {}
     for spec in dataclasses.fields(config.stages):
         stage = getattr(config.stages, spec.name)
         nodes = {name: absolute(getattr(stage, name)) for name in ("data", "model") if hasattr(stage, name)}
+        if hasattr(stage, "judge"):
+            nodes["judge"] = _with_absolute_model(stage.judge)
         stages[spec.name] = dataclasses.replace(stage, **nodes)
     return dataclasses.replace(config, model=absolute(config.model), student=absolute(config.student), data=absolute(config.data),
                                stages=StagesConfig(**stages))
 
 
+def _with_absolute_model(judge: JudgeConfig) -> JudgeConfig:
+    if judge.backend != "vllm" or not Path(judge.model).expanduser().exists():
+        return judge
+    return dataclasses.replace(judge, model=str(Path(judge.model).expanduser().resolve()))
+
+
 def _without_general_data(config: RunConfig) -> RunConfig:
-    """Your own file has verifiable prompts only: whatever needs the tiny world's general and safety prompts is switched off."""
-    changes = {}
-    for spec in dataclasses.fields(config.stages):
-        stage = getattr(config.stages, spec.name)
-        if getattr(getattr(stage, "data", None), "name", None) != "file":
-            continue
-        if isinstance(stage, GrpoConfig):
-            changes[spec.name] = dataclasses.replace(stage, mix=MixConfig(), preference_last_steps=0,
-                                                     rewards=dataclasses.replace(stage.rewards, preference=0.0))
-        elif isinstance(stage, CollectConfig):
-            changes[spec.name] = dataclasses.replace(stage, num_general=0, refine="none")
-        elif isinstance(stage, EvaluateConfig):
-            changes[spec.name] = dataclasses.replace(stage, num_general=0, num_safety=0)
-    return dataclasses.replace(config, stages=dataclasses.replace(config.stages, **changes)) if changes else config
+    """What needs general and safety prompts is switched off where your own data has none."""
+    stages = {spec.name: without_what_data_lacks(getattr(config.stages, spec.name)) for spec in dataclasses.fields(config.stages)}
+    return dataclasses.replace(config, stages=StagesConfig(**stages))
+
+
+def uses_judge(stage) -> bool:
+    """Whether anything in this stage asks the judge."""
+    if isinstance(stage, RewardModelsConfig):
+        return True
+    if isinstance(stage, CollectConfig) and stage.refine == "judge":
+        return True
+    sources = stage.data.all_sources.values() if getattr(stage, "data", None) else ()
+    return any(source.verifier == "judge" or source.verifier_column for source in sources)
+
+
+def _without_idle_judges(config: RunConfig) -> RunConfig:
+    """A judge that a stage never asks is no part of that stage: another one does not make it anew."""
+    changes = {spec.name: dataclasses.replace(stage, judge=JudgeConfig()) for spec in dataclasses.fields(config.stages)
+               if hasattr(stage := getattr(config.stages, spec.name), "judge") and not uses_judge(stage)}
+    return dataclasses.replace(config, stages=dataclasses.replace(config.stages, **changes))
 
 
 def notes(config: RunConfig) -> list[str]:
     """What the configuration implies and a reader of the plan should know."""
     lines = []
+    if config.data.name == "reasoning_gym":
+        lines.append(f"data from reasoning-gym ({', '.join(config.data.tasks)}): no general or safety prompts, so preference rewards are off")
     if config.data.name == "file":
-        lines.append(f"data from {config.data.path}: no general or safety prompts, so their shares and counts are 0 and preference rewards are off")
+        where = ", ".join(str(source.path) for source in config.data.all_sources.values())
+        if not config.data.has_general_prompts:
+            lines.append(f"data from {where}: no general or safety prompts, so their shares and counts are 0 and preference rewards are off")
+        unpinned = [source.path for source in config.data.all_sources.values() if is_hub_name(source.path) and not source.revision]
+        if unpinned:
+            lines.append(f"{', '.join(unpinned)}: no revision is set, so what was fetched last is used; pin it with data.revision=COMMIT")
         if not config.model.path:
             lines.append("the recipe's own base knows only the words of the tiny world: other data needs model.path=DIRECTORY")
     return lines

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline import launch, manifest, preflight, tracker
 from pipeline.errors import StageFailed, StageInterrupted
-from pipeline.files import link, sha256, write_json
+from pipeline.files import link, remove_temporaries, sha256, write_json
 from pipeline.plan import RUN, Plan, Step, command
 from pipeline.stop import StopRequest
 from stages.config import VERSIONS, to_dict
@@ -35,6 +35,7 @@ def execute(step: Step, plan: Plan, stop: StopRequest, on_line: Callable[[str], 
 
 def prepare(step: Step, plan: Plan) -> None:
     """Writes config.json and inputs.json, all that a worker reads, and points `latest` at the directory."""
+    remove_temporaries(step.dir, step.dir.parent)
     plain = to_dict(step.config) if step.config is not None else {}
     write_json(step.dir / "config.json", {"stage": step.stage, "kind": step.kind, "version": VERSIONS[step.kind], "fingerprint": step.fingerprint,
                                           "seed": plan.config.seed, "run": plan.config.run, "config": plain, "data_files": step.data_files})

@@ -3,11 +3,13 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from pipeline.data_sources import content_of, sources_of
 from pipeline.files import digest, sha256
 from stages.config import VERSIONS, output_fields
 
 SAMPLED_BLOCKS = 64  # of a weight file: hashing all of a large model would take many minutes at every plan
 BLOCK_BYTES = 1 << 16
+MAX_HASHED_BYTES = 1 << 28  # of a data file; larger ones by a sample
 
 
 def stage_fingerprint(kind: str, config: Any, inputs: dict[str, str], data_files: dict[str, str], seed: int) -> str:
@@ -17,27 +19,35 @@ def stage_fingerprint(kind: str, config: Any, inputs: dict[str, str], data_files
     """
     fields = output_fields(config)
     for key, content in data_files.items():
-        fields = _with(fields, ["data", "path"] if key == "data" else key.split("."), content)
+        fields = _with_content(fields, key.split("."), content)
     return digest({"kind": kind, "version": VERSIONS[kind], "config": fields, "inputs": inputs, "seed": seed})
 
 
+def _with_content(fields: dict, names: list[str], content: str) -> dict:
+    """The fields with the path of the source at `names` replaced by its content."""
+    if not names:
+        return {**fields, "path": content}
+    return {**fields, names[0]: _with_content(fields[names[0]], names[1:], content)}
+
+
 def data_files(config: Any) -> dict[str, str]:
-    """SHA-256 of the files that a stage reads, those that exist: {"data": of its data file, "settings.NAME.path": of a suite's, ...}."""
-    data = getattr(config, "data", None)
-    paths = {"data": data.path} if data is not None and data.path else {}
-    for name, suite in getattr(config, "settings", {}).items():
-        paths |= {f"settings.{name}.{key}": getattr(suite, key) for key in ("path", "standings") if getattr(suite, key)}
-    return {key: _content_hash(Path(path)) for key, path in paths.items() if Path(path).exists()}
+    """{"data": hash} of the files that a stage reads from outside, those of a mixture as {"data.sources.NAME": hash}, of
+    evaluation suites as {"settings.NAME": hash}; those that are there."""
+    found = {key: content_of(source, _data_hash) for key, source in sources_of(config).items()}
+    found |= {f"settings.{name}": _suite_content(suite) for name, suite in getattr(config, "settings", {}).items()}
+    return {key: content for key, content in found.items() if content}
 
 
-def _content_hash(path: Path) -> str:
-    """Of a file; or of the files of a directory, with their names."""
-    return digest({file.name: _file_hash(file) for file in sorted(path.iterdir()) if file.is_file()}) if path.is_dir() else _file_hash(path)
+def _suite_content(suite: Any) -> str:
+    """Of an evaluation suite's file and of its contests' standings, where it has them."""
+    paths = [path for path in (suite.path, suite.standings) if path and Path(path).exists()]
+    files = [file for path in map(Path, paths) for file in (sorted(path.iterdir()) if path.is_dir() else [path]) if file.is_file()]
+    return digest([_data_hash(file) for file in files]) if files else ""
 
 
-def _with(fields: dict, key: list[str], value: Any) -> dict:
-    """`fields` with another value at a nested key."""
-    return {**fields, key[0]: value if len(key) == 1 else _with(fields[key[0]], key[1:], value)}
+def _data_hash(path: Path) -> str:
+    """Of a large file a sample, as for weights: a plan takes seconds."""
+    return _file_hash(path) if path.stat().st_size <= MAX_HASHED_BYTES else _sampled_hash(path)
 
 
 _HASHES: dict[tuple, str] = {}

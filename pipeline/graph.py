@@ -4,6 +4,8 @@ The order of `NODES` is an order of execution: every input stands above its cons
 """
 from dataclasses import dataclass, field, replace
 
+from pipeline.data_sources import serves_reward_models
+
 
 @dataclass(frozen=True)
 class Node:
@@ -45,8 +47,10 @@ def build(config) -> Graph:
     """The graph of a RunConfig: models from outside replace their stage; stages that have nothing to do are left out."""
     outside = {stage: path for stage, path in (("base", config.model.path), ("student_base", config.student.path)) if path}
     left_out = {stage: f"the model comes from {path}" for stage, path in outside.items()}
+    if not serves_reward_models(config.data):
+        what = "reasoning-gym" if config.data.name == "reasoning_gym" else "your own data"
+        left_out["reward_models"] = f"{what} has no general prompts to build preferences from"
     if config.data.name == "file":
-        left_out["reward_models"] = "your own data has no general prompts to build preferences from"
         if config.model.path and not config.student.path:
             why = "the recipe's own student knows only the tiny world: give a model for it with student.path=DIRECTORY"
             left_out |= {"student_base": why, "distill": why}

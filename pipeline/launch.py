@@ -44,7 +44,8 @@ def launch(stage: str, directory: Path, launcher: LauncherConfig, stop: StopRequ
 
 def worker_command(directory: Path, launcher: LauncherConfig) -> list[str]:
     """torchrun on this machine, or one torchrun a node by srun."""
-    torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={launcher.num_processes}", "--monitor-interval=0.2"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={launcher.num_processes}", "--monitor-interval=0.2",
+                "--log-dir=/dev/null"]  # each rank writes its own log; directories in /tmp would outlive a killed torchrun
     worker = ["-m", "stages", str(directory)]
     if launcher.name == "local":
         return [*torchrun, "--standalone", *worker]

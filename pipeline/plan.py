@@ -12,6 +12,7 @@ from pipeline.errors import MissingInput, PipelineError
 from pipeline.files import read_json
 from pipeline.fingerprint import data_files, differences, stage_fingerprint
 from pipeline.graph import STAGES, Graph, Node, build, upstream
+from pipeline.judges import check_judges
 from stages.config import VERSIONS, output_fields, to_dict
 
 SKIP, RESUME, RUN = "skip", "resume", "run"
@@ -74,6 +75,7 @@ def make_plan(config: RunConfig) -> Plan:
     for step in steps:
         errors += _missing_inputs(step, graph, known, selected, config) + step.errors
     errors += preflight.check_data(config, steps) + preflight.check_suites(steps) + preflight.check_disk(config, steps) + preflight.check_tracker(config)
+    errors += check_judges(config, steps)
     others = [known[name] for name in needed if name not in selected]
     for step in others:
         errors += [error for error in step.errors if error not in errors]
@@ -156,7 +158,8 @@ def _run_reason(node: Node, config: RunConfig, stage_config: Any, inputs: dict, 
     changes = []
     if stage_config is not None:
         old = before.get("config", {})
-        changes += [line for line in differences(_output_part(old, stage_config), output_fields(stage_config)) if not line.startswith("data.path")]
+        changes += [line for line in differences(_output_part(old, stage_config), output_fields(stage_config))
+                    if line.split()[0] not in {f"{key}.path" for key in data_files(stage_config)}]
     if before.get("data_files", {}) != (data_files(stage_config) if stage_config is not None else {}):
         changes.append("content of the data file")
     if before.get("seed") != config.seed:

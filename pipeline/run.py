@@ -12,7 +12,7 @@ from pipeline import compose, prefect_server, sweep, view
 from pipeline.config import RunConfig
 from pipeline.errors import InvalidConfig, PipelineError, StageInterrupted
 from pipeline.execute import execute
-from pipeline.files import write_atomic
+from pipeline.files import remove_temporaries, write_atomic
 from pipeline.lock import RunLock
 from pipeline.plan import Plan, command, make_plan, remember_overrides
 from pipeline.stop import StopRequest
@@ -104,6 +104,7 @@ def run_stages(config: RunConfig, console: Console) -> Plan:
             console.print(f"note: {lock.note}", highlight=False, soft_wrap=True)
         plan = make_plan(config)
         plan.raise_errors()
+        remove_temporaries(config.run_dir)
         write_atomic(config.run_dir / "config.yaml", yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True))
         if len(plan.steps) > 1:
             view.print_plan(console, plan)

@@ -3,6 +3,16 @@ import signal
 import sys
 
 
+def interrupt_on_signals() -> None:
+    """For what comes before and after the stages, where there is nothing to save: SIGTERM and SIGHUP end the driver as Ctrl-C does."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+
+
+def _interrupt(number, frame):
+    raise KeyboardInterrupt(signal.Signals(number).name)
+
+
 class StopRequest:
     """Counts stop signals. `install` must run in the main thread; it can be repeated (Prefect sets handlers of its own)."""
 

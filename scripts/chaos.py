@@ -4,7 +4,7 @@
     again and again, for one stage at a time:
         its directory is taken away, the others stay     a kill then costs one or two starts of the workers
         the driver starts it; one of its processes, or all, gets SIGKILL, SIGTERM or SIGINT, at a random instant or at a named place in the code
-        sometimes the newest checkpoint is damaged, sometimes the resumed attempt is killed too
+        sometimes the newest checkpoint is damaged, and the resumed attempt is killed too, up to --most kills
         the same command until it is done                all hashes must be those of the undisturbed run, and no process may be left
 
 All that is random follows from --seed and the number of the round. The named places are in `chaos_tools/places.py`; the signal there is
@@ -13,6 +13,7 @@ directory is kept.
 """
 import argparse
 import collections
+import json
 import os
 import random
 import re
@@ -30,10 +31,10 @@ from scripts.chaos_tools.driver import TIMEOUT_S, Driver, Ending  # noqa: E402
 from scripts.chaos_tools.kill import Kill, damage, draw_kill  # noqa: E402
 from scripts.chaos_tools.outcome import differences, left_over, outcome  # noqa: E402
 from scripts.chaos_tools.places import places_of  # noqa: E402
-from stages.files import read_json, read_jsonl  # noqa: E402
+from stages.files import append_jsonl, read_json, read_jsonl  # noqa: E402
 
 INTERRUPTED, MOST_RESUMES = 75, 4
-DAMAGE_SHARE, SECOND_KILL_SHARE = 0.3, 0.5
+DAMAGE_SHARE = 0.3
 KINDS = {  # of the stages that can be killed
     "student_base": "pretrain", "r1_zero": "grpo", "cold_start_data": "collect", "cold_start": "sft", "reasoning_rl": "grpo",
     "rejection_data": "collect", "rejection_sft": "sft", "reward_models": "reward_models", "preference_rl": "grpo", "distill": "sft",
@@ -68,6 +69,13 @@ class Round:
     problems: list[str] = field(default_factory=list)
     litter: list[str] = field(default_factory=list)
 
+    def record(self, settings: argparse.Namespace) -> dict:
+        """What is kept of the round: a line of the file of --record."""
+        kills = [{"who": kill.who, "signal": signal.Signals(kill.signal).name, "where": kill.place.name if kill.place else kill.span, "what": str(kill), "at": far}
+                 for kill, far in self.kills]
+        return {"seed": settings.seed, "round": self.number, "stage": self.stage, "processes": settings.processes, "zero": settings.zero,
+                "sampler": settings.sampler, "kills": kills, "damages": self.damages, "endings": self.endings, "problems": self.problems, "litter": self.litter}
+
     def line(self, seconds: float) -> str:
         what = [*(f"{kill} ({far})" for kill, far in self.kills), *(f"not reached: {kill}" for kill in self.misses), *self.damages]
         litter = f" | left over: {', '.join(self.litter)}" if self.litter else ""
@@ -99,7 +107,7 @@ class Chaos:
         print(f"undisturbed run in {ending.seconds:.0f} s: {sum(map(len, self.expected.values()))} hashes of {len(self.made)} stages", flush=True)
 
     def round(self, number: int, stage: str) -> Round:
-        """One stage from nothing to its end, through one kill or two."""
+        """One stage from nothing to its end, through one kill or several."""
         rng = random.Random(f"chaos {self.settings.seed} {number}")
         found = Round(number, stage)
         runs_dir = self.work / f"round_{number}"
@@ -109,8 +117,8 @@ class Chaos:
         span_s = {"start-up": timing["startup_s"], "work": timing["total_s"] - timing["startup_s"]}
         places = places_of(KINDS[stage], self.settings.sampler)
         first = [place for place in places if not place.needs_checkpoint]
-        kills = [draw_kill(rng, first, self.settings.processes), draw_kill(rng, places, self.settings.processes)]
-        for kill in kills[:1 + (rng.random() < SECOND_KILL_SHARE)]:
+        for attempt in range(rng.randint(1, self.settings.most)):
+            kill = draw_kill(rng, places if attempt else first, self.settings.processes)
             ending = self._start(found, runs_dir, stage, kill, span_s.get(kill.span, 0.0))
             if ending.was_hit:
                 found.kills.append((kill, how_far(directory)))
@@ -185,6 +193,7 @@ def summary(rounds: list[Round]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=40, help="signals to send, over all rounds")
+    parser.add_argument("--most", type=int, default=2, help="kills of one round: from one to so many")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, help="number of the first round: repeat one with --first N --kills 1")
     parser.add_argument("--stages", default=",".join(KINDS), help="stages to kill, in turn")
@@ -192,6 +201,7 @@ def main() -> int:
     parser.add_argument("--zero", type=int, choices=(0, 2, 3), default=0)
     parser.add_argument("--sampler", choices=("vllm", "transformers"), default="vllm")
     parser.add_argument("--minutes", type=float, default=0, help="begin no round after so long; 0: no limit")
+    parser.add_argument("--record", type=Path, help="a file to which each round adds a line of JSON")
     parser.add_argument("--work", type=Path, help="where to work; an undisturbed run that is there is used again")
     settings = parser.parse_args()
     settings.stages = settings.stages.split(",")
@@ -220,6 +230,8 @@ def run_rounds(chaos: Chaos, settings: argparse.Namespace, rounds: list[Round]) 
         begun = time.monotonic()
         rounds.append(chaos.round(number, settings.stages[number % len(settings.stages)]))
         print(rounds[-1].line(time.monotonic() - begun), flush=True)
+        if settings.record:
+            append_jsonl(settings.record, [rounds[-1].record(settings)])
         number += 1
     print(summary(rounds))
 

@@ -19,9 +19,12 @@ def main(arguments: list[str]) -> int:
         print("usage: python -m stages STAGE_DIRECTORY (with config.json and inputs.json in it)", file=sys.stderr)
         return 64
     environment.prepare()
+    from stages import judges
     from stages.worker import Worker
     with Worker(arguments[0]) as worker:
+        judges.serve(worker)
         importlib.import_module(KIND_MODULES[worker.kind]).run(worker)
+        judges.record_cost(worker)
         worker.finish()
     return worker.exit_code
 

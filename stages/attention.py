@@ -1,7 +1,7 @@
 """Attention over packed sequences: one row of tokens, cut at `boundaries`, without padding and without one sequence seeing another.
 
 On CUDA in half precision the kernel is PyTorch's variable-length flash attention; elsewhere each sequence goes through SDPA by itself,
-which is exact and serves as the kernel's test. Registered with transformers under the name PACKED.
+which is exact and serves as the kernel's test. There the completions of a group may share their prompt's tokens. Registered with transformers under the name PACKED.
 """
 import inspect
 
@@ -13,14 +13,20 @@ PACKED = "r1_packed"
 
 
 def packed_attention(module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attention_mask: None, dropout: float = 0.0,
-                     scaling: float | None = None, boundaries: torch.Tensor | None = None, longest: int = 0, **_):
-    """query [1, H, N, D]; key and value [1, K, N, D] with K dividing H; boundaries [B + 1] int32; longest: tokens of the longest sequence.
-    Returns ([1, N, H, D], None)."""
-    if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16):
+                     scaling: float | None = None, boundaries: torch.Tensor | None = None, longest: int = 0, prefixes: torch.Tensor | None = None, **_):
+    """query [1, H, N, D]; key and value [1, K, N, D] with K dividing H; boundaries [S + 1] int32; longest: tokens of the longest sequence;
+    prefixes [S] int32 or None, see TokenBatch. Returns ([1, N, H, D], None)."""
+    if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16) and prefixes is None:
         return _varlen(*(x[0].transpose(0, 1) for x in (query, key, value)), boundaries, longest, scaling)[None], None
     lengths = boundaries.diff().tolist()
-    parts = [F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True, scale=scaling, enable_gqa=True)
-             for q, k, v in zip(*(x.split(lengths, 2) for x in (query, key, value)))]
+    queries, keys, values = (x.split(lengths, 2) for x in (query, key, value))
+    parts = []
+    for i, prefix in enumerate(prefixes.tolist() if prefixes is not None else [-1] * len(lengths)):
+        k, v, mask = keys[i], values[i], None
+        if prefix >= 0:  # all of the prompt, and its own tokens up to this one
+            k, v = torch.cat([keys[prefix], k], 2), torch.cat([values[prefix], v], 2)
+            mask = torch.ones(lengths[i], k.shape[2], dtype=torch.bool, device=k.device).tril(lengths[prefix])
+        parts.append(F.scaled_dot_product_attention(queries[i], k, v, mask, dropout, is_causal=mask is None, scale=scaling, enable_gqa=True))
     return torch.cat(parts, 2).transpose(1, 2), None
 
 

@@ -19,13 +19,51 @@ def micro_batches(lengths: list[int], world_size: int, rank: int, token_budget: 
     [[3, 2]]
     """
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    return _of_rank([_cut(share[::-1], lengths, token_budget, packed) for share in _deal(order, world_size)], rank)
+
+
+def group_micro_batches(prompts: list[list[int]], completions: list[list[int]], world_size: int, rank: int, token_budget: int) -> list[list[int]]:
+    """The same for `lay_out_groups`: completions of one prompt stay together, and a micro-batch pays for their prompt once.
+
+    Each group is dealt to all ranks, so that they get nearly the same tokens.
+
+    >>> group_micro_batches([[1, 2], [3, 4], [1, 2], [3, 4]], [[5], [8, 9], [6, 7], [8]], 1, 0, token_budget=5)
+    [[2, 0], [1, 3]]
+    """
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for index, prompt in enumerate(prompts):
+        groups.setdefault(tuple(prompt), []).append(index)
+    order = [index for group in groups.values() for index in sorted(group, key=lambda i: (-len(completions[i]), i))]
+    return _of_rank([_cut_groups(share, prompts, completions, token_budget) for share in _deal(order, world_size)], rank)
+
+
+def _deal(order: list[int], world_size: int) -> list[list[int]]:
+    """Cards to the ranks in snake order: 0 1 | 1 0 | 0 1."""
     shares: list[list[int]] = [[] for _ in range(world_size)]
     for place, index in enumerate(order):
         lap, seat = divmod(place, world_size)
         shares[seat if lap % 2 == 0 else world_size - 1 - seat].append(index)
-    cut = [_cut(share[::-1], lengths, token_budget, packed) for share in shares]
+    return shares
+
+
+def _of_rank(cut: list[list[list[int]]], rank: int) -> list[list[int]]:
     count = max(1, *map(len, cut))
     return cut[rank] + [[]] * (count - len(cut[rank]))
+
+
+def _cut_groups(share: list[int], prompts: list[list[int]], completions: list[list[int]], token_budget: int) -> list[list[int]]:
+    """Consecutive runs within the budget; one row alone may exceed it."""
+    batches: list[list[int]] = []
+    size = 0
+    for index in share:
+        whole = len(prompts[index]) + len(completions[index])
+        size += len(completions[index]) if batches and prompts[index] == prompts[batches[-1][-1]] else whole
+        if batches and size <= token_budget:
+            batches[-1].append(index)
+        else:
+            batches.append([index])
+            size = whole
+    return batches
 
 
 def _cut(share: list[int], lengths: list[int], token_budget: int, packed: bool) -> list[list[int]]:
@@ -50,12 +88,13 @@ class TokenBatch:
     targets_N: torch.Tensor             # its token id
     sequence_N: torch.Tensor            # which of the sequences it belongs to
     position_ids: torch.Tensor | None   # packed: [1, total], from 0 in each sequence
-    boundaries: torch.Tensor | None     # packed: [B + 1] int32, where each sequence begins, and the end
+    boundaries: torch.Tensor | None     # packed: [S + 1] int32, where each segment (a sequence, or a part of one) begins, and the end
     longest: int                        # tokens of the longest sequence
+    prefixes: torch.Tensor | None = None    # packed, with shared prompts: [S] int32, the segment that all tokens of this one see too; -1: none
 
     @property
     def inputs(self) -> tuple:
-        return self.input_ids, self.places_N, self.targets_N, self.position_ids, self.boundaries, self.longest
+        return self.input_ids, self.places_N, self.targets_N, self.position_ids, self.boundaries, self.longest, self.prefixes
 
 
 def lay_out(rows: list[list[int]], is_target: list[list[bool]], pad_id: int, device: torch.device, packed: bool = False) -> TokenBatch:
@@ -85,6 +124,41 @@ def lay_out(rows: list[list[int]], is_target: list[list[bool]], pad_id: int, dev
         places = padded[found] - 1
     return TokenBatch(input_ids.to(device), places.to(device), flat_ids[found].to(device), sequence[found].to(device), position_ids, boundaries,
                       int(lengths.max()))
+
+
+def lay_out_groups(prompts: list[list[int]], completions: list[list[int]], pad_id: int) -> TokenBatch:
+    """Packed, with a prompt that stands side by side in several rows laid out once: its completions follow it and see it and themselves.
+    All completion tokens are targets; no completion is empty. On the CPU only (see stages/attention.py).
+
+    >>> batch = lay_out_groups([[5, 6], [5, 6], [7]], [[1], [2, 3], [4]], pad_id=0)
+    >>> batch.input_ids.tolist(), batch.position_ids.tolist()
+    ([[5, 6, 1, 2, 3, 7, 4]], [[0, 1, 2, 2, 3, 0, 1]])
+    >>> batch.boundaries.tolist(), batch.prefixes.tolist()
+    ([0, 2, 3, 5, 6, 7], [-1, 0, 0, -1, 3])
+    >>> batch.places_N.tolist(), batch.targets_N.tolist(), batch.sequence_N.tolist()
+    ([1, 1, 3, 5], [1, 2, 3, 4], [0, 1, 1, 2])
+    """
+    if not prompts:
+        return lay_out([], [], pad_id, torch.device("cpu"), packed=True)
+    ids, positions, places, sequence, boundaries, prefixes = [], [], [], [], [0], []
+    for row, (prompt, completion) in enumerate(zip(prompts, completions)):
+        if row == 0 or prompt != prompts[row - 1]:
+            shared = len(prefixes)
+            ids += prompt
+            positions += range(len(prompt))
+            boundaries.append(len(ids))
+            prefixes.append(-1)
+            end = len(ids) - 1
+        places += [end, *range(len(ids), len(ids) + len(completion) - 1)]
+        sequence += [row] * len(completion)
+        ids += completion
+        positions += range(len(prompt), len(prompt) + len(completion))
+        boundaries.append(len(ids))
+        prefixes.append(shared)
+    longest = max(len(prompt) + len(completion) for prompt, completion in zip(prompts, completions))
+    targets = [token for completion in completions for token in completion]
+    return TokenBatch(torch.tensor([ids]), torch.tensor(places), torch.tensor(targets), torch.tensor(sequence), torch.tensor([positions]),
+                      torch.tensor(boundaries, dtype=torch.int32), longest, torch.tensor(prefixes, dtype=torch.int32))
 
 
 def pad_rows(rows: list[list[int]], pad_id: int, device: torch.device) -> torch.Tensor:

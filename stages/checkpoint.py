@@ -7,6 +7,7 @@ state/step_000120/
 """
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from stages import disk, files
@@ -61,16 +62,19 @@ def _remove_temporary(root: Path) -> None:
         shutil.rmtree(path)
 
 
-def newest_checkpoint(worker: Worker, name: str = "state") -> tuple[Path, dict] | None:
-    """The newest whole checkpoint and its progress; a damaged one is skipped with a warning (every rank decides alike)."""
+def newest_checkpoint(worker: Worker, name: str = "state", problem: Callable[[dict], str | None] = lambda progress: None) -> tuple[Path, dict] | None:
+    """The newest whole checkpoint and its progress; a damaged one is skipped with a warning (every rank decides alike). `problem`: what is wrong
+    with other files that a checkpoint of this progress needs."""
     directories = sorted((worker.dir / name).glob("step_*"), reverse=True)
     for directory in directories:
         damaged = _damaged_files(directory)
-        if not damaged:
-            return directory, files.read_json(directory / "progress.json")
-        worker.say(f"WARNING: checkpoint {directory} is damaged ({', '.join(damaged)}): falling back to the one before it")
+        progress = None if damaged else files.read_json(directory / "progress.json")
+        why = f"is damaged ({', '.join(damaged)})" if damaged else (found := problem(progress)) and f"cannot be used: {found}"
+        if not why:
+            return directory, progress
+        worker.say(f"WARNING: checkpoint {directory} {why}: falling back to the one before it")
     if directories:
-        worker.say(f"WARNING: none of the {len(directories)} checkpoints in {worker.dir / name} is whole: starting over")
+        worker.say(f"WARNING: none of the {len(directories)} checkpoints in {worker.dir / name} can be used: starting over")
     return None
 
 
@@ -81,12 +85,13 @@ def _damaged_files(directory: Path) -> list[str]:
         return ["manifest.json"]
 
 
-def resume(worker: Worker, engine: TrainEngine, name: str = "state", first_step: int = 0) -> dict:
+def resume(worker: Worker, engine: TrainEngine, name: str = "state", first_step: int = 0,
+           problem: Callable[[dict], str | None] = lambda progress: None) -> dict:
     """Loads the newest whole checkpoint, if any, and cuts the logs back to it. Returns its progress, {"step": 0} for a fresh start.
 
-    `first_step`: logged steps of this stage that come before this engine's (a stage may train two models).
+    `first_step`: logged steps of this stage that come before this engine's (a stage may train two models). `problem`: see `newest_checkpoint`.
     """
-    found = newest_checkpoint(worker, name)
+    found = newest_checkpoint(worker, name, problem)
     if found is None:
         progress = {"step": 0}
     else:

@@ -13,6 +13,7 @@ import types
 from dataclasses import dataclass, field
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from stages.data.adapters import ADAPTERS
 from stages.evaluation.suites import LOADERS
 from stages.losses import ADVANTAGES, CORRECTIONS, LOSSES
 from stages.rewards.verifiers import VERIFIERS
@@ -143,20 +144,123 @@ class ModelConfig(Checked):
 
 
 @dataclass(frozen=True)
-class DataConfig(Checked):
-    """Prompts with verifiable answers. `tiny_world` is generated; `file` reads JSONL or Parquet."""
-    name: Literal["tiny_world", "file"] = knob("tiny_world", "where prompts come from")
-    path: str | None = knob(None, "JSONL or Parquet file (name=file is implied when set)")
-    prompt_column: str = knob("prompt", "column with the problem text")
+class SourceConfig(Checked):
+    """One set of rows from outside and what its columns mean; a column of a mapping is written with a dot (`reward_model.ground_truth`)."""
+    path: str | None = knob(None, "JSONL, JSON, Parquet, CSV (.gz, .zst) or Arrow file; a directory of such files or one of datasets.save_to_disk; or a hub "
+                                  "name ORGANISATION/NAME that `r1 data fetch` has brought here")
+    files: str | None = knob(None, "which files of a directory or hub name, as a pattern, e.g. main/train-*.parquet; null: all data files")
+    revision: str | None = knob(None, "commit of a hub name; null: main, whatever it is at the time")
+    license: str | None = knob(None, "licence of the set, for the data card", operational=True)
+    rows: Literal["prompts", "sft", "preferences", "labels"] = knob("prompts", "what a row is: a prompt with an answer; a prompt with a completion; a prompt "
+                                                                               "with a chosen and a rejected completion; a completion labelled safe or not")
+    domain: Literal["reasoning", "helpful", "safety"] = knob("reasoning", "domain of the rows: reasoning has answers that a verifier checks")
+    adapter: Literal[*ADAPTERS] = knob("none", "for a published set whose columns need more than a name: a function of stages/data/adapters/")
+    prompt_column: str = knob("prompt", "column with the problem: text, or a list of chat messages")
+    messages_column: str | None = knob(None, "column with a chat; its user turn is the prompt and what the assistant says next the completion")
+    turn: Literal["last", "first"] = knob("last", "which exchange of a chat; only the first does not refer to others")
     answer_column: str = knob("answer", "column with the reference answer")
-    verifier_column: str | None = knob(None, "column with the verifier of each row; where it is empty, data.verifier")
+    completion_column: str = knob("completion", "column with the completion (rows=sft and rows=labels)")
+    chosen_column: str = knob("chosen", "column with the better completion: text, or a chat whose last message it is (rows=preferences)")
+    rejected_column: str = knob("rejected", "column with the worse completion (rows=preferences)")
+    label_column: str = knob("is_safe", "column that is true where the completion is safe (rows=labels)")
+    verifier_column: str | None = knob(None, "column with the verifier of each row; where it is empty, `verifier`")
     checks_column: str | None = knob(None, "column with what the verifier needs besides the answer: JSON, or a mapping or list; with it the answer may be empty")
-    language_column: str | None = knob(None, "column with the language of each row; where it is empty, data.language")
+    language_column: str | None = knob(None, "column with the language of each row; where it is empty, `language`")
+    domain_column: str | None = knob(None, "column with the domain of each row; where it is empty, `domain`")
+    kind_column: str | None = knob(None, "column with the kind of each row, for samples and tables")
+    id_column: str | None = knob(None, "column with a unique id of each row; null: its number")
     language: Literal["en", "zh", "auto"] = knob("auto", "language of the prompts; auto: by the script of each prompt")
     verifier: Literal[*VERIFIERS] = knob("integer", "how an answer is compared: the verifiers of stages/rewards/verifiers.py")
+    check_answers: bool = knob(True, "ask the verifier of each row whether it can read the answer, before any engine starts; off for files that "
+                                     "`r1 data prepare` wrote, which has asked")
+
+
+@dataclass(frozen=True)
+class MixtureSource(SourceConfig):
+    """One of several sources."""
+    weight: float = knob(1.0, "share of the draws of a domain, relative to the other sources that have it", gt=0)
+    preset: str | None = knob(None, "a file of conf/data/ that the other keys add to, e.g. gsm8k", operational=True)
+    verifier: Literal[*VERIFIERS] = knob("math", "how an answer is compared: the verifiers of stages/rewards/verifiers.py")
+
+
+@dataclass(frozen=True)
+class DataConfig(SourceConfig):
+    """Where prompts come from. `tiny_world` and `reasoning_gym` are generated; `file` reads rows from outside: one source, or a mixture of `sources`."""
+    name: Literal["tiny_world", "reasoning_gym", "file"] = knob("tiny_world", "where prompts come from; file is implied by data.path")
+    sources: dict[str, MixtureSource] = knob({}, "a mixture instead of `path`: name -> source, e.g. data.sources.math.path=FILE")
+    malformed: Literal["fail", "skip"] = knob("fail", "rows that cannot be used: fail, with the first of them; or skip, with their number and reasons in the log")
     template: Literal["plain", "r1_zero", "chat"] = knob("plain", "plain: 'User:...Assistant:'; r1_zero: the paper's text [V1 Table 1]; chat: the tokenizer's")
-    eval_fraction: float = knob(0.1, "share of the file's rows held out for evaluation (by a hash of the prompt, never trained on)", ge=0, lt=1)
+    eval_fraction: float = knob(0.1, "share of the rows or problems held out for evaluation (by a hash of the prompt, never trained on)", ge=0, lt=1)
     max_prompt_tokens: int = knob(128, "longest prompt, tokens; a longer one is an error that names the row", gt=0)
+    tasks: list[str] = knob([], "name=reasoning_gym: problem families of that library, e.g. [countdown,chain_sum]")
+    task_weights: list[float] = knob([], "name=reasoning_gym: their shares of the prompts, in the same order; empty: equal", ge=0)
+    task_configs: dict[str, dict[str, Any]] = knob({}, "name=reasoning_gym: settings of a family, e.g. {countdown: {max_numbers: 4}}")
+
+    def problems(self):
+        if self.name == "reasoning_gym":
+            from stages.reasoning_gym.families import problems
+            return problems(self.tasks, self.task_weights, self.task_configs)
+        if self.path and self.sources:
+            return [f"path {self.path} and sources ({', '.join(self.sources)}) are both set: a mixture names its files in its sources"]
+        return [f"sources.{name}.path is empty: name a file, a directory or a hub name" for name, source in self.sources.items() if not source.path]
+
+    @property
+    def all_sources(self) -> dict[str, SourceConfig]:
+        """Name -> source: the mixture's, or `path` as the only one, named `file`."""
+        return dict(self.sources) or ({"file": self} if self.path else {})
+
+    @property
+    def domains(self) -> set[str]:
+        """The domains that rows can have; all three where a column says."""
+        return {domain for source in self.all_sources.values()
+                for domain in (("reasoning", "helpful", "safety") if source.domain_column else (source.domain,))}
+
+    @property
+    def has_general_prompts(self) -> bool:
+        """Whether there can be helpful or safety prompts besides those with a right answer."""
+        return self.name == "tiny_world" or bool(self.domains & {"helpful", "safety"})
+
+    def has(self, rows: str) -> bool:
+        """Whether some source has rows of this type."""
+        return any(source.rows == rows for source in self.all_sources.values())
+
+
+@dataclass(frozen=True)
+class JudgeConfig(Checked):
+    """Who judges and refines where no rule can: DeepSeek-V3 in the paper [V2 B.3]. A key is never a part of this: only the name of its variable is."""
+    backend: Literal["tiny_world", "openai", "vllm"] = knob("tiny_world", "tiny_world: rules of the embedded world; openai: an endpoint that speaks "
+                                                            "OpenAI's protocol; vllm: a model directory in this process")
+    model: str | None = knob(None, "openai: the name under which the endpoint serves the model; vllm: its directory")
+    url: str | None = knob(None, "base URL of the endpoint, e.g. http://127.0.0.1:8000/v1", operational=True)
+    api_key_env: str | None = knob(None, "NAME of the environment variable that holds the endpoint's key; null: no key", operational=True)
+    temperature: float = knob(0.0, "sampling temperature of a judgment; not published [ours]", ge=0, le=2)
+    max_tokens: int = knob(4096, "most tokens of a reply", gt=0)
+    explain: bool = knob(True, "the judge explains itself before its verdict, as published; false: the verdict alone, a few tokens")
+    structured: bool = knob(True, "ask for replies that follow the verdict's JSON schema (vLLM, OpenAI); false for endpoints that cannot")
+    timeout_s: float = knob(120.0, "seconds for one attempt at a call", gt=0, operational=True)
+    deadline_s: float = knob(600.0, "seconds for a call with all its retries and the pauses between them", gt=0, operational=True)
+    retries: int = knob(5, "further attempts after a refused, failed, cut or unreadable one", ge=0, le=100, operational=True)
+    concurrency: int = knob(32, "calls at once of one process", gt=0, operational=True)
+    price_prompt: float = knob(0.0, "money for a million prompt tokens, in your currency", ge=0, operational=True)
+    price_completion: float = knob(0.0, "money for a million completion tokens", ge=0, operational=True)
+    cache_dir: str | None = knob(None, "where replies are kept, so that none is paid twice; null: judge_cache/ of the run", operational=True)
+    max_model_tokens: int = knob(8192, "context of the model (vllm)", gt=0)
+    precision: Literal["fp32", "bf16"] = knob("fp32", "compute type (vllm)")
+    kv_cache_gib: float = knob(0.0625, "memory for the KV cache on a CPU, GiB (vllm)", gt=0, operational=True)
+    gpu_memory_fraction: float = knob(0.3, "share of a GPU's memory (vllm)", gt=0, lt=1, operational=True)
+
+    def problems(self):
+        errors = []
+        if self.backend != "tiny_world" and not self.model:
+            errors.append(f"model is not set but backend is {self.backend}: give " + ("the name that the endpoint serves"
+                          if self.backend == "openai" else "a model directory"))
+        if self.backend == "openai" and not str(self.url or "").startswith(("http://", "https://")):
+            errors.append(f"url must be the endpoint's base URL, as http://127.0.0.1:8000/v1, got {self.url!r}")
+        if self.deadline_s < self.timeout_s:
+            errors.append(f"deadline_s {self.deadline_s:g} is less than timeout_s {self.timeout_s:g}: a call would end before its first attempt")
+        if self.api_key_env is not None and not self.api_key_env.replace("_", "a").isalnum():
+            errors.append("api_key_env must be the NAME of an environment variable, not the key")
+        return errors
 
 
 # ---------------------------------------------------------------------------------------------------------------------- stages
@@ -277,6 +381,7 @@ class GrpoConfig(StageConfig):
     packing: Literal["auto", "on", "off"] = knob("auto", PACKING, operational=True)
     num_sample_prompts: int = knob(2, "groups a step of which one completion is kept in samples.jsonl", ge=0, operational=True)
     data: DataConfig = knob(DataConfig, "prompts")
+    judge: JudgeConfig = knob(JudgeConfig, "who judges where no rule can")
     rollout: RolloutConfig = knob(RolloutConfig, "sampling")
     optim: OptimConfig = knob(OptimConfig, "optimizer")
     deepspeed: DeepSpeedConfig = knob(DeepSpeedConfig, "DeepSpeed settings")
@@ -313,10 +418,12 @@ class CollectConfig(Checked):
     min_language: float = knob(1.0, "least share of the chain of thought's words in the prompt's language", ge=0, le=1)
     max_repetition: float = knob(0.5, "largest share of repeated 4-grams in a kept completion", ge=0, le=1)
     max_kept_tokens: int = knob(32768, "longest completion kept, tokens", gt=0)
-    refine: Literal["none", "rules"] = knob("none", "rules: the tiny world's refiner (clean answer, single language, no fillers); none: as sampled")
+    refine: Literal["none", "rules", "judge"] = knob("none", "judge: the judge rewrites the thought readably in one language and writes the summary "
+                                                     "[V2 B.3.2]; rules: the tiny world's refiner; none: as sampled")
     num_general: int = knob(0, "general prompt-completion pairs added: 200k of 800k [V2 B.3.3]", ge=0)
     chunk_prompts: int = knob(32, "prompts sampled between two writes; a finished chunk is never sampled again", gt=0, operational=True)
     data: DataConfig = knob(DataConfig, "prompts")
+    judge: JudgeConfig = knob(JudgeConfig, "who judges where no rule can")
     rollout: RolloutConfig = knob(RolloutConfig, "sampling: temperature 1.0 [V2 B.3.2]")
 
 
@@ -339,6 +446,7 @@ class RewardModelsConfig(StageConfig):
     reward_l2: float = knob(0.0, "weight of the squared reward in the pairwise loss: keeps the scale [ours]", ge=0)
     micro_batch_tokens: int = knob(32768, "tokens, padding included, of one forward pass of one process", gt=0, operational=True)
     data: DataConfig = knob(DataConfig, "prompts")
+    judge: JudgeConfig = knob(JudgeConfig, "who judges where no rule can")
     rollout: RolloutConfig = knob(RolloutConfig, "sampling")
     optim: OptimConfig = knob(OptimConfig, "optimizer: 6e-6 [N]")
     deepspeed: DeepSpeedConfig = knob(DeepSpeedConfig, "DeepSpeed settings")
@@ -347,7 +455,7 @@ class RewardModelsConfig(StageConfig):
 @dataclass(frozen=True)
 class SuiteConfig(Checked):
     """A suite of problems and the paper's protocol for it [V2 D.1]. conf/eval/ has a file for each: eval=[aime24,math500] chooses some."""
-    loader: Literal[*LOADERS] = knob("file", "schema of its rows: the modules of stages/evaluation/suites/")
+    loader: Literal[*LOADERS] = knob("own", "schema of its rows: the modules of stages/evaluation/suites/")
     path: str | None = knob(None, "local file in the published schema: JSONL, JSON, CSV or Parquet; null: the hub's")
     hub: str | None = knob(None, "data set of the hub, OWNER/NAME; read from the cache, or downloaded where HF_HUB_OFFLINE=0 is set")
     hub_config: str | None = knob(None, "configuration of that data set")
@@ -363,7 +471,8 @@ class SuiteConfig(Checked):
     needs_format: bool = knob(False, "an answer counts only in a well-formed <think>..</think><answer>..</answer> [ours]")
     since: str | None = knob(None, "first date of the contests, as 2024-08-01 [V2: LiveCodeBench 2024-08 to 2025-01]")
     until: str | None = knob(None, "last date of the contests")
-    standings: str | None = knob(None, "codeforces: directory with CONTEST.standings.json and CONTEST.ratings.json, for a rating")
+    standings: str | None = knob(None, "codeforces: directory with CONTEST.standings.json and CONTEST.ratings.json, for a rating; it counts by content",
+                                 operational=True)
 
     def problems(self):
         return [f"{name} must be a date as 2024-08-01, got {value!r}" for name in ("since", "until")
@@ -386,6 +495,7 @@ class EvaluateConfig(Checked):
     precision: Literal["fp32", "bf16"] = knob("fp32", "type of the weights and activations; fp32 on CPU")
     num_shown: int = knob(6, "prompts whose first completion by every model goes to samples.jsonl", ge=0)
     data: DataConfig = knob(DataConfig, "prompts")
+    judge: JudgeConfig = knob(JudgeConfig, "who judges where no rule can")
     rollout: RolloutConfig = knob(RolloutConfig, "sampling: temperature 0.6, top-p 0.95 in the paper [V2 D.1]")
 
     def problems(self):
@@ -498,4 +608,4 @@ KINDS: dict[str, type] = {"pretrain": PretrainConfig, "sft": SftConfig, "grpo": 
                           "reward_models": RewardModelsConfig, "evaluate": EvaluateConfig}
 
 # Raise a kind's version when its code changes what it produces: old directories are then made anew instead of trusted.
-VERSIONS: dict[str, int] = {kind: 2 if kind in ("pretrain", "sft", "grpo", "evaluate") else 1 for kind in (*KINDS, "report")}
+VERSIONS: dict[str, int] = {"pretrain": 2, "sft": 2, "grpo": 3, "collect": 1, "reward_models": 1, "evaluate": 2, "report": 1}

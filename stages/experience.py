@@ -1,5 +1,7 @@
 """Rollouts: one prompt, one completion, what it earned; gathered over ranks and logged ahead of the update that consumes them."""
+import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -43,26 +45,36 @@ def gather(rollouts: list[Rollout], world_size: int) -> list[Rollout]:
 
 class RolloutLog:
     """rollouts/step_000012.jsonl: the scored rollouts that the update after step 12 trains on, durable before it starts, and those that
-    were sampled with them for a later rollout or in vain."""
+    were sampled with them for a later rollout or in vain. The last line holds the checksum of those before it."""
 
-    def __init__(self, directory: Path):
-        self.directory = directory
+    def __init__(self, directory: Path, say: Callable[[str], None] = print):
+        self.directory, self.say = directory, say
 
     def path(self, step: int) -> Path:
         return self.directory / f"step_{step:06d}.jsonl"
 
     def write(self, step: int, rollouts: list[Rollout]) -> None:
-        lines = "".join(json.dumps(asdict(rollout), ensure_ascii=False) + "\n" for rollout in rollouts)
-        files.write_atomic(self.path(step), lines.encode())
+        lines = "".join(json.dumps(asdict(rollout), ensure_ascii=False) + "\n" for rollout in rollouts).encode()
+        files.write_atomic(self.path(step), lines + _seal(lines))
 
     def read(self, step: int) -> list[Rollout] | None:
-        """The rollouts logged for this step by an attempt that was killed before its next checkpoint, or None."""
+        """The rollouts logged for this step by an attempt that was killed before its next checkpoint; None where there are none, or, with a
+        warning, where the disk has spoiled them."""
         if not self.path(step).exists():
             return None
-        return [Rollout(**{**row, "prompt": Prompt(**row["prompt"])}) for row in files.read_jsonl(self.path(step))]
+        content = self.path(step).read_bytes()
+        lines = content[:content.rfind(b"\n", 0, -1) + 1]
+        if not lines or content != lines + _seal(lines):
+            self.say(f"WARNING: {self.path(step)} is damaged: its rollouts are not used")
+            return None
+        return [Rollout(**{**row, "prompt": Prompt(**row["prompt"])}) for row in map(json.loads, lines.splitlines())]
 
     def drop_before(self, step: int) -> None:
         """Forgets what no checkpoint can ask for any more."""
         for path in self.directory.glob("step_*.jsonl"):
             if int(path.stem.split("_")[1]) < step:
                 path.unlink()
+
+
+def _seal(lines: bytes) -> bytes:
+    return json.dumps({"sha256": hashlib.sha256(lines).hexdigest()}).encode() + b"\n"

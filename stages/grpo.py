@@ -55,7 +55,7 @@ class GrpoTrainer:
         self.tokenizer = load_tokenizer(policy_dir)
         max_tokens = max(tokens for _, tokens in config.max_completion_tokens)
         source = open_prompts(worker, config.data, self.tokenizer, policy_dir, max_tokens)
-        self.log = RolloutLog(worker.dir / "rollouts")
+        self.log = RolloutLog(worker.dir / "rollouts", worker.say)
         model = load_model(policy_dir, config.deepspeed.precision)
         packed = uses_packing(config.packing, model, config.deepspeed.precision)
         self.reference = Reference(policy_dir, config.deepspeed, worker.dir / "references", packed) if config.beta else None
@@ -68,12 +68,23 @@ class GrpoTrainer:
         self.groups = GroupSampler(worker, config, self.tokenizer, source, self.sampler, self._preference())
 
     def _resume(self) -> None:
-        progress = resume(self.worker, self.engine)
+        progress = resume(self.worker, self.engine, problem=self._problem)
         self.step = progress["step"]
-        self.reference_step = progress.get("reference_step", 0)
         self.probe = progress.get("probe", {})
         if self.reference:
-            self.reference.restore(self.reference_step)
+            self.reference.restore(progress.get("reference", {"step": 0}))
+
+    def _problem(self, progress: dict) -> str | None:
+        """Whether what a checkpoint goes on with beside itself is there: its reference, and rollouts that its own weights did not draw."""
+        updates = self.config.updates_per_rollout
+        first = progress["step"] - progress["step"] % updates
+        if self.reference and (problem := self.reference.problem(progress["reference"])):
+            return problem
+        if first < progress["step"]:
+            return None if self.log.read(first) else f"rollouts of step {first} are missing, of which {progress['step'] - first} updates were made"
+        if self.config.oversampling and first and not self.log.read(first) and not self.log.read(first - updates):
+            return f"rollouts of step {first - updates} are missing, which may have left some for step {first}"
+        return None
 
     def _preference(self) -> PreferenceScorer | None:
         if "reward_models" not in self.worker.inputs or not self.config.rewards.preference:
@@ -89,7 +100,6 @@ class GrpoTrainer:
         self.times = {}
         sampled = self.log.read(first)
         if sampled is None:
-            assert first == self.step, f"rollouts of step {first} are missing, but {self.step - first} of its updates were made"
             sampled = self._sample(first)
             self._examine([r for r in sampled if r.use == "train"])
             started = time.time()
@@ -126,9 +136,12 @@ class GrpoTrainer:
 
     def _left_over(self, first: int) -> tuple[list[Rollout], int]:
         """Groups that dynamic sampling left over from the rollout before, and the number of the first prompt that was not drawn yet."""
-        before = self.log.read(first - self.config.updates_per_rollout) if self.config.oversampling and first else None
-        if before is None:
+        if not self.config.oversampling or not first:
             return [], first * self.config.prompts_per_step
+        before = self.log.read(first - self.config.updates_per_rollout)
+        if before is None:
+            raise RuntimeError(f"rollouts of step {first - self.config.updates_per_rollout} were spoiled while the stage ran; the same command continues "
+                               "from a checkpoint before them")
         return [r for r in before if r.use == "keep"], 1 + max(r.index for r in before)
 
     def _examine(self, rollouts: list[Rollout]) -> None:
@@ -179,7 +192,6 @@ class GrpoTrainer:
         self._record(batch, policy_metrics, grad_norm, lr)
         if self.reference and config.reference_every and self.step % config.reference_every == 0 and self.step < config.num_steps:
             self.reference.refresh(self.engine, self.step)
-            self.reference_step = self.step
 
     # -------------------------------------------------------------------------------------------------------------- records
 
@@ -217,7 +229,7 @@ class GrpoTrainer:
             return
         should_stop = self.worker.should_stop()
         if should_stop or self.step % config.save_every == 0:
-            save_checkpoint(self.worker, self.engine, self.step, config.keep_checkpoints, extra={"reference_step": self.reference_step, "probe": self.probe})
+            save_checkpoint(self.worker, self.engine, self.step, config.keep_checkpoints, extra={"reference": self.reference.identity if self.reference else None, "probe": self.probe})
             if self.worker.is_main:
                 self._forget()
         if should_stop:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 
 from stages import files
 from stages.config import HealthConfig
-from stages.worker import Worker
+from stages.worker import Worker, rounded
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Watch:
 
     def __call__(self, step: int, metrics: dict[str, float]) -> None:
         """Writes new alarms to alarms.jsonl and the log. Raises Unhealthy on every rank where on_alarm is stop; call before the checkpoint."""
-        self.history = [*self.history, {"step": step, **metrics}][-self.config.flat_steps - 1:]
+        self.history = [*self.history, {"step": step, **{name: rounded(value) for name, value in metrics.items()}}][-self.config.flat_steps - 1:]
         found = alarms(self.history, self.config)
         if found and self.worker.is_main:
             files.append_jsonl(self.worker.dir / "alarms.jsonl", [asdict(alarm) for alarm in found])

@@ -23,6 +23,8 @@ def open_prompts(worker: Worker, data: DataConfig, tokenizer, model_dir: Path, m
     check_context(worker, model_dir, data.max_prompt_tokens + max_completion_tokens)
     with user_errors():
         source = make_source(data, worker.seed, worker.stage, "train")
+        if getattr(source, "summary", ""):
+            worker.say(source.summary)
         if hasattr(source, "check_lengths"):
             source.check_lengths(tokenizer, lambda text: apply_template(text, data.template, tokenizer), data.max_prompt_tokens)
     return source

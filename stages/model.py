@@ -72,9 +72,10 @@ class PolicyModel(nn.Module):
         if packed:
             use_packed_attention(model)
 
-    def forward(self, input_ids, places_N, targets_N, position_ids=None, boundaries=None, longest=0, temperature: float = 1.0, with_entropy: bool = True):
-        """The first six are TokenBatch.inputs. Returns logprobs [N], entropies [N] (nats; zeros unless wanted), both fp32."""
-        packing = {"position_ids": position_ids, "boundaries": boundaries, "longest": longest} if self.packed else {}
+    def forward(self, input_ids, places_N, targets_N, position_ids=None, boundaries=None, longest=0, prefixes=None, temperature: float = 1.0,
+                with_entropy: bool = True):
+        """The first seven are TokenBatch.inputs. Returns logprobs [N], entropies [N] (nats; zeros unless wanted), both fp32."""
+        packing = {"position_ids": position_ids, "boundaries": boundaries, "longest": longest, "prefixes": prefixes} if self.packed else {}
         hidden = self.model.get_decoder()(input_ids=input_ids, use_cache=False, **packing).last_hidden_state.flatten(0, 1)  # [B * T, D]
         head = self.model.get_output_embeddings()
         if len(targets_N) == 0:  # a filler micro-batch: keep every parameter in the graph, for collectives in lockstep

@@ -2,7 +2,7 @@
 import torch
 import torch.distributed as dist
 
-from stages.batching import TokenBatch, lay_out, micro_batches
+from stages.batching import TokenBatch, group_micro_batches, lay_out, lay_out_groups, micro_batches
 from stages.config import GrpoConfig
 from stages.engine import TrainEngine
 from stages.experience import Rollout
@@ -14,16 +14,21 @@ SUMMED = ("loss", "kl", "clipped", "entropy", "mismatch_kl", "correction", "toke
 
 
 class PolicyUpdate:
-    """Forward and backward passes of the policy over rollouts. `packed`: without padding, see stages/attention.py."""
+    """Forward and backward passes of the policy over rollouts. `packed`: without padding, see stages/attention.py, and on the CPU with the
+    prompt of a group once in a micro-batch."""
 
     def __init__(self, worker: Worker, config: GrpoConfig, engine: TrainEngine, reference: Reference | None, pad_id: int, max_tokens: int, packed: bool):
         self.worker, self.config, self.engine, self.reference = worker, config, engine, reference
         self.pad_id, self.max_tokens, self.packed = pad_id, max_tokens, packed
+        self.shares_prompts = packed and engine.device.type == "cpu"
 
     def forward(self, rollouts: list[Rollout]) -> tuple[torch.Tensor, torch.Tensor, TokenBatch]:
         """Policy logprobs and entropies of all completion tokens, flat [N], and how they were laid out."""
-        batch = lay_out([r.prompt_ids + r.completion_ids for r in rollouts],
-                        [[False] * len(r.prompt_ids) + [True] * len(r.completion_ids) for r in rollouts], self.pad_id, self.engine.device, self.packed)
+        if self.shares_prompts:
+            batch = lay_out_groups([r.prompt_ids for r in rollouts], [r.completion_ids for r in rollouts], self.pad_id)
+        else:
+            batch = lay_out([r.prompt_ids + r.completion_ids for r in rollouts],
+                            [[False] * len(r.prompt_ids) + [True] * len(r.completion_ids) for r in rollouts], self.pad_id, self.engine.device, self.packed)
         policy_N, entropy_N = self.engine(*batch.inputs, temperature=self.config.rollout.temperature)
         return policy_N, entropy_N, batch
 
@@ -45,7 +50,10 @@ class PolicyUpdate:
                 **({"policy/correction": total["correction"] / tokens} if corrects else {})}
 
     def _shares(self, rollouts: list[Rollout]) -> list[list[int]]:
-        return micro_batches([r.num_tokens for r in rollouts], self.worker.world_size, self.worker.rank, self.config.micro_batch_tokens, self.packed)
+        share = self.worker.world_size, self.worker.rank, self.config.micro_batch_tokens
+        if self.shares_prompts:
+            return group_micro_batches([r.prompt_ids for r in rollouts], [r.completion_ids for r in rollouts], *share)
+        return micro_batches([r.num_tokens for r in rollouts], *share, self.packed)
 
     def _backward(self, rollouts: list[Rollout], counts: Counts, corrects: bool) -> tuple[torch.Tensor, torch.Tensor]:
         """One micro-batch. Returns its SUMMED [7] and its largest |trainer - sampler| [1]."""

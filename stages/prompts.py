@@ -4,6 +4,7 @@ from typing import Any
 from stages.config import DataConfig
 from stages.data.file_prompts import FilePrompts
 from stages.prompt import Prompt, PromptSource
+from stages.reasoning_gym.source import ReasoningGymPrompts, held_out_prompts
 from stages.tiny_world.sources import TinyWorldPrompts, held_out_sets
 
 __all__ = ["FilePrompts", "Prompt", "PromptSource", "TinyWorldPrompts", "apply_template", "evaluation_sets", "held_out_sets", "make_source"]
@@ -18,24 +19,27 @@ PLAIN_TEMPLATE = "User:{prompt}Assistant:"
 
 
 def is_from_file(data: DataConfig) -> bool:
-    return data.name == "file" or data.path is not None
+    return data.name == "file" or bool(data.all_sources)
 
 
-def make_source(data: DataConfig, seed: int, stream: str, split: str = "train") -> TinyWorldPrompts | FilePrompts:
+def make_source(data: DataConfig, seed: int, stream: str, split: str = "train") -> TinyWorldPrompts | ReasoningGymPrompts | FilePrompts:
     """The prompts of a data config; `stream` (the stage's name) makes stages draw different ones."""
+    if data.name == "reasoning_gym":
+        return ReasoningGymPrompts(data, seed, stream, split)
     if not is_from_file(data):
         return TinyWorldPrompts(seed, stream, split)
-    if data.path is None:
-        raise ValueError("data.path is not set but data.name=file: give the JSONL or Parquet file, as data.path=FILE")
-    return FilePrompts(data.path, data, split, seed=seed, stream=stream)
+    return FilePrompts(data, split, seed=seed, stream=stream)
 
 
 def evaluation_sets(data: DataConfig, num_reasoning: int, num_general: int, num_safety: int, split: str = "test") -> dict[str, list[Prompt]]:
-    """Set name -> held-out prompts: the tiny world's three sets, or `file` with the file's held-out rows."""
+    """Set name -> held-out prompts: the tiny world's three sets, `reasoning_gym`, or the held-out rows of each source with verifiable answers by
+    its name (`file` where there is only one)."""
+    if data.name == "reasoning_gym":
+        return {"reasoning_gym": held_out_prompts(data, num_reasoning)}
     if not is_from_file(data):
         return held_out_sets(num_reasoning, num_general, num_safety, split)
     source = make_source(data, seed=0, stream="evaluate", split=split)
-    return {"file": [source.get(index) for index in range(min(num_reasoning, len(source)))]}
+    return {name: prompts[:num_reasoning] for name, prompts in source.prompts("reasoning").items()}
 
 
 def apply_template(text: str, template: str, tokenizer: Any = None) -> str:

@@ -20,6 +20,7 @@ class Reference:
         import deepspeed
         device = init_distributed()
         self.directory, self.is_partitioned = directory, config.zero_stage == 3
+        self.identity = {"step": 0}  # what a checkpoint notes of the reference it belongs to; the checksum is known to rank 0
         self.module = PolicyModel(load_model(model_dir, config.precision), packed).to(device).eval().requires_grad_(False)
         self.forward = self.module
         if self.is_partitioned:
@@ -36,19 +37,29 @@ class Reference:
         from safetensors.torch import save_file
         weights = {name: tensor.cpu().clone() for name, tensor in engine.full_weights(prefix="")}
         self._set(weights)
+        self.identity = {"step": step}
         if dist.get_rank() == 0:
             self.directory.mkdir(exist_ok=True)
             temporary = self.directory / f".step_{step:06d}.tmp"
             save_file(weights, temporary)
             files.fsync_file(temporary)
+            self.identity["sha256"] = files.sha256(temporary)
             os.replace(temporary, self.path(step))
             files.fsync_directory(self.directory)
 
-    def restore(self, step: int) -> None:
-        """The reference of an earlier refresh (0: the stage's input, as constructed)."""
+    def restore(self, identity: dict) -> None:
+        """The reference of an earlier refresh (step 0: the stage's input, as constructed)."""
         from safetensors.torch import load_file
-        if step:
-            self._set(load_file(self.path(step)))
+        self.identity = identity
+        if identity["step"]:
+            self._set(load_file(self.path(identity["step"])))
+
+    def problem(self, identity: dict) -> str | None:
+        """What is wrong with the file of this reference, or None."""
+        path = self.path(identity["step"])
+        if not identity["step"] or path.is_file() and files.sha256(path) == identity["sha256"]:
+            return None
+        return f"its reference {path} is {'damaged' if path.exists() else 'gone'}"
 
     def path(self, step: int) -> Path:
         return self.directory / f"step_{step:06d}.safetensors"

@@ -182,7 +182,7 @@ class Worker:
     def log_step(self, step: int, metrics: dict[str, float]) -> None:
         """One line of metrics.jsonl."""
         if self.is_main:
-            files.append_jsonl(self.dir / "metrics.jsonl", [{"step": step, **{name: _rounded(value) for name, value in metrics.items()}}])
+            files.append_jsonl(self.dir / "metrics.jsonl", [{"step": step, **{name: rounded(value) for name, value in metrics.items()}}])
 
     def log_samples(self, rows: list[dict]) -> None:
         if self.is_main:
@@ -213,7 +213,7 @@ class Worker:
             "stage": self.stage, "kind": self.kind, "version": self.description["version"], "fingerprint": self.description["fingerprint"],
             "inputs": {role: entry["fingerprint"] for role, entry in self.inputs.items()},
             "files": files.file_table(self.dir, ["model/**/*", "data/**/*", "results.json", "comparisons.json"]),
-            "metrics": {name: _rounded(value) for name, value in self.metrics.items()},
+            "metrics": {name: rounded(value) for name, value in self.metrics.items()},
             "timing": {"total_s": round(earlier["total_s"] + elapsed, 2), "startup_s": round(earlier["startup_s"] + getattr(self, "startup_s", 0.0), 2),
                        "attempts": self.attempt},
             "peak_memory_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20 * self.world_size, 2),
@@ -228,7 +228,8 @@ class Worker:
         print(f"{self.stage}: done in {elapsed:.1f} s (start-up {getattr(self, 'startup_s', 0.0):.1f} s)", flush=True)
 
 
-def _rounded(value: float) -> float:
+def rounded(value: float) -> float:
+    """As it is logged; whatever decides something by a metric uses this one, so that a resume, which reads the log, decides alike."""
     return round(float(value), 7)
 
 

@@ -126,7 +126,7 @@ def steps(directory: Path) -> list[dict]:
 
 def sampled(directory: Path, step: int) -> list[dict]:
     """The logged rollouts of a step."""
-    return read_jsonl(directory / "rollouts" / f"step_{step:06d}.jsonl")
+    return read_jsonl(directory / "rollouts" / f"step_{step:06d}.jsonl")[:-1]  # the last line is the checksum
 
 
 def manifest(directory: Path) -> dict:

@@ -4,7 +4,7 @@ import random
 import pytest
 import torch
 
-from stages.batching import lay_out, micro_batches, pad_rows
+from stages.batching import group_micro_batches, lay_out, lay_out_groups, micro_batches, pad_rows
 
 CPU = torch.device("cpu")
 
@@ -81,3 +81,40 @@ def test_a_packed_budget_counts_tokens_alone():
     """2 + 2 + 4 are 8 tokens without padding."""
     assert micro_batches([2, 2, 4], 1, 0, token_budget=8, packed=True) == [[1, 0, 2]]
     assert micro_batches([2, 2, 4], 1, 0, token_budget=7, packed=True) == [[1, 0], [2]]
+
+
+def test_groups_stay_together_and_pay_for_their_prompt_once():
+    """Two prompts of 2, each with completions of 1 and 2: a group is 2 + 3 = 5 tokens, both are 10."""
+    prompts, completions = [[1, 2], [3, 4], [1, 2], [3, 4]], [[5], [8, 9], [6, 7], [8]]
+    assert group_micro_batches(prompts, completions, 1, 0, token_budget=10) == [[2, 0, 1, 3]]
+    assert group_micro_batches(prompts, completions, 1, 0, token_budget=9) == [[2, 0, 1], [3]]
+    assert group_micro_batches(prompts, completions, 1, 0, token_budget=5) == [[2, 0], [1, 3]]
+    assert group_micro_batches(prompts, completions, 1, 0, token_budget=1) == [[2], [0], [1], [3]]
+    assert group_micro_batches(prompts, completions, 2, 0, token_budget=10) == [[2, 3]]
+    assert group_micro_batches(prompts, completions, 2, 1, token_budget=10) == [[0, 1]]
+    assert group_micro_batches(prompts[:1], completions[:1], 2, 1, token_budget=10) == group_micro_batches([], [], 1, 0, 10) == [[]]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_random_groups(seed):
+    rng = random.Random(seed)
+    prompts = [[group] * (1 + group) for group in range(rng.randint(0, 6)) for _ in range(rng.randint(1, 8))]
+    rng.shuffle(prompts)
+    completions = [[9] * rng.randint(1, 40) for _ in prompts]
+    world_size, budget = rng.randint(1, 4), rng.randint(1, 150)
+    ranks = [group_micro_batches(prompts, completions, world_size, rank, budget) for rank in range(world_size)]
+    assert sorted(i for rank in ranks for batch in rank for i in batch) == list(range(len(prompts)))
+    assert len({len(rank) for rank in ranks}) == 1 and len(ranks[0]) >= 1
+    for batch in (batch for rank in ranks for batch in rank if batch):
+        layout = lay_out_groups([prompts[i] for i in batch], [completions[i] for i in batch], pad_id=0)
+        assert len(batch) == 1 or layout.input_ids.shape[1] <= budget
+        assert layout.input_ids.shape[1] == sum({prompts[i][0]: len(prompts[i]) for i in batch}.values()) + sum(len(completions[i]) for i in batch)
+
+
+def test_layout_of_groups():
+    """Prompt 5 6 once for two completions, 7 for one: the first token of each is predicted from its prompt's last place."""
+    batch = lay_out_groups([[5, 6], [5, 6], [7]], [[1], [2, 3], [4]], pad_id=0)
+    assert batch.input_ids.tolist() == [[5, 6, 1, 2, 3, 7, 4]] and batch.position_ids.tolist() == [[0, 1, 2, 2, 3, 0, 1]]
+    assert batch.boundaries.tolist() == [0, 2, 3, 5, 6, 7] and batch.prefixes.tolist() == [-1, 0, 0, -1, 3] and batch.longest == 4
+    assert batch.places_N.tolist() == [1, 1, 3, 5] and batch.targets_N.tolist() == [1, 2, 3, 4] and batch.sequence_N.tolist() == [0, 1, 1, 2]
+    assert lay_out_groups([], [], pad_id=3).input_ids.tolist() == [[3, 3]]

@@ -51,6 +51,13 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(damage, tmp_path):
     assert worker.lines == [f"WARNING: checkpoint {newer} is damaged ({name}): falling back to the one before it"]
 
 
+def test_a_checkpoint_without_what_it_goes_on_with_falls_back(tmp_path):
+    worker = Listener(tmp_path)
+    older, newer = write_checkpoint(tmp_path, 5), write_checkpoint(tmp_path, 10)
+    assert newest_checkpoint(worker, problem=lambda progress: "no rollouts" if progress["step"] > 5 else None) == (older, {"step": 5})
+    assert worker.lines == [f"WARNING: checkpoint {newer} cannot be used: no rollouts: falling back to the one before it"]
+
+
 def test_every_flipped_bit_of_a_manifest_is_found(tmp_path):
     worker = Listener(tmp_path)
     older, newer = write_checkpoint(tmp_path, 5), write_checkpoint(tmp_path, 10)
@@ -67,7 +74,7 @@ def test_without_a_whole_checkpoint_it_starts_over_and_says_so(tmp_path):
     assert newest_checkpoint(worker) is None and not worker.lines
     flip_a_bit(write_checkpoint(tmp_path, 5))
     assert newest_checkpoint(worker) is None
-    assert worker.lines[-1] == f"WARNING: none of the 1 checkpoints in {tmp_path / 'state'} is whole: starting over"
+    assert worker.lines[-1] == f"WARNING: none of the 1 checkpoints in {tmp_path / 'state'} can be used: starting over"
 
 
 @pytest.mark.parametrize("keep, gone", [(1, [5, 10, 20, 25]), (2, [5, 20, 25]), (5, [20, 25])])

@@ -2,6 +2,7 @@
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -11,7 +12,9 @@ import psutil
 import pytest
 
 from pipeline.errors import EXIT_CODES
-from runs import finish, model_directory, plan
+from runs import finish, model_directory, plan, step
+from scripts.chaos_tools.kill import Kill
+from scripts.chaos_tools.places import Place
 from test_launch import wait_for
 
 ALL_STAGES = ["base", "r1_zero", "cold_start_data", "cold_start", "reasoning_rl", "rejection_data", "rejection_sft", "reward_models", "preference_rl",
@@ -155,10 +158,35 @@ def test_a_stage_runs_is_skipped_sweeps_and_talks(runs, tmp_path):
     assert said.returncode == 0 and said.stdout.strip(), said.stderr
 
 
+def test_a_stop_while_it_plans_is_an_interruption_too(runs, tmp_path):
+    planning = Place("planning", (), "pipeline.plan:make_plan", side="driver")
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        note = tmp_path / f"hit_{number}"
+        stop = Kill("driver", number, planning, "driver", "after", 1)
+        done = r1("run", "+stage=base", "orchestrator=none", runs, **stop.environment(note))
+        assert note.exists() and done.returncode == 75 and "Traceback" not in done.stderr, done.stdout + done.stderr
+        assert not (tmp_path / "runs" / "tiny" / "base").exists()
+
+
+def test_what_a_killed_driver_left_in_the_middle_of_a_write_is_removed(runs, tmp_path):
+    made = plan("+stage=base", runs)
+    directory = step(made, "base").dir
+    directory.mkdir(parents=True)
+    left = [directory / ".config.json.77.tmp", directory.parent / ".latest.77.tmp", tmp_path / "runs" / "tiny" / ".config.yaml.77.tmp"]
+    for path in left:
+        path.write_text("half")
+    finish(made, "base")  # prepares it as the driver does
+    assert not any(path.exists() for path in left[:2])
+    r1("run", "+stage=base", "orchestrator=none", runs)
+    assert not left[2].exists()
+
+
 def test_a_killed_driver_leaves_no_process_and_the_stage_resumes(runs, tmp_path):
     root = Path(__file__).resolve().parent.parent
+    (tmp_path / "tmp").mkdir()
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
     command = ["+stage=base", "orchestrator=none", "stages.base.save_every=5", "stages.base.num_steps=400", runs]
-    driver = subprocess.Popen([sys.executable, "-m", "pipeline", "run", *command], cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    driver = subprocess.Popen([sys.executable, "-m", "pipeline", "run", *command], cwd=root, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     assert wait_for(lambda: list((tmp_path / "runs").glob("tiny/base/*/state/step_*/manifest.json")), 120)
     family = psutil.Process(driver.pid).children(recursive=True)
     assert len(family) >= 4  # guard, torchrun, two ranks
@@ -166,11 +194,13 @@ def test_a_killed_driver_leaves_no_process_and_the_stage_resumes(runs, tmp_path)
     driver.wait()
     assert wait_for(lambda: not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in family))
     assert "interrupted, continues from step" in r1("plan", *command).stdout
-    driver = subprocess.Popen([sys.executable, "-m", "pipeline", "run", *command], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    driver = subprocess.Popen([sys.executable, "-m", "pipeline", "run", *command], cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              text=True)
     assert wait_for(lambda: "engines up" in rank0_log(tmp_path, attempt=2), 120)
     driver.terminate()
     out, _ = driver.communicate(timeout=120)
     assert driver.returncode == 75 and "continue with: python -m pipeline run +stage=base" in out
+    assert not list((tmp_path / "tmp").glob("torchelastic_*"))
 
 
 def test_a_worker_that_dies_is_explained(runs, tmp_path):

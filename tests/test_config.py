@@ -111,3 +111,34 @@ def test_every_key_has_a_default_and_a_documentation():
 def test_the_defaults_of_the_schema_are_what_hydra_composes():
     tree = to_dict(config())
     assert set(tree) == set(default_tree())
+
+
+def test_a_mixture_names_its_sources(tmp_path):
+    made = config("data.sources.sums.path=a.jsonl", "data.sources.sums.answer_column=solution", "data.sources.grade_school.preset=gsm8k",
+                  f"data.sources.grade_school.path={tmp_path}", "data.sources.grade_school.weight=2")
+    sums, grade_school = made.data.sources["sums"], made.data.sources["grade_school"]
+    assert made.data.name == "file" and made.stages.r1_zero.data == made.data
+    assert (sums.answer_column, sums.verifier, sums.weight) == ("solution", "math", 1)
+    assert (grade_school.adapter, grade_school.prompt_column, grade_school.path, grade_school.weight) == ("gsm8k", "question", str(tmp_path), 2)
+
+
+@pytest.mark.parametrize("override, message", [
+    ("data.sources.x.preset=gsm9k", "'gsm9k' is not a file of conf/data/; there are"),
+    ("data.sources.x.weight=2", "data.sources.x.path is empty"),
+    ("data.sources.x.pth=a.jsonl", "unknown key; did you mean data.sources.x.path?"),
+    ("data.sources.x.weight=0", "must be > 0"),
+])
+def test_mistakes_in_a_mixture_are_named(override, message):
+    with pytest.raises(InvalidConfig) as caught:
+        config(override)
+    assert message in str(caught.value)
+
+
+def test_general_stages_stay_on_where_the_data_has_general_rows(tmp_path):
+    mixed = config("data.sources.math.path=a.jsonl", "data.sources.chat.path=b.jsonl", "data.sources.chat.rows=sft", "data.sources.chat.domain=helpful",
+                   "stages.preference_rl.mix={reasoning:1,helpful:1,safety:1}", "stages.rejection_data.num_general=7")
+    rl = mixed.stages.preference_rl
+    assert (rl.mix.reasoning, rl.mix.helpful, rl.mix.safety) == (1, 1, 0) and rl.rewards.preference > 0
+    assert mixed.stages.rejection_data.num_general == 7
+    only_math = config("data.sources.math.path=a.jsonl", "stages.rejection_data.num_general=7")
+    assert only_math.stages.preference_rl.rewards.preference == only_math.stages.rejection_data.num_general == 0

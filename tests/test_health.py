@@ -97,6 +97,11 @@ def test_a_watched_stage_writes_each_alarm_once_whether_or_not_it_was_interrupte
     assert worker.lines[1].startswith("ALARM reward_flat at step 4: reward/mean has been 0 for 3 steps")
 
 
+def test_alarms_see_what_is_logged(tmp_path):
+    """0.99999996 is logged as 1.0, which is what a resume would find: all groups flat."""
+    assert [row["name"] for row in watched(Stage(tmp_path), rows(*[{"reward/zero_std_frac": 0.99999996}] * 3))] == ["no_signal"]
+
+
 def test_stop_ends_every_rank_with_the_alarm_and_the_advice(tmp_path):
     config = HealthConfig(on_alarm="stop")
     for is_main in (False, True):

@@ -185,13 +185,13 @@ def test_a_missing_model_says_where_it_was_looked_for(runs, monkeypatch, tmp_pat
 
 
 @pytest.mark.parametrize("content, text", [
-    ("", "is empty"),
+    ("", "has no rows"),
     ("\n\n", "has no rows"),
     ('{"prompt": "1+1", "answer": "2"}\n{"prompt": "1+1", "answer"', "line 2: not JSON"),
-    ('{"prompt": "1+1", "answer": "2"}\n[1]\n', "line 2: a row must be a JSON object"),
-    ('{"question": "1+1", "answer": "2"}\n', "line 1: no column 'prompt'; it has question, answer"),
-    ('{"prompt": "", "answer": "2"}\n', "line 1: column 'prompt' is empty"),
-    ('{"prompt": ["a"], "answer": "2"}\n', "line 1: column 'prompt' must be text"),
+    ('{"prompt": "1+1", "answer": "2"}\n[1]\n', "line 2: expected an object with columns, got list"),
+    ('{"question": "1+1", "answer": "2"}\n', "line 1: no column prompt; it has question, answer"),
+    ('{"prompt": "", "answer": "2"}\n', "line 1: prompt is empty or not text"),
+    ('{"prompt": ["a"], "answer": "2"}\n', "line 1: prompt: a chat is a list of messages"),
 ])
 def test_a_data_file_that_cannot_be_used_says_where(runs, tmp_path, content, text):
     path = tmp_path / "prompts.jsonl"
@@ -207,10 +207,10 @@ def test_parquet_files_are_checked_too(runs, tmp_path):
     path, model = tmp_path / "prompts.parquet", model_directory(tmp_path / "model")
     pyarrow.parquet.write_table(pyarrow.table({"question": ["1+1"], "answer": ["2"]}), path)
     shared = ["+stage=r1_zero", runs, f"data.path={path}", f"model.path={model}"]
-    assert "has no column 'prompt'; it has question, answer" in plan(*shared).errors[0][0]
+    assert "row 1: no column prompt; it has question, answer" in plan(*shared).errors[0][0]
     assert not plan(*shared, "data.prompt_column=question").errors
     path.write_bytes(b"not parquet")
-    assert "not readable as Parquet" in plan(*shared).errors[0][0]
+    assert "is not a readable Parquet file" in plan(*shared).errors[0][0]
 
 
 def test_the_data_file_counts_by_content(runs, tmp_path):

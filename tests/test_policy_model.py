@@ -4,7 +4,7 @@ import torch
 
 from stages import model as model_module
 from stages.attention import can_pack
-from stages.batching import TokenBatch, lay_out
+from stages.batching import TokenBatch, lay_out, lay_out_groups
 from stages.config import ModelConfig
 from stages.model import PolicyModel, load_model, load_tokenizer, new_model, save_model, uses_packing
 from stages.supervised import Sample, accumulate
@@ -69,6 +69,28 @@ def test_logprobs_entropies_and_gradients_are_those_of_the_full_logits(policy, r
     torch.testing.assert_close(gradients(policy), gradient, atol=1e-5, rtol=1e-4)
     assert not entropies.requires_grad
     assert batch.sequence_N.tolist() == [i for i, (length, first) in enumerate(ROWS) for _ in range(length - first)]
+
+
+def test_a_prompt_in_one_place_gives_what_each_row_gives_by_itself(policy, tokenizer):
+    """Logprobs, entropies and gradients, two prompts of 5 and 1 tokens with three and two completions."""
+    generator = torch.Generator().manual_seed(3)
+    draw = lambda length: torch.randint(4, len(tokenizer), (length,), generator=generator).tolist()  # noqa: E731
+    first, second = draw(5), draw(1)
+    prompts, completions = [first] * 3 + [second] * 2, [draw(7), draw(1), draw(4), draw(1), draw(6)]
+    rows = [prompt + completion for prompt, completion in zip(prompts, completions)]
+    targets = [[False] * len(prompt) + [True] * len(completion) for prompt, completion in zip(prompts, completions)]
+    alone = lay_out(rows, targets, 0, torch.device("cpu"))
+    expected, entropy = policy(*alone.inputs)
+    weights = torch.arange(1.0, len(expected) + 1)
+    (expected * weights).sum().backward()
+    gradient = gradients(policy)
+    batch = lay_out_groups(prompts, completions, pad_id=0)
+    found, entropies = PolicyModel(policy.model, packed=True)(*batch.inputs)
+    (found * weights).sum().backward()
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(entropies, entropy)
+    torch.testing.assert_close(gradients(policy), gradient, atol=1e-5, rtol=1e-4)
+    assert batch.targets_N.tolist() == alone.targets_N.tolist() and batch.sequence_N.tolist() == alone.sequence_N.tolist()
 
 
 def test_no_more_logits_than_a_chunk_exist_at_once(policy, rows, monkeypatch):

@@ -12,6 +12,10 @@ def write(path, rows):
     return str(path)
 
 
+def prompts(path, split="train", seed=0, stream="", **keys):
+    return FilePrompts(DataConfig(path=str(path), **keys), split, seed=seed, stream=stream)
+
+
 def rows(count):
     return [{"prompt": f"What is {number} + 1?", "answer": str(number + 1)} for number in range(count)]
 
@@ -22,14 +26,14 @@ def jsonl(tmp_path):
 
 
 def test_train_and_test_rows_are_apart_and_complete(jsonl):
-    train, test = (FilePrompts(jsonl, DataConfig(), name) for name in ("train", "test"))
+    train, test = (prompts(jsonl, name) for name in ("train", "test"))
     texts = [{source.get(index).text for index in range(len(source))} for source in (train, test)]
     assert not texts[0] & texts[1] and len(texts[0] | texts[1]) == 200
     assert 5 < len(test) < 40
 
 
 def test_epochs_are_permutations_determined_by_seed_and_stream(jsonl):
-    source, again, other = (FilePrompts(jsonl, DataConfig(), "train", seed=seed, stream="r1_zero") for seed in (1, 1, 2))
+    source, again, other = (prompts(jsonl, seed=seed, stream="r1_zero") for seed in (1, 1, 2))
     size = len(source)
     epochs = [[source.get(epoch * size + position).id for position in range(size)] for epoch in range(2)]
     assert sorted(epochs[0]) == sorted(epochs[1]) and epochs[0] != epochs[1] and len(set(epochs[0])) == size
@@ -39,11 +43,11 @@ def test_epochs_are_permutations_determined_by_seed_and_stream(jsonl):
 
 def test_ids_name_the_line_and_language_follows_the_script(tmp_path):
     path = write(tmp_path / "mixed.jsonl", [{"q": "求 3+4 等于几", "a": 7}, "", {"q": "what is 3+4", "a": "7"}])
-    source = FilePrompts(path, DataConfig(prompt_column="q", answer_column="a", eval_fraction=0))
+    source = prompts(path, prompt_column="q", answer_column="a", eval_fraction=0)
     found = {prompt.id: prompt for prompt in (source.get(0), source.get(1))}
     assert {name: (prompt.language, prompt.answer) for name, prompt in found.items()} == {
         "file-train-000001": ("zh", "7"), "file-train-000003": ("en", "7")}
-    assert FilePrompts(path, DataConfig(prompt_column="q", answer_column="a", eval_fraction=0, language="en")).get(0).language == "en"
+    assert prompts(path, prompt_column="q", answer_column="a", eval_fraction=0, language="en").get(0).language == "en"
 
 
 def test_parquet(tmp_path):
@@ -52,10 +56,10 @@ def test_parquet(tmp_path):
 
     path = tmp_path / "sums.parquet"
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows(30)), path)
-    assert len(FilePrompts(str(path), DataConfig(eval_fraction=0))) == 30
+    assert len(prompts(path, eval_fraction=0)) == 30
     (tmp_path / "broken.parquet").write_bytes(b"no parquet")
     with pytest.raises(ValueError, match="not a readable Parquet file"):
-        FilePrompts(str(tmp_path / "broken.parquet"), DataConfig())
+        prompts(tmp_path / "broken.parquet")
 
 
 @pytest.mark.parametrize("content, message", [
@@ -66,42 +70,41 @@ def test_parquet(tmp_path):
     ([{"prompt": "x", "answer": "1"}, {"prompt": "  ", "answer": "1"}], "line 2: prompt is empty or not text"),
     ([{"prompt": "x", "answer": ""}], "line 1: answer is empty"),
     ([{"prompt": "x", "answer": None}], "line 1: answer is empty"),
-    ([{"prompt": str(number), "answer": "seven"} for number in range(9)], "9 of 9 answers cannot be read by data.verifier=integer: line 1: 'seven' is not one integer.* and 4 more"),
+    ([{"prompt": str(number), "answer": "seven"} for number in range(9)], "9 of 9 rows cannot be used: line 1: 'seven' is not one integer.* and 4 more"),
 ])
 def test_bad_files_are_refused_with_the_line(tmp_path, content, message):
     with pytest.raises(ValueError, match=message):
-        FilePrompts(write(tmp_path / "bad.jsonl", content), DataConfig())
+        prompts(write(tmp_path / "bad.jsonl", content))
 
 
 def test_other_bad_input(tmp_path, jsonl):
     (tmp_path / "latin1.jsonl").write_bytes(b'{"prompt": "x", "answer": "1"}\n{"prompt": "\xe9", "answer": "1"}\n')
     with pytest.raises(ValueError, match="line 2: not UTF-8 text"):
-        FilePrompts(str(tmp_path / "latin1.jsonl"), DataConfig())
+        prompts(tmp_path / "latin1.jsonl")
     with pytest.raises(ValueError, match="no such file"):
-        FilePrompts(str(tmp_path / "none.jsonl"), DataConfig())
-    with pytest.raises(ValueError, match="unknown file type '.csv'"):
-        FilePrompts(write(tmp_path / "x.csv", ["a,b"]), DataConfig())
+        prompts(tmp_path / "none.jsonl")
+    with pytest.raises(ValueError, match="unknown file type '.txt'"):
+        prompts(write(tmp_path / "x.txt", ["a,b"]))
     with pytest.raises(ValueError, match="no rows left for the test split.*eval_fraction"):
-        FilePrompts(jsonl, DataConfig(eval_fraction=0), "test")
+        prompts(jsonl, "test", eval_fraction=0)
     with pytest.raises(ValueError, match="set mix.helpful=0"):
-        FilePrompts(jsonl, DataConfig()).get(0, "helpful")
+        prompts(jsonl).get(0, "helpful")
     with pytest.raises(ValueError, match="data.path=FILE"):
         make_source(DataConfig(name="file"), 0, "r1_zero")
     with pytest.raises(ValueError, match="splits train and test"):
-        FilePrompts(jsonl, DataConfig(), "dev")
+        prompts(jsonl, "dev")
 
 
 def test_small_files_keep_one_row_for_the_test(tmp_path):
     path = write(tmp_path / "three.jsonl", rows(3))
-    config = DataConfig(eval_fraction=0.001)
-    assert (len(FilePrompts(path, config, "test")), len(FilePrompts(path, config, "train"))) == (1, 2)
+    assert [len(prompts(path, split, eval_fraction=0.001)) for split in ("test", "train")] == [1, 2]
 
 
 def test_too_long_prompts_are_named(jsonl):
     def words(text):
         return {"input_ids": text.split()}
 
-    source = FilePrompts(jsonl, DataConfig())
+    source = prompts(jsonl)
     source.check_lengths(words, lambda text: text, 5)
     with pytest.raises(ValueError, match=r"longer than data.max_prompt_tokens=4: file-train-000\d+: 5 tokens"):
         source.check_lengths(words, lambda text: text, 4)
@@ -131,8 +134,7 @@ def test_verifier_checks_and_language_by_row(tmp_path):
     path = write(tmp_path / "mixed.jsonl", [{"prompt": "say a", "answer": "a", "verifier": "exact", "language": "de"},
                                             {"prompt": "1+1", "answer": 2, "verifier": None},
                                             {"prompt": "write it", "verifier": "exact", "answer": "x", "checks": checks}])
-    config = DataConfig(verifier_column="verifier", checks_column="checks", language_column="language", eval_fraction=0)
-    source = FilePrompts(path, config)
+    source = prompts(path, verifier_column="verifier", checks_column="checks", language_column="language", eval_fraction=0)
     found = {prompt.id[-1]: prompt for prompt in map(source.get, range(3))}
     assert [found[n].verifier for n in "123"] == ["exact", "integer", "exact"]
     assert [found[n].language for n in "123"] == ["de", "en", "en"]
@@ -142,4 +144,4 @@ def test_verifier_checks_and_language_by_row(tmp_path):
 def test_unknown_verifiers_are_named(tmp_path):
     path = write(tmp_path / "bad.jsonl", [{"prompt": "x", "answer": "1", "verifier": "oracle"}])
     with pytest.raises(ValueError, match="line 1: verifier names 'oracle'; verifiers are integer, math"):
-        FilePrompts(path, DataConfig(verifier_column="verifier"))
+        prompts(path, verifier_column="verifier")

@@ -80,6 +80,23 @@ def test_the_log_keeps_every_group_and_its_use(tmp_path):
     assert log.read(1) is None
 
 
+def test_spoiled_rollouts_are_not_used(tmp_path):
+    sampler, _ = a_sampler(lambda i: SIGNAL)
+    lines = []
+    log = RolloutLog(tmp_path, lines.append)
+    log.write(0, sampler.rollout(0, [], 0))
+    content = log.path(0).read_bytes()
+    spoiled = [content[:place] + bytes([content[place] ^ 1 << place % 8]) + content[place + 1:] for place in range(0, len(content), 7)]
+    ends = [place + 1 for place in range(len(content)) if content[place] == ord("\n")]
+    spoiled += [content[:end] for end in ends[:-1]] + [b"", b"\n", content[:-1], content[:ends[0]] + content[ends[1]:], content + content[:ends[0]]]
+    for number, harmed in enumerate(spoiled):
+        log.path(0).write_bytes(harmed)
+        assert log.read(0) is None and len(lines) == number + 1, number
+    assert lines[0] == f"WARNING: {log.path(0)} is damaged: its rollouts are not used"
+    log.path(0).write_bytes(content)
+    assert log.read(0) is not None and len(lines) == len(spoiled)
+
+
 def test_too_little_oversampling():
     with pytest.raises(ConfigError, match="at least 1"):
         GrpoConfig(oversampling=0.5)

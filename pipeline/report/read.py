@@ -117,7 +117,7 @@ def _expected_stages(config: dict) -> set[str]:
         expected -= {"base"}
     if student.get("path"):
         expected -= {"student_base"}
-    if data.get("name") == "file" or data.get("path"):
+    if data.get("name", "tiny_world") != "tiny_world" or data.get("path"):
         expected -= {"reward_models"}
         expected -= {"student_base", "distill"} if model.get("path") and not student.get("path") else set()
     return expected

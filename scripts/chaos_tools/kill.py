@@ -2,6 +2,7 @@
 import json
 import os
 import random
+import re
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,12 +55,29 @@ def draw_kill(rng: random.Random, places: list[Place], num_processes: int) -> Ki
 
 
 def damage(directory: Path, rng: random.Random) -> str:
-    """Spoils one file of the newest checkpoint; returns what was done, "" where there is none."""
-    checkpoints = sorted((path for path in directory.glob("state/**/step_*") if path.is_dir()), key=lambda path: (path.parent.name, path.name))
-    files = sorted(path for path in checkpoints[-1].rglob("*") if path.is_file()) if checkpoints else []
-    if not files:
+    """Spoils one file of the newest checkpoint, or one that it goes on with; returns what was done, "" where there is none."""
+    checkpoint = _of_newest_checkpoint(directory)
+    step = int(re.search(r"step_(\d+)", str(checkpoint[0].relative_to(directory)))[1]) if checkpoint else 0
+    logs = [path for path in directory.glob("rollouts/step_*.jsonl") if int(path.stem.split("_")[1]) >= step]  # nobody looks at older ones any more
+    chosen = [files for files in (checkpoint, sorted(logs), sorted(directory.glob("references/step_*"))[-1:]) if files]
+    if not chosen:
         return ""
-    path, how = rng.choice(files), rng.choice(("cut", "flipped a byte of", "removed"))
+    return spoil(directory, rng.choice(rng.choice([chosen[0], *chosen])), rng)
+
+
+def damage_logs(directory: Path, rng: random.Random) -> str:
+    """Spoils the newest rollouts and the newest reference."""
+    return "; ".join(spoil(directory, sorted(directory.glob(f"{name}/*"))[-1], rng) for name in ("rollouts", "references"))
+
+
+def _of_newest_checkpoint(directory: Path) -> list[Path]:
+    checkpoints = sorted((path for path in directory.glob("state/**/step_*") if path.is_dir()), key=lambda path: (path.parent.name, path.name))
+    return sorted(path for path in checkpoints[-1].rglob("*") if path.is_file()) if checkpoints else []
+
+
+def spoil(directory: Path, path: Path, rng: random.Random) -> str:
+    """Cuts, removes, or flips a bit of a file."""
+    how = rng.choice(("cut", "flipped a byte of", "removed"))
     content = bytearray(path.read_bytes())
     if how == "removed" or not content:
         path.unlink()

@@ -1,170 +1,183 @@
-"""Prompts with reference answers from a JSONL or Parquet file, split into training and held-out rows by a hash of the prompt."""
-import hashlib
-import json
+"""Rows from outside as prompts, drawn by number from one source or a mixture; the held-out ones in their order.
+
+A draw is a pure function of (seed, stream, domain, index): blocks of BLOCK draws are shared out to the sources by their weights, and each
+source walks through a new permutation of its rows every epoch.
+"""
 import random
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
-from stages.config import DataConfig
+from stages.config import DataConfig, SourceConfig
+from stages.data.mapping import DOMAINS, Malformed, Row
+from stages.data.rows import Tally, rows_of
+from stages.data.split import SPLITS, held_out, prompt_hash
 from stages.prompt import Prompt
 
-SPLITS = ("train", "test")
+BLOCK = 1000  # draws; also the finest share that a weight can ask for
 _MAX_SHOWN = 5
 
 
 class FilePrompts:
-    """Rows of a file as prompts. `get` walks epochs of permutations determined by (seed, stream, epoch); held-out rows keep their order."""
+    """The prompts of one split. `num_malformed` and `summary` say what was left out."""
 
-    def __init__(self, path: str, config: DataConfig, split: str = "train", seed: int = 0, stream: str = ""):
+    def __init__(self, config: DataConfig, split: str = "train", seed: int = 0, stream: str = ""):
         if split not in SPLITS:
             raise ValueError(f"a data file has the splits {' and '.join(SPLITS)}, got {split!r}")
-        self.path, self.split = str(path), split
-        self._key = f"{seed}/{stream}"
-        self._prompts = _read_prompts(Path(path), config, split)
-        self._permutation: tuple[int, list[int]] = (-1, [])
-        if not self._prompts:
+        if not config.all_sources:
+            raise ValueError("data.path is not set but data.name=file: give a file or directory, as data.path=FILE, or sources, as data.sources.NAME.path=FILE")
+        self.config, self.split, self._key = config, split, f"{seed}/{stream}"
+        prompts, tallies = _read(config, split)
+        self.num_malformed = sum(sum(tally.reasons.values()) for tally in tallies.values())
+        self.summary = "; ".join(f"{name}: {tally.summary()}" for name, tally in tallies.items() if tally.summary())
+        self._draws = {domain: _Draws({name: found for name, all_of in prompts.items() if (found := [p for p in all_of if p.domain == domain])},
+                                      {name: getattr(source, "weight", 1.0) for name, source in config.all_sources.items()}, f"{self._key}/{domain}")
+                       for domain in DOMAINS}
+        if not len(self):
+            where = ", ".join(str(source.path) for source in config.all_sources.values())
             wish = ("smaller" if split == "train" else "larger") + " data.eval_fraction or more rows"
-            raise ValueError(f"data.path={path}: no rows left for the {split} split with data.eval_fraction={config.eval_fraction}; use a {wish}")
+            raise ValueError(f"data.path={where}: no rows left for the {split} split with data.eval_fraction={config.eval_fraction}; use a {wish}")
 
     def __len__(self) -> int:
-        return len(self._prompts)
+        return sum(draws.num_prompts for draws in self._draws.values())
+
+    def count(self, domain: str = "reasoning") -> int:
+        """How many different prompts of a domain there are."""
+        return self._draws[domain].num_prompts
+
+    def prompts(self, domain: str = "reasoning") -> dict[str, list[Prompt]]:
+        """Source -> its prompts of a domain, in the order of the file."""
+        return self._draws[domain].prompts
 
     def get(self, index: int, domain: str = "reasoning") -> Prompt:
-        if domain != "reasoning":
-            raise ValueError(f"data.path={self.path} holds reasoning prompts only, but {domain} prompts were asked for: set mix.{domain}=0")
-        epoch, position = divmod(index, len(self._prompts))
-        if self.split == "test":
-            return self._prompts[position]
-        if self._permutation[0] != epoch:
-            order = list(range(len(self._prompts)))
-            random.Random(f"{self._key}/{epoch}").shuffle(order)
-            self._permutation = epoch, order
-        return self._prompts[self._permutation[1][position]]
+        """The prompt of draw `index`; held-out prompts in their order, one source after the other."""
+        domain = "safety" if domain == "safety_labels" else domain
+        draws = self._draws[domain]
+        if not draws.num_prompts:
+            raise ValueError(f"data.path={', '.join(str(source.path) for source in self.config.all_sources.values())} holds no {domain} prompts, but "
+                             f"{domain} prompts were asked for: set mix.{domain}=0, or add a source with domain={domain}")
+        return draws.in_order(index) if self.split == "test" else draws.draw(index)
 
     def check_lengths(self, tokenizer: Any, template: Any, max_tokens: int) -> None:
         """Raises if a templated prompt is longer than `max_tokens`. `template` maps the prompt's text to what the model sees."""
-        too_long = [f"{prompt.id}: {length} tokens" for prompt in self._prompts
+        too_long = [f"{prompt.id}: {length} tokens" for draws in self._draws.values() for prompts in draws.prompts.values() for prompt in prompts
                     if (length := len(tokenizer(template(prompt.text))["input_ids"])) > max_tokens]
         if too_long:
-            raise ValueError(f"data.path={self.path}: {len(too_long)} prompts are longer than data.max_prompt_tokens={max_tokens}: "
-                             f"{_some(too_long)}. Raise data.max_prompt_tokens (and the model's context) or drop these rows")
+            more = f" ... and {len(too_long) - _MAX_SHOWN} more" if len(too_long) > _MAX_SHOWN else ""
+            raise ValueError(f"data: {len(too_long)} prompts are longer than data.max_prompt_tokens={max_tokens}: {'; '.join(too_long[:_MAX_SHOWN])}{more}. "
+                             "Raise data.max_prompt_tokens (and the model's context), drop these rows, or have `r1 data prepare` drop them "
+                             "(prepare.max_prompt_tokens)")
 
 
-def language_of_text(text: str) -> str:
-    """zh where CJK characters outnumber half the Latin letters (a character says more than a letter), else en."""
-    num_chinese = sum("\u4e00" <= character <= "\u9fff" for character in text)
-    num_latin = sum(character.isascii() and character.isalpha() for character in text)
-    return "zh" if num_chinese * 2 > num_latin else "en"
+class _Draws:
+    """The prompts of one domain, by source."""
+
+    def __init__(self, prompts: dict[str, list[Prompt]], weights: dict[str, float], key: str):
+        self.prompts, self._key = prompts, key
+        self.num_prompts = sum(map(len, prompts.values()))
+        self._shares = block_shares({name: weights[name] for name in prompts}) if prompts else {}
+        self._order: dict[tuple, list] = {}  # the latest permutation of each kind: neighbours in a walk need the same one
+
+    def in_order(self, index: int) -> Prompt:
+        index %= self.num_prompts
+        for prompts in self.prompts.values():
+            if index < len(prompts):
+                return prompts[index]
+            index -= len(prompts)
+        raise AssertionError("an index below the number of prompts is in some source")
+
+    def draw(self, index: int) -> Prompt:
+        if len(self.prompts) == 1:
+            (name,), place = self.prompts, index
+        else:
+            block, offset = divmod(index, BLOCK)
+            name, rank = self._permuted("block", block, lambda: [(name, rank) for name, share in self._shares.items() for rank in range(share)])[offset]
+            place = block * self._shares[name] + rank
+        mine = self.prompts[name]
+        epoch, position = divmod(place, len(mine))
+        return mine[self._permuted(name, epoch, lambda: list(range(len(mine))))[position]]
+
+    def _permuted(self, what: str, number: int, make) -> list:
+        if self._order.get(what, (-1, []))[0] != number:
+            order = make()
+            random.Random(f"{self._key}/{what}/{number}").shuffle(order)
+            self._order[what] = number, order
+        return self._order[what][1]
 
 
-def _some(lines: list[str]) -> str:
-    more = f" ... and {len(lines) - _MAX_SHOWN} more" if len(lines) > _MAX_SHOWN else ""
-    return "; ".join(lines[:_MAX_SHOWN]) + more
+def block_shares(weights: dict[str, float]) -> dict[str, int]:
+    """How many of BLOCK draws each source gets: largest remainders, at least one each.
+
+    >>> block_shares({"math": 2, "code": 1})
+    {'math': 667, 'code': 333}
+    """
+    total = sum(weights.values())
+    exact = {name: weight / total * BLOCK for name, weight in weights.items()}
+    shares = {name: max(1, int(value)) for name, value in exact.items()}
+    by_remainder = sorted(exact, key=lambda name: (int(exact[name]) - exact[name], name))
+    for place in range(max(0, BLOCK - sum(shares.values()))):
+        shares[by_remainder[place % len(by_remainder)]] += 1
+    while sum(shares.values()) > BLOCK:
+        shares[max(shares, key=shares.get)] -= 1
+    return shares
 
 
-def _read_prompts(path: Path, config: DataConfig, split: str) -> list[Prompt]:
-    rows = _read_rows(path)
-    if not rows:
-        raise ValueError(f"data.path={path} is empty: it needs at least one row with {config.prompt_column!r} and {config.answer_column!r}")
-    _check_rows(path, rows, config)
-    held_out = _held_out(rows, config)
-    return [_as_prompt(where, row, config, split) for where, row in rows if (_prompt_hash(row, config) in held_out) == (split == "test")]
+def serves_prompts(source: SourceConfig) -> bool:
+    """Reasoning prompts need a reference; others can come from the prompts of pairs too."""
+    return source.rows == "prompts" or source.domain != "reasoning" or source.domain_column is not None
 
 
-def _as_prompt(where: str, row: dict, config: DataConfig, split: str) -> Prompt:
-    text = row[config.prompt_column].strip()
-    language = _of_column(row, config.language_column) or (language_of_text(text) if config.language == "auto" else config.language)
-    return Prompt(id=f"file-{split}-{int(where.split()[-1]):06d}", text=text, kind="file", domain="reasoning", language=language,
-                  answer=_of_column(row, config.answer_column), verifier=_of_column(row, config.verifier_column) or config.verifier,
-                  checks=_of_column(row, config.checks_column))
+def _read(config: DataConfig, split: str) -> tuple[dict[str, list[Prompt]], dict[str, Tally]]:
+    """(source -> prompts of the split, source -> what was left out). Raises ValueError for rows that cannot be used."""
+    rows: dict[str, list[Row]] = {}
+    tallies = {name: Tally() for name in config.all_sources}
+    for name, source in config.all_sources.items():
+        if serves_prompts(source):
+            key = source_key(config, name)
+            rows[name] = [item for item in _distinct_ids(rows_of(source, key)) if tallies[name].add(item)]
+            if not tallies[name].num_rows:
+                raise ValueError(f"{key}.path={source.path} is empty: it needs at least one row")
+            rows[name] = [row for row in rows[name] if source.rows == "prompts" or row.domain != "reasoning"]
+    hashes = {name: [prompt_hash(row.prompt) for row in mine] for name, mine in rows.items()}
+    chosen = held_out(map(set, hashes.values()), config.eval_fraction)
+    prompts = {}
+    for name, mine in rows.items():
+        sides = ["test" if value in chosen else "train" for value in hashes[name]]
+        all_of = [to_prompt(row, name, side) for row, side in zip(mine, sides)]
+        bad = _unreadable(all_of, mine, tallies[name]) if config.all_sources[name].check_answers else set()
+        tallies[name].check(source_key(config, name), config.all_sources[name].path, config.malformed)
+        prompts[name] = [prompt for place, (prompt, side) in enumerate(zip(all_of, sides)) if side == split and place not in bad]
+    return prompts, tallies
 
 
-def _of_column(row: dict, column: str | None) -> str:
-    """A cell as text, lists and mappings as JSON; empty where there is no such column or nothing in it."""
-    value = row.get(column) if column else None
-    if isinstance(value, (dict, list)):
-        return json.dumps(value, ensure_ascii=False)
-    return "" if value is None else str(value).strip()
+def source_key(config: DataConfig, name: str) -> str:
+    """The key of a source in the configuration."""
+    return f"data.sources.{name}" if config.sources else "data"
 
 
-def _prompt_hash(row: dict, config: DataConfig) -> int:
-    return int.from_bytes(hashlib.sha256(row[config.prompt_column].strip().encode()).digest()[:6], "big")
+def to_prompt(row: Row, name: str, split: str) -> Prompt:
+    return Prompt(id=f"{name}-{split}-{row.id or f'{row.number:06d}'}", text=row.prompt, kind=row.kind or name, domain=row.domain, language=row.language,
+                  answer=row.answer, verifier=row.verifier, checks=row.checks)
 
 
-def _held_out(rows: list[tuple[str, dict]], config: DataConfig) -> set[int]:
-    """Hashes of the held-out prompts; at least one where anything is to be held out and there is more than one prompt."""
-    hashes = {_prompt_hash(row, config) for _, row in rows}
-    chosen = {value for value in hashes if value < config.eval_fraction * 2 ** 48}
-    if not chosen and config.eval_fraction > 0 and len(hashes) > 1:
-        chosen = {min(hashes)}
-    return chosen
+def _distinct_ids(items: Iterator[Row | Malformed]) -> Iterator[Row | Malformed]:
+    """Draws are seeded by the prompt's id: an id that was there before is malformed."""
+    seen: dict[str, str] = {}
+    for item in items:
+        if isinstance(item, Row) and item.id and item.id in seen:
+            yield Malformed(item.where, "id not unique", f"the id {item.id!r} is that of {seen[item.id]} too")
+        else:
+            if isinstance(item, Row) and item.id:
+                seen[item.id] = item.where
+            yield item
 
 
-def _read_rows(path: Path) -> list[tuple[str, dict]]:
-    """Rows with where they stand in the file ("line 3", "row 3")."""
-    if not path.is_file():
-        raise ValueError(f"data.path={path}: no such file")
-    if path.suffix == ".parquet":
-        return _read_parquet(path)
-    if path.suffix in (".jsonl", ".json", ".ndjson"):
-        return _read_jsonl(path)
-    raise ValueError(f"data.path={path}: unknown file type {path.suffix!r}; use .jsonl or .parquet")
-
-
-def _read_parquet(path: Path) -> list[tuple[str, dict]]:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        table = pyarrow.parquet.read_table(path)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise ValueError(f"data.path={path} is not a readable Parquet file: {error}") from error
-    return [(f"row {number}", row) for number, row in enumerate(table.to_pylist(), 1)]
-
-
-def _read_jsonl(path: Path) -> list[tuple[str, dict]]:
-    rows, errors = [], []
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line.decode("utf-8-sig"))
-            except json.JSONDecodeError as error:
-                errors.append(f"line {number}: {error.msg} at column {error.colno}")
-                continue
-            except UnicodeDecodeError as error:
-                errors.append(f"line {number}: not UTF-8 text (byte {error.start + 1})")
-                continue
-            if isinstance(row, dict):
-                rows.append((f"line {number}", row))
-            else:
-                errors.append(f"line {number}: expected an object with columns, got {type(row).__name__}")
-    if errors:
-        raise ValueError(f"data.path={path}: {len(errors)} lines are not JSON objects, one a line: {_some(errors)}")
-    return rows
-
-
-def _check_rows(path: Path, rows: list[tuple[str, dict]], config: DataConfig) -> None:
-    from stages.rewards.verifiers import VERIFIERS, problem_of
-
-    errors, unreadable = [], []
-    for where, row in rows:
-        has_checks = bool(_of_column(row, config.checks_column))  # the tests of a program are its reference
-        missing = [name for name in (config.prompt_column, *([] if has_checks else [config.answer_column])) if name not in row]
-        if missing:
-            errors.append(f"{where}: no column {', '.join(missing)}; it has {', '.join(row) or 'none'}")
-        elif not isinstance(row[config.prompt_column], str) or not row[config.prompt_column].strip():
-            errors.append(f"{where}: {config.prompt_column} is empty or not text")
-        elif not has_checks and not _of_column(row, config.answer_column):
-            errors.append(f"{where}: {config.answer_column} is empty")
-        elif (verifier := _of_column(row, config.verifier_column)) and verifier not in VERIFIERS:
-            errors.append(f"{where}: {config.verifier_column} names {verifier!r}; verifiers are {', '.join(VERIFIERS)}")
-        elif why := problem_of(_as_prompt(where, row, config, "train")):
-            unreadable.append(f"{where}: {why}")
-    if errors:
-        raise ValueError(f"data.path={path}: {len(errors)} of {len(rows)} rows cannot be used: {_some(errors)}. "
-                         "Set data.prompt_column and data.answer_column, or mend the file")
-    if unreadable:
-        raise ValueError(f"data.path={path}: {len(unreadable)} of {len(rows)} answers cannot be read by data.verifier={config.verifier}: "
-                         f"{_some(unreadable)}. Use another data.verifier or mend the answers")
+def _unreadable(prompts: list[Prompt], rows: list[Row], tally: Tally) -> set[int]:
+    """Places of the prompts whose reference their verifier cannot use, counted."""
+    from stages.rewards.verifiers import problem_many
+    asked = [place for place, prompt in enumerate(prompts) if prompt.domain == "reasoning"]
+    problems = {place: why for place, why in zip(asked, problem_many([prompts[place] for place in asked])) if why}
+    for place, why in problems.items():
+        verifier = prompts[place].verifier
+        tally.num_rows -= 1  # it was counted as a row
+        tally.add(Malformed(rows[place].where, f"answer not read by {verifier}", f"{why} (it is read by verifier={verifier})"))
+    return set(problems)

@@ -49,8 +49,7 @@ def suites_of(config: EvaluateConfig) -> dict[str, SuiteConfig]:
     """The chosen suites; where none is chosen, the held-out prompts of the run's own data, sampled as the stage's keys say."""
     if config.suites:
         return {name: config.settings[name] for name in config.suites}
-    own = "file" if config.data.name == "file" or config.data.path else "tiny"
-    return {own: SuiteConfig(loader=own, samples_per_prompt=config.samples_per_prompt, temperature=config.rollout.temperature, top_p=config.rollout.top_p,
+    return {"own": SuiteConfig(loader="own", samples_per_prompt=config.samples_per_prompt, temperature=config.rollout.temperature, top_p=config.rollout.top_p,
                              max_completion_tokens=config.max_completion_tokens, template=config.data.template, needs_format=True)}
 
 

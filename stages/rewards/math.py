@@ -1,44 +1,74 @@
-"""Verifier `math`: the final answer is equivalent to the reference by Math-Verify."""
-import threading
+"""Verifier `math`: the final answer is equivalent to the reference by Math-Verify, in worker processes with hard limits.
+
+`checks` of a prompt may hold {"tolerance": 0.01}: a number within 1% of the reference is right. Where the reference is the letter of an
+option, `choice` decides. A check that runs out of time or memory is a Grade of 0 with the reason, and is not tried again by this process.
+"""
+import json
+import re
+from collections.abc import Sequence
 
 from stages.prompt import Prompt
-from stages.rewards.answers import extract_answer
+from stages.rewards import choice
+from stages.rewards.answers import extract_answers
+from stages.rewards.pool import Outcome, WorkerPool, workers_of_this_rank
+from stages.rewards.verifiers import Grade, Pair
 
-_MATH_LIMIT_S, _MAX_MATH_CHARACTERS = 5, 500
+VERSION = "math-verify-0.9.0/1"  # raise it when the same answer may get another grade
+CPU_S, WALL_S, MEMORY_MIB = 3.0, 60.0, 1024
+_INTEGER = re.compile(r"-?\d{1,15}")
+_MAX_REMEMBERED = 100_000
+_POOL = WorkerPool("stages.rewards.math_worker", workers_of_this_rank(), CPU_S, WALL_S, MEMORY_MIB)  # starts nothing yet
+_memo: dict[tuple, Outcome] = {}
 
 
 def grade(completion: str, prompt: Prompt) -> float:
-    given = extract_answer(completion)
-    return float(given is not None and _is_equivalent(given, prompt.answer))
+    return grade_many([(completion, prompt)])[0].value
+
+
+def grade_many(pairs: Sequence[Pair]) -> list[Grade]:
+    given = [extract_answers(completion) for completion, _ in pairs]
+    outcomes = _ask([_task(answer, prompt) for answer, (_, prompt) in zip(given, pairs)])
+    return [Grade(float(bool(outcome.value)), outcome.error) for outcome in outcomes]
 
 
 def vote(completion: str, prompt: Prompt) -> str | None:
-    given = extract_answer(completion)
-    parsed = _parse_math(given) if given is not None else []
-    return str(parsed[0]) if parsed else None
+    return vote_many([(completion, prompt)])[0]
+
+
+def vote_many(pairs: Sequence[Pair]) -> list[str | None]:
+    given = [extract_answers(completion) for completion, _ in pairs]
+    return [outcome.value for outcome in _ask([Outcome() if answer is None else ("canonical", answer) for answer in given])]
 
 
 def problem(prompt: Prompt) -> str | None:
-    return None if _parse_math(prompt.answer) else f"{prompt.answer[:60]!r} is not mathematics that Math-Verify reads"
+    return problem_many([prompt])[0]
 
 
-def _limit_s() -> int | None:
-    """Seconds for one answer. The limit is an alarm signal, which only the main thread can set; elsewhere there is none."""
-    return _MATH_LIMIT_S if threading.current_thread() is threading.main_thread() else None
+def problem_many(prompts: Sequence[Prompt]) -> list[str | None]:
+    outcomes = _ask([Outcome() if _INTEGER.fullmatch(prompt.answer) else ("problem", prompt.answer) for prompt in prompts])
+    return [f"{prompt.answer[:60]!r} cannot be read: {outcome.error}" if outcome.error else outcome.value for prompt, outcome in zip(prompts, outcomes)]
 
 
-def _parse_math(text: str) -> list:
-    """Math-Verify's reading, without the plain strings that it falls back to."""
-    from math_verify import parse
+def _task(answer: str | None, prompt: Prompt) -> tuple | Outcome:
+    """What to ask a worker, or the outcome where that is not needed."""
+    if answer is None:
+        return Outcome(False)
+    if answer.strip() == prompt.answer:
+        return Outcome(True)
+    if choice.is_letter(prompt.answer):
+        return Outcome(choice.letters_of(answer, prompt) == choice.letters_of(prompt.answer, prompt))
+    if _INTEGER.fullmatch(answer.strip()) and _INTEGER.fullmatch(prompt.answer) and not prompt.checks:
+        return Outcome(int(answer) == int(prompt.answer))
+    return "is_equivalent", answer, prompt.answer, json.loads(prompt.checks or "{}").get("tolerance", 0.0)
 
-    if len(text) > _MAX_MATH_CHARACTERS:
-        return []
-    return [item for item in parse(text if "$" in text or "\\boxed" in text else f"${text}$", parsing_timeout=_limit_s())
-            if not isinstance(item, str)]
 
-
-def _is_equivalent(given: str, answer: str) -> bool:
-    from math_verify import verify as are_equivalent
-
-    reference, candidate = _parse_math(answer), _parse_math(given)
-    return bool(reference and candidate) and bool(are_equivalent(reference, candidate, timeout_seconds=_limit_s()))
+def _ask(tasks: Sequence[tuple | Outcome]) -> list[Outcome]:
+    """The outcomes of tasks: known, remembered, or from the workers, which get each different one once."""
+    outcomes = {task: _memo.get((VERSION, task)) for task in tasks if not isinstance(task, Outcome)}
+    missing = [task for task, outcome in outcomes.items() if outcome is None]
+    if missing:
+        outcomes.update(zip(missing, _POOL.run(missing)))
+        if len(_memo) > _MAX_REMEMBERED:
+            _memo.clear()
+        _memo.update({(VERSION, task): outcomes[task] for task in missing if outcomes[task].is_final})
+    return [task if isinstance(task, Outcome) else outcomes[task] for task in tasks]

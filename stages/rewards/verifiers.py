@@ -26,8 +26,11 @@ from stages.prompt import Prompt
 VERIFIERS: dict[str, str] = {
     "integer": "stages.rewards.integer",
     "math": "stages.rewards.math",
+    "choice": "stages.rewards.choice",
     "exact": "stages.rewards.exact",
     "instructions": "stages.rewards.instructions",
+    "judge": "stages.rewards.judge",
+    "reasoning_gym": "stages.rewards.reasoning_gym",
 }
 
 Pair = tuple[str, Prompt]  # a completion and its prompt

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.chaos_tools.kill import Kill, damage
+from scripts.chaos_tools.kill import Kill, damage, damage_logs
 from scripts.chaos_tools.outcome import differences, left_over, outcome
 from scripts.chaos_tools.places import places_of
 from stages.config import KINDS
@@ -20,7 +20,7 @@ from tests.engines.conftest import BASE, DATA
 from tests.stage_dirs import ROOT, StageRun, run_stage, write_stage
 
 KILL, TERM, INT = signal.SIGKILL, signal.SIGTERM, signal.SIGINT
-SPOIL = "spoil the newest checkpoint"
+SPOIL, SPOIL_LOGS = "spoil the newest checkpoint", "spoil the newest rollouts and reference"
 TRANSFORMERS = {"engine": "transformers"}
 SFT = {"num_epochs": 10, "max_steps": 8, "batch_size": 4, "max_tokens": 64, "save_every": 1, "optim": {"lr": 1e-3}}
 GRPO = {"num_steps": 7, "prompts_per_step": 4, "group_size": 4, "updates_per_rollout": 2, "max_completion_tokens": [[0, 14]], "beta": 0.05,
@@ -34,7 +34,7 @@ COLLECT = {"num_prompts": 8, "samples_per_prompt": 4, "few_shot": 1, "max_comple
 EVALUATE = {"num_reasoning": 7, "num_general": 5, "num_safety": 4, "samples_per_prompt": 2, "max_completion_tokens": 16, "num_shown": 2, "data": DATA,
             "rollout": {**TRANSFORMERS, "temperature": 0.5}}
 
-# stage kind, processes, configuration, and (place, before or after it, which call of the attempt, signal); SPOIL comes between two attempts
+# stage kind, processes, configuration, and (place, before or after it, which call of the attempt, signal); SPOIL and SPOIL_LOGS come between two attempts
 CHAINS = {
     "base": ("pretrain", 1, {**BASE, "num_steps": 8, "save_every": 1}, [
         ("optimizer step", "after", 4, KILL), SPOIL, ("rename of the checkpoint", "before", 1, KILL), ("log of a step", "after", 2, INT),
@@ -43,7 +43,7 @@ CHAINS = {
         ("checkpoint", "after", 3, KILL), ("backward", "after", 1, TERM), ("removal of the state", "before", 1, KILL)]),
     "collected": ("grpo", 1, GRPO, [  # the policy knows the prompts of a stage of this name, so that groups have rewards to differ in
         ("rename of the rollout log", "before", 1, KILL), ("rollout log", "after", 1, KILL), ("optimizer step", "after", 3, KILL), SPOIL,
-        ("refresh of the reference", "after", 1, KILL), ("forgetting rollouts", "before", 2, KILL), ("sync", "after", 1, TERM)]),
+        ("refresh of the reference", "after", 1, KILL), ("forgetting rollouts", "before", 2, KILL), SPOIL_LOGS, ("sync", "after", 1, TERM)]),
     "collected on two": ("grpo", 2, {**GRPO, "deepspeed": {"zero_stage": 3}}, [
         ("checkpoint", "after", 2, KILL), ("optimizer step", "after", 1, TERM), SPOIL, ("gathering", "before", 2, KILL)]),
     "samples": ("collect", 1, COLLECT, [
@@ -85,8 +85,8 @@ def test_killed_again_and_again(make_stage, chain):
     whole, killed = run_stage(make_stage(chain, "00000000"), num_processes), make_stage(chain, "00000001")
     rng = random.Random(chain)
     for event in events:
-        if event == SPOIL:
-            assert damage(killed, rng)
+        if event in (SPOIL, SPOIL_LOGS):
+            assert (damage if event == SPOIL else damage_logs)(killed, rng)
         else:
             kill_at(killed, kind, num_processes, *event)
     run_stage(killed, num_processes)

@@ -10,5 +10,5 @@ LOADERS: dict[str, str] = {
     "codeforces": "stages.evaluation.suites.codeforces",
     "ifeval": "stages.evaluation.suites.ifeval",
     "tiny": "stages.evaluation.suites.tiny",
-    "file": "stages.evaluation.suites.file",
+    "own": "stages.evaluation.suites.own",
 }

@@ -1,0 +1,26 @@
+"""Distillation sets: chains of thought with a conclusion, brought to <think>...</think><answer>...</answer> (stages/rewards/format.py)."""
+import re
+
+from stages.data.mapping import LeftOut, exchange
+
+_THOUGHTS = re.compile(r"\s*<think>(.*?)</think>(.*)", re.DOTALL)
+_OPEN_THOUGHTS = re.compile(r"\s*<\|begin_of_thought\|>(.*?)<\|end_of_thought\|>\s*<\|begin_of_solution\|>(.*?)(?:<\|end_of_solution\|>\s*)?$", re.DOTALL)
+
+
+def thoughts(raw: dict) -> dict:
+    """Mixture-of-Thoughts and OpenR1-Math: messages whose assistant writes <think>...</think> and then the solution."""
+    prompt, answer = exchange(raw["messages"], "first")
+    return {**raw, "prompt": prompt, "completion": _tagged(_THOUGHTS, answer)}
+
+
+def open_thoughts(raw: dict) -> dict:
+    """OpenThoughts: ShareGPT conversations with <|begin_of_thought|> and <|begin_of_solution|>; later versions write <think>."""
+    prompt, answer = exchange(raw["conversations"], "first")
+    return {**raw, "prompt": prompt, "completion": _tagged(_OPEN_THOUGHTS if "<|begin_of_thought|>" in answer else _THOUGHTS, answer)}
+
+
+def _tagged(form: re.Pattern, text: str) -> str:
+    match = form.fullmatch(text)
+    if not match or not match[1].strip() or not match[2].strip():
+        raise LeftOut("no chain of thought, or no solution after it")
+    return f"<think>{match[1]}</think>\n<answer>{match[2].strip()}</answer>"

@@ -1,0 +1,63 @@
+"""Judges: who decides where no rule can. One interface (`interface.py`), three backends: the tiny world's rules, an OpenAI-compatible endpoint, a
+local vLLM model. docs/judges.md says how to use them."""
+from pathlib import Path
+
+from stages import files
+from stages.config import JudgeConfig
+from stages.judges.interface import Comparison, Judge, Judged
+from stages.judges.ledger import Ledger, metrics, total
+from stages.worker import barrier
+
+__all__ = ["Comparison", "Judge", "Judged", "current_judge", "is_served", "make_judge", "record_cost", "serve"]
+
+
+def make_judge(config: JudgeConfig, cache_dir: Path, ledger_path: Path | None = None) -> Judge:
+    """The judge of a configuration; starts nothing. Raises InputError for a missing key."""
+    ledger = Ledger(config.model or config.backend, config.price_prompt, config.price_completion, ledger_path)
+    if config.backend == "tiny_world":
+        from stages.judges.tiny_world import TinyWorldJudge
+        return TinyWorldJudge(ledger)
+    from stages.judges.cache import ReplyCache
+    from stages.judges.llm import LlmJudge
+    if config.backend == "openai":
+        from stages.judges.endpoint import Endpoint as Model
+    else:
+        from stages.judges.local_model import LocalModel as Model
+    return LlmJudge(config, Model(config), ReplyCache(Path(config.cache_dir) if config.cache_dir else cache_dir), ledger)
+
+
+_STAGE: dict = {"worker": None, "judge": None}
+
+
+def serve(worker) -> None:
+    """From now on this process works for that stage: `current_judge` is the judge of its configuration."""
+    _STAGE.update(worker=worker, judge=None)
+
+
+def is_served() -> bool:
+    return _STAGE["worker"] is not None
+
+
+def current_judge() -> Judge:
+    """The judge of this process's stage; checked when it is first asked for, so that a missing one is found before engines start."""
+    worker = _STAGE["worker"]
+    if worker is None:
+        raise ValueError("no stage was opened in this process, so there is no judge: call judges.serve(worker) first")
+    if _STAGE["judge"] is None:
+        path = worker.dir / "judge" / f"attempt_{worker.attempt}.rank{worker.rank}.json"
+        judge = make_judge(worker.config.judge, worker.dir.parents[1] / "judge_cache", path)
+        judge.check()
+        _STAGE["judge"] = judge
+    return _STAGE["judge"]
+
+
+def record_cost(worker) -> None:
+    """Writes judge_ledger.json, the sum over all attempts and ranks, and its numbers to the stage's metrics. Collective."""
+    barrier()
+    table = total(worker.dir) if worker.is_main else None
+    if table is None:
+        return
+    files.write_json(worker.dir / "judge_ledger.json", table)
+    worker.metrics |= metrics(table)
+    worker.say(f"judge {table['model']}: {worker.metrics['judge/calls']:.0f} calls, {worker.metrics['judge/cached']:.0f} from the cache, "
+               f"{worker.metrics['judge/unparsed']:.0f} not understood, money {table['money']:g}")

@@ -1,0 +1,110 @@
+"""A chat model behind an OpenAI-compatible endpoint. Pauses and retries on 408, 409, 429, 5xx, time-outs and lost connections are the client
+library's, with its exponential back-off and the server's Retry-After; a body that is no JSON is asked for again here.
+"""
+import asyncio
+import json
+import os
+import time
+
+from stages.config import JudgeConfig
+from stages.judges.calls import Call, JudgeUnavailable, OnReply, Reply
+from stages.worker import InputError
+
+CHECK_S = 10.0
+PAUSE_S = 0.5  # before an unreadable body is asked for again; doubles each time, as the library's pauses do
+
+
+class Endpoint:
+    """See `stages.judges.calls.ChatModel`."""
+
+    def __init__(self, config: JudgeConfig):
+        self.config = config
+        self.key = os.environ.get(config.api_key_env, "") if config.api_key_env else "none"
+        if not self.key:
+            raise InputError(f"judge.api_key_env: the environment variable {config.api_key_env} is not set; export it where the stage runs "
+                             "(launcher.environment can pass it on), or set judge.api_key_env=null for an endpoint without keys")
+
+    def check(self) -> None:
+        """The endpoint answers and lists the model."""
+        import openai
+        client = openai.OpenAI(base_url=self.config.url, api_key=self.key, timeout=CHECK_S, max_retries=1)
+        try:
+            with client:
+                known = [model.id for model in client.models.list().data]
+        except (openai.OpenAIError, ValueError, AttributeError, TypeError) as error:
+            raise InputError(f"judge.url={self.config.url} was asked for its models and did not list them within {CHECK_S:g} s "
+                             f"({_said(error)}): start the server, or set judge.url") from error
+        if self.config.model not in known:
+            raise InputError(f"judge.model={self.config.model} is not served by {self.config.url}; it has {', '.join(known) or 'none'}")
+
+    def complete(self, calls: list[Call], on_reply: OnReply) -> None:
+        asyncio.run(self._complete(calls, on_reply))
+
+    def close(self) -> None:
+        pass
+
+    async def _complete(self, calls: list[Call], on_reply: OnReply) -> None:
+        import openai
+        config, limit = self.config, asyncio.Semaphore(self.config.concurrency)
+        async with openai.AsyncOpenAI(base_url=config.url, api_key=self.key, timeout=config.timeout_s, max_retries=config.retries) as client:
+            async def one(i: int) -> None:
+                async with limit:
+                    on_reply(i, await self._ask(client, calls[i]))
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for i in range(len(calls)):
+                        group.create_task(one(i))
+            except* JudgeUnavailable as several:  # the first stops the others: an endpoint that is down is not asked ten thousand times
+                raise several.exceptions[0] from None
+
+    async def _ask(self, client, call: Call) -> Reply:
+        import openai
+        config, started, last = self.config, time.monotonic(), "nothing"
+        try:
+            async with asyncio.timeout(config.deadline_s):
+                for attempt in range(config.retries + 1):
+                    try:
+                        response = await client.chat.completions.with_raw_response.create(**self._request(call))
+                        return _reply(json.loads(response.text), response.retries_taken + attempt)
+                    except openai.APIStatusError as error:
+                        if error.status_code in (400, 413, 422):  # about this call: too long, or against the provider's rules
+                            return Reply(None, problem=_said(error))
+                        raise
+                    except _Unreadable as error:
+                        last = str(error)
+                    except ValueError as error:
+                        last = f"a body that is no JSON ({error})"
+                    await asyncio.sleep(min(PAUSE_S * 2 ** attempt, 8.0))
+        except openai.OpenAIError as error:
+            last = _said(error)
+        except TimeoutError:
+            last = f"{last}, then nothing until the deadline"
+        raise JudgeUnavailable(f"judge {config.model} at {config.url}: no usable reply in {time.monotonic() - started:.0f} s and up to {config.retries} "
+                               f"retries (judge.timeout_s={config.timeout_s:g}, judge.deadline_s={config.deadline_s:g}); last: {last}")
+
+    def _request(self, call: Call) -> dict:
+        config = self.config
+        request = {"model": config.model, "temperature": config.temperature, "max_tokens": config.max_tokens, "messages": [
+            {"role": "system", "content": call.system}, {"role": "user", "content": call.user}]}
+        if config.temperature > 0:
+            request["seed"] = call.seed % 2 ** 31
+        if call.schema and config.structured:
+            request["response_format"] = {"type": "json_schema", "json_schema": {"name": call.job, "schema": call.schema, "strict": True}}
+        return request
+
+
+class _Unreadable(ValueError):
+    """A body of another form than a chat completion's."""
+
+
+def _reply(body: dict, retries: int) -> Reply:
+    try:
+        choice, usage = body["choices"][0], body.get("usage") or {}
+        return Reply(choice["message"].get("content") or "", int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0), retries,
+                     is_cut=choice.get("finish_reason") == "length")
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise _Unreadable(f"a body that is no chat completion: {json.dumps(body)[:200]}") from error
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error)[:300]}" if str(error) else type(error).__name__

@@ -1,0 +1,38 @@
+"""Entries of reasoning-gym as JSON and back, without loss: graders look at tuples and at numbers as keys, which plain JSON does not keep."""
+import json
+from typing import Any
+
+_TUPLE, _PAIRS = "__tuple__", "__pairs__"
+
+
+def dumps(entry: dict[str, Any]) -> str:
+    """Raises TypeError for what is not made of None, booleans, numbers, text, lists, tuples and mappings."""
+    return json.dumps(_packed(entry), ensure_ascii=False)
+
+
+def loads(text: str) -> dict[str, Any]:
+    return _unpacked(json.loads(text))
+
+
+def _packed(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return {_TUPLE: [_packed(item) for item in value]}
+    if isinstance(value, list):
+        return [_packed(item) for item in value]
+    if isinstance(value, dict):
+        if all(isinstance(key, str) and not key.startswith("__") for key in value):
+            return {key: _packed(item) for key, item in value.items()}
+        return {_PAIRS: [[_packed(key), _packed(item)] for key, item in value.items()]}
+    return value
+
+
+def _unpacked(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_unpacked(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if _TUPLE in value:
+        return tuple(_unpacked(item) for item in value[_TUPLE])
+    if _PAIRS in value:
+        return {_unpacked(key): _unpacked(item) for key, item in value[_PAIRS]}
+    return {key: _unpacked(item) for key, item in value.items()}

@@ -1,0 +1,54 @@
+"""The judge of a run is looked at before anything is launched, where a stage asks it, and counts in no other stage's fingerprint."""
+import pytest
+
+from pipeline.compose import compose_config
+from pipeline.errors import InvalidConfig
+from pipeline.plan import make_plan
+from stages.config import JudgeConfig
+from tests.judge_server import judge_server
+
+
+@pytest.fixture(scope="module")
+def server():
+    with judge_server() as running:
+        yield running
+
+
+def plan(tmp_path, *overrides):
+    return make_plan(compose_config(["+stage=all", f"runs_dir={tmp_path}", *overrides]))
+
+
+def judged(url: str, *more: str) -> list[str]:
+    return ["judge=openai", f"judge.url={url}", "judge.model=judge", "stages.cold_start_data.refine=judge", *more]
+
+
+def test_a_served_judge_is_fine(server, tmp_path):
+    made = plan(tmp_path, *judged(server.url))
+    assert not made.errors
+
+
+@pytest.mark.parametrize("more, word", [("judge.model=other", "does not serve other"), ("judge.api_key_env=NO_SUCH_KEY", "NO_SUCH_KEY"),
+                                        ("judge.url=http://127.0.0.1:1/v1", "does not list its models")])
+def test_what_is_wrong_is_said_once(server, tmp_path, more, word):
+    errors = [error for error in plan(tmp_path, *judged(server.url, more)).errors if word in error[0]]
+    assert len(errors) == 1 and errors[0][1]
+
+
+def test_a_key_may_come_with_the_launcher_s_environment(server, tmp_path):
+    assert not plan(tmp_path, *judged(server.url, "judge.api_key_env=OUR_KEY", "+launcher.environment.OUR_KEY=x")).errors
+
+
+def test_a_local_judge_must_be_a_model_directory(tmp_path):
+    assert "not a model directory" in str(plan(tmp_path, "judge=vllm", f"judge.model={tmp_path}").errors)
+
+
+def test_an_incomplete_judge_is_a_mistake_of_the_configuration(tmp_path):
+    with pytest.raises(InvalidConfig, match="model is not set"):
+        plan(tmp_path, "judge=openai", "judge.url=http://127.0.0.1:1/v1")
+
+
+def test_only_stages_that_ask_are_made_anew_by_another_judge(server, tmp_path):
+    before, after = plan(tmp_path), plan(tmp_path, "judge=openai", f"judge.url={server.url}", "judge.model=judge")
+    changed = {a.stage for a, b in zip(before.steps, after.steps) if a.config != b.config}
+    assert changed == {"reward_models"}
+    assert next(step for step in after.steps if step.stage == "r1_zero").config.judge == JudgeConfig()
