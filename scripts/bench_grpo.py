@@ -65,7 +65,12 @@ def ours(options, work: dict) -> None:
     from stages.prompts import Prompt
     from stages.worker import Worker
     vocabulary = json.loads((Path(options.model) / "config.json").read_text())["vocab_size"]
-    sampling.rule_parts = lambda rollout, *_: {"accuracy": reward_of(options.reward, rollout.completion_ids, vocabulary), "format": 0.0, "language": 0.0}
+
+    def apply_rules(rollouts, *_):
+        for r in rollouts:
+            r.reward_parts = {"accuracy": reward_of(options.reward, r.completion_ids, vocabulary), "format": 0.0, "language": 0.0}
+
+    sampling.apply_rules = apply_rules
     with Worker(options.stage) as worker:
         trainer = GrpoTrainer(worker)
         trainer.groups.source.get = lambda index, domain="reasoning": Prompt(f"p{index}", prompt_text(index, work, vocabulary), "bench", "reasoning", "en", "")

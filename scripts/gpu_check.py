@@ -101,7 +101,12 @@ def run_worker(options) -> None:
     from stages import sampling
     from stages.worker import Worker
     vocabulary = SHAPES[options.shape]["vocab_size"]
-    sampling.rule_parts = lambda rollout, *_: {"accuracy": reward_of(rollout.completion_ids, vocabulary), "format": 0.0, "language": 0.0}
+
+    def apply_rules(rollouts, *_):
+        for r in rollouts:
+            r.reward_parts = {"accuracy": reward_of(r.completion_ids, vocabulary), "format": 0.0, "language": 0.0}
+
+    sampling.apply_rules = apply_rules
     ends, log_step, memory = [], Worker.log_step, watch_memory()
 
     def log(self, step: int, metrics: dict) -> None:

@@ -16,12 +16,12 @@ from stages.experience import Rollout, gather
 from stages.model import load_tokenizer
 from stages.inputs import open_prompts
 from stages.prompts import Prompt, apply_template
-from stages.rewards.format import is_well_formed, thought_of
+from stages.rewards.format import is_well_formed, thought_of, without_opening
 from stages.rewards.language import language_consistency
 from stages.rewards.repetition import repeated_ngram_share
 from stages.rewards.verifiers import grade_many
 from stages.rollout import make_sampler
-from stages.sampling import decode
+from stages.sampling import text_of
 from stages.seeds import rng_for, seed_for
 from stages.tiny_world.split import held_out_parts
 from stages.worker import InputError, Interrupted, Worker, barrier
@@ -89,8 +89,8 @@ class Collector:
         prompt_ids = [self._encode(first + place, prompt, examples) for place, prompt in mine]
         seeds = [seed_for(worker.seed, worker.stage, first + place, prompt.id) for place, prompt in mine]
         groups = self.sampler.sample(prompt_ids, seeds, config.samples_per_prompt, config.rollout.temperature, config.max_completion_tokens)
-        rollouts = [Rollout(prompt, place, [], c.token_ids, [], c.is_truncated, decode([c.token_ids], self.tokenizer)[0])
-                    for (place, prompt), group in zip(mine, groups) for c in group]
+        rollouts = [Rollout(prompt, place, [], c.token_ids, [], c.is_truncated, **text_of(ids, c.token_ids, self.tokenizer))
+                    for (place, prompt), ids, group in zip(mine, prompt_ids, groups) for c in group]
         rollouts = gather(rollouts, worker.world_size)
         tokens, seconds = sum(len(r.completion_ids) for r in rollouts), time.time() - started
         result = self._select(rollouts)
@@ -121,6 +121,7 @@ class Collector:
                 completion = refine(rollout.prompt, completion)
                 reason = None if completion else "beyond_refining"
             counts[reason or "kept"] += 1
+            completion = without_opening(completion, rollout.opening)
             mine = kept.setdefault(rollout.prompt.id, [])
             if reason is None and len(mine) < self.config.keep_per_prompt and all(e.completion != completion for e in mine):
                 mine.append(Example(rollout.prompt.id, self._template(rollout.prompt.text), completion, rollout.prompt.kind, rollout.prompt.language))

@@ -331,6 +331,8 @@ class RewardConfig(Checked):
     accuracy_needs_format: bool = knob(False, "count a right answer only in a well-formed completion [ours]")
     overlong: float = knob(0.0, "weight of the soft penalty, 0 to -1, in the last overlong_buffer tokens before the limit [DAPO eq. 13]", ge=0)
     overlong_buffer: int = knob(4096, "tokens over which it falls from 0 to -1; 4,096 in DAPO", gt=0)
+    repetition: float = knob(0.0, "weight of the penalty, 0 to -1: the share of repeated n-grams in the completion [ours]", ge=0)
+    repetition_ngram: int = knob(4, "n of these n-grams, in words, numbers, signs and CJK characters [ours]", gt=0)
     general_format: float = knob(1.0, "weight of the format part on helpful and safety prompts [N eq. 10]", ge=0)
     general_language: float = knob(1.0, "weight of the language part on helpful and safety prompts [N eq. 8]", ge=0)
 

@@ -9,6 +9,7 @@ import torch.distributed as dist
 
 from stages import files
 from stages.prompts import Prompt
+from stages.rewards.format import without_opening
 from stages.worker import control_group
 
 
@@ -20,14 +21,21 @@ class Rollout:
     completion_ids: list[int]
     rollout_logprobs: list[float]   # of the completion's tokens, by the sampler
     is_truncated: bool
-    completion: str                 # text, without the end-of-sequence token
+    completion: str                 # text, without the end-of-sequence token, with the opening that the template wrote
     reward: float = 0.0
     reward_parts: dict[str, float] = field(default_factory=dict)
     advantage: float = 0.0
     index: int = 0                  # number of the prompt in the stage's stream of prompts
     step: int = 0                   # whose weights drew it
+    opening: str = ""               # what the template had already written of it, at the start of `completion`: <think>, or nothing
+    grader_error: str = ""          # why a grader could not say, where its part of the reward is 0 for that
     use: str = "train"              # train; or, with dynamic sampling, keep (left for the next rollout) or drop (no signal)
     old_logprobs: list[float] | None = None  # by the trainer at that step, where the sampler's are not good enough
+
+    @property
+    def sampled_text(self) -> str:
+        """What the model wrote."""
+        return without_opening(self.completion, self.opening)
 
     @property
     def num_tokens(self) -> int:

@@ -32,6 +32,7 @@ from stages.worker import Interrupted, Worker
 
 HEADLINE = {"reward": "reward/mean", "accuracy": "reward/accuracy", "tokens": "completion/mean_tokens", "language": "completion/language",
             "checks": "completion/reflection_rate"}
+NUM_SHOWN_ERRORS = 3  # explanations of grader errors in the log, a rollout
 PROBES_PER_RANK = 2  # completions that each rank compares after a sync
 
 
@@ -116,6 +117,11 @@ class GrpoTrainer:
         groups = by_group(rollouts, self.config.group_size)
         self.informative = {group[0].group for group in groups if has_signal(group)}
         self.metrics = reward_metrics(rollouts, [not has_signal(group) for group in groups])
+        failed = [r.grader_error for r in sampled if r.grader_error and r.step == first]
+        self.metrics["reward/grader_errors"] = len(failed)
+        if failed and self.step == first:
+            self.worker.say(f"{len(failed)} of {sum(r.step == first for r in sampled)} completions of step {first} could not be graded and got 0: "
+                            + "; ".join(list(dict.fromkeys(failed))[:NUM_SHOWN_ERRORS]))
         if self.config.oversampling:
             self.metrics["reward/sampled_groups"] = sum(r.step == first for r in sampled) / self.config.group_size
         if self.step == first:

@@ -25,7 +25,7 @@ from stages.inputs import open_prompts
 from stages.prompts import apply_template
 from stages.rewards.format import summary_of
 from stages.rollout import make_sampler
-from stages.sampling import decode
+from stages.sampling import text_of
 from stages.seeds import rng_for, seed_for
 from stages.sft import epoch_indices, pad_id
 from stages.tiny_world.judge import compare, judge
@@ -97,7 +97,7 @@ def sample(worker: Worker, config: RewardModelsConfig, tokenizer, sampler, domai
     prompt_ids = [tokenizer(apply_template(prompt.text, config.data.template, tokenizer))["input_ids"] for _, prompt in mine]
     seeds = [seed_for(worker.seed, worker.stage, domain, place, prompt.id) for place, prompt in mine]
     groups = sampler.sample(prompt_ids, seeds, n, temperature, config.max_completion_tokens)
-    rollouts = [Rollout(prompt, place, ids, c.token_ids, [], c.is_truncated, decode([c.token_ids], tokenizer)[0])
+    rollouts = [Rollout(prompt, place, ids, c.token_ids, [], c.is_truncated, **text_of(ids, c.token_ids, tokenizer))
                 for (place, prompt), ids, group in zip(mine, prompt_ids, groups) for c in group]
     return gather(rollouts, worker.world_size)
 
@@ -133,7 +133,7 @@ def mean_verdict(a: Rollout, b: Rollout, judgments: int, rng) -> float:
 
 
 def labels(worker: Worker, config: RewardModelsConfig, tokenizer, rollouts: list[Rollout]) -> list[Labelled]:
-    return [Labelled(row_of(r, r.completion, tokenizer), judge(r.prompt, r.completion).is_safe, is_holdout(worker, config, "safety", r.group))
+    return [Labelled(row_of(r, r.sampled_text, tokenizer), judge(r.prompt, r.completion).is_safe, is_holdout(worker, config, "safety", r.group))
             for r in rollouts]
 
 

@@ -14,9 +14,12 @@ from stages.experience import Rollout, gather
 from stages.losses import is_zero_variance
 from stages.prompts import Prompt, apply_template
 from stages.rollout import Completion, Sampler
-from stages.scoring import PreferenceScorer, rule_parts, set_rewards
+from stages.rewards.format import opening_of
+from stages.scoring import PreferenceScorer, apply_rules, set_rewards
 from stages.seeds import rng_for, seed_for
 from stages.worker import Worker
+
+NUM_GRADERS = 4  # groups graded at once: one that waits for a slow grader does not hold the others up
 
 
 class GroupSampler:
@@ -24,7 +27,7 @@ class GroupSampler:
 
     def __init__(self, worker: Worker, config: GrpoConfig, tokenizer, source, engine: Sampler, preference: PreferenceScorer | None):
         self.worker, self.config, self.tokenizer, self.source, self.engine, self.preference = worker, config, tokenizer, source, engine, preference
-        self.graders = ThreadPoolExecutor(1, thread_name_prefix="rewards")
+        self.graders = ThreadPoolExecutor(NUM_GRADERS, thread_name_prefix="rewards")
         self.times: dict[str, float] = {}
 
     def rollout(self, first: int, kept: list[Rollout], start: int) -> list[Rollout]:
@@ -66,11 +69,9 @@ class GroupSampler:
         return gather(rollouts, self.worker.world_size)
 
     def _graded(self, place: int, index: int, prompt: Prompt, prompt_ids: list[int], completions: list[Completion], first: int) -> list[Rollout]:
-        texts = decode([c.token_ids for c in completions], self.tokenizer)
-        rollouts = [Rollout(prompt, place, prompt_ids, c.token_ids, c.logprobs, c.is_truncated, text, index=index, step=first)
-                    for c, text in zip(completions, texts)]
-        for rollout in rollouts:
-            rollout.reward_parts = rule_parts(rollout, self.config.rewards, self.max_tokens(first))
+        rollouts = [Rollout(prompt, place, prompt_ids, c.token_ids, c.logprobs, c.is_truncated, **text_of(prompt_ids, c.token_ids, self.tokenizer),
+                            index=index, step=first) for c in completions]
+        apply_rules(rollouts, self.config.rewards, self.max_tokens(first))
         return rollouts
 
     def max_tokens(self, step: int) -> int:
@@ -117,3 +118,9 @@ def decode(ids: list[list[int]], tokenizer) -> list[str]:
     eos = tokenizer.eos_token_id
     return tokenizer.batch_decode([row[:-1] if row and row[-1] == eos else row for row in ids], skip_special_tokens=False,
                                   clean_up_tokenization_spaces=False)
+
+
+def text_of(prompt_ids: list[int], token_ids: list[int], tokenizer) -> dict[str, str]:
+    """The text fields of a rollout: the completion, with the opening that the end of the prompt has already written of it."""
+    opening = opening_of(tokenizer.decode(prompt_ids[-8:], skip_special_tokens=False, clean_up_tokenization_spaces=False))
+    return {"completion": opening + decode([token_ids], tokenizer)[0], "opening": opening}

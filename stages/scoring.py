@@ -1,4 +1,14 @@
-"""The reward of a completion: the weighted sum of its parts [N eq. 4, 7-10]."""
+"""The reward of a completion: the weighted sum of its named parts [N eq. 4, 7-10].
+
+    accuracy     what the prompt's verifier gives (`stages/rewards/verifiers.py`), reasoning prompts only
+    preference   what a reward model gives, general prompts only
+    RULES        functions on text: a new one is a module in `stages/rewards/` with `part(sample, weights)`, its row here, and its weight in
+                 RewardConfig under the same name (and `general_<name>`, where general prompts weigh it differently)
+
+Parts are computed while other groups are still sampled, and are in the rollout log before the update that uses them. So a resumed run replays
+them: a grader that ran out of time, which another attempt might not, counts the same. A grader that fails is a part of 0 with its reason.
+"""
+import importlib
 from pathlib import Path
 
 import torch
@@ -8,31 +18,50 @@ from stages.config import RewardConfig
 from stages.experience import Rollout
 from stages.rewards.format import is_well_formed, summary_of, thought_of
 from stages.rewards.language import language_consistency
-from stages.rewards.overlong import overlong_penalty
 from stages.rewards.reflection import count_reflections
-from stages.rewards.verifiers import grade
+from stages.rewards.sample import Sample
+from stages.rewards.verifiers import grade_many
+
+RULES: dict[str, str] = {
+    "format": "stages.rewards.format",
+    "language": "stages.rewards.language",
+    "overlong": "stages.rewards.overlong",
+    "repetition": "stages.rewards.repetition",
+}
+ALWAYS = ("format", "language")  # measured also where they have no weight
 
 
-def rule_parts(rollout: Rollout, weights: RewardConfig, max_tokens: int) -> dict[str, float]:
-    """What rules give: accuracy 0..1, format 0 or 1, language 0..1 (0 where there is no chain of thought, or no words in it), overlong -1..0
-    where it has a weight. Truncated completions have no format. `max_tokens`: the longest completion allowed."""
-    well_formed = is_well_formed(rollout.completion) and not rollout.is_truncated
-    accuracy = 0.0
-    if rollout.prompt.domain == "reasoning" and (well_formed or not weights.accuracy_needs_format):
-        accuracy = grade(rollout.completion, rollout.prompt)
-    language = language_consistency(thought_of(rollout.completion), rollout.prompt.language) if well_formed else 0.0
-    parts = {"accuracy": accuracy, "format": float(well_formed), "language": language or 0.0}
-    if weights.overlong:
-        parts["overlong"] = overlong_penalty(len(rollout.completion_ids), max_tokens, weights.overlong_buffer)
-    return parts
+def apply_rules(rollouts: list[Rollout], weights: RewardConfig, max_tokens: int) -> None:
+    """Fills `reward_parts` with accuracy and the rules, and `grader_error`. `max_tokens`: the longest completion allowed."""
+    samples = [Sample(r.completion, r.prompt, is_well_formed(r.completion) and not r.is_truncated, len(r.completion_ids), max_tokens) for r in rollouts]
+    graded = [i for i, sample in enumerate(samples)
+              if sample.prompt.domain == "reasoning" and (sample.is_well_formed or not weights.accuracy_needs_format)]
+    grades = dict(zip(graded, grade_many([(samples[i].completion, samples[i].prompt) for i in graded])))
+    for i, (rollout, sample) in enumerate(zip(rollouts, samples)):
+        rollout.reward_parts = {"accuracy": grades[i].value if i in grades else 0.0}
+        rollout.grader_error = grades[i].error if i in grades else ""
+        for name in RULES:
+            if name in ALWAYS or getattr(weights, name):
+                rollout.reward_parts[name] = _rule(name, rollout, sample, weights)
+
+
+def _rule(name: str, rollout: Rollout, sample: Sample, weights: RewardConfig) -> float:
+    try:
+        return importlib.import_module(RULES[name]).part(sample, weights)
+    except Exception as error:
+        rollout.grader_error = rollout.grader_error or f"{name}: {type(error).__name__}: {error}"
+        return 0.0
 
 
 def total(parts: dict[str, float], weights: RewardConfig, domain: str) -> float:
-    overlong = weights.overlong * parts.get("overlong", 0.0)
+    """The weighted sum; a part that is not there counts nothing."""
+    return sum(_weight(name, weights, domain) * parts[name] for name in ("accuracy", "preference", *RULES) if name in parts)
+
+
+def _weight(name: str, weights: RewardConfig, domain: str) -> float:
     if domain == "reasoning":
-        return weights.accuracy * parts["accuracy"] + weights.format * parts["format"] + weights.language * parts["language"] + overlong
-    return (weights.preference * parts.get("preference", 0.0) + weights.format * weights.general_format * parts["format"]
-            + weights.language * weights.general_language * parts["language"] + overlong)
+        return 0.0 if name == "preference" else getattr(weights, name)
+    return 0.0 if name == "accuracy" else getattr(weights, name) * getattr(weights, f"general_{name}", 1.0)
 
 
 class PreferenceScorer:
@@ -53,7 +82,7 @@ class PreferenceScorer:
         rows = [rollouts[i].prompt_ids + self._ids(summary_of(rollouts[i].completion)) for i in helpful]
         for i, value in zip(helpful, reward_scores(self.helpful, rows, self.tokenizer, self.micro_batch_tokens)):
             scores[i] = max(-self.clip, min(self.clip, (value - self.stats["mean"]) / self.stats["std"]))
-        rows = [rollouts[i].prompt_ids + self._ids(rollouts[i].completion) for i in safety]
+        rows = [rollouts[i].prompt_ids + self._ids(rollouts[i].sampled_text) for i in safety]
         for i, value in zip(safety, reward_scores(self.safety, rows, self.tokenizer, self.micro_batch_tokens)):
             scores[i] = torch.sigmoid(torch.tensor(value)).item()
         return scores
@@ -91,8 +120,8 @@ def reward_metrics(rollouts: list[Rollout], is_zero_variance: list[bool]) -> dic
             "completion/reasoning_tokens": mean(len(r.completion_ids) for r in reasoning),
             "completion/reflection_rate": mean(count > 0 for count in reflections), "completion/reflections": mean(reflections),
         }
-    if "overlong" in rollouts[0].reward_parts:
-        metrics["reward/overlong"] = mean(r.reward_parts["overlong"] for r in rollouts)
+    metrics |= {f"reward/{name}": mean(r.reward_parts[name] for r in rollouts) for name in RULES
+                if name not in ALWAYS and name in rollouts[0].reward_parts}
     for domain in ("helpful", "safety"):
         values = [r.reward_parts["preference"] for r in rollouts if r.prompt.domain == domain and "preference" in r.reward_parts]
         if values:

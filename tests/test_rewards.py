@@ -3,7 +3,7 @@ import pytest
 
 from stages.prompt import Prompt
 from stages.rewards.answers import extract_answer
-from stages.rewards.format import is_well_formed, split_completion, summary_of, thought_of
+from stages.rewards.format import is_well_formed, opening_of, split_completion, summary_of, thought_of, without_opening
 from stages.rewards.integer import read_integer
 from stages.rewards.language import count_words, language_consistency
 from stages.rewards.reflection import count_reflections
@@ -33,10 +33,18 @@ def test_format(completion, expected):
     assert is_well_formed(completion) is expected
 
 
-def test_format_with_prefilled_tag():
-    assert is_well_formed("a</think><answer>1</answer>", is_think_prefilled=True)
-    assert not is_well_formed("a</think><answer>1</answer>")
-    assert not is_well_formed("<think>a</think><answer>1</answer>", is_think_prefilled=True)
+def test_a_template_that_writes_the_opening_tag():
+    """What it wrote is part of the completion's text, so a model that writes the tag again is not well-formed."""
+    opening = opening_of("<|User|>1+1?<|Assistant|><think>\n")
+    assert opening == "<think>\n" and opening_of("User:is <think> a tag?Assistant:") == ""
+    assert is_well_formed(opening + "a</think><answer>1</answer>") and not is_well_formed("a</think><answer>1</answer>")
+    assert not is_well_formed(opening + "<think>a</think><answer>1</answer>")
+    assert thought_of(opening + "a</think><answer>1</answer>").strip() == "a"
+    assert without_opening(opening + "a</think>1", opening) == "a</think>1" == without_opening("<think>a</think>1", opening)
+    assert without_opening("<think>a</think>1", "") == "<think>a</think>1"
+
+
+def test_split_completion():
     assert split_completion("<think>31-3=28</think><answer>28!</answer>") == ("31-3=28", "28!")
 
 

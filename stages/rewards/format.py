@@ -1,22 +1,46 @@
-"""The format reward: is the completion a thought and an answer in their tags, and nothing else [N eq. 4]?"""
+"""The format reward: is the completion a thought and an answer in their tags, and nothing else [N eq. 4]?
+
+A completion's text includes the opening <think> where the prompt's template already wrote it (`opening_of`): nothing else has to know.
+"""
 import re
 
+from stages.rewards.sample import Sample
+
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
+_OPENING = re.compile(r"<think>\s*\Z")
 _FORM = re.compile(r"\s*<think>(.*)</think>\s*<answer>(.*)</answer>\s*", re.DOTALL)
 
 
-def split_completion(completion: str, is_think_prefilled: bool = False) -> tuple[str, str] | None:
-    """(thought, answer) of a well-formed completion, else None. With `is_think_prefilled` the template already wrote <think>."""
-    text = "<think>" + completion if is_think_prefilled else completion
-    match = _FORM.fullmatch(text)
-    if not match or any(text.count(tag) != 1 for tag in TAGS):
+def part(sample: Sample, weights) -> float:
+    """1 for a well-formed completion that was not cut off, else 0."""
+    return float(sample.is_well_formed)
+
+
+def opening_of(prompt: str) -> str:
+    """What a templated prompt has already written of the completion: "<think>\\n" at the end of R1's chat template, else "".
+
+    The sampled text goes on after it; texts of completions begin with it.
+    """
+    match = _OPENING.search(prompt)
+    return match[0] if match else ""
+
+
+def without_opening(completion: str, opening: str) -> str:
+    """What the model writes, where the template writes `opening`: the completion of a training pair with that prompt."""
+    return completion.removeprefix("<think>").removeprefix(opening.removeprefix("<think>")) if opening else completion
+
+
+def split_completion(completion: str) -> tuple[str, str] | None:
+    """(thought, answer) of a well-formed completion, else None."""
+    match = _FORM.fullmatch(completion)
+    if not match or any(completion.count(tag) != 1 for tag in TAGS):
         return None
     return match[1], match[2]
 
 
-def is_well_formed(completion: str, is_think_prefilled: bool = False) -> bool:
+def is_well_formed(completion: str) -> bool:
     """Exactly one <think>...</think><answer>...</answer>, white space apart. A truncated completion has no end and so is not."""
-    return split_completion(completion, is_think_prefilled) is not None
+    return split_completion(completion) is not None
 
 
 def thought_of(completion: str) -> str:

@@ -1,11 +1,19 @@
 """The language-consistency reward: Num(words in the target language) / Num(words) of the chain of thought [N eq. 7]."""
 import re
 
+from stages.rewards.format import thought_of
+from stages.rewards.sample import Sample
+
 # What is no language: tags, code, LaTeX (formulas, then commands), links.
 _NO_WORDS = re.compile(r"```.*?```|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]*\$|\\\[.*?\\\]|\\\(.*?\\\)|</?[A-Za-z_]+>|\\[A-Za-z]+|https?://\S+", re.DOTALL)
 _LATIN_WORD = re.compile(r"[A-Za-z\u00c0-\u024f]+(?:['\u2019][A-Za-z]+)?")
 _CJK = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")
 _ONE_LETTER_WORDS = ("a", "A", "I")     # other single letters are variables
+
+
+def part(sample: Sample, weights) -> float:
+    """0..1; 0 where there is no chain of thought in its tags, or no words in it."""
+    return (sample.is_well_formed and language_consistency(thought_of(sample.completion), sample.prompt.language)) or 0.0
 
 
 def count_words(text: str) -> dict[str, int]:

@@ -1,4 +1,9 @@
 """Length as a part of the reward: a soft penalty before the hard limit. Yu et al. 2025 (DAPO), eq. 13."""
+from stages.rewards.sample import Sample
+
+
+def part(sample: Sample, weights) -> float:
+    return overlong_penalty(sample.num_tokens, sample.max_tokens, weights.overlong_buffer)
 
 
 def overlong_penalty(num_tokens: int, max_tokens: int, buffer: int) -> float:

@@ -1,7 +1,14 @@
-"""Repetition: the share of n-grams of a text that stood in it before; the text filters of the SFT data use it [V2 B.3.2]."""
+"""Repetition: the share of n-grams of a text that stood in it before; a reward, and a filter of the SFT data [V2 B.3.2]."""
 import re
 
+from stages.rewards.sample import Sample
+
 _UNIT = re.compile(r"[A-Za-z\u00c0-\u024f]+|\d+|[^\w\s]|[\u3400-\u9fff]")
+
+
+def part(sample: Sample, weights) -> float:
+    """0 for a text without repetition, falling to -1."""
+    return -repeated_ngram_share(sample.completion, weights.repetition_ngram)
 
 
 def repeated_ngram_share(text: str, n: int = 4) -> float:
