@@ -11,13 +11,12 @@ SHOWN_PAIRS = 12  # more models make more pairs than anyone reads: comparisons.j
 
 def print_results(console: Console, results: list[dict]) -> None:
     for group in reading.by_set(reading.columns(results)):
-        columns = group["columns"]
+        columns, models = group["columns"], reading.models(group["columns"])
         table = Table(title=f"{escape(set_label(group['name']))}  {group['counts']}", title_justify="left", show_edge=False, pad_edge=False)
-        table.add_column("model")
+        for name in ("", *models):
+            table.add_column(escape(name), justify="right" if name else "left")
         for column in columns:
-            table.add_column(escape(column.label), justify="right", no_wrap=True)
-        for model in reading.models(columns):
-            table.add_row(escape(model), *(_cell(column, model) for column in columns))
+            table.add_row(escape(column.label), *(_cell(column, model) for model in models))
         console.print(table)
         _print_levels(console, group["name"], results)
         console.print()
@@ -27,7 +26,7 @@ def _cell(column: reading.Column, model: str) -> str:
     cell = column.cells.get(model)
     if cell is None:
         return ""
-    if cell.low is None or cell.high is None or column.metric not in reading.WITH_INTERVAL and not column.metric.startswith(("pass@", "cons@")):
+    if cell.low is None or cell.high is None:
         return column.text(cell.value)
     return escape(f"{column.text(cell.value)} [{column.text(cell.low)}, {column.text(cell.high)}]")
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pipeline.report.figures import figure, number, share_axis
 from pipeline.report.names import metric_label, metric_order, set_label, stage_name, stage_order
 
-WITH_INTERVAL = ("rating", "percentile", "helpfulness")  # besides pass@k and cons@k, where a table has room for few
 NO_SHARES = ("tokens", "thinking_tokens", "helpfulness", "rating")
 _OF_LEVEL = re.compile(r"(.+)\[(.+)\]")  # pass@1[3]: of the problems of level 3
 

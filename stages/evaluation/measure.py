@@ -17,7 +17,7 @@ JUDGED = ("is_correct", "is_rude", "is_polite", "refuses", "is_safe", "helpfulne
 
 @dataclass(frozen=True)
 class Sample:
-    """A completion of sample number `number` of a problem. `is_think_prefilled`: the template already wrote <think>."""
+    """A completion of sample number `number` of a problem, with the opening <think> that a template wrote for it."""
     problem: str
     number: int
     prompt: Prompt
@@ -25,7 +25,6 @@ class Sample:
     tokens: int
     thinking_tokens: int | None   # up to </think>; None where the completion has no thought
     is_truncated: bool
-    is_think_prefilled: bool = False
 
 
 def measure_many(samples: Sequence[Sample], needs_format: bool) -> list[dict]:
@@ -50,9 +49,8 @@ def measure_many(samples: Sequence[Sample], needs_format: bool) -> list[dict]:
 def final_text(sample: Sample, needs_format: bool) -> str | None:
     """What is graded: the whole completion where its form is required; else what follows the thought. None: no answer was given."""
     if needs_format:
-        return sample.completion if is_well_formed(sample.completion, sample.is_think_prefilled) else None
-    has_thought = sample.is_think_prefilled or "<think>" in sample.completion
-    if has_thought and "</think>" not in sample.completion:
+        return sample.completion if is_well_formed(sample.completion) else None
+    if "<think>" in sample.completion and "</think>" not in sample.completion:
         return None  # still thinking
     text = summary_of(sample.completion)
     if sample.prompt.verifier == "choice" and extract_answer(text) is None and (found := _ANSWER_LINE.findall(text)):
@@ -66,7 +64,7 @@ def is_answered(prompt: Prompt, text: str | None) -> bool:
 
 
 def _text_measures(sample: Sample) -> dict:
-    return {"well_formed": is_well_formed(sample.completion, sample.is_think_prefilled), "tokens": sample.tokens, "thinking_tokens": sample.thinking_tokens,
+    return {"well_formed": is_well_formed(sample.completion), "tokens": sample.tokens, "thinking_tokens": sample.thinking_tokens,
             "truncated": sample.is_truncated, "reflects": count_reflections(sample.completion) > 0,
             "language": language_consistency(thought_of(sample.completion), sample.prompt.language)}
 

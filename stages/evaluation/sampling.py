@@ -13,6 +13,7 @@ from stages.evaluation.problems import Problem, ProblemSet
 from stages.evaluation.records import RecordLog, read_records
 from stages.prompt import Prompt
 from stages.prompts import apply_template
+from stages.rewards.format import opening_of
 from stages.rollout import Completion, Sampler
 from stages.sampling import decode
 from stages.seeds import seed_for
@@ -25,9 +26,9 @@ class Stopped(Exception):
 
 @dataclass(frozen=True)
 class Encoded:
-    """A prompt as this model sees it."""
+    """A prompt as this model sees it, and what it has already written of the completion: an opening <think>, or nothing."""
     ids: list[int]
-    is_think_prefilled: bool
+    opening: str
 
 
 class Prompter:
@@ -44,7 +45,7 @@ class Prompter:
         if key not in self.known:
             text = apply_template(prompt.text, template, self.tokenizer)
             ids = self.tokenizer(text, add_special_tokens=template != "chat")["input_ids"]  # a chat template writes its own
-            self.known[key] = Encoded(ids, text.rstrip().endswith("<think>"))
+            self.known[key] = Encoded(ids, opening_of(text))
         return self.known[key]
 
     def template(self, one: ProblemSet) -> str:
@@ -56,7 +57,7 @@ class Prompter:
         """Tokens of the longest prompt of a set."""
         return max(len(self.encode(prompt, one).ids) for problem in one.problems for prompt in problem.prompts)
 
-    def thinking_tokens(self, ids: list[int], is_think_prefilled: bool, text: str) -> int | None:
+    def thinking_tokens(self, ids: list[int], text: str) -> int | None:
         """Tokens up to and with </think>; all of them where the thought has no end; None where there is no thought."""
         end = self.end_of_thought
         for start in range(len(ids) - len(end) + 1):
@@ -64,7 +65,7 @@ class Prompter:
                 return start + len(end)
         if "</think>" in text:  # merged with its neighbours by the tokenizer
             return len(self.tokenizer(text.split("</think>")[0], add_special_tokens=False)["input_ids"])
-        return len(ids) if is_think_prefilled or "<think>" in text else None
+        return len(ids) if "<think>" in text else None
 
 
 class SetSampler:
@@ -113,10 +114,9 @@ class SetSampler:
     def _recorded(self) -> Iterator[Sample]:
         for row in read_records(self.directory, "samples.*"):
             prompt = self.by_id[row["problem"]].prompts[row["sample"]]
-            yield Sample(row["problem"], row["sample"], prompt, row["completion"], row["tokens"], row["thinking_tokens"], row["truncated"],
-                         self.prompter.encode(prompt, self.set).is_think_prefilled)
+            yield Sample(row["problem"], row["sample"], prompt, row["completion"], row["tokens"], row["thinking_tokens"], row["truncated"])
 
     def _sample(self, problem: Problem, number: int, prompt: Encoded, completion: Completion) -> Sample:
-        text = decode([completion.token_ids], self.prompter.tokenizer)[0]
-        thought = self.prompter.thinking_tokens(completion.token_ids, prompt.is_think_prefilled, text)
-        return Sample(problem.id, number, problem.prompts[number], text, len(completion.token_ids), thought, completion.is_truncated, prompt.is_think_prefilled)
+        text = prompt.opening + decode([completion.token_ids], self.prompter.tokenizer)[0]
+        thought = self.prompter.thinking_tokens(completion.token_ids, text)
+        return Sample(problem.id, number, problem.prompts[number], text, len(completion.token_ids), thought, completion.is_truncated)

@@ -73,6 +73,8 @@ class Evaluation:
         for one in self.sets:
             sampler = SetSampler(worker, one, prompter, self._directory(name, one), shards, worker.rank // self.config.rollout.tensor_parallel)
             total = len(one.problems) * one.num_samples
+            if len(sampler.missing) < total:
+                worker.say(f"{name} on {one.name}: {total - len(sampler.missing)} of {total} samples are there already")
             self._progress(total - len(sampler.missing), f"{name} on {one.name}")
             try:
                 sampler.run(engine, lambda: self._progress(shards, f"{name} on {one.name}"))
