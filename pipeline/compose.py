@@ -18,7 +18,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pipeline.config import RunConfig, default_tree, from_tree
+from pipeline.config import RunConfig, default_tree, from_tree, suite_files
 from pipeline.errors import InvalidConfig
 from stages.config import ConfigError, _convert, range_error
 
@@ -177,8 +177,8 @@ def schema_of(key: str) -> tuple[Any, dict, str | None]:
     for name in key.split("."):
         if get_origin(expected) is dict:
             expected, metadata = get_args(expected)[1], {}
-            if known_part == "eval" and name not in default_tree()["eval"]:
-                return None, {}, f"{key}: unknown suite{_hint(name, default_tree()['eval'])}; a suite of your own is a file in conf/eval/"
+            if known_part == "eval" and name not in suite_files():
+                return None, {}, f"{key}: unknown suite{_hint(name, suite_files())}; a suite of your own is a file in conf/eval/"
             if known_part == "selected" and name not in default_tree()["selected"]:
                 return None, {}, f"{key}: unknown stage{_hint(name, default_tree()['selected'])}"
             known_part = f"{known_part}.{name}"

@@ -7,6 +7,7 @@ import dataclasses
 import difflib
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -140,11 +141,17 @@ def data_nodes(config: RunConfig) -> list[tuple[str, DataConfig]]:
     return nodes
 
 
+@cache
+def suite_files() -> dict[str, dict[str, Any]]:
+    """The files of conf/eval/: what each suite chooses."""
+    return {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(SUITES_DIR.glob("*.yaml"))}
+
+
 def default_tree() -> dict[str, Any]:
     """The defaults of RunConfig as plain data for Hydra; shared leaves of a stage are interpolations of the shared node."""
     tree = to_dict(RunConfig())
     tree["selected"] = {stage: False for stage in STAGES}
-    tree["eval"] = {path.stem: to_dict(SuiteConfig()) | yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(SUITES_DIR.glob("*.yaml"))}
+    tree["eval"] = {name: to_dict(SuiteConfig()) | choices for name, choices in suite_files().items()}
     tree["stages"]["evaluate"]["precision"] = "${deepspeed.precision}"
     for name, stage in tree["stages"].items():
         for shared in SHARED_NODES:
