@@ -27,9 +27,10 @@ class ConfigError(ValueError):
         super().__init__("\n".join(self.errors))
 
 
-def knob(default: Any, doc: str, *, gt=None, ge=None, lt=None, le=None, operational: bool = False) -> Any:
-    """A documented, range-checked field. `operational` fields do not change the stage's output and stay out of its fingerprint."""
-    metadata = {"doc": doc, "gt": gt, "ge": ge, "lt": lt, "le": le, "operational": operational}
+def knob(default: Any, doc: str, *, gt=None, ge=None, lt=None, le=None, operational: bool = False, schema: type | None = None) -> Any:
+    """A documented, range-checked field. `operational` fields do not change the stage's output and stay out of its fingerprint.
+    `schema`: of a mapping that holds some fields of that class."""
+    metadata = {"doc": doc, "gt": gt, "ge": ge, "lt": lt, "le": le, "operational": operational, "schema": schema}
     if isinstance(default, (list, dict)):
         return field(default_factory=lambda: type(default)(default), metadata=metadata)
     if isinstance(default, type) and dataclasses.is_dataclass(default):
@@ -309,8 +310,25 @@ class PretrainConfig(StageConfig):
 
 
 @dataclass(frozen=True)
+class TracesConfig(SourceConfig):
+    """Your own prompts and completions to fine-tune on, in the place of the data that the recipe makes."""
+    rows: Literal["sft"] = knob("sft", "a prompt with a completion, thinking tags and all, or a chat of both (messages_column)")
+    malformed: Literal["fail", "skip"] = knob("fail", "rows that cannot be used: fail, with the first of them; or skip, with their number and reasons in the log")
+
+    @property
+    def sources(self) -> dict[str, SourceConfig]:
+        return {}
+
+    @property
+    def all_sources(self) -> dict[str, SourceConfig]:
+        return {"file": self} if self.path else {}
+
+
+@dataclass(frozen=True)
 class SftConfig(StageConfig):
     """Supervised fine-tuning on prompt-completion pairs, loss on the completion only. Cold start, rejection SFT and distillation."""
+    traces: TracesConfig = knob(TracesConfig, "your own prompts and completions to train on; path null: the recipe's data stage")
+    template: Literal["plain", "r1_zero", "chat"] = knob("plain", "how prompts are put before this model, whatever its teacher's template was; see data.template")
     num_epochs: float = knob(2.0, "passes over the data: 2-3 [V2 B.4.2]", gt=0)
     max_steps: int = knob(0, "most optimizer steps; 0 = num_epochs decides", ge=0)
     batch_size: int = knob(128, "samples an optimizer step: 128 for SFT [V2 B.4.2], 64 for distillation [V2 B.4.3]", gt=0)
@@ -610,4 +628,4 @@ KINDS: dict[str, type] = {"pretrain": PretrainConfig, "sft": SftConfig, "grpo": 
                           "reward_models": RewardModelsConfig, "evaluate": EvaluateConfig}
 
 # Raise a kind's version when its code changes what it produces: old directories are then made anew instead of trusted.
-VERSIONS: dict[str, int] = {"pretrain": 2, "sft": 2, "grpo": 3, "collect": 1, "reward_models": 1, "evaluate": 2, "report": 1}
+VERSIONS: dict[str, int] = {"pretrain": 3, "sft": 3, "grpo": 3, "collect": 2, "reward_models": 1, "evaluate": 2, "report": 1}

@@ -9,6 +9,7 @@ import torch
 
 from stages.config import PretrainConfig
 from stages.engine import TrainEngine
+from stages.export import export
 from stages.model import PolicyModel, new_model
 from stages.seeds import rng_for, seed_for
 from stages.supervised import Sample, train_supervised
@@ -30,7 +31,7 @@ def run(worker: Worker) -> None:
     engine = TrainEngine(PolicyModel(model), config.optim, config.deepspeed, config.num_steps)
     corpus = Corpus(config, tokenizer, worker.seed, worker.stage)
     train_supervised(worker, engine, corpus.batch_at, config.num_steps, config, tokenizer.pad_token_id)
-    engine.export(tokenizer, worker.dir / "model")
+    export(worker, engine, tokenizer, "plain")
 
 
 class Corpus:

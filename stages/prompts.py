@@ -7,7 +7,7 @@ from stages.prompt import Prompt, PromptSource
 from stages.reasoning_gym.source import ReasoningGymPrompts, held_out_prompts
 from stages.tiny_world.sources import TinyWorldPrompts, held_out_sets
 
-__all__ = ["FilePrompts", "Prompt", "PromptSource", "TinyWorldPrompts", "apply_template", "evaluation_sets", "held_out_sets", "make_source"]
+__all__ = ["FilePrompts", "Prompt", "PromptSource", "TinyWorldPrompts", "apply_template", "encode_prompt", "evaluation_sets", "held_out_sets", "make_source"]
 
 # The paper's text, word for word [V1 Table 1, N]; the prompt takes the place of "prompt".
 R1_ZERO_TEMPLATE = (
@@ -53,3 +53,8 @@ def apply_template(text: str, template: str, tokenizer: Any = None) -> str:
             raise ValueError("data.template=chat, but the model's tokenizer has no chat template: use data.template=r1_zero or plain")
         return tokenizer.apply_chat_template([{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True)
     raise ValueError(f"data.template must be plain, r1_zero or chat, got {template!r}")
+
+
+def encode_prompt(text: str, template: str, tokenizer: Any) -> list[int]:
+    """Token ids of a templated prompt. A chat template writes its own special tokens, so that the tokenizer must not put a second <bos> in front."""
+    return tokenizer(text, add_special_tokens=template != "chat")["input_ids"]

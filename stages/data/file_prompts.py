@@ -29,7 +29,7 @@ class FilePrompts:
         prompts, tallies = _read(config, split)
         self.num_malformed = sum(sum(tally.reasons.values()) for tally in tallies.values())
         self.summary = "; ".join(f"{name}: {tally.summary()}" for name, tally in tallies.items() if tally.summary())
-        self._draws = {domain: _Draws({name: found for name, all_of in prompts.items() if (found := [p for p in all_of if p.domain == domain])},
+        self._draws = {domain: Draws({name: found for name, all_of in prompts.items() if (found := [p for p in all_of if p.domain == domain])},
                                       {name: getattr(source, "weight", 1.0) for name, source in config.all_sources.items()}, f"{self._key}/{domain}")
                        for domain in DOMAINS}
         if not len(self):
@@ -68,16 +68,16 @@ class FilePrompts:
                              "(prepare.max_prompt_tokens)")
 
 
-class _Draws:
-    """The prompts of one domain, by source."""
+class Draws:
+    """The prompts of one domain, or other items, by source."""
 
-    def __init__(self, prompts: dict[str, list[Prompt]], weights: dict[str, float], key: str):
+    def __init__(self, prompts: dict[str, list], weights: dict[str, float], key: str):
         self.prompts, self._key = prompts, key
         self.num_prompts = sum(map(len, prompts.values()))
         self._shares = block_shares({name: weights[name] for name in prompts}) if prompts else {}
         self._order: dict[tuple, list] = {}  # the latest permutation of each kind: neighbours in a walk need the same one
 
-    def in_order(self, index: int) -> Prompt:
+    def in_order(self, index: int) -> Any:
         index %= self.num_prompts
         for prompts in self.prompts.values():
             if index < len(prompts):
@@ -85,13 +85,14 @@ class _Draws:
             index -= len(prompts)
         raise AssertionError("an index below the number of prompts is in some source")
 
-    def draw(self, index: int) -> Prompt:
+    def draw(self, index: int) -> Any:
         if len(self.prompts) == 1:
             (name,), place = self.prompts, index
         else:
             block, offset = divmod(index, BLOCK)
-            name, rank = self._permuted("block", block, lambda: [(name, rank) for name, share in self._shares.items() for rank in range(share)])[offset]
-            place = block * self._shares[name] + rank
+            order = self._permuted("the block", block, lambda: [name for name, share in self._shares.items() for _ in range(share)])
+            name = order[offset]
+            place = block * self._shares[name] + order[:offset].count(name)
         mine = self.prompts[name]
         epoch, position = divmod(place, len(mine))
         return mine[self._permuted(name, epoch, lambda: list(range(len(mine))))[position]]
@@ -136,7 +137,8 @@ def _read(config: DataConfig, split: str) -> tuple[dict[str, list[Prompt]], dict
             rows[name] = [item for item in _distinct_ids(rows_of(source, key)) if tallies[name].add(item)]
             if not tallies[name].num_rows:
                 raise ValueError(f"{key}.path={source.path} is empty: it needs at least one row")
-            rows[name] = [row for row in rows[name] if source.rows == "prompts" or row.domain != "reasoning"]
+            if source.rows != "prompts":
+                rows[name] = list({prompt_hash(row.prompt): row for row in reversed(rows[name]) if row.domain != "reasoning"}.values())[::-1]
     hashes = {name: [prompt_hash(row.prompt) for row in mine] for name, mine in rows.items()}
     chosen = held_out(map(set, hashes.values()), config.eval_fraction)
     prompts = {}

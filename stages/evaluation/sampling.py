@@ -12,7 +12,7 @@ from stages.evaluation.measure import Sample
 from stages.evaluation.problems import Problem, ProblemSet
 from stages.evaluation.records import RecordLog, read_records
 from stages.prompt import Prompt
-from stages.prompts import apply_template
+from stages.prompts import apply_template, encode_prompt
 from stages.rewards.format import opening_of
 from stages.rollout import Completion, Sampler
 from stages.sampling import decode
@@ -44,8 +44,7 @@ class Prompter:
         key = (template, prompt.text)
         if key not in self.known:
             text = apply_template(prompt.text, template, self.tokenizer)
-            ids = self.tokenizer(text, add_special_tokens=template != "chat")["input_ids"]  # a chat template writes its own
-            self.known[key] = Encoded(ids, opening_of(text))
+            self.known[key] = Encoded(encode_prompt(text, template, self.tokenizer), opening_of(text))
         return self.known[key]
 
     def template(self, one: ProblemSet) -> str:

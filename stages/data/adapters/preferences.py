@@ -15,7 +15,9 @@ def helpsteer2(raw: dict) -> dict:
 
 
 def helpsteer3(raw: dict) -> dict:
-    """HelpSteer3 preferences: `context` is a chat, `overall_preference` -3 .. 3, positive where the second response is better."""
+    """HelpSteer3: `context` is a chat, `overall_preference` -3 .. 3, positive where the second response is better. Our prompts have one turn."""
+    if len(raw["context"]) > 1:
+        raise LeftOut("a chat of several turns")
     return _by_strength({"prompt": raw["context"], "kind": raw.get("domain") or ""}, raw["response1"], raw["response2"], raw["overall_preference"])
 
 
