@@ -17,8 +17,8 @@ from pipeline import graph
 from pipeline.data_sources import with_presets, without_what_data_lacks
 from pipeline.graph import STAGES, is_stage
 from stages.config import (Checked, CollectConfig, ConfigError, DataConfig, DeepSpeedConfig, EvaluateConfig, GrpoConfig, HealthConfig, JudgeConfig,
-                           ModelConfig, PretrainConfig, RewardModelsConfig, RolloutConfig, SftConfig, SuiteConfig, VLLM_CPU_HEAD_SIZES, from_dict, knob,
-                           to_dict)
+                           ModelConfig, PretrainConfig, RewardModelsConfig, RolloutConfig, SandboxConfig, SftConfig, SuiteConfig, VLLM_CPU_HEAD_SIZES, from_dict,
+                           knob, to_dict)
 from stages.data.hub import is_hub_name
 
 SUITES_DIR = Path(__file__).resolve().parent.parent / "conf" / "eval"
@@ -96,6 +96,7 @@ class RunConfig(Checked):
     student: StudentConfig = knob(StudentConfig, "the model that is distilled into")
     students: dict[str, StudentConfig] = knob({}, "several students by name, in the place of `student`: each has its own stages, distill_NAME and so on")
     data: DataConfig = knob(DataConfig, "prompts of all stages")
+    sandbox: SandboxConfig = knob(SandboxConfig, "programs of all stages")
     judge: JudgeConfig = knob(JudgeConfig, "who judges and refines, in all stages that ask for it")
     rollout: RolloutConfig = knob(RolloutConfig, "sampling of all stages")
     deepspeed: DeepSpeedConfig = knob(DeepSpeedConfig, "DeepSpeed settings of all stages")
@@ -133,6 +134,9 @@ class RunConfig(Checked):
             if model.path is None and self.rollout.engine == "vllm" and size not in VLLM_CPU_HEAD_SIZES:
                 errors.append(f"{where}.num_heads {model.num_heads} gives attention heads of {size}; vLLM on CPU has {VLLM_CPU_HEAD_SIZES}: "
                               f"change {where}.hidden_size or num_heads, or use rollout=transformers")
+        if self.model.path is None and self.data.tasks_without_examples:
+            errors.append(f"model.path is empty, but the recipe's own base learns from worked examples, and {', '.join(self.data.tasks_without_examples)} "
+                          "in data.tasks have none: give a base with model.path=DIRECTORY, or see recipe=reasoning_gym_cpu")
         for where, data in data_nodes(self):
             if data.name == "file" and not data.all_sources:
                 errors.append(f"{where}.path is empty: name a file or directory with {where}.path=FILE, or sources with {where}.sources.NAME.path=FILE")
@@ -188,7 +192,7 @@ def _merged(tree: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
                    for key, value in changes.items()}
 
 
-SHARED_NODES = ("data", "judge", "rollout", "deepspeed", "health")  # top-level nodes that every stage that has the node follows
+SHARED_NODES = ("data", "sandbox", "judge", "rollout", "deepspeed", "health")  # top-level nodes that every stage that has the node follows
 
 
 def data_nodes(config: RunConfig) -> list[tuple[str, DataConfig]]:

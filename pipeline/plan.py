@@ -74,7 +74,7 @@ def make_plan(config: RunConfig) -> Plan:
     for step in steps:
         errors += _missing_inputs(step, graph, known, selected, config) + step.errors
     errors += preflight.check_data(config, steps) + preflight.check_suites(steps) + preflight.check_disk(config, steps) + preflight.check_tracker(config)
-    errors += check_judges(config, steps)
+    errors += check_judges(config, steps) + preflight.check_sandbox(config, steps)
     others = [known[name] for name in needed if name not in selected]
     for step in others:
         errors += [error for error in step.errors if error not in errors]

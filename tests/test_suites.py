@@ -12,7 +12,7 @@ from stages.evaluation.problems import ProblemSet, load_sets
 from stages.evaluation.suites.codeforces import read_contests
 from stages.evaluation.suites.livecodebench import test_cases as read_cases
 from stages.evaluation.suites.tiny import num_operations
-from stages.rewards.verifiers import VERIFIERS, grade
+from stages.rewards.verifiers import grade
 from tests.runs import config
 
 SCHEMAS = Path(__file__).parent / "eval_schemas"
@@ -67,11 +67,6 @@ def test_gsm8k():
     assert grades(load("gsm8k"), "\\boxed{31}", "1080") == [0, 0]
 
 
-needs_choice = pytest.mark.skipif("choice" not in VERIFIERS, reason="no verifier for choices")
-needs_code = pytest.mark.skipif("code" not in VERIFIERS, reason="no verifier for programs")
-
-
-@needs_choice
 def test_gpqa_shuffles_the_choices_of_every_sample():
     one = load("gpqa")
     first = one.problems[0]
@@ -84,7 +79,6 @@ def test_gpqa_shuffles_the_choices_of_every_sample():
     assert grade(f"\\boxed{{{letters[0]}}}", first.prompts[0]) == 1 and grade(f"\\boxed{{{letters[0]}}}", first.prompts[letters.index("ABCD".replace(letters[0], "")[0])]) == 0
 
 
-@needs_choice
 def test_mmlu_with_indices_and_letters():
     assert grades(load("mmlu"), "\\boxed{B}", "\\boxed{A}") == [1, 0]
     (problem,) = load("mmlu_pro").problems
@@ -99,7 +93,6 @@ def test_ifeval_leaves_out_what_no_program_checks():
     assert grades(one, "<think>WELL, COMMAS</think><answer>the rain falls</answer>", "* a\n* b\n* c\nEnjoy") == [1, 0]
 
 
-@needs_code
 def test_livecodebench_reads_open_and_packed_tests_within_its_window():
     one = load("livecodebench")
     assert [problem.level for problem in one.problems] == ["easy", "medium"]  # the third contest was in 2023
@@ -110,7 +103,6 @@ def test_livecodebench_reads_open_and_packed_tests_within_its_window():
     assert len(load("livecodebench", since=None, until=None).problems) == 3
 
 
-@needs_code
 def test_livecodebench_runs_programs():
     right = "```python\ninput()\nprint(sum(map(int, input().split())))\n```"
     method = "```python\nclass Solution:\n    def scale(self, numbers, factor):\n        return [number * factor for number in numbers]\n```"
@@ -132,7 +124,6 @@ def test_packed_tests_cannot_run_code(capsys):
     assert "run by" not in capsys.readouterr().out
 
 
-@needs_code
 def test_codeforces():
     one = load("codeforces")
     assert [problem.place for problem in one.problems] == [("9001", "A"), ("9001", "B"), ("9002", "A"), ("9003", "A")] and not one.contests
