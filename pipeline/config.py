@@ -294,8 +294,8 @@ def _without_general_data(config: RunConfig) -> RunConfig:
 def uses_judge(stage) -> bool:
     """Whether anything in this stage asks the judge."""
     if isinstance(stage, RewardModelsConfig):
-        return True
-    if isinstance(stage, CollectConfig) and stage.refine == "judge":
+        return not (stage.data.has("preferences") and stage.data.has("labels"))
+    if isinstance(stage, CollectConfig) and (stage.refine == "judge" or stage.num_general and stage.general == "judge"):
         return True
     sources = stage.data.all_sources.values() if getattr(stage, "data", None) else ()
     return any(source.verifier == "judge" or source.verifier_column for source in sources)

@@ -475,10 +475,19 @@ class CollectConfig(Checked):
     min_language: float = knob(1.0, "least share of the chain of thought's words in the prompt's language", ge=0, le=1)
     max_repetition: float = knob(0.5, "largest share of repeated 4-grams in a kept completion", ge=0, le=1)
     max_kept_tokens: int = knob(32768, "longest completion kept, tokens", gt=0)
+    drop_code_blocks: bool = knob(False, "leave completions out whose chain of thought has a block of code: in the rejection data [V2 B.3.3]")
+    max_paragraph: int = knob(0, "longest paragraph of a kept chain of thought, words and CJK characters; 0 = any. The rejection data leaves long ones out "
+                                 "[V2 B.3.3], how long is not published", ge=0)
+    easy_pass_rate: float = knob(1.0, "prompts of whose completions a larger share is right are easy: their shortest ones are kept, so that easy questions "
+                                      "get short thoughts [V2 B.3.2, how: ours]; 1 = none is", ge=0, le=1)
+    human_review: bool = knob(False, "stop when the examples are there, for people to edit them (review/export.jsonl), and go on with what they made of "
+                                     "them (review/reviewed.jsonl) [V2 B.3.2]")
     refine: Literal["none", "rules", "judge"] = knob("none", "judge: the judge rewrites the thought readably in one language and writes the summary "
                                                      "[V2 B.3.2]; rules: the tiny world's refiner; none: as sampled")
     num_general: int = knob(0, "general prompt-completion pairs added: 200k of 800k [V2 B.3.3]", ge=0)
-    chunk_prompts: int = knob(32, "prompts sampled between two writes; a finished chunk is never sampled again", gt=0, operational=True)
+    general: Literal["data", "judge"] = knob("data", "data: from the tiny world, or the rows of data sources with rows=sft; judge: helpful prompts, answered "
+                                                     "by the judge with a thought only where a task calls for one [V2 B.3.3]")
+    chunk_prompts: int = knob(32, "prompts drawn in one call of the sampler; few-shot examples come from earlier chunks", gt=0)
     data: DataConfig = knob(DataConfig, "prompts")
     sandbox: SandboxConfig = knob(SandboxConfig, "where programs are run")
     judge: JudgeConfig = knob(JudgeConfig, "who judges where no rule can")
@@ -491,6 +500,9 @@ class RewardModelsConfig(StageConfig):
     num_prompts: int = knob(1000, "helpfulness prompts sampled for pairs (66,000 pairs in the paper) [N]", gt=0)
     samples_per_prompt: int = knob(8, "completions of each", gt=1)
     pairs_per_prompt: int = knob(3, "most pairs of one prompt", gt=0)
+    judged_per_prompt: int = knob(12, "most pairs of one prompt that are judged; those that balance the lengths best are kept [ours]", gt=0)
+    max_length_bias: float = knob(0.1, "largest difference of the mean lengths of chosen and rejected summaries, as a share of the mean length: pairs that "
+                                       "lean most are left out [N: comparable lengths; how: ours]; 10 = any", gt=0)
     judgments: int = knob(4, "judgments of a pair, positions random, averaged [N]", gt=0)
     min_gap: float = knob(1.0, "pairs are kept where the averaged gap is larger [N]", ge=0)
     num_safety_prompts: int = knob(1000, "safety prompts sampled for point-wise labels (106,000 in the paper) [N]", gt=0)
@@ -667,4 +679,4 @@ KINDS: dict[str, type] = {"pretrain": PretrainConfig, "sft": SftConfig, "grpo": 
                           "reward_models": RewardModelsConfig, "evaluate": EvaluateConfig}
 
 # Raise a kind's version when its code changes what it produces: old directories are then made anew instead of trusted.
-VERSIONS: dict[str, int] = {"pretrain": 3, "sft": 3, "grpo": 3, "collect": 2, "reward_models": 1, "evaluate": 2, "report": 1}
+VERSIONS: dict[str, int] = {"pretrain": 3, "sft": 3, "grpo": 3, "collect": 3, "reward_models": 2, "evaluate": 2, "report": 1}

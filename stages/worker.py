@@ -239,6 +239,16 @@ def barrier() -> None:
         dist.barrier(group=control_group())
 
 
+def gather_objects(mine: list) -> list:
+    """The lists of all ranks, joined in order of their rank, on every rank."""
+    import torch.distributed as dist
+    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+        return list(mine)
+    parts: list = [None] * dist.get_world_size()
+    dist.all_gather_object(parts, mine, group=control_group())
+    return [item for part in parts for item in part]
+
+
 def collective_timeout() -> datetime.timedelta:
     """How long a rank waits for the others before that is an error: launcher.collective_timeout_s, handed over in the environment."""
     return datetime.timedelta(seconds=float(os.environ.get("STAGE_COLLECTIVE_TIMEOUT_S", 1800)))
