@@ -129,11 +129,17 @@ class Worker:
         return {"kind": kind, "message": message, "fix": fix, "rank": self.rank, "log": f"logs/attempt_{self.attempt}/rank{self.rank}.log"}
 
     def __exit__(self, kind, error, trace) -> bool:
-        for settle in self.at_exit:
-            settle()
         self.heartbeat.stop()
         if error is None:
             return False
+        self._report(error)
+        for settle in self.at_exit:
+            settle()
+        return True
+
+    def _report(self, error: BaseException) -> None:
+        """The exit code of an error, and what people will read of it."""
+        cause = error
         checkpoint_bytes = max((files.size(path) for path in self.dir.glob("state/**/step_*")), default=0)
         error = disk.as_disk_full(error, self.dir, checkpoint_bytes + disk.MIB) or self._as_timeout(error) or error
         (self.dir / RESERVE).unlink(missing_ok=True)
@@ -142,7 +148,7 @@ class Worker:
             with contextlib.suppress(OSError):
                 self.progress("interrupted", *self._last_step(), str(error), force=True)
                 print(f"interrupted: {error}")
-            return True
+            return
         is_input = isinstance(error, (InputError, ConfigError, disk.DiskFull))
         self.exit_code = EXIT_BAD_INPUT if is_input else 1
         record = self._error_record("input" if is_input else type(error).__name__, str(error), getattr(error, "fix", ""))
@@ -150,9 +156,8 @@ class Worker:
             if not (self.dir / "error.json").exists() or is_input:
                 files.write_json(self.dir / "error.json", record)
             if not is_input:
-                traceback.print_exception(kind, error, trace)
+                traceback.print_exception(type(cause), cause, cause.__traceback__)
             print(f"{self.stage} failed on rank {self.rank}: {error}")
-        return True
 
     def _as_timeout(self, error: BaseException) -> CollectiveTimeout | None:
         message = timeout_message(error, self.rank, self.world_size, self.logs, collective_timeout().total_seconds())
