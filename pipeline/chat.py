@@ -8,10 +8,10 @@ from rich.console import Console
 
 from pipeline.errors import MissingInput, StageFailed
 from pipeline.files import read_json
-from pipeline.graph import NODES
+from pipeline.graph import FAMILIES, NODES, family_of, is_stage, stage_order
 from pipeline.launch import ROOT
 
-MODEL_STAGES = [node.name for node in NODES if node.makes == "model"]
+MODEL_STAGES = [node.name for node in NODES if node.makes == "model"]  # and those of named students
 
 
 def main(run_dir: Path, stage: str | None, prompt: str | None, console: Console) -> int:
@@ -35,13 +35,14 @@ def main(run_dir: Path, stage: str | None, prompt: str | None, console: Console)
 
 def model_stage(run_dir: Path, stage: str | None) -> Path:
     """The directory of a finished stage with a model. Raises MissingInput with what there is."""
-    made = [name for name in MODEL_STAGES if (run_dir / name / "latest" / "manifest.json").exists()]
+    names = {path.name for path in run_dir.iterdir() if is_stage(path.name) and family_of(path.name) in MODEL_STAGES}
+    made = [name for name in sorted(names, key=stage_order) if (run_dir / name / "latest" / "manifest.json").exists()]
     if stage is not None and stage not in made:
-        command = f"python -m pipeline run +stage={stage if stage in MODEL_STAGES else 'all'} run={run_dir.name}"
+        command = f"python -m pipeline run +stage={stage if is_stage(stage) else 'all'} run={run_dir.name}"
         raise MissingInput(f"the run {run_dir.name} has no model of {stage}" + (f"; it has {', '.join(made)}" if made else ""), command)
     if not made:
         raise MissingInput(f"the run {run_dir.name} has no model yet", f"python -m pipeline run +stage=all run={run_dir.name}")
-    teachers = [name for name in made if name not in ("student_base", "distill")]
+    teachers = [name for name in made if family_of(name) not in FAMILIES]
     return (run_dir / (stage or (teachers or made)[-1]) / "latest").resolve()
 
 

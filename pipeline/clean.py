@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.files import read_json
-from pipeline.graph import STAGES
+from pipeline.graph import is_stage
 from pipeline.lock import RunLock
 from pipeline.view import size
 
@@ -80,7 +80,7 @@ def find(run_dir: Path, with_logs: bool = False, with_unfinished: bool = False) 
 
 def stage_directories(run_dir: Path) -> list[Path]:
     """All <stage>/<fp8> and <stage>/<fp8>.old-N of a run."""
-    return [path for stage in STAGES for path in sorted((run_dir / stage).glob("*"))
+    return [path for stage in sorted(run_dir.iterdir()) if is_stage(stage.name) for path in sorted(stage.glob("*"))
             if path.is_dir() and not path.is_symlink() and (FINGERPRINT.fullmatch(path.name) or FORCED.fullmatch(path.name))]
 
 

@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pipeline.config import RunConfig, default_tree, from_tree
 from pipeline.errors import InvalidConfig
+from pipeline.graph import STAGES, is_stage
 from stages.config import ConfigError, _convert, range_error
 
 CONF_DIR = Path(__file__).resolve().parent.parent / "conf"
@@ -57,7 +58,8 @@ def groups() -> dict[str, list[str]]:
 def rewrite(overrides: list[str]) -> list[str]:
     """The spellings that people type, as Hydra wants them.
 
-    `stage=X` -> `+stage=X` (several are joined); `deepspeed@stages.r1_zero.deepspeed=zero3` -> with `+`;
+    `stage=X` -> `+stage=X` (several are joined), and the stage of one student, which has no file in conf/stage, -> `++selected.distill_X=true`;
+    `deepspeed@stages.r1_zero.deepspeed=zero3`, `students=published` -> with `+`; `students.NAME.path=DIR`, `student.distill.key=value` -> with `++`;
     `data.path=FILE` also chooses `data=file` unless a data group is chosen, `stages.X.data.path=FILE` likewise for one stage, and so do
     `data.sources.NAME.path=FILE` and `.preset=NAME`; a key within a mapping of free keys, as these and `launcher.environment.X`, adds to it (`++`).
     """
@@ -67,15 +69,19 @@ def rewrite(overrides: list[str]) -> list[str]:
         name = key.lstrip("+")
         if name == "stage" and equals:
             stages += value.strip("[]").split(",") if value.startswith("[") else [value]
-        elif "@" in name and not key.startswith(("+", "~")) and name not in ("model@student",):
+        elif ("@" in name or name == "students") and not key.startswith(("+", "~")):
             result.append(f"+{override}")
-        elif equals and not key.startswith(("+", "~")) and _is_in_free_mapping(key):
+        elif equals and not key.startswith(("+", "~")) and (key.startswith("students.") or _is_in_free_mapping(key)):
             result.append(f"++{override}")
         else:
             result.append(override)
     if stages:
-        names = [name.strip() for name in stages]
-        result.insert(0, f"+stage={names[0]}" if len(names) == 1 else f"+stage=[{','.join(dict.fromkeys(names))}]")
+        names = list(dict.fromkeys(name.strip() for name in stages))
+        of_students = [name for name in names if is_stage(name) and name not in STAGES]
+        result += [f"++selected.{name}=true" for name in of_students]
+        names = [name for name in names if name not in of_students]
+        if names:
+            result.insert(0, f"+stage={names[0]}" if len(names) == 1 else f"+stage=[{','.join(names)}]")
     chosen = {override.partition("=")[0].lstrip("+") for override in result}
     for override in list(result):
         key, _, value = override.partition("=")
@@ -172,12 +178,13 @@ def schema_of(key: str) -> tuple[Any, dict, str | None]:
     """(type, metadata, None) of a dotted key, or (None, {}, what is wrong with it)."""
     expected, metadata, known_part = RunConfig, {}, ""
     for name in key.split("."):
-        if get_origin(expected) is dict:
+        if get_origin(expected) is dict and not metadata.get("schema"):
             expected, metadata = get_args(expected)[1], {}
-            if known_part == "selected" and name not in default_tree()["selected"]:
+            if known_part == "selected" and not is_stage(name):
                 return None, {}, f"{key}: unknown stage{_hint(name, default_tree()['selected'])}"
             known_part = f"{known_part}.{name}"
             continue
+        expected = metadata.get("schema") or expected
         if get_origin(expected) in (Union, types.UnionType) or not dataclasses.is_dataclass(expected):
             return None, {}, f"{key}: unknown key; {known_part} is a value, not a section"
         specs = {spec.name: spec for spec in dataclasses.fields(expected)}

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pipeline import graph
 from pipeline.data_sources import with_presets, without_what_data_lacks
-from pipeline.graph import STAGES
+from pipeline.graph import STAGES, is_stage
 from stages.config import (Checked, CollectConfig, ConfigError, DataConfig, DeepSpeedConfig, EvaluateConfig, GrpoConfig, HealthConfig, JudgeConfig,
-                           ModelConfig, PrepareConfig, PretrainConfig, RewardModelsConfig, RolloutConfig, SftConfig, VLLM_CPU_HEAD_SIZES, from_dict, knob, to_dict)
+                           ModelConfig, PrepareConfig, PretrainConfig, RewardModelsConfig, RolloutConfig, SandboxConfig, SftConfig, VLLM_CPU_HEAD_SIZES,
+                           from_dict, knob, to_dict)
 from stages.data.hub import is_hub_name
 
 
@@ -61,8 +63,17 @@ class StagesConfig(Checked):
     reward_models: RewardModelsConfig = knob(RewardModelsConfig, "helpful and safety reward models")
     preference_rl: GrpoConfig = knob(GrpoConfig, "R1 stage 4 (R1)")
     student_base: PretrainConfig = knob(PretrainConfig, "the recipe's own student")
-    distill: SftConfig = knob(SftConfig, "SFT of the student on the rejection data")
+    distill: SftConfig = knob(SftConfig, "SFT of a student on the rejection data")
+    student_rl: GrpoConfig = knob(GrpoConfig, "RL of a student's base instead, where student.rl is set [V2 Table 16]")
     evaluate: EvaluateConfig = knob(EvaluateConfig, "every model on the held-out sets")
+
+
+@dataclass(frozen=True)
+class StudentConfig(ModelConfig):
+    """A model that is distilled into: its base, and how its stages differ from `stages.distill` and the others [V2 Table 6]."""
+    distill: dict[str, Any] = knob({}, "keys of stages.distill that are different for this student", schema=SftConfig)
+    base: dict[str, Any] = knob({}, "keys of stages.student_base that are different for this student", schema=PretrainConfig)
+    rl: bool = knob(False, "where distill is selected, also train the same base by RL (stage student_rl), to compare with")
 
 
 @dataclass(frozen=True)
@@ -76,8 +87,10 @@ class RunConfig(Checked):
     orchestrator: Literal["prefect", "none"] = knob("prefect", "prefect: a flow with a task run per stage; none: the same stages in a plain loop")
     selected: dict[str, bool] = knob({}, "stages to run; set by +stage=NAME")
     model: ModelConfig = knob(ModelConfig, "the base model")
-    student: ModelConfig = knob(ModelConfig, "the model that is distilled into")
+    student: StudentConfig = knob(StudentConfig, "the model that is distilled into")
+    students: dict[str, StudentConfig] = knob({}, "several students by name, in the place of `student`: each has its own stages, distill_NAME and so on")
     data: DataConfig = knob(DataConfig, "prompts of all stages")
+    sandbox: SandboxConfig = knob(SandboxConfig, "programs of all stages")
     judge: JudgeConfig = knob(JudgeConfig, "who judges and refines, in all stages that ask for it")
     prepare: PrepareConfig = knob(PrepareConfig, "what `data prepare` drops and writes; no stage reads it")
     rollout: RolloutConfig = knob(RolloutConfig, "sampling of all stages")
@@ -92,14 +105,28 @@ class RunConfig(Checked):
         errors = []
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.run):
             errors.append(f"run {self.run!r} is not a directory name: use letters, digits, '.', '_' and '-'")
+        names = [node.name for node in graph.nodes(self)]
         for stage in self.stages.evaluate.models:
-            if stage not in STAGES:
-                errors.append(f"stages.evaluate.models: {stage!r} is not a stage; stages are {', '.join(STAGES)}")
-        for where, model in (("model", self.model), ("student", self.student)):
+            if stage not in names and stage not in STAGES:
+                errors.append(f"stages.evaluate.models: {stage!r} is not a stage; stages are {', '.join(names)}")
+        for stage, is_on in self.selected.items():
+            if is_on and stage not in STAGES and stage not in names:
+                errors.append(f"selected.{stage}: no such stage with these students; stages are {', '.join(names)}")
+            elif is_on and stage == "student_rl" and not any(name.startswith(stage) for name in names):
+                errors.append("selected.student_rl: no student asks for it; add student.rl=true")
+        students = {f"students.{name}" if name else "student": student for name, student in self.all_students.items()}
+        errors += [f"students: {name!r} is not a name of letters, digits and '_'" for name in self.students if not re.fullmatch(r"[A-Za-z0-9]\w*", name)]
+        for node in graph.nodes(self) if not errors else []:
+            if node.family:
+                errors += self._mistakes_of_student(node)
+        for where, model in (("model", self.model), *students.items()):
             size = model.hidden_size // model.num_heads
             if model.path is None and self.rollout.engine == "vllm" and size not in VLLM_CPU_HEAD_SIZES:
                 errors.append(f"{where}.num_heads {model.num_heads} gives attention heads of {size}; vLLM on CPU has {VLLM_CPU_HEAD_SIZES}: "
                               f"change {where}.hidden_size or num_heads, or use rollout=transformers")
+        if self.model.path is None and self.data.tasks_without_examples:
+            errors.append(f"model.path is empty, but the recipe's own base learns from worked examples, and {', '.join(self.data.tasks_without_examples)} "
+                          "in data.tasks have none: give a base with model.path=DIRECTORY, or see recipe=reasoning_gym_cpu")
         for where, data in data_nodes(self):
             if data.name == "file" and not data.all_sources:
                 errors.append(f"{where}.path is empty: name a file or directory with {where}.path=FILE, or sources with {where}.sources.NAME.path=FILE")
@@ -113,11 +140,49 @@ class RunConfig(Checked):
 
     @property
     def selection(self) -> list[str]:
-        """Selected stages in order of execution."""
-        return [stage for stage in STAGES if self.selected.get(stage)]
+        """Selected stages in order of execution; a student's stage by its own name or with those of all students (+stage=distill)."""
+        def is_on(family: str, student: str) -> bool:
+            return bool(self.selected.get(family) or self.selected.get(f"{family}_{student}"))
+        return [node.name for node in graph.nodes(self) if is_on(node.family or node.name, node.student)
+                or node.family == "student_rl" and is_on("distill", node.student)]
+
+    @property
+    def all_students(self) -> dict[str, StudentConfig]:
+        """The students by name; one without a name where `students` is empty."""
+        return self.students or {"": self.student}
+
+    def stage(self, name: str) -> Any:
+        """The configuration of a stage, None for one without (report). A student's is the shared one with what the student changes."""
+        node = next(node for node in graph.nodes(self) if node.name == name)
+        shared = getattr(self.stages, node.family or name, None)
+        if not node.family:
+            return shared
+        student = self.all_students[node.student]
+        key, changes = {"distill": ("distill", student.distill), "student_base": ("base", student.base)}.get(node.family, ("", {}))
+        if node.family == "student_base" and node.student:
+            changes = {"model": {spec.name: getattr(student, spec.name) for spec in dataclasses.fields(ModelConfig)}} | changes
+        return from_dict(type(shared), _merged(to_dict(shared), changes), f"{f'students.{node.student}' if node.student else 'student'}.{key}") if changes else shared
+
+    def _mistakes_of_student(self, node) -> list[str]:
+        try:
+            self.stage(node.name)
+        except ConfigError as error:
+            return error.errors
+        return []
+
+    def model_of(self, stage: str) -> ModelConfig:
+        """The base model that a stage's models descend from."""
+        node = next(node for node in graph.nodes(self) if node.name == stage)
+        return self.all_students[node.student] if node.family else self.model
 
 
-SHARED_NODES = ("data", "judge", "rollout", "deepspeed", "health")  # top-level nodes that every stage that has the node follows
+def _merged(tree: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`tree` with the values of `changes`, mapping by mapping."""
+    return tree | {key: _merged(tree[key], value) if isinstance(value, dict) and isinstance(tree.get(key), dict) else value
+                   for key, value in changes.items()}
+
+
+SHARED_NODES = ("data", "sandbox", "judge", "rollout", "deepspeed", "health")  # top-level nodes that every stage that has the node follows
 
 
 def data_nodes(config: RunConfig) -> list[tuple[str, DataConfig]]:
@@ -141,12 +206,14 @@ def default_tree() -> dict[str, Any]:
         if "model" in stage:
             source = "student" if name == "student_base" else "model"
             stage["model"] = {key: f"${{{source}.{key}}}" for key in stage["model"]}
+        if "template" in stage:
+            stage["template"] = "${data.template}"
     return tree
 
 
 def from_tree(tree: dict[str, Any]) -> RunConfig:
     """Checks composed plain data and makes paths absolute. Raises ConfigError with every mistake."""
-    errors = [f"selected.{name}: unknown stage" for name in tree.get("selected", {}) if name not in STAGES]
+    errors = [f"selected.{name}: unknown stage" for name in tree.get("selected", {}) if not is_stage(name)]
     tree, mistakes = with_presets(tree)
     errors += mistakes
     try:
@@ -174,13 +241,13 @@ def _with_absolute_paths(config: RunConfig) -> RunConfig:
     stages = {}
     for spec in dataclasses.fields(config.stages):
         stage = getattr(config.stages, spec.name)
-        nodes = {name: absolute(getattr(stage, name)) for name in ("data", "model") if hasattr(stage, name)}
+        nodes = {name: absolute(getattr(stage, name)) for name in ("data", "model", "traces") if hasattr(stage, name)}
         if hasattr(stage, "judge"):
             nodes["judge"] = _with_absolute_model(stage.judge)
         stages[spec.name] = dataclasses.replace(stage, **nodes)
     prepare = dataclasses.replace(config.prepare, against={name: absolute(source) for name, source in config.prepare.against.items()})
     return dataclasses.replace(config, prepare=prepare, model=absolute(config.model), student=absolute(config.student), data=absolute(config.data),
-                               stages=StagesConfig(**stages))
+                               students={name: absolute(student) for name, student in config.students.items()}, stages=StagesConfig(**stages))
 
 
 def _with_absolute_model(judge: JudgeConfig) -> JudgeConfig:

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from pipeline.files import digest
-from stages.config import CollectConfig, DataConfig, EvaluateConfig, GrpoConfig, MixConfig, SourceConfig
+from stages.config import CollectConfig, DataConfig, EvaluateConfig, GrpoConfig, MixConfig, PretrainConfig, SourceConfig, TracesConfig
 from stages.data.readers import data_files
 from stages.data.rows import Tally, rows_of
 
@@ -56,9 +56,9 @@ def _filled(source: dict, key: str) -> tuple[dict, list[str]]:
 # -------------------------------------------------------------------------------------------------------------- what it serves
 
 
-def all_nodes(config: Any) -> dict[str, DataConfig]:
+def all_nodes(config: Any) -> dict[str, DataConfig | TracesConfig]:
     """Field -> data node of a stage that reads rows from outside."""
-    return {spec.name: node for spec in dataclasses.fields(config) if isinstance(node := getattr(config, spec.name), DataConfig)} if config else {}
+    return {spec.name: node for spec in dataclasses.fields(config) if isinstance(node := getattr(config, spec.name), (DataConfig, TracesConfig))} if config else {}
 
 
 def without_what_data_lacks(stage: Any) -> Any:
@@ -66,6 +66,8 @@ def without_what_data_lacks(stage: Any) -> Any:
     data = getattr(stage, "data", None)
     if data is None or data.name == "tiny_world":
         return stage
+    if isinstance(stage, PretrainConfig):
+        return dataclasses.replace(stage, data=DataConfig()) if data.name == "file" else stage  # a file is no corpus: the tiny world's is
     if isinstance(stage, GrpoConfig):
         mix = MixConfig(**{domain: share if domain in data.domains else 0.0 for domain, share in vars(stage.mix).items()}) \
             if any(share and domain in data.domains for domain, share in vars(stage.mix).items()) else MixConfig()
@@ -119,5 +121,6 @@ def check_source(source: SourceConfig, malformed: str, key: str) -> list[Error]:
     if tally.num_fatal and (malformed == "fail" or not num_used):
         return [(f"data file {source.path}: {tally.num_fatal} of {'the first ' if tally.num_rows == MAX_CHECKED_ROWS else ''}{tally.num_rows} rows "
                  f"cannot be used: {tally.shown()}",
-                 f"mend {source.path}, or name its columns with {key}.prompt_column and {key}.answer_column, or leave such rows out with data.malformed=skip")]
+                 f"mend {source.path}, or name its columns with {key}.prompt_column and {key}.{'completion' if source.rows == 'sft' else 'answer'}_column, or leave such "
+                 f"rows out with {'traces' if isinstance(source, TracesConfig) else 'data'}.malformed=skip")]
     return []

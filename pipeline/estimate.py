@@ -20,7 +20,7 @@ def seconds(node: Node, config, run: RunConfig) -> float:
         return measured
     if config is None:
         return STARTUP_S[node.kind]
-    parameters = models.num_parameters(getattr(config, "model", None) or (run.student if node.name in ("distill", "student_base") else run.model))
+    parameters = models.num_parameters(getattr(config, "model", None) or run.model_of(node.name))
     ranks = run.launcher.num_processes * run.launcher.num_nodes
     rate = (CPU_FLOPS if run.deepspeed.precision == "fp32" else GPU_FLOPS) * ranks
     trained, sampled = tokens(node, config)
@@ -63,7 +63,7 @@ def disk_gib(stage: str, config, run: RunConfig) -> float:
     """Estimated space that a trained stage takes at its peak: its checkpoints, one more while it is written, and the model. 0 for others."""
     if getattr(config, "keep_checkpoints", None) is None:
         return 0.0
-    parameters = models.num_parameters(run.student if stage in ("distill", "student_base") else run.model)
+    parameters = models.num_parameters(run.model_of(stage))
     weight_bytes = 4 if config.deepspeed.precision == "fp32" else 2
     return parameters * ((config.keep_checkpoints + 1) * (weight_bytes + 12) + weight_bytes) / 2**30
 
@@ -72,7 +72,7 @@ def memory_gib(node: Node, config, run: RunConfig) -> float:
     """Estimated peak memory of all ranks of one node: engines, weights, optimizer state, KV cache."""
     if config is None:
         return ENGINE_GIB[node.kind]
-    parameters = models.num_parameters(run.student if node.name in ("distill", "student_base") else run.model)
+    parameters = models.num_parameters(run.model_of(node.name))
     deepspeed = getattr(config, "deepspeed", None)
     ranks = run.launcher.num_processes
     per_rank = ENGINE_GIB[node.kind] + (config.rollout.kv_cache_gib if hasattr(config, "rollout") else 0)

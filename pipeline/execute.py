@@ -38,7 +38,8 @@ def prepare(step: Step, plan: Plan) -> None:
     remove_temporaries(step.dir, step.dir.parent)
     plain = to_dict(step.config) if step.config is not None else {}
     write_json(step.dir / "config.json", {"stage": step.stage, "kind": step.kind, "version": VERSIONS[step.kind], "fingerprint": step.fingerprint,
-                                          "seed": plan.config.seed, "run": plan.config.run, "config": plain, "data_files": step.data_files})
+                                          "seed": plan.config.seed, "run": plan.config.run, "config": plain, "data_files": step.data_files,
+                                          "command": command(plan.config, step.stage)})
     write_json(step.dir / "inputs.json", step.inputs)
     link(step.dir.parent / "latest", step.dir.name)
 

@@ -11,7 +11,7 @@ from pipeline.config import RunConfig, notes
 from pipeline.errors import MissingInput, PipelineError
 from pipeline.files import read_json
 from pipeline.fingerprint import data_files, differences, stage_fingerprint
-from pipeline.graph import STAGES, Graph, Node, build, upstream
+from pipeline.graph import Graph, Node, build, upstream
 from pipeline.judges import check_judges
 from stages.config import VERSIONS, output_fields, to_dict
 
@@ -67,15 +67,14 @@ def make_plan(config: RunConfig) -> Plan:
     errors: list[tuple[str, str]] = []
     outside = _outside_models(graph, config, selected, errors)
     known: dict[str, Step] = {}
-    for name in STAGES:
-        if name in graph.nodes:
-            known[name] = _step(graph.nodes[name], config, known, outside, name in selected)
+    for name, node in graph.nodes.items():
+        known[name] = _step(node, config, known, outside, selected)
     needed = upstream(graph, [name for name in selected if name in graph.nodes and not graph.nodes[name].optional])
     steps = [known[name] for name in selected if name in graph.nodes]
     for step in steps:
         errors += _missing_inputs(step, graph, known, selected, config) + step.errors
     errors += preflight.check_data(config, steps) + preflight.check_disk(config, steps) + preflight.check_tracker(config)
-    errors += check_judges(config, steps)
+    errors += check_judges(config, steps) + preflight.check_sandbox(config, steps)
     others = [known[name] for name in needed if name not in selected]
     for step in others:
         errors += [error for error in step.errors if error not in errors]
@@ -88,9 +87,8 @@ def _outside_models(graph: Graph, config: RunConfig, selected: list[str], errors
     used = {stage for name in selected if name in graph.nodes for stage in graph.nodes[name].inputs.values()}
     entries = {}
     for stage, path in graph.outside.items():
-        model = config.model if stage == "base" else config.student
         try:
-            entries[stage] = models.outside_input(path, model.revision)
+            entries[stage] = models.outside_input(path, config.model_of(stage).revision)
         except PipelineError as error:
             if stage in used:
                 errors.append((str(error), error.fix))
@@ -98,12 +96,12 @@ def _outside_models(graph: Graph, config: RunConfig, selected: list[str], errors
     return entries
 
 
-def _step(node: Node, config: RunConfig, known: dict[str, Step], outside: dict[str, dict], is_selected: bool) -> Step:
-    stage_config = getattr(config.stages, node.name, None)
+def _step(node: Node, config: RunConfig, known: dict[str, Step], outside: dict[str, dict], selected: list[str]) -> Step:
+    stage_config, is_selected = config.stage(node.name), node.name in selected
     inputs = {}
     for role, source in node.inputs.items():
         entry = outside.get(source) or _entry(known[source])
-        if node.optional and source in known and not (config.selected.get(source) or known[source].is_done):
+        if node.optional and source in known and not (source in selected or known[source].is_done):
             continue  # evaluate and report take what is there or will be
         inputs[role] = entry
     files = data_files(stage_config) if stage_config is not None else {}
@@ -214,4 +212,4 @@ def remember_overrides(overrides: list[str]) -> None:
     """Keeps this command's own overrides, so that the commands it prints carry them."""
     import shlex
     _COMMAND_LINE[:] = [shlex.quote(text) for text in overrides
-                        if not text.lstrip("+").startswith(("stage=", "force=", "run=", "recipe=", "hydra"))]
+                        if not text.lstrip("+").startswith(("stage=", "selected.", "force=", "run=", "recipe=", "hydra"))]

@@ -1,12 +1,16 @@
 """Cheap checks before anything is launched: data files and disk space. What needs a tokenizer is checked by the worker."""
 import importlib.util
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 from pipeline import estimate
 from pipeline.config import RunConfig
 from pipeline.data_sources import all_nodes, check_source
 from pipeline.errors import MissingInput
+
+SANDBOX_TIMEOUT_S = 180
 
 Error = tuple[str, str]
 
@@ -27,6 +31,26 @@ def check_tracker(config: RunConfig) -> list[Error]:
     if config.tracker.name != "tensorboard" or importlib.util.find_spec("tensorboard"):
         return []
     return [("tracker=tensorboard needs the tensorboard package", "pip install tensorboard, or tracker=none")]
+
+
+def check_sandbox(config: RunConfig, steps) -> list[Error]:
+    """No sandbox where a stage that is going to run grades programs. Asked in a process of its own: the driver imports nothing of the stages."""
+    nodes = {(step.config.sandbox.backend, step.config.sandbox.url, step.config.sandbox.python or "") for step in steps
+             if not step.is_done and hasattr(step.config, "sandbox") and _grades_programs(step.config)}
+    problems = [sandbox_problem(*node) for node in sorted(nodes)]
+    return [(f"the verifier code cannot run programs here: {problem}", "see docs/sandbox.md; `doctor` looks again") for problem in problems if problem]
+
+
+def _grades_programs(stage_config) -> bool:
+    """Whether a source of the stage's data names the verifier code for its rows. Rows that name it themselves are found by the worker."""
+    return any(source.verifier == "code" for data in all_nodes(stage_config).values() for source in data.all_sources.values())
+
+
+def sandbox_problem(backend: str = "bubblewrap", url: str = "", python: str = "") -> str | None:
+    """Why no program can be run, in one line, or None."""
+    done = subprocess.run([sys.executable, "-m", "stages.sandbox", backend, url, python], capture_output=True, text=True, timeout=SANDBOX_TIMEOUT_S,
+                          cwd=Path(__file__).resolve().parent.parent)
+    return None if done.returncode == 0 else (done.stdout + done.stderr).strip().splitlines()[-1]
 
 
 def check_disk(config: RunConfig, steps) -> list[Error]:

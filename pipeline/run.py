@@ -13,6 +13,7 @@ from pipeline.config import RunConfig
 from pipeline.errors import InvalidConfig, PipelineError, StageInterrupted
 from pipeline.execute import execute
 from pipeline.files import remove_temporaries, write_atomic
+from pipeline.graph import FAMILIES, family_of
 from pipeline.lock import RunLock
 from pipeline.plan import Plan, command, make_plan, remember_overrides
 from pipeline.stop import StopRequest
@@ -144,7 +145,7 @@ def print_end(plan: Plan, console: Console) -> None:
     report = plan.config.run_dir / "report.html"
     if report.exists() and any(step.stage == "report" for step in plan.steps):
         console.print(f"report: {report}", highlight=False, soft_wrap=True)
-        models = [step.stage for step in plan.steps if step.kind in ("grpo", "sft") and step.stage != "distill"]
+        models = [step.stage for step in plan.steps if step.kind in ("grpo", "sft") and family_of(step.stage) not in FAMILIES]
         if models:
             console.print(f"next:   python -m pipeline chat run={plan.config.run} --stage {models[-1]}", highlight=False, soft_wrap=True)
     else:

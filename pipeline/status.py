@@ -11,7 +11,7 @@ from rich.table import Table
 from pipeline import lock, manifest, stall
 from pipeline.config import LauncherConfig, from_tree
 from pipeline.files import read_json, read_jsonl
-from pipeline.graph import STAGES, build
+from pipeline.graph import STAGES, build, is_stage, stage_order
 from pipeline.view import COLOURS, duration, numbers
 from stages.config import ConfigError
 
@@ -21,11 +21,16 @@ def read(run_dir: Path) -> dict:
     config = yaml.safe_load((run_dir / "config.yaml").read_text(encoding="utf-8"))
     is_held = lock.is_held(run_dir)
     stall_after_s = (config.get("launcher") or {}).get("stall_after_s", LauncherConfig().stall_after_s)
-    stages = [stage_state(run_dir / name, is_held, stall_after_s) for name in STAGES if (run_dir / name).is_dir()]
+    stages = [stage_state(run_dir / name, is_held, stall_after_s) for name in stage_names(run_dir)]
     return {"run": config["run"], "run_dir": str(run_dir), "recipe": config["recipe"], "seed": config["seed"],
             "driver": lock.describe_holder(run_dir / ".lock") if is_held else None, "stages": stages,
             "not_started": [name for name in _selected(config) if not (run_dir / name).is_dir()],
             "report": str(run_dir / "report.html") if (run_dir / "report.html").exists() else None}
+
+
+def stage_names(run_dir: Path) -> list[str]:
+    """The stages that have a directory in the run, in order of execution."""
+    return sorted((path.name for path in run_dir.iterdir() if path.is_dir() and is_stage(path.name)), key=stage_order)
 
 
 def _selected(tree: dict) -> list[str]:

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from pipeline.errors import InvalidConfig
 from pipeline.files import read_json, read_jsonl, write_json
+from pipeline.graph import FAMILIES, family_of
 
 LAST_ROWS = 5  # a metric of metrics.jsonl is the mean of its last rows: one step is noise
 
@@ -46,13 +47,12 @@ def objective_name(config) -> str:
 def resolve(config) -> tuple[str, str | None, str]:
     """(stage, evaluation set or None, metric): as configured, else evaluate's pass@1 of the last model, else the last stage's own number."""
     chosen = config.sweep
-    models = [stage for stage in config.selection if hasattr(config.stages, stage) and hasattr(getattr(config.stages, stage), "optim")
-              and stage not in ("reward_models", "student_base")]
-    teachers = [stage for stage in models if stage != "distill"]
+    models = [stage for stage in config.selection if hasattr(config.stage(stage), "optim") and family_of(stage) not in ("reward_models", "student_base")]
+    teachers = [stage for stage in models if family_of(stage) not in FAMILIES]
     stage = chosen.stage or (teachers or models or config.selection)[-1]
     if chosen.set or (chosen.metric is None and "evaluate" in config.selection):
-        return stage, chosen.set or ("tiny_math" if config.data.name == "tiny_world" else config.data.name), chosen.metric or "pass@1"
-    is_rl = hasattr(getattr(config.stages, stage, None), "rewards")
+        return stage, chosen.set or {"tiny_world": "tiny_math", "file": "file"}.get(config.data.name, (config.data.tasks or ["file"])[0]), chosen.metric or "pass@1"
+    is_rl = hasattr(config.stage(stage), "rewards")
     return stage, None, chosen.metric or ("reward/mean" if is_rl else "train/loss")
 
 

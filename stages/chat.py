@@ -44,8 +44,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 def answer(text: str, model, tokenizer, options: argparse.Namespace) -> None:
     """Prints the completion token by token. Words outside the vocabulary are named: the tiny world's models know few."""
     import torch
-    from stages.prompts import apply_template
-    prompt_ids = tokenizer(apply_template(text, options.template, tokenizer))["input_ids"]
+    from stages.prompts import apply_template, encode_prompt
+    prompt_ids = encode_prompt(apply_template(text, options.template, tokenizer), options.template, tokenizer)
     unknown = sum(token == tokenizer.unk_token_id for token in prompt_ids) if tokenizer.unk_token_id is not None else 0
     if unknown:
         print(f"({unknown} words of this prompt are not in the model's vocabulary; the tiny world's models know prompts like "

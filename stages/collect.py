@@ -15,7 +15,7 @@ from stages.engine import init_distributed
 from stages.experience import Rollout, gather
 from stages.model import load_tokenizer
 from stages.inputs import open_prompts
-from stages.prompts import Prompt, apply_template
+from stages.prompts import Prompt, apply_template, encode_prompt
 from stages.rewards.format import is_well_formed, thought_of, without_opening
 from stages.rewards.language import language_consistency
 from stages.rewards.repetition import repeated_ngram_share
@@ -37,6 +37,8 @@ class Example:
     completion: str
     kind: str
     language: str
+    text: str = ""     # the user's words, without template
+    opening: str = ""  # what this policy's template has written of the completion: another model's may write less or more
 
 
 def run(worker: Worker) -> None:
@@ -106,7 +108,7 @@ class Collector:
         if rng.random() < self.config.few_shot_share and len(fitting) >= self.config.few_shot > 0:
             gap = "" if self.config.data.template == "plain" else "\n\n"
             text = "".join(shot.prompt + shot.completion + gap for shot in rng.sample(fitting, self.config.few_shot)) + text
-        return self.tokenizer(text)["input_ids"]
+        return encode_prompt(text, self.config.data.template, self.tokenizer)
 
     def _template(self, text: str) -> str:
         return apply_template(text, self.config.data.template, self.tokenizer)
@@ -124,7 +126,8 @@ class Collector:
             completion = without_opening(completion, rollout.opening)
             mine = kept.setdefault(rollout.prompt.id, [])
             if reason is None and len(mine) < self.config.keep_per_prompt and all(e.completion != completion for e in mine):
-                mine.append(Example(rollout.prompt.id, self._template(rollout.prompt.text), completion, rollout.prompt.kind, rollout.prompt.language))
+                mine.append(Example(rollout.prompt.id, self._template(rollout.prompt.text), completion, rollout.prompt.kind, rollout.prompt.language,
+                                    rollout.prompt.text, rollout.opening))
         return {"examples": [vars(e) for group in kept.values() for e in group], "counts": counts}
 
 
@@ -167,7 +170,7 @@ def finish(worker: Worker, config: CollectConfig, examples: list[Example], count
     if config.num_general:
         from stages.tiny_world.corpus import general_sft_pairs
         rows += [{"prompt_id": p.id, "prompt": apply_template(p.text, config.data.template), "completion": completion, "kind": p.kind,
-                  "language": p.language, "source": "general"} for p, completion in general_sft_pairs(config.num_general, worker.seed, worker.stage)]
+                  "language": p.language, "text": p.text, "source": "general"} for p, completion in general_sft_pairs(config.num_general, worker.seed, worker.stage)]
     if worker.is_main:
         from datasets import Dataset
         (worker.dir / "data").mkdir(exist_ok=True)

@@ -14,6 +14,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from stages.data.adapters import ADAPTERS
 from stages.losses import ADVANTAGES, CORRECTIONS, LOSSES
+from stages.rewards.languages import language_problem
 from stages.rewards.verifiers import VERIFIERS
 
 
@@ -25,9 +26,10 @@ class ConfigError(ValueError):
         super().__init__("\n".join(self.errors))
 
 
-def knob(default: Any, doc: str, *, gt=None, ge=None, lt=None, le=None, operational: bool = False) -> Any:
-    """A documented, range-checked field. `operational` fields do not change the stage's output and stay out of its fingerprint."""
-    metadata = {"doc": doc, "gt": gt, "ge": ge, "lt": lt, "le": le, "operational": operational}
+def knob(default: Any, doc: str, *, gt=None, ge=None, lt=None, le=None, operational: bool = False, schema: type | None = None) -> Any:
+    """A documented, range-checked field. `operational` fields do not change the stage's output and stay out of its fingerprint.
+    `schema`: of a mapping that holds some fields of that class."""
+    metadata = {"doc": doc, "gt": gt, "ge": ge, "lt": lt, "le": le, "operational": operational, "schema": schema}
     if isinstance(default, (list, dict)):
         return field(default_factory=lambda: type(default)(default), metadata=metadata)
     if isinstance(default, type) and dataclasses.is_dataclass(default):
@@ -167,10 +169,14 @@ class SourceConfig(Checked):
     domain_column: str | None = knob(None, "column with the domain of each row; where it is empty, `domain`")
     kind_column: str | None = knob(None, "column with the kind of each row, for samples and tables")
     id_column: str | None = knob(None, "column with a unique id of each row; null: its number")
-    language: Literal["en", "zh", "auto"] = knob("auto", "language of the prompts; auto: by the script of each prompt")
+    language: str = knob("auto", "language of the prompts, an ISO 639-1 code; auto: identified for each prompt")
     verifier: Literal[*VERIFIERS] = knob("integer", "how an answer is compared: the verifiers of stages/rewards/verifiers.py")
     check_answers: bool = knob(True, "ask the verifier of each row whether it can read the answer, before any engine starts; off for files that "
                                      "`r1 data prepare` wrote, which has asked")
+
+    def problems(self) -> list[str]:
+        why = None if self.language == "auto" else language_problem(self.language)
+        return [f"language {why}, or auto"] if why else []
 
 
 @dataclass(frozen=True)
@@ -199,13 +205,21 @@ class DataConfig(SourceConfig):
             from stages.reasoning_gym.families import problems
             return problems(self.tasks, self.task_weights, self.task_configs)
         if self.path and self.sources:
-            return [f"path {self.path} and sources ({', '.join(self.sources)}) are both set: a mixture names its files in its sources"]
-        return [f"sources.{name}.path is empty: name a file, a directory or a hub name" for name, source in self.sources.items() if not source.path]
+            return super().problems() + [f"path {self.path} and sources ({', '.join(self.sources)}) are both set: a mixture names its files in its sources"]
+        return super().problems() + [f"sources.{name}.path is empty: name a file, a directory or a hub name" for name, source in self.sources.items() if not source.path]
 
     @property
     def all_sources(self) -> dict[str, SourceConfig]:
         """Name -> source: the mixture's, or `path` as the only one, named `file`."""
         return dict(self.sources) or ({"file": self} if self.path else {})
+
+    @property
+    def tasks_without_examples(self) -> list[str]:
+        """The families of reasoning-gym among `tasks` that a base of our own cannot be taught: there are no worked examples of them."""
+        if self.name != "reasoning_gym":
+            return []
+        from stages.reasoning_gym.examples import WRITERS
+        return [task for task in self.tasks if task not in WRITERS]
 
     @property
     def domains(self) -> set[str]:
@@ -290,6 +304,28 @@ class PrepareConfig(Checked):
         return errors
 
 
+@dataclass(frozen=True)
+class SandboxConfig(Checked):
+    """Where and how the programs of verifier `code` run, and what they earn (docs/sandbox.md). The limits hold for one run of one test."""
+    backend: Literal["bubblewrap", "piston"] = knob("bubblewrap", "bubblewrap: boxes on this machine (Linux); piston: a server that speaks Piston's HTTP API")
+    url: str = knob("", "address of the Piston server, http://HOST:2000; its token, if it wants one, in the environment variable PISTON_TOKEN", operational=True)
+    python: str | None = knob(None, "interpreter that programs run in; null: /usr/bin/python3, else the one that runs the stage")
+    workers: int = knob(0, "programs that run at once, for each rank; 0: the cores of the machine that training leaves free, at least 1", ge=0, operational=True)
+    credit: Literal["all", "fraction", "weighted"] = knob("all", "reward of a program: 1 if it passes all tests [V2 B.3.1]; the share that it passes; the share "
+                                                                 "by the tests' weights")
+    time_limit_s: float = knob(4.0, "processor seconds of a test that names no limit of its own (time_limit_s in checks); APPS has 4 [ours]", gt=0, le=60)
+    wall_factor: float = knob(3.0, "seconds on the clock over processor seconds, plus one: what a program may sleep, or wait on a busy machine [ours]", ge=1)
+    memory_mib: int = knob(512, "memory of all processes of a program and its files, MiB, where checks names none [ours]", ge=64)
+    processes: int = knob(32, "processes and threads of a program [ours]", ge=8)
+    scratch_mib: int = knob(64, "files that a program may write, MiB [ours]", gt=0)
+    scratch_files: int = knob(2000, "number of files that a program may write [ours]", gt=0)
+    output_mib: int = knob(16, "output of a program, MiB [ours]", gt=0)
+    program_limit_s: float = knob(120.0, "seconds on the clock for all tests of a program; the tests after that are not passed [ours]", gt=0)
+
+    def problems(self):
+        return ["url is empty: backend piston needs the address of the server, sandbox.url=http://HOST:2000"] if self.backend == "piston" and not self.url else []
+
+
 # ---------------------------------------------------------------------------------------------------------------------- stages
 
 PACKING = "sequences one after the other in a row without padding, with variable-length attention; auto: where the model allows it, on a GPU in bf16 only"
@@ -316,8 +352,9 @@ class StageConfig(Checked):
 
 @dataclass(frozen=True)
 class PretrainConfig(StageConfig):
-    """A base model from scratch on the tiny world's corpus; only in recipes that have no base model. Not in the paper."""
+    """A base model from scratch on a world's corpus; only in recipes that have no base model. Not in the paper."""
     model: ModelConfig = knob(ModelConfig, "architecture")
+    data: DataConfig = knob(DataConfig, "whose corpus: the tiny world's, or worked examples of families of reasoning-gym")
     num_steps: int = knob(1350, "optimizer steps", gt=0)
     batch_size: int = knob(32, "documents a step", gt=0)
     fourier_scale: float = knob(0.1, "scale of the Fourier features that number embeddings start from; 0 = random", ge=0)
@@ -336,8 +373,25 @@ class PretrainConfig(StageConfig):
 
 
 @dataclass(frozen=True)
+class TracesConfig(SourceConfig):
+    """Your own prompts and completions to fine-tune on, in the place of the data that the recipe makes."""
+    rows: Literal["sft"] = knob("sft", "a prompt with a completion, thinking tags and all, or a chat of both (messages_column)")
+    malformed: Literal["fail", "skip"] = knob("fail", "rows that cannot be used: fail, with the first of them; or skip, with their number and reasons in the log")
+
+    @property
+    def sources(self) -> dict[str, SourceConfig]:
+        return {}
+
+    @property
+    def all_sources(self) -> dict[str, SourceConfig]:
+        return {"file": self} if self.path else {}
+
+
+@dataclass(frozen=True)
 class SftConfig(StageConfig):
     """Supervised fine-tuning on prompt-completion pairs, loss on the completion only. Cold start, rejection SFT and distillation."""
+    traces: TracesConfig = knob(TracesConfig, "your own prompts and completions to train on; path null: the recipe's data stage")
+    template: Literal["plain", "r1_zero", "chat"] = knob("plain", "how prompts are put before this model, whatever its teacher's template was; see data.template")
     num_epochs: float = knob(2.0, "passes over the data: 2-3 [V2 B.4.2]", gt=0)
     max_steps: int = knob(0, "most optimizer steps; 0 = num_epochs decides", ge=0)
     batch_size: int = knob(128, "samples an optimizer step: 128 for SFT [V2 B.4.2], 64 for distillation [V2 B.4.3]", gt=0)
@@ -410,6 +464,7 @@ class GrpoConfig(StageConfig):
     packing: Literal["auto", "on", "off"] = knob("auto", PACKING, operational=True)
     num_sample_prompts: int = knob(2, "groups a step of which one completion is kept in samples.jsonl", ge=0, operational=True)
     data: DataConfig = knob(DataConfig, "prompts")
+    sandbox: SandboxConfig = knob(SandboxConfig, "where programs are run")
     judge: JudgeConfig = knob(JudgeConfig, "who judges where no rule can")
     rollout: RolloutConfig = knob(RolloutConfig, "sampling")
     optim: OptimConfig = knob(OptimConfig, "optimizer")
@@ -452,6 +507,7 @@ class CollectConfig(Checked):
     num_general: int = knob(0, "general prompt-completion pairs added: 200k of 800k [V2 B.3.3]", ge=0)
     chunk_prompts: int = knob(32, "prompts sampled between two writes; a finished chunk is never sampled again", gt=0, operational=True)
     data: DataConfig = knob(DataConfig, "prompts")
+    sandbox: SandboxConfig = knob(SandboxConfig, "where programs are run")
     judge: JudgeConfig = knob(JudgeConfig, "who judges where no rule can")
     rollout: RolloutConfig = knob(RolloutConfig, "sampling: temperature 1.0 [V2 B.3.2]")
 
@@ -493,6 +549,7 @@ class EvaluateConfig(Checked):
     max_completion_tokens: int = knob(32768, "most tokens of a completion [V2 D.1]", gt=0)
     num_shown: int = knob(6, "prompts whose first completion by every model goes to samples.jsonl", ge=0)
     data: DataConfig = knob(DataConfig, "prompts")
+    sandbox: SandboxConfig = knob(SandboxConfig, "where programs are run")
     judge: JudgeConfig = knob(JudgeConfig, "who judges where no rule can")
     rollout: RolloutConfig = knob(RolloutConfig, "sampling: temperature 0.6, top-p 0.95 in the paper [V2 D.1]")
 
@@ -603,4 +660,4 @@ KINDS: dict[str, type] = {"pretrain": PretrainConfig, "sft": SftConfig, "grpo": 
                           "reward_models": RewardModelsConfig, "evaluate": EvaluateConfig}
 
 # Raise a kind's version when its code changes what it produces: old directories are then made anew instead of trusted.
-VERSIONS: dict[str, int] = {"pretrain": 2, "sft": 2, "grpo": 3, "collect": 1, "reward_models": 1, "evaluate": 1, "report": 1}
+VERSIONS: dict[str, int] = {"pretrain": 3, "sft": 3, "grpo": 3, "collect": 2, "reward_models": 1, "evaluate": 1, "report": 1}

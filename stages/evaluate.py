@@ -12,7 +12,7 @@ from stages.engine import init_distributed
 from stages.experience import Rollout, gather
 from stages.inputs import check_context, user_errors
 from stages.model import load_tokenizer
-from stages.prompts import apply_template, evaluation_sets
+from stages.prompts import apply_template, encode_prompt, evaluation_sets
 from stages.rewards.format import is_well_formed, thought_of
 from stages.rewards.language import language_consistency
 from stages.rewards.reflection import count_reflections
@@ -65,7 +65,7 @@ def evaluate_model(worker: Worker, config: EvaluateConfig, name: str, sets: dict
             continue
         k = config.general_samples_per_prompt if set_name in ("tiny_general", "tiny_safety") else config.samples_per_prompt
         mine = list(enumerate(prompts))[worker.rank::worker.world_size]
-        prompt_ids = [tokenizer(apply_template(prompt.text, config.data.template, tokenizer))["input_ids"] for _, prompt in mine]
+        prompt_ids = [encode_prompt(apply_template(prompt.text, config.data.template, tokenizer), config.data.template, tokenizer) for _, prompt in mine]
         seeds = [seed_for(worker.seed, "evaluate", set_name, prompt.id) for _, prompt in mine]
         groups = sampler.sample(prompt_ids, seeds, k, config.rollout.temperature, config.max_completion_tokens)
         rollouts = gather([Rollout(prompt, place, [], c.token_ids, [], c.is_truncated, **text_of(ids, c.token_ids, tokenizer))

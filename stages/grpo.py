@@ -16,6 +16,7 @@ import torch
 from stages.checkpoint import resume, save_checkpoint
 from stages.config import GrpoConfig
 from stages.engine import TrainEngine
+from stages.export import export
 from stages.experience import Rollout, RolloutLog
 from stages.health import Watch
 from stages.inputs import open_prompts
@@ -43,7 +44,7 @@ def run(worker: Worker) -> None:
         rollouts = trainer.rollout()
         trainer.train_on(rollouts)
         trainer.checkpoint_or_stop()
-    trainer.engine.export(trainer.tokenizer, worker.dir / "model")
+    export(worker, trainer.engine, trainer.tokenizer, trainer.config.data.template)
 
 
 class GrpoTrainer:

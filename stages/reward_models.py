@@ -22,7 +22,7 @@ from stages.experience import Rollout, gather
 from stages.health import Watch
 from stages.model import load_tokenizer
 from stages.inputs import open_prompts
-from stages.prompts import apply_template
+from stages.prompts import apply_template, encode_prompt
 from stages.rewards.format import summary_of
 from stages.rollout import make_sampler
 from stages.sampling import text_of
@@ -94,7 +94,7 @@ def sample(worker: Worker, config: RewardModelsConfig, tokenizer, sampler, domai
     prompts = [source.get(i, domain) for i in range(num_prompts)]
     mine = list(enumerate(prompts))[worker.rank::worker.world_size]
     worker.progress("rollout", 0, 0, f"sampling {num_prompts} {domain} prompts")
-    prompt_ids = [tokenizer(apply_template(prompt.text, config.data.template, tokenizer))["input_ids"] for _, prompt in mine]
+    prompt_ids = [encode_prompt(apply_template(prompt.text, config.data.template, tokenizer), config.data.template, tokenizer) for _, prompt in mine]
     seeds = [seed_for(worker.seed, worker.stage, domain, place, prompt.id) for place, prompt in mine]
     groups = sampler.sample(prompt_ids, seeds, n, temperature, config.max_completion_tokens)
     rollouts = [Rollout(prompt, place, ids, c.token_ids, [], c.is_truncated, **text_of(ids, c.token_ids, tokenizer))

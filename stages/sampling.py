@@ -12,7 +12,7 @@ import torch
 from stages.config import GrpoConfig
 from stages.experience import Rollout, gather
 from stages.losses import is_zero_variance
-from stages.prompts import Prompt, apply_template
+from stages.prompts import Prompt, apply_template, encode_prompt
 from stages.rollout import Completion, Sampler
 from stages.rewards.format import opening_of
 from stages.scoring import PreferenceScorer, apply_rules, set_rewards
@@ -78,7 +78,7 @@ class GroupSampler:
         return [tokens for from_step, tokens in self.config.max_completion_tokens if from_step <= step][-1]
 
     def encode(self, prompt: Prompt) -> list[int]:
-        return self.tokenizer(apply_template(prompt.text, self.config.data.template, self.tokenizer))["input_ids"]
+        return encode_prompt(apply_template(prompt.text, self.config.data.template, self.tokenizer), self.config.data.template, self.tokenizer)
 
     def _domain(self, index: int, step: int) -> str:
         config = self.config

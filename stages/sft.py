@@ -3,9 +3,13 @@ import math
 
 from stages.config import SftConfig
 from stages.engine import TrainEngine
+from stages.export import export
+from stages.inputs import user_errors
 from stages.model import PolicyModel, load_model, load_tokenizer, uses_packing
+from stages.prompts import encode_prompt
 from stages.seeds import rng_for
 from stages.supervised import Sample, train_supervised
+from stages.traces import file_traces, prompt_and_completion, recipe_traces
 from stages.worker import InputError, Worker
 
 
@@ -26,30 +30,28 @@ def run(worker: Worker) -> None:
 
     train_supervised(worker, engine, batch_at, num_steps, config, pad_id(tokenizer))
     worker.metrics |= {"data/samples": len(samples), "data/too_long": num_too_long, "train/steps": num_steps}
-    engine.export(tokenizer, worker.dir / "model")
+    export(worker, engine, tokenizer, config.template)
 
 
 def read_samples(worker: Worker, config: SftConfig, tokenizer) -> tuple[list[Sample], int]:
-    """The samples of the data input, tokenised; those over max_tokens are left out and counted."""
-    from datasets import load_dataset
-    path = worker.input_dir("data") / "data" / "train.parquet"
-    rows = load_dataset("parquet", data_files=str(path), split="train", cache_dir=str(worker.dir / "cache"))
-    samples, num_too_long = [], 0
-    for row in rows:
-        sample = to_sample(row["prompt"], row["completion"], tokenizer)
-        if len(sample.token_ids) > config.max_tokens:
-            num_too_long += 1
-        else:
-            samples.append(sample)
+    """The samples, tokenised; those over max_tokens are left out and counted. Raises InputError for rows that cannot be used."""
+    with user_errors():
+        path = config.traces.path or worker.input_dir("data") / "data" / "train.parquet"
+        traces, left_out = file_traces(config.traces) if config.traces.path else (recipe_traces(path), "")
+        everything = [to_sample(*prompt_and_completion(trace, config.template, tokenizer), tokenizer, config.template) for trace in traces]
+    samples = [sample for sample in everything if len(sample.token_ids) <= config.max_tokens]
+    num_too_long = len(everything) - len(samples)
+    if left_out:
+        worker.say(f"{path}: {left_out}")
     if not samples:
         raise InputError(f"{path} holds no sample of at most {config.max_tokens} tokens ({num_too_long} are longer): "
                          f"raise stages.{worker.stage}.max_tokens or keep more completions in the stage that builds the data")
     return samples, num_too_long
 
 
-def to_sample(prompt: str, completion: str, tokenizer) -> Sample:
+def to_sample(prompt: str, completion: str, tokenizer, template: str = "plain") -> Sample:
     """Prompt tokens weigh 0, completion tokens and the final end-of-sequence 1."""
-    prompt_ids = tokenizer(prompt)["input_ids"]
+    prompt_ids = encode_prompt(prompt, template, tokenizer)
     completion_ids = tokenizer(completion, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
     return Sample(prompt_ids + completion_ids, [0.0] * len(prompt_ids) + [1.0] * len(completion_ids))
 

@@ -14,7 +14,7 @@ def edges(stages: dict[str, StageRecord]) -> list[tuple[str, str, str]]:
 
     A model from outside is a source of its own. The evaluation reads every model and is left out.
     """
-    planned = {node.name: node.inputs for node in NODES}
+    planned = {node.name: node.inputs for node in NODES}  # of named students nothing is drawn before they are made
     found = []
     for target, stage in stages.items():
         if stage.status == "missing":

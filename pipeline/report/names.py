@@ -1,6 +1,8 @@
 """What the report calls things: the stages in the recipe's order, their labels and colours, and the metrics with their units."""
 from dataclasses import dataclass
 
+from pipeline.graph import family_of
+
 
 @dataclass(frozen=True)
 class StageName:
@@ -22,6 +24,7 @@ STAGES: dict[str, StageName] = {
     "reward_models": StageName("Reward models", "One model of helpfulness from pairs, one of safety from single completions.", "#9a7b00"),
     "preference_rl": StageName("R1", "Reinforcement learning with rule, language and preference rewards.", "#1d4ed8"),
     "distill": StageName("Student", "The student base, fine-tuned on Dev2's completions.", "#0e7490"),
+    "student_rl": StageName("Student by RL", "The student base, trained by reinforcement learning instead, to compare with.", "#65a30d"),
     "evaluate": StageName("Evaluation", "Every model on the same held-out prompts.", "#374151"),
     "report": StageName("Report", "This file.", "#374151"),
 }
@@ -32,18 +35,18 @@ def stage_name(name: str) -> StageName:
     """The entry of STAGES, or one made up for a stage or model the report does not know, such as a second student."""
     if name in STAGES:
         return STAGES[name]
-    family = next((known for known in ("distill", "student_base") if name.startswith(known)), None)
+    family = family_of(name)
     color = SPARE_COLORS[sum(name.encode()) % len(SPARE_COLORS)]
-    if family:
-        suffix = name[len(family):].strip("_-: ")
-        return StageName(f"{STAGES[family].label} {suffix}", STAGES[family].about, color)
+    if family in STAGES:
+        return StageName(f"{STAGES[family].label} {name.removeprefix(family)[1:]}", STAGES[family].about, color)
     return StageName(name, "", color)
 
 
 def stage_order(name: str) -> tuple[int, str]:
-    """Sorting key: the recipe's order, unknown names before the evaluation."""
+    """Sorting key: the recipe's order, a student's stage at the place of its kind, unknown names before the evaluation."""
     known = list(STAGES)
-    return (known.index(name), "") if name in known else (known.index("evaluate") - 1, name)
+    family = family_of(name)
+    return (known.index(family), name) if family in known else (known.index("evaluate") - 1, name)
 
 
 METRIC_LABELS = {

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from pipeline.graph import FAMILIES
 from pipeline.report.names import STAGES, stage_order
 
 MAX_EVALUATION_SAMPLES = 600
@@ -111,15 +112,21 @@ def _status(stage: StageRecord) -> str:
 
 def _expected_stages(config: dict) -> set[str]:
     """The stages that a complete run of this configuration has; the graph of the driver knows which it leaves out."""
-    expected = set(STAGES) - {"report"}
-    model, student, data = (config.get(key) if isinstance(config.get(key), dict) else {} for key in ("model", "student", "data"))
+    expected = set(STAGES) - {"report"} - set(FAMILIES)
+    model, data = (config.get(key) if isinstance(config.get(key), dict) else {} for key in ("model", "data"))
+    is_own_data = data.get("name") == "file" or bool(data.get("path"))
     if model.get("path"):
         expected -= {"base"}
-    if student.get("path"):
-        expected -= {"student_base"}
     if data.get("name", "tiny_world") != "tiny_world" or data.get("path"):
         expected -= {"reward_models"}
-        expected -= {"student_base", "distill"} if model.get("path") and not student.get("path") else set()
+    students = config.get("students") or {"": config.get("student")}
+    for name, student in students.items() if isinstance(students, dict) else []:
+        student, suffix = student if isinstance(student, dict) else {}, f"_{name}" if name else ""
+        if student.get("path"):
+            expected |= {f"distill{suffix}"}
+        elif not (is_own_data and model.get("path")):
+            expected |= {f"student_base{suffix}", f"distill{suffix}"}
+        expected |= {f"student_rl{suffix}"} if student.get("rl") else set()
     return expected
 
 
