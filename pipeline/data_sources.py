@@ -38,7 +38,7 @@ def with_presets(tree: Any, key: str = "") -> tuple[Any, list[str]]:
     result, errors = {}, []
     for name, value in tree.items():
         here = f"{key}.{name}" if key else name
-        if key.rsplit(".", 1)[-1] == "sources" and isinstance(value, dict) and value.get("preset"):
+        if key.rsplit(".", 1)[-1] in ("sources", "against") and isinstance(value, dict) and value.get("preset"):
             value, mistake = _filled(value, here)
             errors += mistake
         result[name], more = with_presets(value, here)
@@ -75,7 +75,8 @@ def without_what_data_lacks(stage: Any) -> Any:
             return dataclasses.replace(stage, mix=mix)
         return dataclasses.replace(stage, mix=MixConfig(), preference_last_steps=0, rewards=dataclasses.replace(stage.rewards, preference=0.0))
     if isinstance(stage, CollectConfig):
-        return dataclasses.replace(stage, num_general=stage.num_general if data.has("sft") else 0,
+        has_general = data.has("sft") if stage.general == "data" else "helpful" in data.domains
+        return dataclasses.replace(stage, num_general=stage.num_general if has_general else 0,
                                    refine="none" if stage.refine == "rules" else stage.refine)
     if isinstance(stage, EvaluateConfig):
         return dataclasses.replace(stage, num_general=0, num_safety=0)

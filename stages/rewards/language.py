@@ -16,7 +16,7 @@ from stages.rewards.languages import ALPHABETS_MIXED_UP, CODES, RELATIVES, SCRIP
 from stages.rewards.sample import Sample
 
 # What is no language: tags, code, LaTeX (formulas, then commands), links.
-_NO_WORDS = re.compile(r"```.*?```|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]*\$|\\\[.*?\\\]|\\\(.*?\\\)|</?[A-Za-z_]+>|\\[A-Za-z]+|https?://\S+", re.DOTALL)
+_NO_WORDS = re.compile(r"```.*?```|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]*\$|\\\[(?:(?!\\\[).)*?\\\]|\\\((?:(?!\\\().)*?\\\)|</?[A-Za-z_]+>|\\[A-Za-z]+|https?://\S+", re.DOTALL)
 _PASSAGE_END = re.compile(r"[=+*^<>.!?;:\n\u3002\uff01\uff1f\uff1b\u0964\u061f]+")
 _LETTER = r"[^\W\d_\u00b2\u00b3\u00b9\u00bc-\u00be\u02b0-\u02ff\u2070-\u209f\u2150-\u218b]"  # no superscripts, fractions, Roman numerals
 _MARK = r"[\u0300-\u036f\u0483-\u0487\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u0900-\u0dff\u0e00-\u0eff\u200c]"  # what \w leaves out of a word
@@ -83,8 +83,11 @@ def is_foreign(words: list[Word], target: str) -> bool:
     spaced = words[0].script not in WITHOUT_SPACES
     if len(words) < (MIN_PASSAGE_WORDS if spaced else MIN_PASSAGE_CHARACTERS) or not _is_shared(words[0].script):
         return False
-    probabilities = dict(_identifier().rank((" " if spaced else "").join(word.text for word in words)))
-    best = max(probabilities, key=probabilities.get)
+    passage = (" " if spaced else "").join(word.text for word in words)
+    best, _ = _identifier().classify(passage)
+    if best in (target, *RELATIVES.get(target, ())):
+        return False
+    probabilities = dict(_identifier().rank(passage))
     ours, theirs = (sum(probabilities.get(code, 0.0) for code in (language, *RELATIVES.get(language, ()))) for language in (target, best))
     return target in probabilities and ours < _RULED_OUT and theirs > _SURE
 
