@@ -13,8 +13,7 @@ from tests.engines.conftest import arithmetic_samples
 from tests.stage_dirs import ROOT
 
 START_S = 240
-# What `vllm serve` starts; its command line asks for the metadata of a package named vllm, and the build for CPUs has another name.
-SERVER = "import stages, runpy; runpy.run_module('vllm.entrypoints.openai.api_server', run_name='__main__', alter_sys=True)"
+SERVER = "vllm.entrypoints.openai.api_server"  # what `vllm serve` starts; that command asks for the metadata of a package vllm, and the build for CPUs has another name
 
 
 @pytest.fixture(scope="module")
@@ -22,10 +21,12 @@ def server(policy, tmp_path_factory):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    log = tmp_path_factory.mktemp("serving") / "server.log"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "TORCHDYNAMO_DISABLE": "1",
+    directory = tmp_path_factory.mktemp("serving")
+    log = directory / "server.log"
+    (directory / "sitecustomize.py").write_text("import stages\n")  # hides a torchvision build that does not match, in the server's children too
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(directory), str(ROOT))), "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "TORCHDYNAMO_DISABLE": "1",
                    "VLLM_NO_USAGE_STATS": "1", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", SERVER, "--model", str(policy / "model"), "--served-model-name", "tiny", "--host", "127.0.0.1", "--port", str(port),
+    command = [sys.executable, "-m", SERVER, "--model", str(policy / "model"), "--served-model-name", "tiny", "--host", "127.0.0.1", "--port", str(port),
                "--max-model-len", "128", "--dtype", "float32", "--enforce-eager", "--max-num-seqs", "4", "--block-size", "32"]
     with open(log, "wb") as stream:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True)
