@@ -115,7 +115,7 @@ class SetSampler:
         finally:
             grader.finish()
         return {"time/sample": seconds, "time/sample_cpu": cpu_s, "time/grade_wait": time.time() - started - seconds, "time/grade_cpu": grader.cpu_s,
-                "perf/tokens_per_s": tokens / seconds * self.shards}
+                "perf/tokens_per_s": tokens / max(seconds, 1e-6) * self.shards}
 
     def _recorded(self) -> Iterator[Sample]:
         for row in read_records(self.directory, "samples.*"):

@@ -62,6 +62,8 @@ class Evaluation:
             if self.worker.is_main:
                 files.write_json(path, self._measured(name) | {"speeds": speeds})
             barrier()
+        else:
+            self._progress(sum(len(one.problems) * one.num_samples for one in self.sets), f"{name} was evaluated before")
         return files.read_json(path)
 
     def _sample(self, name: str) -> list[dict]:
