@@ -9,11 +9,10 @@
     each          a checkpoint after every step, written while training goes on
     each, waits   the same, and training waits for it
 
-All run one after the other, again and again; a number is the mean time between two logged steps, the median over the repeats, the first steps
-left out. Checkpoints are written to --work: measure on the disk that the runs will be on.
+All run one after the other, again and again; a number is the mean between two logged steps, the median over the repeats, the first steps left
+out: by the clock, and of processor time, which says more on a machine that has other work. Checkpoints are written to --work: measure on the disk that the runs will be on.
 """
 import argparse
-import json
 import os
 import shutil
 import statistics
@@ -46,14 +45,15 @@ def work(options: argparse.Namespace) -> None:
     log_step, moments = Worker.log_step, []
 
     def timed(self, step, metrics):
-        moments.append(time.perf_counter())
+        moments.append((time.perf_counter(), time.process_time()))
         log_step(self, step, metrics)
     Worker.log_step = timed
     with Worker(options.worker) as worker:
         importlib.import_module(KIND_MODULES[worker.kind]).run(worker)
     if worker.exit_code:
         raise SystemExit(worker.exit_code)
-    write_result(options.result, {"step_s": (moments[-1] - moments[WARMUP - 1]) / (len(moments) - WARMUP)})
+    wall_s, cpu_s = ((last - first) / (len(moments) - WARMUP) for first, last in zip(moments[WARMUP - 1], moments[-1]))
+    write_result(options.result, {"wall_s": wall_s, "cpu_s": cpu_s})
 
 
 def configurations(stages: list[str], sampler: str) -> dict[str, tuple[str, dict]]:
@@ -66,19 +66,26 @@ def configurations(stages: list[str], sampler: str) -> dict[str, tuple[str, dict
     return {stage: (nodes[stage].kind, to_dict(getattr(config.stages, stage))) for stage in stages}
 
 
-def measure(stage: str, kind: str, config: dict, mode: str, inputs: dict[str, Path], options: argparse.Namespace, name: str) -> float:
-    """Seconds a step."""
+def measure(stage: str, kind: str, config: dict, mode: str, inputs: dict[str, Path], options: argparse.Namespace, name: str) -> dict:
+    """Seconds a step: by the clock, and of the processors that all ranks used."""
     directory = write_stage(options.work / name, kind, {**config, **MODES[mode], "num_steps": options.steps or STEPS[stage]}, inputs)
-    (seconds, *_) = run_side(Path(__file__), ["--worker", str(directory), "--mode", mode], directory / "result.json", options.processes, 1)
+    ranks = run_side(Path(__file__), ["--worker", str(directory), "--mode", mode], directory / "result.json", options.processes, 1)
     if not inputs and mode == "recipe":
         shutil.copytree(directory / "model", options.work / "base_model", dirs_exist_ok=True)  # what the RL stage starts from
     shutil.rmtree(directory)
-    return seconds["step_s"]
+    return {"wall_s": ranks[0]["wall_s"], "cpu_s": sum(rank["cpu_s"] for rank in ranks)}
+
+
+def ratio(seconds: dict[str, list[dict]], mode: str, name: str) -> str:
+    """The median, what it is of the first mode's, and every value."""
+    value, first = (statistics.median(row[name] for row in seconds[which]) for which in (mode, next(iter(seconds))))
+    return f"{value:.4f} s a step, {value / first:.3f} of {next(iter(seconds))} {[round(row[name], 4) for row in seconds[mode]]}"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--stages", default="base,r1_zero", help="of base and r1_zero; the base is made in any case")
+    parser.add_argument("--modes", default=";".join(MODES), help="the first is what the others are compared with")
     parser.add_argument("--steps", type=int, default=0, help="0: 120 for base, 20 for r1_zero")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--processes", type=int, default=2)
@@ -99,16 +106,15 @@ def main() -> int:
     if "base" not in chosen:
         measure("base", *configs["base"], "recipe", {}, argparse.Namespace(**{**vars(options), "steps": 200}), "base")
     for stage in chosen:
-        modes = [mode for mode in MODES if stage != "base" or mode != "log"]
-        seconds: dict[str, list[float]] = {mode: [] for mode in modes}
+        modes = [mode for mode in options.modes.split(";") if stage != "base" or mode != "log"]
+        seconds: dict[str, list[dict]] = {mode: [] for mode in modes}
         for repeat in range(options.repeats):
             for mode in modes:
                 inputs = {} if stage == "base" else {"policy": options.work / "base_model"}
                 seconds[mode].append(measure(stage, *configs[stage], mode, inputs, options, f"{stage}_{repeat}"))
-        base = statistics.median(seconds["nothing"])
         for mode in modes:
-            value = statistics.median(seconds[mode])
-            print(f"{stage:8} {mode:12} {value:.4f} s a step, {value / base:.3f} of nothing; {json.dumps([round(s, 4) for s in seconds[mode]])}", flush=True)
+            wall, cpu = (ratio(seconds, mode, name) for name in ("wall_s", "cpu_s"))
+            print(f"{stage:8} {mode:12} by the clock {wall}; processor time {cpu}", flush=True)
     shutil.rmtree(options.work)
     return 0
 

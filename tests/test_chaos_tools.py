@@ -1,12 +1,13 @@
 """What decides in scripts/chaos.py whether two stages are the same, and what is drawn for a round."""
 import random
 import signal
+from pathlib import Path
 
 import pytest
 
-from scripts.chaos_tools.kill import damage, draw_kill
+from scripts.chaos_tools.kill import DISK, damage, draw_fault, draw_kill
 from scripts.chaos_tools.outcome import differences, left_over, outcome
-from scripts.chaos_tools.places import places_of
+from scripts.chaos_tools.places import HANGS, places_of
 from stages import files
 from stages.config import KINDS
 
@@ -52,6 +53,14 @@ def test_a_round_can_be_drawn_again(kind):
     assert {kill.who for kill in drawn} == {"rank0", "rank1", "launcher", "guard", "driver", "all"}
     assert {kill.signal for kill in drawn} == {signal.SIGKILL, signal.SIGTERM, signal.SIGINT}
     assert all(kill.who == "driver" for kill in drawn if kill.inside == "driver") and all(bool(kill.place) != bool(kill.span) for kill in drawn)
+
+
+def test_faults_are_full_disks_and_rewards_that_never_come():
+    drawn = [draw_fault(random.Random(number), HANGS) for number in range(40)]
+    assert {str(kill).split(" at ")[0] for kill in drawn if kill.who == DISK} == {"full disk"}
+    hung = [kill for kill in drawn if kill.who != DISK]
+    assert hung and all(kill.environment(Path("note"))["CHAOS"].count('"signal": 0') == 1 and str(kill).startswith("HANG to rank0 before") for kill in hung)
+    assert all(draw_fault(random.Random(number), []).who == DISK for number in range(10))
 
 
 def test_damage_is_found_by_the_resume(tmp_path):
