@@ -14,6 +14,7 @@ COMMANDS = {
     "status": "where a run stands; --json for programs",
     "report": "write the HTML report of what there is so far",
     "chat": "talk to a model of the run: chat --stage NAME, chat --prompt TEXT",
+    "publish": "show what of a model would go to the Hugging Face hub; publish --to OWNER/NAME --yes uploads it, private",
     "clean": "show what of a run nobody needs any more; clean --yes deletes it",
     "doctor": "check this machine and the installation",
 }

@@ -74,6 +74,17 @@ def clean(arguments: list[str], console: Console) -> int:
     return cleaning.main(_run_dir(_no_flags(rest, "clean", "--yes, --logs and --unfinished"), "clean"), console, is_confirmed, with_logs, with_unfinished)
 
 
+def publish(arguments: list[str], console: Console) -> int:
+    """`publish [--stage NAME] --to OWNER/NAME [--yes] [--public] [run=NAME]`: shows what would go to the hub, uploads it with --yes."""
+    from pipeline import publish as publishing
+    stage, rest = _option("--stage", arguments)
+    target, rest = _option("--to", rest)
+    is_confirmed, rest = _flag("--yes", rest)
+    is_public, rest = _flag("--public", rest)
+    run_dir = _run_dir(_no_flags(rest, "publish", "--stage, --to, --yes and --public"), "publish")
+    return publishing.main(run_dir, stage, target, is_confirmed, is_public, console)
+
+
 def doctor(arguments: list[str], console: Console) -> int:
     from pipeline import doctor as checks
     return checks.main(console, quick=_flag("--quick", arguments)[0])
