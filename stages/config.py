@@ -14,6 +14,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from stages.data.adapters import ADAPTERS
 from stages.losses import ADVANTAGES, CORRECTIONS, LOSSES
+from stages.rewards.languages import language_problem
 from stages.rewards.verifiers import VERIFIERS
 
 
@@ -168,10 +169,14 @@ class SourceConfig(Checked):
     domain_column: str | None = knob(None, "column with the domain of each row; where it is empty, `domain`")
     kind_column: str | None = knob(None, "column with the kind of each row, for samples and tables")
     id_column: str | None = knob(None, "column with a unique id of each row; null: its number")
-    language: Literal["en", "zh", "auto"] = knob("auto", "language of the prompts; auto: by the script of each prompt")
+    language: str = knob("auto", "language of the prompts, an ISO 639-1 code; auto: identified for each prompt")
     verifier: Literal[*VERIFIERS] = knob("integer", "how an answer is compared: the verifiers of stages/rewards/verifiers.py")
     check_answers: bool = knob(True, "ask the verifier of each row whether it can read the answer, before any engine starts; off for files that "
                                      "`r1 data prepare` wrote, which has asked")
+
+    def problems(self) -> list[str]:
+        why = None if self.language == "auto" else language_problem(self.language)
+        return [f"language {why}, or auto"] if why else []
 
 
 @dataclass(frozen=True)
@@ -200,8 +205,8 @@ class DataConfig(SourceConfig):
             from stages.reasoning_gym.families import problems
             return problems(self.tasks, self.task_weights, self.task_configs)
         if self.path and self.sources:
-            return [f"path {self.path} and sources ({', '.join(self.sources)}) are both set: a mixture names its files in its sources"]
-        return [f"sources.{name}.path is empty: name a file, a directory or a hub name" for name, source in self.sources.items() if not source.path]
+            return super().problems() + [f"path {self.path} and sources ({', '.join(self.sources)}) are both set: a mixture names its files in its sources"]
+        return super().problems() + [f"sources.{name}.path is empty: name a file, a directory or a hub name" for name, source in self.sources.items() if not source.path]
 
     @property
     def all_sources(self) -> dict[str, SourceConfig]:

@@ -101,7 +101,7 @@ def test_thought_and_summary():
 
 def test_language_consistency_by_hand():
     text = "first 31-3=28, 然后 28-7=21, so 21"                   # en: first, so; zh: two characters
-    assert count_words(text) == {"en": 2, "zh": 2}
+    assert count_words(text) == {"LATIN": 2, "CJK": 2}
     assert language_consistency(text, "en") == 0.5
     assert language_consistency("首先31-3=28,所以28ok", "zh") == 0.8
     assert language_consistency("31-3=28", "en") is None
@@ -109,8 +109,8 @@ def test_language_consistency_by_hand():
 
 
 def test_language_ignores_what_is_no_language():
-    assert count_words("<think>设 x 为 $a+bcd$ 与 \\frac{1}{2} 和 `print` </think>") == {"en": 0, "zh": 4}
-    assert count_words("I don't see a point y") == {"en": 5, "zh": 0}
+    assert count_words("<think>设 x 为 $a+bcd$ 与 \\frac{1}{2} 和 `print` </think>") == {"CJK": 4}
+    assert count_words("I don't see a point y") == {"LATIN": 5}
 
 
 def test_reflection_counts_the_words_not_their_parts():

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from stages.config import SourceConfig
+from stages.rewards.language import identify
+from stages.rewards.languages import language_problem
 from stages.rewards.verifiers import VERIFIERS
 
 DOMAINS = ("reasoning", "helpful", "safety")
@@ -56,6 +58,8 @@ def to_row(raw: dict, source: SourceConfig, number: int = 0, where: str = "") ->
     row = Row(number, where, text_of(cell(raw, source.id_column)), prompt, kind=text_of(cell(raw, source.kind_column)))
     row.domain = _choice(raw, source.domain_column, source.domain, DOMAINS, "domain")
     row.language = text_of(cell(raw, source.language_column)).lower() or (language_of_text(prompt) if source.language == "auto" else source.language)
+    if why := language_problem(row.language):
+        raise Bad("unknown language", f"{source.language_column}: {why}")
     if source.rows == "sft":
         row.completion = answered or _completion(raw, source.completion_column)
     elif source.rows == "preferences":
@@ -119,12 +123,8 @@ def exchange(messages: list, turn: str = "last") -> tuple[str, str]:
 
 
 def language_of_text(text: str) -> str:
-    """zh where CJK characters outnumber half the Latin letters (a character says more than a letter), else en."""
-    if text.isascii():
-        return "en"
-    num_chinese = sum("\u4e00" <= character <= "\u9fff" for character in text)
-    num_latin = sum(character.isascii() and character.isalpha() for character in text)
-    return "zh" if num_chinese * 2 > num_latin else "en"
+    """The ISO 639-1 code of its language. ASCII is taken for English, to be fast: other languages have letters outside of it, or are to be named."""
+    return "en" if text.isascii() else identify(text)
 
 
 def _message(message: Any) -> tuple[str, str]:
