@@ -36,14 +36,37 @@ def plan(arguments: list[str], console: Console) -> int:
 
 
 def status(arguments: list[str], console: Console) -> int:
-    """`status [--json] [run=NAME] [runs_dir=DIR]`: from disk alone."""
+    """`status [--json] [--cost] [--price USD] [run=NAME] [runs_dir=DIR]`: from disk alone."""
     from pipeline import status as reader
     as_json, overrides = _flag("--json", arguments)
-    state = reader.read(_run_dir(overrides, "status"))
+    price, overrides = _option("--price", overrides)
+    with_cost, overrides = _flag("--cost", overrides)
+    run_dir = _run_dir(overrides, "status")
+    if with_cost or price is not None:
+        return _cost(run_dir, price, as_json, console)
+    state = reader.read(run_dir)
     if as_json:
         print(json.dumps(state, indent=1, ensure_ascii=False))
     else:
         reader.show(state, console)
+    return 0
+
+
+def _cost(run_dir: Path, price: str | None, as_json: bool, console: Console) -> int:
+    """The cost ledger, at the price that the run was given (cost.price_per_hour) or at another."""
+    import yaml
+
+    from pipeline import cost
+    try:
+        given = (yaml.safe_load((run_dir / "config.yaml").read_text(encoding="utf-8")).get("cost") or {}).get("price_per_hour", 0.0)
+        price_per_hour = float(given if price is None else price)
+    except ValueError:
+        raise InvalidConfig([f"--price {price}: not a number; give USD for an hour of one rank"]) from None
+    lines = cost.read(run_dir)
+    if as_json:
+        print(json.dumps(cost.as_json(lines, price_per_hour), indent=1))
+    else:
+        cost.show(lines, price_per_hour, console)
     return 0
 
 

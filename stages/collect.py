@@ -97,7 +97,7 @@ class Collector:
         tokens, seconds = sum(len(r.completion_ids) for r in rollouts), time.time() - started
         result = self._select(rollouts)
         worker.log_step(first // config.chunk_prompts + 1, {**{f"data/{name}": value for name, value in result["counts"].items()},
-                                                            "perf/tokens_per_s": tokens / seconds, "time/rollout": seconds})
+                                                            "perf/tokens_per_s": tokens / seconds, "time/rollout": seconds, "tokens/sampled": tokens})
         worker.say(f"prompts {first}..{first + len(prompts) - 1}: {result['counts']} in {seconds:.1f} s")
         return result
 

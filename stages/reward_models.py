@@ -72,6 +72,7 @@ def collect(worker: Worker, config: RewardModelsConfig, tokenizer) -> tuple[list
         safety = sample(worker, config, tokenizer, sampler, "safety_labels", config.num_safety_prompts, config.safety_samples_per_prompt,
                         config.safety_temperature)
         sampler.close()
+        worker.count_tokens("judged", sampled=sum(len(r.completion_ids) for r in [*helpful, *safety]))
         if worker.is_main:
             files.write_json(path, {"pairs": [vars(p) for p in judged_pairs(worker, config, tokenizer, helpful)],
                                     "labelled": [vars(x) for x in labels(worker, config, tokenizer, safety)]})
@@ -239,7 +240,7 @@ def fit(worker: Worker, config: RewardModelsConfig, tokenizer, name: str, rows: 
         step += 1
         if worker.world_size > 1:
             dist.all_reduce(loss_sum, group=control_group())
-        metrics = {f"{name}/loss": loss_sum.item(), "train/grad_norm": grad_norm, "train/lr": lr}
+        metrics = {f"{name}/loss": loss_sum.item(), "train/grad_norm": grad_norm, "train/lr": lr, "tokens/trained": sum(lengths)}
         worker.log_step(first_step + step, metrics)
         watch(first_step + step, metrics)
         worker.progress(f"train {name}", first_step + step, total_steps, f"{name} loss {loss_sum.item():.3f}")
