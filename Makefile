@@ -13,14 +13,14 @@ PY    := $(VENV)/bin/python
 PIP   := $(PY) -m pip --disable-pip-version-check
 STAMP := $(VENV)/.installed-$(EXTRA)
 
-.PHONY: help install run plan status report doctor test clean clean-all
+.PHONY: sandbox help install run plan status report doctor test clean clean-all
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "  ARGS=... goes to the command: make run ARGS='seed=1 run=second'. make install EXTRA=gpu: vLLM for NVIDIA GPUs."
 
-install: $(STAMP)  ## the environment: .venv with everything (about 3 minutes and 4 GB, once)
+install: $(STAMP) sandbox  ## the environment: .venv with everything (about 3 minutes and 4 GB, once)
 
 run: $(STAMP)  ## the whole recipe on the embedded default; typed again, it continues or says that all is done
 	@$(PY) -m pipeline run +stage=all $(ARGS)
@@ -37,8 +37,16 @@ report: $(STAMP)  ## the HTML report of what there is so far
 doctor: $(STAMP)  ## checks this machine and the installation
 	@$(PY) -m pipeline doctor $(ARGS)
 
-test: $(STAMP)  ## all tests, on the CPU; ARGS='-k name' for some
+test: $(STAMP) sandbox  ## all tests, on the CPU; ARGS='-k name' for some
 	@OMP_NUM_THREADS=1 $(PY) -m pytest $(ARGS)
+
+sandbox:  ## bubblewrap, for code rewards: installed where root may (apt or dnf), else how to get it is said
+	@if command -v bwrap >/dev/null; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "installing bubblewrap"; (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq bubblewrap) >/dev/null 2>&1 \
+	    || echo "apt-get could not install bubblewrap: code rewards and their tests need it" >&2; \
+	elif [ "$$(id -u)" = 0 ] && command -v dnf >/dev/null; then dnf install -y -q bubblewrap || true; \
+	else echo "no bubblewrap: code rewards need it (Debian, Ubuntu: sudo apt-get install bubblewrap; Fedora: sudo dnf install bubblewrap)" >&2; fi
 
 clean:  ## removes caches and build leftovers; keeps runs/ and .venv
 	@find . -name __pycache__ -type d -not -path './$(VENV)/*' -not -path './runs/*' -prune -exec rm -rf {} +

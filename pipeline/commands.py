@@ -70,6 +70,12 @@ def _cost(run_dir: Path, price: str | None, as_json: bool, console: Console) -> 
     return 0
 
 
+def evaluate(arguments: list[str], console: Console) -> int:
+    """`evaluate [model=DIR] [eval=[SUITE,...]] [key=value ...]`."""
+    from pipeline import evaluate as evaluating
+    return evaluating.main(arguments, console)
+
+
 def report(arguments: list[str], console: Console) -> int:
     """`report [run=NAME] [--output FILE]`: the report of what there is so far."""
     from pipeline.report import write_report

@@ -4,17 +4,24 @@ The dataclasses are the one schema. `default_tree` gives Hydra their defaults as
 `deepspeed`, `health`, `model`, `student`) reaching the stages by interpolation, leaf by leaf, so that any key can be overridden for one stage.
 """
 import dataclasses
+import difflib
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
+
+import yaml
 
 from pipeline import graph
 from pipeline.data_sources import with_presets, without_what_data_lacks
 from pipeline.graph import STAGES, is_stage
 from stages.config import (Checked, CollectConfig, ConfigError, DataConfig, DeepSpeedConfig, EvaluateConfig, GrpoConfig, HealthConfig, JudgeConfig,
-                           ModelConfig, PretrainConfig, RewardModelsConfig, RolloutConfig, SftConfig, VLLM_CPU_HEAD_SIZES, from_dict, knob, to_dict)
+                           ModelConfig, PretrainConfig, RewardModelsConfig, RolloutConfig, SandboxConfig, SftConfig, SuiteConfig, VLLM_CPU_HEAD_SIZES, from_dict,
+                           knob, to_dict)
 from stages.data.hub import is_hub_name
+
+SUITES_DIR = Path(__file__).resolve().parent.parent / "conf" / "eval"
 
 
 @dataclass(frozen=True)
@@ -95,6 +102,7 @@ class RunConfig(Checked):
     student: StudentConfig = knob(StudentConfig, "the model that is distilled into")
     students: dict[str, StudentConfig] = knob({}, "several students by name, in the place of `student`: each has its own stages, distill_NAME and so on")
     data: DataConfig = knob(DataConfig, "prompts of all stages")
+    sandbox: SandboxConfig = knob(SandboxConfig, "programs of all stages")
     judge: JudgeConfig = knob(JudgeConfig, "who judges and refines, in all stages that ask for it")
     rollout: RolloutConfig = knob(RolloutConfig, "sampling of all stages")
     deepspeed: DeepSpeedConfig = knob(DeepSpeedConfig, "DeepSpeed settings of all stages")
@@ -103,6 +111,7 @@ class RunConfig(Checked):
     cost: CostConfig = knob(CostConfig, "prices of the cost ledger")
     tracker: TrackerConfig = knob(TrackerConfig, "where metrics go besides metrics.jsonl")
     sweep: SweepConfig = knob(SweepConfig, "what a sweep compares")
+    eval: dict[str, SuiteConfig] = knob({}, "evaluation suites, one a file of conf/eval/; stages.evaluate.suites (or eval=[...]) chooses some")
     stages: StagesConfig = knob(StagesConfig, "the stages")
 
     def problems(self):
@@ -123,11 +132,18 @@ class RunConfig(Checked):
         for node in graph.nodes(self) if not errors else []:
             if node.family:
                 errors += self._mistakes_of_student(node)
+        for suite in self.stages.evaluate.suites:
+            if suite not in self.eval:
+                close = difflib.get_close_matches(suite, self.eval, n=1)
+                errors.append(f"stages.evaluate.suites: {suite!r} is not a suite; suites are {', '.join(self.eval)}{f'; did you mean {close[0]}?' if close else ''}")
         for where, model in (("model", self.model), *students.items()):
             size = model.hidden_size // model.num_heads
             if model.path is None and self.rollout.engine == "vllm" and size not in VLLM_CPU_HEAD_SIZES:
                 errors.append(f"{where}.num_heads {model.num_heads} gives attention heads of {size}; vLLM on CPU has {VLLM_CPU_HEAD_SIZES}: "
                               f"change {where}.hidden_size or num_heads, or use rollout=transformers")
+        if self.model.path is None and self.data.tasks_without_examples:
+            errors.append(f"model.path is empty, but the recipe's own base learns from worked examples, and {', '.join(self.data.tasks_without_examples)} "
+                          "in data.tasks have none: give a base with model.path=DIRECTORY, or see recipe=reasoning_gym_cpu")
         for where, data in data_nodes(self):
             if data.name == "file" and not data.all_sources:
                 errors.append(f"{where}.path is empty: name a file or directory with {where}.path=FILE, or sources with {where}.sources.NAME.path=FILE")
@@ -183,7 +199,7 @@ def _merged(tree: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
                    for key, value in changes.items()}
 
 
-SHARED_NODES = ("data", "judge", "rollout", "deepspeed", "health")  # top-level nodes that every stage that has the node follows
+SHARED_NODES = ("data", "sandbox", "judge", "rollout", "deepspeed", "health")  # top-level nodes that every stage that has the node follows
 
 
 def data_nodes(config: RunConfig) -> list[tuple[str, DataConfig]]:
@@ -196,10 +212,18 @@ def data_nodes(config: RunConfig) -> list[tuple[str, DataConfig]]:
     return nodes
 
 
+@cache
+def suite_files() -> dict[str, dict[str, Any]]:
+    """The files of conf/eval/: what each suite chooses."""
+    return {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(SUITES_DIR.glob("*.yaml"))}
+
+
 def default_tree() -> dict[str, Any]:
     """The defaults of RunConfig as plain data for Hydra; shared leaves of a stage are interpolations of the shared node."""
     tree = to_dict(RunConfig())
     tree["selected"] = {stage: False for stage in STAGES}
+    tree["eval"] = {name: to_dict(SuiteConfig()) | choices for name, choices in suite_files().items()}
+    tree["stages"]["evaluate"]["precision"] = "${deepspeed.precision}"
     for name, stage in tree["stages"].items():
         for shared in SHARED_NODES:
             if shared in stage:
@@ -223,12 +247,24 @@ def from_tree(tree: dict[str, Any]) -> RunConfig:
         raise ConfigError(errors + _said_once(error.errors)) from None
     if errors:
         raise ConfigError(errors)
-    return _without_idle_judges(_without_general_data(_with_absolute_paths(config)))
+    return _with_suites(_without_idle_judges(_without_general_data(_with_absolute_paths(config))))
 
 
 def _said_once(errors: list[str]) -> list[str]:
     """Without what stages repeat of a shared node: data.tasks says the same as stages.r1_zero.data.tasks."""
     return [error for error in errors if not (error.startswith("stages.") and error.split(".", 2)[2] in errors)]
+
+
+def _with_suites(config: RunConfig) -> RunConfig:
+    """Gives the evaluate stage the settings of its suites, with absolute paths; the others are none of its business."""
+    def absolute(path: str | None) -> str | None:
+        return str(Path(path).expanduser().resolve()) if path else path
+
+    settings = {name: dataclasses.replace(config.eval[name], path=absolute(config.eval[name].path), standings=absolute(config.eval[name].standings))
+                for name in config.stages.evaluate.suites}
+    directories = [absolute(path) if Path(path).expanduser().exists() else path for path in config.stages.evaluate.directories]
+    evaluate = dataclasses.replace(config.stages.evaluate, settings=settings, directories=directories)
+    return dataclasses.replace(config, stages=dataclasses.replace(config.stages, evaluate=evaluate))
 
 
 def _with_absolute_paths(config: RunConfig) -> RunConfig:
@@ -265,8 +301,8 @@ def _without_general_data(config: RunConfig) -> RunConfig:
 def uses_judge(stage) -> bool:
     """Whether anything in this stage asks the judge."""
     if isinstance(stage, RewardModelsConfig):
-        return True
-    if isinstance(stage, CollectConfig) and stage.refine == "judge":
+        return not (stage.data.has("preferences") and stage.data.has("labels"))
+    if isinstance(stage, CollectConfig) and (stage.refine == "judge" or stage.num_general and stage.general == "judge"):
         return True
     sources = stage.data.all_sources.values() if getattr(stage, "data", None) else ()
     return any(source.verifier == "judge" or source.verifier_column for source in sources)

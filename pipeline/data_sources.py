@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from pipeline.files import digest
-from stages.config import CollectConfig, DataConfig, EvaluateConfig, GrpoConfig, MixConfig, SourceConfig, TracesConfig
+from stages.config import CollectConfig, DataConfig, EvaluateConfig, GrpoConfig, MixConfig, PretrainConfig, SourceConfig, TracesConfig
 from stages.data.readers import data_files
 from stages.data.rows import Tally, rows_of
 
@@ -66,6 +66,8 @@ def without_what_data_lacks(stage: Any) -> Any:
     data = getattr(stage, "data", None)
     if data is None or data.name == "tiny_world":
         return stage
+    if isinstance(stage, PretrainConfig):
+        return dataclasses.replace(stage, data=DataConfig()) if data.name == "file" else stage  # a file is no corpus: the tiny world's is
     if isinstance(stage, GrpoConfig):
         mix = MixConfig(**{domain: share if domain in data.domains else 0.0 for domain, share in vars(stage.mix).items()}) \
             if any(share and domain in data.domains for domain, share in vars(stage.mix).items()) else MixConfig()
@@ -73,7 +75,8 @@ def without_what_data_lacks(stage: Any) -> Any:
             return dataclasses.replace(stage, mix=mix)
         return dataclasses.replace(stage, mix=MixConfig(), preference_last_steps=0, rewards=dataclasses.replace(stage.rewards, preference=0.0))
     if isinstance(stage, CollectConfig):
-        return dataclasses.replace(stage, num_general=stage.num_general if data.has("sft") else 0,
+        has_general = data.has("sft") if stage.general == "data" else "helpful" in data.domains
+        return dataclasses.replace(stage, num_general=stage.num_general if has_general else 0,
                                    refine="none" if stage.refine == "rules" else stage.refine)
     if isinstance(stage, EvaluateConfig):
         return dataclasses.replace(stage, num_general=0, num_safety=0)

@@ -1,4 +1,4 @@
-"""`doctor`: can this machine run the recipe? Versions, cores, memory, GPU, disk, ports, and whether the engines import; each problem with its fix."""
+"""`doctor`: can this machine run the recipe? Versions, cores, memory, GPU, disk, ports, sandbox, and whether the engines import; each problem with its fix."""
 import os
 import shutil
 import socket
@@ -12,6 +12,8 @@ from pathlib import Path
 import psutil
 from rich.console import Console
 from rich.markup import escape
+
+from pipeline.preflight import sandbox_problem
 
 PACKAGES = ("torch", "transformers", "deepspeed", "datasets", "hydra-core", "omegaconf", "prefect", "rich")
 INSTALL = "make install (or: pip install -e '.[cpu]')"
@@ -33,7 +35,7 @@ class Finding:
 
 def main(console: Console, quick: bool = False) -> int:
     """Prints all findings; 1 where something would stop the recipe. `--quick` leaves out the imports."""
-    findings = [*packages(), *machine(), *ports(), *([] if quick else imports())]
+    findings = [*packages(), *machine(), *ports(), sandbox(), *([] if quick else imports())]
     marks = {"ok": "[green]ok  [/]", "warning": "[yellow]warn[/]", "problem": "[red]FAIL[/]"}
     for finding in findings:
         console.print(f"{marks[finding.level]} {escape(finding.what)}", highlight=False, soft_wrap=True)
@@ -102,6 +104,14 @@ def ports() -> list[Finding]:
         return [Finding("ok", "ports of the loopback device can be opened")]
     except OSError as error:
         return [Finding("problem", f"no port of 127.0.0.1 can be opened: {error}", "orchestrator=none spares Prefect's; torchrun needs one too")]
+
+
+def sandbox() -> Finding:
+    """Bubblewrap, for programs that models write. Nothing else needs it."""
+    problem = sandbox_problem()
+    if problem is None:
+        return Finding("ok", "programs can be run in a sandbox (bubblewrap)")
+    return Finding("warning", f"data.verifier=code cannot be used: {problem}", "needed for code rewards only; docs/sandbox.md has each system's commands")
 
 
 def imports() -> list[Finding]:

@@ -93,8 +93,8 @@ def build(config) -> Graph:
     if not serves_reward_models(config.data):
         what = "reasoning-gym" if config.data.name == "reasoning_gym" else "your own data"
         left_out["reward_models"] = f"{what} has no general prompts to build preferences from"
-    if config.data.name == "file" and config.model.path:
-        left_out |= {node.name: "the recipe's own student knows only the tiny world: give a model for it with "
+    if config.data.name != "tiny_world" and config.model.path:
+        left_out |= {node.name: "the recipe's own student knows only the recipe's own world: give a model for it with "
                                 f"{f'students.{node.student}' if node.student else 'student'}.path=DIRECTORY"
                      for node in everything if node.family and not config.all_students[node.student].path}
     found = {node.name: node for node in everything if node.name not in left_out}

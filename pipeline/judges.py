@@ -14,8 +14,17 @@ Error = tuple[str, str]
 
 def check_judges(config: RunConfig, steps) -> list[Error]:
     """Errors of the judges that are asked, each judge once."""
-    judges = {step.config.judge: step.stage for step in reversed(steps) if hasattr(step.config, "judge") and uses_judge(step.config) and not step.is_done}
-    return [error for judge, stage in judges.items() for error in _errors(judge, stage, config.launcher.environment)]
+    asking = [step for step in reversed(steps) if hasattr(step.config, "judge") and uses_judge(step.config) and not step.is_done]
+    judges = {step.config.judge: step.stage for step in asking}
+    return [error for step in asking for error in _misplaced(step)] + \
+           [error for judge, stage in judges.items() for error in _errors(judge, stage, config.launcher.environment)]
+
+
+def _misplaced(step) -> list[Error]:
+    if step.config.judge.backend != "tiny_world" or step.config.data.name == "tiny_world":
+        return []
+    return [(f"{step.stage} asks a judge about your own data, but judge.backend=tiny_world knows only the tiny world's prompts",
+             "choose judge=openai or judge=vllm (docs/judges.md)")]
 
 
 def _errors(judge: JudgeConfig, stage: str, environment: dict[str, str]) -> list[Error]:

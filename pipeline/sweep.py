@@ -51,7 +51,7 @@ def resolve(config) -> tuple[str, str | None, str]:
     teachers = [stage for stage in models if family_of(stage) not in FAMILIES]
     stage = chosen.stage or (teachers or models or config.selection)[-1]
     if chosen.set or (chosen.metric is None and "evaluate" in config.selection):
-        return stage, chosen.set or ("tiny_math" if config.data.name == "tiny_world" else config.data.name), chosen.metric or "pass@1"
+        return stage, chosen.set or {"tiny_world": "tiny_math", "file": "file"}.get(config.data.name, (config.data.tasks or ["file"])[0]), chosen.metric or "pass@1"
     is_rl = hasattr(config.stage(stage), "rewards")
     return stage, None, chosen.metric or ("reward/mean" if is_rl else "train/loss")
 

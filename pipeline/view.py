@@ -63,7 +63,7 @@ class LiveView:
 
 def numbers(metrics: dict) -> str:
     """The most telling numbers of a manifest, four at most; of an evaluation, pass@1 of the models furthest along on reasoning."""
-    scores = [name for name in metrics if name.endswith(("tiny_math/pass@1", "reasoning_gym/pass@1", "file/pass@1"))]
+    scores = [name for name in metrics if name.endswith("/pass@1") and not name.endswith("tiny_general/pass@1")]
     chosen = scores[-4:] or [name for name in SHOWN_METRICS if name in metrics][:4] or list(metrics)[:4]
     return "  ".join(f"{name} {metrics[name]:.3g}" for name in chosen)
 

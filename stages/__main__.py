@@ -11,7 +11,7 @@ import sys
 from stages import environment
 
 KIND_MODULES = {"pretrain": "stages.pretrain", "sft": "stages.sft", "grpo": "stages.grpo", "collect": "stages.collect",
-                "reward_models": "stages.reward_models", "evaluate": "stages.evaluate"}
+                "reward_models": "stages.reward_models", "evaluate": "stages.evaluation.stage"}
 
 
 def main(arguments: list[str]) -> int:
@@ -20,8 +20,10 @@ def main(arguments: list[str]) -> int:
         return 64
     environment.prepare()
     from stages import judges
+    from stages.inputs import prepare_sandbox
     from stages.worker import Worker
     with Worker(arguments[0]) as worker:
+        prepare_sandbox(worker.config)
         judges.serve(worker)
         importlib.import_module(KIND_MODULES[worker.kind]).run(worker)
         judges.record_cost(worker)

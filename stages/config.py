@@ -8,11 +8,13 @@ It imports nothing heavy. Defaults are the published numbers of DeepSeek-R1 wher
 """
 import dataclasses
 import difflib
+import re
 import types
 from dataclasses import dataclass, field
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from stages.data.adapters import ADAPTERS
+from stages.evaluation.suites import LOADERS
 from stages.losses import ADVANTAGES, CORRECTIONS, LOSSES
 from stages.rewards.languages import language_problem
 from stages.rewards.verifiers import VERIFIERS
@@ -214,6 +216,14 @@ class DataConfig(SourceConfig):
         return dict(self.sources) or ({"file": self} if self.path else {})
 
     @property
+    def tasks_without_examples(self) -> list[str]:
+        """The families of reasoning-gym among `tasks` that a base of our own cannot be taught: there are no worked examples of them."""
+        if self.name != "reasoning_gym":
+            return []
+        from stages.reasoning_gym.examples import WRITERS
+        return [task for task in self.tasks if task not in WRITERS]
+
+    @property
     def domains(self) -> set[str]:
         """The domains that rows can have; all three where a column says."""
         return {domain for source in self.all_sources.values()
@@ -267,6 +277,28 @@ class JudgeConfig(Checked):
         return errors
 
 
+@dataclass(frozen=True)
+class SandboxConfig(Checked):
+    """Where and how the programs of verifier `code` run, and what they earn (docs/sandbox.md). The limits hold for one run of one test."""
+    backend: Literal["bubblewrap", "piston"] = knob("bubblewrap", "bubblewrap: boxes on this machine (Linux); piston: a server that speaks Piston's HTTP API")
+    url: str = knob("", "address of the Piston server, http://HOST:2000; its token, if it wants one, in the environment variable PISTON_TOKEN", operational=True)
+    python: str | None = knob(None, "interpreter that programs run in; null: /usr/bin/python3, else the one that runs the stage")
+    workers: int = knob(0, "programs that run at once, for each rank; 0: the cores of the machine that training leaves free, at least 1", ge=0, operational=True)
+    credit: Literal["all", "fraction", "weighted"] = knob("all", "reward of a program: 1 if it passes all tests [V2 B.3.1]; the share that it passes; the share "
+                                                                 "by the tests' weights")
+    time_limit_s: float = knob(4.0, "processor seconds of a test that names no limit of its own (time_limit_s in checks); APPS has 4 [ours]", gt=0, le=60)
+    wall_factor: float = knob(3.0, "seconds on the clock over processor seconds, plus one: what a program may sleep, or wait on a busy machine [ours]", ge=1)
+    memory_mib: int = knob(512, "memory of all processes of a program and its files, MiB, where checks names none [ours]", ge=64)
+    processes: int = knob(32, "processes and threads of a program [ours]", ge=8)
+    scratch_mib: int = knob(64, "files that a program may write, MiB [ours]", gt=0)
+    scratch_files: int = knob(2000, "number of files that a program may write [ours]", gt=0)
+    output_mib: int = knob(16, "output of a program, MiB [ours]", gt=0)
+    program_limit_s: float = knob(120.0, "seconds on the clock for all tests of a program; the tests after that are not passed [ours]", gt=0)
+
+    def problems(self):
+        return ["url is empty: backend piston needs the address of the server, sandbox.url=http://HOST:2000"] if self.backend == "piston" and not self.url else []
+
+
 # ---------------------------------------------------------------------------------------------------------------------- stages
 
 PACKING = "sequences one after the other in a row without padding, with variable-length attention; auto: where the model allows it, on a GPU in bf16 only"
@@ -293,8 +325,9 @@ class StageConfig(Checked):
 
 @dataclass(frozen=True)
 class PretrainConfig(StageConfig):
-    """A base model from scratch on the tiny world's corpus; only in recipes that have no base model. Not in the paper."""
+    """A base model from scratch on a world's corpus; only in recipes that have no base model. Not in the paper."""
     model: ModelConfig = knob(ModelConfig, "architecture")
+    data: DataConfig = knob(DataConfig, "whose corpus: the tiny world's, or worked examples of families of reasoning-gym")
     num_steps: int = knob(1350, "optimizer steps", gt=0)
     batch_size: int = knob(32, "documents a step", gt=0)
     fourier_scale: float = knob(0.1, "scale of the Fourier features that number embeddings start from; 0 = random", ge=0)
@@ -417,6 +450,7 @@ class GrpoConfig(StageConfig):
     packing: Literal["auto", "on", "off"] = knob("auto", PACKING, operational=True)
     num_sample_prompts: int = knob(2, "groups a step of which one completion is kept in samples.jsonl", ge=0, operational=True)
     data: DataConfig = knob(DataConfig, "prompts")
+    sandbox: SandboxConfig = knob(SandboxConfig, "where programs are run")
     judge: JudgeConfig = knob(JudgeConfig, "who judges where no rule can")
     rollout: RolloutConfig = knob(RolloutConfig, "sampling")
     optim: OptimConfig = knob(OptimConfig, "optimizer")
@@ -457,11 +491,21 @@ class CollectConfig(Checked):
     min_language: float = knob(1.0, "least share of the chain of thought's words in the prompt's language", ge=0, le=1)
     max_repetition: float = knob(0.5, "largest share of repeated 4-grams in a kept completion", ge=0, le=1)
     max_kept_tokens: int = knob(32768, "longest completion kept, tokens", gt=0)
+    drop_code_blocks: bool = knob(False, "leave completions out whose chain of thought has a block of code: in the rejection data [V2 B.3.3]")
+    max_paragraph: int = knob(0, "longest paragraph of a kept chain of thought, words and CJK characters; 0 = any. The rejection data leaves long ones out "
+                                 "[V2 B.3.3], how long is not published", ge=0)
+    easy_pass_rate: float = knob(1.0, "prompts of whose completions a larger share is right are easy: their shortest ones are kept, so that easy questions "
+                                      "get short thoughts [V2 B.3.2, how: ours]; 1 = none is", ge=0, le=1)
+    human_review: bool = knob(False, "stop when the examples are there, for people to edit them (review/export.jsonl), and go on with what they made of "
+                                     "them (review/reviewed.jsonl) [V2 B.3.2]")
     refine: Literal["none", "rules", "judge"] = knob("none", "judge: the judge rewrites the thought readably in one language and writes the summary "
                                                      "[V2 B.3.2]; rules: the tiny world's refiner; none: as sampled")
     num_general: int = knob(0, "general prompt-completion pairs added: 200k of 800k [V2 B.3.3]", ge=0)
-    chunk_prompts: int = knob(32, "prompts sampled between two writes; a finished chunk is never sampled again", gt=0, operational=True)
+    general: Literal["data", "judge"] = knob("data", "data: from the tiny world, or the rows of data sources with rows=sft; judge: helpful prompts, answered "
+                                                     "by the judge with a thought only where a task calls for one [V2 B.3.3]")
+    chunk_prompts: int = knob(32, "prompts drawn in one call of the sampler; few-shot examples come from earlier chunks", gt=0)
     data: DataConfig = knob(DataConfig, "prompts")
+    sandbox: SandboxConfig = knob(SandboxConfig, "where programs are run")
     judge: JudgeConfig = knob(JudgeConfig, "who judges where no rule can")
     rollout: RolloutConfig = knob(RolloutConfig, "sampling: temperature 1.0 [V2 B.3.2]")
 
@@ -472,6 +516,9 @@ class RewardModelsConfig(StageConfig):
     num_prompts: int = knob(1000, "helpfulness prompts sampled for pairs (66,000 pairs in the paper) [N]", gt=0)
     samples_per_prompt: int = knob(8, "completions of each", gt=1)
     pairs_per_prompt: int = knob(3, "most pairs of one prompt", gt=0)
+    judged_per_prompt: int = knob(12, "most pairs of one prompt that are judged; those that balance the lengths best are kept [ours]", gt=0)
+    max_length_bias: float = knob(0.1, "largest difference of the mean lengths of chosen and rejected summaries, as a share of the mean length: pairs that "
+                                       "lean most are left out [N: comparable lengths; how: ours]; 10 = any", gt=0)
     judgments: int = knob(4, "judgments of a pair, positions random, averaged [N]", gt=0)
     min_gap: float = knob(1.0, "pairs are kept where the averaged gap is larger [N]", ge=0)
     num_safety_prompts: int = knob(1000, "safety prompts sampled for point-wise labels (106,000 in the paper) [N]", gt=0)
@@ -492,19 +539,54 @@ class RewardModelsConfig(StageConfig):
 
 
 @dataclass(frozen=True)
+class SuiteConfig(Checked):
+    """A suite of problems and the paper's protocol for it [V2 D.1]. conf/eval/ has a file for each: eval=[aime24,math500] chooses some."""
+    loader: Literal[*LOADERS] = knob("own", "schema of its rows: the modules of stages/evaluation/suites/")
+    path: str | None = knob(None, "local file in the published schema: JSONL, JSON, CSV or Parquet; null: the hub's")
+    hub: str | None = knob(None, "data set of the hub, OWNER/NAME; read from the cache, or downloaded where HF_HUB_OFFLINE=0 is set")
+    hub_config: str | None = knob(None, "configuration of that data set")
+    split: str = knob("test", "split of that data set")
+    revision: str | None = knob(None, "revision of that data set")
+    num_problems: int = knob(0, "only the first so many problems; 0 = all", ge=0)
+    samples_per_prompt: int = knob(16, "k: 64 for AIME and GPQA, 16 for MATH-500 and Codeforces, 8 for LiveCodeBench [V2 D.1]", gt=0)
+    temperature: float = knob(0.6, "sampling temperature [V2 D.1]", gt=0, le=5)
+    top_p: float = knob(0.95, "share of the probability that is sampled from [V2 D.1]", gt=0, le=1)
+    max_completion_tokens: int = knob(32768, "most tokens of a completion [V2 D.1]", gt=0)
+    template: Literal["auto", "plain", "r1_zero", "chat"] = knob("auto", "how a prompt is put before the model; auto: chat where the tokenizer has a template, "
+                                                                         "else data.template")
+    needs_format: bool = knob(False, "an answer counts only in a well-formed <think>..</think><answer>..</answer> [ours]")
+    since: str | None = knob(None, "first date of the contests, as 2024-08-01 [V2: LiveCodeBench 2024-08 to 2025-01]")
+    until: str | None = knob(None, "last date of the contests")
+    standings: str | None = knob(None, "codeforces: directory with CONTEST.standings.json and CONTEST.ratings.json, for a rating; it counts by content",
+                                 operational=True)
+
+    def problems(self):
+        return [f"{name} must be a date as 2024-08-01, got {value!r}" for name in ("since", "until")
+                if (value := getattr(self, name)) is not None and not re.fullmatch(r"\d{4}-\d\d-\d\d", value)]
+
+
+@dataclass(frozen=True)
 class EvaluateConfig(Checked):
-    """Every model on the same held-out sets [V2 D.1]: pass@1 is the mean over k samples, cons@k the majority vote."""
+    """Every model on the same problems [V2 D.1]: pass@1 is the mean over k samples, cons@k the majority vote."""
     models: list[str] = knob([], "stages whose models are evaluated; empty: all of this recipe")
+    directories: list[str] = knob([], "model directories that are evaluated instead, HF or of a stage; their content is part of the fingerprint", operational=True)
+    suites: list[str] = knob([], "suites of conf/eval/ [V2 D.1]; empty: the held-out prompts of the run's own data")
+    settings: dict[str, SuiteConfig] = knob({}, "the keys eval.* of these suites, put here by the driver")
     num_reasoning: int = knob(256, "held-out reasoning prompts", gt=0)
     num_general: int = knob(192, "held-out general prompts", ge=0)
     num_safety: int = knob(128, "held-out safety prompts, half harmful, half benign", ge=0)
-    samples_per_prompt: int = knob(16, "k: 64 for AIME and GPQA, 16 for MATH and CodeForces [V2 D.1]", gt=0)
+    samples_per_prompt: int = knob(16, "k of the run's own prompts: 64 for AIME and GPQA, 16 for MATH and CodeForces [V2 D.1]", gt=0)
     general_samples_per_prompt: int = knob(1, "k of the general and safety sets", gt=0)
     max_completion_tokens: int = knob(32768, "most tokens of a completion [V2 D.1]", gt=0)
+    precision: Literal["fp32", "bf16"] = knob("fp32", "type of the weights and activations; fp32 on CPU")
     num_shown: int = knob(6, "prompts whose first completion by every model goes to samples.jsonl", ge=0)
     data: DataConfig = knob(DataConfig, "prompts")
+    sandbox: SandboxConfig = knob(SandboxConfig, "where programs are run")
     judge: JudgeConfig = knob(JudgeConfig, "who judges where no rule can")
     rollout: RolloutConfig = knob(RolloutConfig, "sampling: temperature 0.6, top-p 0.95 in the paper [V2 D.1]")
+
+    def problems(self):
+        return [f"suites: {name!r} has no settings: the driver puts them into settings.{name}" for name in self.suites if self.settings and name not in self.settings]
 
 
 # ------------------------------------------------------------------------------------------------------- plain data to dataclasses
@@ -613,4 +695,4 @@ KINDS: dict[str, type] = {"pretrain": PretrainConfig, "sft": SftConfig, "grpo": 
                           "reward_models": RewardModelsConfig, "evaluate": EvaluateConfig}
 
 # Raise a kind's version when its code changes what it produces: old directories are then made anew instead of trusted.
-VERSIONS: dict[str, int] = {"pretrain": 3, "sft": 3, "grpo": 3, "collect": 2, "reward_models": 1, "evaluate": 1, "report": 1}
+VERSIONS: dict[str, int] = {"pretrain": 3, "sft": 3, "grpo": 3, "collect": 3, "reward_models": 2, "evaluate": 2, "report": 1}

@@ -1,6 +1,7 @@
 """What a stage is given, checked before any engine starts: prompts that fit, a context that is long enough."""
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from stages.config import DataConfig
 from stages.prompts import PromptSource, apply_template, make_source
@@ -28,6 +29,17 @@ def open_prompts(worker: Worker, data: DataConfig, tokenizer, model_dir: Path, m
         if hasattr(source, "check_lengths"):
             source.check_lengths(tokenizer, lambda text: apply_template(text, data.template, tokenizer), data.max_prompt_tokens)
     return source
+
+
+def prepare_sandbox(config: Any) -> None:
+    """Tells the verifier code where the stage's programs run. Raises InputError where they cannot and a source of the data is about programs."""
+    if not hasattr(config, "sandbox"):
+        return
+    from stages.rewards import code
+    code.configure(config.sandbox)
+    if any(source.verifier == "code" for source in config.data.all_sources.values()):
+        with user_errors():
+            code.require_sandbox()
 
 
 def check_context(worker: Worker, model_dir: Path, num_tokens: int) -> None:

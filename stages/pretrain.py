@@ -1,4 +1,4 @@
-"""A base model from scratch on the tiny world's corpus, for recipes without a base model of their own. Not part of the paper.
+"""A base model from scratch on a world's corpus (`stages/worlds.py`), for recipes without a base model of their own. Not part of the paper.
 
 The corpus teaches words, small sums and both languages, but with planted slips, mixed languages and broken formats: what the recipe's
 stages then mend. Number embeddings start as Fourier features (sums are rotations), matrices are trained by Muon.
@@ -10,12 +10,12 @@ import torch
 from stages.config import PretrainConfig
 from stages.engine import TrainEngine
 from stages.export import export
+from stages.inputs import user_errors
 from stages.model import PolicyModel, new_model
 from stages.seeds import rng_for, seed_for
 from stages.supervised import Sample, train_supervised
-from stages.tiny_world.corpus import document, tokenize_document
-from stages.tiny_world.tokenizer import build_tokenizer, number_token_ids
 from stages.worker import Worker
+from stages.worlds import World, make_world
 
 BUCKET_STEPS = 10  # documents of this many steps are sorted by length before they are cut into batches: less padding
 PERIODS = (2, 3, 4, 5, 7, 10, 10, 15, 20, 30, 50, 100, 100, 200)
@@ -23,13 +23,15 @@ PERIODS = (2, 3, 4, 5, 7, 10, 10, 15, 20, 30, 50, 100, 100, 200)
 
 def run(worker: Worker) -> None:
     config: PretrainConfig = worker.config
-    tokenizer = build_tokenizer()
+    with user_errors():
+        world = make_world(config.data)
+    tokenizer = world.build_tokenizer()
     model = new_model(config.model, tokenizer, seed_for(worker.seed, worker.stage, "weights"))
     if config.fourier_scale:
-        start_from_fourier_features(model, number_token_ids(), config.fourier_scale, seed_for(worker.seed, worker.stage, "fourier"))
+        start_from_fourier_features(model, world.number_token_ids(), config.fourier_scale, seed_for(worker.seed, worker.stage, "fourier"))
     worker.say(f"base of {sum(p.numel() for p in model.parameters())} parameters, {config.num_steps} steps of {config.batch_size} documents")
     engine = TrainEngine(PolicyModel(model), config.optim, config.deepspeed, config.num_steps)
-    corpus = Corpus(config, tokenizer, worker.seed, worker.stage)
+    corpus = Corpus(config, world, worker.seed, worker.stage)
     train_supervised(worker, engine, corpus.batch_at, config.num_steps, config, tokenizer.pad_token_id)
     export(worker, engine, tokenizer, "plain")
 
@@ -37,8 +39,8 @@ def run(worker: Worker) -> None:
 class Corpus:
     """Batches of documents; batch_at(step) is a pure function of (seed, stage, step)."""
 
-    def __init__(self, config: PretrainConfig, tokenizer, seed: int, stage: str):
-        self.config, self.tokenizer, self.seed, self.stage = config, tokenizer, seed, stage
+    def __init__(self, config: PretrainConfig, world: World, seed: int, stage: str):
+        self.config, self.world, self.seed, self.stage = config, world, seed, stage
         self.bucket, self.batches = -1, []
 
     def batch_at(self, step: int) -> list[Sample]:
@@ -51,8 +53,7 @@ class Corpus:
         size = self.config.batch_size
         share = textbook_share(bucket * BUCKET_STEPS, self.config.textbook_phases)
         first = bucket * BUCKET_STEPS * size
-        samples = [Sample(*tokenize_document(document(first + i, seed_for(self.seed, self.stage, "corpus"), share), self.tokenizer))
-                   for i in range(BUCKET_STEPS * size)]
+        samples = [Sample(*self.world.document(first + i, seed_for(self.seed, self.stage, "corpus"), share)) for i in range(BUCKET_STEPS * size)]
         samples.sort(key=lambda sample: len(sample.token_ids))
         batches = [samples[i:i + size] for i in range(0, len(samples), size)]
         rng_for(self.seed, self.stage, "bucket", bucket).shuffle(batches)

@@ -4,7 +4,7 @@ from typing import Any
 from stages.config import DataConfig
 from stages.data.file_prompts import FilePrompts
 from stages.prompt import Prompt, PromptSource
-from stages.reasoning_gym.source import ReasoningGymPrompts, held_out_prompts
+from stages.reasoning_gym.source import ReasoningGymPrompts, held_out_sets as held_out_families
 from stages.tiny_world.sources import TinyWorldPrompts, held_out_sets
 
 __all__ = ["FilePrompts", "Prompt", "PromptSource", "TinyWorldPrompts", "apply_template", "encode_prompt", "evaluation_sets", "held_out_sets", "make_source"]
@@ -32,10 +32,10 @@ def make_source(data: DataConfig, seed: int, stream: str, split: str = "train") 
 
 
 def evaluation_sets(data: DataConfig, num_reasoning: int, num_general: int, num_safety: int, split: str = "test") -> dict[str, list[Prompt]]:
-    """Set name -> held-out prompts: the tiny world's three sets, `reasoning_gym`, or the held-out rows of each source with verifiable answers by
-    its name (`file` where there is only one)."""
+    """Set name -> held-out prompts: the tiny world's three sets, one for each family of reasoning-gym, or the held-out rows of each source
+    with verifiable answers by its name (`file` where there is only one)."""
     if data.name == "reasoning_gym":
-        return {"reasoning_gym": held_out_prompts(data, num_reasoning)}
+        return held_out_families(data, num_reasoning)
     if not is_from_file(data):
         return held_out_sets(num_reasoning, num_general, num_safety, split)
     source = make_source(data, seed=0, stream="evaluate", split=split)

@@ -1,9 +1,10 @@
 """The two reward models of the last RL stage [N]: helpful (pairs, sees only the summary) and safety (point-wise, sees everything).
 
-Both are the rejection-SFT model with a scalar head. Pairs: completions of the policy judged 4 times in random positions, the average
-gap above a limit. The tiny world's judge is deterministic code.
+Both are the rejection-SFT model with a scalar head, trained on what `builders/preferences.py` gathers: judged pairs and labels. A domain without
+data has no model.
 """
 import math
+import statistics
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
@@ -15,20 +16,18 @@ from torch import nn
 
 from stages import files
 from stages.batching import micro_batches, pad_rows
+from stages.builders.preferences import Completions, Label, Preference, labels, preferences
 from stages.checkpoint import resume, save_checkpoint
 from stages.config import RewardModelsConfig
 from stages.engine import TrainEngine, init_distributed
-from stages.experience import Rollout, gather
 from stages.health import Watch
+from stages.judges import require_judge
 from stages.model import load_tokenizer
-from stages.inputs import open_prompts
 from stages.prompts import apply_template, encode_prompt
-from stages.rewards.format import summary_of
-from stages.rollout import make_sampler
+from stages.rewards.format import without_opening
 from stages.sampling import text_of
 from stages.seeds import rng_for, seed_for
 from stages.sft import epoch_indices, pad_id
-from stages.tiny_world.judge import compare, judge
 from stages.worker import InputError, Interrupted, Worker, barrier, control_group
 
 
@@ -53,93 +52,83 @@ def run(worker: Worker) -> None:
     init_distributed()
     tokenizer = load_tokenizer(worker.model_dir("policy"))
     pairs, labelled = collect(worker, config, tokenizer)
-    helpful_steps = config.num_steps or math.ceil(len([p for p in pairs if not p.is_holdout]) / config.batch_size)
-    safety_steps = config.safety_steps or math.ceil(len([x for x in labelled if not x.is_holdout]) / config.batch_size)
-    train_helpful(worker, config, tokenizer, pairs, helpful_steps, safety_steps)
-    train_safety(worker, config, tokenizer, labelled, helpful_steps, safety_steps)
+    helpful_steps = (config.num_steps or math.ceil(len([p for p in pairs if not p.is_holdout]) / config.batch_size)) if pairs else 0
+    safety_steps = (config.safety_steps or math.ceil(len([x for x in labelled if not x.is_holdout]) / config.batch_size)) if labelled else 0
+    if pairs:
+        train_helpful(worker, config, tokenizer, pairs, helpful_steps, safety_steps)
+    if labelled:
+        train_safety(worker, config, tokenizer, labelled, helpful_steps, safety_steps)
 
 
 # ------------------------------------------------------------------------------------------------------------------- the data
 
 
 def collect(worker: Worker, config: RewardModelsConfig, tokenizer) -> tuple[list[Pair], list[Labelled]]:
-    """Sampled, judged and kept in data/judged.json; an attempt that finds the file does not sample again."""
+    """Gathered, judged and kept in data/judged.json; an attempt that finds the file asks for nothing again."""
     path = worker.dir / "data" / "judged.json"
     if not path.exists():
-        sampler = make_sampler(config.rollout, worker.model_dir("policy"), config.data.max_prompt_tokens, config.max_completion_tokens)
+        completions = Completions(worker, config, tokenizer)
+        for domain, rows in (("helpful", "preferences"), ("safety", "labels")):
+            if (config.data.name == "tiny_world" or domain in config.data.domains) and not config.data.has(rows):
+                require_judge(completions.source.get(0, domain))  # one that cannot be asked is found here, before any engine starts
         worker.startup_done()
-        helpful = sample(worker, config, tokenizer, sampler, "helpful", config.num_prompts, config.samples_per_prompt, config.rollout.temperature)
-        safety = sample(worker, config, tokenizer, sampler, "safety_labels", config.num_safety_prompts, config.safety_samples_per_prompt,
-                        config.safety_temperature)
-        sampler.close()
-        worker.count_tokens("judged", sampled=sum(len(r.completion_ids) for r in [*helpful, *safety]))
+        judged = Tokenized(worker, config, tokenizer)
+        pairs, labelled = judged.pairs(preferences(worker, config, completions)), judged.labelled(labels(worker, config, completions))
+        completions.close()
         if worker.is_main:
-            files.write_json(path, {"pairs": [vars(p) for p in judged_pairs(worker, config, tokenizer, helpful)],
-                                    "labelled": [vars(x) for x in labels(worker, config, tokenizer, safety)]})
+            files.write_json(path, {"pairs": [vars(p) for p in pairs], "labelled": [vars(x) for x in labelled], "metrics": worker.metrics})
         barrier()
     else:
         worker.startup_done()
     data = files.read_json(path)
+    worker.metrics |= data["metrics"]
     pairs, labelled = [Pair(**row) for row in data["pairs"]], [Labelled(**row) for row in data["labelled"]]
-    classes = {x.is_safe for x in labelled if not x.is_holdout}
-    if not any(not p.is_holdout for p in pairs) or len(classes) < 2:
-        raise InputError(f"{len(pairs)} judged pairs and safety classes {sorted(classes)} cannot train reward models: raise "
-                         f"stages.{worker.stage}.num_prompts, num_safety_prompts or the sampling temperature")
-    worker.say(f"{len(pairs)} judged pairs, {len(labelled)} safety labels ({sum(x.is_safe for x in labelled)} safe)")
+    check(worker, config, pairs, labelled)
+    worker.say(f"{len(pairs)} judged pairs, {len(labelled)} safety labels ({sum(x.is_safe for x in labelled)} safe); a chosen summary is the longer one: "
+               f"correlation {worker.metrics.get('helpful/length_correlation', 0.0):.2f}")
     return pairs, labelled
 
 
-def sample(worker: Worker, config: RewardModelsConfig, tokenizer, sampler, domain: str, num_prompts: int, n: int, temperature: float) -> list[Rollout]:
-    """n completions of each prompt of a domain."""
-    source = open_prompts(worker, config.data, tokenizer, worker.model_dir("policy"), config.max_completion_tokens)
-    prompts = [source.get(i, domain) for i in range(num_prompts)]
-    mine = list(enumerate(prompts))[worker.rank::worker.world_size]
-    worker.progress("rollout", 0, 0, f"sampling {num_prompts} {domain} prompts")
-    prompt_ids = [encode_prompt(apply_template(prompt.text, config.data.template, tokenizer), config.data.template, tokenizer) for _, prompt in mine]
-    seeds = [seed_for(worker.seed, worker.stage, domain, place, prompt.id) for place, prompt in mine]
-    groups = sampler.sample(prompt_ids, seeds, n, temperature, config.max_completion_tokens)
-    rollouts = [Rollout(prompt, place, ids, c.token_ids, [], c.is_truncated, **text_of(ids, c.token_ids, tokenizer))
-                for (place, prompt), ids, group in zip(mine, prompt_ids, groups) for c in group]
-    return gather(rollouts, worker.world_size)
+def check(worker: Worker, config: RewardModelsConfig, pairs: list[Pair], labelled: list[Labelled]) -> None:
+    """Raises InputError where a model that the data promises cannot be trained."""
+    is_tiny, data = config.data.name == "tiny_world", config.data
+    wants_pairs, wants_labels = (is_tiny or data.has(rows) or domain in data.domains for rows, domain in (("preferences", "helpful"), ("labels", "safety")))
+    classes = {x.is_safe for x in labelled if not x.is_holdout}
+    if wants_pairs and not any(not p.is_holdout for p in pairs) or wants_labels and len(classes) < 2 or not (pairs or labelled):
+        raise InputError(f"{len(pairs)} judged pairs and safety classes {sorted(classes)} cannot train reward models ({worker.metrics}): raise "
+                         f"stages.{worker.stage}.num_prompts, num_safety_prompts or the sampling temperature, or give sources with helpful and safety "
+                         "prompts, rows=preferences or rows=labels")
 
 
-def is_holdout(worker: Worker, config: RewardModelsConfig, domain: str, group: int) -> bool:
-    return rng_for(worker.seed, worker.stage, "holdout", domain, group).random() < config.holdout_fraction
+class Tokenized:
+    """Texts as token rows: prompt, text, end of sequence. Rows that are longer than prompts and completions may be are left out, and counted."""
 
+    def __init__(self, worker: Worker, config: RewardModelsConfig, tokenizer):
+        self.worker, self.config, self.tokenizer = worker, config, tokenizer
+        self.max_tokens = config.data.max_prompt_tokens + config.max_completion_tokens + 1
 
-def judged_pairs(worker: Worker, config: RewardModelsConfig, tokenizer, rollouts: list[Rollout]) -> list[Pair]:
-    """Distinct completions of a prompt compared `judgments` times with random positions; kept where the mean gap exceeds min_gap [N]."""
-    pairs = []
-    for group in range(config.num_prompts):
-        members = list({r.completion: r for r in rollouts if r.group == group}.values())
-        candidates = [(a, b) for i, a in enumerate(members) for b in members[i + 1:]]
-        rng_for(worker.seed, worker.stage, "pairs", group).shuffle(candidates)
-        kept = 0
-        for a, b in candidates:
-            gap = mean_verdict(a, b, config.judgments, rng_for(worker.seed, worker.stage, "judge", group, a.completion, b.completion))
-            if abs(gap) > config.min_gap and kept < config.pairs_per_prompt:
-                chosen, rejected = (a, b) if gap > 0 else (b, a)
-                pairs.append(Pair(row_of(chosen, summary_of(chosen.completion), tokenizer), row_of(rejected, summary_of(rejected.completion), tokenizer),
-                                  is_holdout(worker, config, "helpful", group)))
-                kept += 1
-    return pairs
+    def pairs(self, preferences: list[Preference]) -> list[Pair]:
+        rows = [Pair(self._row(p.prompt, p.chosen), self._row(p.prompt, p.rejected), self._is_holdout("helpful", p.prompt)) for p in preferences]
+        kept = [pair for pair in rows if max(len(pair.chosen), len(pair.rejected)) <= self.max_tokens]
+        self.worker.metrics["helpful/too_long"] = len(rows) - len(kept)
+        return kept
 
+    def labelled(self, labels: list[Label]) -> list[Labelled]:
+        rows = [Labelled(self._row(x.prompt, x.completion, is_whole=True), x.is_safe, self._is_holdout("safety", x.prompt)) for x in labels]
+        kept = [row for row in rows if len(row.token_ids) <= self.max_tokens]
+        self.worker.metrics["safety/too_long"] = len(rows) - len(kept)
+        return kept
 
-def mean_verdict(a: Rollout, b: Rollout, judgments: int, rng) -> float:
-    """Average of 5-way verdicts (-2 .. 2, positive: a is better), each with the two in random order."""
-    total = 0.0
-    for _ in range(judgments):
-        total += compare(a.prompt, a.completion, b.completion, rng) if rng.random() < 0.5 else -compare(a.prompt, b.completion, a.completion, rng)
-    return total / judgments
+    def _row(self, prompt: str, text: str, is_whole: bool = False) -> list[int]:
+        """`is_whole`: the text is a whole completion, of which the template may have written the opening."""
+        template = self.config.data.template
+        ids = encode_prompt(apply_template(prompt, template, self.tokenizer), template, self.tokenizer)
+        text = without_opening(text, text_of(ids, [], self.tokenizer)["opening"]) if is_whole else text
+        return ids + self.tokenizer(text, add_special_tokens=False)["input_ids"] + [self.tokenizer.eos_token_id]
 
-
-def labels(worker: Worker, config: RewardModelsConfig, tokenizer, rollouts: list[Rollout]) -> list[Labelled]:
-    return [Labelled(row_of(r, r.sampled_text, tokenizer), judge(r.prompt, r.completion).is_safe, is_holdout(worker, config, "safety", r.group))
-            for r in rollouts]
-
-
-def row_of(rollout: Rollout, text: str, tokenizer) -> list[int]:
-    return rollout.prompt_ids + tokenizer(text, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
+    def _is_holdout(self, domain: str, prompt: str) -> bool:
+        """The same prompt is always on the same side."""
+        return rng_for(self.worker.seed, self.worker.stage, "holdout", domain, prompt).random() < self.config.holdout_fraction
 
 
 # --------------------------------------------------------------------------------------------------------------- the training
@@ -181,7 +170,8 @@ def train_helpful(worker: Worker, config: RewardModelsConfig, tokenizer, pairs: 
         scores = torch.tensor(reward_scores(engine, [row for p in held for row in (p.chosen, p.rejected)], tokenizer, config.micro_batch_tokens))
         known = torch.tensor(reward_scores(engine, rows, tokenizer, config.micro_batch_tokens))
         worker.metrics |= {"helpful/pairs": len(train), "helpful/holdout_pairs": len(held), "helpful/train_accuracy": fraction(known[0::2] > known[1::2]),
-                           "helpful/holdout_accuracy": fraction(scores[0::2] > scores[1::2])}
+                           "helpful/holdout_accuracy": fraction(scores[0::2] > scores[1::2]),
+                           "helpful/reward_length_correlation": correlation(known.tolist(), [float(len(row)) for row in rows])}
         if worker.is_main:
             files.write_json(worker.dir / "model" / "helpful" / "reward_stats.json", {"mean": known.mean().item(), "std": known.std().item() + 1e-6})
 
@@ -272,3 +262,8 @@ def reward_scores(model, rows: list[list[int]], tokenizer, micro_batch_tokens: i
 
 def fraction(flags: torch.Tensor) -> float:
     return flags.float().mean().item() if len(flags) else float("nan")
+
+
+def correlation(values: list[float], others: list[float]) -> float:
+    """Pearson's; 0 where one of the two does not vary."""
+    return statistics.correlation(values, others) if len(set(values)) > 1 and len(set(others)) > 1 else 0.0

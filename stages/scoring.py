@@ -69,23 +69,29 @@ class PreferenceScorer:
 
     def __init__(self, directory: Path, tokenizer, clip: float, device: torch.device, micro_batch_tokens: int):
         from stages.reward_models import load_reward_model
-        self.helpful, self.safety = (load_reward_model(directory / name).to(device).eval() for name in ("helpful", "safety"))
-        self.stats = files.read_json(directory / "helpful" / "reward_stats.json")
+        self.models = {name: load_reward_model(directory / name).to(device).eval() for name in ("helpful", "safety") if (directory / name).is_dir()}
+        self.stats = files.read_json(directory / "helpful" / "reward_stats.json") if "helpful" in self.models else {}
         self.tokenizer, self.clip, self.micro_batch_tokens = tokenizer, clip, micro_batch_tokens
 
     def score(self, rollouts: list[Rollout]) -> list[float | None]:
         """A preference for each helpful or safety rollout, None for reasoning."""
-        from stages.reward_models import reward_scores
         scores: list[float | None] = [None] * len(rollouts)
         helpful = [i for i, r in enumerate(rollouts) if r.prompt.domain == "helpful"]
         safety = [i for i, r in enumerate(rollouts) if r.prompt.domain == "safety"]
         rows = [rollouts[i].prompt_ids + self._ids(summary_of(rollouts[i].completion)) for i in helpful]
-        for i, value in zip(helpful, reward_scores(self.helpful, rows, self.tokenizer, self.micro_batch_tokens)):
+        for i, value in zip(helpful, self._values("helpful", rows)):
             scores[i] = max(-self.clip, min(self.clip, (value - self.stats["mean"]) / self.stats["std"]))
         rows = [rollouts[i].prompt_ids + self._ids(rollouts[i].sampled_text) for i in safety]
-        for i, value in zip(safety, reward_scores(self.safety, rows, self.tokenizer, self.micro_batch_tokens)):
+        for i, value in zip(safety, self._values("safety", rows)):
             scores[i] = torch.sigmoid(torch.tensor(value)).item()
         return scores
+
+    def _values(self, name: str, rows: list[list[int]]) -> list[float]:
+        from stages.reward_models import reward_scores
+        if rows and name not in self.models:
+            raise ValueError(f"the reward_models stage had no data for a {name} model, but there are {name} prompts: set mix.{name}=0, or give it "
+                             "pairs (rows=preferences) or labels (rows=labels)")
+        return reward_scores(self.models[name], rows, self.tokenizer, self.micro_batch_tokens) if rows else []
 
     def _ids(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"] + [self.tokenizer.eos_token_id]

@@ -213,7 +213,7 @@ class Worker:
         manifest = {
             "stage": self.stage, "kind": self.kind, "version": self.description["version"], "fingerprint": self.description["fingerprint"],
             "inputs": {role: entry["fingerprint"] for role, entry in self.inputs.items()},
-            "files": files.file_table(self.dir, ["model/**/*", "data/**/*", "results.json"]),
+            "files": files.file_table(self.dir, ["model/**/*", "data/**/*", "results.json", "comparisons.json"]),
             "metrics": {name: rounded(value) for name, value in self.metrics.items()},
             "timing": {**timing(attempts(self.dir)), "attempts": self.attempt},
             "tokens": self._tokens(),
@@ -251,6 +251,16 @@ def barrier() -> None:
     import torch.distributed as dist
     if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
         dist.barrier(group=control_group())
+
+
+def gather_objects(mine: list) -> list:
+    """The lists of all ranks, joined in order of their rank, on every rank."""
+    import torch.distributed as dist
+    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+        return list(mine)
+    parts: list = [None] * dist.get_world_size()
+    dist.all_gather_object(parts, mine, group=control_group())
+    return [item for part in parts for item in part]
 
 
 def collective_timeout() -> datetime.timedelta:

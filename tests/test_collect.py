@@ -3,8 +3,10 @@ import random
 
 import pytest
 
-from stages.collect import REASONS, rejections
+from stages.builders.filters import REASONS, choose, rejections
 from stages.config import CollectConfig, DataConfig
+from stages.prompt import Prompt
+from stages.rewards.readability import has_code_block, longest_paragraph
 from stages.tiny_world.problems import draw_problem
 from tests.rollouts import a_prompt, a_rollout, answered
 
@@ -46,5 +48,31 @@ def test_held_out_arithmetic_is_never_kept():
     assert rejection(rollout, CollectConfig(min_language=0.9, data=DataConfig(name="file", path="x.jsonl"))) is None
 
 
+def test_code_blocks_and_long_paragraphs_of_the_thought():
+    code, long = answered("28", "wait:\n```\nx = 31-3\n```\n"), answered("28", "so " * 5 + "\n\n" + "then 28 " * 4)
+    strict = CollectConfig(drop_code_blocks=True, max_paragraph=8, max_repetition=1)
+    assert rejection(a_rollout(code), strict) == "code_block" and rejection(a_rollout(code), CollectConfig()) is None
+    assert rejection(a_rollout(long), strict) is None
+    assert rejection(a_rollout(long), CollectConfig(max_paragraph=7, max_repetition=1)) == "long_paragraph"
+    assert rejection(a_rollout("<think>wait,so</think><answer>\n```\n28\n```</answer>"), strict) is None, "the answer may hold code"
+    assert longest_paragraph("so 31-3 is 28\n\n所以,28!") == 5 and longest_paragraph("") == 0
+    assert not has_code_block("a `x` and ``` in a line") and has_code_block("a\n  ~~~python")
+
+
+def test_what_only_a_judge_can_grade_is_left_open():
+    open_prompt = Prompt("p0", "why?", "file", "reasoning", "en", "because", "judge")
+    assert rejection(a_rollout("<think>wait,so</think><answer>no idea</answer>", open_prompt), CONFIG) is None
+    assert rejection(a_rollout("<answer>because</answer>", open_prompt), CONFIG) == "malformed"
+
+
+def test_easy_prompts_keep_their_shortest():
+    rows = [{"completion": text, "num_tokens": number} for text, number in (("long", 9), ("short", 2), ("long", 9), ("mid", 5))]
+    config = CollectConfig(easy_pass_rate=0.75)
+    assert [row["completion"] for row in choose(rows, 0.75, config)] == ["long", "short", "mid"]
+    assert [row["completion"] for row in choose(rows, 0.8, config)] == ["short", "mid", "long"]
+    assert [row["completion"] for row in choose(rows, 1.0, CollectConfig())] == ["long", "short", "mid"], "1 = no prompt is easy"
+
+
 def test_every_reason_is_counted():
-    assert {"truncated", "malformed", "wrong", "mixed_language", "repetitive", "too_long", "held_out", "beyond_refining", "kept"} == set(REASONS)
+    assert {"truncated", "malformed", "wrong", "mixed_language", "repetitive", "too_long", "code_block", "long_paragraph", "held_out", "unjudged",
+            "beyond_refining", "spare", "kept"} == set(REASONS)

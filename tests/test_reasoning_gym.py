@@ -11,7 +11,8 @@ from stages.config import ConfigError, DataConfig
 from stages.prompts import evaluation_sets, make_source
 from stages.reasoning_gym import entries, families, guards
 from stages.reasoning_gym.source import is_held_out
-from stages.rewards import reasoning_gym as verifier
+from stages.rewards import reasoning_gym_worker as verifier
+from stages.rewards.pool import WorkerPool
 from stages.rewards.verifiers import grade, problem_of, vote_of
 
 SEEDS = {"knight_swap": (14, 17), "sokoban": (14, 15)}              # most others of these two take seconds
@@ -39,14 +40,7 @@ def test_every_family_draws_survives_json_and_grades(task):
         else:
             assert verifier.score(entry["answer"], held) == 1
         for wrong in ("", "qqq", "I do not know"):
-            assert _score(wrong, held) <= FLOORS.get(task, 0.05), wrong
-
-
-def _score(answer: str, held: str) -> float:
-    try:
-        return verifier.score(answer, held)
-    except Exception:  # some graders raise for what they cannot read: verifiers.grade counts it as 0 with the reason
-        return 0.0
+            assert verifier.score(wrong, held) <= FLOORS.get(task, 0.05), wrong
 
 
 def test_a_generator_that_is_used_again_draws_what_a_fresh_one_does():
@@ -97,9 +91,11 @@ def test_prompts_are_a_pure_function_of_seed_stream_and_index():
 
 
 def test_no_training_prompt_is_a_held_out_problem():
-    held_out = evaluation_sets(SMALL, 150, 0, 0)["reasoning_gym"]
-    assert [prompt.id for prompt in evaluation_sets(SMALL, 60, 0, 0)["reasoning_gym"]] == [prompt.id for prompt in held_out[:60]]
-    assert len({prompt.text for prompt in held_out}) == len(held_out) > 100     # gcd has few problems this small
+    sets = evaluation_sets(SMALL, 160, 0, 0)
+    assert {name: len(prompts) for name, prompts in sets.items()} == {"chain_sum": 80, "gcd": 40, "spell_backward": 40}
+    assert evaluation_sets(SMALL, 40, 0, 0) == {name: prompts[:len(prompts) // 4] for name, prompts in sets.items()}
+    held_out = [prompt for prompts in sets.values() for prompt in prompts]
+    assert len({prompt.text for prompt in held_out}) == len(held_out)
     texts = {prompt.text for prompt in held_out}
     pairs = {tuple(sorted(entries.loads(prompt.checks)["entry"]["metadata"]["numbers"])) for prompt in held_out if prompt.kind == "gcd"}
     for stream in ("r1_zero", "reasoning_rl", "corpus"):
@@ -159,6 +155,15 @@ def test_hostile_answers_are_never_run(task, tmp_path):
     for template in HOSTILE:
         assert verifier.score(template.format(path=tmp_path / "escaped"), held) <= 0.01, template
     assert not list(tmp_path.iterdir())
+
+
+def test_an_answer_that_hangs_its_grader_is_a_zero_with_its_reason_and_does_not_hold_others_up():
+    entry = families.draw("coin_flip", {}, 4)
+    held = entries.dumps({"task": "coin_flip", "config": {}, "entry": entry})
+    pool = WorkerPool("stages.rewards.reasoning_gym_worker", 2, cpu_s=2.0, wall_s=60.0, memory_mib=2048)
+    slow, right = pool.run([("score", "1e999999999", held), ("score", entry["answer"], held)])
+    pool.close()
+    assert slow.value is None and "killed" in slow.error and right.value == 1
 
 
 def test_honest_answers_pass_the_guards():

@@ -14,11 +14,12 @@ from stages.config import to_dict
 GOLDEN = Path(__file__).parent / "golden"
 TRAINED = ("base", "student_base", "r1_zero", "cold_start", "reasoning_rl", "rejection_sft", "reward_models", "preference_rl", "distill")
 RECIPES = compose.groups()["recipe"]
+EMBEDDED = ("tiny", "reasoning_gym_cpu")    # with a base and prompts of their own
 
 
 def overrides(recipe: str) -> list[str]:
     """The shared part: the larger recipes need a data file to be named."""
-    return compose.rewrite([f"recipe={recipe}"] + ([] if recipe == "tiny" else ["data.path=prompts.jsonl"]))
+    return compose.rewrite([f"recipe={recipe}"] + ([] if recipe in EMBEDDED else ["data.path=prompts.jsonl"]))
 
 
 @pytest.mark.parametrize("recipe, option", itertools.product(RECIPES, compose.groups()["deepspeed"]))
@@ -34,7 +35,7 @@ def test_every_stage_of_every_recipe_takes_every_deepspeed_option(recipe, option
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_pretraining_takes_zero0_with_muon_and_every_option_with_adamw(recipe):
     shared = [*overrides(recipe), "+deepspeed@stages.base.deepspeed=zero3"]
-    if recipe == "tiny":
+    if recipe in EMBEDDED:
         with pytest.raises(InvalidConfig, match="muon needs whole matrices"):
             compose.compose_config(shared)
     made = compose.compose_config([*shared, "stages.base.optim.name=adamw"])

@@ -6,9 +6,10 @@ from stages import files
 from stages.config import JudgeConfig
 from stages.judges.interface import Comparison, Judge, Judged
 from stages.judges.ledger import Ledger, metrics, total
-from stages.worker import barrier
+from stages.prompt import Prompt
+from stages.worker import InputError, barrier
 
-__all__ = ["Comparison", "Judge", "Judged", "current_judge", "is_served", "make_judge", "record_cost", "serve"]
+__all__ = ["Comparison", "Judge", "Judged", "current_judge", "is_served", "make_judge", "record_cost", "require_judge", "serve"]
 
 
 def make_judge(config: JudgeConfig, cache_dir: Path, ledger_path: Path | None = None) -> Judge:
@@ -49,6 +50,14 @@ def current_judge() -> Judge:
         judge.check()
         _STAGE["judge"] = judge
     return _STAGE["judge"]
+
+
+def require_judge(prompt: Prompt) -> Judge:
+    """The stage's judge, for prompts like this one. Raises InputError where it cannot be asked, or not about these."""
+    judge = current_judge()
+    if why := judge.problem(prompt):
+        raise InputError(why)
+    return judge
 
 
 def record_cost(worker) -> None:

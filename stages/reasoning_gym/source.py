@@ -5,7 +5,6 @@ stage, stream or seed ever trains on a held-out one. A generator is asked again,
 """
 import hashlib
 from collections.abc import Callable
-from itertools import count
 from typing import Any
 
 from stages.config import DataConfig
@@ -32,12 +31,16 @@ def as_prompt(task: str, config: dict[str, Any], entry: dict[str, Any], split: s
 
 
 class ReasoningGymPrompts:
-    """Prompt `index` is a pure function of (seed, stream, split, index) and of the tasks; held-out prompts are the same for every run."""
+    """Prompt `index` is a pure function of (seed, stream, split, index) and of the tasks; held-out prompts are the same for every run.
 
-    def __init__(self, data: DataConfig, seed: int, stream: str, split: str = "train"):
+    `tasks`: some of the configuration's only, in equal shares.
+    """
+
+    def __init__(self, data: DataConfig, seed: int, stream: str, split: str = "train", tasks: list[str] | None = None):
         if split not in SPLITS:
             raise ValueError(f"reasoning-gym prompts have the splits {' and '.join(SPLITS)}, got {split!r}")
         self.data, self.split = data, split
+        self.tasks, self.weights = (tasks, None) if tasks else (data.tasks, data.task_weights or None)
         self._key = (seed, stream) if split == "train" else (SALT, "test")
         self._fits: Callable[[str], bool] = lambda text: True
 
@@ -49,7 +52,7 @@ class ReasoningGymPrompts:
     def entry(self, index: int) -> tuple[str, dict[str, Any], dict[str, Any]]:
         """(family, its settings, entry) number `index`."""
         data = self.data
-        task = rng_for(*self._key, "task", index).choices(data.tasks, data.task_weights or None)[0]
+        task = rng_for(*self._key, "task", index).choices(self.tasks, self.weights)[0]
         config = data.task_configs.get(task, {})
         for attempt in range(_MAX_TRIES):
             entry = families.draw(task, config, seed_for(*self._key, "entry", index, attempt) // MAX_GROUP % 2**31)
@@ -71,11 +74,20 @@ class ReasoningGymPrompts:
         self._fits = lambda text: length(text) <= max_tokens
 
 
-def held_out_prompts(data: DataConfig, wanted: int) -> list[Prompt]:
-    """The first `wanted` different held-out problems of the tasks, fewer where there are no more. Growing the number keeps the first ones."""
-    source, found = ReasoningGymPrompts(data, 0, "evaluate", "test"), {}
-    for index in count():
-        if len(found) >= wanted or index >= 20 * wanted + 100:
-            return list(found.values())
-        task, config, entry = source.entry(index)
+def held_out_sets(data: DataConfig, wanted: int) -> dict[str, list[Prompt]]:
+    """Family -> its first different held-out problems, `wanted` in all, by the weights; fewer where a family has no more.
+
+    Growing the number keeps the first ones.
+    """
+    weights = data.task_weights or [1.0] * len(data.tasks)
+    return {task: _held_out(data, task, max(1, round(wanted * weight / sum(weights)))) for task, weight in zip(data.tasks, weights) if weight}
+
+
+def _held_out(data: DataConfig, task: str, wanted: int) -> list[Prompt]:
+    source, found = ReasoningGymPrompts(data, 0, "evaluate", "test", [task]), {}
+    for index in range(20 * wanted + 100):
+        _, config, entry = source.entry(index)
         found.setdefault(families.identity(task, entry), as_prompt(task, config, entry, "test", index))
+        if len(found) == wanted:
+            break
+    return list(found.values())

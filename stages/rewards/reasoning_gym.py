@@ -1,28 +1,27 @@
-"""Verifier `reasoning_gym`: the family's own grader scores the final answer, by its rules and with its partial credit.
+"""Verifier `reasoning_gym`: the family's own grader scores the final answer, by its rules and with its partial credit, in worker processes
+with hard limits. `Prompt.checks` holds the family, its settings and the whole entry."""
+from collections.abc import Sequence
 
-`Prompt.checks` holds the family, its settings and the whole entry. A few graders read an answer as Python (`eval`, SymPy's `parse_expr`):
-they see it only where it is a literal or a formula (`stages/reasoning_gym/guards.py`); anything else scores 0.
-"""
 from stages.prompt import Prompt
-from stages.reasoning_gym import entries, families, guards
+from stages.reasoning_gym import entries, families
 from stages.rewards.answers import extract_answer
+from stages.rewards.pool import WorkerPool, workers_of_this_rank
+from stages.rewards.verifiers import Grade, Pair
 
-MAX_ANSWER_CHARACTERS = 20_000
+CPU_S, WALL_S, MEMORY_MIB = 5.0, 60.0, 2048
+_POOL = WorkerPool("stages.rewards.reasoning_gym_worker", workers_of_this_rank(), CPU_S, WALL_S, MEMORY_MIB)  # starts nothing yet
 
 
 def grade(completion: str, prompt: Prompt) -> float:
-    given = extract_answer(completion)
-    return 0.0 if given is None else score(given, prompt.checks)
+    return grade_many([(completion, prompt)])[0].value
 
 
-def score(answer: str, checks: str) -> float:
-    """The family's score of an answer, 0..1. What its grader raises is raised."""
-    held = entries.loads(checks)
-    if len(answer) > MAX_ANSWER_CHARACTERS or not guards.may_be_graded(held["task"], answer, held["entry"]):
-        return 0.0
-    with families.isolated_random(0):
-        value = families.dataset(held["task"], held["config"]).score_answer(answer, held["entry"])
-    return min(1.0, max(0.0, float(value)))
+def grade_many(pairs: Sequence[Pair]) -> list[Grade]:
+    """Each different answer to a prompt is scored once."""
+    tasks = [None if (given := extract_answer(completion)) is None else ("score", given, prompt.checks) for completion, prompt in pairs]
+    asked = list(dict.fromkeys(task for task in tasks if task))
+    outcomes = dict(zip(asked, _POOL.run(asked)))
+    return [Grade(outcomes[task].value or 0.0, outcomes[task].error) if task else Grade(0.0) for task in tasks]
 
 
 def vote(completion: str, prompt: Prompt) -> str | None:

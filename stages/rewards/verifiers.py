@@ -28,6 +28,8 @@ VERIFIERS: dict[str, str] = {
     "math": "stages.rewards.math",
     "choice": "stages.rewards.choice",
     "exact": "stages.rewards.exact",
+    "instructions": "stages.rewards.instructions",
+    "code": "stages.rewards.code",
     "judge": "stages.rewards.judge",
     "reasoning_gym": "stages.rewards.reasoning_gym",
 }

@@ -47,11 +47,13 @@ CHAINS = {
     "collected on two": ("grpo", 2, {**GRPO, "deepspeed": {"zero_stage": 3}}, [
         ("checkpoint", "after", 2, KILL), ("optimizer step", "after", 1, TERM), SPOIL, ("gathering", "before", 2, KILL)]),
     "samples": ("collect", 1, COLLECT, [
-        ("log of a step", "after", 2, KILL), ("saved chunk", "after", 1, TERM), ("writing the data", "after", 1, KILL)]),
+        ("record of a prompt", "before", 3, KILL), ("record of a prompt", "after", 2, KILL), ("log of a step", "after", 1, KILL),
+        ("judging", "after", 1, TERM), ("writing the data", "after", 1, KILL)]),
     "reward_models": ("reward_models", 1, REWARD_MODELS, [
-        ("rename of the judged samples", "before", 1, KILL), ("checkpoint manifest", "after", 2, KILL), ("reward statistics", "before", 1, KILL),
+        ("record of a prompt", "after", 4, KILL), ("rename of the judged samples", "before", 1, KILL), ("checkpoint manifest", "after", 2, KILL), ("reward statistics", "before", 1, KILL),
         ("end of a reward model", "after", 1, KILL), ("optimizer step", "before", 3, INT)]),
-    "evaluated": ("evaluate", 1, EVALUATE, [("results of a model", "after", 1, KILL), ("results", "after", 1, KILL)]),
+    "evaluated": ("evaluate", 1, EVALUATE, [
+        ("record of a sample", "after", 5, KILL), ("record of a sample", "before", 9, TERM), ("results of a model", "after", 1, KILL), ("results", "after", 1, KILL)]),
 }
 
 

@@ -1,0 +1,130 @@
+"""The tests of a program: what stands in `checks` of a prompt with verifier `code`, as JSON. docs/sandbox.md has examples.
+
+    type           "stdin" (input to output), "call" (arguments to value) or "unit" (test programs); call and unit: Python only
+    language       "python" or "cpp"; without it the tag of the code block says so, else python
+    tests          stdin {"input", "output"}; unit {"code"}; call {"args": [...], "expected"}, with "any_of": true a list of values that are right;
+                   each with an optional "weight" (1)
+    fn_name        call: the function, or a method of a class Solution
+    time_limit_s   processor seconds of one test; memory_mib: memory of one run; without them the configuration's
+    compare        stdin: "tokens" (words, numbers within `tolerance`) or "exact" (white space at line ends and at the end is ignored)
+    tolerance      absolute or relative, of numbers that are not both integers (1e-6)
+
+The public sets' own form is read too (APPS, TACO, PRIME): {"inputs": [...], "outputs": [...], "fn_name"?}.
+"""
+import json
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from stages.sandbox.languages import LANGUAGES
+
+FIELDS = {"stdin": ("input", "output"), "call": ("args", "expected"), "unit": ("code",)}
+KEYS = {"type", "language", "tests", "fn_name", "time_limit_s", "memory_mib", "compare", "tolerance"}
+PUBLISHED_KEYS = {"inputs", "outputs"}
+MAX_TIME_LIMIT_S, MIN_MEMORY_MIB, MAX_MEMORY_MIB = 60.0, 64, 16384
+
+
+@dataclass(frozen=True)
+class Checks:
+    """`tests`: dicts with the fields of their type and `weight`."""
+    type: str
+    tests: tuple[dict[str, Any], ...]
+    language: str | None = None
+    fn_name: str = ""
+    time_limit_s: float | None = None
+    memory_mib: int | None = None
+    compare: str = "tokens"
+    tolerance: float = 1e-6
+
+
+@lru_cache(maxsize=64)
+def read_checks(text: str) -> Checks:
+    """Raises ValueError with what is wrong and where."""
+    if not text.strip():
+        raise ValueError("checks are empty: the verifier code needs the tests of the program (data.checks_column)")
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"checks are not JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise ValueError(f"checks must be an object with type and tests, got {type(data).__name__}")
+    if "tests" not in data and PUBLISHED_KEYS <= set(data):
+        data = _from_published(data)
+    _check(data)
+    tests = tuple({"weight": 1.0, **test} for test in data["tests"])
+    return Checks(**{**data, "tests": tests})
+
+
+def _from_published(data: dict) -> dict:
+    """{"inputs", "outputs"} as tests. Lists of lines are joined; values of functions may be wrapped in a list of one, as APPS does."""
+    rest = {key: value for key, value in data.items() if key in KEYS}
+    inputs, outputs, name = data["inputs"], data["outputs"], data.get("fn_name")
+    if not isinstance(inputs, list) or not isinstance(outputs, list) or len(inputs) != len(outputs):
+        raise ValueError("checks: inputs and outputs must be lists of the same length")
+    if name:
+        tests = [{"args": given, "expected": [value, value[0]] if isinstance(value, list) and value else [value]} for given, value in zip(inputs, outputs)]
+        return {**rest, "type": "call", "tests": [{**test, "any_of": True} for test in tests]}
+    rest.pop("fn_name", None)
+    return {**rest, "type": "stdin", "tests": [{"input": _lines(given), "output": _lines(value)} for given, value in zip(inputs, outputs)]}
+
+
+def _lines(value: Any) -> Any:
+    return "\n".join(map(str, value)) if isinstance(value, list) else value
+
+
+def _check(data: dict) -> None:
+    kind, tests = data.get("type"), data.get("tests")
+    if kind not in FIELDS:
+        raise ValueError(f"checks.type must be one of {', '.join(FIELDS)}, got {kind!r}")
+    if unknown := sorted(set(data) - KEYS):
+        raise ValueError(f"checks: unknown key {', '.join(unknown)}; there are {', '.join(sorted(KEYS))}")
+    language = data.get("language")
+    if language is not None and language not in LANGUAGES:
+        raise ValueError(f"checks.language must be one of {', '.join(LANGUAGES)}, got {language!r}")
+    if kind != "stdin" and language not in (None, "python"):
+        raise ValueError(f"checks.type {kind} is for python; programs in {language} are tested with type stdin")
+    if kind == "call" and not (isinstance(data.get("fn_name"), str) and data["fn_name"].isidentifier()):
+        raise ValueError(f"checks.fn_name must name the function that is called, got {data.get('fn_name')!r}")
+    if not isinstance(tests, list) or not tests:
+        raise ValueError("checks.tests must be a list with at least one test")
+    for number, test in enumerate(tests):
+        if why := _test_problem(kind, test):
+            raise ValueError(f"checks.tests[{number}] {why}")
+    if not sum(test.get("weight", 1.0) for test in tests) > 0:
+        raise ValueError("checks.tests have no weight: at least one needs a weight over 0")
+    _check_number(data, "time_limit_s", 0.1, MAX_TIME_LIMIT_S)
+    _check_number(data, "memory_mib", MIN_MEMORY_MIB, MAX_MEMORY_MIB, (int,))
+    _check_number(data, "tolerance", 0, 1)
+    if data.get("compare", "tokens") not in ("tokens", "exact"):
+        raise ValueError(f"checks.compare must be tokens or exact, got {data['compare']!r}")
+
+
+def _test_problem(kind: str, test: Any) -> str | None:
+    if not isinstance(test, dict):
+        return f"must be an object with {' and '.join(FIELDS[kind])}"
+    if missing := [name for name in FIELDS[kind] if name not in test]:
+        return f"has no {' and no '.join(missing)}"
+    if unknown := sorted(set(test) - {*FIELDS[kind], "weight", "any_of"}):
+        return f"has an unknown key {', '.join(unknown)}"
+    if test.get("any_of") and not (kind == "call" and isinstance(test["expected"], list)):
+        return "has any_of, which needs expected as a list of values, one of which is right"
+    if kind == "call" and not isinstance(test["args"], list):
+        return f"needs args as a list, got {type(test['args']).__name__}"
+    if kind != "call" and (wrong := [name for name in FIELDS[kind] if not isinstance(test[name], str)]):
+        return f"needs {' and '.join(wrong)} as text"
+    weight = test.get("weight", 1.0)
+    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not (math.isfinite(weight) and weight >= 0):
+        return f"needs a weight of at least 0, got {weight!r}"
+    if kind == "unit":
+        try:
+            compile(test["code"], "tests", "exec")
+        except (SyntaxError, ValueError) as error:
+            return f"is not Python: {error}"
+    return None
+
+
+def _check_number(data: dict, name: str, low: float, high: float, kinds: tuple = (int, float)) -> None:
+    value = data.get(name)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high):
+        raise ValueError(f"checks.{name} must be a number from {low} to {high}, got {value!r}")

@@ -1,0 +1,268 @@
+"""Runs inside the box, never outside of it: calls a function of a program, or runs tests against it. Stands alone, Python 3.8 or newer.
+
+It reads one request from standard input and forgets where it stood, then writes one line to the standard output that programs do not get.
+
+    call   the program's function is called here; its value goes out as JSON and is judged outside. What a program forges is a value: to forge
+           the right one it would have to know it, and no expected value ever enters the box.
+    unit   the tests run here, the program in a process of its own, which cannot look into this one; values come over a pipe as plain data,
+           other objects stay there and are used through handles. After the last test this process writes a number that only it was told.
+"""
+import builtins
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import types
+import unittest
+
+# Asked of the program's objects. No operator with an operand of the tests: `value - 3` would tell the program that 3 is expected.
+FORWARDED = ("__len__", "__getitem__", "__str__", "__repr__", "__int__", "__float__")
+PR_SET_DUMPABLE = 4
+
+
+def main():
+    if sys.argv[1:] == ["serve"]:
+        channel_in, channel_out = private(0, "r"), private(1, "w")
+        serve(channel_in, channel_out)
+        return
+    request = json.loads(sys.stdin.read())
+    try:
+        os.ftruncate(0, 0)  # the request holds the tests, and others in the box may reach what was standard input
+    except OSError:
+        pass  # a pipe: it is empty now
+    out = private(1, "w")
+    if request["mode"] == "call":
+        out.write(json.dumps(call(request), default=lambda value: value.tolist()))  # arrays and numbers of numpy
+    else:
+        unit(request)
+        out.write(request["nonce"])
+    out.flush()
+    os._exit(0)
+
+
+def private(fd, mode):
+    """A stream of its own for what was standard input or output; the program gets /dev/null in its place."""
+    stream = os.fdopen(os.dup(fd), mode)
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, fd)
+    os.close(null)
+    return stream
+
+
+def load(code):
+    """The module of the program."""
+    module = types.ModuleType("solution")
+    sys.modules["solution"] = module
+    exec(compile(code, "solution.py", "exec"), module.__dict__)
+    return module
+
+
+def call(request):
+    module = load(request["code"])
+    name = request["name"]
+    holder = module if hasattr(module, name) else getattr(module, "Solution", module)
+    function = getattr(holder() if isinstance(holder, type) else holder, name)
+    return function(*request["args"])
+
+
+# ------------------------------------------------------------------------------------------------------------------- the tests' side
+
+
+def unit(request):
+    here = os.path.dirname(os.path.abspath(__file__))
+    sys.path[:] = [path for path in sys.path if os.path.abspath(path or ".") != here]  # the program could put modules there for the tests to import
+    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)  # no process of the same user may look into this one
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    remote = Connection(request["code"])
+    tests = {"__name__": "tests"}
+    module = types.ModuleType("solution")
+    sys.modules["solution"] = module
+    for name, value in remote.public():
+        if name.isidentifier() and not name.startswith("_") and not hasattr(builtins, name):  # a program may not replace len for its tests
+            tests[name] = value
+            setattr(module, name, value)
+    exec(compile(request["tests"], "tests.py", "exec"), tests)
+    for name, value in list(tests.items()):
+        if name.startswith("test") and isinstance(value, types.FunctionType):
+            value()
+        if isinstance(value, type) and issubclass(value, unittest.TestCase):
+            result = unittest.defaultTestLoader.loadTestsFromTestCase(value)(unittest.TestResult())
+            for _, trace in result.errors + result.failures:
+                raise AssertionError(trace)
+
+
+class Connection:
+    """The process of the program: JSON lines both ways."""
+
+    def __init__(self, code):
+        self.process = subprocess.Popen([sys.executable, "-B", "-s", os.path.abspath(__file__), "serve"], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, bufsize=1)
+        self.ask("load", code)
+
+    def ask(self, *request):
+        self.process.stdin.write(json.dumps(request) + "\n")
+        reply = json.loads(self.process.stdout.readline())
+        if "error" in reply:
+            kind = getattr(builtins, str(reply["error"][0]), None)
+            is_known = isinstance(kind, type) and issubclass(kind, Exception)
+            raise (kind if is_known else RuntimeError)(str(reply["error"][1]))
+        return self.decoded(reply["value"])
+
+    def public(self):
+        return [(str(name), value) for name, value in self.ask("names")]
+
+    def encoded(self, value):
+        if isinstance(value, Remote):
+            return ["object", object.__getattribute__(value, "_number")]
+        if not is_plain(value):
+            raise TypeError("tests cannot hand a " + type(value).__name__ + " to the program")
+        return encoded(value, self.encoded)
+
+    def decoded(self, data):
+        return decoded(data, lambda number: Remote(self, int(number)))
+
+
+class Remote:
+    """An object of the program. It equals nothing but itself: what a program says about equality is not asked."""
+
+    def __init__(self, connection, number):
+        object.__setattr__(self, "_connection", connection)
+        object.__setattr__(self, "_number", number)
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self._connection.ask("get", self._number, name)
+
+    def __setattr__(self, name, value):
+        self._connection.ask("set", self._number, name, self._connection.encoded(value))
+
+    def __call__(self, *args, **kwargs):
+        return self._connection.ask("call", self._number, self._connection.encoded(list(args)), self._connection.encoded(kwargs))
+
+    def __iter__(self):
+        iterator = self._connection.ask("iter", self._number)
+        while True:
+            item = self._connection.ask("next", object.__getattribute__(iterator, "_number"))
+            if not item:
+                return
+            yield item[0]
+
+    def __bool__(self):
+        return True
+
+    def __contains__(self, item):
+        raise TypeError("what an object of the program contains is not asked: it could say yes to everything")
+
+
+def _forward(name):
+    def method(self, *args):
+        return self._connection.ask("special", self._number, name, self._connection.encoded(list(args)))
+    return method
+
+
+for _name in FORWARDED:
+    setattr(Remote, _name, _forward(_name))
+
+
+# ------------------------------------------------------------------------------------------------------------------ the program's side
+
+
+def serve(channel_in, channel_out):
+    """Answers what the tests ask, until they have ended. Everything here may be changed by the program: it only ever sends values."""
+    objects = []
+
+    def keep(value):
+        objects.append(value)
+        return ["object", len(objects) - 1]
+
+    def back(data):
+        return decoded(data, lambda number: objects[number])
+
+    for line in channel_in:
+        kind, *rest = json.loads(line)
+        try:
+            if kind == "load":
+                objects.append(load(rest[0]))
+                value = None
+            elif kind == "names":
+                value = [(name, item) for name, item in vars(objects[0]).items() if not name.startswith("_") and not isinstance(item, types.ModuleType)]
+            elif kind == "get":
+                value = getattr(objects[rest[0]], rest[1])
+            elif kind == "set":
+                value = setattr(objects[rest[0]], rest[1], back(rest[2]))
+            elif kind == "call":
+                value = objects[rest[0]](*back(rest[1]), **back(rest[2]))
+            elif kind == "iter":
+                value = iter(objects[rest[0]])
+            elif kind == "next":
+                value = [item for _, item in zip("1", objects[rest[0]])]
+            else:
+                value = special(objects[rest[0]], rest[1])(*back(rest[2]))
+            reply = {"value": encoded_or_kept(value, keep)}
+        except BaseException as error:
+            reply = {"error": [type(error).__name__, str(error)]}
+        channel_out.write(json.dumps(reply) + "\n")
+        channel_out.flush()
+
+
+def special(value, name):
+    if not hasattr(type(value), name):
+        raise TypeError("a " + type(value).__name__ + " has no " + name)
+    return getattr(value, name)
+
+
+def encoded_or_kept(value, keep):
+    return encoded(value, lambda item: encoded_or_kept(item, keep)) if is_plain(value) else keep(value)
+
+
+# --------------------------------------------------------------------------------------------------------------------------- plain data
+
+
+PLAIN = (bool, int, float, str, bytes, complex, list, tuple, set, frozenset, dict)
+
+
+def is_plain(value):
+    return value is None or isinstance(value, PLAIN)
+
+
+def encoded(value, inner):
+    """Plain data as JSON that keeps tuples, sets and keys apart; `inner` encodes what a container holds."""
+    if value is None or isinstance(value, (bool, str)):
+        return value
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, bytes):
+        return ["bytes", value.hex()]
+    if isinstance(value, complex):
+        return ["complex", [value.real, value.imag]]
+    if isinstance(value, dict):
+        return ["dict", [[inner(key), inner(item)] for key, item in value.items()]]
+    for name in ("list", "tuple", "set", "frozenset"):
+        if isinstance(value, getattr(builtins, name)):
+            return [name, [inner(item) for item in value]]
+    raise TypeError(type(value).__name__)
+
+
+def decoded(data, object_of):
+    """Plain data of exactly the built-in types."""
+    if not isinstance(data, list):
+        return data
+    kind, items = data
+    if kind == "object":
+        return object_of(items)
+    if kind == "bytes":
+        return bytes.fromhex(items)
+    if kind == "complex":
+        return complex(*items)
+    if kind == "dict":
+        return {decoded(key, object_of): decoded(item, object_of) for key, item in items}
+    return {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}[kind](decoded(item, object_of) for item in items)
+
+
+if __name__ == "__main__":
+    main()
