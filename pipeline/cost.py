@@ -3,14 +3,17 @@
 Of a finished stage the manifest says it, of an unfinished one the heartbeats of its attempts. An hour is one rank for one hour: a GPU hour
 where a rank has a GPU, else a processor hour.
 """
+import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.files import read_json, read_jsonl
+from pipeline.files import read_json
 from pipeline.graph import family_of, is_stage, stage_order
 from stages.attempts import attempts, timing
 
@@ -38,18 +41,34 @@ class Line:
 
 
 def line_of(stage: str, directory: Path) -> Line:
-    """The ledger of a stage directory, finished or not."""
-    manifest = read_json(directory / "manifest.json")
-    is_done = isinstance(manifest, dict)
-    spent = (manifest.get("timing") or {}) if is_done else timing(attempts(directory))
-    tokens = manifest.get("tokens") if is_done else None
-    if tokens is None:  # unfinished, or made before manifests had them
-        rows = read_jsonl(directory / "metrics.jsonl")
-        tokens = {name: sum(row.get(f"tokens/{name}", 0) for row in rows) for name in ("sampled", "trained")}
-    judged = read_json(directory / "judge_ledger.json")
-    calls = [sum(counts.get("calls", 0) for counts in judged.get("jobs", {}).values()), judged.get("money", 0.0)] if isinstance(judged, dict) else [None, None]
-    seconds = spent.get("rank_s", spent.get("total_s", 0.0))
-    return Line(stage, is_done, int(spent.get("attempts", 1)), seconds / 3600, int(tokens.get("sampled", 0)), int(tokens.get("trained", 0)), *calls)
+    """The ledger of a stage directory, finished or not. What is damaged counts nothing."""
+    manifest, judged = _mapping(read_json(directory / "manifest.json")), _mapping(read_json(directory / "judge_ledger.json"))
+    spent = _mapping(manifest.get("timing")) if manifest else timing(attempts(directory))
+    tokens = _mapping(manifest.get("tokens")) or _logged_tokens(directory / "metrics.jsonl")  # unfinished, or made before manifests had them
+    calls = sum(_number(counts.get("calls")) for counts in _mapping(judged.get("jobs")).values() if isinstance(counts, dict))
+    return Line(stage, bool(manifest), int(_number(spent.get("attempts")) or 1), (_number(spent.get("rank_s")) or _number(spent.get("total_s"))) / 3600,
+                int(_number(tokens.get("sampled"))), int(_number(tokens.get("trained"))),
+                int(calls) if judged else None, _number(judged.get("money")) if judged else None)
+
+
+def _logged_tokens(path: Path) -> dict[str, float]:
+    counts = {"sampled": 0.0, "trained": 0.0}
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []:
+        try:
+            row = _mapping(json.loads(line))
+        except ValueError:  # half written
+            continue
+        counts = {name: count + _number(row.get(f"tokens/{name}")) for name, count in counts.items()}
+    return counts
+
+
+def _mapping(value: Any) -> dict:
+    return value if isinstance(value, dict) else {}
+
+
+def _number(value: Any) -> float:
+    """A finite number, else 0."""
+    return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else 0.0
 
 
 def read(run_dir: Path) -> list[Line]:

@@ -27,7 +27,7 @@ from stages.worker import Worker, rounded
 LEARNED = ("helpful", "safety", "preference", "judge")  # reward/<name> of rewards that are models' opinions
 SIGMAS = 2.0
 ADVICE = ("lower rewards.preference or preference_last_steps (400 of 1,700 in the paper), raise beta, look at samples.jsonl for what the reward model likes; "
-          "health.on_alarm does not decide here, hacking.on_hacking does: warn, stop or end_phase")
+          "what an alarm does is hacking.on_hacking: warn, stop or end_phase")
 
 
 @dataclass(frozen=True)
@@ -183,4 +183,5 @@ class HackingWatch:
 
 
 def _needed(row: dict) -> dict:
-    return {name: rounded(value) for name, value in row.items() if name == "step" or name.startswith("watch/") or name in {f"reward/{learned}" for learned in LEARNED}}
+    names = {f"reward/{learned}" for learned in LEARNED}
+    return {"step": row["step"], **{name: rounded(value) for name, value in row.items() if name.startswith("watch/") or name in names}}

@@ -10,7 +10,7 @@ from stages.tiny_world.tokenizer import vocabulary
 from tests.engines.conftest import arithmetic_samples, general_samples
 from tests.stage_dirs import StageRun, run_stage, sampled, steps, write_stage
 
-NUM_STEPS = 24
+NUM_STEPS = 12
 
 
 def reward_model(directory: Path, liked: str) -> None:
