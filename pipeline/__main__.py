@@ -16,6 +16,7 @@ COMMANDS = {
     "report": "write the HTML report of what there is so far",
     "chat": "talk to a model of the run: chat --stage NAME, chat --prompt TEXT",
     "publish": "show what of a model would go to the Hugging Face hub; publish --to OWNER/NAME --yes uploads it, private",
+    "data": "rows from outside: data inspect, data prepare (filters, duplicates, data card), data fetch; data=PRESET or data.path=FILE",
     "clean": "show what of a run nobody needs any more; clean --yes deletes it",
     "doctor": "check this machine and the installation",
 }

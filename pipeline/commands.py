@@ -94,6 +94,12 @@ def chat(arguments: list[str], console: Console) -> int:
     return chatting.main(_run_dir(arguments, "chat"), stage, prompt, console)
 
 
+def data(arguments: list[str], console: Console) -> int:
+    """`data inspect|prepare|fetch [key=value ...]`: rows from outside, looked at, filtered into a file, or fetched from the hub."""
+    from pipeline import data as data_command
+    return data_command.main(arguments)
+
+
 def clean(arguments: list[str], console: Console) -> int:
     """`clean [--yes] [--logs] [--unfinished] [run=NAME]`: shows what can go, deletes it with --yes."""
     from pipeline import clean as cleaning

@@ -17,8 +17,8 @@ from pipeline import graph
 from pipeline.data_sources import with_presets, without_what_data_lacks
 from pipeline.graph import STAGES, is_stage
 from stages.config import (Checked, CollectConfig, ConfigError, DataConfig, DeepSpeedConfig, EvaluateConfig, GrpoConfig, HealthConfig, JudgeConfig,
-                           ModelConfig, PretrainConfig, RewardModelsConfig, RolloutConfig, SandboxConfig, SftConfig, SuiteConfig, VLLM_CPU_HEAD_SIZES, from_dict,
-                           knob, to_dict)
+                           ModelConfig, PrepareConfig, PretrainConfig, RewardModelsConfig, RolloutConfig, SandboxConfig, SftConfig, SuiteConfig,
+                           VLLM_CPU_HEAD_SIZES, from_dict, knob, to_dict)
 from stages.data.hub import is_hub_name
 
 SUITES_DIR = Path(__file__).resolve().parent.parent / "conf" / "eval"
@@ -104,6 +104,7 @@ class RunConfig(Checked):
     data: DataConfig = knob(DataConfig, "prompts of all stages")
     sandbox: SandboxConfig = knob(SandboxConfig, "programs of all stages")
     judge: JudgeConfig = knob(JudgeConfig, "who judges and refines, in all stages that ask for it")
+    prepare: PrepareConfig = knob(PrepareConfig, "what `data prepare` drops and writes; no stage reads it")
     rollout: RolloutConfig = knob(RolloutConfig, "sampling of all stages")
     deepspeed: DeepSpeedConfig = knob(DeepSpeedConfig, "DeepSpeed settings of all stages")
     health: HealthConfig = knob(HealthConfig, "alarms of all stages")
@@ -282,7 +283,8 @@ def _with_absolute_paths(config: RunConfig) -> RunConfig:
         if hasattr(stage, "judge"):
             nodes["judge"] = _with_absolute_model(stage.judge)
         stages[spec.name] = dataclasses.replace(stage, **nodes)
-    return dataclasses.replace(config, model=absolute(config.model), student=absolute(config.student), data=absolute(config.data),
+    prepare = dataclasses.replace(config.prepare, against={name: absolute(source) for name, source in config.prepare.against.items()})
+    return dataclasses.replace(config, prepare=prepare, model=absolute(config.model), student=absolute(config.student), data=absolute(config.data),
                                students={name: absolute(student) for name, student in config.students.items()}, stages=StagesConfig(**stages))
 
 

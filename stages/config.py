@@ -278,6 +278,35 @@ class JudgeConfig(Checked):
 
 
 @dataclass(frozen=True)
+class PrepareConfig(Checked):
+    """`r1 data prepare`: which rows of `data` are dropped, in this order, and where the others go."""
+    output: str = knob("prepared", "directory that is written: train.parquet, card.md, card.json")
+    min_prompt: int = knob(1, "shortest prompt kept, tokens of the model at model.path, else words", ge=0)
+    max_prompt: int = knob(0, "longest prompt kept, in the same unit; 0 = any", ge=0)
+    max_completion: int = knob(0, "longest completion kept, in the same unit; 0 = any", ge=0)
+    languages: list[str] = knob([], "languages kept, e.g. [en,zh]; empty: all")
+    against: dict[str, MixtureSource] = knob({}, "evaluation sets that prompts must not share words with: name -> source, e.g. prepare.against.gpqa.preset=gpqa_diamond")
+    ngram: int = knob(10, "words in a row that a prompt may not share with them [V2 D.1]", gt=0)
+    exact_duplicates: bool = knob(True, "drop rows whose text was there before, apart from case and white space")
+    near_duplicates: float = knob(0.8, "drop rows whose 5-grams are so much those of an earlier row (estimated Jaccard similarity); 0 = keep [ours]", ge=0, le=1)
+    check_answers: bool = knob(True, "drop rows whose answer their verifier cannot read")
+    samples: int = knob(0, "completions of each prompt by the model at model.path, to measure its pass rate; 0 = no such filter", ge=0, le=4096)
+    min_pass_rate: float = knob(0.1, "least pass rate kept: what is never solved teaches nothing [ours]", ge=0, le=1)
+    max_pass_rate: float = knob(0.9, "largest pass rate kept [ours]", ge=0, le=1)
+    max_completion_tokens: int = knob(2048, "most tokens of those completions", gt=0)
+    processes: int = knob(0, "processes that read and filter; 0 = one a core", ge=0, operational=True)
+    shown: int = knob(3, "dropped rows of each filter shown in the data card", ge=0)
+
+    def problems(self):
+        errors = [f"against.{name}.path is empty: name a file, a directory or a hub name" for name, source in self.against.items() if not source.path]
+        if self.min_pass_rate > self.max_pass_rate:
+            errors.append(f"min_pass_rate {self.min_pass_rate} is more than max_pass_rate {self.max_pass_rate}: nothing would be kept")
+        if self.max_prompt and self.min_prompt > self.max_prompt:
+            errors.append(f"min_prompt {self.min_prompt} is more than max_prompt {self.max_prompt}: nothing would be kept")
+        return errors
+
+
+@dataclass(frozen=True)
 class SandboxConfig(Checked):
     """Where and how the programs of verifier `code` run, and what they earn (docs/sandbox.md). The limits hold for one run of one test."""
     backend: Literal["bubblewrap", "piston"] = knob("bubblewrap", "bubblewrap: boxes on this machine (Linux); piston: a server that speaks Piston's HTTP API")

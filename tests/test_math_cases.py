@@ -72,6 +72,7 @@ def test_votes_and_problems():
     votes = vote_many([(f"<answer>{answer}</answer>", a_prompt("1")) for answer in ("1/2", "0.5", "\\frac12", "\\sqrt8", "2\\sqrt2", "x+1", "1+x", "hm?")])
     assert votes[0] == votes[1] == votes[2] and votes[3] == votes[4] and votes[5] == votes[6]
     assert problem_many([a_prompt("5"), a_prompt("\\frac12"), a_prompt("x" * 501)])[:2] == [None, None]
+    assert "are not" in problem_many([a_prompt("5", "{")])[0] and "are not" in problem_many([a_prompt("5", '{"tolerance": "x"}')])[0]
     assert "501 characters" in problem_many([a_prompt("x" * 501)])[0] and "not mathematics" in problem_many([a_prompt("???")])[0]
 
 
