@@ -86,8 +86,9 @@ def test_the_reward_rises_the_accuracy_falls_and_the_alarm_says_so_at_its_step(e
 def test_the_preference_phase_ends_there(exploited):
     """on_hacking=end_phase: from the next step on, only reasoning prompts, and no learned reward."""
     (alarm,) = [alarm for alarm in read_jsonl(exploited / "alarms.jsonl") if alarm["name"] == "reward_hacking"]
-    kinds = {step: {row["prompt"]["domain"] for row in sampled(exploited, step)} for step in range(NUM_STEPS)}
-    assert all(kinds[step] == {"helpful"} for step in range(alarm["step"])) and all(kinds[step] == {"reasoning"} for step in range(alarm["step"], NUM_STEPS))
+    kept = range(4, NUM_STEPS)  # rollouts before the first checkpoint are dropped
+    kinds = {step: {row["prompt"]["domain"] for row in sampled(exploited, step)} for step in kept}
+    assert all(kinds[step] == ({"helpful"} if step < alarm["step"] else {"reasoning"}) for step in kept) and alarm["step"] in kept
     later = [row for row in read_jsonl(exploited / "metrics.jsonl") if row["step"] > alarm["step"]]
     assert later and not any("reward/helpful" in row for row in later) and all("reward/accuracy" in row for row in later)
 
