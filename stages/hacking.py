@@ -136,6 +136,12 @@ class Kept:
         except (OSError, ValueError):  # not measured yet, or spoiled: it is measured again
             return None
 
+    def drop_after(self, step: int) -> None:
+        """Forgets measurements of weights that a rollback left."""
+        for path in self.directory.glob("step_*.json"):
+            if int(path.stem.split("_")[1]) > step:
+                path.unlink()
+
     def write(self, step: int, values: dict[str, float]) -> None:
         files.write_json(self.path(step), values)
 

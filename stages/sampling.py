@@ -6,10 +6,12 @@ is kept for the next rollout, and all of it is in the rollout log.
 import math
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
 
 import torch
 
 from stages.config import GrpoConfig
+from stages.deadline import DeadlineMissed
 from stages.experience import Rollout, gather
 from stages.losses import is_zero_variance
 from stages.prompts import Prompt, apply_template, encode_prompt
@@ -29,7 +31,7 @@ class GroupSampler:
         self.worker, self.config, self.tokenizer, self.source, self.engine, self.preference = worker, config, tokenizer, source, engine, preference
         self.graders = ThreadPoolExecutor(NUM_GRADERS, thread_name_prefix="rewards")
         self.times: dict[str, float] = {}
-        self.rules_only_from: int | None = None  # from this step on only reasoning prompts: the preference phase was ended early
+        self.rules_only = False  # only reasoning prompts from now on: the preference phase was ended early
 
     def rollout(self, first: int, kept: list[Rollout], start: int) -> list[Rollout]:
         """All that is sampled at step `first`, marked with its use. `kept`: left over from the rollout before; `start`: the first new prompt."""
@@ -63,11 +65,19 @@ class GroupSampler:
         seeds = [seed_for(self.worker.seed, self.worker.stage, first, place, prompt.id) for place, _, prompt in mine]
         self.engine.sample(prompt_ids, seeds, self.config.group_size, self.config.rollout.temperature, self.max_tokens(first), on_group)
         sampled = time.time()
-        rollouts = [rollout for i in range(len(mine)) for rollout in grading[i].result()]
+        rollouts = [rollout for i, (_, _, prompt) in enumerate(mine) for rollout in self._result(grading[i], prompt)]
         set_rewards(rollouts, self.config.rewards, self.preference)
         self.times["rollout"] += sampled - started
         self.times["reward"] += time.time() - sampled
         return gather(rollouts, self.worker.world_size)
+
+    def _result(self, grading: Future, prompt: Prompt) -> list[Rollout]:
+        limit_s = self.config.reward_timeout_s
+        try:
+            return grading.result(timeout=limit_s)
+        except FutureTimeout:
+            raise DeadlineMissed(f"rank {self.worker.rank} waited {limit_s:g} s for the rewards of prompt {prompt.id} (kind {prompt.kind}, verifier "
+                                 f"{prompt.verifier or 'none'}); the limit is stages.{self.worker.stage}.reward_timeout_s") from None
 
     def _graded(self, place: int, index: int, prompt: Prompt, prompt_ids: list[int], completions: list[Completion], first: int) -> list[Rollout]:
         rollouts = [Rollout(prompt, place, prompt_ids, c.token_ids, c.logprobs, c.is_truncated, **text_of(prompt_ids, c.token_ids, self.tokenizer),
@@ -93,7 +103,7 @@ class GroupSampler:
     def _domain(self, index: int, step: int) -> str:
         config = self.config
         only_reasoning = (config.preference_last_steps and step < config.num_steps - config.preference_last_steps
-                          or self.rules_only_from is not None and step >= self.rules_only_from)
+                          or self.rules_only)
         shares = {"reasoning": 1.0} if only_reasoning else {name: getattr(config.mix, name) for name in ("reasoning", "helpful", "safety")}
         rng = rng_for(self.worker.seed, self.worker.stage, "domain", index)
         return rng.choices(list(shares), list(shares.values()))[0]
