@@ -9,7 +9,7 @@ from stages.judges.ledger import Ledger, metrics, total
 from stages.prompt import Prompt
 from stages.worker import InputError, barrier
 
-__all__ = ["Comparison", "Judge", "Judged", "current_judge", "is_served", "make_judge", "record_cost", "require_judge", "serve"]
+__all__ = ["Comparison", "Judge", "Judged", "current_judge", "is_served", "make_judge", "record_cost", "require_judge", "rest", "serve"]
 
 
 def make_judge(config: JudgeConfig, cache_dir: Path, ledger_path: Path | None = None) -> Judge:
@@ -58,6 +58,12 @@ def require_judge(prompt: Prompt) -> Judge:
     if why := judge.problem(prompt):
         raise InputError(why)
     return judge
+
+
+def rest() -> None:
+    """Gives back the memory of a local model; it is loaded again when it is asked again."""
+    if _STAGE["judge"] is not None:
+        _STAGE["judge"].close()
 
 
 def record_cost(worker) -> None:
