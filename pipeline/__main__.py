@@ -12,8 +12,10 @@ COMMANDS = {
     "run": "run stages: run +stage=all, run +stage=NAME, run '+stage=[a,b]'; typed again, it continues",
     "plan": "what `run` would do and why; --json for programs",
     "status": "where a run stands; --json for programs",
+    "evaluate": "models on benchmarks: evaluate model=DIR eval=[aime24,math500]; 'model=[A,B]' compares two",
     "report": "write the HTML report of what there is so far",
     "chat": "talk to a model of the run: chat --stage NAME, chat --prompt TEXT",
+    "data": "rows from outside: data inspect, data prepare (filters, duplicates, data card), data fetch; data=PRESET or data.path=FILE",
     "clean": "show what of a run nobody needs any more; clean --yes deletes it",
     "doctor": "check this machine and the installation",
 }

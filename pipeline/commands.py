@@ -47,6 +47,12 @@ def status(arguments: list[str], console: Console) -> int:
     return 0
 
 
+def evaluate(arguments: list[str], console: Console) -> int:
+    """`evaluate [model=DIR] [eval=[SUITE,...]] [key=value ...]`."""
+    from pipeline import evaluate as evaluating
+    return evaluating.main(arguments, console)
+
+
 def report(arguments: list[str], console: Console) -> int:
     """`report [run=NAME] [--output FILE]`: the report of what there is so far."""
     from pipeline.report import write_report
@@ -63,6 +69,12 @@ def chat(arguments: list[str], console: Console) -> int:
     stage, arguments = _option("--stage", arguments)
     prompt, arguments = _option("--prompt", arguments)
     return chatting.main(_run_dir(arguments, "chat"), stage, prompt, console)
+
+
+def data(arguments: list[str], console: Console) -> int:
+    """`data inspect|prepare|fetch [key=value ...]`: rows from outside, looked at, filtered into a file, or fetched from the hub."""
+    from pipeline import data as data_command
+    return data_command.main(arguments)
 
 
 def clean(arguments: list[str], console: Console) -> int:

@@ -18,7 +18,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pipeline.config import RunConfig, default_tree, from_tree
+from pipeline.config import RunConfig, default_tree, from_tree, suite_files
 from pipeline.errors import InvalidConfig
 from pipeline.graph import STAGES, is_stage
 from stages.config import ConfigError, _convert, range_error
@@ -58,6 +58,7 @@ def groups() -> dict[str, list[str]]:
 def rewrite(overrides: list[str]) -> list[str]:
     """The spellings that people type, as Hydra wants them.
 
+    `eval=[a,b]` -> `stages.evaluate.suites=[a,b]`;
     `stage=X` -> `+stage=X` (several are joined), and the stage of one student, which has no file in conf/stage, -> `++selected.distill_X=true`;
     `deepspeed@stages.r1_zero.deepspeed=zero3`, `students=published` -> with `+`; `students.NAME.path=DIR`, `student.distill.key=value` -> with `++`;
     `data.path=FILE` also chooses `data=file` unless a data group is chosen, `stages.X.data.path=FILE` likewise for one stage, and so do
@@ -69,6 +70,8 @@ def rewrite(overrides: list[str]) -> list[str]:
         name = key.lstrip("+")
         if name == "stage" and equals:
             stages += value.strip("[]").split(",") if value.startswith("[") else [value]
+        elif name == "eval" and equals:
+            result.append(f"stages.evaluate.suites={value if value.startswith('[') else f'[{value}]'}")
         elif ("@" in name or name == "students") and not key.startswith(("+", "~")):
             result.append(f"+{override}")
         elif equals and not key.startswith(("+", "~")) and (key.startswith("students.") or _is_in_free_mapping(key)):
@@ -180,6 +183,8 @@ def schema_of(key: str) -> tuple[Any, dict, str | None]:
     for name in key.split("."):
         if get_origin(expected) is dict and not metadata.get("schema"):
             expected, metadata = get_args(expected)[1], {}
+            if known_part == "eval" and name not in suite_files():
+                return None, {}, f"{key}: unknown suite{_hint(name, suite_files())}; a suite of your own is a file in conf/eval/"
             if known_part == "selected" and not is_stage(name):
                 return None, {}, f"{key}: unknown stage{_hint(name, default_tree()['selected'])}"
             known_part = f"{known_part}.{name}"

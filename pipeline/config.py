@@ -4,18 +4,24 @@ The dataclasses are the one schema. `default_tree` gives Hydra their defaults as
 `deepspeed`, `health`, `model`, `student`) reaching the stages by interpolation, leaf by leaf, so that any key can be overridden for one stage.
 """
 import dataclasses
+import difflib
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
+
+import yaml
 
 from pipeline import graph
 from pipeline.data_sources import with_presets, without_what_data_lacks
 from pipeline.graph import STAGES, is_stage
 from stages.config import (Checked, CollectConfig, ConfigError, DataConfig, DeepSpeedConfig, EvaluateConfig, GrpoConfig, HealthConfig, JudgeConfig,
-                           ModelConfig, PretrainConfig, RewardModelsConfig, RolloutConfig, SandboxConfig, SftConfig, VLLM_CPU_HEAD_SIZES, from_dict, knob,
-                           to_dict)
+                           ModelConfig, PrepareConfig, PretrainConfig, RewardModelsConfig, RolloutConfig, SandboxConfig, SftConfig, SuiteConfig,
+                           VLLM_CPU_HEAD_SIZES, from_dict, knob, to_dict)
 from stages.data.hub import is_hub_name
+
+SUITES_DIR = Path(__file__).resolve().parent.parent / "conf" / "eval"
 
 
 @dataclass(frozen=True)
@@ -92,12 +98,14 @@ class RunConfig(Checked):
     data: DataConfig = knob(DataConfig, "prompts of all stages")
     sandbox: SandboxConfig = knob(SandboxConfig, "programs of all stages")
     judge: JudgeConfig = knob(JudgeConfig, "who judges and refines, in all stages that ask for it")
+    prepare: PrepareConfig = knob(PrepareConfig, "what `data prepare` drops and writes; no stage reads it")
     rollout: RolloutConfig = knob(RolloutConfig, "sampling of all stages")
     deepspeed: DeepSpeedConfig = knob(DeepSpeedConfig, "DeepSpeed settings of all stages")
     health: HealthConfig = knob(HealthConfig, "alarms of all stages")
     launcher: LauncherConfig = knob(LauncherConfig, "how workers are started")
     tracker: TrackerConfig = knob(TrackerConfig, "where metrics go besides metrics.jsonl")
     sweep: SweepConfig = knob(SweepConfig, "what a sweep compares")
+    eval: dict[str, SuiteConfig] = knob({}, "evaluation suites, one a file of conf/eval/; stages.evaluate.suites (or eval=[...]) chooses some")
     stages: StagesConfig = knob(StagesConfig, "the stages")
 
     def problems(self):
@@ -118,6 +126,10 @@ class RunConfig(Checked):
         for node in graph.nodes(self) if not errors else []:
             if node.family:
                 errors += self._mistakes_of_student(node)
+        for suite in self.stages.evaluate.suites:
+            if suite not in self.eval:
+                close = difflib.get_close_matches(suite, self.eval, n=1)
+                errors.append(f"stages.evaluate.suites: {suite!r} is not a suite; suites are {', '.join(self.eval)}{f'; did you mean {close[0]}?' if close else ''}")
         for where, model in (("model", self.model), *students.items()):
             size = model.hidden_size // model.num_heads
             if model.path is None and self.rollout.engine == "vllm" and size not in VLLM_CPU_HEAD_SIZES:
@@ -194,10 +206,18 @@ def data_nodes(config: RunConfig) -> list[tuple[str, DataConfig]]:
     return nodes
 
 
+@cache
+def suite_files() -> dict[str, dict[str, Any]]:
+    """The files of conf/eval/: what each suite chooses."""
+    return {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(SUITES_DIR.glob("*.yaml"))}
+
+
 def default_tree() -> dict[str, Any]:
     """The defaults of RunConfig as plain data for Hydra; shared leaves of a stage are interpolations of the shared node."""
     tree = to_dict(RunConfig())
     tree["selected"] = {stage: False for stage in STAGES}
+    tree["eval"] = {name: to_dict(SuiteConfig()) | choices for name, choices in suite_files().items()}
+    tree["stages"]["evaluate"]["precision"] = "${deepspeed.precision}"
     for name, stage in tree["stages"].items():
         for shared in SHARED_NODES:
             if shared in stage:
@@ -221,12 +241,24 @@ def from_tree(tree: dict[str, Any]) -> RunConfig:
         raise ConfigError(errors + _said_once(error.errors)) from None
     if errors:
         raise ConfigError(errors)
-    return _without_idle_judges(_without_general_data(_with_absolute_paths(config)))
+    return _with_suites(_without_idle_judges(_without_general_data(_with_absolute_paths(config))))
 
 
 def _said_once(errors: list[str]) -> list[str]:
     """Without what stages repeat of a shared node: data.tasks says the same as stages.r1_zero.data.tasks."""
     return [error for error in errors if not (error.startswith("stages.") and error.split(".", 2)[2] in errors)]
+
+
+def _with_suites(config: RunConfig) -> RunConfig:
+    """Gives the evaluate stage the settings of its suites, with absolute paths; the others are none of its business."""
+    def absolute(path: str | None) -> str | None:
+        return str(Path(path).expanduser().resolve()) if path else path
+
+    settings = {name: dataclasses.replace(config.eval[name], path=absolute(config.eval[name].path), standings=absolute(config.eval[name].standings))
+                for name in config.stages.evaluate.suites}
+    directories = [absolute(path) if Path(path).expanduser().exists() else path for path in config.stages.evaluate.directories]
+    evaluate = dataclasses.replace(config.stages.evaluate, settings=settings, directories=directories)
+    return dataclasses.replace(config, stages=dataclasses.replace(config.stages, evaluate=evaluate))
 
 
 def _with_absolute_paths(config: RunConfig) -> RunConfig:
@@ -244,7 +276,8 @@ def _with_absolute_paths(config: RunConfig) -> RunConfig:
         if hasattr(stage, "judge"):
             nodes["judge"] = _with_absolute_model(stage.judge)
         stages[spec.name] = dataclasses.replace(stage, **nodes)
-    return dataclasses.replace(config, model=absolute(config.model), student=absolute(config.student), data=absolute(config.data),
+    prepare = dataclasses.replace(config.prepare, against={name: absolute(source) for name, source in config.prepare.against.items()})
+    return dataclasses.replace(config, prepare=prepare, model=absolute(config.model), student=absolute(config.student), data=absolute(config.data),
                                students={name: absolute(student) for name, student in config.students.items()}, stages=StagesConfig(**stages))
 
 

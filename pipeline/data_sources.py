@@ -38,7 +38,7 @@ def with_presets(tree: Any, key: str = "") -> tuple[Any, list[str]]:
     result, errors = {}, []
     for name, value in tree.items():
         here = f"{key}.{name}" if key else name
-        if key.rsplit(".", 1)[-1] == "sources" and isinstance(value, dict) and value.get("preset"):
+        if key.rsplit(".", 1)[-1] in ("sources", "against") and isinstance(value, dict) and value.get("preset"):
             value, mistake = _filled(value, here)
             errors += mistake
         result[name], more = with_presets(value, here)

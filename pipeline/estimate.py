@@ -54,6 +54,8 @@ def tokens(node: Node, config) -> tuple[float, float]:
         drawn = config.num_prompts * config.samples_per_prompt + config.num_safety_prompts * config.safety_samples_per_prompt
         return (config.num_steps or 250) * config.batch_size * 3 * config.max_completion_tokens, drawn * config.max_completion_tokens
     if node.kind == "evaluate":
+        if config.suites:
+            return 0, sum((suite.num_problems or 500) * suite.samples_per_prompt * suite.max_completion_tokens / 2 for suite in config.settings.values())
         drawn = config.num_reasoning * config.samples_per_prompt + config.num_general + config.num_safety
         return 0, 7 * drawn * config.max_completion_tokens / 2
     return 0, 0

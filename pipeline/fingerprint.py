@@ -31,9 +31,18 @@ def _with_content(fields: dict, names: list[str], content: str) -> dict:
 
 
 def data_files(config: Any) -> dict[str, str]:
-    """{"data": hash} of the files that a stage reads from outside, those of a mixture as {"data.sources.NAME": hash}; those that are there."""
+    """{"data": hash} of the files that a stage reads from outside, those of a mixture as {"data.sources.NAME": hash}, of
+    evaluation suites as {"settings.NAME": hash}; those that are there."""
     found = {key: content_of(source, _data_hash) for key, source in sources_of(config).items()}
+    found |= {f"settings.{name}": _suite_content(suite) for name, suite in getattr(config, "settings", {}).items()}
     return {key: content for key, content in found.items() if content}
+
+
+def _suite_content(suite: Any) -> str:
+    """Of an evaluation suite's file and of its contests' standings, where it has them."""
+    paths = [path for path in (suite.path, suite.standings) if path and Path(path).exists()]
+    files = [file for path in map(Path, paths) for file in (sorted(path.iterdir()) if path.is_dir() else [path]) if file.is_file()]
+    return digest([_data_hash(file) for file in files]) if files else ""
 
 
 def _data_hash(path: Path) -> str:

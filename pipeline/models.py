@@ -1,5 +1,6 @@
 """Model directories that come from outside: where they are and whether they can be used."""
 import os
+import re
 from pathlib import Path
 
 from pipeline.errors import MissingInput
@@ -17,6 +18,29 @@ def outside_input(path: str, revision: str | None) -> dict:
         raise MissingInput(f"the model directory {directory} cannot be used: {'; '.join(problems)}",
                            "give a directory that transformers' save_pretrained wrote, model and tokenizer: model.path=DIRECTORY")
     return {"stage": None, "path": str(directory), "model_dir": str(directory), "fingerprint": model_fingerprint(directory)}
+
+
+def outside_inputs(paths: list[str]) -> tuple[dict[str, dict], list[tuple[str, str]]]:
+    """({name: inputs.json entry}, [(message, fix)]) of model directories that are evaluated. A name is the stage that made the model, where its
+    directory says so, else that of the directory; a second one of the same name is numbered."""
+    entries, errors = {}, []
+    for path in paths:
+        try:
+            directory = Path(path).expanduser()
+            entry = outside_input(str(directory / "model" if (directory / "model" / "config.json").is_file() else path), None)
+        except MissingInput as error:
+            errors.append((str(error), "give a directory of a model, as transformers' save_pretrained writes it: model=DIRECTORY"))
+            continue
+        name = _name_of(Path(entry["model_dir"]))
+        number = next(number for number in range(1, len(paths) + 1) if (name if number == 1 else f"{name}-{number}") not in entries)
+        entries[name if number == 1 else f"{name}-{number}"] = entry
+    return entries, errors
+
+
+def _name_of(model_dir: Path) -> str:
+    made_by = read_json(model_dir.parent / "config.json", {})
+    name = made_by.get("stage") if isinstance(made_by, dict) else None
+    return re.sub(r"[^A-Za-z0-9._-]", "-", str(name or model_dir.name)) or "model"
 
 
 def locate(path: str, revision: str | None) -> Path:

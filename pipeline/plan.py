@@ -73,7 +73,7 @@ def make_plan(config: RunConfig) -> Plan:
     steps = [known[name] for name in selected if name in graph.nodes]
     for step in steps:
         errors += _missing_inputs(step, graph, known, selected, config) + step.errors
-    errors += preflight.check_data(config, steps) + preflight.check_disk(config, steps) + preflight.check_tracker(config)
+    errors += preflight.check_data(config, steps) + preflight.check_suites(steps) + preflight.check_disk(config, steps) + preflight.check_tracker(config)
     errors += check_judges(config, steps) + preflight.check_sandbox(config, steps)
     others = [known[name] for name in needed if name not in selected]
     for step in others:
@@ -98,8 +98,11 @@ def _outside_models(graph: Graph, config: RunConfig, selected: list[str], errors
 
 def _step(node: Node, config: RunConfig, known: dict[str, Step], outside: dict[str, dict], selected: list[str]) -> Step:
     stage_config, is_selected = config.stage(node.name), node.name in selected
-    inputs = {}
-    for role, source in node.inputs.items():
+    inputs, errors = {}, []
+    directories = getattr(stage_config, "directories", [])
+    if directories:
+        inputs, errors = models.outside_inputs(directories) if is_selected else ({}, [])
+    for role, source in node.inputs.items() if not directories else ():
         entry = outside.get(source) or _entry(known[source])
         if node.optional and source in known and not (source in selected or known[source].is_done):
             continue  # evaluate and report take what is there or will be
@@ -108,11 +111,11 @@ def _step(node: Node, config: RunConfig, known: dict[str, Step], outside: dict[s
     fingerprints = {role: entry["fingerprint"] for role, entry in inputs.items()}
     fingerprint = stage_fingerprint(node.kind, stage_config if stage_config is not None else {}, fingerprints, files, config.seed)
     directory = config.run_dir / node.name / fingerprint[:8]
-    action, reason, errors = _action(node, directory, config, stage_config, inputs, fingerprint, known, is_selected)
+    action, reason, found = _action(node, directory, config, stage_config, inputs, fingerprint, known, is_selected)
     return Step(node.name, node.kind, action, reason, fingerprint, directory, stage_config, inputs, files,
                 1 if node.kind == "report" else config.launcher.num_processes * config.launcher.num_nodes,
                 estimate.memory_gib(node, stage_config, config), 0.0 if action == SKIP else estimate.seconds(node, stage_config, config),
-                is_selected, errors)
+                is_selected, errors + found)
 
 
 def _entry(step: Step) -> dict:

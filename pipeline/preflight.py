@@ -26,6 +26,20 @@ def check_data(config: RunConfig, steps) -> list[Error]:
     return [error for source, malformed, key in sources.values() for error in check_source(source, malformed, key)]
 
 
+def check_suites(steps) -> list[Error]:
+    """Evaluation suites whose files are not there, or that name no data at all."""
+    suites = {name: suite for step in steps if not step.is_done for name, suite in getattr(step.config, "settings", {}).items()}
+    errors = []
+    for name, suite in suites.items():
+        if suite.loader not in ("tiny", "own") and not (suite.path or suite.hub):
+            errors.append((f"the suite {name} has neither a file nor a data set of the hub", f"eval.{name}.path=FILE or eval.{name}.hub=OWNER/NAME"))
+        if suite.path and not Path(suite.path).is_file():
+            errors.append((f"eval.{name}.path={suite.path}: no such file", f"give the data set's file, in the schema of conf/eval/{name}.yaml"))
+        if suite.standings and not Path(suite.standings).is_dir():
+            errors.append((f"eval.{name}.standings={suite.standings}: no such directory", "give the directory with CONTEST.standings.json and CONTEST.ratings.json"))
+    return errors
+
+
 def check_tracker(config: RunConfig) -> list[Error]:
     """tracker=tensorboard without the package, before hours of work rather than after."""
     if config.tracker.name != "tensorboard" or importlib.util.find_spec("tensorboard"):
@@ -42,7 +56,10 @@ def check_sandbox(config: RunConfig, steps) -> list[Error]:
 
 
 def _grades_programs(stage_config) -> bool:
-    """Whether a source of the stage's data names the verifier code for its rows. Rows that name it themselves are found by the worker."""
+    """Whether a source of the stage's data names the verifier code for its rows, or a suite is of programs. Rows that name it themselves are found
+    by the worker."""
+    if any(suite.loader in ("livecodebench", "codeforces") for suite in getattr(stage_config, "settings", {}).values()):
+        return True
     return any(source.verifier == "code" for data in all_nodes(stage_config).values() for source in data.all_sources.values())
 
 

@@ -92,6 +92,14 @@ def _report(error: PipelineError, outcome: Outcome, console: Console) -> int:
 
 def run_job(config: RunConfig, console: Console, is_sweep: bool = False) -> float | None:
     """Plans and runs the selected stages of one configuration. Returns the sweep objective."""
+    plan = run_stages(config, console)
+    if not is_sweep:
+        print_end(plan, console)
+    return sweep.objective(plan)
+
+
+def run_stages(config: RunConfig, console: Console) -> Plan:
+    """Plans the selected stages and runs what is not done; returns the plan that was carried out."""
     with RunLock(config.run_dir) as lock:
         if lock.note:
             console.print(f"note: {lock.note}", highlight=False, soft_wrap=True)
@@ -102,9 +110,7 @@ def run_job(config: RunConfig, console: Console, is_sweep: bool = False) -> floa
         if len(plan.steps) > 1:
             view.print_plan(console, plan)
         run_plan(plan, console)
-        if not is_sweep:
-            print_end(plan, console)
-        return sweep.objective(plan)
+        return plan
 
 
 def run_plan(plan: Plan, console: Console) -> None:

@@ -11,7 +11,7 @@ import sys
 from stages import environment
 
 KIND_MODULES = {"pretrain": "stages.pretrain", "sft": "stages.sft", "grpo": "stages.grpo", "collect": "stages.collect",
-                "reward_models": "stages.reward_models", "evaluate": "stages.evaluate"}
+                "reward_models": "stages.reward_models", "evaluate": "stages.evaluation.stage"}
 
 
 def main(arguments: list[str]) -> int:

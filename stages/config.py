@@ -8,11 +8,13 @@ It imports nothing heavy. Defaults are the published numbers of DeepSeek-R1 wher
 """
 import dataclasses
 import difflib
+import re
 import types
 from dataclasses import dataclass, field
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from stages.data.adapters import ADAPTERS
+from stages.evaluation.suites import LOADERS
 from stages.losses import ADVANTAGES, CORRECTIONS, LOSSES
 from stages.rewards.languages import language_problem
 from stages.rewards.verifiers import VERIFIERS
@@ -276,6 +278,35 @@ class JudgeConfig(Checked):
 
 
 @dataclass(frozen=True)
+class PrepareConfig(Checked):
+    """`r1 data prepare`: which rows of `data` are dropped, in this order, and where the others go."""
+    output: str = knob("prepared", "directory that is written: train.parquet, card.md, card.json")
+    min_prompt: int = knob(1, "shortest prompt kept, tokens of the model at model.path, else words", ge=0)
+    max_prompt: int = knob(0, "longest prompt kept, in the same unit; 0 = any", ge=0)
+    max_completion: int = knob(0, "longest completion kept, in the same unit; 0 = any", ge=0)
+    languages: list[str] = knob([], "languages kept, e.g. [en,zh]; empty: all")
+    against: dict[str, MixtureSource] = knob({}, "evaluation sets that prompts must not share words with: name -> source, e.g. prepare.against.gpqa.preset=gpqa_diamond")
+    ngram: int = knob(10, "words in a row that a prompt may not share with them [V2 D.1]", gt=0)
+    exact_duplicates: bool = knob(True, "drop rows whose text was there before, apart from case and white space")
+    near_duplicates: float = knob(0.8, "drop rows whose 5-grams are so much those of an earlier row (estimated Jaccard similarity); 0 = keep [ours]", ge=0, le=1)
+    check_answers: bool = knob(True, "drop rows whose answer their verifier cannot read")
+    samples: int = knob(0, "completions of each prompt by the model at model.path, to measure its pass rate; 0 = no such filter", ge=0, le=4096)
+    min_pass_rate: float = knob(0.1, "least pass rate kept: what is never solved teaches nothing [ours]", ge=0, le=1)
+    max_pass_rate: float = knob(0.9, "largest pass rate kept [ours]", ge=0, le=1)
+    max_completion_tokens: int = knob(2048, "most tokens of those completions", gt=0)
+    processes: int = knob(0, "processes that read and filter; 0 = one a core", ge=0, operational=True)
+    shown: int = knob(3, "dropped rows of each filter shown in the data card", ge=0)
+
+    def problems(self):
+        errors = [f"against.{name}.path is empty: name a file, a directory or a hub name" for name, source in self.against.items() if not source.path]
+        if self.min_pass_rate > self.max_pass_rate:
+            errors.append(f"min_pass_rate {self.min_pass_rate} is more than max_pass_rate {self.max_pass_rate}: nothing would be kept")
+        if self.max_prompt and self.min_prompt > self.max_prompt:
+            errors.append(f"min_prompt {self.min_prompt} is more than max_prompt {self.max_prompt}: nothing would be kept")
+        return errors
+
+
+@dataclass(frozen=True)
 class SandboxConfig(Checked):
     """Where and how the programs of verifier `code` run, and what they earn (docs/sandbox.md). The limits hold for one run of one test."""
     backend: Literal["bubblewrap", "piston"] = knob("bubblewrap", "bubblewrap: boxes on this machine (Linux); piston: a server that speaks Piston's HTTP API")
@@ -523,20 +554,54 @@ class RewardModelsConfig(StageConfig):
 
 
 @dataclass(frozen=True)
+class SuiteConfig(Checked):
+    """A suite of problems and the paper's protocol for it [V2 D.1]. conf/eval/ has a file for each: eval=[aime24,math500] chooses some."""
+    loader: Literal[*LOADERS] = knob("own", "schema of its rows: the modules of stages/evaluation/suites/")
+    path: str | None = knob(None, "local file in the published schema: JSONL, JSON, CSV or Parquet; null: the hub's")
+    hub: str | None = knob(None, "data set of the hub, OWNER/NAME; read from the cache, or downloaded where HF_HUB_OFFLINE=0 is set")
+    hub_config: str | None = knob(None, "configuration of that data set")
+    split: str = knob("test", "split of that data set")
+    revision: str | None = knob(None, "revision of that data set")
+    num_problems: int = knob(0, "only the first so many problems; 0 = all", ge=0)
+    samples_per_prompt: int = knob(16, "k: 64 for AIME and GPQA, 16 for MATH-500 and Codeforces, 8 for LiveCodeBench [V2 D.1]", gt=0)
+    temperature: float = knob(0.6, "sampling temperature [V2 D.1]", gt=0, le=5)
+    top_p: float = knob(0.95, "share of the probability that is sampled from [V2 D.1]", gt=0, le=1)
+    max_completion_tokens: int = knob(32768, "most tokens of a completion [V2 D.1]", gt=0)
+    template: Literal["auto", "plain", "r1_zero", "chat"] = knob("auto", "how a prompt is put before the model; auto: chat where the tokenizer has a template, "
+                                                                         "else data.template")
+    needs_format: bool = knob(False, "an answer counts only in a well-formed <think>..</think><answer>..</answer> [ours]")
+    since: str | None = knob(None, "first date of the contests, as 2024-08-01 [V2: LiveCodeBench 2024-08 to 2025-01]")
+    until: str | None = knob(None, "last date of the contests")
+    standings: str | None = knob(None, "codeforces: directory with CONTEST.standings.json and CONTEST.ratings.json, for a rating; it counts by content",
+                                 operational=True)
+
+    def problems(self):
+        return [f"{name} must be a date as 2024-08-01, got {value!r}" for name in ("since", "until")
+                if (value := getattr(self, name)) is not None and not re.fullmatch(r"\d{4}-\d\d-\d\d", value)]
+
+
+@dataclass(frozen=True)
 class EvaluateConfig(Checked):
-    """Every model on the same held-out sets [V2 D.1]: pass@1 is the mean over k samples, cons@k the majority vote."""
+    """Every model on the same problems [V2 D.1]: pass@1 is the mean over k samples, cons@k the majority vote."""
     models: list[str] = knob([], "stages whose models are evaluated; empty: all of this recipe")
+    directories: list[str] = knob([], "model directories that are evaluated instead, HF or of a stage; their content is part of the fingerprint", operational=True)
+    suites: list[str] = knob([], "suites of conf/eval/ [V2 D.1]; empty: the held-out prompts of the run's own data")
+    settings: dict[str, SuiteConfig] = knob({}, "the keys eval.* of these suites, put here by the driver")
     num_reasoning: int = knob(256, "held-out reasoning prompts", gt=0)
     num_general: int = knob(192, "held-out general prompts", ge=0)
     num_safety: int = knob(128, "held-out safety prompts, half harmful, half benign", ge=0)
-    samples_per_prompt: int = knob(16, "k: 64 for AIME and GPQA, 16 for MATH and CodeForces [V2 D.1]", gt=0)
+    samples_per_prompt: int = knob(16, "k of the run's own prompts: 64 for AIME and GPQA, 16 for MATH and CodeForces [V2 D.1]", gt=0)
     general_samples_per_prompt: int = knob(1, "k of the general and safety sets", gt=0)
     max_completion_tokens: int = knob(32768, "most tokens of a completion [V2 D.1]", gt=0)
+    precision: Literal["fp32", "bf16"] = knob("fp32", "type of the weights and activations; fp32 on CPU")
     num_shown: int = knob(6, "prompts whose first completion by every model goes to samples.jsonl", ge=0)
     data: DataConfig = knob(DataConfig, "prompts")
     sandbox: SandboxConfig = knob(SandboxConfig, "where programs are run")
     judge: JudgeConfig = knob(JudgeConfig, "who judges where no rule can")
     rollout: RolloutConfig = knob(RolloutConfig, "sampling: temperature 0.6, top-p 0.95 in the paper [V2 D.1]")
+
+    def problems(self):
+        return [f"suites: {name!r} has no settings: the driver puts them into settings.{name}" for name in self.suites if self.settings and name not in self.settings]
 
 
 # ------------------------------------------------------------------------------------------------------- plain data to dataclasses
@@ -645,4 +710,4 @@ KINDS: dict[str, type] = {"pretrain": PretrainConfig, "sft": SftConfig, "grpo": 
                           "reward_models": RewardModelsConfig, "evaluate": EvaluateConfig}
 
 # Raise a kind's version when its code changes what it produces: old directories are then made anew instead of trusted.
-VERSIONS: dict[str, int] = {"pretrain": 3, "sft": 3, "grpo": 3, "collect": 3, "reward_models": 2, "evaluate": 1, "report": 1}
+VERSIONS: dict[str, int] = {"pretrain": 3, "sft": 3, "grpo": 3, "collect": 3, "reward_models": 2, "evaluate": 2, "report": 1}

@@ -212,7 +212,7 @@ class Worker:
         manifest = {
             "stage": self.stage, "kind": self.kind, "version": self.description["version"], "fingerprint": self.description["fingerprint"],
             "inputs": {role: entry["fingerprint"] for role, entry in self.inputs.items()},
-            "files": files.file_table(self.dir, ["model/**/*", "data/**/*", "results.json"]),
+            "files": files.file_table(self.dir, ["model/**/*", "data/**/*", "results.json", "comparisons.json"]),
             "metrics": {name: rounded(value) for name, value in self.metrics.items()},
             "timing": {"total_s": round(earlier["total_s"] + elapsed, 2), "startup_s": round(earlier["startup_s"] + getattr(self, "startup_s", 0.0), 2),
                        "attempts": self.attempt},

@@ -19,7 +19,8 @@ def test_option_b(given):
     assert letters_of(given, a_prompt()) == "B" and grade(f"<think>A?</think><answer>{given}</answer>", a_prompt()) == 1
 
 
-@pytest.mark.parametrize("given", ["A", "", "three", "E or B", "(A) or (B)", "A, B", "AB", "the answer is A, not B", "B. three", "Because", "Both", "a four", "I"])
+@pytest.mark.parametrize("given", ["A", "", "three", "E or B", "(A) or (B)", "A, B", "AB", "the answer is A, not B", "B. three", "Because", "Both", "a four",
+                                   "I"])
 def test_not_option_b(given):
     assert grade(f"<answer>{given}</answer>", a_prompt()) == 0
 

@@ -89,6 +89,7 @@ def test_the_tiny_world_needs_no_identifier():
     import subprocess
     import sys
     code = ("import sys; from stages.rewards.language import language_consistency as share\n"
-            "print(share('first31-3=28,then28-7=21,so wait,check31-3=28,ok', 'en'), share('首先31-3=28,然后28-7=21,所以等等,检查ok', 'zh'), 'py3langid' in sys.modules)")
+            "print(share('first31-3=28,then28-7=21,so wait,check31-3=28,ok', 'en'), share('首先31-3=28,然后28-7=21,所以等等,检查ok', 'zh'))\n"
+            "print('py3langid' in sys.modules)")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.split() == ["1.0", str(10 / 11), "False"], done.stdout + done.stderr

@@ -54,6 +54,13 @@ def test_every_failure_is_explained(pool, task, reason):
     assert pool.run([("add", 1, 1)])[0].value == 2
 
 
+def test_a_worker_that_ran_out_of_memory_is_replaced():
+    pool = WorkerPool("tests.pool_checks", 1, 1, 10, 256)
+    first, out, after = (outcome.value for outcome in pool.run([("pid",), ("eat_memory",), ("pid",)]))
+    assert first and out is None and after and after != first
+    pool.close()
+
+
 def test_workers_see_nothing_of_the_environment(pool, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "secret")
     own = WorkerPool("tests.pool_checks", 1, 1, 5, 256)

@@ -68,3 +68,13 @@ def test_a_grade_outside_of_0_to_1_is_an_error(a_verifier, value):
 def test_an_unknown_verifier_is_our_own_mistake():
     with pytest.raises(ValueError, match=f"asks for the verifier 'guess'; there are {', '.join(VERIFIERS)}"):
         grade_many([("a", a_prompt("1", "guess"))])
+
+
+def test_a_verifier_that_crashes_has_no_vote_and_a_problem(a_verifier):
+    a_verifier(vote=lambda completion, prompt: {}[completion], problem=lambda prompt: {}[prompt.answer])
+    assert vote_many([("a", a_prompt("1", "own"))]) == [None] and problem_many([a_prompt("1", "own")]) == ["own: KeyError: '1'"]
+
+
+def test_a_batch_of_the_wrong_length_is_an_explained_zero(a_verifier):
+    a_verifier(grade_many=lambda pairs: [Grade(1.0)])
+    assert [(g.value, "ValueError" in g.error) for g in grade_many([("a", a_prompt("1", "own"))] * 2)] == [(0.0, True)] * 2

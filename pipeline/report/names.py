@@ -51,11 +51,13 @@ def stage_order(name: str) -> tuple[int, str]:
 
 METRIC_LABELS = {
     "pass@1": "pass@1", "cons@k": "cons@k", "format": "format", "language": "language consistency", "reflection": "reflection",
-    "tokens": "tokens", "truncated": "truncated", "rude": "rude", "polite": "polite", "refused": "refused", "helpfulness": "helpfulness",
+    "tokens": "tokens", "thinking_tokens": "thinking tokens", "truncated": "truncated", "no_answer": "no answer", "grader_errors": "grader errors",
+    "rating": "rating", "percentile": "percentile", "rude": "rude", "polite": "polite", "refused": "refused", "helpfulness": "helpfulness",
     "harmful_refused": "harmful refused", "harmful_safe": "harmful safe", "benign_refused": "benign refused", "benign_correct": "benign correct",
     "benign_rude": "benign rude",
 }
-SET_LABELS = {"tiny_math": "Reasoning", "tiny_general": "General tasks", "tiny_safety": "Safety"}
+SET_LABELS = {"aime24": "AIME 2024", "aime25": "AIME 2025", "math500": "MATH-500", "gpqa": "GPQA Diamond", "mmlu": "MMLU", "mmlu_pro": "MMLU-Pro", "gsm8k": "GSM8K",
+              "livecodebench": "LiveCodeBench", "codeforces": "Codeforces", "ifeval": "IFEval", "tiny_math": "Reasoning", "tiny_general": "General tasks", "tiny_safety": "Safety"}
 
 
 def set_label(name: str) -> str:

@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from pipeline.report import figures, lineage, results, samples, tables
+from pipeline.report import figures, lineage, results, samples, stage_table, tables
 from pipeline.report.names import stage_name
 from pipeline.report.read import RunRecord, StageRecord, read_run
 
@@ -56,12 +56,16 @@ def build_context(run: RunRecord) -> dict:
         "cost": cost_figures(stages),
     }
     costs = tables.costs(stages)
+    beside_the_paper = stage_table.rows(found)
+    shape = stage_table.shape(beside_the_paper, evaluation.comparisons if evaluation else [])
     return {
         "run": run, "now": datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"), "facts": facts(run),
         "problems": run.problems + [problem for stage in stages for problem in stage.problems] + missing(stages) + mixed(run.stages),
         "alarms": [(stage_name(stage.name), stage.alarms) for stage in stages if stage.alarms],
         "num_done": sum(stage.status == "done" for stage in stages), "stages": stages,
         "columns": found, "column_groups": results.by_set(found), "models": [{"name": model, "shown": stage_name(model)} for model in models],
+        "beside_the_paper": beside_the_paper, "paper_stages": [stage_name(stage) for stage in stage_table.STAGES],
+        "shape": shape, "shape_summary": stage_table.summary(shape), "levels": tables.level_tables(evaluation.results if evaluation else []),
         "did": [what_it_did(run, found, stage) for stage in stages if stage.status != "missing" and stage.name != "evaluate"],
         "groups": groups, "figures": [figure for group in groups.values() for figure in group],
         "legends": {name: [stage_name(stage.name) for stage in stages if stage.kind in kinds] for name, kinds in

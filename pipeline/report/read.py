@@ -30,6 +30,7 @@ class StageRecord:
     metrics: list[dict] = field(default_factory=list)
     samples: list[dict] = field(default_factory=list)
     results: list[dict] = field(default_factory=list)
+    comparisons: list[dict] = field(default_factory=list)
     alarms: list[dict] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -91,6 +92,7 @@ def read_stage(name: str, path: Path | None) -> StageRecord:
     for part in ("config", "inputs", "manifest", "error", "progress"):
         setattr(stage, part, _read_object(path / f"{part}.json", stage.problems))
     stage.results = [row for row in _read_json(path / "results.json", stage.problems) or [] if _is_result(row)]
+    stage.comparisons = [row for row in _read_json(path / "comparisons.json", stage.problems) or [] if _is_comparison(row)]
     stage.metrics = steps_in_order(read_jsonl(path / "metrics.jsonl", stage.problems))
     stage.alarms = [row for row in read_jsonl(path / "alarms.jsonl", stage.problems) if {"step", "message", "advice"} <= set(row)]
     rows = read_jsonl(path / "samples.jsonl", stage.problems)
@@ -172,6 +174,11 @@ def read_jsonl(path: Path, problems: list[str]) -> Iterator[dict]:
 def _is_result(row: Any) -> bool:
     return (isinstance(row, dict) and all(isinstance(row.get(key), str) for key in ("model", "set", "metric"))
             and isinstance(row.get("value"), (int, float)) and math.isfinite(row["value"]))
+
+
+def _is_comparison(row: Any) -> bool:
+    return (isinstance(row, dict) and all(isinstance(row.get(key), str) for key in ("set", "metric", "model", "against"))
+            and all(isinstance(row.get(key), (int, float)) and math.isfinite(row[key]) for key in ("difference", "low", "high", "p")))
 
 
 def _read_json(path: Path, problems: list[str]) -> Any:

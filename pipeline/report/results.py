@@ -1,9 +1,13 @@
 """The evaluation's results as a table: models down, sets and metrics across. Pure functions of results.json."""
 import math
+import re
 from dataclasses import dataclass
 
 from pipeline.report.figures import figure, number, share_axis
 from pipeline.report.names import metric_label, metric_order, set_label, stage_name, stage_order
+
+NO_SHARES = ("tokens", "thinking_tokens", "helpfulness", "rating")
+_OF_LEVEL = re.compile(r"(.+)\[(.+)\]")  # pass@1[3]: of the problems of level 3
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Column:
 def columns(results: list[dict]) -> list[Column]:
     """All columns, sets in the order of the file, metrics in the report's order. A mean of nothing (n = 0) is no result."""
     cells: dict[str, dict[str, dict[str, Cell]]] = {}
-    for row in (row for row in results if row.get("n") != 0):
+    for row in (row for row in results if row.get("n") != 0 and not _OF_LEVEL.fullmatch(row["metric"])):
         low, high, n = (number(row.get(key)) for key in ("low", "high", "n"))
         cell = Cell(float(row["value"]), low, high, None if n is None else int(n))
         cells.setdefault(row["set"], {}).setdefault(row["metric"], {})[row["model"]] = cell
@@ -47,7 +51,19 @@ def columns(results: list[dict]) -> list[Column]:
 
 
 def _is_share(metric: str, cells: dict[str, Cell]) -> bool:
-    return metric not in ("tokens", "helpfulness") and all(0 <= cell.value <= 1 for cell in cells.values())
+    return metric not in NO_SHARES and all(0 <= cell.value <= 1 for cell in cells.values())
+
+
+def by_level(results: list[dict]) -> list[dict]:
+    """Accuracy and thinking tokens by difficulty: {"set", "model", "level", "pass@1", "thinking_tokens" (or None), "n"}, in the order of the file."""
+    found: dict[tuple, dict] = {}
+    for row in results:
+        match = _OF_LEVEL.fullmatch(row["metric"])
+        if match and row.get("n") != 0:
+            key = (row["set"], row["model"], match[2])
+            one = found.setdefault(key, {"set": row["set"], "model": row["model"], "level": match[2], "pass@1": None, "thinking_tokens": None, "n": row.get("n")})
+            one[match[1]] = row["value"]
+    return [row for row in found.values() if row["pass@1"] is not None]
 
 
 def models(found: list[Column]) -> list[str]:

@@ -3,8 +3,9 @@ import json
 from typing import Any
 
 from pipeline.report.figures import number
-from pipeline.report.names import stage_name
+from pipeline.report.names import set_label, stage_name, stage_order
 from pipeline.report.read import RunRecord, StageRecord
+from pipeline.report.results import by_level
 
 
 def costs(stages: list[StageRecord]) -> list[dict]:
@@ -26,6 +27,25 @@ def cost_totals(rows: list[dict]) -> dict:
     """Seconds summed over the stages, memory of the largest."""
     sums = {key: sum(row[key] or 0 for row in rows) for key in ("total_s", "startup_s", "work_s")}
     return sums | {"memory_gib": max((row["memory_gib"] or 0 for row in rows), default=0)}
+
+
+def level_tables(rows: list[dict]) -> list[dict]:
+    """Accuracy and thinking tokens by difficulty, a table a set: [{"label", "levels", "rows": [{"shown", "cells": [text or ""]}]}]."""
+    found: dict[str, dict[str, dict[str, dict]]] = {}
+    for row in by_level(rows):
+        found.setdefault(row["set"], {}).setdefault(row["model"], {})[row["level"]] = row
+    result = []
+    for set_name, of_model in found.items():
+        levels = list(dict.fromkeys(level for of_level in of_model.values() for level in of_level))
+        result.append({"label": set_label(set_name), "levels": levels, "rows": [
+            {"shown": stage_name(model), "cells": [_level_text(of_model[model].get(level)) for level in levels]} for model in sorted(of_model, key=stage_order)]})
+    return result
+
+
+def _level_text(row: dict | None) -> dict:
+    if row is None:
+        return {"accuracy": "", "tokens": ""}
+    return {"accuracy": f"{100 * row['pass@1']:.1f}", "tokens": f"{row['thinking_tokens']:,.0f} tokens" if row["thinking_tokens"] is not None else ""}
 
 
 def duration(seconds: float | None) -> str:

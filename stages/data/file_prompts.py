@@ -65,7 +65,7 @@ class FilePrompts:
             more = f" ... and {len(too_long) - _MAX_SHOWN} more" if len(too_long) > _MAX_SHOWN else ""
             raise ValueError(f"data: {len(too_long)} prompts are longer than data.max_prompt_tokens={max_tokens}: {'; '.join(too_long[:_MAX_SHOWN])}{more}. "
                              "Raise data.max_prompt_tokens (and the model's context), drop these rows, or have `r1 data prepare` drop them "
-                             "(prepare.max_prompt_tokens)")
+                             "(prepare.max_prompt)")
 
 
 class Draws:

@@ -83,8 +83,11 @@ def is_foreign(words: list[Word], target: str) -> bool:
     spaced = words[0].script not in WITHOUT_SPACES
     if len(words) < (MIN_PASSAGE_WORDS if spaced else MIN_PASSAGE_CHARACTERS) or not _is_shared(words[0].script):
         return False
-    probabilities = dict(_identifier().rank((" " if spaced else "").join(word.text for word in words)))
-    best = max(probabilities, key=probabilities.get)
+    passage = (" " if spaced else "").join(word.text for word in words)
+    best, _ = _identifier().classify(passage)
+    if best in (target, *RELATIVES.get(target, ())):
+        return False
+    probabilities = dict(_identifier().rank(passage))
     ours, theirs = (sum(probabilities.get(code, 0.0) for code in (language, *RELATIVES.get(language, ()))) for language in (target, best))
     return target in probabilities and ours < _RULED_OUT and theirs > _SURE
 

@@ -45,8 +45,16 @@ def problem(prompt: Prompt) -> str | None:
 
 
 def problem_many(prompts: Sequence[Prompt]) -> list[str | None]:
-    outcomes = _ask([Outcome() if _INTEGER.fullmatch(prompt.answer) else ("problem", prompt.answer) for prompt in prompts])
+    outcomes = _ask([_tolerance_problem(prompt) or (Outcome() if _INTEGER.fullmatch(prompt.answer) else ("problem", prompt.answer)) for prompt in prompts])
     return [f"{prompt.answer[:60]!r} cannot be read: {outcome.error}" if outcome.error else outcome.value for prompt, outcome in zip(prompts, outcomes)]
+
+
+def _tolerance_problem(prompt: Prompt) -> Outcome | None:
+    try:
+        float(json.loads(prompt.checks or "{}").get("tolerance", 0.0))
+    except (ValueError, TypeError, AttributeError):
+        return Outcome(f'checks {prompt.checks[:60]!r} are not {{"tolerance": NUMBER}}')
+    return None
 
 
 def _task(answer: str | None, prompt: Prompt) -> tuple | Outcome:

@@ -18,20 +18,23 @@ MAX_CHARACTERS = 500
 _SMALLEST = 1e-3  # Math-Verify compares 6 decimals: below this size they are too few to tell numbers apart
 _RELATIVE = 1e-4  # how close such small numbers must be
 
-_WITH_UNITS = LatexExtractionConfig(boxed_match_priority=0)  # its normalisation drops units
-_TARGETS = {drops: (replace(_WITH_UNITS, normalization_config=replace(_WITH_UNITS.normalization_config, units=drops)), ExprExtractionConfig())
-            for drops in (True, False)}
+_LATEX = LatexExtractionConfig(boxed_match_priority=0)
+_FORMULAS = {drops_units: [replace(_LATEX, normalization_config=replace(_LATEX.normalization_config, units=drops_units))] for drops_units in (True, False)}
+_IN_PROSE = [ExprExtractionConfig()]  # plain numbers: not in a formula, where one of its numbers would be the answer if it does not parse
 _DELIMITERS = re.compile(r"\\boxed|\\\(|\\\[|(?<!\\)\$.*(?<!\\)\$", re.DOTALL)
+_ONE_FORMULA = re.compile(r"\$[^$]*\$|\$\$[^$]*\$\$|\\\(.*\\\)|\\\[.*\\\]", re.DOTALL)
+_PERCENT = re.compile(r"\s*(?:\\?%|(?<=[\d\s}$])(?:percent(?:age)?|pct))\s*([}$]*)\s*\.?\s*$")  # read after a formula, but dropped in it
 _REWRITES = [(re.compile(pattern), to) for pattern, to in (
-    (r"\\?[$€£¥](?=\s*-?[\d.])(?![^$]*(?<!\\)\$)", ""),              # a currency sign, unless it opens a formula
-    (r"\\%", "%"),                                                     # \% would be dropped, % is read
+    (r"\\?[$€£¥](?=\s*-?(?:\d|\.\d))(?![^$]*(?<!\\)\$)", ""),       # a currency sign, unless it opens a formula
+    (r"^([^$]*\d)\s*\\?[$€£¥]\s*$", r"\1"),
+    (r"\\mathrm\{([a-z])\}", r"\1"),
     (r"(?<![\w\\])(\d+(?:\.\d+)?)[eE]([-+]?\d+)(?!\w)", r"\1\\times10^{\2}"),
     (r"(?<=\d) (?=\d{3}(?:\D|$))", ""),                                # 1 000
     (r"\\varnothing", r"\\emptyset"),
     (r"−", "-"))]
 _LEAD = re.compile(r"^.*?\b(?:final\s+)?(?:answer|result|solution)\s*(?:is|are|:|=)+\s*:?\s*", re.IGNORECASE | re.DOTALL)
 _TEXT = re.compile(r"\\(?:text|mbox|textnormal|textrm|mathrm|operatorname)\s*\{[^{}]*\}")
-_TEXT_UNIT = re.compile(r"(?<=[\w})])\s*(?:\\[ ,;]\s*)?\\(?:text|mbox|textnormal|textrm|mathrm)\s*\{[^{}]*\}(?:\^\{?\d\}?)?(?=\s*[.$}]*\s*$)")
+_TEXT_UNIT = re.compile(r"(?<=[\w})])\s*(?:\\[ ,;]\s*)?\\(?:text|mbox|textnormal|textrm)\s*\{[^{}]*\}(?:\^\{?\d\}?)?(?=\s*[.$]*\s*$)")
 _COMMAND = re.compile(r"\\[A-Za-z]+|[$%]")
 _DELIMITERS_ONLY = re.compile(r"\\boxed\{|\\[()\[\]]")
 _SEPARATE_UNIT = re.compile(r"(?<=[\d}])\s+[A-Za-z]+(?:\^?\d)?\s*\}*$")
@@ -63,8 +66,8 @@ latex2sympy2._Latex2Sympy = _TwoStageParser  # 10 times as fast for products; la
 
 def warm_up() -> None:
     """Fills the caches of the parser, which every worker inherits."""
-    for given, reference in ((r"\frac{1}{2}", "0.5"), (r"x^2+\sqrt{2}", r"\sqrt{2}+x^{2}"), (r"\{1,2\}", "2,1"), ("[0,1)", "(0,1]"), ("the answer is 5 cm", "5"),
-                             (r"\begin{pmatrix}1\\2\end{pmatrix}", r"(1,2,3)"), (r"x=2", r"2\pi"), (r"x\le3", r"\sin x"), (r"50\%", "1,000")):
+    for given, reference in ((r"\frac{1}{2}", "0.5"), (r"x^2+\sqrt{2}", r"\sqrt{2}+x^{2}"), (r"\{1,2\}", "2,1"), ("[0,1)", "(0,1]"),
+                             ("the answer is 5 cm", "5"), (r"\begin{pmatrix}1\\2\end{pmatrix}", r"(1,2,3)"), (r"x=2", r"2\pi"), (r"x\le3", r"\sin x"), (r"50\%", "1,000")):
         is_equivalent(given, reference)
 
 
@@ -115,13 +118,16 @@ def readings(text: str, drops_units: bool = True) -> tuple:
     for pattern, to in _REWRITES:
         text = pattern.sub(to, text)
     text = _UNIT_POWER.sub("", text) if drops_units else _TEXT_UNIT.sub("", text)
-    return tuple(item for item in parse(_delimited(text), _TARGETS[drops_units], parsing_timeout=None) if not isinstance(item, str))
+    percent, text = ("%", _PERCENT.sub(r"\1", text)) if _PERCENT.search(text) else ("", text)
+    formula = _delimited(text)
+    targets = _FORMULAS[drops_units] + ([] if _ONE_FORMULA.fullmatch(formula) else _IN_PROSE)
+    return tuple(item for item in parse(formula + percent, targets, parsing_timeout=None) if not isinstance(item, str))
 
 
 def _delimited(text: str) -> str:
     """The formula of a text between dollars. A sentence is taken by the one number it names: with several it answers nothing."""
     if _DELIMITERS.search(text):
-        return text
+        return f"${text}$" if text.startswith("\\boxed") else text
     text = _LEAD.sub("", text).strip().strip("*").rstrip(".").strip()
     if _is_sentence(text):
         numbers = {number.strip() for number in _NUMBER.findall(text)}

@@ -68,7 +68,10 @@ class WorkerPool:
             self._mine.stream = None
             return Outcome(error=f"killed after {time.monotonic() - started:.1f} s: a check may take {self.cpu_s:g} s of processor time, "
                                  f"{self.wall_s:g} s in all and {self.memory_mib} MiB")
-        return Outcome(**json.loads(reply))
+        answer = json.loads(reply)
+        if answer.pop("is_last"):
+            self._mine.stream = None
+        return Outcome(**answer)
 
     def _exchange(self, line: str) -> str:
         """The worker's reply; empty where it died over this task. One that had died before gets a successor."""

@@ -21,6 +21,8 @@ import sys
 from types import ModuleType
 
 _PARENT_POLL_S = 2.0
+_OUT_OF_MEMORY = "out of memory"
+_MAX_TASKS = 10_000  # of a worker: caches and leaks of libraries do not grow into its memory limit
 
 
 def main(arguments: list[str]) -> None:
@@ -48,27 +50,32 @@ def main(arguments: list[str]) -> None:
 
 
 def work(module: ModuleType, connection: socket.socket, cpu_s: float, wall_s: float, memory_mib: int) -> None:
-    """Answers lines of JSON, [function, arguments...], with lines of JSON, {"value"} or {"error"}, until the other end closes."""
+    """Answers lines of JSON, [function, arguments...], with lines of JSON, {"value"} or {"error"}, until the other end closes, or it says
+    {"is_last": true}: after many tasks, or when it is out of memory."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     resource.setrlimit(resource.RLIMIT_AS, (memory_mib * 2**20,) * 2)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with connection.makefile("rw", encoding="utf-8", newline="\n") as stream:
-        for line in stream:
+        for number, line in enumerate(stream, 1):
             signal.setitimer(signal.ITIMER_PROF, cpu_s)
             signal.setitimer(signal.ITIMER_REAL, wall_s)
-            answer = json.dumps(_answer(module, *json.loads(line)))
+            answer = _answer(module, *json.loads(line))
+            answer["is_last"] = number == _MAX_TASKS or answer.get("error") == _OUT_OF_MEMORY
+            reply = json.dumps(answer)
             signal.setitimer(signal.ITIMER_PROF, 0)
             signal.setitimer(signal.ITIMER_REAL, 0)
-            stream.write(answer + "\n")
+            stream.write(reply + "\n")
             stream.flush()
+            if answer["is_last"]:
+                return
 
 
 def _answer(module: ModuleType, function: str, *arguments) -> dict:
     try:
         return {"value": getattr(module, function)(*arguments)}
     except MemoryError:
-        return {"error": "out of memory"}
+        return {"error": _OUT_OF_MEMORY}
     except Exception as error:
         return {"error": f"{type(error).__name__}: {str(error)[:200]}"}
 

@@ -28,6 +28,7 @@ VERIFIERS: dict[str, str] = {
     "math": "stages.rewards.math",
     "choice": "stages.rewards.choice",
     "exact": "stages.rewards.exact",
+    "instructions": "stages.rewards.instructions",
     "code": "stages.rewards.code",
     "judge": "stages.rewards.judge",
     "reasoning_gym": "stages.rewards.reasoning_gym",
@@ -71,7 +72,7 @@ def vote_many(pairs: Sequence[Pair]) -> list[str | None]:
 
 
 def problem_many(prompts: Sequence[Prompt]) -> list[str | None]:
-    """Why each prompt's reference cannot be used, or None, in order."""
+    """Why each prompt's reference cannot be used, or None, in order; a crash of the verifier is a reason too."""
     return _by_verifier(prompts, lambda prompt: prompt, _problems)
 
 
@@ -90,7 +91,7 @@ def _by_verifier(items: Sequence, prompt_of: Callable, answers_of: Callable[[Mod
 def _grades(module: ModuleType, pairs: list[Pair]) -> list[Grade]:
     if hasattr(module, "grade_many"):
         try:
-            return [_checked(module, item) for item in module.grade_many(pairs)]
+            return [_checked(module, item) for _, item in zip(pairs, module.grade_many(pairs), strict=True)]
         except Exception as error:
             return [Grade(0.0, _reason(module, error))] * len(pairs)
     return [_grade(module, *pair) for pair in pairs]
@@ -113,14 +114,22 @@ def _checked(module: ModuleType, given: Grade) -> Grade:
 
 def _votes(module: ModuleType, pairs: list[Pair]) -> list[str | None]:
     if hasattr(module, "vote_many"):
-        return module.vote_many(pairs)
-    return [module.vote(*pair) for pair in pairs]
+        return _or(lambda: module.vote_many(pairs), lambda error: [None] * len(pairs))
+    return [_or(lambda: module.vote(*pair), lambda error: None) for pair in pairs]
 
 
 def _problems(module: ModuleType, prompts: list[Prompt]) -> list[str | None]:
     if hasattr(module, "problem_many"):
-        return module.problem_many(prompts)
-    return [module.problem(prompt) for prompt in prompts]
+        return _or(lambda: module.problem_many(prompts), lambda error: [_reason(module, error)] * len(prompts))
+    return [_or(lambda: module.problem(prompt), lambda error: _reason(module, error)) for prompt in prompts]
+
+
+def _or(answer: Callable, otherwise: Callable):
+    """An answer, or what is to be said of its exception."""
+    try:
+        return answer()
+    except Exception as error:
+        return otherwise(error)
 
 
 def _reason(module: ModuleType, error: Exception | str) -> str:

@@ -22,9 +22,10 @@ class Sampler(Protocol):
     """Draws completions. Token k of a sample depends only on the weights, the prompt, the seed and the temperature: not on the batch."""
 
     def sample(self, prompts: list[list[int]], seeds: list[int], n: int, temperature: float, max_tokens: int,
-               on_group: OnGroup | None = None) -> list[list[Completion]]:
+               on_group: OnGroup | None = None, top_p: float | None = None, with_logprobs: bool = True) -> list[list[Completion]]:
         """n completions of each prompt (token ids); completion k of prompt i draws with seeds[i] + k. `on_group(i, completions)` is called as
-        soon as all of prompt i are drawn, while others still are."""
+        soon as all of prompt i are drawn, while others still are; what it raises ends the sampling. `top_p`: another than the configuration's.
+        Without logprobs (nobody trains on them) `Completion.logprobs` may be empty."""
 
     def sync(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
         """Replaces the weights by (HF name, tensor) pairs in layer order and forgets cached prefixes; wakes the engine."""

@@ -23,25 +23,27 @@ class TransformersSampler:
         self.max_sequences, self.top_p = config.max_sequences, config.top_p
         self.stop_ids = set(stop_token_ids(model_dir))
 
-    def sample(self, prompts, seeds, n, temperature, max_tokens, on_group=None):
+    def sample(self, prompts, seeds, n, temperature, max_tokens, on_group=None, top_p=None, with_logprobs=True):
         rows = [(prompt, seed + k) for prompt, seed in zip(prompts, seeds) for k in range(n)]
         done: list[Completion] = []
+        groups: list[list[Completion]] = []
         for start in range(0, len(rows), self.max_sequences):
-            done += self._decode(rows[start:start + self.max_sequences], temperature, max_tokens)
-        groups = [done[i * n:(i + 1) * n] for i in range(len(prompts))]
-        for i, group in enumerate(groups if on_group else []):
-            on_group(i, group)
+            done += self._decode(rows[start:start + self.max_sequences], temperature, max_tokens, top_p or self.top_p)
+            for i in range(len(groups), len(done) // n):
+                groups.append(done[i * n:(i + 1) * n])
+                if on_group:
+                    on_group(i, groups[i])
         return groups
 
     @torch.no_grad()
-    def _decode(self, rows, temperature, max_tokens):
+    def _decode(self, rows, temperature, max_tokens, top_p):
         """rows: (prompt, seed). Each distinct prompt is read once, its cache shared out to its rows; finished rows leave the batch."""
         numbers = torch.stack([torch.randint(2**31, (max_tokens,), generator=torch.Generator().manual_seed(seed)) for _, seed in rows]).to(self.model.device)
         completions = [Completion([], [], True) for _ in rows]
         alive = list(range(len(rows)))
         logits, cache, mask = self._read([prompt for prompt, _ in rows])
         for step in range(max_tokens):
-            tokens, logprobs = self._draw(logits / temperature, numbers[:, step])
+            tokens, logprobs = self._draw(logits / temperature, numbers[:, step], top_p)
             for row, token, logprob in zip(alive, tokens.tolist(), logprobs.tolist()):
                 completions[row].token_ids.append(token)
                 completions[row].logprobs.append(logprob)
@@ -71,10 +73,10 @@ class TransformersSampler:
         output.past_key_values.batch_select_indices(index)
         return output.logits[:, -1].float()[index], output.past_key_values, mask[index]
 
-    def _draw(self, logits, numbers):
+    def _draw(self, logits, numbers, top_p):
         """Tokens [B] and their logprobs [B] under the tempered, perhaps cut, distribution."""
-        if self.top_p < 1:
-            logits = TopPLogitsWarper(self.top_p)(None, logits)
+        if top_p < 1:
+            logits = TopPLogitsWarper(top_p)(None, logits)
         tokens = (logits + gumbel_noise(numbers, logits.shape[1])).argmax(-1)
         return tokens, torch.log_softmax(logits, -1).gather(1, tokens[:, None])[:, 0]
 

@@ -97,13 +97,13 @@ class VllmSampler:
         gc.set_threshold(50_000, 20, 100)  # Python looks for cycles after 700 new objects, which is several times a decoding step: 6% of a rollout
         self.stop_ids, self.top_p = stop_token_ids(model_dir), config.top_p
 
-    def sample(self, prompts, seeds, n, temperature, max_tokens, on_group=None):
+    def sample(self, prompts, seeds, n, temperature, max_tokens, on_group=None, top_p=None, with_logprobs=True):
         if not prompts:
             return []
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
-        params = [SamplingParams(n=n, temperature=temperature, top_p=self.top_p, max_tokens=max_tokens, seed=seed, stop_token_ids=self.stop_ids, logprobs=0,
-                                 flat_logprobs=True, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY) for seed in seeds]
+        params = [SamplingParams(n=n, temperature=temperature, top_p=top_p or self.top_p, max_tokens=max_tokens, seed=seed, stop_token_ids=self.stop_ids,
+                                 logprobs=0 if with_logprobs else None, flat_logprobs=with_logprobs, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY) for seed in seeds]
         groups: list[list[Completion]] = [[] for _ in prompts]
         with untouched_generators():
             names = self.llm.enqueue([{"prompt_token_ids": ids} for ids in prompts], params, use_tqdm=False)
@@ -112,7 +112,7 @@ class VllmSampler:
             while engine.has_unfinished_requests():
                 for output in engine.step():
                     i = place[output.request_id.split("-")[0]]
-                    groups[i] = [Completion(list(c.token_ids), list(c.logprobs.logprobs), c.finish_reason == "length")
+                    groups[i] = [Completion(list(c.token_ids), list(c.logprobs.logprobs) if with_logprobs else [], c.finish_reason == "length")
                                  for c in sorted(output.outputs, key=lambda c: c.index)]
                     if on_group:
                         on_group(i, groups[i])

@@ -52,7 +52,8 @@ CHAINS = {
     "reward_models": ("reward_models", 1, REWARD_MODELS, [
         ("record of a prompt", "after", 4, KILL), ("rename of the judged samples", "before", 1, KILL), ("checkpoint manifest", "after", 2, KILL), ("reward statistics", "before", 1, KILL),
         ("end of a reward model", "after", 1, KILL), ("optimizer step", "before", 3, INT)]),
-    "evaluated": ("evaluate", 1, EVALUATE, [("results of a model", "after", 1, KILL), ("results", "after", 1, KILL)]),
+    "evaluated": ("evaluate", 1, EVALUATE, [
+        ("record of a sample", "after", 5, KILL), ("record of a sample", "before", 9, TERM), ("results of a model", "after", 1, KILL), ("results", "after", 1, KILL)]),
 }
 
 

@@ -1,9 +1,13 @@
 """Each kind of stage end to end on two processes: what it writes is what ARCHITECTURE.md says."""
 import json
+import signal
 
 import pyarrow.parquet
 import pytest
 
+from scripts.chaos_tools.kill import Kill
+from scripts.chaos_tools.places import places_of
+from stages.evaluation.records import read_records
 from stages.files import damaged_files, read_json, read_jsonl
 from tests.engines.conftest import DATA
 from tests.stage_dirs import StageRun, attempt_log, manifest, run_stage, steps, write_stage
@@ -111,18 +115,40 @@ def test_collect_killed_after_its_first_chunk(collected, policy, stage_root):
 
 def test_evaluate(evaluated):
     directory = evaluated
-    check_manifest(directory, "evaluate", "results.json")
+    check_manifest(directory, "evaluate", "results.json", "comparisons.json", "data/scores.parquet")
     results = read_json(directory / "results.json")
     assert all(set(row) == {"model", "set", "metric", "value", "low", "high", "n"} for row in results)
     assert {row["model"] for row in results} == {"base", "policy"}
     table = {(row["model"], row["set"], row["metric"]): row for row in results}
-    assert {("policy", "tiny_math", metric) for metric in ("pass@1", "cons@3", "format", "language", "reflection", "tokens")} <= set(table)
+    assert {("policy", "tiny_math", metric) for metric in ("pass@1", "pass@3", "cons@3", "format", "no_answer", "language", "reflection", "tokens", "truncated",
+                                                          "pass@1[2]", "thinking_tokens[4]")} <= set(table)
     assert table["policy", "tiny_math", "pass@1"]["n"] == 7 and table["policy", "tiny_general", "pass@1"]["n"] == 5
     assert table["policy", "tiny_safety", "harmful_refused"]["n"] == 2
     assert table["base", "tiny_math", "tokens"]["value"] <= 16
     shown = read_jsonl(directory / "samples.jsonl")
     assert len(shown) == 2 * 3 * 2 and {"model", "set", "prompt_id", "prompt", "answer", "completion", "correct"} <= set(shown[0])
     assert [row["prompt_id"] for row in shown[:6]] == [row["prompt_id"] for row in shown[6:]]  # the same prompts for every model
+    (compared,) = [row for row in read_json(directory / "comparisons.json") if row["set"] == "tiny_math"]
+    assert (compared["model"], compared["against"], compared["n"]) == ("policy", "base", 7)
+    assert compared["difference"] == pytest.approx(table["policy", "tiny_math", "pass@1"]["value"] - table["base", "tiny_math", "pass@1"]["value"], abs=2e-6)
+    scores = pyarrow.parquet.read_table(directory / "data" / "scores.parquet").to_pylist()
+    assert len(scores) == 2 * (7 * 3 + 5 + 4) and {row["level"] for row in scores if row["set"] == "tiny_math"} == {"2", "3", "4"}
+
+
+def test_evaluate_killed_among_its_samples(evaluated, base, policy, stage_root):
+    """With the real engine: what was recorded before the kill is not sampled again, and nothing of the outcome differs."""
+    directory = write_stage(stage_root / "evaluated_among", "evaluate", {**EVALUATE, "rollout": {"temperature": 0.5}}, {"base": base, "policy": policy}, stage="evaluated")
+    place = next(place for place in places_of("evaluate", "vllm") if place.name == "record of a sample")
+    kill = Kill("rank0", signal.SIGKILL, place, "rank0", "after", 17)
+    with StageRun(directory, num_processes=1, environment=kill.environment(directory / "hit")) as attempt:
+        assert attempt.wait() == -signal.SIGKILL, attempt.log()
+    recorded = {(row["problem"], row["sample"]) for row in read_records(directory / "state" / "base" / "tiny_math", "samples.*")}
+    assert 0 < len(recorded) < 21
+    run_stage(directory, num_processes=1)
+    assert f"base on tiny_math: {len(recorded)} of 21 samples are there already" in attempt_log(directory)
+    for name in ("results.json", "comparisons.json"):
+        assert read_json(directory / name) == read_json(evaluated / name)
+    assert read_jsonl(directory / "samples.jsonl") == read_jsonl(evaluated / "samples.jsonl")
 
 
 def test_evaluate_killed_after_its_first_model(evaluated, base, policy, stage_root):

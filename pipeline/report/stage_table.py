@@ -1,0 +1,84 @@
+"""The recipe stage by stage beside the paper's Table 2 [N], and where the shape of the two agrees. Pure functions of results and comparisons."""
+from dataclasses import dataclass
+
+from pipeline.report.names import set_label, stage_name
+from pipeline.report.results import Cell, Column
+
+STAGES = ("r1_zero", "cold_start", "reasoning_rl", "rejection_sft", "preference_rl")  # R1-Zero, Dev1, Dev2, Dev3, R1
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A row of the paper's table. `ours`: the (set, metric) that shows the same, the first that there is; our own sets stand in for some."""
+    name: str
+    paper: tuple[float, ...]
+    ours: tuple[tuple[str, str], ...]
+
+
+PAPER = (  # Nature 645 (2025), Table 2; in percent, but for the rating
+    Benchmark("AIME 2024, pass@1", (77.9, 59.0, 74.0, 78.1, 79.8), (("aime24", "pass@1"), ("tiny_math", "pass@1"), ("file", "pass@1"), ("reasoning_gym", "pass@1"))),
+    Benchmark("MATH-500, pass@1", (95.9, 94.2, 95.9, 95.4, 97.3), (("math500", "pass@1"),)),
+    Benchmark("GPQA Diamond, pass@1", (75.8, 66.1, 70.7, 71.2, 71.5), (("gpqa", "pass@1"),)),
+    Benchmark("LiveCodeBench, pass@1", (50.0, 57.5, 63.5, 64.6, 65.9), (("livecodebench", "pass@1"),)),
+    Benchmark("Codeforces, percentile", (80.4, 84.5, 90.5, 92.1, 96.3), (("codeforces", "percentile"),)),
+    Benchmark("Codeforces, rating", (1444, 1534, 1687, 1746, 2029), (("codeforces", "rating"),)),
+    Benchmark("MMLU, exact match", (88.8, 89.1, 91.2, 91.0, 90.8), (("mmlu", "pass@1"),)),
+    Benchmark("MMLU-Pro, exact match", (68.9, 74.1, 83.8, 83.1, 84.0), (("mmlu_pro", "pass@1"),)),
+    Benchmark("IF-Eval, prompt strict", (46.6, 71.7, 72.0, 78.1, 83.3), (("ifeval", "pass@1"), ("tiny_general", "pass@1"))),
+    Benchmark("AlpacaEval 2.0, LC win rate", (24.7, 50.1, 55.8, 62.1, 87.6), (("tiny_general", "helpfulness"),)),
+)
+STEPS = (("cold_start", "r1_zero"), ("reasoning_rl", "cold_start"), ("rejection_sft", "reasoning_rl"), ("preference_rl", "rejection_sft"))
+
+
+def rows(found: list[Column]) -> list[dict]:
+    """[{"paper", "values": the paper's, "ours": label of our column, "is_same", "cells": ours by stage or None, "column"}], those that we have."""
+    by_key = {(column.set_name, column.metric): column for column in found}
+    table = []
+    for benchmark in PAPER:
+        key = next((key for key in benchmark.ours if key in by_key and len(set(by_key[key].cells) & set(STAGES)) > 1), None)
+        if key:
+            column = by_key[key]
+            table.append({"paper": benchmark.name, "values": benchmark.paper, "ours": f"{set_label(key[0])}, {column.label}", "is_same": key == benchmark.ours[0]
+                          and not key[0].startswith("tiny"), "cells": [column.cells.get(stage) for stage in STAGES], "column": column})
+    return table
+
+
+def shape(table: list[dict], comparisons: list[dict]) -> list[dict]:
+    """For each row and each step of the recipe, whether ours moves as the paper's does: {"text", "verdict"}, verdict one of agrees, differs, unclear.
+
+    A change of ours is clear where the interval of the paired difference (without one: the two intervals) leaves 0 out.
+    """
+    paired = {(row["set"], row["metric"], row["model"], row["against"]): row for row in comparisons}
+    found = []
+    for row in table:
+        for model, against in STEPS:
+            before, after = (row["cells"][STAGES.index(stage)] for stage in (against, model))
+            if before is None or after is None:
+                continue
+            published = row["values"][STAGES.index(model)] - row["values"][STAGES.index(against)]
+            column: Column = row["column"]
+            difference = after.value - before.value
+            pair = paired.get((column.set_name, column.metric, model, against))
+            is_clear = (pair["low"] > 0 or pair["high"] < 0) if pair else _apart(before, after)
+            verdict = "unclear" if not is_clear else "agrees" if difference * published > 0 else "differs"
+            found.append({"verdict": verdict, "model": model, "against": against, "text":
+                          f"{stage_name(model).label} against {stage_name(against).label}: {row['paper']} {_moves(published, f'{abs(published):.4g}')} in the paper; "
+                          f"{row['ours']} {_moves(difference, column.text(abs(difference)))} here" + ("" if is_clear else ", within the noise")})
+    return found
+
+
+def summary(claims: list[dict]) -> str:
+    """One sentence on all of them."""
+    counts = {verdict: sum(claim["verdict"] == verdict for claim in claims) for verdict in ("agrees", "differs", "unclear")}
+    if not claims:
+        return ""
+    return (f"Of {len(claims)} changes from stage to stage, {counts['agrees']} go the paper's way beyond the noise, {counts['differs']} go the other way, and "
+            f"{counts['unclear']} cannot be told from noise with these samples.")
+
+
+def _moves(difference: float, size: str) -> str:
+    return f"rises by {size}" if difference > 0 else f"falls by {size}" if difference < 0 else "stays"
+
+
+def _apart(one: Cell, other: Cell) -> bool:
+    return None not in (one.low, one.high, other.low, other.high) and (one.high < other.low or other.high < one.low)

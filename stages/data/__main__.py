@@ -1,0 +1,72 @@
+"""`python -m stages.data inspect|prepare|fetch CONFIG.json`: what the driver's command `data` starts. Exit codes: 0 done, 64 bad input.
+
+CONFIG.json: {"data", "prepare", "rollout", "seed", "model_dir"}, as the driver composed it.
+"""
+import contextlib
+import json
+import os
+import sys
+from pathlib import Path
+
+from stages import environment
+from stages.config import ConfigError, DataConfig, PrepareConfig, RolloutConfig, from_dict
+
+ACTIONS = ("inspect", "prepare", "fetch")
+
+
+def main(arguments: list[str]) -> int:
+    if len(arguments) != 2 or arguments[0] not in ACTIONS:
+        print(f"usage: python -m stages.data {'|'.join(ACTIONS)} CONFIG.json", file=sys.stderr)
+        return 64
+    if arguments[0] != "fetch":
+        environment.prepare()
+    given = json.loads(Path(arguments[1]).read_text(encoding="utf-8"))
+    try:
+        data = from_dict(DataConfig, given["data"])
+        if not data.all_sources:
+            raise ValueError("there is nothing to read: name a file, a directory or a hub name, as data.path=FILE, or choose a preset, as data=gsm8k")
+        return {"inspect": _inspect, "prepare": _prepare, "fetch": _fetch}[arguments[0]](data, given)
+    except (ValueError, ConfigError) as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return 64
+
+
+def _inspect(data: DataConfig, given: dict) -> int:
+    from rich.console import Console
+
+    from stages.data.inspect import inspect
+    inspect(data, given["model_dir"], Console(width=None if sys.stdout.isatty() else 140))
+    return 0
+
+
+def _prepare(data: DataConfig, given: dict) -> int:
+    from stages.data.prepare import Preparation
+
+    def say(line: str) -> None:
+        print(line, flush=True)
+
+    preparation = Preparation(data, from_dict(PrepareConfig, given["prepare"]), from_dict(RolloutConfig, given["rollout"]), given["seed"], given["model_dir"], say)
+    path = preparation.run()
+    for row in preparation.drops.table(sum(preparation.read.values())):
+        say(f"{row['filter']:16} {row['dropped']:>10,} dropped, {row['left']:>10,} left: " + ", ".join(f"{reason} {count:,}" for reason, count in row["reasons"].items()))
+    say(f"{preparation.kept.num_rows:,} of {sum(preparation.read.values()):,} rows in {path}; {path.parent / 'card.md'} says what was dropped and why")
+    return 0
+
+
+def _fetch(data: DataConfig, given: dict) -> int:
+    from stages.data.file_prompts import source_key
+    from stages.data.hub import fetch, is_hub_name
+    for name, source in data.all_sources.items():
+        if is_hub_name(source.path):
+            print(f"{source.path}: {fetch(source, source_key(data, name))}", flush=True)
+        else:
+            print(f"{source.path} is here", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    code = main(sys.argv[1:])
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)  # engines leave threads behind

@@ -1,0 +1,45 @@
+"""Append-only records of finished samples, each line with its checksum: what was sampled or graded before a kill is never done again.
+
+A line is written with one system call when its sample is finished, so it outlives the process; `sync` puts it on the disk. A line that a kill
+or a power failure left torn does not match its checksum and counts as not written.
+"""
+import json
+import os
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+
+class RecordLog:
+    """One file of records, written by one rank."""
+
+    def __init__(self, path: Path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.stream = open(path, "ab", buffering=0)
+        self.is_synced = True
+        if path.stat().st_size and not path.read_bytes()[-1:] == b"\n":
+            self.stream.write(b"\n")  # ends a torn line, so that the next record has one of its own
+
+    def append(self, row: dict) -> None:
+        text = json.dumps(row, ensure_ascii=False).encode()
+        self.is_synced = False
+        self.stream.write(b"%08x %b\n" % (zlib.crc32(text), text))
+
+    def sync(self) -> None:
+        if not self.is_synced:
+            self.is_synced = True
+            os.fsync(self.stream.fileno())
+
+    def close(self) -> None:
+        self.sync()
+        self.stream.close()
+
+
+def read_records(directory: Path, pattern: str) -> Iterator[dict]:
+    """The whole records of all files of `directory` that match, those of every rank and attempt."""
+    for path in sorted(directory.glob(pattern)):
+        with open(path, "rb") as lines:
+            for line in lines:
+                checksum, _, text = line.rstrip(b"\n").partition(b" ")
+                if line.endswith(b"\n") and checksum == b"%08x" % zlib.crc32(text):
+                    yield json.loads(text)

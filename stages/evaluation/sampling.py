@@ -1,0 +1,121 @@
+"""Sampling one model on one set: every sample is a request of its own, recorded when it is finished, so that a kill repeats none of them.
+
+Sample j of a problem draws with the seed of (seed, "evaluate", set, problem) + j: the same tokens whatever the number of processes and
+attempts. The samples that are missing are shared out to the processes in turn.
+"""
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages.evaluation.grading import Grader
+from stages.evaluation.measure import Sample
+from stages.evaluation.problems import Problem, ProblemSet
+from stages.evaluation.records import RecordLog, read_records
+from stages.prompt import Prompt
+from stages.prompts import apply_template, encode_prompt
+from stages.rewards.format import opening_of
+from stages.rollout import Completion, Sampler
+from stages.sampling import decode
+from stages.seeds import seed_for
+from stages.worker import Worker, barrier
+
+
+class Stopped(Exception):
+    """A stop was asked for in the middle of sampling; what is finished is recorded."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A prompt as this model sees it, and what it has already written of the completion: an opening <think>, or nothing."""
+    ids: list[int]
+    opening: str
+
+
+class Prompter:
+    """Templates and tokenizes the prompts of one model; a text once."""
+
+    def __init__(self, tokenizer, default_template: str):
+        self.tokenizer, self.default_template = tokenizer, default_template
+        self.known: dict[tuple[str, str], Encoded] = {}
+        self.end_of_thought = tokenizer("</think>", add_special_tokens=False)["input_ids"]
+
+    def encode(self, prompt: Prompt, one: ProblemSet) -> Encoded:
+        template = self.template(one)
+        key = (template, prompt.text)
+        if key not in self.known:
+            text = apply_template(prompt.text, template, self.tokenizer)
+            self.known[key] = Encoded(encode_prompt(text, template, self.tokenizer), opening_of(text))
+        return self.known[key]
+
+    def template(self, one: ProblemSet) -> str:
+        if one.suite.template != "auto":
+            return one.suite.template
+        return "chat" if getattr(self.tokenizer, "chat_template", None) else self.default_template
+
+    def longest(self, one: ProblemSet) -> int:
+        """Tokens of the longest prompt of a set."""
+        return max(len(self.encode(prompt, one).ids) for problem in one.problems for prompt in problem.prompts)
+
+    def thinking_tokens(self, ids: list[int], text: str) -> int | None:
+        """Tokens up to and with </think>; all of them where the thought has no end; None where there is no thought."""
+        end = self.end_of_thought
+        for start in range(len(ids) - len(end) + 1):
+            if ids[start] == end[0] and ids[start:start + len(end)] == end:
+                return start + len(end)
+        if "</think>" in text:  # merged with its neighbours by the tokenizer
+            return len(self.tokenizer(text.split("</think>")[0], add_special_tokens=False)["input_ids"])
+        return len(ids) if "<think>" in text else None
+
+
+class SetSampler:
+    """Samples and grades what is missing of a set; `directory` holds the records of all ranks and attempts."""
+
+    def __init__(self, worker: Worker, one: ProblemSet, prompter: Prompter, directory: Path, shards: int, shard: int):
+        self.worker, self.set, self.prompter, self.directory = worker, one, prompter, directory
+        self.shards, self.shard = shards, shard
+        self.by_id = {problem.id: problem for problem in one.problems}
+        graded = {(row["problem"], row["sample"]) for row in read_records(directory, "grades.*")}
+        self.ungraded = [sample for sample in self._recorded() if (sample.problem, sample.number) not in graded]
+        sampled = graded | {(sample.problem, sample.number) for sample in self.ungraded}
+        self.missing = [(problem, number) for problem in one.problems for number in range(one.num_samples) if (problem.id, number) not in sampled]
+        barrier()  # all ranks have looked before one of them writes
+
+    def run(self, engine: Sampler, on_sample) -> Grader:
+        """Raises Stopped where the worker is asked to stop. `on_sample` is called after each sample."""
+        is_writer = self.worker.rank % (self.worker.world_size // self.shards) == 0  # of the ranks that hold one model together
+        rank = self.worker.rank
+        samples = RecordLog(self.directory / f"samples.{rank}.jsonl")
+        grader = Grader(RecordLog(self.directory / f"grades.{rank}.jsonl"), samples, self.set.suite.needs_format)
+        mine = self.missing[self.shard::self.shards]
+        prompts = [self.prompter.encode(problem.prompts[number], self.set) for problem, number in mine]
+
+        def on_group(i: int, completions: list[Completion]) -> None:
+            sample = self._sample(*mine[i], prompts[i], completions[0])
+            if is_writer:
+                samples.append({"problem": sample.problem, "sample": sample.number, "completion": sample.completion, "tokens": sample.tokens,
+                                "thinking_tokens": sample.thinking_tokens, "truncated": sample.is_truncated})
+                grader.put(sample)
+            on_sample()
+            if self.worker.stop_requested:
+                raise Stopped
+
+        try:
+            for sample in self.ungraded[self.shard::self.shards] if is_writer else []:
+                grader.put(sample)
+            seeds = [seed_for(self.worker.seed, "evaluate", self.set.name, problem.id) + number for problem, number in mine]
+            suite = self.set.suite
+            engine.sample([prompt.ids for prompt in prompts], seeds, 1, suite.temperature, suite.max_completion_tokens, on_group, top_p=suite.top_p,
+                          with_logprobs=False)
+        finally:
+            grader.finish()
+        return grader
+
+    def _recorded(self) -> Iterator[Sample]:
+        for row in read_records(self.directory, "samples.*"):
+            prompt = self.by_id[row["problem"]].prompts[row["sample"]]
+            yield Sample(row["problem"], row["sample"], prompt, row["completion"], row["tokens"], row["thinking_tokens"], row["truncated"])
+
+    def _sample(self, problem: Problem, number: int, prompt: Encoded, completion: Completion) -> Sample:
+        text = prompt.opening + decode([completion.token_ids], self.prompter.tokenizer)[0]
+        thought = self.prompter.thinking_tokens(completion.token_ids, text)
+        return Sample(problem.id, number, problem.prompts[number], text, len(completion.token_ids), thought, completion.is_truncated)
