@@ -228,6 +228,34 @@ def test_rows_of_a_file_are_checked_before_anything_starts(tmp_path, monkeypatch
         FilePrompts(config)
 
 
+HONEST = {
+    "Read a whole number": "print(2 * int(input()))",
+    "Read two whole numbers": "print(sum(map(int, input().split())))",
+    "Read a line": "print(input()[::-1])",
+    "Read n, then n numbers": "n = int(input())\nprint(sum(map(int, input().split())) / n)",
+    "Write a function add": "def add(a, b):\n    return a + b",
+    "Write a function is_even": "class Solution:\n    def is_even(self, n):\n        return n % 2 == 0",
+    "Write a class Stack": "class Stack(list):\n    push = list.append\n    def size(self):\n        return len(self)",
+    "In C++": "#include <iostream>\nint main() {\n    long long n, a = 0, b = 1;\n    std::cin >> n;\n    while (--n) { long long c = a + b; a = b; b = c; }\n"
+              "    std::cout << b;\n}",
+}
+
+
+@needs_bubblewrap
+@needs_compiler
+def test_a_file_of_problems_from_rows_to_grades(repository):
+    """Rows -> prompts -> grades: each problem by its own program, and by that of another."""
+    code.configure(SandboxConfig(workers=2))
+    source = FilePrompts(DataConfig(name="file", path=str(repository / "tests" / "data" / "programs.jsonl"), verifier_column="verifier",
+                                    checks_column="checks", eval_fraction=0.0))
+    prompts = [prompt for of_source in source.prompts().values() for prompt in of_source]
+    assert len(prompts) == len(HONEST) and {prompt.verifier for prompt in prompts} == {"code"}
+    programs = [answer(next(text for start, text in HONEST.items() if prompt.text.startswith(start)), "cpp" if prompt.text.startswith("In C++") else "python")
+                for prompt in prompts]
+    assert [grade.value for grade in grade_many(list(zip(programs, prompts)))] == [1.0] * len(prompts)
+    assert [grade.value for grade in grade_many(list(zip(programs[1:] + programs[:1], prompts)))] == [0.0] * len(prompts)
+
+
 def test_problems_of_good_tests(monkeypatch):
     monkeypatch.setattr(CodeGrader, "problem", lambda self: None)
     assert problem_many([stdin_prompt(("1", "2")), code_prompt(type="x")]) == [None, "checks.type must be one of stdin, call, unit, got 'x'"]

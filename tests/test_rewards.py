@@ -2,7 +2,7 @@
 import pytest
 
 from stages.prompt import Prompt
-from stages.rewards.answers import extract_answer
+from stages.rewards.answers import extract_answer, extract_answers
 from stages.rewards.format import is_well_formed, opening_of, split_completion, summary_of, thought_of, without_opening
 from stages.rewards.integer import read_integer
 from stages.rewards.language import count_words, language_consistency
@@ -125,3 +125,14 @@ def test_repetition_by_hand():
     assert repeated_ngram_share("a b c d e") == 0.0
     assert repeated_ngram_share("所以所以所以所以", n=2) == pytest.approx(5 / 7)
     assert repeated_ngram_share("a b") == 0.0
+
+
+def test_degenerate_completions_are_read_in_linear_time():
+    """What a policy that repeats itself can write; each would take minutes or hours where a pattern starts anew at every repetition."""
+    n = 50_000
+    assert count_words("\\[" * n) == count_words("\\(" * n) == count_words("$" * n) == {} and count_words("```" * n) == {}
+    assert not is_well_formed("<think>" + "</think><answer>" * n) and extract_answer("<answer>" * n) is None
+    assert extract_answer("\\boxed{" * n) is None and extract_answer("{" * n + "\\boxed{7}") == "7"
+    assert extract_answers("\\boxed{7}" + " " * n + "\\boxed{8}") == "7, 8"
+    assert vote_of("<answer>" + "\\text{" * n + "B" + "}" * n + "</answer>", a_prompt("B", "choice")) is None
+    assert count_reflections("wait" * n + "x") == 0 and repeated_ngram_share("a b " * n) > 0.9

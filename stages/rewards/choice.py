@@ -9,6 +9,7 @@ from stages.prompt import Prompt
 from stages.rewards.answers import extract_answer
 
 LETTERS = "ABCDEFGHIJ"
+MAX_CHARACTERS = 1000  # of an answer: a solution is none
 _WRAPPED = re.compile(r"\\(?:text|textbf|textrm|mathrm|mathbf|mathit|boxed|bf|rm)\s*\{([^{}]*)\}")
 _NOISE = re.compile(r"\\[,;:! ]|\\q?quad|[$*`\"']|\\[()\[\]]")
 _SINGLE = re.compile(r"\(?\[?([A-Ja-j])\]?\)?[.:,)]?")
@@ -26,7 +27,7 @@ def grade(completion: str, prompt: Prompt) -> float:
 
 def vote(completion: str, prompt: Prompt) -> str | None:
     given = extract_answer(completion)
-    return None if given is None else letters_of(given, prompt)
+    return None if given is None or len(given) > MAX_CHARACTERS else letters_of(given, prompt)
 
 
 def problem(prompt: Prompt) -> str | None:

@@ -32,10 +32,10 @@ def without_opening(completion: str, opening: str) -> str:
 
 def split_completion(completion: str) -> tuple[str, str] | None:
     """(thought, answer) of a well-formed completion, else None."""
-    match = _FORM.fullmatch(completion)
-    if not match or any(completion.count(tag) != 1 for tag in TAGS):
+    if any(completion.count(tag) != 1 for tag in TAGS):
         return None
-    return match[1], match[2]
+    match = _FORM.fullmatch(completion)
+    return (match[1], match[2]) if match else None
 
 
 def is_well_formed(completion: str) -> bool:

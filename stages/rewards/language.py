@@ -16,7 +16,7 @@ from stages.rewards.languages import ALPHABETS_MIXED_UP, CODES, RELATIVES, SCRIP
 from stages.rewards.sample import Sample
 
 # What is no language: tags, code, LaTeX (formulas, then commands), links.
-_NO_WORDS = re.compile(r"```.*?```|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]*\$|\\\[.*?\\\]|\\\(.*?\\\)|</?[A-Za-z_]+>|\\[A-Za-z]+|https?://\S+", re.DOTALL)
+_NO_WORDS = re.compile(r"```.*?```|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]*\$|\\\[(?:(?!\\\[).)*?\\\]|\\\((?:(?!\\\().)*?\\\)|</?[A-Za-z_]+>|\\[A-Za-z]+|https?://\S+", re.DOTALL)
 _PASSAGE_END = re.compile(r"[=+*^<>.!?;:\n\u3002\uff01\uff1f\uff1b\u0964\u061f]+")
 _LETTER = r"[^\W\d_\u00b2\u00b3\u00b9\u00bc-\u00be\u02b0-\u02ff\u2070-\u209f\u2150-\u218b]"  # no superscripts, fractions, Roman numerals
 _MARK = r"[\u0300-\u036f\u0483-\u0487\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u0900-\u0dff\u0e00-\u0eff\u200c]"  # what \w leaves out of a word

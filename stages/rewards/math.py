@@ -14,6 +14,7 @@ from stages.rewards.pool import Outcome, WorkerPool, workers_of_this_rank
 from stages.rewards.verifiers import Grade, Pair
 
 VERSION = "math-verify-0.9.0/1"  # raise it when the same answer may get another grade
+MAX_CHARACTERS = 500  # of an answer or a reference
 CPU_S, WALL_S, MEMORY_MIB = 3.0, 60.0, 1024
 _INTEGER = re.compile(r"-?\d{1,15}")
 _MAX_REMEMBERED = 100_000
@@ -37,7 +38,7 @@ def vote(completion: str, prompt: Prompt) -> str | None:
 
 def vote_many(pairs: Sequence[Pair]) -> list[str | None]:
     given = [extract_answers(completion) for completion, _ in pairs]
-    return [outcome.value for outcome in _ask([Outcome() if answer is None else ("canonical", answer) for answer in given])]
+    return [outcome.value for outcome in _ask([("canonical", answer) if answer and len(answer) <= MAX_CHARACTERS else Outcome() for answer in given])]
 
 
 def problem(prompt: Prompt) -> str | None:
@@ -63,6 +64,8 @@ def _task(answer: str | None, prompt: Prompt) -> tuple | Outcome:
         return Outcome(False)
     if answer.strip() == prompt.answer:
         return Outcome(True)
+    if len(answer) > MAX_CHARACTERS:
+        return Outcome(False)
     if choice.is_letter(prompt.answer):
         return Outcome(choice.letters_of(answer, prompt) == choice.letters_of(prompt.answer, prompt))
     if _INTEGER.fullmatch(answer.strip()) and _INTEGER.fullmatch(prompt.answer) and not prompt.checks:

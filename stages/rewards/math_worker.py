@@ -12,9 +12,10 @@ from latex2sympy2_extended import latex2sympy2
 from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
 from sympy import Basic, Float, Integer, Rational
 
+from stages.rewards.math import MAX_CHARACTERS
+
 logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that limits are ours to set; they are
 
-MAX_CHARACTERS = 500
 _SMALLEST = 1e-3  # Math-Verify compares 6 decimals: below this size they are too few to tell numbers apart
 _RELATIVE = 1e-4  # how close such small numbers must be
 
@@ -66,8 +67,8 @@ latex2sympy2._Latex2Sympy = _TwoStageParser  # 10 times as fast for products; la
 
 def warm_up() -> None:
     """Fills the caches of the parser, which every worker inherits."""
-    for given, reference in ((r"\frac{1}{2}", "0.5"), (r"x^2+\sqrt{2}", r"\sqrt{2}+x^{2}"), (r"\{1,2\}", "2,1"), ("[0,1)", "(0,1]"),
-                             ("the answer is 5 cm", "5"), (r"\begin{pmatrix}1\\2\end{pmatrix}", r"(1,2,3)"), (r"x=2", r"2\pi"), (r"x\le3", r"\sin x"), (r"50\%", "1,000")):
+    for given, reference in ((r"\frac{1}{2}", "0.5"), (r"x^2+\sqrt{2}", r"\sqrt{2}+x^{2}"), (r"\{1,2\}", "2,1"), ("[0,1)", "(0,1]"), (r"50\%", "1,000"),
+                             ("the answer is 5 cm", "5"), (r"\begin{pmatrix}1\\2\end{pmatrix}", r"(1,2,3)"), (r"x=2", r"2\pi"), (r"x\le3", r"\sin x")):
         is_equivalent(given, reference)
 
 

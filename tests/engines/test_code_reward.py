@@ -1,0 +1,83 @@
+"""GRPO whose reward is the verifier `code`: a tiny policy that writes right and wrong programs by heart, graded in the sandbox while it samples."""
+from pathlib import Path
+
+import pytest
+import torch
+
+from stages.config import ModelConfig
+from stages.files import read_json
+from stages.model import new_model, save_model
+from stages.prompts import apply_template
+from tests.sandboxes import needs_bubblewrap
+from tests.stage_dirs import StageRun, run_stage, sampled, steps, write_stage
+
+PROBLEMS = Path(__file__).parent.parent / "data" / "programs.jsonl"
+CODE = {"Read a whole number and print its double.": ("print(2 * int(input()))", "print(3 * int(input()))"),
+        "Write a function add(a, b) that returns the sum.": ("def add(a, b): return a + b", "def add(a, b): return a - b")}
+DATA = {"name": "file", "verifier_column": "verifier", "checks_column": "checks", "max_prompt_tokens": 64, "eval_fraction": 0.0}
+CONFIG = {"num_steps": 2, "prompts_per_step": 4, "group_size": 6, "updates_per_rollout": 1, "max_completion_tokens": [[0, 48]], "beta": 0.01,
+          "rewards": {"format": 0.5}, "micro_batch_tokens": 1200, "save_every": 10, "optim": {"lr": 1e-4}}
+
+
+def completion(program: str) -> str:
+    return f"<think>easy</think><answer>\n```python\n{program}\n```\n</answer>"
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory) -> Path:
+    """A Llama of two layers with a byte-level BPE tokenizer that gives each of the programs above about half of the time."""
+    from tokenizers import ByteLevelBPETokenizer
+    from transformers import PreTrainedTokenizerFast
+    texts = [(apply_template(prompt, "plain"), completion(program)) for prompt, programs in CODE.items() for program in programs]
+    bpe = ByteLevelBPETokenizer()
+    bpe.train_from_iterator([part for text in texts for part in text] * 9, vocab_size=480, special_tokens=["<|end|>"], show_progress=False)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe._tokenizer, eos_token="<|end|>", pad_token="<|end|>")
+    model = new_model(ModelConfig(hidden_size=64, num_layers=2, num_heads=2, num_kv_heads=1, intermediate_size=128, max_positions=128), tokenizer, seed=0)
+    rows = [(tokenizer(prompt)["input_ids"], tokenizer(text)["input_ids"] + [tokenizer.eos_token_id]) for prompt, text in texts]
+    length = max(len(prompt) + len(ids) for prompt, ids in rows)
+    tokens = torch.tensor([prompt + ids + [0] * (length - len(prompt) - len(ids)) for prompt, ids in rows])
+    labels = torch.tensor([[-100] * len(prompt) + ids + [-100] * (length - len(prompt) - len(ids)) for prompt, ids in rows])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3)
+    for _ in range(120):
+        loss = model(input_ids=tokens, labels=labels).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert loss.item() < 0.1  # what is left is the choice between the two programs of a prompt
+    directory = tmp_path_factory.mktemp("policy") / "model"
+    save_model(model, None, tokenizer, directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def problems(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "programs.jsonl"
+    path.write_text("\n".join(line for line in PROBLEMS.read_text().splitlines() if any(prompt in line for prompt in CODE)))
+    return path
+
+
+def stage(directory: Path, policy: Path, problems: Path, **changes) -> Path:
+    return write_stage(directory, "grpo", {**CONFIG, "data": {**DATA, "path": str(problems)}, **changes}, {"policy": policy}, stage="r1_zero")
+
+
+@needs_bubblewrap
+def test_the_reward_is_what_the_programs_do(policy, problems, tmp_path):
+    done = run_stage(stage(tmp_path / "grpo", policy, problems), num_processes=1)
+    for row in steps(done):
+        assert 0 < row["reward/accuracy"] < 1 and row["reward/zero_std_frac"] < 1 and row["train/grad_norm"] > 0
+    right = {completion(program) for program, _ in CODE.values()}
+    for step in (0, 1):
+        rollouts = sampled(done, step)
+        assert len(rollouts) == 24
+        assert [row["reward_parts"]["accuracy"] for row in rollouts] == [float(row["completion"] in right) for row in rollouts]
+        assert any(row["completion"] in right for row in rollouts) and any(row["completion"] not in right for row in rollouts)
+
+
+def test_without_a_sandbox_no_engine_starts(policy, problems, tmp_path):
+    directory = stage(tmp_path / "grpo", policy, problems)
+    with StageRun(directory, num_processes=1, environment={"PATH": str(tmp_path)}) as attempt:
+        assert attempt.wait() == 64, attempt.log()
+        log = attempt.log()
+    error = read_json(directory / "error.json")
+    assert error["kind"] == "input" and "bubblewrap" in error["message"] and "apt-get install bubblewrap" in error["message"]
+    assert "engines up" not in log and not (directory / "rollouts").exists()
