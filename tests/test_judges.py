@@ -5,7 +5,7 @@ import time
 import pytest
 
 from stages import judges
-from stages.config import ConfigError, JudgeConfig
+from stages.config import ConfigError, DataConfig, JudgeConfig
 from stages.judges import Comparison, Judged, make_judge
 from stages.judges.cache import ReplyCache
 from stages.judges.calls import Call, JudgeUnavailable, Reply, key_of
@@ -275,8 +275,9 @@ def test_the_tiny_world_s_judge_has_the_same_interface(tmp_path):
 class Stage:
     """What the verifier needs of a worker."""
 
-    def __init__(self, directory, config):
-        self.dir, self.rank, self.attempt, self.config = directory, 0, 1, type("Config", (), {"judge": config})
+    def __init__(self, directory, config, verifier):
+        data = DataConfig(name="file", path="prompts.jsonl", verifier=verifier)
+        self.dir, self.rank, self.attempt, self.config = directory, 0, 1, type("Config", (), {"judge": config, "data": data})
 
 
 @pytest.fixture
@@ -285,8 +286,9 @@ def stage(server, tmp_path, monkeypatch):
         monkeypatch.setattr(name, value)
     monkeypatch.setattr(judges, "_STAGE", {"worker": None, "judge": None})
 
-    def serve(**settings):
-        judges.serve(Stage(tmp_path / "run" / "stage" / "00000000", JudgeConfig(**{"backend": "openai", "url": server.url, "model": "judge", **FAST, **settings})))
+    def serve(verifier="exact", **settings):
+        config = JudgeConfig(**{"backend": "openai", "url": server.url, "model": "judge", **FAST, **settings})
+        judges.serve(Stage(tmp_path / "run" / "stage" / "00000000", config, verifier))
     return serve
 
 
@@ -311,10 +313,11 @@ def test_a_judge_that_is_gone_is_a_zero_with_a_reason(stage, server):
     assert grade.value == 0 and "JudgeUnavailable" in grade.error and "500" in grade.error
 
 
-def test_a_judge_that_cannot_be_asked_is_found_with_the_prompts(stage):
-    stage(model="other")
+def test_a_judge_that_cannot_be_asked_is_found_at_the_start(stage):
+    stage(model="other")  # nobody asks it
+    assert "judge.model=other" in problem_of(free_prompt()), "rows of a mixture that name it themselves"
     with pytest.raises(InputError, match="judge.model=other"):
-        problem_of(free_prompt())
+        stage(verifier="judge", model="other")
 
 
 def test_without_a_stage_prompts_are_only_looked_at(monkeypatch):

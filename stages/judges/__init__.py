@@ -31,8 +31,12 @@ _STAGE: dict = {"worker": None, "judge": None}
 
 
 def serve(worker) -> None:
-    """From now on this process works for that stage: `current_judge` is the judge of its configuration."""
+    """From now on this process works for that stage: `current_judge` is the judge of its configuration. Raises InputError if a source of the
+    stage's data names the verifier `judge` and the judge cannot be asked."""
     _STAGE.update(worker=worker, judge=None)
+    data = getattr(worker.config, "data", None)
+    if data is not None and any(source.verifier == "judge" for source in data.all_sources.values()):
+        current_judge()
 
 
 def is_served() -> bool:
