@@ -37,7 +37,7 @@ def make(server, tmp_path, monkeypatch):
 
     def make(**settings):
         config = JudgeConfig(**{"backend": "openai", "url": server.url, "model": "judge", **FAST, **settings})
-        return make_judge(config, tmp_path / "cache", tmp_path / "judge" / "attempt_1.rank0.json")
+        return make_judge(config, tmp_path / "cache", tmp_path / "logs" / "attempt_1" / "judge_rank0.json")
     return make
 
 
@@ -136,8 +136,8 @@ def test_keys_are_what_a_reply_depends_on():
 
 
 def test_ledger_adds_up_over_attempts_and_ranks(tmp_path):
-    for name, calls in (("attempt_1.rank0", 2), ("attempt_1.rank1", 3), ("attempt_2.rank0", 5)):
-        ledger = Ledger("m", 2.0, 10.0, tmp_path / "judge" / f"{name}.json")
+    for name, calls in (("attempt_1/judge_rank0", 2), ("attempt_1/judge_rank1", 3), ("attempt_2/judge_rank0", 5)):
+        ledger = Ledger("m", 2.0, 10.0, tmp_path / "logs" / f"{name}.json")
         ledger.count("correct", calls=calls, prompt_tokens=1000 * calls, completion_tokens=100 * calls, retries=1)
         ledger.save()
     table = total(tmp_path)
@@ -162,7 +162,7 @@ def test_judging_counts_and_caches(make, server, tmp_path):
     again = make()
     assert again.correct(asked) == [False, False, None, False, True, False] and len(server.asked) == 5
     assert again.ledger.jobs["correct"]["cached"] == 5 and again.ledger.jobs["correct"]["unparsed"] == 1 and again.ledger.money() == 0
-    assert json.loads((tmp_path / "judge" / "attempt_1.rank0.json").read_text())["jobs"]["correct"]["cached"] == 5
+    assert json.loads((tmp_path / "logs" / "attempt_1" / "judge_rank0.json").read_text())["jobs"]["correct"]["cached"] == 5
     request = server.asked[0]
     assert request["response_format"]["json_schema"]["schema"]["required"] == ["analysis", "correctness"] and request["temperature"] == 0
     assert make(structured=False, explain=False).correct(items(1)) == [False] and "response_format" not in server.asked[-1]
@@ -303,7 +303,7 @@ def test_a_judge_is_a_verifier(stage, server, tmp_path):
     grades = grade_many([(answered(text), free_prompt()) for text in ("28", "27", "26")])
     assert [grade.value for grade in grades] == [1.0, 0.0, 0.0] and [bool(grade.error) for grade in grades] == [False, False, True]
     assert vote_of("<think>x</think><answer>Twenty  Eight</answer>", free_prompt()) == "twenty eight"
-    assert (tmp_path / "run" / "judge_cache").is_dir() and (tmp_path / "run" / "stage" / "00000000" / "judge" / "attempt_1.rank0.json").exists()
+    assert (tmp_path / "run" / "judge_cache").is_dir() and (tmp_path / "run" / "stage" / "00000000" / "logs" / "attempt_1" / "judge_rank0.json").exists()
 
 
 def test_a_judge_that_is_gone_is_a_zero_with_a_reason(stage, server):

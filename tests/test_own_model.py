@@ -54,3 +54,24 @@ def test_prompts_longer_than_the_limit_are_named_before_training(model, problems
               "stages.r1_zero.max_completion_tokens=[[0,16]]")
     assert done.returncode == 3, done.stdout[-3000:]
     assert "tokens" in done.stdout and "data.max_prompt_tokens" in done.stdout
+
+
+def test_every_suite_evaluates_your_own_model_offline(model, tmp_path):
+    """All suites in one engine, from files in the published schemas; typed again, it is done."""
+    from tests.test_suites import FILES, SCHEMAS
+    words = ["evaluate", f"model={model}", f"eval=[{','.join(FILES)}]", f"runs_dir={tmp_path}", "run=suites", "launcher.num_processes=1",
+             f"eval.codeforces.standings={SCHEMAS / 'standings'}"]
+    words += [f"eval.{name}.{key}" for name, file in FILES.items() for key in (f"path={SCHEMAS / file}", "samples_per_prompt=2", "max_completion_tokens=16")]
+    done = r1(*words)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
+    directory = (tmp_path / "suites" / "evaluate" / "latest").resolve()
+    results = json.loads((directory / "results.json").read_text())
+    found = {(row["set"], row["metric"]) for row in results}
+    assert {row["set"] for row in results} == set(FILES)
+    assert all((name, metric) in found for name in FILES for metric in ("pass@1", "pass@2", "no_answer", "truncated", "language", "tokens"))
+    assert {("codeforces", "rating"), ("codeforces", "percentile"), ("math500", "pass@1[5]"), ("livecodebench", "pass@1[easy]")} <= found
+    assert {("aime24", "cons@2"), ("gpqa", "cons@2")} <= found and not {("livecodebench", "cons@2"), ("ifeval", "cons@2")} & found
+    assert "AIME 2024 (aime24)" in done.stdout and "rating" in done.stdout
+    manifest = (directory / "manifest.json").read_text()
+    again = r1(*words)
+    assert again.returncode == 0 and "AIME 2024 (aime24)" in again.stdout and (directory / "manifest.json").read_text() == manifest

@@ -37,6 +37,7 @@ REWARD_PANELS = (
     Panel("reward/helpful", "Helpful reward", "reward", "The helpful reward model's, standardised; helpfulness prompts only."),
     Panel("reward/safety", "Safety reward", "reward", "The safety reward model's; safety prompts only."),
     Panel("reward/std", "Spread of the reward", "standard deviation", "Over the completions of a step."),
+    Panel("reward/grader_errors", "Answers that could not be graded", "completions", "They got 0 for the answer; the reasons are in the log."),
     Panel("reward/zero_std_frac", "Groups without signal", "share of groups", "All completions of the prompt earned the same.", is_share=True),
 )
 POLICY_PANELS = (

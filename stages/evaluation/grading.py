@@ -8,6 +8,7 @@ from stages.evaluation.records import RecordLog
 
 MOST_AT_ONCE = 256
 SYNC_S = 1.0
+GATHER_S = 0.1  # a thread that wakes for every sample takes more from the engine than the grading itself
 
 
 class Grader:
@@ -50,8 +51,10 @@ class Grader:
         self.cpu_s = time.thread_time()
 
     def _next_batch(self) -> list[Sample | None]:
-        """All that waits, at least one; None ends it."""
+        """All that waits or comes within a moment, at least one; None ends it."""
         batch = [self.queue.get()]
+        if batch[0] is not None:
+            time.sleep(GATHER_S)
         while batch[-1] is not None and len(batch) < MOST_AT_ONCE and not self.queue.empty():
             batch.append(self.queue.get())
         return batch

@@ -35,6 +35,8 @@ def run(worker: Worker) -> None:
         outcome = evaluation.outcome(name)
         results += outcome["results"]
         worker.log_samples(outcome["samples"])
+        for speed in outcome["speeds"]:
+            worker.log_step(speed["step"], {key: value for key, value in speed.items() if key != "step"})
         worker.say(f"{name}: " + " ".join(f"{r['set']}/{r['metric']} {r['value']:.3f}" for r in outcome["results"] if "[" not in r["metric"]))
     evaluation.engine.close()
     if worker.is_main:
@@ -52,36 +54,40 @@ class Evaluation:
         self.max_tokens = {name: self._check_lengths(name) for name in names}
 
     def outcome(self, name: str) -> dict:
-        """{"results", "samples"} of one model: from disk if an earlier attempt finished it."""
+        """{"results", "samples", "speeds"} of one model: from disk if an earlier attempt finished it."""
         path = self.worker.dir / "state" / f"{name}.json"
         if not path.exists():
-            self._sample(name)
+            speeds = self._sample(name)
             barrier()  # every rank's records are on disk
             if self.worker.is_main:
-                files.write_json(path, self._measured(name))
+                files.write_json(path, self._measured(name) | {"speeds": speeds})
             barrier()
+        else:
+            self._progress(sum(len(one.problems) * one.num_samples for one in self.sets), f"{name} was evaluated before")
         return files.read_json(path)
 
-    def _sample(self, name: str) -> None:
-        worker = self.worker
+    def _sample(self, name: str) -> list[dict]:
+        """Samples what is missing of every set; returns what it took, a row a set."""
+        worker, speeds, first = self.worker, [], self.names.index(name) * len(self.sets) + 1
         model_dir = worker.model_dir(name)
         prompter = self._prompter(name)
         engine = self.engine.use(model_dir, self.max_tokens[name])
         if not hasattr(worker, "startup_s"):
             worker.startup_done()
         shards = worker.world_size // self.config.rollout.tensor_parallel
-        for one in self.sets:
+        for number, one in enumerate(self.sets, start=first):
             sampler = SetSampler(worker, one, prompter, self._directory(name, one), shards, worker.rank // self.config.rollout.tensor_parallel)
             total = len(one.problems) * one.num_samples
             if len(sampler.missing) < total:
                 worker.say(f"{name} on {one.name}: {total - len(sampler.missing)} of {total} samples are there already")
             self._progress(total - len(sampler.missing), f"{name} on {one.name}")
             try:
-                sampler.run(engine, lambda: self._progress(shards, f"{name} on {one.name}"))
+                speeds.append({"step": number} | sampler.run(engine, lambda: self._progress(shards, f"{name} on {one.name}")))
             except Stopped:
                 pass
             if worker.should_stop():
                 raise Interrupted(f"stopped while {name} was evaluated on {one.name}; finished samples are kept, the same command continues")
+        return speeds
 
     def _progress(self, num_samples: int, message: str) -> None:
         self.num_done = min(self.num_done + num_samples, self.num_samples)

@@ -49,7 +49,7 @@ def current_judge() -> Judge:
     if worker is None:
         raise ValueError("no stage was opened in this process, so there is no judge: call judges.serve(worker) first")
     if _STAGE["judge"] is None:
-        path = worker.dir / "judge" / f"attempt_{worker.attempt}.rank{worker.rank}.json"
+        path = worker.dir / "logs" / f"attempt_{worker.attempt}" / f"judge_rank{worker.rank}.json"
         judge = make_judge(worker.config.judge, worker.dir.parents[1] / "judge_cache", path)
         judge.check()
         _STAGE["judge"] = judge
