@@ -65,10 +65,12 @@ def worker_environment(launcher: LauncherConfig, attempt: int) -> dict[str, str]
     """The environment of the workers; what the engines need is set by `stages.environment` itself."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "HYDRA_"))}
     threads = str(launcher.threads_per_process)
+    # under srun a stop request reaches the ranks by way of torchrun, which gives them 30 s unless it is told otherwise
+    grace = {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(int(launcher.grace_s))} if launcher.name == "slurm" else {}
     path = os.pathsep.join(part for part in (str(ROOT), inherited.get("PYTHONPATH", "")) if part)
     return {**inherited, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "STAGE_ATTEMPT": str(attempt),
             "STAGE_COLLECTIVE_TIMEOUT_S": str(launcher.collective_timeout_s),
-            "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads, **launcher.environment}
+            "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads, **grace, **launcher.environment}
 
 
 def _new_attempt(directory: Path) -> tuple[int, Path]:
@@ -136,8 +138,9 @@ def explain(stage: str, directory: Path, logs: Path, exit_code: int, was_stopped
     fix = f"continue with: {resume_command}"
     rank, code = root_failure(_text(logs / "driver.log"))
     error = read_json(directory / "error.json")
-    if was_stopped or (code == EXIT_INTERRUPTED and not error):
-        step = read_json(directory / "progress.json", {}).get("step", 0)
+    progress = read_json(directory / "progress.json", {})
+    if was_stopped or not error and (code == EXIT_INTERRUPTED or progress.get("phase") == "interrupted"):  # the latter: srun or Slurm stopped the ranks
+        step = progress.get("step", 0)
         return StageInterrupted(f"{stage} was interrupted{f' at step {step}' if step else ''}; its checkpoint is kept", fix)
     if isinstance(error, dict) and error.get("kind") != "input" and code is not None and code < 0 and error.get("rank") != rank:
         error = None  # what a peer says of the rank that was killed

@@ -49,7 +49,7 @@ def stage_state(stage_dir: Path, is_held: bool, stall_after_s: float) -> dict:
     progress, error = read_json(directory / "progress.json", {}), read_json(directory / "error.json")
     state = {"stage": stage_dir.name, "state": _state(verdict, progress, error, is_held), "fingerprint": directory.name, "dir": str(directory),
              "step": progress.get("step"), "num_steps": progress.get("num_steps"), "phase": progress.get("phase"), "eta_s": None,
-             "message": "", "metrics": {}, "seconds": None, "others": _num_others(stage_dir, directory), "alarms": read_jsonl(directory / "alarms.jsonl"),
+             "message": "", "metrics": {}, "seconds": None, "others": _num_others(stage_dir, directory), "alarms": read_jsonl(directory / "alarms.jsonl") + read_jsonl(directory / "skipped.jsonl"),
              "stalled": None}
     if verdict.manifest:
         state |= {"metrics": verdict.manifest.get("metrics", {}), "step": state["num_steps"], "seconds": verdict.manifest.get("timing", {}).get("total_s"),

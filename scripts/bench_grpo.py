@@ -82,7 +82,6 @@ def ours(options, work: dict) -> None:
             started = time.perf_counter()
             rollouts = trainer.rollout()
             trainer.train_on(rollouts)
-            trainer.checkpoint_or_stop()
             trained = [r for r in rollouts if r.group in trainer.informative]
             steps.append({"step": time.perf_counter() - started, **kept[-1], "tokens": sum(len(r.completion_ids) for r in rollouts),
                           "trained_tokens": sum(r.num_tokens for r in trained), "trained_targets": sum(len(r.completion_ids) for r in trained)})

@@ -4,7 +4,7 @@
     again and again, for one stage at a time:
         its directory is taken away, the others stay     a kill then costs one or two starts of the workers
         the driver starts it; one of its processes, or all, gets SIGKILL, SIGTERM or SIGINT, at a random instant or at a named place in the code
-        sometimes the newest checkpoint is damaged, and the resumed attempt is killed too, up to --most kills
+        sometimes the newest checkpoint, or what it goes on with, is damaged, and the resumed attempt is killed too, up to --most kills
         the same command until it is done                all hashes must be those of the undisturbed run, and no process may be left
 
 All that is random follows from --seed and the number of the round. The named places are in `chaos_tools/places.py`; the signal there is
@@ -22,19 +22,22 @@ import signal
 import sys
 import tempfile
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from pipeline.guard import kill_all  # noqa: E402
 from scripts.chaos_tools.driver import TIMEOUT_S, Driver, Ending  # noqa: E402
-from scripts.chaos_tools.kill import Kill, damage, draw_kill  # noqa: E402
+from scripts.chaos_tools.kill import DISK, Kill, damage, draw_fault, draw_kill, signal_name  # noqa: E402
 from scripts.chaos_tools.outcome import differences, left_over, outcome  # noqa: E402
-from scripts.chaos_tools.places import places_of  # noqa: E402
+from scripts.chaos_tools.places import HANGS, places_of  # noqa: E402
+from scripts.chaos_tools.small_disk import SmallDisk, small_disk  # noqa: E402
 from stages.files import append_jsonl, read_json, read_jsonl  # noqa: E402
 
 INTERRUPTED, MOST_RESUMES = 75, 4
-DAMAGE_SHARE = 0.3
+DAMAGE_SHARE, FAULT_SHARE = 0.3, 0.5
+DISK_KIB = 2**17
 KINDS = {  # of the stages that can be killed
     "student_base": "pretrain", "r1_zero": "grpo", "cold_start_data": "collect", "cold_start": "sft", "reasoning_rl": "grpo",
     "rejection_data": "collect", "rejection_sft": "sft", "reward_models": "reward_models", "preference_rl": "grpo", "distill": "sft",
@@ -71,7 +74,7 @@ class Round:
 
     def record(self, settings: argparse.Namespace) -> dict:
         """What is kept of the round: a line of the file of --record."""
-        kills = [{"who": kill.who, "signal": signal.Signals(kill.signal).name, "where": kill.place.name if kill.place else kill.span, "what": str(kill), "at": far}
+        kills = [{"who": kill.who, "signal": "full disk" if kill.who == DISK else signal_name(kill.signal), "where": kill.place.name if kill.place else kill.span, "what": str(kill), "at": far}
                  for kill, far in self.kills]
         return {"seed": settings.seed, "round": self.number, "stage": self.stage, "processes": settings.processes, "zero": settings.zero,
                 "sampler": settings.sampler, "kills": kills, "damages": self.damages, "endings": self.endings, "problems": self.problems, "litter": self.litter}
@@ -88,8 +91,9 @@ class Chaos:
 
     def __init__(self, work: Path, settings: argparse.Namespace):
         self.work, self.settings = work, settings
-        overrides = ["run=chaos", "orchestrator=none", f"launcher.num_processes={settings.processes}", "launcher.grace_s=60", f"rollout={settings.sampler}",
+        overrides = ["run=chaos", "orchestrator=none", f"launcher.num_processes={settings.processes}", "launcher.grace_s=60", "launcher.min_free_gib=0", f"rollout={settings.sampler}",
                      *(f"stages.{stage}.{key}={value}" for stage, values in SHORT.items() for key, value in values.items()),
+                     *(f"stages.{stage}.reward_timeout_s=20" for stage, kind in KINDS.items() if kind == "grpo"),
                      *(f"stages.{stage}.deepspeed.zero_stage={settings.zero}" for stage, kind in KINDS.items() if kind in ("grpo", "sft", "reward_models"))]
         self.driver = Driver(overrides, settings.processes)
         self.whole = work / "undisturbed" / "chaos"
@@ -99,7 +103,7 @@ class Chaos:
     def run_undisturbed(self) -> None:
         """Once; a directory that has it already is taken, if nobody disturbed it."""
         self.whole.parent.mkdir(parents=True, exist_ok=True)
-        ending = self.driver.run(self.whole.parent, f"[{','.join(self.made)}]")
+        ending = self.driver.run(self.whole.parent, f"[{','.join(self.made)}]", timeout_s=TIMEOUT_S * len(self.made))
         attempts = {stage: read_json(self.whole / stage / "latest" / "manifest.json")["timing"]["attempts"] for stage in self.made} if ending.code == 0 else {}
         if ending.code != 0 or set(attempts.values()) != {1}:
             raise SystemExit(f"the undisturbed run ended with {ending.code}, attempts {attempts}:\n{tail(ending.log)}")
@@ -113,13 +117,33 @@ class Chaos:
         runs_dir = self.work / f"round_{number}"
         self._copy_others(runs_dir, stage)
         directory = runs_dir / "chaos" / stage / "latest"
+        with small_disk(runs_dir / "chaos" / stage, DISK_KIB) if self.settings.faults else nullcontext() as disk:
+            self._disturb(found, rng, runs_dir, disk)
+            self._finish(found, runs_dir, stage)
+            if not found.problems:
+                found.problems = [f"{name} differs" for name in differences(outcome(directory), self.expected[stage])]
+                found.litter = left_over(directory, self.whole / stage / "latest")
+            if disk and found.problems:
+                shutil.copytree(disk.path, runs_dir / "small_disk", symlinks=True)
+        if not found.problems:
+            shutil.rmtree(runs_dir)
+        return found
+
+    def _disturb(self, found: Round, rng: random.Random, runs_dir: Path, disk: SmallDisk | None) -> None:
+        """The kills of a round, one an attempt."""
+        stage, directory = found.stage, runs_dir / "chaos" / found.stage / "latest"
         timing = read_json(self.whole / stage / "latest" / "manifest.json")["timing"]
         span_s = {"start-up": timing["startup_s"], "work": timing["total_s"] - timing["startup_s"]}
         places = places_of(KINDS[stage], self.settings.sampler)
         first = [place for place in places if not place.needs_checkpoint]
         for attempt in range(rng.randint(1, self.settings.most)):
-            kill = draw_kill(rng, places if attempt else first, self.settings.processes)
-            ending = self._start(found, runs_dir, stage, kill, span_s.get(kill.span, 0.0))
+            if disk and rng.random() < FAULT_SHARE:
+                kill = draw_fault(rng, [place for place in HANGS if KINDS[stage] in place.kinds])
+            else:
+                kill = draw_kill(rng, places if attempt else first, self.settings.processes)
+            ending = self._start(found, runs_dir, stage, kill, span_s.get(kill.span, 0.0), disk)
+            if kill.who == DISK and ending.code not in (0, 3):
+                found.problems.append(f"a full disk ended the driver with {ending.code}, not 3:\n{tail(ending.log)}")
             if ending.was_hit:
                 found.kills.append((kill, how_far(directory)))
             else:
@@ -128,13 +152,6 @@ class Chaos:
                 break
             if rng.random() < DAMAGE_SHARE and (text := damage(directory, rng)):
                 found.damages.append(text)
-        self._finish(found, runs_dir, stage)
-        if not found.problems:
-            found.problems = [f"{name} differs" for name in differences(outcome(directory), self.expected[stage])]
-            found.litter = left_over(directory, self.whole / stage / "latest")
-        if not found.problems:
-            shutil.rmtree(runs_dir)
-        return found
 
     def _copy_others(self, runs_dir: Path, stage: str) -> None:
         shutil.rmtree(runs_dir, ignore_errors=True)
@@ -142,8 +159,8 @@ class Chaos:
             if path.is_dir() and path.name != stage:
                 shutil.copytree(path, runs_dir / "chaos" / path.name, symlinks=True, copy_function=os.link)
 
-    def _start(self, found: Round, runs_dir: Path, stage: str, kill: Kill | None = None, span_s: float = 0.0) -> Ending:
-        ending = self.driver.run(runs_dir, stage, kill, span_s)
+    def _start(self, found: Round, runs_dir: Path, stage: str, kill: Kill | None = None, span_s: float = 0.0, disk: SmallDisk | None = None) -> Ending:
+        ending = self.driver.run(runs_dir, stage, kill, span_s, disk=disk)
         found.endings.append(ending.code)
         if ending.code is None:
             found.problems.append(f"no end within {TIMEOUT_S} s of {ending.log}")
@@ -176,13 +193,13 @@ def tail(log: Path) -> str:
 
 def summary(rounds: list[Round]) -> str:
     """A line a stage: kills by signal and by where they hit, damaged checkpoints, rounds that differed. Then who was hit."""
-    lines = [f"{'stage':16} {'rounds':>6} {'kills':>6} {'KILL':>5} {'TERM':>5} {'INT':>5} {'moments':>8} {'places':>7} {'damaged':>8} {'different':>10}"]
+    lines = [f"{'stage':16} {'rounds':>6} {'kills':>6} {'KILL':>5} {'TERM':>5} {'INT':>5} {'faults':>7} {'moments':>8} {'places':>7} {'damaged':>8} {'different':>10}"]
     for stage in [*KINDS, "all"]:
         mine = [r for r in rounds if stage in (r.stage, "all")]
         kills = [kill for r in mine for kill, _ in r.kills]
-        signals = collections.Counter(signal.Signals(kill.signal).name for kill in kills)
+        signals = collections.Counter(signal_name(kill.signal) for kill in kills)
         if mine:
-            lines.append(f"{stage:16} {len(mine):6} {len(kills):6} {signals['SIGKILL']:5} {signals['SIGTERM']:5} {signals['SIGINT']:5} "
+            lines.append(f"{stage:16} {len(mine):6} {len(kills):6} {signals['SIGKILL']:5} {signals['SIGTERM']:5} {signals['SIGINT']:5} {signals['HANG']:7} "
                          f"{sum(bool(kill.span) for kill in kills):8} {sum(bool(kill.place) for kill in kills):7} "
                          f"{sum(len(r.damages) for r in mine):8} {sum(bool(r.problems) for r in mine):10}")
     who = collections.Counter(kill.who for r in rounds for kill, _ in r.kills)
@@ -201,6 +218,7 @@ def main() -> int:
     parser.add_argument("--zero", type=int, choices=(0, 2, 3), default=0)
     parser.add_argument("--sampler", choices=("vllm", "transformers"), default="vllm")
     parser.add_argument("--minutes", type=float, default=0, help="begin no round after so long; 0: no limit")
+    parser.add_argument("--faults", action="store_true", help="each stage on a small disk of its own; half of the kills are full disks and hung rewards instead")
     parser.add_argument("--record", type=Path, help="a file to which each round adds a line of JSON")
     parser.add_argument("--work", type=Path, help="where to work; an undisturbed run that is there is used again")
     settings = parser.parse_args()

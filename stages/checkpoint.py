@@ -1,11 +1,10 @@
-"""Resumable checkpoints in two phases: written aside, synced, checksummed, renamed. A directory with a manifest is whole.
+"""Resumable checkpoints: which can be trusted, and how a stage goes on from one. A directory with a manifest is whole; `saver.py` writes them.
 
 state/step_000120/
     engine/            DeepSpeed: weights, optimizer, one part a rank under ZeRO 1-3
     progress.json      the step, and whatever else the loop must know
     manifest.json      written last: sha256 of every file
 """
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,47 +15,13 @@ from stages.universal import to_universal
 from stages.worker import Worker, barrier
 
 
-def save_checkpoint(worker: Worker, engine: TrainEngine, step: int, keep: int, name: str = "state", extra: dict | None = None) -> None:
-    """All ranks write their part; rank 0 seals it and drops all but the last `keep`. A full disk raises DiskFull and leaves those before."""
-    root = worker.dir / name
-    temporary, final = root / f".step_{step:06d}.tmp", root / f"step_{step:06d}"
-    needed_bytes = _checkpoint_bytes(root, engine)
-    if worker.is_main:
-        root.mkdir(parents=True, exist_ok=True)
-        _remove_temporary(root)
-        disk.require(root, needed_bytes, f"checkpoint {final.name}")
-        temporary.mkdir()
-    barrier()
-    with disk.all_or_nothing(temporary, needed_bytes):
-        engine.save(temporary)
-        barrier()
-        if worker.is_main:
-            files.write_json(temporary / "progress.json", {"step": step, "world_size": worker.world_size, "zero_stage": engine.config.zero_stage, **(extra or {})})
-            worker.sync_logs()
-            table = files.file_table(temporary, ["**/*"])
-            files.write_json(temporary / "manifest.json", {"files": table})
-    if worker.is_main:
-        shutil.rmtree(final, ignore_errors=True)
-        os.replace(temporary, final)
-        files.fsync_directory(root)
-        for path in superseded(root, final, keep):
-            shutil.rmtree(path)
-    barrier()
-
-
-def superseded(root: Path, newest: Path, keep: int) -> list[Path]:
-    """What can go once `newest` is written: all but the last `keep` up to it, and those after it, which the resume before it found damaged."""
-    directories = sorted(root.glob("step_*"))
-    return [path for path in directories if path.name <= newest.name][:-keep] + [path for path in directories if path.name > newest.name]
-
-
-def _checkpoint_bytes(root: Path, engine: TrainEngine) -> int:
+def checkpoint_bytes(root: Path, engine: TrainEngine) -> int:
     """The size of the newest checkpoint, or of the parameters and their optimizer state; and a little for the rest."""
     newest = max(root.glob("step_*"), default=None)
     return (files.size(newest) if newest else engine.checkpoint_bytes()) + disk.MIB
 
 
-def _remove_temporary(root: Path) -> None:
+def remove_temporary(root: Path) -> None:
     """What an attempt that was ended in the middle of a checkpoint left."""
     for path in root.glob(".*.tmp"):
         shutil.rmtree(path)
@@ -86,12 +51,15 @@ def _damaged_files(directory: Path) -> list[str]:
 
 
 def resume(worker: Worker, engine: TrainEngine, name: str = "state", first_step: int = 0,
-           problem: Callable[[dict], str | None] = lambda progress: None) -> dict:
-    """Loads the newest whole checkpoint, if any, and cuts the logs back to it. Returns its progress, {"step": 0} for a fresh start.
+           problem: Callable[[dict], str | None] = lambda progress: None, is_fresh: bool = True) -> dict:
+    """Loads the newest whole checkpoint, if any, and cuts the logs back to it. Returns its progress, {"step": 0} for a fresh start, which an
+    engine that has trained (`is_fresh` False) cannot make: RuntimeError.
 
     `first_step`: logged steps of this stage that come before this engine's (a stage may train two models). `problem`: see `newest_checkpoint`.
     """
     found = newest_checkpoint(worker, name, problem)
+    if found is None and not is_fresh:
+        raise RuntimeError(f"no checkpoint in {worker.dir / name} can be used to go back to; the same command starts the stage over")
     if found is None:
         progress = {"step": 0}
     else:
@@ -112,8 +80,8 @@ def _load_split_otherwise(worker: Worker, engine: TrainEngine, directory: Path) 
     """Loads a ZeRO 1-3 checkpoint of another number of processes, through whole tensors written beside it for as long as it takes."""
     whole = directory.with_name(".universal.tmp")
     if worker.is_main:
-        _remove_temporary(whole.parent)
-        needed_bytes = 3 * _checkpoint_bytes(whole.parent, engine)
+        remove_temporary(whole.parent)
+        needed_bytes = 3 * checkpoint_bytes(whole.parent, engine)
         disk.require(whole.parent, needed_bytes, f"reading {directory.name}, written by another number of processes,")
         with disk.all_or_nothing(whole, needed_bytes):
             to_universal(directory / "engine", whole / "engine")

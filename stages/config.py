@@ -116,6 +116,8 @@ class RolloutConfig(Checked):
     kv_cache_gib: float = knob(0.0625, "memory for the KV cache of one engine, GiB", gt=0, operational=True)
     gpu_memory_fraction: float = knob(0.6, "share of a GPU's memory for the engine (GPU only)", gt=0, lt=1, operational=True)
     tensor_parallel: int = knob(1, "GPUs that share one engine", gt=0)
+    engine_timeout_s: float = knob(900.0, "seconds that one decoding step of the engine, or a weight sync, may take before the rank fails and says so", gt=0,
+                                   operational=True)
     logprob_tolerance: float = knob(1e-3, "largest |sampler - trainer| logprob that the probe after each weight sync accepts; "
                                           "1e-3 for fp32 (a step-old weight shows as 1e-2), about 0.2 for bf16", gt=0)
 
@@ -336,7 +338,9 @@ PACKING = "sequences one after the other in a row without padding, with variable
 @dataclass(frozen=True)
 class HealthConfig(Checked):
     """When a training stage raises an alarm (`stages/health.py`): it is shown by status and in the report, and stops the stage if asked to."""
-    on_alarm: Literal["warn", "stop"] = knob("warn", "warn: go on; stop: the stage fails before its next checkpoint [ours]", operational=True)
+    on_alarm: Literal["warn", "stop", "rollback"] = knob("warn", "warn: go on; stop: the stage fails before its next checkpoint; rollback: it goes back to the "
+                                                         "last good checkpoint and leaves out the batches that led there, see skipped.jsonl [ours]", operational=True)
+    max_rollbacks: int = knob(3, "rollbacks of a stage; the next one stops it [ours]", ge=0, operational=True)
     kl_limit: float = knob(1.0, "largest policy/kl, nats a token [ours]", gt=0, operational=True)
     entropy_floor: float = knob(0.005, "least policy/entropy, nats a token [ours]", ge=0, operational=True)
     truncated_limit: float = knob(0.5, "largest share of completions cut at the length limit [ours]", gt=0, le=1, operational=True)
@@ -347,9 +351,14 @@ class HealthConfig(Checked):
 @dataclass(frozen=True)
 class StageConfig(Checked):
     """What every trained stage has."""
-    save_every: int = knob(5, "optimizer steps between resumable checkpoints", gt=0, operational=True)
+    save_every: int = knob(5, "optimizer steps between resumable checkpoints; 0 = only by time", ge=0, operational=True)
+    save_every_minutes: float = knob(0.0, "minutes between them, by the clock of rank 0, whichever comes first; 0 = only by steps", ge=0, operational=True)
+    save_in_background: bool = knob(True, "checkpoints are copied to host memory and written while training goes on; not with offload_optimizer", operational=True)
     keep_checkpoints: int = knob(2, "resumable checkpoints kept", gt=0, operational=True)
     health: HealthConfig = knob(HealthConfig, "alarms", operational=True)
+
+    def problems(self):
+        return [] if self.save_every or self.save_every_minutes else ["save_every and save_every_minutes are both 0: a stage that is stopped would start over; set one"]
 
 
 @dataclass(frozen=True)
@@ -366,12 +375,13 @@ class PretrainConfig(StageConfig):
     deepspeed: DeepSpeedConfig = knob(DeepSpeedConfig, "DeepSpeed settings")
 
     def problems(self):
+        errors = super().problems()
         if self.optim.name == "muon" and self.deepspeed.zero_stage > 0:
-            return [f"optim.name=muon needs whole matrices on every rank, deepspeed.zero_stage 0, got {self.deepspeed.zero_stage}: "
+            return [*errors, f"optim.name=muon needs whole matrices on every rank, deepspeed.zero_stage 0, got {self.deepspeed.zero_stage}: "
                     "choose zero0, or optim.name=adamw"]
         if self.optim.name == "muon" and self.deepspeed.precision != "fp32":
-            return [f"optim.name=muon steps in fp32, got deepspeed.precision {self.deepspeed.precision}: choose precision=fp32 here, or optim.name=adamw"]
-        return []
+            return [*errors, f"optim.name=muon steps in fp32, got deepspeed.precision {self.deepspeed.precision}: choose precision=fp32 here, or optim.name=adamw"]
+        return errors
 
 
 @dataclass(frozen=True)
@@ -459,6 +469,8 @@ class GrpoConfig(StageConfig):
                                     "as they come", ge=0)
     max_sampling_rounds: int = knob(4, "most engine calls of dynamic sampling; then groups without signal fill the batch", gt=0)
     rewards: RewardConfig = knob(RewardConfig, "parts of the reward")
+    reward_timeout_s: float = knob(1800.0, "seconds after the end of sampling that the rewards of a group may take before the rank fails and says which; graders "
+                                           "have shorter deadlines of their own", gt=0, operational=True)
     mix: MixConfig = knob(MixConfig, "domains of the prompts")
     preference_last_steps: int = knob(0, "general prompts and the preference reward only in the last N steps; 400 of 1,700 [N]; 0 = all steps", ge=0)
     preference_clip: float = knob(2.0, "limit of the standardised helpful reward [ours]", gt=0)
@@ -473,7 +485,7 @@ class GrpoConfig(StageConfig):
     deepspeed: DeepSpeedConfig = knob(DeepSpeedConfig, "DeepSpeed settings")
 
     def problems(self):
-        errors = []
+        errors = super().problems()
         for name, schedule in (("max_completion_tokens", self.max_completion_tokens),):
             steps = [item[0] for item in schedule if len(item) == 2]
             if len(steps) != len(schedule) or not steps or steps[0] != 0 or steps != sorted(set(steps)):

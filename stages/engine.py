@@ -3,10 +3,11 @@
 Gradients are sums over micro-batches and ranks: callers scale each loss by global counts, so that the same batch gives the same
 gradient however it is split. `managed_gradient_accumulation: false` makes step() the only boundary.
 """
+import copy
 import os
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Iterator
+from typing import Any, Iterator
 
 import torch
 import torch.distributed as dist
@@ -69,6 +70,7 @@ class TrainEngine:
         else:
             optimizer = torch.optim.AdamW(module.parameters(), lr=optim.lr, betas=tuple(optim.betas), eps=optim.eps, weight_decay=optim.weight_decay)
         self.engine, *_ = deepspeed.initialize(model=module, optimizer=optimizer, config=deepspeed_settings(config, optim))
+        self.engine.checkpoint_engine = takes_parts(self.engine.checkpoint_engine)
 
     @property
     def module(self) -> nn.Module:
@@ -122,8 +124,13 @@ class TrainEngine:
         num_parameters = sum(getattr(p, "ds_numel", p.numel()) for p in self.module.parameters())
         return num_parameters * (weight_bytes + 8 + 4 * has_copy)
 
-    def save(self, directory: Path) -> None:
+    def parts(self, directory: Path, is_copied: bool) -> list[tuple[Path, dict]]:
+        """What this rank has to write of a checkpoint in `directory`: files and what goes into each, for torch.save. `is_copied`: in memory of its
+        own, so that training can go on. Collective; DeepSpeed makes the folders and small files itself."""
+        self.engine.checkpoint_engine.taken = []
         self.engine.save_checkpoint(str(directory), tag="engine", save_latest=False)
+        taken, self.engine.checkpoint_engine.taken = self.engine.checkpoint_engine.taken, []
+        return [(path, in_memory(state) if is_copied else state) for path, state in taken]
 
     def load(self, directory: Path, is_universal: bool = False) -> None:
         """`is_universal`: the directory is what `universal.to_universal` wrote, of any number of processes."""
@@ -131,3 +138,27 @@ class TrainEngine:
         path, _ = self.engine.load_checkpoint(str(directory), tag="engine")
         self.engine._config.load_universal_checkpoint = False
         assert path is not None, f"DeepSpeed found no checkpoint in {directory}"
+
+
+def takes_parts(engine):
+    """DeepSpeed's writer of files, which now keeps what it is told to write in `taken` instead."""
+    engine.save = lambda state_dict, path: engine.taken.append((Path(path), state_dict))
+    return engine
+
+
+def in_memory(value: Any, seen: dict | None = None) -> Any:
+    """A copy of nested containers with all tensors in host memory; a tensor that is there twice stays one."""
+    seen = {} if seen is None else seen
+    if isinstance(value, torch.Tensor):
+        key = (value.device, value.untyped_storage().data_ptr(), value.storage_offset(), value.shape, value.stride(), value.dtype)
+        if key not in seen:
+            seen[key] = value.detach().to("cpu", copy=True)
+        return seen[key]
+    if isinstance(value, dict):
+        copied = copy.copy(value)
+        for name in copied:
+            copied[name] = in_memory(value[name], seen)
+        return copied
+    if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
+        return type(value)(in_memory(item, seen) for item in value)
+    return value

@@ -77,6 +77,14 @@ class RolloutLog:
             return None
         return [Rollout(**{**row, "prompt": Prompt(**row["prompt"])}) for row in map(json.loads, lines.splitlines())]
 
+    def drop_after(self, step: int) -> None:
+        """Forgets what was sampled by weights that are given up."""
+        for path in self.directory.glob("step_*.jsonl"):
+            if int(path.stem.split("_")[1]) > step:
+                path.unlink()
+        if self.directory.exists():
+            files.fsync_directory(self.directory)
+
     def drop_before(self, step: int) -> None:
         """Forgets what no checkpoint can ask for any more."""
         for path in self.directory.glob("step_*.jsonl"):

@@ -13,23 +13,25 @@ import time
 
 import torch
 
-from stages.checkpoint import resume, save_checkpoint
+from stages.checkpoint import resume
 from stages.config import GrpoConfig
 from stages.engine import TrainEngine
 from stages.export import export
 from stages.experience import Rollout, RolloutLog
-from stages.health import Watch
+from stages.health import RollBack, Watch
 from stages.inputs import open_prompts
 from stages.losses import Counts, advantages
 from stages.model import PolicyModel, load_model, load_tokenizer, uses_packing
 from stages.policy_update import PolicyUpdate
 from stages.reference import Reference
+from stages.rollback import Batches, roll_back, save_start
+from stages.saver import Saver
 from stages.rollout import make_sampler
 from stages.sampling import GroupSampler, by_group, has_signal
 from stages.scoring import PreferenceScorer, reward_metrics
 from stages.seeds import rng_for, seed_for
 from stages.sft import pad_id
-from stages.worker import Interrupted, Worker
+from stages.worker import Worker
 
 HEADLINE = {"reward": "reward/mean", "accuracy": "reward/accuracy", "tokens": "completion/mean_tokens", "language": "completion/language",
             "checks": "completion/reflection_rate"}
@@ -41,9 +43,11 @@ def run(worker: Worker) -> None:
     trainer = GrpoTrainer(worker)
     worker.startup_done()
     while trainer.step < trainer.config.num_steps:
-        rollouts = trainer.rollout()
-        trainer.train_on(rollouts)
-        trainer.checkpoint_or_stop()
+        try:
+            trainer.train_on(trainer.rollout())
+        except RollBack as cause:
+            trainer.go_back(cause)
+    trainer.saver.wait()
     export(worker, trainer.engine, trainer.tokenizer, trainer.config.data.template)
 
 
@@ -62,31 +66,55 @@ class GrpoTrainer:
         packed = uses_packing(config.packing, model, config.deepspeed.precision)
         self.reference = Reference(policy_dir, config.deepspeed, worker.dir / "references", packed) if config.beta else None
         self.engine = TrainEngine(PolicyModel(model, packed), config.optim, config.deepspeed, config.num_steps)
+        self.batches = Batches(worker.dir, config.updates_per_rollout)
         self._resume()
-        self.watch = Watch(worker, config.health)
+        self.saver = Saver(worker, self.engine, config, sealed=self._forget)
+        save_start(self.saver, self.step, self._progress())
         self.policy = PolicyUpdate(worker, config, self.engine, self.reference, pad_id(self.tokenizer), max_tokens, packed)
         self.sampler = make_sampler(config.rollout, policy_dir, config.data.max_prompt_tokens, max_tokens, config.deepspeed.precision, can_sleep=True)
         self.sampler_step = 0  # whose weights the sampler has: it starts with the policy directory's; None: asleep, with none
         self.groups = GroupSampler(worker, config, self.tokenizer, source, self.sampler, self._preference())
 
-    def _resume(self) -> None:
-        progress = resume(self.worker, self.engine, problem=self._problem)
+    def _resume(self, is_fresh: bool = True) -> None:
+        progress = resume(self.worker, self.engine, problem=self._problem, is_fresh=is_fresh)
         self.step = progress["step"]
+        self.watch = Watch(self.worker, self.config.health)
         self.probe = progress.get("probe", {})
         if self.reference:
             self.reference.restore(progress.get("reference", {"step": 0}))
 
+    def _progress(self) -> dict:
+        """What a checkpoint must know beside the engine's state."""
+        return {"reference": self.reference.identity if self.reference else None, "probe": self.probe}
+
+    def go_back(self, cause: RollBack) -> None:
+        """To the last good checkpoint, without the batches that led to the alarms, and without what was sampled after it."""
+        self.batches = roll_back(self.saver, cause, self.batches, self._left_out,
+                                 forget=lambda number: self.log.drop_after(number - number % self.config.updates_per_rollout))
+        self._resume(is_fresh=False)
+        self.sampler_step = None
+
+    def _left_out(self, numbers: list[int]) -> dict:
+        """What the record of a rollback says of batches: their prompts, and where the stream of prompts goes on."""
+        updates, parts, drawn = self.config.updates_per_rollout, [], []
+        for number in numbers:
+            sampled = self.log.read(number - number % updates) or []
+            drawn += [r.index for r in sampled]
+            parts += self._part([r for r in sampled if r.use == "train"], number)
+        prompts = {r.index: r.prompt.id for r in parts}
+        return {"prompts": [prompts[index] for index in sorted(prompts)], "indices": sorted(prompts), "next_index": 1 + max(drawn, default=-1)}
+
     def _problem(self, progress: dict) -> str | None:
         """Whether what a checkpoint goes on with beside itself is there: its reference, and rollouts that its own weights did not draw."""
-        updates = self.config.updates_per_rollout
-        first = progress["step"] - progress["step"] % updates
+        step, first = progress["step"], self.batches.rollout(progress["step"])
         if self.reference and (problem := self.reference.problem(progress["reference"])):
             return problem
-        if first < progress["step"]:
-            return None if self.log.read(first) else f"rollouts of step {first} are missing, of which {progress['step'] - first} updates were made"
-        if self.config.oversampling and first and not self.log.read(first) and not self.log.read(first - updates):
-            return f"rollouts of step {first - updates} are missing, which may have left some for step {first}"
-        return None
+        begins, before = self.batches.begins(step), self.batches.before(first) if self.config.oversampling else None
+        if begins and before is None or self.log.read(first):
+            return None
+        if not begins:
+            return f"rollouts {first} are missing, of which updates before step {step} were made"
+        return None if self.log.read(before) else f"rollouts {before} are missing, which may have left some for the next ones"
 
     def _preference(self) -> PreferenceScorer | None:
         if "reward_models" not in self.worker.inputs or not self.config.rewards.preference:
@@ -98,7 +126,7 @@ class GrpoTrainer:
 
     def rollout(self) -> list[Rollout]:
         """The scored rollouts that start at this step: replayed from the log if an earlier attempt got that far, else sampled."""
-        first = self.step - self.step % self.config.updates_per_rollout
+        first, begins = self.batches.rollout(self.step), self.batches.begins(self.step)
         self.times = {}
         sampled = self.log.read(first)
         if sampled is None:
@@ -108,7 +136,7 @@ class GrpoTrainer:
             if self.worker.is_main:
                 self.log.write(first, sampled)
             self.times["log"] = time.time() - started
-        elif first == self.step:
+        elif begins:
             self._examine([r for r in sampled if r.use == "train"])
         started = time.time()
         if self.sampler.sleep():
@@ -120,12 +148,12 @@ class GrpoTrainer:
         self.metrics = reward_metrics(rollouts, [not has_signal(group) for group in groups])
         failed = [r.grader_error for r in sampled if r.grader_error and r.step == first]
         self.metrics["reward/grader_errors"] = len(failed)
-        if failed and self.step == first:
+        if failed and begins:
             self.worker.say(f"{len(failed)} of {sum(r.step == first for r in sampled)} completions of step {first} could not be graded and got 0: "
                             + "; ".join(list(dict.fromkeys(failed))[:NUM_SHOWN_ERRORS]))
         if self.config.oversampling:
             self.metrics["reward/sampled_groups"] = sum(r.step == first for r in sampled) / self.config.group_size
-        if self.step == first:
+        if begins:
             self._log_samples(rollouts)
         return rollouts
 
@@ -143,18 +171,21 @@ class GrpoTrainer:
 
     def _left_over(self, first: int) -> tuple[list[Rollout], int]:
         """Groups that dynamic sampling left over from the rollout before, and the number of the first prompt that was not drawn yet."""
-        if not self.config.oversampling or not first:
+        if not self.config.oversampling:
             return [], first * self.config.prompts_per_step
-        before = self.log.read(first - self.config.updates_per_rollout)
-        if before is None:
-            raise RuntimeError(f"rollouts of step {first - self.config.updates_per_rollout} were spoiled while the stage ran; the same command continues "
-                               "from a checkpoint before them")
-        return [r for r in before if r.use == "keep"], 1 + max(r.index for r in before)
+        left_out = [row for row in self.batches.rows if max(row["batches"]) < first]
+        before, place = [], self.batches.before(first)
+        if place is not None:
+            before = self.log.read(place)
+            if before is None:
+                raise RuntimeError(f"rollouts {place} were spoiled while the stage ran; the same command continues from a checkpoint before them")
+        start = max([1 + r.index for r in before] + [row["next_index"] for row in left_out], default=0)
+        return [r for r in before if r.use == "keep" and not any(r.index in row["indices"] for row in left_out)], start
 
     def _examine(self, rollouts: list[Rollout]) -> None:
         """Compares sampler and trainer, and sets advantages. Stops the run on a stale or wrong weight: it would poison every later step."""
         started = time.time()
-        fresh = [r for r in rollouts if r.step == self.step]
+        fresh = [r for r in rollouts if r.step == self.batches.rollout(self.step)]
         count = PROBES_PER_RANK * self.worker.world_size
         mean, worst = self.policy.mismatch(fresh[::max(1, len(fresh) // count)][:count])
         if not worst <= self.config.rollout.logprob_tolerance:
@@ -172,17 +203,20 @@ class GrpoTrainer:
     # ------------------------------------------------------------------------------------------------------------- training
 
     def train_on(self, rollouts: list[Rollout]) -> None:
-        """The remaining updates of this rollout; each is one step."""
+        """The remaining updates of this rollout; each is one step, and saved or stopped after."""
+        first = self.batches.rollout(self.step)
+        while self.step < self.config.num_steps and self.batches.rollout(self.step) == first:  # the paper's 1,700 steps cut the last rollout
+            self._update(self._part(rollouts, self.batches.number(self.step)))
+            self.saver.step_done(self.step, self.config.num_steps, self._progress)
+
+    def _part(self, rollouts: list[Rollout], number: int) -> list[Rollout]:
+        """The share of batch `number` in its rollout: an update_per_rollout-th, drawn at random."""
         updates = self.config.updates_per_rollout
-        first = self.step - self.step % updates
         order = list(range(len(rollouts)))
         if updates > 1:
-            rng_for(self.worker.seed, self.worker.stage, "split", first).shuffle(order)
-        size = len(rollouts) // updates
-        for update in range(self.step - first, min(updates, self.config.num_steps - first)):  # the paper's 1,700 steps cut the last rollout
-            self._update([rollouts[i] for i in order[update * size:(update + 1) * size]])
-            if update < updates - 1:
-                self.checkpoint_or_stop()
+            rng_for(self.worker.seed, self.worker.stage, "split", number - number % updates).shuffle(order)
+        size, place = len(rollouts) // updates, number % updates
+        return [rollouts[i] for i in order[place * size:(place + 1) * size]]
 
     def _update(self, batch: list[Rollout]) -> None:
         """One optimizer step on a global batch."""
@@ -229,23 +263,12 @@ class GrpoTrainer:
              "answer": r.prompt.answer, "completion": r.completion, "reward": r.reward, "reward_parts": r.reward_parts, "advantage": r.advantage,
              "truncated": r.is_truncated} for r in chosen])
 
-    def checkpoint_or_stop(self) -> None:
-        """Saves when it is time or when a stop was asked for; the latter raises Interrupted."""
-        config = self.config
-        if self.step >= config.num_steps:
-            return
-        should_stop = self.worker.should_stop()
-        if should_stop or self.step % config.save_every == 0:
-            save_checkpoint(self.worker, self.engine, self.step, config.keep_checkpoints, extra={"reference": self.reference.identity if self.reference else None, "probe": self.probe})
-            if self.worker.is_main:
-                self._forget()
-        if should_stop:
-            raise Interrupted(f"stopped after step {self.step} of {config.num_steps}; run the same command to continue")
-
     def _forget(self) -> None:
         """Drops rollouts and references that no kept checkpoint can ask for (a rollout also asks for the one before it)."""
         config = self.config
         oldest = min(int(p.name.split("_")[1]) for p in (self.worker.dir / "state").glob("step_*"))
-        self.log.drop_before(oldest - oldest % config.updates_per_rollout - (config.updates_per_rollout if config.oversampling else 0))
+        first = self.batches.rollout(oldest)
+        before = self.batches.before(first) if config.oversampling else None
+        self.log.drop_before(first if before is None else before)
         if self.reference and config.reference_every:
             self.reference.drop_before(oldest - oldest % config.reference_every)

@@ -17,8 +17,21 @@ class Alarm:
     advice: str
 
 
+OF_BATCH = {"non_finite"}  # its own batch is the cause; what the others show, the steps before have done
+CURABLE = OF_BATCH | {"kl_blow_up", "entropy_collapse", "sampler_mismatch"}  # by going back; the others are of the data and the settings
+
+
+class RollBack(Exception):
+    """Alarms where health.on_alarm is rollback: the loop goes back (`stages/rollback.py`)."""
+
+    def __init__(self, found: list[Alarm]):
+        super().__init__("; ".join(f"{alarm.name} at step {alarm.step}: {alarm.message}" for alarm in found))
+        self.step, self.advice = found[0].step, "; or ".join(alarm.advice for alarm in found)
+        self.is_of_batch = all(alarm.name in OF_BATCH for alarm in found)
+
+
 class Unhealthy(RuntimeError):
-    """An alarm where health.on_alarm is stop."""
+    """An alarm where health.on_alarm is stop, or is rollback and that cannot help."""
 
     def __init__(self, message: str, fix: str):
         super().__init__(message)
@@ -77,18 +90,23 @@ def _lasts(history: list[dict], num_steps: int, name: str, holds) -> bool:
 class Watch:
     """The last metric rows of a stage, from its log and then step by step. Made after the log was cut back by a resume."""
 
-    def __init__(self, worker: Worker, config: HealthConfig):
-        self.worker, self.config = worker, config
+    def __init__(self, worker: Worker, config: HealthConfig, can_go_back: bool = True):
+        """`can_go_back`: whether the loop knows RollBack; to one that does not, rollback is stop."""
+        self.worker, self.config, self.can_go_back = worker, config, can_go_back
         self.history = files.read_jsonl(worker.dir / "metrics.jsonl")[-config.flat_steps - 1:]
 
     def __call__(self, step: int, metrics: dict[str, float]) -> None:
-        """Writes new alarms to alarms.jsonl and the log. Raises Unhealthy on every rank where on_alarm is stop; call before the checkpoint."""
+        """Writes new alarms to alarms.jsonl and the log. Raises Unhealthy on every rank where on_alarm is stop, RollBack where it is rollback; call
+        before the checkpoint."""
         self.history = [*self.history, {"step": step, **{name: rounded(value) for name, value in metrics.items()}}][-self.config.flat_steps - 1:]
         found = alarms(self.history, self.config)
         if found and self.worker.is_main:
             files.append_jsonl(self.worker.dir / "alarms.jsonl", [asdict(alarm) for alarm in found])
         for alarm in found:
             self.worker.say(f"ALARM {alarm.name} at step {step}: {alarm.message}; advice: {alarm.advice}")
-        if found and self.config.on_alarm == "stop":
+        curable = [alarm for alarm in found if alarm.name in CURABLE]
+        if curable and self.config.on_alarm == "rollback" and self.can_go_back:
+            raise RollBack(curable)
+        if found and self.config.on_alarm == "stop" or curable and self.config.on_alarm == "rollback":
             raise Unhealthy("; ".join(f"{alarm.name} at step {step}: {alarm.message}" for alarm in found),
                             "; or ".join(alarm.advice for alarm in found) + "; or go on all the same with health.on_alarm=warn")

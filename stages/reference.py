@@ -19,9 +19,10 @@ class Reference:
     def __init__(self, model_dir: Path, config: DeepSpeedConfig, directory: Path, packed: bool = False):
         import deepspeed
         device = init_distributed()
+        self._start = lambda: PolicyModel(load_model(model_dir, config.precision), packed)
         self.directory, self.is_partitioned = directory, config.zero_stage == 3
         self.identity = {"step": 0}  # what a checkpoint notes of the reference it belongs to; the checksum is known to rank 0
-        self.module = PolicyModel(load_model(model_dir, config.precision), packed).to(device).eval().requires_grad_(False)
+        self.module = self._start().to(device).eval().requires_grad_(False)
         self.forward = self.module
         if self.is_partitioned:
             settings = {"train_micro_batch_size_per_gpu": 1, "zero_optimization": {"stage": 3}, "bf16": {"enabled": config.precision == "bf16"}}
@@ -48,11 +49,13 @@ class Reference:
             files.fsync_directory(self.directory)
 
     def restore(self, identity: dict) -> None:
-        """The reference of an earlier refresh (step 0: the stage's input, as constructed)."""
+        """The reference of an earlier refresh (step 0: the stage's input)."""
         from safetensors.torch import load_file
-        self.identity = identity
         if identity["step"]:
             self._set(load_file(self.path(identity["step"])))
+        elif self.identity["step"]:  # a rollback to before the first refresh
+            self._set(dict(self._start().named_parameters()))
+        self.identity = identity
 
     def problem(self, identity: dict) -> str | None:
         """What is wrong with the file of this reference, or None."""

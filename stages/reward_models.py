@@ -17,7 +17,7 @@ from torch import nn
 from stages import files
 from stages.batching import micro_batches, pad_rows
 from stages.builders.preferences import Completions, Label, Preference, labels, preferences
-from stages.checkpoint import resume, save_checkpoint
+from stages.checkpoint import resume
 from stages.config import RewardModelsConfig
 from stages.engine import TrainEngine, init_distributed
 from stages.health import Watch
@@ -26,9 +26,10 @@ from stages.model import load_tokenizer
 from stages.prompts import apply_template, encode_prompt
 from stages.rewards.format import without_opening
 from stages.sampling import text_of
+from stages.saver import Saver
 from stages.seeds import rng_for, seed_for
 from stages.sft import epoch_indices, pad_id
-from stages.worker import InputError, Interrupted, Worker, barrier, control_group
+from stages.worker import InputError, Worker, barrier, control_group
 
 
 @dataclass
@@ -212,7 +213,8 @@ def fit(worker: Worker, config: RewardModelsConfig, tokenizer, name: str, rows: 
     torch.manual_seed(seed_for(worker.seed, worker.stage, name, "head"))
     engine = TrainEngine(ScalarModel(load_reward_model(worker.model_dir("policy"), pad_id(tokenizer))), config.optim, config.deepspeed, num_steps)
     step = resume(worker, engine, f"state/{name}", first_step)["step"]
-    watch = Watch(worker, config.health)
+    saver = Saver(worker, engine, config, f"state/{name}")
+    watch = Watch(worker, config.health, can_go_back=False)
     while step < num_steps:
         torch.manual_seed(seed_for(worker.seed, worker.stage, name, step, worker.rank))
         batch = batch_at(step)
@@ -234,11 +236,8 @@ def fit(worker: Worker, config: RewardModelsConfig, tokenizer, name: str, rows: 
         worker.log_step(first_step + step, metrics)
         watch(first_step + step, metrics)
         worker.progress(f"train {name}", first_step + step, total_steps, f"{name} loss {loss_sum.item():.3f}")
-        should_stop = worker.should_stop()
-        if step < num_steps and (should_stop or step % config.save_every == 0):
-            save_checkpoint(worker, engine, step, config.keep_checkpoints, f"state/{name}")
-        if step < num_steps and should_stop:
-            raise Interrupted(f"stopped after step {step} of {num_steps} of the {name} model; run the same command to continue")
+        saver.step_done(step, num_steps)
+    saver.wait()
     engine.eval()
     finish(engine)
     engine.export(tokenizer, worker.dir / "model" / name)

@@ -6,10 +6,12 @@ is kept for the next rollout, and all of it is in the rollout log.
 import math
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
 
 import torch
 
 from stages.config import GrpoConfig
+from stages.deadline import DeadlineMissed
 from stages.experience import Rollout, gather
 from stages.losses import is_zero_variance
 from stages.prompts import Prompt, apply_template, encode_prompt
@@ -62,11 +64,19 @@ class GroupSampler:
         seeds = [seed_for(self.worker.seed, self.worker.stage, first, place, prompt.id) for place, _, prompt in mine]
         self.engine.sample(prompt_ids, seeds, self.config.group_size, self.config.rollout.temperature, self.max_tokens(first), on_group)
         sampled = time.time()
-        rollouts = [rollout for i in range(len(mine)) for rollout in grading[i].result()]
+        rollouts = [rollout for i, (_, _, prompt) in enumerate(mine) for rollout in self._result(grading[i], prompt)]
         set_rewards(rollouts, self.config.rewards, self.preference)
         self.times["rollout"] += sampled - started
         self.times["reward"] += time.time() - sampled
         return gather(rollouts, self.worker.world_size)
+
+    def _result(self, grading: Future, prompt: Prompt) -> list[Rollout]:
+        limit_s = self.config.reward_timeout_s
+        try:
+            return grading.result(timeout=limit_s)
+        except FutureTimeout:
+            raise DeadlineMissed(f"rank {self.worker.rank} waited {limit_s:g} s for the rewards of prompt {prompt.id} (kind {prompt.kind}, verifier "
+                                 f"{prompt.verifier or 'none'}); the limit is stages.{self.worker.stage}.reward_timeout_s") from None
 
     def _graded(self, place: int, index: int, prompt: Prompt, prompt_ids: list[int], completions: list[Completion], first: int) -> list[Rollout]:
         rollouts = [Rollout(prompt, place, prompt_ids, c.token_ids, c.logprobs, c.is_truncated, **text_of(prompt_ids, c.token_ids, self.tokenizer),

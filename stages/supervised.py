@@ -7,12 +7,14 @@ import torch
 import torch.distributed as dist
 
 from stages.batching import lay_out, micro_batches
-from stages.checkpoint import resume, save_checkpoint
+from stages.checkpoint import resume
 from stages.config import PretrainConfig, SftConfig
 from stages.engine import TrainEngine
-from stages.health import Watch
+from stages.health import RollBack, Watch
+from stages.rollback import Batches, roll_back, save_start
+from stages.saver import Saver
 from stages.seeds import seed_for
-from stages.worker import Interrupted, Worker
+from stages.worker import Worker
 
 
 @dataclass
@@ -23,15 +25,18 @@ class Sample:
 
 def train_supervised(worker: Worker, engine: TrainEngine, batch_at: Callable[[int], list[Sample]], num_steps: int, config: PretrainConfig | SftConfig,
                      pad_id: int) -> None:
-    """Runs steps [resumed step, num_steps). `batch_at(step)` is the global batch of a step: a pure function, the same on every rank."""
+    """Runs steps [resumed step, num_steps). `batch_at(number)` is a global batch: a pure function, the same on every rank."""
+    batches = Batches(worker.dir)
     step = resume(worker, engine)["step"]
+    saver = Saver(worker, engine, config)
+    save_start(saver, step)
     watch = Watch(worker, config.health)
     engine.train()
     worker.startup_done()
     while step < num_steps:
         started = time.time()
         torch.manual_seed(seed_for(worker.seed, worker.stage, step, worker.rank))  # dropout, if the model has any
-        batch = batch_at(step)
+        batch = batch_at(batches.number(step))
         loss, num_tokens = accumulate(worker, engine, batch, config.micro_batch_tokens, pad_id)
         grad_norm, lr = engine.step(step)
         step += 1
@@ -39,15 +44,17 @@ def train_supervised(worker: Worker, engine: TrainEngine, batch_at: Callable[[in
         metrics = {"train/loss": loss, "train/grad_norm": grad_norm, "train/lr": lr, "train/tokens": num_tokens,
                    "perf/tokens_per_s": num_tokens / elapsed, "perf/step_s": elapsed}
         worker.log_step(step, metrics)
-        watch(step, metrics)
+        try:
+            watch(step, metrics)
+        except RollBack as cause:
+            batches = roll_back(saver, cause, batches)
+            step, watch = resume(worker, engine, is_fresh=False)["step"], Watch(worker, config.health)
+            continue
         worker.progress("train", step, num_steps, f"loss {loss:.3f}")
         if step % 50 == 0 or step == num_steps:
             worker.say(f"step {step}/{num_steps} loss {loss:.4f} grad_norm {grad_norm:.2f} lr {lr:.2e} {num_tokens / elapsed:.0f} tokens/s")
-        should_stop = worker.should_stop()
-        if step < num_steps and (should_stop or step % config.save_every == 0):
-            save_checkpoint(worker, engine, step, config.keep_checkpoints)
-        if step < num_steps and should_stop:
-            raise Interrupted(f"stopped after step {step} of {num_steps}; run the same command to continue")
+        saver.step_done(step, num_steps)
+    saver.wait()
     worker.metrics["train/loss"] = loss if num_steps else 0.0
 
 

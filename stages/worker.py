@@ -1,6 +1,7 @@
 """One stage directory seen from a worker: its configuration and inputs, logs, progress, metrics, signals, and the manifest at the end."""
 import contextlib
 import datetime
+import faulthandler
 import os
 import resource
 import shutil
@@ -8,11 +9,12 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from stages import disk, files
+from stages import deadline, disk, files
 from stages.config import KINDS, ConfigError, from_dict
 from stages.heartbeat import Heartbeat, timeout_message
 
@@ -46,6 +48,7 @@ class Worker:
         self.exit_code = 0
         self.stop_requested = False
         self.metrics: dict[str, float] = {}
+        self.at_exit: list[Callable[[], None]] = []  # what still has to end, whatever happened
         self._progress_written = 0.0
         self._first_work = None
         description = files.read_json(self.dir / "config.json")
@@ -80,6 +83,7 @@ class Worker:
             disk.reserve(self.dir / RESERVE)
         signal.signal(signal.SIGTERM, self._on_stop)
         signal.signal(signal.SIGINT, self._on_stop)
+        deadline.on_miss = self._on_missed_deadline
         self.progress("start", 0, 0, "starting", force=True)
         return self
 
@@ -111,10 +115,31 @@ class Worker:
         self.stop_requested = True  # loops stop after their step, with a checkpoint
         signal.signal(signum, signal.SIG_DFL)  # a second one ends the process at once
 
+    def _on_missed_deadline(self, message: str) -> None:
+        """Called from a thread; the main one is stuck where nothing can be raised."""
+        message = f"rank {self.rank} {message}"
+        with contextlib.suppress(OSError):
+            if not (self.dir / "error.json").exists():
+                files.write_json(self.dir / "error.json", self._error_record("DeadlineMissed", message, "see where it hangs at the end of its log"))
+            print(f"{self.stage} failed: {message}", flush=True)
+            faulthandler.dump_traceback(all_threads=True)
+        os._exit(1)
+
+    def _error_record(self, kind: str, message: str, fix: str) -> dict:
+        return {"kind": kind, "message": message, "fix": fix, "rank": self.rank, "log": f"logs/attempt_{self.attempt}/rank{self.rank}.log"}
+
     def __exit__(self, kind, error, trace) -> bool:
         self.heartbeat.stop()
         if error is None:
             return False
+        self._report(error)
+        for settle in self.at_exit:
+            settle()
+        return True
+
+    def _report(self, error: BaseException) -> None:
+        """The exit code of an error, and what people will read of it."""
+        cause = error
         checkpoint_bytes = max((files.size(path) for path in self.dir.glob("state/**/step_*")), default=0)
         error = disk.as_disk_full(error, self.dir, checkpoint_bytes + disk.MIB) or self._as_timeout(error) or error
         (self.dir / RESERVE).unlink(missing_ok=True)
@@ -123,31 +148,33 @@ class Worker:
             with contextlib.suppress(OSError):
                 self.progress("interrupted", *self._last_step(), str(error), force=True)
                 print(f"interrupted: {error}")
-            return True
+            return
         is_input = isinstance(error, (InputError, ConfigError, disk.DiskFull))
         self.exit_code = EXIT_BAD_INPUT if is_input else 1
-        record = {"kind": "input" if is_input else type(error).__name__, "message": str(error), "fix": getattr(error, "fix", ""), "rank": self.rank,
-                  "log": f"logs/attempt_{self.attempt}/rank{self.rank}.log"}
+        record = self._error_record("input" if is_input else type(error).__name__, str(error), getattr(error, "fix", ""))
         with contextlib.suppress(OSError):  # a full disk: whatever can still be written, in this order
             if not (self.dir / "error.json").exists() or is_input:
                 files.write_json(self.dir / "error.json", record)
             if not is_input:
-                traceback.print_exception(kind, error, trace)
+                traceback.print_exception(type(cause), cause, cause.__traceback__)
             print(f"{self.stage} failed on rank {self.rank}: {error}")
-        return True
 
     def _as_timeout(self, error: BaseException) -> CollectiveTimeout | None:
         message = timeout_message(error, self.rank, self.world_size, self.logs, collective_timeout().total_seconds())
         return CollectiveTimeout(message) if message else None
 
     def should_stop(self) -> bool:
-        """Whether any rank was asked to stop. Collective: all ranks call it and get the same answer."""
+        """Whether any rank was asked to stop. Collective."""
+        return self.agree(self.stop_requested)[0]
+
+    def agree(self, *flags: bool) -> list[bool]:
+        """For each flag, whether it is set on any rank. Collective: all ranks call it and get the same answers."""
         import torch
         import torch.distributed as dist
-        flag = torch.tensor([float(self.stop_requested)])
+        values = torch.tensor(flags, dtype=torch.float32)
         if dist.is_initialized() and self.world_size > 1:
-            dist.all_reduce(flag, op=dist.ReduceOp.MAX, group=control_group())
-        return bool(flag.item())
+            dist.all_reduce(values, op=dist.ReduceOp.MAX, group=control_group())
+        return [bool(value) for value in values.tolist()]
 
     # ------------------------------------------------------------------------------------------------------------- reporting
 
@@ -212,7 +239,7 @@ class Worker:
         manifest = {
             "stage": self.stage, "kind": self.kind, "version": self.description["version"], "fingerprint": self.description["fingerprint"],
             "inputs": {role: entry["fingerprint"] for role, entry in self.inputs.items()},
-            "files": files.file_table(self.dir, ["model/**/*", "data/**/*", "results.json", "comparisons.json"]),
+            "files": files.file_table(self.dir, ["model/**/*", "data/**/*", "results.json", "comparisons.json", "skipped.jsonl"]),
             "metrics": {name: rounded(value) for name, value in self.metrics.items()},
             "timing": {"total_s": round(earlier["total_s"] + elapsed, 2), "startup_s": round(earlier["startup_s"] + getattr(self, "startup_s", 0.0), 2),
                        "attempts": self.attempt},

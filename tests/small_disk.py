@@ -1,41 +1,17 @@
-"""A real file system of a few MiB, for what happens when it is full."""
-import os
-import subprocess
+"""A real file system of a few MiB for a test, which is skipped where mounting is not permitted."""
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-
-class SmallDisk:
-    def __init__(self, path: Path):
-        self.path = path
-
-    def fill(self) -> None:
-        """Takes all that is free, again until nothing more goes in."""
-        with open(self.path / "ballast", "ab", buffering=0) as stream:
-            for size in (2**16, 2**12, 1):
-                try:
-                    while stream.write(os.urandom(size)) == size:
-                        pass
-                except OSError:
-                    pass
-
-    def make_room(self) -> None:
-        (self.path / "ballast").unlink()
-
-    def resize(self, size_kib: int) -> None:
-        subprocess.run(["mount", "-o", f"remount,size={size_kib}k", str(self.path)], check=True)
+from scripts.chaos_tools import small_disk as tool
 
 
 @contextmanager
 def small_disk(path: Path, size_kib: int):
-    """A tmpfs mounted at the new directory `path`. Skips the test where mounting is not permitted."""
-    path.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size_kib}k", "tmpfs", str(path)], capture_output=True, text=True)
-    if mounted.returncode:
-        pytest.skip(f"a full disk needs a small one, and this user may not mount a tmpfs: {mounted.stderr.strip()}")
+    """See `scripts/chaos_tools/small_disk.py`."""
     try:
-        yield SmallDisk(path)
-    finally:
-        subprocess.run(["umount", "--lazy", str(path)], check=True)
+        with tool.small_disk(path, size_kib) as disk:
+            yield disk
+    except tool.CannotMount as error:
+        pytest.skip(str(error))

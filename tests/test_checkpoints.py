@@ -2,7 +2,8 @@
 import pytest
 
 from stages import files
-from stages.checkpoint import newest_checkpoint, superseded
+from stages.checkpoint import newest_checkpoint
+from stages.saver import superseded
 
 
 class Listener:

@@ -6,7 +6,7 @@ import pytest
 
 from stages import files
 from stages.config import HealthConfig
-from stages.health import Unhealthy, Watch, alarms
+from stages.health import RollBack, Unhealthy, Watch, alarms
 
 HEALTHY = {"train/loss": 0.01, "train/grad_norm": 0.5, "reward/mean": 0.7, "reward/zero_std_frac": 0.1, "reward/language": math.nan, "policy/kl": 0.02,
            "policy/entropy": 0.3, "policy/mismatch_kl": 1e-9, "completion/truncated_frac": 0.02}
@@ -109,6 +109,19 @@ def test_stop_ends_every_rank_with_the_alarm_and_the_advice(tmp_path):
             watched(Stage(tmp_path, is_main), rows({}, {"train/loss": math.nan}), config)
         assert "lower optim.lr" in caught.value.fix and "health.on_alarm=warn" in caught.value.fix
         assert (tmp_path / "alarms.jsonl").exists() == is_main
+
+
+@pytest.mark.parametrize("change, goes_back", [({"train/loss": math.nan}, True), ({"policy/kl": 2.0}, True), ({"completion/truncated_frac": 0.9}, False)])
+def test_rollback_is_for_what_going_back_can_mend(change, goes_back, tmp_path):
+    config = HealthConfig(on_alarm="rollback")
+    if goes_back:
+        with pytest.raises(RollBack) as caught:
+            watched(Stage(tmp_path), rows({}, change), config)
+        assert caught.value.step == 2 and caught.value.is_of_batch == ("train/loss" in change)
+        with pytest.raises(Unhealthy):
+            Watch(Stage(tmp_path), config, can_go_back=False)(1, change)
+    else:
+        assert len(watched(Stage(tmp_path), rows({}, change), config)) == 1
 
 
 def test_alarms_are_valid_json_whatever_the_values(tmp_path):

@@ -72,6 +72,9 @@ def test_interruption_is_told_from_failure(tmp_path):
     assert isinstance(explained(tmp_path / "a", was_stopped=True), StageInterrupted)
     by_others = explained(tmp_path / "b", TORCHRUN_FAILURE.replace("-9", "75"))
     assert isinstance(by_others, StageInterrupted) and by_others.exit_code == 75
+    write_json(tmp_path / "c" / "progress.json", {"phase": "interrupted", "step": 7})  # ended by srun, of which torchrun prints no table
+    by_slurm = explained(tmp_path / "c", "")
+    assert isinstance(by_slurm, StageInterrupted) and "at step 7" in str(by_slurm)
 
 
 def test_worker_commands():
@@ -87,7 +90,9 @@ def test_workers_get_threads_and_the_attempt_but_nothing_of_prefect(monkeypatch)
     environment = launch.worker_environment(LauncherConfig(threads_per_process=3, collective_timeout_s=77, environment={"A": "b"}), attempt=2)
     assert environment["OMP_NUM_THREADS"] == "3" and environment["STAGE_ATTEMPT"] == "2" and environment["A"] == "b"
     assert environment["STAGE_COLLECTIVE_TIMEOUT_S"] == "77"
-    assert not any(name.startswith("PREFECT_") for name in environment)
+    assert not any(name.startswith("PREFECT_") for name in environment) and "TORCH_ELASTIC_SHUTDOWN_TIMEOUT" not in environment
+    slurm = launch.worker_environment(LauncherConfig(name="slurm", grace_s=600), attempt=1)
+    assert slurm["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] == "600"
 
 
 def test_relayed_lines_are_whole_and_without_progress_bars(tmp_path):

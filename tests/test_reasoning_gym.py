@@ -41,6 +41,9 @@ def test_every_family_draws_survives_json_and_grades(task):
             assert verifier.score(entry["answer"], held) == 1
         for wrong in ("", "qqq", "I do not know"):
             assert verifier.score(wrong, held) <= FLOORS.get(task, 0.05), wrong
+        for other in drawn:     # one answer for all problems would be the first thing that reinforcement learning finds
+            is_another = other["answer"] is not None and other["answer"] != entry["answer"] and task != "n_queens"  # whose boards have several solutions
+            assert not is_another or verifier.score(other["answer"], held) < 1
 
 
 def test_a_generator_that_is_used_again_draws_what_a_fresh_one_does():
@@ -177,3 +180,5 @@ def test_honest_answers_pass_the_guards():
     assert score("polynomial_multiplication", 4, lambda e: f"1*({e['answer']})") == 1
     assert score("binary_matrix", 4, lambda e: json.dumps(e["metadata"]["solution"])) == 0.1    # a list instead of lines: partial credit
     assert score("n_queens", 4, lambda e: e["answer"]) == 1
+    numbers = families.draw("puzzle24", {}, 4)["metadata"]["numbers"]
+    assert sorted(numbers) != [3, 4, 6, 10] and score("puzzle24", 4, lambda e: "3*(10 + 4 - 6)") == 0

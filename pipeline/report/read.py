@@ -94,7 +94,8 @@ def read_stage(name: str, path: Path | None) -> StageRecord:
     stage.results = [row for row in _read_json(path / "results.json", stage.problems) or [] if _is_result(row)]
     stage.comparisons = [row for row in _read_json(path / "comparisons.json", stage.problems) or [] if _is_comparison(row)]
     stage.metrics = steps_in_order(read_jsonl(path / "metrics.jsonl", stage.problems))
-    stage.alarms = [row for row in read_jsonl(path / "alarms.jsonl", stage.problems) if {"step", "message", "advice"} <= set(row)]
+    stage.alarms = [row for name in ("alarms.jsonl", "skipped.jsonl") for row in read_jsonl(path / name, stage.problems)
+                    if {"step", "message", "advice"} <= set(row)]
     rows = read_jsonl(path / "samples.jsonl", stage.problems)
     stage.samples = _first_rows(rows, MAX_EVALUATION_SAMPLES) if name == "evaluate" else first_and_last(rows, NUM_TRAINING_SAMPLES)
     stage.status = _status(stage)

@@ -11,9 +11,10 @@ import psutil
 
 from pipeline.guard import kill_all
 
-from .kill import ROOT, Kill
+from .kill import DISK, ROOT, Kill
+from .small_disk import SmallDisk
 
-TIMEOUT_S, GONE_S = 300, 20
+TIMEOUT_S, GONE_S = 600, 20
 SET_CHILD_SUBREAPER = 36
 
 
@@ -34,8 +35,9 @@ class Driver:
         self.overrides, self.num_processes = overrides, num_processes
         ctypes.CDLL(None).prctl(SET_CHILD_SUBREAPER, 1)  # what a dead driver leaves becomes our child, and is seen
 
-    def run(self, runs_dir: Path, selection: str, kill: Kill | None = None, span_s: float = 0.0) -> Ending:
-        """One start. A kill at a moment is of one stage, which takes `span_s` for what the kill waits in."""
+    def run(self, runs_dir: Path, selection: str, kill: Kill | None = None, span_s: float = 0.0, timeout_s: float = TIMEOUT_S,
+            disk: SmallDisk | None = None) -> Ending:
+        """One start. A kill at a moment is of one stage, which takes `span_s` for what the kill waits in. `disk`: of that stage."""
         number = sum(1 for _ in runs_dir.glob("driver_*.log"))
         log, note = runs_dir / f"driver_{number}.log", runs_dir / f"hit_{number}"
         command = [sys.executable, "-m", "pipeline", "run", f"+stage={selection}", f"runs_dir={runs_dir}", *self.overrides]
@@ -44,9 +46,9 @@ class Driver:
         with open(log, "wb") as stream:
             process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True,
                                        env={**inherited, **(kill.environment(note) if kill else {})})
-        was_hit = bool(kill and kill.span) and self._strike(process, kill, span_s, log)
+        was_hit = bool(kill and kill.span) and self._strike(process, kill, span_s, log, disk)
         try:
-            code = process.wait(timeout=TIMEOUT_S)
+            code = process.wait(timeout=timeout_s)
         except subprocess.TimeoutExpired:
             code = None
         left = self._wait_until_gone() if code is not None else []
@@ -54,7 +56,7 @@ class Driver:
         reap()
         return Ending(code, was_hit or note.exists(), time.monotonic() - started, log, left)
 
-    def _strike(self, driver: subprocess.Popen, kill: Kill, span_s: float, log: Path) -> bool:
+    def _strike(self, driver: subprocess.Popen, kill: Kill, span_s: float, log: Path, disk: SmallDisk | None) -> bool:
         """Waits for the workers or the end of their start-up, then for the moment; sends the signal. Whether anything was there to get it."""
         def has_begun() -> bool:
             if kill.span == "work":
@@ -69,6 +71,8 @@ class Driver:
             time.sleep(0.01)
         if driver.poll() is not None:
             return False
+        if kill.who == DISK:
+            return _fill_until_the_end(driver, disk)
         found = family(driver.pid)
         targets = [found[kill.who]] if kill.who in found else list(found.values()) if kill.who == "all" else []
         for process in targets:
@@ -87,6 +91,16 @@ class Driver:
             if not alive or time.monotonic() > deadline:
                 return [str(process) for process in alive]
             time.sleep(0.05)
+
+
+def _fill_until_the_end(driver: subprocess.Popen, disk: SmallDisk) -> bool:
+    """Nothing that the stage gives back becomes free before its driver has ended."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while driver.poll() is None and time.monotonic() < deadline:
+        disk.fill()
+        time.sleep(0.1)
+    disk.make_room()
+    return True
 
 
 def family(driver: int) -> dict[str, psutil.Process]:

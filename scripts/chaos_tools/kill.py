@@ -11,6 +11,8 @@ from .places import Place
 
 ROOT = Path(__file__).resolve().parents[2]
 SITE = Path(__file__).resolve().parent / "site"
+HANG = 0  # in the place of a signal: the call never returns
+DISK = "disk"  # in the place of a process: the stage's file system is full from that moment on
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 MOMENT_SHARE, SELF_SHARE = 0.35, 0.6  # kills at a moment; at a place, those of the process that comes by
 
@@ -29,7 +31,7 @@ class Kill:
 
     def __str__(self) -> str:
         where = f"{self.when} {self.place.name} #{self.call} in {self.inside}" if self.place else f"at {self.share:.0%} of the {self.span}"
-        return f"{signal.Signals(self.signal).name} to {self.who} {where}"
+        return f"full disk {where}" if self.who == DISK else f"{signal_name(self.signal)} to {self.who} {where}"
 
     def environment(self, note: Path) -> dict[str, str]:
         if not self.place:
@@ -37,6 +39,18 @@ class Kill:
         plan = {"in": self.inside, "place": self.place.target, "match": self.place.match, "call": self.call, "when": self.when, "who": self.who,
                 "signal": self.signal, "note": str(note)}
         return {"PYTHONPATH": os.pathsep.join((str(SITE), str(ROOT))), "CHAOS": json.dumps(plan)}
+
+
+def signal_name(number: int) -> str:
+    return signal.Signals(number).name if number else "HANG"
+
+
+def draw_fault(rng: random.Random, hangs: list[Place]) -> Kill:
+    """A disk that fills up, or a call of rank 0 that never returns, where the stage has such calls."""
+    if hangs and rng.random() < 0.5:
+        place = rng.choice(hangs)
+        return Kill("rank0", HANG, place, "rank0", "before", rng.randint(1, place.calls))
+    return Kill(DISK, HANG, span="work", share=rng.random())
 
 
 def draw_kill(rng: random.Random, places: list[Place], num_processes: int) -> Kill:

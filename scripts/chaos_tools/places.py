@@ -39,7 +39,8 @@ PLACES = [
     Place("optimizer step", TRAINED, "stages.engine:TrainEngine.step", calls=4),
     Place("refresh of the reference", ("grpo",), "stages.reference:Reference.refresh"),
     Place("rename of the reference", ("grpo",), "os:replace", r"references/", side="main"),
-    Place("checkpoint", TRAINED, "stages.engine:TrainEngine.save", calls=3),
+    Place("checkpoint", TRAINED, "stages.engine:TrainEngine.parts", calls=3),
+    Place("writing a checkpoint", TRAINED, "stages.saver:write_parts", calls=3),
     Place("checkpoint manifest", TRAINED, "stages.files:write_json", r"\.step_\d+\.tmp/manifest\.json", side="main", calls=3),
     Place("rename of the checkpoint manifest", TRAINED, "os:replace", r"\.step_\d+\.tmp/\.manifest", side="main", calls=3),
     Place("rename of the checkpoint", TRAINED, "os:replace", r"\.step_\d+\.tmp .*step_\d+$", side="main", calls=3),
@@ -68,6 +69,9 @@ PLACES = [
     Place("driver's watch", ALL, "pipeline.launch:LineRelay.poll", side="driver", calls=60),
     Place("driver's check of the stage", ALL, "pipeline.manifest:verify", side="driver", calls=14),
 ]
+
+
+HANGS = [Place("the reward of a group", ("grpo",), "stages.sampling:GroupSampler._graded", calls=6)]
 
 
 def places_of(kind: str, sampler: str) -> list[Place]:

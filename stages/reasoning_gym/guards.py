@@ -5,6 +5,7 @@ answer only if its syntax tree holds nothing but what a right answer can hold.
 """
 import ast
 import math
+import re
 from typing import Any
 
 LITERALS = ("string_insertion", "spiral_matrix", "binary_matrix", "n_queens")           # lists and texts
@@ -18,10 +19,12 @@ _OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div)
 
 
 def may_be_graded(task: str, answer: str, entry: dict[str, Any]) -> bool:
-    """Whether the family's grader may see this answer; always so for graders that do not read it as code."""
+    """Whether the family's grader may see this answer; always so for graders that do not read it as code (and are not too generous)."""
     if task in LITERALS:
         exact = [str(entry["answer"]), *(entry["metadata"].get("valid_answers") or [])]
         return answer in exact or answer.strip() in (text.strip() for text in exact) or _is_literal(answer)
+    if task == "puzzle24" and sorted(map(int, re.findall(r"\d+", answer))) != sorted(entry["metadata"]["numbers"]):
+        return False  # its grader would take any four numbers that make 24, and so one answer for all problems
     if task in ARITHMETIC or task in FORMULAS:
         tree = _parsed(answer)
         return tree is not None and _is_formula(tree, is_arithmetic=task in ARITHMETIC) and _degree(tree) <= MAX_DEGREE

@@ -9,6 +9,7 @@ import torch
 from transformers import TopPLogitsWarper
 
 from stages.config import RolloutConfig
+from stages.deadline import deadline
 from stages.rollout import Completion, stop_token_ids
 
 
@@ -20,7 +21,7 @@ class TransformersSampler:
         self.model = load_model(model_dir, precision).eval()
         if torch.cuda.is_available():
             self.model.cuda()
-        self.max_sequences, self.top_p = config.max_sequences, config.top_p
+        self.max_sequences, self.top_p, self.limit_s = config.max_sequences, config.top_p, config.engine_timeout_s
         self.stop_ids = set(stop_token_ids(model_dir))
 
     def sample(self, prompts, seeds, n, temperature, max_tokens, on_group=None, top_p=None, with_logprobs=True):
@@ -28,7 +29,8 @@ class TransformersSampler:
         done: list[Completion] = []
         groups: list[list[Completion]] = []
         for start in range(0, len(rows), self.max_sequences):
-            done += self._decode(rows[start:start + self.max_sequences], temperature, max_tokens, top_p or self.top_p)
+            with deadline("a decoding step of transformers", self.limit_s) as limit:
+                done += self._decode(rows[start:start + self.max_sequences], temperature, max_tokens, top_p or self.top_p, limit)
             for i in range(len(groups), len(done) // n):
                 groups.append(done[i * n:(i + 1) * n])
                 if on_group:
@@ -36,13 +38,14 @@ class TransformersSampler:
         return groups
 
     @torch.no_grad()
-    def _decode(self, rows, temperature, max_tokens, top_p):
+    def _decode(self, rows, temperature, max_tokens, top_p, limit):
         """rows: (prompt, seed). Each distinct prompt is read once, its cache shared out to its rows; finished rows leave the batch."""
         numbers = torch.stack([torch.randint(2**31, (max_tokens,), generator=torch.Generator().manual_seed(seed)) for _, seed in rows]).to(self.model.device)
         completions = [Completion([], [], True) for _ in rows]
         alive = list(range(len(rows)))
         logits, cache, mask = self._read([prompt for prompt, _ in rows])
         for step in range(max_tokens):
+            limit.renew()
             tokens, logprobs = self._draw(logits / temperature, numbers[:, step], top_p)
             for row, token, logprob in zip(alive, tokens.tolist(), logprobs.tolist()):
                 completions[row].token_ids.append(token)

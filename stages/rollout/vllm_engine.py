@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from stages.config import RolloutConfig, VLLM_CPU_HEAD_SIZES
+from stages.deadline import deadline
 from stages.rollout import Completion, stop_token_ids
 from stages.worker import InputError
 
@@ -95,7 +96,7 @@ class VllmSampler:
         with untouched_generators():
             self.llm = LLM(**settings)
         gc.set_threshold(50_000, 20, 100)  # Python looks for cycles after 700 new objects, which is several times a decoding step: 6% of a rollout
-        self.stop_ids, self.top_p = stop_token_ids(model_dir), config.top_p
+        self.stop_ids, self.top_p, self.limit_s = stop_token_ids(model_dir), config.top_p, config.engine_timeout_s
 
     def sample(self, prompts, seeds, n, temperature, max_tokens, on_group=None, top_p=None, with_logprobs=True):
         if not prompts:
@@ -105,7 +106,7 @@ class VllmSampler:
         params = [SamplingParams(n=n, temperature=temperature, top_p=top_p or self.top_p, max_tokens=max_tokens, seed=seed, stop_token_ids=self.stop_ids,
                                  logprobs=0 if with_logprobs else None, flat_logprobs=with_logprobs, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY) for seed in seeds]
         groups: list[list[Completion]] = [[] for _ in prompts]
-        with untouched_generators():
+        with untouched_generators(), deadline("a decoding step of vLLM", self.limit_s) as limit:
             names = self.llm.enqueue([{"prompt_token_ids": ids} for ids in prompts], params, use_tqdm=False)
             place = {name.split("-")[0]: i for i, name in enumerate(names)}  # the engine adds a random suffix to the names it hands back
             engine = self.llm.llm_engine
@@ -116,13 +117,15 @@ class VllmSampler:
                                  for c in sorted(output.outputs, key=lambda c: c.index)]
                     if on_group:
                         on_group(i, groups[i])
+                limit.renew()
         return groups
 
     def sync(self, weights):
         if self.is_asleep:
             torch.cuda.empty_cache()
             self.llm.wake_up(tags=["weights"])  # written below: sleep dropped them
-        self.llm.collective_rpc("load_policy", args=(weights,))
+        with deadline("vLLM to take new weights", self.limit_s):
+            self.llm.collective_rpc("load_policy", args=(weights,))
         if self.is_asleep:
             if self.llm.wake_up(tags=["kv_cache"]) is False:
                 raise RuntimeError("vLLM is not fully awake after its weights and its KV cache were: it would never schedule a request")

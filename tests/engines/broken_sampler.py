@@ -2,10 +2,14 @@
 
     sync   the transformers engine takes new weights and keeps the old ones
     head   vLLM reloads as its own API does: on CPUs the packed copy of a tied head stays stale
+    hang   the transformers engine never draws its third token
+    reward the reward of the second group never comes
     half   the transformers engine computes in bf16 while the trainer does in fp32: wrong by a little, as on any GPU
 """
+import itertools
 import os
 import sys
+import threading
 
 from stages import __main__ as worker_main
 
@@ -25,6 +29,13 @@ def break_sampler(how: str) -> None:
         TransformersSampler.sync = keep_the_old_weights
     elif how == "head":
         PolicyLoader.load_policy = reload_only
+    elif how == "hang":
+        draw, calls = TransformersSampler._draw, itertools.count()
+        TransformersSampler._draw = lambda self, *arguments: draw(self, *arguments) if next(calls) < 2 else threading.Event().wait()
+    elif how == "reward":
+        from stages.sampling import GroupSampler
+        grade, asked = GroupSampler._graded, itertools.count()
+        GroupSampler._graded = lambda self, *arguments: grade(self, *arguments) if next(asked) < 1 else threading.Event().wait()
     elif how == "half":
         make = TransformersSampler.__init__
         TransformersSampler.__init__ = lambda self, config, model_dir, limit, precision, can_sleep=False: make(self, config, model_dir, limit, "bf16", can_sleep)

@@ -7,7 +7,7 @@ CHAOS holds what to do, as JSON:
     call    which of those calls, from 1
     when    before or after it
     who     who gets the signal, as seen from there: those of `in`, or all
-    signal  its number
+    signal  its number; 0: nothing is sent, and the call never returns
     note    file that is written just before
 Without CHAOS nothing happens.
 """
@@ -83,6 +83,8 @@ class Trap:
         targets = victims(self.plan["who"], self.plan["in"])
         with open(self.plan["note"], "w") as stream:
             stream.write(str(targets))
+        if not self.plan["signal"]:
+            threading.Event().wait()
         for pid in targets:
             try:
                 os.kill(pid, self.plan["signal"])
