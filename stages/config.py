@@ -486,6 +486,8 @@ class GrpoConfig(StageConfig):
 
     def problems(self):
         errors = super().problems()
+        if self.judge.backend == "vllm" and any(source.verifier == "judge" for source in self.data.all_sources.values()):
+            errors.append("judge.backend=vllm cannot grade while the policy is sampled in the same process: serve the model and choose judge=openai")
         for name, schedule in (("max_completion_tokens", self.max_completion_tokens),):
             steps = [item[0] for item in schedule if len(item) == 2]
             if len(steps) != len(schedule) or not steps or steps[0] != 0 or steps != sorted(set(steps)):

@@ -14,7 +14,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import nn
 
-from stages import files
+from stages import files, judges
 from stages.batching import micro_batches, pad_rows
 from stages.builders.preferences import Completions, Label, Preference, labels, preferences
 from stages.checkpoint import resume
@@ -76,6 +76,7 @@ def collect(worker: Worker, config: RewardModelsConfig, tokenizer) -> tuple[list
         judged = Tokenized(worker, config, tokenizer)
         pairs, labelled = judged.pairs(preferences(worker, config, completions)), judged.labelled(labels(worker, config, completions))
         completions.close()
+        judges.rest()
         if worker.is_main:
             files.write_json(path, {"pairs": [vars(p) for p in pairs], "labelled": [vars(x) for x in labelled], "metrics": worker.metrics})
         barrier()
