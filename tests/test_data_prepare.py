@@ -243,3 +243,24 @@ def test_settings_that_keep_nothing_are_refused():
     with pytest.raises(ValueError, match="against.x.path is empty"):
         PrepareConfig(against={"x": MixtureSource()})
     assert dataclasses.replace(PrepareConfig(), max_prompt=9).max_prompt == 9
+
+
+# ------------------------------------------------------------------------------------------------------------- the command line
+
+
+def test_the_command_line_inspects_and_prepares(tmp_path):
+    from test_cli import r1
+    path = write(tmp_path / "x.jsonl", [*({"prompt": sentence(number), "answer": number} for number in range(8)), "{"])
+    shown = r1("data", "inspect", f"data.path={path}", "data.verifier=integer")
+    assert shown.returncode == 0 and "9 rows, 8 can be used as prompts" in shown.stdout and "not JSON" in shown.stdout, shown.stdout + shown.stderr
+    refused = r1("data", "prepare", f"data.path={path}", "data.verifier=integer", f"prepare.output={tmp_path / 'out'}", "prepare.processes=1")
+    assert refused.returncode == 3 and "line 9: not JSON" in refused.stdout and "Traceback" not in refused.stdout + refused.stderr
+    done = r1("data", "prepare", f"data.path={path}", "data.verifier=integer", "data.malformed=skip", f"prepare.output={tmp_path / 'out'}", "prepare.processes=1")
+    assert done.returncode == 0 and "8 of 9 rows" in done.stdout and len(pyarrow.parquet.read_table(tmp_path / "out" / "train.parquet")) == 8
+    assert r1("data", "inspct", f"data.path={path}").returncode == 2
+
+
+def test_what_was_not_fetched_is_an_input_error(tmp_path):
+    from test_cli import r1
+    done = r1("data", "inspect", "data=gsm8k", HF_HUB_CACHE=str(tmp_path))
+    assert done.returncode == 3 and "python -m pipeline data fetch" in " ".join(done.stdout.split())

@@ -181,6 +181,13 @@ def test_limits_name_what_was_exceeded(boxes):
     assert run("raise SystemExit(3)", limits=small).exit_code == 3
 
 
+def test_processes_are_counted_for_the_box_alone_whoever_starts_it(boxes):
+    """The kernel exempts root from this limit: the box must not be root's even where we are root."""
+    count = ("import os, time\nstarted = 0\ntry:\n    for _ in range(100):\n        if os.fork() == 0:\n            time.sleep(1)\n            os._exit(0)\n"
+             "        started += 1\nexcept OSError: pass\nprint(started)")
+    assert 4 <= int(run(count, limits=Limits(processes=20)).stdout) < 20
+
+
 def test_large_input_that_nobody_reads(boxes):
     assert run("print('done')", stdin=b"x" * (20 << 20)).stdout == b"done\n"
     assert run("import sys\nprint(len(sys.stdin.read()))", stdin=b"x" * (20 << 20)).stdout == b"20971520\n"

@@ -1,6 +1,6 @@
 """`python -m stages.data inspect|prepare|fetch CONFIG.json`: what the driver's command `data` starts. Exit codes: 0 done, 64 bad input.
 
-CONFIG.json: {"data", "prepare", "rollout", "seed", "model_dir"}, as the driver composed it.
+CONFIG.json: {"data", "prepare", "rollout", "sandbox", "seed", "model_dir"}, as the driver composed it.
 """
 import contextlib
 import json
@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from stages import environment
-from stages.config import ConfigError, DataConfig, PrepareConfig, RolloutConfig, from_dict
+from stages.config import ConfigError, DataConfig, PrepareConfig, RolloutConfig, SandboxConfig, from_dict
 
 ACTIONS = ("inspect", "prepare", "fetch")
 
@@ -45,12 +45,24 @@ def _prepare(data: DataConfig, given: dict) -> int:
     def say(line: str) -> None:
         print(line, flush=True)
 
-    preparation = Preparation(data, from_dict(PrepareConfig, given["prepare"]), from_dict(RolloutConfig, given["rollout"]), given["seed"], given["model_dir"], say)
+    prepare = from_dict(PrepareConfig, given["prepare"])
+    if prepare.samples:
+        _configure_programs(data, from_dict(SandboxConfig, given["sandbox"]))
+    preparation = Preparation(data, prepare, from_dict(RolloutConfig, given["rollout"]), given["seed"], given["model_dir"], say)
     path = preparation.run()
     for row in preparation.drops.table(sum(preparation.read.values())):
-        say(f"{row['filter']:16} {row['dropped']:>10,} dropped, {row['left']:>10,} left: " + ", ".join(f"{reason} {count:,}" for reason, count in row["reasons"].items()))
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in row["reasons"].items())
+        say(f"{row['filter']:16} {row['dropped']:>10,} dropped, {row['left']:>10,} left: {reasons}")
     say(f"{preparation.kept.num_rows:,} of {sum(preparation.read.values()):,} rows in {path}; {path.parent / 'card.md'} says what was dropped and why")
     return 0
+
+
+def _configure_programs(data: DataConfig, sandbox: SandboxConfig) -> None:
+    """Where the verifier code runs what the policy writes. Raises ValueError where it cannot and a source is about programs."""
+    from stages.rewards import code
+    code.configure(sandbox)
+    if any(source.verifier == "code" for source in data.all_sources.values()):
+        code.require_sandbox()
 
 
 def _fetch(data: DataConfig, given: dict) -> int:

@@ -73,7 +73,8 @@ class PassRates:
         from stages.engine import init_distributed
         from stages.model import load_tokenizer
         from stages.rollout import make_sampler
-        init_distributed()
+        if self.rollout.engine == "vllm":
+            init_distributed()  # vLLM takes part in the process group that is there
         self._tokenizer = load_tokenizer(self.model_dir)
         self._sampler = make_sampler(self.rollout, self.model_dir, self.data.max_prompt_tokens, self.prepare.max_completion_tokens)
 
