@@ -29,7 +29,7 @@ def job(tmp_path: Path) -> subprocess.Popen:
         port = probe.getsockname()[1]
     environment = {**os.environ, "PATH": os.pathsep.join((str(tmp_path / "bin"), str(Path(sys.executable).parent), os.environ["PATH"])),
                    "SLURM_JOB_ID": "4711", "SLURM_JOB_NUM_NODES": "1", "SLURM_JOB_NODELIST": "localhost", "SLURM_LOG": str(tmp_path / "slurm.log")}
-    overrides = [f"runs_dir={tmp_path / 'runs'}", "+stage=base", "stages.base.num_steps=400", "launcher.num_processes=2", f"launcher.rendezvous_port={port}",
+    overrides = [f"runs_dir={tmp_path / 'runs'}", "+stage=base", "stages.base.num_steps=150", "launcher.num_processes=2", f"launcher.rendezvous_port={port}",
                  "launcher.threads_per_process=1"]
     return subprocess.Popen(["bash", "scripts/slurm.sbatch", *overrides], cwd=ROOT, env=environment, start_new_session=True,
                             stdout=open(tmp_path / "job.log", "a"), stderr=subprocess.STDOUT)
@@ -42,7 +42,7 @@ def test_a_job_that_must_go_comes_back(tmp_path):
         (tmp_path / "bin" / name).chmod(0o755)
     first = job(tmp_path)
     try:
-        assert wait_for(lambda: any("step 50/400" in path.read_text() for path in tmp_path.glob("runs/tiny/base/*/logs/attempt_1/rank0.log")), 120), \
+        assert wait_for(lambda: any("step 50/150" in path.read_text() for path in tmp_path.glob("runs/tiny/base/*/logs/attempt_1/rank0.log")), 240), \
             (tmp_path / "job.log").read_text()
         first.send_signal(signal.SIGTERM)  # --signal=B:TERM: the batch shell alone
         assert first.wait(timeout=120) == 75, (tmp_path / "job.log").read_text()
@@ -55,6 +55,6 @@ def test_a_job_that_must_go_comes_back(tmp_path):
     (directory,) = (path for path in (tmp_path / "runs/tiny/base").iterdir() if not path.is_symlink())
     assert list(directory.glob("state/step_*/manifest.json")) and read_json(directory / "progress.json")["phase"] == "interrupted"
     second = job(tmp_path)
-    assert second.wait(timeout=200) == 0, (tmp_path / "job.log").read_text()
+    assert second.wait(timeout=400) == 0, (tmp_path / "job.log").read_text()
     assert (directory / "manifest.json").exists() and (tmp_path / "slurm.log").read_text().count("scontrol") == 1
     assert "resumed from step_" in (directory / "logs/latest/rank0.log").read_text()
