@@ -11,10 +11,11 @@ UNUSABLE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 COMMANDS = {
     "run": "run stages: run +stage=all, run +stage=NAME, run '+stage=[a,b]'; typed again, it continues",
     "plan": "what `run` would do and why; --json for programs",
-    "status": "where a run stands; --json for programs",
+    "status": "where a run stands; --cost: what it has cost; --json for programs",
     "evaluate": "models on benchmarks: evaluate model=DIR eval=[aime24,math500]; 'model=[A,B]' compares two",
     "report": "write the HTML report of what there is so far",
     "chat": "talk to a model of the run: chat --stage NAME, chat --prompt TEXT",
+    "publish": "show what of a model would go to the Hugging Face hub; publish --to OWNER/NAME --yes uploads it, private",
     "data": "rows from outside: data inspect, data prepare (filters, duplicates, data card), data fetch; data=PRESET or data.path=FILE",
     "clean": "show what of a run nobody needs any more; clean --yes deletes it",
     "doctor": "check this machine and the installation",

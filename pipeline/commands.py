@@ -36,14 +36,37 @@ def plan(arguments: list[str], console: Console) -> int:
 
 
 def status(arguments: list[str], console: Console) -> int:
-    """`status [--json] [run=NAME] [runs_dir=DIR]`: from disk alone."""
+    """`status [--json] [--cost] [--price USD] [run=NAME] [runs_dir=DIR]`: from disk alone."""
     from pipeline import status as reader
     as_json, overrides = _flag("--json", arguments)
-    state = reader.read(_run_dir(overrides, "status"))
+    price, overrides = _option("--price", overrides)
+    with_cost, overrides = _flag("--cost", overrides)
+    run_dir = _run_dir(overrides, "status")
+    if with_cost or price is not None:
+        return _cost(run_dir, price, as_json, console)
+    state = reader.read(run_dir)
     if as_json:
         print(json.dumps(state, indent=1, ensure_ascii=False))
     else:
         reader.show(state, console)
+    return 0
+
+
+def _cost(run_dir: Path, price: str | None, as_json: bool, console: Console) -> int:
+    """The cost ledger, at the price that the run was given (cost.price_per_hour) or at another."""
+    import yaml
+
+    from pipeline import cost
+    try:
+        given = (yaml.safe_load((run_dir / "config.yaml").read_text(encoding="utf-8")).get("cost") or {}).get("price_per_hour", 0.0)
+        price_per_hour = float(given if price is None else price)
+    except ValueError:
+        raise InvalidConfig([f"--price {price}: not a number; give USD for an hour of one rank"]) from None
+    lines = cost.read(run_dir)
+    if as_json:
+        print(json.dumps(cost.as_json(lines, price_per_hour), indent=1))
+    else:
+        cost.show(lines, price_per_hour, console)
     return 0
 
 
@@ -84,6 +107,17 @@ def clean(arguments: list[str], console: Console) -> int:
     with_logs, rest = _flag("--logs", rest)
     with_unfinished, rest = _flag("--unfinished", rest)
     return cleaning.main(_run_dir(_no_flags(rest, "clean", "--yes, --logs and --unfinished"), "clean"), console, is_confirmed, with_logs, with_unfinished)
+
+
+def publish(arguments: list[str], console: Console) -> int:
+    """`publish [--stage NAME] --to OWNER/NAME [--yes] [--public] [run=NAME]`: shows what would go to the hub, uploads it with --yes."""
+    from pipeline import publish as publishing
+    stage, rest = _option("--stage", arguments)
+    target, rest = _option("--to", rest)
+    is_confirmed, rest = _flag("--yes", rest)
+    is_public, rest = _flag("--public", rest)
+    run_dir = _run_dir(_no_flags(rest, "publish", "--stage, --to, --yes and --public"), "publish")
+    return publishing.main(run_dir, stage, target, is_confirmed, is_public, console)
 
 
 def doctor(arguments: list[str], console: Console) -> int:

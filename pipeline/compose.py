@@ -60,7 +60,7 @@ def rewrite(overrides: list[str]) -> list[str]:
 
     `eval=[a,b]` -> `stages.evaluate.suites=[a,b]`;
     `stage=X` -> `+stage=X` (several are joined), and the stage of one student, which has no file in conf/stage, -> `++selected.distill_X=true`;
-    `deepspeed@stages.r1_zero.deepspeed=zero3`, `students=published` -> with `+`; `students.NAME.path=DIR`, `student.distill.key=value` -> with `++`;
+    `deepspeed@stages.r1_zero.deepspeed=zero3`, `students=published`, `experiment=X` -> with `+`; `students.NAME.path=DIR`, `student.distill.key=value` -> with `++`;
     `data.path=FILE` also chooses `data=file` unless a data group is chosen, `stages.X.data.path=FILE` likewise for one stage, and so do
     `data.sources.NAME.path=FILE` and `.preset=NAME`; a key within a mapping of free keys, as these and `launcher.environment.X`, adds to it (`++`).
     """
@@ -72,7 +72,7 @@ def rewrite(overrides: list[str]) -> list[str]:
             stages += value.strip("[]").split(",") if value.startswith("[") else [value]
         elif name == "eval" and equals:
             result.append(f"stages.evaluate.suites={value if value.startswith('[') else f'[{value}]'}")
-        elif ("@" in name or name == "students") and not key.startswith(("+", "~")):
+        elif ("@" in name or name in ("students", "experiment")) and not key.startswith(("+", "~")):
             result.append(f"+{override}")
         elif equals and not key.startswith(("+", "~")) and (key.startswith("students.") or _is_in_free_mapping(key)):
             result.append(f"++{override}")

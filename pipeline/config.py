@@ -75,6 +75,12 @@ class StagesConfig(Checked):
 
 
 @dataclass(frozen=True)
+class CostConfig(Checked):
+    """What the ledger counts with (`status --cost`, report). Never part of a fingerprint."""
+    price_per_hour: float = knob(0.0, "USD for an hour of one rank: of a GPU where it has one, else of a processor; 2 for an H800 in the paper [V2 Table 7]", ge=0)
+
+
+@dataclass(frozen=True)
 class StudentConfig(ModelConfig):
     """A model that is distilled into: its base, and how its stages differ from `stages.distill` and the others [V2 Table 6]."""
     distill: dict[str, Any] = knob({}, "keys of stages.distill that are different for this student", schema=SftConfig)
@@ -103,6 +109,7 @@ class RunConfig(Checked):
     deepspeed: DeepSpeedConfig = knob(DeepSpeedConfig, "DeepSpeed settings of all stages")
     health: HealthConfig = knob(HealthConfig, "alarms of all stages")
     launcher: LauncherConfig = knob(LauncherConfig, "how workers are started")
+    cost: CostConfig = knob(CostConfig, "prices of the cost ledger")
     tracker: TrackerConfig = knob(TrackerConfig, "where metrics go besides metrics.jsonl")
     sweep: SweepConfig = knob(SweepConfig, "what a sweep compares")
     eval: dict[str, SuiteConfig] = knob({}, "evaluation suites, one a file of conf/eval/; stages.evaluate.suites (or eval=[...]) chooses some")

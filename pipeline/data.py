@@ -23,7 +23,8 @@ def main(arguments: list[str]) -> int:
     config = compose.compose_config(compose.rewrite(arguments[1:]))
     model_dir = str(models.locate(config.model.path, config.model.revision)) if config.model.path and action != "fetch" else None
     output = str(Path(config.prepare.output).expanduser().resolve())
-    given = {"data": to_dict(config.data), "prepare": {**to_dict(config.prepare), "output": output}, "rollout": to_dict(config.rollout), "sandbox": to_dict(config.sandbox),
+    given = {"data": to_dict(config.data), "prepare": {**to_dict(config.prepare), "output": output},
+             "rollout": to_dict(config.rollout), "sandbox": to_dict(config.sandbox),
              "seed": config.seed, "model_dir": model_dir}
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "config.json"

@@ -75,7 +75,8 @@ def without_what_data_lacks(stage: Any) -> Any:
             return dataclasses.replace(stage, mix=mix)
         return dataclasses.replace(stage, mix=MixConfig(), preference_last_steps=0, rewards=dataclasses.replace(stage.rewards, preference=0.0))
     if isinstance(stage, CollectConfig):
-        has_general = data.has("sft") if stage.general == "data" else "helpful" in data.domains
+        has_general = any(source.rows == "sft" and (source.domain != "reasoning" or source.domain_column) for source in data.all_sources.values()) \
+            if stage.general == "data" else "helpful" in data.domains
         return dataclasses.replace(stage, num_general=stage.num_general if has_general else 0,
                                    refine="none" if stage.refine == "rules" else stage.refine)
     if isinstance(stage, EvaluateConfig):

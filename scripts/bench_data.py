@@ -45,7 +45,8 @@ def measure(num_rows: int, processes: int, directory: Path) -> None:
     prepare = PrepareConfig(output=str(directory / "out"), against={"evaluation": MixtureSource(path=str(evaluation))}, min_prompt=5, max_prompt=90,
                             languages=["en"], processes=processes)
     config = directory / "config.json"
-    config.write_text(json.dumps({"data": to_dict(data), "prepare": to_dict(prepare), "rollout": to_dict(RolloutConfig()), "sandbox": {}, "seed": 0, "model_dir": None}))
+    config.write_text(json.dumps({"data": to_dict(data), "prepare": to_dict(prepare), "rollout": to_dict(RolloutConfig()), "sandbox": {}, "seed": 0,
+                                  "model_dir": None}))
     started, used = time.monotonic(), processor_seconds()
     child = subprocess.Popen([sys.executable, "-m", "stages.data", "prepare", str(config)], cwd=ROOT, stdout=subprocess.DEVNULL)
     peak = watch(child)

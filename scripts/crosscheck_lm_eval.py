@@ -1,4 +1,5 @@
-"""lm-evaluation-harness and `evaluate` on the same export and the same local problems, both greedy: the answers must agree one by one.
+"""lm-evaluation-harness and `evaluate` on the same export and the same local problems, both greedy: the verdicts must agree one by one. (Completions
+may part at a near tie of two tokens: the engines add up floats in different orders.)
 
     python scripts/crosscheck_lm_eval.py MODEL_DIR [--problems 60] [--lm-eval-python PYTHON]
 
@@ -89,7 +90,7 @@ def compare(problems: list[dict], theirs: dict, ours: dict) -> int:
           f"same, {len(verdicts)} verdicts differ")
     for prompt in verdicts:
         print(f"  {prompt!r}\n    lm_eval {theirs[prompt]}\n    ours    {ours[prompt]}")
-    return 0 if shared and texts == len(shared) else 1
+    return 0 if shared and not verdicts else 1
 
 
 def plain(text: str) -> str:

@@ -10,7 +10,7 @@ def micro_batches(lengths: list[int], world_size: int, rank: int, token_budget: 
     """Indices of this rank's micro-batches of a global batch with these sequence lengths (tokens).
 
     Sequences are dealt to ranks in snake order of length, so that ranks get the same number and nearly the same tokens; each rank cuts
-    its own, sorted by length, so that padding is small (`packed`: there is none). Every rank gets as many micro-batches (some may be
+    its own, sorted by length, so that padding is small; packed rows have none and are filled by best fit [V2 B.1]. Every rank gets as many micro-batches (some may be
     empty), because under ZeRO 2-3 each backward pass is a collective; there is always at least one.
 
     >>> micro_batches([5, 1, 4, 2], world_size=2, rank=0, token_budget=10)
@@ -19,7 +19,8 @@ def micro_batches(lengths: list[int], world_size: int, rank: int, token_budget: 
     [[3, 2]]
     """
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
-    return _of_rank([_cut(share[::-1], lengths, token_budget, packed) for share in _deal(order, world_size)], rank)
+    cut = _best_fit if packed else _cut
+    return _of_rank([cut(share[::-1], lengths, token_budget) for share in _deal(order, world_size)], rank)
 
 
 def group_micro_batches(prompts: list[list[int]], completions: list[list[int]], world_size: int, rank: int, token_budget: int) -> list[list[int]]:
@@ -66,17 +67,34 @@ def _cut_groups(share: list[int], prompts: list[list[int]], completions: list[li
     return batches
 
 
-def _cut(share: list[int], lengths: list[int], token_budget: int, packed: bool) -> list[list[int]]:
+def _cut(share: list[int], lengths: list[int], token_budget: int) -> list[list[int]]:
     """Consecutive runs (short to long) whose size, padding included, is within the budget; one sequence alone may exceed it."""
     batches: list[list[int]] = []
-    size = 0
     for index in share:
-        size = size + lengths[index] if packed else (len(batches[-1]) + 1 if batches else 1) * lengths[index]
-        if batches and size <= token_budget:
+        if batches and (len(batches[-1]) + 1) * lengths[index] <= token_budget:
             batches[-1].append(index)
         else:
             batches.append([index])
-            size = lengths[index]
+    return batches
+
+
+def _best_fit(share: list[int], lengths: list[int], token_budget: int) -> list[list[int]]:
+    """Best-fit decreasing: from the longest on, each to the fullest row that has room; one sequence alone may exceed the budget.
+
+    >>> _best_fit([0, 1, 2, 3], [2, 3, 5, 6], token_budget=8)
+    [[3, 0], [2, 1]]
+    """
+    batches: list[list[int]] = []
+    room: list[int] = []
+    for index in share[::-1]:
+        fitting = [place for place, free in enumerate(room) if free >= lengths[index]]
+        if fitting:
+            place = min(fitting, key=lambda p: (room[p], p))
+            batches[place].append(index)
+            room[place] -= lengths[index]
+        else:
+            batches.append([index])
+            room.append(token_budget - lengths[index])
     return batches
 
 

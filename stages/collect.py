@@ -68,6 +68,7 @@ class Collector:
         damaged = sum(records.num_damaged for records in (self.sampled, self.done, self.general))
         if damaged:
             worker.say(f"{damaged} damaged lines in state/: these prompts are done again")
+        self.sampled.forget(self.done.rows)
         self.total: Counter = Counter()  # reasons, of the chunks that are finished
         self.examples: list[tuple[Prompt, str]] = []  # what was kept of them, in order
         self.sampler = None
@@ -94,6 +95,7 @@ class Collector:
         batch = [(prompt, self.sampled.rows[index]) for index, prompt in zip(mine, prompts)]
         for row in finished(batch, self.config, (worker.seed, worker.stage)) if batch else []:
             self.done.append(row)
+        self.sampled.forget(mine)
         self.done.add(gather_objects([self.done.rows[index] for index in mine]))
         rows = [self.done.rows[index] for index in chunk]
         counts = sum((Counter(row["counts"]) for row in rows), Counter())
@@ -101,7 +103,8 @@ class Collector:
         self.examples += [(self.source.get(row["index"]), item["completion"]) for row in rows for item in row["kept"]]
         if number > self.logged:
             tokens, seconds = sum(row["tokens"] for row in rows), time.time() - started
-            worker.log_step(number, {**{f"data/{name}": counts[name] for name in REASONS}, "perf/tokens_per_s": tokens / seconds, "time/rollout": seconds})
+            worker.log_step(number, {**{f"data/{name}": counts[name] for name in REASONS}, "perf/tokens_per_s": tokens / seconds, "time/rollout": seconds,
+                                      "tokens/sampled": tokens})
             worker.say(f"prompts {chunk[0]}..{chunk[-1]}: {dict(counts)} in {seconds:.1f} s")
 
     def _sample(self, indices: list[int]) -> None:

@@ -442,6 +442,18 @@ class MixConfig(Checked):
 
 
 @dataclass(frozen=True)
+class HackingConfig(Checked):
+    """Reward-hacking watch: held-out accuracy against learned rewards. The rule is in stages/hacking.py."""
+    every: int = knob(0, "steps between measurements, a multiple of updates_per_rollout, in the steps that have general prompts; 0: no watch [ours]", ge=0)
+    num_prompts: int = knob(32, "held-out reasoning prompts of a measurement, always the same [ours]", gt=0)
+    samples_per_prompt: int = knob(2, "completions of each, from the same seeds every time [ours]", gt=0)
+    window: int = knob(2, "measurements that are averaged before they are compared [ours]", gt=0)
+    drop: float = knob(0.05, "least fall of the accuracy that counts, however small its standard error [ours]", ge=0, le=1)
+    on_hacking: Literal["warn", "stop", "end_phase"] = knob("warn", "warn: go on; stop: the stage fails before its next checkpoint; end_phase: the remaining "
+                                                                    "steps have reasoning prompts and rule rewards only [ours]")
+
+
+@dataclass(frozen=True)
 class GrpoConfig(StageConfig):
     """Group relative policy optimisation [N eq. 1-3]; one step is one policy update [N Fig. 1]. r1_zero, reasoning_rl, preference_rl."""
     num_steps: int = knob(10400, "optimizer steps: 10,400 for R1-Zero, 1,700 for the last stage [N]; stage 2 not published", gt=0)
@@ -473,6 +485,7 @@ class GrpoConfig(StageConfig):
                                            "have shorter deadlines of their own", gt=0, operational=True)
     mix: MixConfig = knob(MixConfig, "domains of the prompts")
     preference_last_steps: int = knob(0, "general prompts and the preference reward only in the last N steps; 400 of 1,700 [N]; 0 = all steps", ge=0)
+    hacking: HackingConfig = knob(HackingConfig, "held-out accuracy watched beside learned rewards")
     preference_clip: float = knob(2.0, "limit of the standardised helpful reward [ours]", gt=0)
     micro_batch_tokens: int = knob(32768, "tokens, padding included, of one forward pass of one process", gt=0, operational=True)
     packing: Literal["auto", "on", "off"] = knob("auto", PACKING, operational=True)
@@ -486,6 +499,8 @@ class GrpoConfig(StageConfig):
 
     def problems(self):
         errors = super().problems()
+        if self.judge.backend == "vllm" and any(source.verifier == "judge" for source in self.data.all_sources.values()):
+            errors.append("judge.backend=vllm cannot grade while the policy is sampled in the same process: serve the model and choose judge=openai")
         for name, schedule in (("max_completion_tokens", self.max_completion_tokens),):
             steps = [item[0] for item in schedule if len(item) == 2]
             if len(steps) != len(schedule) or not steps or steps[0] != 0 or steps != sorted(set(steps)):
@@ -498,6 +513,9 @@ class GrpoConfig(StageConfig):
             errors.append("optim.name=muon is for pretraining; use adamw here")
         if 0 < self.oversampling < 1:
             errors.append(f"oversampling must be 0 (off) or at least 1, got {self.oversampling}: fewer prompts than missing groups can never fill the batch")
+        if self.hacking.every % self.updates_per_rollout:
+            errors.append(f"hacking.every {self.hacking.every} is not a multiple of updates_per_rollout {self.updates_per_rollout}: held-out completions are "
+                          "sampled where a rollout begins")
         if self.rollout.top_p != 1:
             errors.append(f"rollout.top_p must be 1 here, got {self.rollout.top_p}: logprobs of a cut distribution are not the policy's")
         return errors

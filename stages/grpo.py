@@ -13,11 +13,14 @@ import time
 
 import torch
 
+from stages import files
 from stages.checkpoint import resume
 from stages.config import GrpoConfig
+from stages.emergence import FirstWords, level_metrics, word_metrics
 from stages.engine import TrainEngine
 from stages.export import export
 from stages.experience import Rollout, RolloutLog
+from stages.hacking import HackingWatch, Kept, held_out_prompts, measure, report
 from stages.health import RollBack, Watch
 from stages.inputs import open_prompts
 from stages.losses import Counts, advantages
@@ -31,7 +34,7 @@ from stages.sampling import GroupSampler, by_group, has_signal
 from stages.scoring import PreferenceScorer, reward_metrics
 from stages.seeds import rng_for, seed_for
 from stages.sft import pad_id
-from stages.worker import Worker
+from stages.worker import Worker, rounded
 
 HEADLINE = {"reward": "reward/mean", "accuracy": "reward/accuracy", "tokens": "completion/mean_tokens", "language": "completion/language",
             "checks": "completion/reflection_rate"}
@@ -74,6 +77,9 @@ class GrpoTrainer:
         self.sampler = make_sampler(config.rollout, policy_dir, config.data.max_prompt_tokens, max_tokens, config.deepspeed.precision, can_sleep=True)
         self.sampler_step = 0  # whose weights the sampler has: it starts with the policy directory's; None: asleep, with none
         self.groups = GroupSampler(worker, config, self.tokenizer, source, self.sampler, self._preference())
+        self.held_out = held_out_prompts(worker, config)
+        self.measured = Kept(worker.dir / "watch")
+        self._read_logs()
 
     def _resume(self, is_fresh: bool = True) -> None:
         progress = resume(self.worker, self.engine, problem=self._problem, is_fresh=is_fresh)
@@ -83,6 +89,12 @@ class GrpoTrainer:
         if self.reference:
             self.reference.restore(progress.get("reference", {"step": 0}))
 
+    def _read_logs(self) -> None:
+        """What is decided by what was logged, after the logs were cut back."""
+        self.hacking = HackingWatch(self.config.hacking, files.read_jsonl(self.worker.dir / "metrics.jsonl"))
+        self.groups.rules_only = self.hacking.ended_at is not None
+        self.first_words = FirstWords(self.worker.dir)
+
     def _progress(self) -> dict:
         """What a checkpoint must know beside the engine's state."""
         return {"reference": self.reference.identity if self.reference else None, "probe": self.probe}
@@ -90,9 +102,16 @@ class GrpoTrainer:
     def go_back(self, cause: RollBack) -> None:
         """To the last good checkpoint, without the batches that led to the alarms, and without what was sampled after it."""
         self.batches = roll_back(self.saver, cause, self.batches, self._left_out,
-                                 forget=lambda number: self.log.drop_after(number - number % self.config.updates_per_rollout))
+                                 forget=self._drop_after)
         self._resume(is_fresh=False)
+        self._read_logs()
         self.sampler_step = None
+
+    def _drop_after(self, number: int) -> None:
+        """Forgets what was sampled with the weights that led to this batch's alarm."""
+        first = number - number % self.config.updates_per_rollout
+        self.log.drop_after(first)
+        self.measured.drop_after(first)
 
     def _left_out(self, numbers: list[int]) -> dict:
         """What the record of a rollback says of batches: their prompts, and where the stream of prompts goes on."""
@@ -128,6 +147,7 @@ class GrpoTrainer:
         """The scored rollouts that start at this step: replayed from the log if an earlier attempt got that far, else sampled."""
         first, begins = self.batches.rollout(self.step), self.batches.begins(self.step)
         self.times = {}
+        self.once = self._watched(first) if begins else {}  # metrics of the rollout's first step alone
         sampled = self.log.read(first)
         if sampled is None:
             sampled = self._sample(first)
@@ -145,7 +165,7 @@ class GrpoTrainer:
         rollouts = [r for r in sampled if r.use == "train"]
         groups = by_group(rollouts, self.config.group_size)
         self.informative = {group[0].group for group in groups if has_signal(group)}
-        self.metrics = reward_metrics(rollouts, [not has_signal(group) for group in groups])
+        self.metrics = {**reward_metrics(rollouts, [not has_signal(group) for group in groups]), **word_metrics(rollouts), **level_metrics(rollouts)}
         failed = [r.grader_error for r in sampled if r.grader_error and r.step == first]
         self.metrics["reward/grader_errors"] = len(failed)
         if failed and begins:
@@ -154,20 +174,43 @@ class GrpoTrainer:
         if self.config.oversampling:
             self.metrics["reward/sampled_groups"] = sum(r.step == first for r in sampled) / self.config.group_size
         if begins:
+            self.once["tokens/sampled"] = sum(len(r.completion_ids) for r in sampled if r.step == first)
             self._log_samples(rollouts)
+            if self.worker.is_main:
+                self.first_words.look(self.step + 1, rollouts)
         return rollouts
 
-    def _sample(self, first: int) -> list[Rollout]:
+    def _sync(self) -> None:
+        """The sampler has the policy of this step."""
         started = time.time()
         if self.sampler_step != self.step:
             self.sampler.sync(self.engine.full_weights())
-        synced = time.time()
+            self.sampler_step = self.step
+            self.times["sync"] = time.time() - started
+
+    def _sample(self, first: int) -> list[Rollout]:
+        self._sync()
         self.worker.progress("rollout", self.step, self.config.num_steps, self._headline())
         kept, start = self._left_over(first)
         sampled = self.groups.rollout(first, kept, start)
-        self.sampler_step = self.step
-        self.times |= {"sync": synced - started, **self.groups.times}
+        self.times = {"sync": 0.0, **self.times, **self.groups.times}
         return sampled
+
+    def _watched(self, first: int) -> dict[str, float]:
+        """The held-out measurement of this step, where one is due: from disk, or sampled and then on disk before the step's rollouts are."""
+        config = self.config
+        begins = config.num_steps - config.preference_last_steps if config.preference_last_steps else 0
+        if not self.hacking.is_due(first) or first < begins or not self.held_out:
+            return {}
+        values = self.measured.read(first)
+        if values is None:
+            self._sync()
+            started = time.time()
+            values = {name: rounded(value) for name, value in measure(self.groups.held_out(self.held_out, config.hacking.samples_per_prompt, first)).items()}
+            if self.worker.is_main:
+                self.measured.write(first, values)
+            self.times["watch"] = time.time() - started
+        return values
 
     def _left_over(self, first: int) -> tuple[list[Rollout], int]:
         """Groups that dynamic sampling left over from the rollout before, and the number of the first prompt that was not drawn yet."""
@@ -180,7 +223,8 @@ class GrpoTrainer:
             if before is None:
                 raise RuntimeError(f"rollouts {place} were spoiled while the stage ran; the same command continues from a checkpoint before them")
         start = max([1 + r.index for r in before] + [row["next_index"] for row in left_out], default=0)
-        return [r for r in before if r.use == "keep" and not any(r.index in row["indices"] for row in left_out)], start
+        return [r for r in before if r.use == "keep" and not any(r.index in row["indices"] for row in left_out)
+                and (r.prompt.domain == "reasoning" or not self.groups.rules_only)], start
 
     def _examine(self, rollouts: list[Rollout]) -> None:
         """Compares sampler and trainer, and sets advantages. Stops the run on a stale or wrong weight: it would poison every later step."""
@@ -226,7 +270,9 @@ class GrpoTrainer:
         self.worker.progress("train", self.step, config.num_steps, self._headline())
         counted = [r for r in batch if not (config.mask_truncated and r.is_truncated)]
         counts = Counts(len(batch), sum(len(r.completion_ids) for r in counted), self.policy.max_tokens)
-        policy_metrics = self.policy.accumulate([r for r in counted if r.group in self.informative], counts, self.probe["corrects"])
+        trained = [r for r in counted if r.group in self.informative]
+        policy_metrics = self.policy.accumulate(trained, counts, self.probe["corrects"])
+        policy_metrics["tokens/trained"] = sum(r.num_tokens for r in trained)
         grad_norm, lr = self.engine.step(self.step)
         self.step += 1
         self.times["train"] = time.time() - started
@@ -239,7 +285,7 @@ class GrpoTrainer:
     def _record(self, batch: list[Rollout], policy: dict[str, float], grad_norm: float, lr: float) -> None:
         tokens = sum(len(r.completion_ids) for r in batch)
         seconds = sum(self.times.values())
-        metrics = {**self.metrics, **policy, "policy/probe_mean": self.probe["mean"], "policy/probe_max": self.probe["max"],
+        metrics = {**self.metrics, **self.once, **policy, "policy/probe_mean": self.probe["mean"], "policy/probe_max": self.probe["max"],
                    "train/grad_norm": grad_norm, "train/lr": lr, "train/tokens": tokens,
                    "perf/tokens_per_s": tokens / seconds, "perf/step_s": seconds, **{f"time/{name}": value for name, value in self.times.items()}}
         self.worker.log_step(self.step, metrics)
@@ -248,8 +294,10 @@ class GrpoTrainer:
         self.worker.say(f"step {self.step}/{self.config.num_steps} {self._headline()} kl {policy['policy/kl']:.4f} entropy {policy['policy/entropy']:.3f} "
                         f"mismatch {policy['policy/mismatch_max']:.1e} grad_norm {grad_norm:.2f} "
                         + " ".join(f"{name} {value:.2f}s" for name, value in self.times.items()))
-        self.times = {}
+        self.times, self.once = {}, {}
         self.watch(self.step, metrics)
+        report(self.worker, self.hacking(self.step, metrics), self.config.hacking)
+        self.groups.rules_only = self.hacking.ended_at is not None
 
     def _headline(self) -> str:
         values = getattr(self, "metrics", {})

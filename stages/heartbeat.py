@@ -1,7 +1,7 @@
 """What each rank is doing, in a small file beside its log, so that a rank that hangs can be told from those that wait for it.
 
-logs/attempt_N/rank1.json: {"rank", "phase", "step", "since", "updated", "at", "waits_in"}; `since`: when phase and step last changed; `at`: the line
-of ours that the rank is at; `waits_in`: the collective it waits in, or null. A thread writes it: `updated` grows old when the process is stopped
+logs/attempt_N/rank1.json: {"rank", "phase", "step", "since", "updated", "at", "waits_in", "started", "startup_s"}; `since`: when phase and step last
+changed; `startup_s`: from the start until the engines were up, null before (`attempts.py` adds up what all attempts cost); `at`: the line of ours that the rank is at; `waits_in`: the collective it waits in, or null. A thread writes it: `updated` grows old when the process is stopped
 or stuck in a library that does not let Python run.
 """
 import contextlib
@@ -24,10 +24,12 @@ COLLECTIVES = os.path.join("torch", "distributed", "distributed_c10d.py")
 class Heartbeat:
     """Writes the file of one rank until `stop`. Made in the main thread."""
 
-    def __init__(self, path: Path, rank: int):
+    def __init__(self, path: Path, rank: int, started: float | None = None):
         self.path, self.rank, self.main = path, rank, threading.get_ident()
+        self.started, self.startup_s = started or time.time(), None
+        self.last: tuple[str, str | None] = ("", None)
         self.phase, self.step, self.since = "start", 0, time.time()
-        self._end = threading.Event()
+        self._end, self._lock = threading.Event(), threading.Lock()
         self._thread = threading.Thread(target=self._run, daemon=True, name="heartbeat")
         self._thread.start()
 
@@ -36,18 +38,27 @@ class Heartbeat:
             self.phase, self.step, self.since = phase, step, time.time()
 
     def stop(self) -> None:
+        """Writes a last one: how long the attempt was is known to its end."""
         self._end.set()
         self._thread.join(timeout=EVERY_S)
+        self.write_now()
+
+    def write_now(self) -> None:
+        self._write(*self.last)
 
     def _run(self) -> None:
         while True:
             frame = sys._current_frames().get(self.main)
             at, waits_in = place(frame) if frame else ("", None)
-            with contextlib.suppress(OSError):  # a full disk is for the main thread to report
-                files.write_json(self.path, {"rank": self.rank, "phase": self.phase, "step": self.step, "since": self.since, "updated": time.time(),
-                                             "at": at, "waits_in": waits_in}, durable=False)
+            self._write(at, waits_in)
             if self._end.wait(EVERY_S):
                 return
+
+    def _write(self, at: str, waits_in: str | None) -> None:
+        self.last = at, waits_in
+        with self._lock, contextlib.suppress(OSError):  # a full disk is for the main thread to report
+            files.write_json(self.path, {"rank": self.rank, "phase": self.phase, "step": self.step, "since": self.since, "updated": time.time(),
+                                         "at": at, "waits_in": waits_in, "started": self.started, "startup_s": self.startup_s}, durable=False)
 
 
 def place(frame: FrameType) -> tuple[str, str | None]:

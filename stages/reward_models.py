@@ -14,7 +14,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import nn
 
-from stages import files
+from stages import files, judges
 from stages.batching import micro_batches, pad_rows
 from stages.builders.preferences import Completions, Label, Preference, labels, preferences
 from stages.checkpoint import resume
@@ -76,6 +76,7 @@ def collect(worker: Worker, config: RewardModelsConfig, tokenizer) -> tuple[list
         judged = Tokenized(worker, config, tokenizer)
         pairs, labelled = judged.pairs(preferences(worker, config, completions)), judged.labelled(labels(worker, config, completions))
         completions.close()
+        judges.rest()
         if worker.is_main:
             files.write_json(path, {"pairs": [vars(p) for p in pairs], "labelled": [vars(x) for x in labelled], "metrics": worker.metrics})
         barrier()
@@ -232,7 +233,7 @@ def fit(worker: Worker, config: RewardModelsConfig, tokenizer, name: str, rows: 
         step += 1
         if worker.world_size > 1:
             dist.all_reduce(loss_sum, group=control_group())
-        metrics = {f"{name}/loss": loss_sum.item(), "train/grad_norm": grad_norm, "train/lr": lr}
+        metrics = {f"{name}/loss": loss_sum.item(), "train/grad_norm": grad_norm, "train/lr": lr, "tokens/trained": sum(lengths)}
         worker.log_step(first_step + step, metrics)
         watch(first_step + step, metrics)
         worker.progress(f"train {name}", first_step + step, total_steps, f"{name} loss {loss_sum.item():.3f}")

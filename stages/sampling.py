@@ -31,6 +31,7 @@ class GroupSampler:
         self.worker, self.config, self.tokenizer, self.source, self.engine, self.preference = worker, config, tokenizer, source, engine, preference
         self.graders = ThreadPoolExecutor(NUM_GRADERS, thread_name_prefix="rewards")
         self.times: dict[str, float] = {}
+        self.rules_only = False  # only reasoning prompts from now on: the preference phase was ended early
 
     def rollout(self, first: int, kept: list[Rollout], start: int) -> list[Rollout]:
         """All that is sampled at step `first`, marked with its use. `kept`: left over from the rollout before; `start`: the first new prompt."""
@@ -90,9 +91,19 @@ class GroupSampler:
     def encode(self, prompt: Prompt) -> list[int]:
         return encode_prompt(apply_template(prompt.text, self.config.data.template, self.tokenizer), self.config.data.template, self.tokenizer)
 
+    def held_out(self, prompts: list[Prompt], n: int, step: int) -> list[Rollout]:
+        """n completions of each of these prompts, with the same seeds whenever they are asked for; ungraded, from all ranks, in order."""
+        mine = list(enumerate(prompts))[self.worker.rank::self.worker.world_size]
+        prompt_ids = [self.encode(prompt) for _, prompt in mine]
+        seeds = [seed_for(self.worker.seed, self.worker.stage, "watch", place, prompt.id) for place, prompt in mine]
+        groups = self.engine.sample(prompt_ids, seeds, n, self.config.rollout.temperature, self.max_tokens(step))
+        return gather([Rollout(prompt, place, ids, c.token_ids, [], c.is_truncated, **text_of(ids, c.token_ids, self.tokenizer))
+                       for (place, prompt), ids, group in zip(mine, prompt_ids, groups) for c in group], self.worker.world_size)
+
     def _domain(self, index: int, step: int) -> str:
         config = self.config
-        only_reasoning = config.preference_last_steps and step < config.num_steps - config.preference_last_steps
+        only_reasoning = (config.preference_last_steps and step < config.num_steps - config.preference_last_steps
+                          or self.rules_only)
         shares = {"reasoning": 1.0} if only_reasoning else {name: getattr(config.mix, name) for name in ("reasoning", "helpful", "safety")}
         rng = rng_for(self.worker.seed, self.worker.stage, "domain", index)
         return rng.choices(list(shares), list(shares.values()))[0]

@@ -41,7 +41,7 @@ def train_supervised(worker: Worker, engine: TrainEngine, batch_at: Callable[[in
         grad_norm, lr = engine.step(step)
         step += 1
         elapsed = time.time() - started
-        metrics = {"train/loss": loss, "train/grad_norm": grad_norm, "train/lr": lr, "train/tokens": num_tokens,
+        metrics = {"train/loss": loss, "train/grad_norm": grad_norm, "train/lr": lr, "train/tokens": num_tokens, "tokens/trained": num_tokens,
                    "perf/tokens_per_s": num_tokens / elapsed, "perf/step_s": elapsed}
         worker.log_step(step, metrics)
         try:

@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from stages import deadline, disk, files
+from stages.attempts import attempts, timing
 from stages.config import KINDS, ConfigError, from_dict
 from stages.heartbeat import Heartbeat, timeout_message
 
 EXIT_BAD_INPUT = 64
 EXIT_INTERRUPTED = 75
 RESERVE = ".reserve"
-LOGS = ("metrics.jsonl", "alarms.jsonl", "samples.jsonl")
+LOGS = ("metrics.jsonl", "alarms.jsonl", "samples.jsonl", "first_words.jsonl")
 OF_RANK_0 = ("data", "model", "references", "rollouts", "state")
 
 
@@ -75,7 +76,7 @@ class Worker:
 
     def __enter__(self) -> "Worker":
         self.attempt = self._open_log()
-        self.heartbeat = Heartbeat(self.logs / f"rank{self.rank}.json", self.rank)
+        self.heartbeat = Heartbeat(self.logs / f"rank{self.rank}.json", self.rank, self.started)
         if self.is_main:
             (self.dir / "error.json").unlink(missing_ok=True)
             for name in OF_RANK_0:  # a stray file in model/ or data/ would be taken for a part of the output
@@ -199,7 +200,7 @@ class Worker:
 
     def startup_done(self) -> None:
         """Engines are up: what came before is start-up time in the manifest."""
-        self.startup_s = time.time() - self.started
+        self.startup_s = self.heartbeat.startup_s = time.time() - self.started
         self.say(f"{self.stage}: engines up after {self.startup_s:.1f} s, {self.world_size} process(es)")
 
     def say(self, line: str) -> None:
@@ -235,14 +236,14 @@ class Worker:
         if not self.is_main:
             return
         elapsed = time.time() - self.started
-        earlier = files.read_json(self.dir / "timing.json") if (self.dir / "timing.json").exists() else {"total_s": 0.0, "startup_s": 0.0}
+        self.heartbeat.write_now()
         manifest = {
             "stage": self.stage, "kind": self.kind, "version": self.description["version"], "fingerprint": self.description["fingerprint"],
             "inputs": {role: entry["fingerprint"] for role, entry in self.inputs.items()},
             "files": files.file_table(self.dir, ["model/**/*", "data/**/*", "results.json", "comparisons.json", "skipped.jsonl"]),
             "metrics": {name: rounded(value) for name, value in self.metrics.items()},
-            "timing": {"total_s": round(earlier["total_s"] + elapsed, 2), "startup_s": round(earlier["startup_s"] + getattr(self, "startup_s", 0.0), 2),
-                       "attempts": self.attempt},
+            "timing": {**timing(attempts(self.dir)), "attempts": self.attempt},
+            "tokens": self._tokens(),
             "peak_memory_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20 * self.world_size, 2),
             "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
             "versions": {name: version(name) for name in ("torch", "transformers", "deepspeed")},
@@ -253,6 +254,19 @@ class Worker:
         for name in ("state", "references", "cache"):  # what only a resume would need
             shutil.rmtree(self.dir / name, ignore_errors=True)
         print(f"{self.stage}: done in {elapsed:.1f} s (start-up {getattr(self, 'startup_s', 0.0):.1f} s)", flush=True)
+
+
+    def count_tokens(self, part: str, sampled: int = 0, trained: int = 0) -> None:
+        """Tokens of a part of the stage that logs no steps. A part that is done again counts once: the ledger is of what the result needed."""
+        if self.is_main:
+            table = files.read_json(self.dir / "tokens.json") if (self.dir / "tokens.json").exists() else {}
+            files.write_json(self.dir / "tokens.json", {**table, part: {"sampled": sampled, "trained": trained}})
+
+    def _tokens(self) -> dict[str, int]:
+        """Sampled and trained tokens of all logged steps and counted parts."""
+        rows = [{"sampled": row.get("tokens/sampled", 0), "trained": row.get("tokens/trained", 0)} for row in files.read_jsonl(self.dir / "metrics.jsonl")]
+        parts = files.read_json(self.dir / "tokens.json").values() if (self.dir / "tokens.json").exists() else []
+        return {name: round(sum(row[name] for row in [*rows, *parts])) for name in ("sampled", "trained")}
 
 
 def rounded(value: float) -> float:

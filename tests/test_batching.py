@@ -79,8 +79,24 @@ def test_a_layout_of_nothing_is_a_row_without_targets():
 
 def test_a_packed_budget_counts_tokens_alone():
     """2 + 2 + 4 are 8 tokens without padding."""
-    assert micro_batches([2, 2, 4], 1, 0, token_budget=8, packed=True) == [[1, 0, 2]]
-    assert micro_batches([2, 2, 4], 1, 0, token_budget=7, packed=True) == [[1, 0], [2]]
+    assert micro_batches([2, 2, 4], 1, 0, token_budget=8, packed=True) == [[2, 0, 1]]
+    assert micro_batches([2, 2, 4], 1, 0, token_budget=7, packed=True) == [[2, 0], [1]]
+
+
+def test_packed_rows_are_filled_by_best_fit():
+    """Neighbours in length would need three rows of 8 for 2 3 | 5 | 6; best fit pairs 6 + 2 and 5 + 3."""
+    assert micro_batches([2, 3, 5, 6], 1, 0, token_budget=8, packed=True) == [[3, 0], [2, 1]]
+    assert micro_batches([6, 5, 4, 4, 2, 3], 1, 0, token_budget=8, packed=True) == [[0, 4], [1, 5], [2, 3]]  # 24 tokens in 3 rows of 8
+    assert micro_batches([9, 1], 1, 0, token_budget=8, packed=True) == [[0], [1]]  # one sequence alone may exceed the budget
+
+
+def test_best_fit_loses_no_sequence_and_is_the_same_on_every_rank():
+    import random
+    rng = random.Random(3)
+    lengths = [rng.randint(1, 100) for _ in range(61)]
+    rows = [micro_batches(lengths, 4, rank, 120, packed=True) for rank in range(4)]
+    assert sorted(i for rank in rows for row in rank for i in row) == list(range(61)) and len({len(rank) for rank in rows}) == 1
+    assert all(sum(lengths[i] for i in row) <= 120 for rank in rows for row in rank)
 
 
 def test_groups_stay_together_and_pay_for_their_prompt_once():

@@ -142,3 +142,8 @@ def test_general_stages_stay_on_where_the_data_has_general_rows(tmp_path):
     assert mixed.stages.rejection_data.num_general == 7
     only_math = config("data.sources.math.path=a.jsonl", "stages.rejection_data.num_general=7")
     assert only_math.stages.preference_rl.rewards.preference == only_math.stages.rejection_data.num_general == 0
+
+
+def test_traces_alone_are_no_general_pairs():
+    made = config("data.sources.math.path=a.jsonl", "data.sources.traces.path=b.jsonl", "data.sources.traces.rows=sft", "stages.rejection_data.num_general=7")
+    assert made.stages.rejection_data.num_general == 0

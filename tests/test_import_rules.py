@@ -34,7 +34,7 @@ def top(name: str) -> str:
     return name.split(".")[0]
 
 
-LIGHT = ("stages.config", "stages.data.readers", "stages.data.rows", "stages.data.hub")  # pure: the driver reads the first rows of a file as a worker will
+LIGHT = ("stages.config", "stages.attempts", "stages.data.readers", "stages.data.rows", "stages.data.hub")  # pure: the driver reads the first rows of a file as a worker will
 
 
 def is_light(name: str) -> bool:

@@ -52,3 +52,16 @@ def test_only_stages_that_ask_are_made_anew_by_another_judge(server, tmp_path):
     changed = {a.stage for a, b in zip(before.steps, after.steps) if a.config != b.config}
     assert changed == {"reward_models"}
     assert next(step for step in after.steps if step.stage == "r1_zero").config.judge == JudgeConfig()
+
+
+def test_a_local_judge_does_not_grade_while_the_policy_is_sampled(tmp_path):
+    overrides = ["data=file", "data.path=prompts.jsonl", "judge=vllm", f"judge.model={tmp_path}", f"model.path={tmp_path}"]
+    with pytest.raises(InvalidConfig, match="cannot grade while the policy is sampled"):
+        plan(tmp_path, *overrides, "data.verifier=judge")
+    plan(tmp_path, *overrides, "data.verifier=exact")
+
+
+def test_the_tiny_world_s_judge_is_not_asked_about_other_prompts(tmp_path):
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "why?", "answer": "so"}\n' * 3)
+    made = plan(tmp_path, "data=file", f"data.path={tmp_path / 'prompts.jsonl'}", "data.verifier=exact", "stages.cold_start_data.refine=judge")
+    assert [error for error in made.errors if "cold_start_data asks a judge about your own data" in error[0]]

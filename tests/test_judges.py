@@ -5,7 +5,7 @@ import time
 import pytest
 
 from stages import judges
-from stages.config import ConfigError, JudgeConfig
+from stages.config import ConfigError, DataConfig, JudgeConfig
 from stages.judges import Comparison, Judged, make_judge
 from stages.judges.cache import ReplyCache
 from stages.judges.calls import Call, JudgeUnavailable, Reply, key_of
@@ -37,7 +37,7 @@ def make(server, tmp_path, monkeypatch):
 
     def make(**settings):
         config = JudgeConfig(**{"backend": "openai", "url": server.url, "model": "judge", **FAST, **settings})
-        return make_judge(config, tmp_path / "cache", tmp_path / "judge" / "attempt_1.rank0.json")
+        return make_judge(config, tmp_path / "cache", tmp_path / "logs" / "attempt_1" / "judge_rank0.json")
     return make
 
 
@@ -136,8 +136,8 @@ def test_keys_are_what_a_reply_depends_on():
 
 
 def test_ledger_adds_up_over_attempts_and_ranks(tmp_path):
-    for name, calls in (("attempt_1.rank0", 2), ("attempt_1.rank1", 3), ("attempt_2.rank0", 5)):
-        ledger = Ledger("m", 2.0, 10.0, tmp_path / "judge" / f"{name}.json")
+    for name, calls in (("attempt_1/judge_rank0", 2), ("attempt_1/judge_rank1", 3), ("attempt_2/judge_rank0", 5)):
+        ledger = Ledger("m", 2.0, 10.0, tmp_path / "logs" / f"{name}.json")
         ledger.count("correct", calls=calls, prompt_tokens=1000 * calls, completion_tokens=100 * calls, retries=1)
         ledger.save()
     table = total(tmp_path)
@@ -162,7 +162,7 @@ def test_judging_counts_and_caches(make, server, tmp_path):
     again = make()
     assert again.correct(asked) == [False, False, None, False, True, False] and len(server.asked) == 5
     assert again.ledger.jobs["correct"]["cached"] == 5 and again.ledger.jobs["correct"]["unparsed"] == 1 and again.ledger.money() == 0
-    assert json.loads((tmp_path / "judge" / "attempt_1.rank0.json").read_text())["jobs"]["correct"]["cached"] == 5
+    assert json.loads((tmp_path / "logs" / "attempt_1" / "judge_rank0.json").read_text())["jobs"]["correct"]["cached"] == 5
     request = server.asked[0]
     assert request["response_format"]["json_schema"]["schema"]["required"] == ["analysis", "correctness"] and request["temperature"] == 0
     assert make(structured=False, explain=False).correct(items(1)) == [False] and "response_format" not in server.asked[-1]
@@ -275,8 +275,9 @@ def test_the_tiny_world_s_judge_has_the_same_interface(tmp_path):
 class Stage:
     """What the verifier needs of a worker."""
 
-    def __init__(self, directory, config):
-        self.dir, self.rank, self.attempt, self.config = directory, 0, 1, type("Config", (), {"judge": config})
+    def __init__(self, directory, config, verifier):
+        data = DataConfig(name="file", path="prompts.jsonl", verifier=verifier)
+        self.dir, self.rank, self.attempt, self.config = directory, 0, 1, type("Config", (), {"judge": config, "data": data})
 
 
 @pytest.fixture
@@ -285,8 +286,9 @@ def stage(server, tmp_path, monkeypatch):
         monkeypatch.setattr(name, value)
     monkeypatch.setattr(judges, "_STAGE", {"worker": None, "judge": None})
 
-    def serve(**settings):
-        judges.serve(Stage(tmp_path / "run" / "stage" / "00000000", JudgeConfig(**{"backend": "openai", "url": server.url, "model": "judge", **FAST, **settings})))
+    def serve(verifier="exact", **settings):
+        config = JudgeConfig(**{"backend": "openai", "url": server.url, "model": "judge", **FAST, **settings})
+        judges.serve(Stage(tmp_path / "run" / "stage" / "00000000", config, verifier))
     return serve
 
 
@@ -301,7 +303,7 @@ def test_a_judge_is_a_verifier(stage, server, tmp_path):
     grades = grade_many([(answered(text), free_prompt()) for text in ("28", "27", "26")])
     assert [grade.value for grade in grades] == [1.0, 0.0, 0.0] and [bool(grade.error) for grade in grades] == [False, False, True]
     assert vote_of("<think>x</think><answer>Twenty  Eight</answer>", free_prompt()) == "twenty eight"
-    assert (tmp_path / "run" / "judge_cache").is_dir() and (tmp_path / "run" / "stage" / "00000000" / "judge" / "attempt_1.rank0.json").exists()
+    assert (tmp_path / "run" / "judge_cache").is_dir() and (tmp_path / "run" / "stage" / "00000000" / "logs" / "attempt_1" / "judge_rank0.json").exists()
 
 
 def test_a_judge_that_is_gone_is_a_zero_with_a_reason(stage, server):
@@ -311,10 +313,11 @@ def test_a_judge_that_is_gone_is_a_zero_with_a_reason(stage, server):
     assert grade.value == 0 and "JudgeUnavailable" in grade.error and "500" in grade.error
 
 
-def test_a_judge_that_cannot_be_asked_is_found_with_the_prompts(stage):
-    stage(model="other")
+def test_a_judge_that_cannot_be_asked_is_found_at_the_start(stage):
+    stage(model="other")  # nobody asks it
+    assert "judge.model=other" in problem_of(free_prompt()), "rows of a mixture that name it themselves"
     with pytest.raises(InputError, match="judge.model=other"):
-        problem_of(free_prompt())
+        stage(verifier="judge", model="other")
 
 
 def test_without_a_stage_prompts_are_only_looked_at(monkeypatch):

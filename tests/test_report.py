@@ -226,3 +226,31 @@ def test_words_for_durations_and_configuration():
 def test_labels_are_unique():
     labels = [stage_name(stage).label for stage in KINDS]
     assert len(labels) == len(set(labels)) and all(re.fullmatch(r"#[0-9a-f]{6}", stage_name(stage).color) for stage in KINDS)
+
+
+def test_emergence_ledger_and_watch(tmp_path):
+    """Words for 1,000 tokens in the first and last tenth, difficulty, first appearances (escaped), the learned reward beside held-out accuracy, the ledger."""
+    from pipeline.report import emergence
+    from pipeline.report.page import build_context
+    write_run(tmp_path, stages=("base", "r1_zero"))
+    directory = stage_dir(tmp_path, "r1_zero")
+    rows = [{"step": step, "train/tokens": 500, "words/wait": 2.0 if step < 10 else 12.0, "words/but": 2.0, "level/2/accuracy": 0.5, "level/2/tokens": 40.0,
+             "level/10/accuracy": 0.1, "level/10/tokens": 90.0, "reward/helpful": step / 20, "tokens/sampled": 500, "tokens/trained": 700,
+             **({"watch/accuracy": 0.9, "watch/tokens": 40.0, "watch/repetition": 0.1, "watch/samples": 64} if step % 4 == 0 else {})} for step in range(1, 21)]
+    (directory / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (directory / "first_words.jsonl").write_text(json.dumps({"step": 3, "word": "wait", "before": HOSTILE, "found": "Wait", "after": "!", "correct": True}) + "\n{}\n")
+    (directory / "manifest.json").unlink()
+    context = build_context(read_run(tmp_path))
+    (words,) = context["words"]
+    cells = {cell["word"]: cell for cell in words["cells"]}
+    assert (cells["wait"]["first"], cells["wait"]["last"], cells["wait"]["per_step"]) == (2, 12, 6) and words["growth"] == 14 / 4
+    titles = [figure["title"] for figure in context["figures"]]
+    assert {"Words of reflection, R1-Zero", "Accuracy by difficulty, R1-Zero", "Thinking against difficulty, R1-Zero", "Held-out accuracy"} <= set(titles)
+    bars = next(figure for figure in context["groups"]["levels"] if figure["title"].startswith("Thinking"))
+    assert bars["data"][0]["x"] == ["2", "10"] and bars["data"][1]["y"] == [40, 90]  # 2 before 10
+    assert [row["word"] for row in context["first_words"][0]["rows"]] == ["wait"]
+    line = next(line for line in context["ledger"]["lines"] if line["shown"].label == "R1-Zero")
+    assert (line["sampled"], line["trained"], line["is_done"]) == (10_000, 14_000, False)
+    text = write_report(tmp_path, tmp_path / "report.html").read_text()
+    assert HOSTILE not in text and "step 3: <b>wait</b>, in a right answer" in text and "five- to sevenfold" in text and "Ledger" in text
+    assert emergence.word_table([]) == [] and emergence.first_words([]) == []

@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from pipeline.report import figures, lineage, results, samples, stage_table, tables
+from pipeline.report import emergence, figures, lineage, results, samples, stage_table, tables
 from pipeline.report.names import stage_name
 from pipeline.report.read import RunRecord, StageRecord, read_run
 
@@ -54,6 +54,8 @@ def build_context(run: RunRecord) -> dict:
         "sft": figures.step_figures([s for s in stages if s.kind == "sft"], figures.LOSS_PANELS, "sft"),
         "reward_models": reward_model_figures(run.stages.get("reward_models")),
         "cost": cost_figures(stages),
+        "words": emergence.word_figures(trained), "levels": emergence.level_figures(trained),
+        "watch": figures.step_figures([stage for stage in trained if any("watch/accuracy" in row for row in stage.metrics)], emergence.WATCH_PANELS, "watch"),
     }
     costs = tables.costs(stages)
     beside_the_paper = stage_table.rows(found)
@@ -72,7 +74,8 @@ def build_context(run: RunRecord) -> dict:
                     (("grpo", ("grpo",)), ("pretrain", ("pretrain",)), ("sft", ("sft",)))},
         "samples": samples.same_prompts(evaluation.samples if evaluation else []),
         "training_samples": [(stage_name(stage.name), samples.training_samples(stage)) for stage in trained if stage.samples],
-        "costs": costs, "totals": tables.cost_totals(costs),
+        "costs": costs, "totals": tables.cost_totals(costs), "ledger": tables.ledger(stages, run.config),
+        "words": emergence.word_table(trained), "first_words": emergence.first_words(trained),
         "lineage_svg": Markup(lineage.lineage_svg(run.stages)), "lineage": tables.lineage_rows(stages),
         "final_metrics": [(stage_name(s.name), tables.manifest_metrics(s)) for s in stages if s.name != "evaluate" and tables.manifest_metrics(s)],
         "configuration": tables.configuration(run), "stage_name": stage_name,

@@ -32,6 +32,7 @@ class StageRecord:
     results: list[dict] = field(default_factory=list)
     comparisons: list[dict] = field(default_factory=list)
     alarms: list[dict] = field(default_factory=list)
+    first_words: list[dict] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -96,6 +97,7 @@ def read_stage(name: str, path: Path | None) -> StageRecord:
     stage.metrics = steps_in_order(read_jsonl(path / "metrics.jsonl", stage.problems))
     stage.alarms = [row for name in ("alarms.jsonl", "skipped.jsonl") for row in read_jsonl(path / name, stage.problems)
                     if {"step", "message", "advice"} <= set(row)]
+    stage.first_words = list(read_jsonl(path / "first_words.jsonl", stage.problems))
     rows = read_jsonl(path / "samples.jsonl", stage.problems)
     stage.samples = _first_rows(rows, MAX_EVALUATION_SAMPLES) if name == "evaluate" else first_and_last(rows, NUM_TRAINING_SAMPLES)
     stage.status = _status(stage)

@@ -2,6 +2,7 @@
 import json
 from typing import Any
 
+from pipeline import cost
 from pipeline.report.figures import number
 from pipeline.report.names import set_label, stage_name, stage_order
 from pipeline.report.read import RunRecord, StageRecord
@@ -46,6 +47,18 @@ def _level_text(row: dict | None) -> dict:
     if row is None:
         return {"accuracy": "", "tokens": ""}
     return {"accuracy": f"{100 * row['pass@1']:.1f}", "tokens": f"{row['thinking_tokens']:,.0f} tokens" if row["thinking_tokens"] is not None else ""}
+
+
+def ledger(stages: list[StageRecord], config: dict) -> dict:
+    """{"price", "lines": [{"shown", "is_done", "hours", "sampled", "trained", "judge_calls", "money"}], "total", "paper": [...]} of the stages shown."""
+    given = config.get("cost") if isinstance(config.get("cost"), dict) else {}
+    price = number(given.get("price_per_hour")) or 0.0
+    lines = [cost.line_of(stage.name, stage.path) for stage in stages if stage.path is not None]
+    shown = [{"shown": stage_name(line.stage), "is_done": line.is_done, "hours": cost.hours_text(line.hours), "sampled": line.sampled, "trained": line.trained,
+              "judge_calls": line.judge_calls, "money": line.money(price)} for line in [*lines, cost.total(lines)]]
+    paper = [{"name": name, "hours": cost.hours_text(hours), "share": share, "paper_hours": published, "paper_share": there, "paper_money": 2 * published}
+             for name, hours, share, published, there in cost.beside_the_paper(lines)]
+    return {"price": price, "lines": shown[:-1], "total": shown[-1], "paper": paper if any(line.hours for line in lines) else []}
 
 
 def duration(seconds: float | None) -> str:

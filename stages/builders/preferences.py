@@ -61,6 +61,7 @@ class Completions:
             worker.progress("rollout", 0, 0, f"sampling {len(missing)} {domain} prompts")
             self._sample([index for index in missing if index % worker.world_size == worker.rank], domain, n, temperature, records)
             records.add(gather_objects([records.rows[index] for index in missing if index in records]))
+        worker.count_tokens(domain, sampled=sum(records.rows[index].get("tokens", 0) for index in range(num_prompts)))
         return [(self.source.get(index, domain), records.rows[index]["completions"]) for index in range(num_prompts)]
 
     def _sample(self, indices: list[int], domain: str, n: int, temperature: float, records: Records) -> None:
@@ -75,7 +76,7 @@ class Completions:
 
             def record(place: int, completions) -> None:
                 texts = [text_of(ids[place], c.token_ids, self.tokenizer)["completion"] for c in completions]
-                records.append({"index": indices[place], "completions": texts})
+                records.append({"index": indices[place], "completions": texts, "tokens": sum(len(c.token_ids) for c in completions)})
 
             self.sampler.sample(ids, seeds, n, temperature, config.max_completion_tokens,
                                 lambda place, completions: written.append(writing.submit(record, place, completions)))

@@ -51,6 +51,11 @@ class Records:
         for row in rows:
             self.rows.setdefault(row["index"], row)
 
+    def forget(self, indices) -> None:
+        """Rows that nobody will ask for again; memory does not grow with them."""
+        for index in indices:
+            self.rows.pop(index, None)
+
 
 def checksum(text: bytes) -> bytes:
     return hashlib.sha256(text).hexdigest()[:DIGITS].encode()

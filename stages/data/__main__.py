@@ -51,7 +51,8 @@ def _prepare(data: DataConfig, given: dict) -> int:
     preparation = Preparation(data, prepare, from_dict(RolloutConfig, given["rollout"]), given["seed"], given["model_dir"], say)
     path = preparation.run()
     for row in preparation.drops.table(sum(preparation.read.values())):
-        say(f"{row['filter']:16} {row['dropped']:>10,} dropped, {row['left']:>10,} left: " + ", ".join(f"{reason} {count:,}" for reason, count in row["reasons"].items()))
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in row["reasons"].items())
+        say(f"{row['filter']:16} {row['dropped']:>10,} dropped, {row['left']:>10,} left: {reasons}")
     say(f"{preparation.kept.num_rows:,} of {sum(preparation.read.values()):,} rows in {path}; {path.parent / 'card.md'} says what was dropped and why")
     return 0
 

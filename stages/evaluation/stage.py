@@ -127,6 +127,7 @@ class Evaluation:
                        for name, found in groups.items() for group in found for record in group]
         files.write_json(self.worker.dir / "comparisons.json", compare(means))
         self._write_scores(scores)
+        self.worker.count_tokens("evaluation", sampled=sum(score["tokens"] for score in scores))
         files.write_json(self.worker.dir / "results.json", results)
 
     def _write_scores(self, scores: list[dict]) -> None:

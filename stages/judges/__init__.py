@@ -9,7 +9,7 @@ from stages.judges.ledger import Ledger, metrics, total
 from stages.prompt import Prompt
 from stages.worker import InputError, barrier
 
-__all__ = ["Comparison", "Judge", "Judged", "current_judge", "is_served", "make_judge", "record_cost", "require_judge", "serve"]
+__all__ = ["Comparison", "Judge", "Judged", "current_judge", "is_served", "make_judge", "record_cost", "require_judge", "rest", "serve"]
 
 
 def make_judge(config: JudgeConfig, cache_dir: Path, ledger_path: Path | None = None) -> Judge:
@@ -31,8 +31,12 @@ _STAGE: dict = {"worker": None, "judge": None}
 
 
 def serve(worker) -> None:
-    """From now on this process works for that stage: `current_judge` is the judge of its configuration."""
+    """From now on this process works for that stage: `current_judge` is the judge of its configuration. Raises InputError if a source of the
+    stage's data names the verifier `judge` and the judge cannot be asked."""
     _STAGE.update(worker=worker, judge=None)
+    data = getattr(worker.config, "data", None)
+    if data is not None and any(source.verifier == "judge" for source in data.all_sources.values()):
+        current_judge()
 
 
 def is_served() -> bool:
@@ -45,7 +49,7 @@ def current_judge() -> Judge:
     if worker is None:
         raise ValueError("no stage was opened in this process, so there is no judge: call judges.serve(worker) first")
     if _STAGE["judge"] is None:
-        path = worker.dir / "judge" / f"attempt_{worker.attempt}.rank{worker.rank}.json"
+        path = worker.dir / "logs" / f"attempt_{worker.attempt}" / f"judge_rank{worker.rank}.json"
         judge = make_judge(worker.config.judge, worker.dir.parents[1] / "judge_cache", path)
         judge.check()
         _STAGE["judge"] = judge
@@ -58,6 +62,12 @@ def require_judge(prompt: Prompt) -> Judge:
     if why := judge.problem(prompt):
         raise InputError(why)
     return judge
+
+
+def rest() -> None:
+    """Gives back the memory of a local model; it is loaded again when it is asked again."""
+    if _STAGE["judge"] is not None:
+        _STAGE["judge"].close()
 
 
 def record_cost(worker) -> None:

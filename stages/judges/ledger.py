@@ -1,6 +1,6 @@
 """What judging cost: calls, replies from the cache, tokens, retries, failures, verdicts that did not parse, money. One file a process and attempt.
 
-    judge/attempt_1.rank0.json      {"model", "jobs": {job: {"calls", "cached", ...}}}; rewritten after every batch of calls
+    logs/attempt_1/judge_rank0.json {"model", "jobs": {job: {"calls", "cached", ...}}}; rewritten after every batch of calls
     judge_ledger.json               their sum over attempts and ranks, written by rank 0 when the stage ends
 """
 from collections import Counter
@@ -39,8 +39,8 @@ class Ledger:
 
 
 def total(directory: Path) -> dict | None:
-    """The sum of all ledgers under a stage's `judge/`, at the prices that each had; None where nothing was judged."""
-    tables = [files.read_json(path) for path in sorted(directory.glob("judge/attempt_*.json"))]
+    """The sum of all ledgers of a stage, at the prices that each had; None where nothing was judged."""
+    tables = [files.read_json(path) for path in sorted(directory.glob("logs/attempt_*/judge_rank*.json"))]
     if not tables:
         return None
     merged = Ledger(tables[-1]["model"])

@@ -28,7 +28,10 @@ def vote(completion: str, prompt: Prompt) -> str | None:
 
 
 def problem(prompt: Prompt) -> str | None:
-    """In a stage, the first question also finds out whether the judge can be asked: before any engine starts."""
-    if not prompt.answer.strip():
-        return "the answer is empty"
-    return current_judge().problem(prompt) if is_served() else None
+    return problem_many([prompt])[0]
+
+
+def problem_many(prompts: list[Prompt]) -> list[str | None]:
+    """Within a stage the judge is asked too whether it is there and knows such prompts: once for all of them, before any engine starts."""
+    judge = current_judge() if is_served() else None
+    return ["the answer is empty" if not prompt.answer.strip() else judge and judge.problem(prompt) for prompt in prompts]

@@ -1,5 +1,6 @@
 """Words of reflection: the ten the paper counts [V2 C.2], and their Chinese counterparts."""
 import re
+from collections import Counter
 
 ENGLISH = ("wait", "mistake", "however", "but", "retry", "error", "verify", "wrong", "evaluate", "check")
 CHINESE = ("等等", "错误", "然而", "但是", "重试", "出错", "验证", "错了", "评估", "检查")
@@ -9,6 +10,21 @@ _WORD = re.compile("|".join(ENGLISH), re.IGNORECASE)
 _CHINESE = re.compile("|".join(CHINESE))
 
 
+def count_words(text: str) -> Counter:
+    """How often a text says each of these words; a Chinese one counts for the English one in its place.
+
+    >>> sorted(count_words("Wait, check. waitcheck! 等等").items())
+    [('check', 2), ('wait', 3)]
+    """
+    return Counter(word for word, _, _ in places(text))
+
+
+def places(text: str) -> list[tuple[str, int, int]]:
+    """(word, start, end) of each of these words: the English ones in their order, then the Chinese ones under their English names."""
+    found = [(word[0].lower(), run.start() + word.start(), run.start() + word.end()) for run in _RUN.finditer(text) for word in _WORD.finditer(run[0])]
+    return found + [(ENGLISH[CHINESE.index(word[0])], word.start(), word.end()) for word in _CHINESE.finditer(text)]
+
+
 def count_reflections(text: str) -> int:
     """How often a text says one of these words."""
-    return sum(len(_WORD.findall(run)) for run in _RUN.findall(text)) + len(_CHINESE.findall(text))
+    return count_words(text).total()

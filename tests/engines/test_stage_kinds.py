@@ -192,7 +192,7 @@ def test_reward_models_from_files(policy, stage_root):
     pairs.write_text("".join(json.dumps({"prompt": f"hi{n}", "chosen": "paris.", "rejected": "go away!" if n % 2 else "no."}) + "\n" for n in range(40)))
     labels.write_text("".join(json.dumps({"prompt": f"hi{n}", "completion": "sorry" if n % 2 else "sure", "is_safe": n % 2 == 1}) + "\n" for n in range(40)))
     config = {"num_prompts": 30, "max_completion_tokens": 16, "batch_size": 8, "num_steps": 12, "safety_steps": 12, "holdout_fraction": 0.3, "max_length_bias": 10.0,
-              "optim": {"lr": 2e-3}, "data": {**DATA, "name": "file", "template": "plain", "sources": {
+              "optim": {"lr": 2e-3}, "data": {**DATA, "name": "file", "template": "plain", "eval_fraction": 0.0, "sources": {
                   "pairs": {"path": str(pairs), "rows": "preferences", "domain": "helpful"}, "labels": {"path": str(labels), "rows": "labels", "domain": "safety"}}},
               "judge": {"backend": "openai", "url": "http://127.0.0.1:1/v1", "model": "nobody"}}
     directory = run_stage(write_stage(stage_root / "rewards_of_files", "reward_models", config, {"policy": policy}), num_processes=1)

@@ -1,0 +1,110 @@
+"""A hub on this machine: the few endpoints that creating a repository and one commit need. Keeps what it was sent, to be looked at."""
+import base64
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+TOKEN = "hf_test"
+
+
+class Hub:
+    """A context manager. `repositories`: name -> {"private": bool, "files": {path: bytes}}; `requests`: (method, path) in order."""
+
+    def __init__(self):
+        self.repositories: dict[str, dict] = {}
+        self.objects: dict[str, bytes] = {}
+        self.requests: list[tuple[str, str]] = []
+
+    def __enter__(self) -> "Hub":
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self.address = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+    def environment(self, token: str | None = TOKEN) -> dict[str, str]:
+        return {"HF_ENDPOINT": self.address, "HF_HUB_DISABLE_XET": "1", "HF_HUB_OFFLINE": "0", "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1",
+                **({"HF_TOKEN": token} if token else {})}
+
+
+def _handler(hub: Hub):
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+        def _answer(self, value, status: int = 200) -> None:
+            body = json.dumps(value).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def _body(self) -> bytes:
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+
+        def _is_allowed(self) -> bool:
+            hub.requests.append((self.command, self.path))
+            if self.headers.get("Authorization") == f"Bearer {TOKEN}" or self.path.startswith("/upload/"):
+                return True
+            self._answer({"error": "Invalid credentials"}, 401)
+            return False
+
+        def do_GET(self):
+            if not self._is_allowed():
+                return
+            name = self.path.removeprefix("/api/models/").split("?")[0].split("/revision/")[0]
+            if name in hub.repositories:
+                self._answer({"id": name, "modelId": name, "private": hub.repositories[name]["private"], "siblings": [], "tags": [], "sha": "0" * 40})
+            else:
+                self._answer({"error": "Repository not found"}, 404)
+
+        def do_PUT(self):
+            body = self._body()
+            if self._is_allowed():
+                hub.objects[self.path.removeprefix("/upload/")] = body
+                self._answer({})
+
+        def do_POST(self):
+            body = self._body()
+            if not self._is_allowed():
+                return
+            path = self.path.split("?")[0]
+            if path == "/api/repos/create":
+                self._create(json.loads(body))
+            elif path == "/api/validate-yaml":
+                self._answer({"errors": [], "warnings": []})
+            elif "/preupload/" in path:
+                files = json.loads(body)["files"]
+                self._answer({"files": [{"path": f["path"], "uploadMode": "lfs" if f["path"].endswith(".safetensors") else "regular", "shouldIgnore": False}
+                                        for f in files]})
+            elif path.endswith("/info/lfs/objects/batch"):
+                objects = json.loads(body)["objects"]
+                self._answer({"transfer": "basic", "objects": [{**o, "actions": {"upload": {"href": f"{hub.address}/upload/{o['oid']}"}}} for o in objects]})
+            elif "/commit/" in path:
+                self._commit(path.removeprefix("/api/models/").split("/commit/")[0], [json.loads(line) for line in body.splitlines()])
+            else:
+                self._answer({"error": f"no such endpoint {path}"}, 404)
+
+        def _create(self, asked: dict) -> None:
+            name = f"{asked['organization']}/{asked['name']}" if asked.get("organization") else asked["name"]
+            is_private = asked.get("private", asked.get("visibility") == "private")
+            if name in hub.repositories:
+                self._answer({"error": "You already created this model repo", "url": f"{hub.address}/{name}"}, 409)
+                return
+            hub.repositories[name] = {"private": bool(is_private), "files": {}}
+            self._answer({"url": f"{hub.address}/{name}", "name": name})
+
+        def _commit(self, name: str, lines: list[dict]) -> None:
+            for line in lines:
+                value = line["value"]
+                if line["key"] == "file":
+                    hub.repositories[name]["files"][value["path"]] = base64.b64decode(value["content"])
+                elif line["key"] == "lfsFile":
+                    hub.repositories[name]["files"][value["path"]] = hub.objects[value["oid"]]
+            self._answer({"commitUrl": f"{hub.address}/{name}/commit/{'1' * 40}", "commitOid": "1" * 40, "success": True})
+
+    return Handler
