@@ -114,7 +114,7 @@ def test_hydra_flags_work(runs):
     job = r1("run", "stage=base", runs, "--cfg", "job")
     assert job.returncode == 0 and "num_steps:" in job.stdout and "base: true" in job.stdout
     help_text = r1("run", "--help").stdout
-    assert "recipe: one_gpu, one_node, paper, tiny" in help_text and "--multirun" in help_text
+    assert "recipe: one_gpu, one_node, paper, reasoning_gym_cpu, tiny" in help_text and "--multirun" in help_text
 
 
 def test_the_shell_completes_commands_and_overrides():
