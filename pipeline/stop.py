@@ -4,8 +4,9 @@ import sys
 
 
 def interrupt_on_signals() -> None:
-    """For what comes before and after the stages, where there is nothing to save: SIGTERM and SIGHUP end the driver as Ctrl-C does."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    """For what comes before and after the stages, where there is nothing to save: SIGTERM and SIGHUP end the driver as Ctrl-C does. SIGINT
+    too where the shell that started it told it to ignore that (a job in the background)."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
 
 
