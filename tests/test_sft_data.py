@@ -5,6 +5,7 @@ from stages.config import PretrainConfig
 from stages.pretrain import BUCKET_STEPS, Corpus, textbook_share
 from stages.sft import epoch_indices, to_sample
 from stages.tiny_world.tokenizer import build_tokenizer
+from stages.worlds import make_world
 
 
 @pytest.mark.parametrize("num_samples", [1, 7, 32])
@@ -40,10 +41,11 @@ def test_textbook_phases():
 
 
 def test_pretraining_batches_depend_on_the_step_alone():
-    config, tokenizer = PretrainConfig(num_steps=40, batch_size=4), build_tokenizer()
-    corpus = Corpus(config, tokenizer, 0, "base")
+    config = PretrainConfig(num_steps=40, batch_size=4)
+    world = make_world(config.data)
+    corpus = Corpus(config, world, 0, "base")
     batches = [corpus.batch_at(step) for step in range(2 * BUCKET_STEPS)]
     assert all(len(batch) == 4 for batch in batches)
     for step in (13, 3, 19):
-        assert Corpus(config, tokenizer, 0, "base").batch_at(step) == batches[step]
-    assert Corpus(config, tokenizer, 1, "base").batch_at(0) != batches[0]
+        assert Corpus(config, world, 0, "base").batch_at(step) == batches[step]
+    assert Corpus(config, world, 1, "base").batch_at(0) != batches[0]
