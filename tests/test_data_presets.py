@@ -48,10 +48,6 @@ def test_a_preset_is_chosen_by_its_name_and_takes_a_copy():
     assert (data.name, data.path, data.adapter, data.license, data.files) == ("file", str(SCHEMAS), "gsm8k", "MIT", "main/train-*.parquet")
 
 
-NEEDS_CODE = pytest.mark.skipif("code" not in VERIFIERS, reason="no verifier runs programs")
-
-
-@NEEDS_CODE
 def test_all_adapters_are_used_by_a_preset():
     assert {preset(name).get("adapter", "none") for name in SETS} == set(ADAPTERS)
 
@@ -86,7 +82,6 @@ def test_the_right_option_is_where_the_letter_says(name):
     assert f"\n{row.answer}. {right}\n" in row.prompt and row.prompt.count("\nA. ") == row.prompt.count("\nD. ") == 1
 
 
-@NEEDS_CODE
 def test_tests_of_programs():
     used, left_out = split("apps")
     stdin, call = (json.loads(row.checks) for row in used)
