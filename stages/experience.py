@@ -2,7 +2,7 @@
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch.distributed as dist
@@ -62,7 +62,8 @@ class RolloutLog:
         return self.directory / f"step_{step:06d}.jsonl"
 
     def write(self, step: int, rollouts: list[Rollout]) -> None:
-        lines = "".join(json.dumps(asdict(rollout), ensure_ascii=False) + "\n" for rollout in rollouts).encode()
+        rows = ({**vars(rollout), "prompt": vars(rollout.prompt)} for rollout in rollouts)  # asdict copies each number: 5 times as slow
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
         files.write_atomic(self.path(step), lines + _seal(lines))
 
     def read(self, step: int) -> list[Rollout] | None:

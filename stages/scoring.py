@@ -18,7 +18,6 @@ from stages.config import RewardConfig
 from stages.experience import Rollout
 from stages.rewards.format import is_well_formed, summary_of, thought_of
 from stages.rewards.language import language_consistency
-from stages.rewards.reflection import count_reflections
 from stages.rewards.sample import Sample
 from stages.rewards.verifiers import grade_many
 
@@ -118,13 +117,11 @@ def reward_metrics(rollouts: list[Rollout], is_zero_variance: list[bool]) -> dic
     }
     if reasoning:
         languages = [language_consistency(thought_of(r.completion), r.prompt.language) for r in reasoning]
-        reflections = [count_reflections(r.completion) for r in reasoning]
         metrics |= {
             "reward/accuracy": mean(r.reward_parts["accuracy"] for r in reasoning), "reward/format": mean(r.reward_parts["format"] for r in reasoning),
             "reward/language": mean(r.reward_parts["language"] for r in reasoning),
             "completion/language": mean(value for value in languages if value is not None),
             "completion/reasoning_tokens": mean(len(r.completion_ids) for r in reasoning),
-            "completion/reflection_rate": mean(count > 0 for count in reflections), "completion/reflections": mean(reflections),
         }
     metrics |= {f"reward/{name}": mean(r.reward_parts[name] for r in rollouts) for name in RULES
                 if name not in ALWAYS and name in rollouts[0].reward_parts}

@@ -15,8 +15,10 @@ def rollout(completion: str, text: str = "what is31-3-7?", tokens: int = 10, acc
 def test_each_of_the_ten_words_is_counted_in_both_languages():
     assert count_words("Wait, but waitcheck 等等 buttons") == {"wait": 3, "but": 1, "check": 1} and count_reflections("Wait, but waitcheck 等等") == 5
     metrics = word_metrics([rollout("wait,check", tokens=30), rollout("wait", tokens=10), rollout("wait wait", domain="helpful")])
-    assert set(metrics) == {f"words/{word}" for word in ENGLISH} and len(ENGLISH) == 10
+    assert set(metrics) == {f"words/{word}" for word in ENGLISH} | {"completion/reflection_rate", "completion/reflections"} and len(ENGLISH) == 10
     assert metrics["words/wait"] == 1000 * 2 / 40 and metrics["words/check"] == 25 and metrics["words/retry"] == 0  # general completions count nothing
+    assert metrics["completion/reflections"] == 1.5 and metrics["completion/reflection_rate"] == 1.0
+    assert word_metrics([rollout("wait"), rollout("28")])["completion/reflection_rate"] == 0.5
     assert word_metrics([rollout("wait", domain="helpful")]) == {}
 
 

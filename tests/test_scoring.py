@@ -115,6 +115,6 @@ def test_metrics():
     metrics = reward_metrics(rollouts, [False, True])
     expected = {"reward/mean": (2 + 1 + 0 + 0) / 4, "reward/accuracy": 0.5, "reward/format": 1.0, "reward/zero_std_frac": 0.5, "reward/helpful": 0.5,
                 "reward/safety": 0.25, "completion/mean_tokens": 5.0, "completion/max_tokens": 8, "completion/truncated_frac": 0.25,
-                "completion/reasoning_tokens": 5.0, "completion/language": pytest.approx((1 + 1 / 3) / 2), "completion/reflection_rate": 1.0,
+                "completion/reasoning_tokens": 5.0, "completion/language": pytest.approx((1 + 1 / 3) / 2),
                 "reward/language": pytest.approx((1 + 1 / 3) / 2)}
     assert {name: metrics[name] for name in expected} == expected
