@@ -21,7 +21,9 @@ from omegaconf.errors import OmegaConfBaseException
 from pipeline.config import RunConfig, default_tree, from_tree, suite_files
 from pipeline.errors import InvalidConfig
 from pipeline.graph import STAGES, is_stage
-from stages.config import ConfigError, _convert, range_error
+from stages.config import ConfigError
+from stages.config.convert import convert
+from stages.config.fields import range_error
 
 CONF_DIR = Path(__file__).resolve().parent.parent / "conf"
 FLAGS_WITH_VALUE = {"--config-name", "-cn", "--config-path", "-cp", "--config-dir", "-cd", "--package", "-p", "--cfg", "-c", "--info", "-i",
@@ -172,7 +174,7 @@ def _value_mistakes(key: str, value: Any, expected: Any, metadata: dict) -> list
     if isinstance(value, str) and "${" in value or dataclasses.is_dataclass(expected):
         return []
     errors: list[str] = []
-    converted = _convert(expected, value, key, errors)
+    converted = convert(expected, value, key, errors)
     error = None if errors else range_error(metadata, converted)
     return errors + ([f"{key}: {error}. {metadata.get('doc', '')}".rstrip()] if error else [])
 

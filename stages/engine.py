@@ -70,6 +70,8 @@ class TrainEngine:
         else:
             optimizer = torch.optim.AdamW(module.parameters(), lr=optim.lr, betas=tuple(optim.betas), eps=optim.eps, weight_decay=optim.weight_decay)
         self.engine, *_ = deepspeed.initialize(model=module, optimizer=optimizer, config=deepspeed_settings(config, optim))
+        if has_own_optimizer(config):
+            self.engine.enable_backward_allreduce = self.world_size > 1  # alone, DeepSpeed would copy all gradients to a flat buffer and back
         self.engine.checkpoint_engine = takes_parts(self.engine.checkpoint_engine)
 
     @property

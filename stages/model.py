@@ -9,7 +9,8 @@ from stages.attention import can_pack, use_packed_attention
 from stages.config import ModelConfig
 from stages.worker import InputError
 
-LOGITS_PER_CHUNK = {"cpu": 1 << 25, "cuda": 1 << 27}  # most logits held at once: 128 and 512 MiB, twice
+LOGITS_PER_CHUNK = {"cpu": 1 << 26, "cuda": 1 << 28}  # most logits held at once: 256 MiB and 1 GiB
+LOGITS_PER_BLOCK = {"cpu": 1 << 19, "cuda": 1 << 26}  # of those, what one pass of log-softmax works on: on the CPU, what the caches hold
 
 
 def load_tokenizer(model_dir: Path):
@@ -100,20 +101,29 @@ class PolicyModel(nn.Module):
 
 
 class TokenLogprobs(torch.autograd.Function):
-    """Log-softmax at the targets, and entropies, with two [N, V] buffers where autograd's own formulas keep four. Uses the logits up."""
+    """Log-softmax at the targets, and entropies. The logits' memory becomes the probabilities' and then the gradient's, block by block, where autograd's
+    own formulas keep four such buffers."""
 
     @staticmethod
     def forward(ctx, logits_NV: torch.Tensor, targets_N: torch.Tensor, with_entropy: bool):
-        shifted_NV = logits_NV.detach().sub_(logits_NV.max(1, keepdim=True).values)
-        chosen_N = shifted_NV.gather(1, targets_N[:, None])[:, 0]
-        exponentials_NV = shifted_NV.exp() if with_entropy else shifted_NV.exp_()
-        sums_N = exponentials_NV.sum(1)
-        probs_NV = exponentials_NV.div_(sums_N[:, None])
-        log_sums_N = sums_N.log()
-        entropies_N = log_sums_N - torch.linalg.vecdot(probs_NV, shifted_NV) if with_entropy else torch.zeros_like(log_sums_N)
-        ctx.save_for_backward(probs_NV, targets_N)
+        logits_NV = logits_NV.detach()
+        rows = max(1, LOGITS_PER_BLOCK[logits_NV.device.type] // logits_NV.shape[1])
+        logprobs, entropies = [], []
+        for shifted_bV, targets_b in zip(logits_NV.split(rows), targets_N.split(rows)):
+            shifted_bV.sub_(shifted_bV.max(1, keepdim=True).values)
+            chosen_b = shifted_bV.gather(1, targets_b[:, None])[:, 0]
+            exponentials_bV = shifted_bV.exp()
+            sums_b = exponentials_bV.sum(1)
+            log_sums_b = sums_b.log()
+            logprobs.append(chosen_b - log_sums_b)
+            if with_entropy:
+                entropies.append(log_sums_b - shifted_bV.mul_(exponentials_bV).sum(1) / sums_b)
+            torch.div(exponentials_bV, sums_b[:, None], out=shifted_bV)
+        logprobs_N = torch.cat(logprobs)
+        entropies_N = torch.cat(entropies) if with_entropy else torch.zeros_like(logprobs_N)
+        ctx.save_for_backward(logits_NV, targets_N)  # probabilities by now
         ctx.mark_non_differentiable(entropies_N)
-        return chosen_N - log_sums_N, entropies_N
+        return logprobs_N, entropies_N
 
     @staticmethod
     def backward(ctx, gradient_N: torch.Tensor, _):

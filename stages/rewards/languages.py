@@ -1,4 +1,4 @@
-"""The languages a prompt can have: their ISO 639-1 codes and the scripts they are written in. Plain data; `stages/config.py` checks against it."""
+"""The languages a prompt can have: their ISO 639-1 codes and the scripts they are written in. Plain data; `stages/config/` checks against it."""
 
 CODES = frozenset(
     "aa ab ae af ak am an ar as av ay az ba be bg bi bm bn bo br bs ca ce ch co cr cs cu cv cy da de dv dz ee el en eo es et eu fa ff fi fj fo fr fy "

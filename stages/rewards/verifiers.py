@@ -13,7 +13,7 @@ A slow verifier (worker processes, a sandbox, a judge) also has one of these, wh
     problem_many(prompts) -> list[str | None]
 
 A grader that crashes or runs out of time gives a Grade of 0 with the reason, never an exception: callers count the reasons.
-Imports nothing heavy: `stages/config.py` takes its choices from here.
+Imports nothing heavy: `stages/config/` takes its choices from here.
 """
 import importlib
 import math

@@ -1,4 +1,4 @@
-"""The suites' schemas: name -> module with `problem_sets`; a suite is one of them and a file of conf/eval/. Imports nothing: `stages/config.py` reads it."""
+"""The suites' schemas: name -> module with `problem_sets`; a suite is one of them and a file of conf/eval/. Imports nothing: `stages/config/` reads it."""
 
 LOADERS: dict[str, str] = {
     "aime": "stages.evaluation.suites.aime",

@@ -1,0 +1,22 @@
+"""The one schema of the product: what every stage can be told, its type, its default, its range, its unit and its source.
+
+Both halves use it: the driver to check a composed configuration before anything is launched, a worker to read `config.json`.
+It imports nothing heavy. Defaults are the published numbers of DeepSeek-R1 where there are any; sources in brackets:
+[N] Nature 645 (2025) Methods, [V2] arXiv 2501.12948v2, [ours] our own choice where the paper is silent.
+
+`from_dict` turns plain data into these dataclasses and reports every mistake at once, each with its key, its value and its fix.
+"""
+from stages.config.convert import from_dict, output_fields, to_dict
+from stages.config.data import DataConfig, MixtureSource, PrepareConfig, SourceConfig, TracesConfig
+from stages.config.engines import VLLM_CPU_HEAD_SIZES, DeepSpeedConfig, ModelConfig, OptimConfig, RolloutConfig
+from stages.config.fields import Checked, ConfigError, knob
+from stages.config.graders import JudgeConfig, SandboxConfig
+from stages.config.grpo import GrpoConfig, HackingConfig, MixConfig, RewardConfig
+from stages.config.sampling import CollectConfig, EvaluateConfig, SuiteConfig
+from stages.config.training import HealthConfig, PretrainConfig, RewardModelsConfig, SftConfig, StageConfig
+
+KINDS: dict[str, type] = {"pretrain": PretrainConfig, "sft": SftConfig, "grpo": GrpoConfig, "collect": CollectConfig,
+                          "reward_models": RewardModelsConfig, "evaluate": EvaluateConfig}
+
+# Raise a kind's version when its code changes what it produces: old directories are then made anew instead of trusted.
+VERSIONS: dict[str, int] = {"pretrain": 3, "sft": 3, "grpo": 3, "collect": 3, "reward_models": 2, "evaluate": 2, "report": 1}
