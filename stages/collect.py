@@ -25,10 +25,9 @@ from stages.experience import Rollout
 from stages.inputs import open_prompts, user_errors
 from stages.judges import require_judge
 from stages.model import load_tokenizer
-from stages.prompts import Prompt, apply_template, encode_prompt
+from stages.prompts import Prompt, apply_template, decode, encode_prompt, text_of
 from stages.rewards.format import without_opening
 from stages.rollout import Completion, make_sampler
-from stages.sampling import decode, text_of
 from stages.seeds import rng_for, seed_for
 from stages.worker import InputError, Interrupted, Worker, barrier, gather_objects
 

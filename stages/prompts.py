@@ -1,13 +1,15 @@
-"""The door to prompts: which source a data config names, and how a prompt is put before the model."""
+"""The door to prompts: which source a data config names, how a prompt is put before the model, and the text of what it answers."""
 from typing import Any
 
 from stages.config import DataConfig
 from stages.data.file_prompts import FilePrompts
 from stages.prompt import Prompt, PromptSource
 from stages.reasoning_gym.source import ReasoningGymPrompts, held_out_sets as held_out_families
+from stages.rewards.format import opening_of
 from stages.tiny_world.sources import TinyWorldPrompts, held_out_sets
 
-__all__ = ["FilePrompts", "Prompt", "PromptSource", "TinyWorldPrompts", "apply_template", "encode_prompt", "evaluation_sets", "held_out_sets", "make_source"]
+__all__ = ["FilePrompts", "Prompt", "PromptSource", "TinyWorldPrompts", "apply_template", "decode", "encode_prompt", "evaluation_sets",
+           "held_out_sets", "make_source", "text_of"]
 
 # The paper's text, word for word [V1 Table 1, N]; the prompt takes the place of "prompt".
 R1_ZERO_TEMPLATE = (
@@ -58,3 +60,16 @@ def apply_template(text: str, template: str, tokenizer: Any = None) -> str:
 def encode_prompt(text: str, template: str, tokenizer: Any) -> list[int]:
     """Token ids of a templated prompt. A chat template writes its own special tokens, so that the tokenizer must not put a second <bos> in front."""
     return tokenizer(text, add_special_tokens=template != "chat")["input_ids"]
+
+
+def decode(ids: list[list[int]], tokenizer) -> list[str]:
+    """Texts without the end-of-sequence token, tags kept."""
+    eos = tokenizer.eos_token_id
+    return tokenizer.batch_decode([row[:-1] if row and row[-1] == eos else row for row in ids], skip_special_tokens=False,
+                                  clean_up_tokenization_spaces=False)
+
+
+def text_of(prompt_ids: list[int], token_ids: list[int], tokenizer) -> dict[str, str]:
+    """The text fields of a rollout: the completion, with the opening that the end of the prompt has already written of it."""
+    opening = opening_of(tokenizer.decode(prompt_ids[-8:], skip_special_tokens=False, clean_up_tokenization_spaces=False))
+    return {"completion": opening + decode([token_ids], tokenizer)[0], "opening": opening}

@@ -23,9 +23,8 @@ from stages.engine import TrainEngine, init_distributed
 from stages.health import Watch
 from stages.judges import require_judge
 from stages.model import load_tokenizer
-from stages.prompts import apply_template, encode_prompt
+from stages.prompts import apply_template, encode_prompt, text_of
 from stages.rewards.format import without_opening
-from stages.sampling import text_of
 from stages.saver import Saver
 from stages.seeds import rng_for, seed_for
 from stages.sft import epoch_indices, pad_id

@@ -14,9 +14,8 @@ from stages.config import GrpoConfig
 from stages.deadline import DeadlineMissed
 from stages.experience import Rollout, gather
 from stages.losses import is_zero_variance
-from stages.prompts import Prompt, apply_template, encode_prompt
+from stages.prompts import Prompt, apply_template, encode_prompt, text_of
 from stages.rollout import Completion, Sampler
-from stages.rewards.format import opening_of
 from stages.scoring import PreferenceScorer, apply_rules, set_rewards
 from stages.seeds import rng_for, seed_for
 from stages.worker import Worker
@@ -132,16 +131,3 @@ def choose(sampled: list[Rollout], needed: int, group_size: int) -> list[Rollout
         for rollout in group:
             rollout.group = place
     return [rollout for group in groups for rollout in group]
-
-
-def decode(ids: list[list[int]], tokenizer) -> list[str]:
-    """Texts without the end-of-sequence token, tags kept."""
-    eos = tokenizer.eos_token_id
-    return tokenizer.batch_decode([row[:-1] if row and row[-1] == eos else row for row in ids], skip_special_tokens=False,
-                                  clean_up_tokenization_spaces=False)
-
-
-def text_of(prompt_ids: list[int], token_ids: list[int], tokenizer) -> dict[str, str]:
-    """The text fields of a rollout: the completion, with the opening that the end of the prompt has already written of it."""
-    opening = opening_of(tokenizer.decode(prompt_ids[-8:], skip_special_tokens=False, clean_up_tokenization_spaces=False))
-    return {"completion": opening + decode([token_ids], tokenizer)[0], "opening": opening}

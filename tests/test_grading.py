@@ -8,9 +8,10 @@ import pytest
 from stages.config import GrpoConfig
 from stages.experience import RolloutLog
 from stages.prompt import Prompt
+from stages.prompts import text_of
 from stages.rewards import verifiers
 from stages.rollout import Completion
-from stages.sampling import GroupSampler, text_of
+from stages.sampling import GroupSampler
 from stages.tiny_world.tokenizer import build_tokenizer
 
 PROMPTS = [Prompt(f"p{i}", "what is31-3?", "math", "reasoning", "en", "28", "own") for i in range(3)]

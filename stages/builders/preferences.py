@@ -13,10 +13,9 @@ from stages.data.pairs import preference_pairs, safety_labels
 from stages.inputs import open_prompts, user_errors
 from stages.judges import Judged, current_judge
 from stages.judges.comparing import mean_gaps
-from stages.prompts import Prompt, apply_template, encode_prompt
+from stages.prompts import Prompt, apply_template, encode_prompt, text_of
 from stages.rewards.format import summary_of
 from stages.rollout import make_sampler
-from stages.sampling import text_of
 from stages.seeds import rng_for, seed_for
 from stages.worker import Worker, barrier, gather_objects
 

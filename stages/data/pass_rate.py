@@ -50,14 +50,14 @@ class PassRates:
         return hashlib.sha256(json.dumps(settings, ensure_ascii=False).encode()).hexdigest()[:24]
 
     def _measure(self, prompts: list[Prompt]) -> list[float]:
-        from stages.prompts import apply_template
+        from stages.prompts import apply_template, encode_prompt, text_of
         from stages.rewards.verifiers import grade_many
-        from stages.sampling import text_of
         from stages.seeds import seed_for
         if self._sampler is None:
             self._open()
         k = self.prepare.samples
-        prompt_ids = [self._tokenizer(apply_template(prompt.text, self.data.template, self._tokenizer))["input_ids"] for prompt in prompts]
+        template = self.data.template
+        prompt_ids = [encode_prompt(apply_template(prompt.text, template, self._tokenizer), template, self._tokenizer) for prompt in prompts]
         for prompt, ids in zip(prompts, prompt_ids):
             if len(ids) > self.data.max_prompt_tokens:
                 raise ValueError(f"{prompt.id} has {len(ids)} tokens, more than data.max_prompt_tokens={self.data.max_prompt_tokens}: raise it, or drop "

@@ -13,10 +13,9 @@ from stages.evaluation.measure import Sample
 from stages.evaluation.problems import Problem, ProblemSet
 from stages.evaluation.records import RecordLog, read_records
 from stages.prompt import Prompt
-from stages.prompts import apply_template, encode_prompt
+from stages.prompts import apply_template, decode, encode_prompt
 from stages.rewards.format import opening_of
 from stages.rollout import Completion, Sampler
-from stages.sampling import decode
 from stages.seeds import seed_for
 from stages.worker import Worker, barrier
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-from stages.sandbox.executor import MIB, Limits, Program, Result, SandboxError
+from stages.sandbox.interface import MIB, Limits, Program, Result, SandboxError
 from stages.sandbox.languages import LANGUAGES
 from stages.sandbox.process import limited, run_boxed
 from stages.sandbox.seccomp import filter_program

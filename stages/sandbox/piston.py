@@ -10,7 +10,7 @@ import time
 from functools import lru_cache
 from typing import Any
 
-from stages.sandbox.executor import MIB, Limits, Program, Result, SandboxError
+from stages.sandbox.interface import MIB, Limits, Program, Result, SandboxError
 from stages.sandbox.languages import LANGUAGES
 
 COMPILE_LIMIT_S = 10.0

@@ -9,7 +9,7 @@ import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from stages.sandbox.executor import MIB, Limits, Result, SandboxError
+from stages.sandbox.interface import MIB, Limits, Result, SandboxError
 
 LOOK_EVERY_S = 0.05    # between two looks at what a program uses
 START_LIMIT_S = 30.0   # for the box itself, on a busy machine

@@ -1,6 +1,5 @@
 """What every backend of the sandbox has: build a program once, run it often, each time in a fresh box, under limits."""
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Protocol
 
 MIB = 2 ** 20
@@ -52,13 +51,3 @@ class Executor(Protocol):
         ...
 
     def run(self, program: Program, stdin: bytes, limits: Limits) -> Result: ...
-
-
-@lru_cache(maxsize=None)
-def executor(backend: str, url: str = "", token: str = "", python: str | None = None) -> Executor:
-    """The one executor of these settings."""
-    if backend == "piston":
-        from stages.sandbox.piston import Piston
-        return Piston(url, token)
-    from stages.sandbox.bubblewrap import Bubblewrap
-    return Bubblewrap(python)
