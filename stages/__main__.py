@@ -18,6 +18,7 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1 or not os.path.isdir(arguments[0]):
         print("usage: python -m stages STAGE_DIRECTORY (with config.json and inputs.json in it)", file=sys.stderr)
         return 64
+    environment.start_without_garbage_collection()
     environment.prepare()
     from stages import judges
     from stages.inputs import prepare_sandbox

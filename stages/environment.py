@@ -1,5 +1,6 @@
 """The process environment of a worker, set in one place before the first heavy import."""
 import ctypes
+import gc
 import os
 import signal
 import sys
@@ -28,6 +29,19 @@ def prepare() -> None:
         os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")  # vLLM compiles one small function for 3-30 s, and needs a compiler for it
     warnings.filterwarnings("ignore", category=FutureWarning)  # of libraries, to libraries
     die_with_parent()
+
+
+def start_without_garbage_collection() -> None:
+    """Until `collect_garbage`: libraries make a million objects at import that stay, and Python would look through them for cycles again and again, which
+    is a quarter of a start-up."""
+    gc.disable()
+
+
+def collect_garbage() -> None:
+    """From now on, and never again what the start-up has left."""
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
 
 
 def _loopback() -> str:

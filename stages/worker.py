@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from stages import deadline, disk, files
+from stages import deadline, disk, environment, files
 from stages.attempts import attempts, timing
 from stages.config import KINDS, ConfigError, from_dict
 from stages.heartbeat import Heartbeat, timeout_message
@@ -200,6 +200,7 @@ class Worker:
 
     def startup_done(self) -> None:
         """Engines are up: what came before is start-up time in the manifest."""
+        environment.collect_garbage()
         self.startup_s = self.heartbeat.startup_s = time.time() - self.started
         self.say(f"{self.stage}: engines up after {self.startup_s:.1f} s, {self.world_size} process(es)")
 

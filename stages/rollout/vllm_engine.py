@@ -93,6 +93,7 @@ class VllmSampler:
         self.can_sleep, self.is_asleep = can_sleep and on_gpu, False
         if self.can_sleep:
             settings["enable_sleep_mode"] = True  # an error on CPU
+        gc.freeze()  # vLLM collects garbage as it starts, five times: 0.3 s each if all that was imported is looked through
         with untouched_generators():
             self.llm = LLM(**settings)
         gc.set_threshold(50_000, 20, 100)  # Python looks for cycles after 700 new objects, which is several times a decoding step: 6% of a rollout
