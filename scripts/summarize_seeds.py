@@ -1,6 +1,6 @@
 """Results of several runs of the same recipe with different seeds, as a Markdown table: mean over runs and its standard error.
 
-    python scripts/summarize_seeds.py runs/seed0 runs/seed1 runs/seed2
+    python scripts/summarize_seeds.py runs/seed0 runs/seed1 runs/seed2     # or RUN/evaluate/FINGERPRINT, where a run has several
 """
 import json
 import math
@@ -8,14 +8,15 @@ import statistics
 import sys
 from pathlib import Path
 
-COLUMNS = [("tiny_math", "pass@1"), ("tiny_math", "cons@4"), ("tiny_math", "format"), ("tiny_math", "language"), ("tiny_math", "reflection"),
-           ("tiny_math", "tokens"), ("tiny_general", "pass@1"), ("tiny_general", "rude"), ("tiny_general", "polite"),
-           ("tiny_safety", "harmful_refused"), ("tiny_safety", "harmful_safe"), ("tiny_safety", "benign_refused"), ("tiny_safety", "benign_correct")]
+METRICS = ("pass@1", "cons@4", "format", "language", "reflection", "tokens", "rude", "polite", "harmful_refused", "harmful_safe", "benign_refused",
+           "benign_correct")
 
 
 def read(run: Path) -> dict[tuple[str, str, str], float]:
-    rows = json.loads((run / "evaluate" / "latest" / "results.json").read_text())
-    return {(row["model"], row["set"], row["metric"]): row["value"] for row in rows}
+    """{(model, set, metric): value} of a run's newest evaluation, or of the evaluation whose directory it is."""
+    path = run / "results.json"
+    rows = json.loads((path if path.exists() else run / "evaluate" / "latest" / "results.json").read_text())
+    return {(row["model"], row["set"], row["metric"]): row["value"] for row in rows if row["metric"] in METRICS}
 
 
 def cell(values: list[float], digits: int) -> str:
@@ -27,12 +28,13 @@ def main(runs: list[str]) -> None:
     if not runs:
         sys.exit(__doc__)
     results = [read(Path(run)) for run in runs]
-    models = list(dict.fromkeys(model for model, _, _ in results[0]))
-    print("| model | " + " | ".join(f"{name.removeprefix('tiny_')} {metric}" for name, metric in COLUMNS) + " |")
-    print("|---" * (len(COLUMNS) + 1) + "|")
+    models, sets = (list(dict.fromkeys(key[place] for key in results[0])) for place in (0, 1))
+    columns = [(name, metric) for name in sets for metric in METRICS if any(key[1:] == (name, metric) for key in results[0])]
+    print("| model | " + " | ".join(f"{name.removeprefix('tiny_')} {metric}" for name, metric in columns) + " |")
+    print("|---" * (len(columns) + 1) + "|")
     for model in models:
-        cells = [[result[model, *column] for result in results if (model, *column) in result] for column in COLUMNS]
-        print(f"| {model} | " + " | ".join(cell(values, 1 if column[1] == "tokens" else 3) if values else "" for values, column in zip(cells, COLUMNS)) + " |")
+        cells = [[result[model, *column] for result in results if (model, *column) in result] for column in columns]
+        print(f"| {model} | " + " | ".join(cell(values, 1 if column[1] == "tokens" else 3) if values else "" for values, column in zip(cells, columns)) + " |")
 
 
 if __name__ == "__main__":
