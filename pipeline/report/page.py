@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from pipeline.report import emergence, figures, lineage, results, samples, stage_table, tables
+from pipeline.report import emergence, figures, lineage, results, samples, stage_table, student_table, tables
 from pipeline.report.names import stage_name
 from pipeline.report.read import RunRecord, StageRecord, read_run
 
@@ -59,7 +59,11 @@ def build_context(run: RunRecord) -> dict:
     }
     costs = tables.costs(stages)
     beside_the_paper = stage_table.rows(found)
-    shape = stage_table.shape(beside_the_paper, evaluation.comparisons if evaluation else [])
+    comparisons = evaluation.comparisons if evaluation else []
+    shape = stage_table.shape(beside_the_paper, comparisons)
+    students = student_table.students(found, run.config, run.stages)
+    student_columns = student_table.columns(found, students)
+    student_shape = student_table.shape(student_columns, students, comparisons)
     return {
         "run": run, "now": datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"), "facts": facts(run),
         "problems": run.problems + [problem for stage in stages for problem in stage.problems] + missing(stages) + mixed(run.stages),
@@ -67,7 +71,10 @@ def build_context(run: RunRecord) -> dict:
         "num_done": sum(stage.status == "done" for stage in stages), "stages": stages,
         "columns": found, "column_groups": results.by_set(found), "models": [{"name": model, "shown": stage_name(model)} for model in models],
         "beside_the_paper": beside_the_paper, "paper_stages": [stage_name(stage) for stage in stage_table.STAGES],
-        "shape": shape, "shape_summary": stage_table.summary(shape), "levels": tables.level_tables(evaluation.results if evaluation else []),
+        "shape": shape, "shape_summary": stage_table.summary(shape),
+        "student_columns": [{"paper": benchmark.name, "ours": stage_table.label_of(column)} for benchmark, column in student_columns],
+        "student_rows": student_table.rows(student_columns, students), "student_shape": student_shape,
+        "student_summary": stage_table.summary(student_shape, "comparisons of students"), "levels": tables.level_tables(evaluation.results if evaluation else []),
         "did": [what_it_did(run, found, stage) for stage in stages if stage.status != "missing" and stage.name != "evaluate"],
         "groups": groups, "figures": [figure for group in groups.values() for figure in group],
         "legends": {name: [stage_name(stage.name) for stage in stages if stage.kind in kinds] for name, kinds in

@@ -38,41 +38,50 @@ def rows(found: list[Column]) -> list[dict]:
         key = next((key for key in benchmark.ours if key in by_key and len(set(by_key[key].cells) & set(STAGES)) > 1), None)
         if key:
             column = by_key[key]
-            table.append({"paper": benchmark.name, "values": benchmark.paper, "ours": f"{set_label(key[0])}, {column.label}", "is_same": key == benchmark.ours[0]
+            table.append({"paper": benchmark.name, "values": benchmark.paper, "ours": label_of(column), "is_same": key == benchmark.ours[0]
                           and not key[0].startswith("tiny"), "cells": [column.cells.get(stage) for stage in STAGES], "column": column})
     return table
 
 
 def shape(table: list[dict], comparisons: list[dict]) -> list[dict]:
-    """For each row and each step of the recipe, whether ours moves as the paper's does: {"text", "verdict"}, verdict one of agrees, differs, unclear.
-
-    A change of ours is clear where the interval of the paired difference (without one: the two intervals) leaves 0 out.
-    """
-    paired = {(row["set"], row["metric"], row["model"], row["against"]): row for row in comparisons}
+    """A claim for each row and each step of the recipe that was measured."""
     found = []
     for row in table:
         for model, against in STEPS:
-            before, after = (row["cells"][STAGES.index(stage)] for stage in (against, model))
-            if before is None or after is None:
-                continue
             published = row["values"][STAGES.index(model)] - row["values"][STAGES.index(against)]
-            column: Column = row["column"]
-            difference = after.value - before.value
-            pair = paired.get((column.set_name, column.metric, model, against))
-            is_clear = (pair["low"] > 0 or pair["high"] < 0) if pair else _apart(before, after)
-            verdict = "unclear" if not is_clear else "agrees" if difference * published > 0 else "differs"
-            found.append({"verdict": verdict, "model": model, "against": against, "text":
-                          f"{stage_name(model).label} against {stage_name(against).label}: {row['paper']} {_moves(published, f'{abs(published):.4g}')} in the paper; "
-                          f"{row['ours']} {_moves(difference, column.text(abs(difference)))} here" + ("" if is_clear else ", within the noise")})
-    return found
+            found.append(claim(row["paper"], published, row["column"], model, against, comparisons))
+    return [one for one in found if one]
 
 
-def summary(claims: list[dict]) -> str:
+def claim(paper: str, published: float, column: Column, model: str, against: str, comparisons: list[dict], where: str = "the paper") -> dict | None:
+    """Whether ours moves from `against` to `model` as the paper's does, by `published`: {"verdict", "model", "against", "text"}, verdict one of agrees,
+    differs, unclear; None where one of the two was not measured.
+
+    A change of ours is clear where the interval of the paired difference (without one: the two intervals) leaves 0 out.
+    """
+    before, after = column.cells.get(against), column.cells.get(model)
+    if before is None or after is None:
+        return None
+    difference = after.value - before.value
+    pair = next((row for row in comparisons if (row["set"], row["metric"]) == (column.set_name, column.metric)
+                 and {row["model"], row["against"]} == {model, against}), None)
+    is_clear = (pair["low"] > 0 or pair["high"] < 0) if pair else _apart(before, after)
+    verdict = "unclear" if not is_clear else "agrees" if difference * published > 0 else "differs"
+    return {"verdict": verdict, "model": model, "against": against, "text":
+            f"{stage_name(model).label} against {stage_name(against).label}: {paper} {_moves(published, f'{abs(published):.4g}')} in {where}; "
+            f"{label_of(column)} {_moves(difference, column.text(abs(difference)))} here" + ("" if is_clear else ", within the noise")}
+
+
+def label_of(column: Column) -> str:
+    return f"{set_label(column.set_name)}, {column.label}"
+
+
+def summary(claims: list[dict], what: str = "changes from stage to stage") -> str:
     """One sentence on all of them."""
     counts = {verdict: sum(claim["verdict"] == verdict for claim in claims) for verdict in ("agrees", "differs", "unclear")}
     if not claims:
         return ""
-    return (f"Of {len(claims)} changes from stage to stage, {counts['agrees']} go the paper's way beyond the noise, {counts['differs']} go the other way, and "
+    return (f"Of {len(claims)} {what}, {counts['agrees']} go the paper's way beyond the noise, {counts['differs']} go the other way, and "
             f"{counts['unclear']} cannot be told from noise with these samples.")
 
 
