@@ -1,7 +1,15 @@
-"""Per-sample records: durable, checked, mended after a kill."""
+"""Per-sample records: durable, checked, mended after a kill; and the thread that grades what is recorded."""
+import dataclasses
 import os
+import time
 
+import pytest
+
+from stages.evaluation import grading
+from stages.evaluation.grading import MOST_AT_ONCE, Grader
+from stages.evaluation.measure import Sample
 from stages.evaluation.records import RecordLog, read_records
+from tests.rollouts import a_prompt, answered
 
 
 def rows(directory):
@@ -56,3 +64,52 @@ def test_a_record_is_in_the_file_when_append_returns(tmp_path):
     log.append({"sample": 7})
     assert rows(tmp_path) == [{"sample": 7}]
     log.close()
+
+
+def test_a_batch_is_whole_lines_in_order_and_a_torn_batch_keeps_its_first_ones(tmp_path):
+    path = tmp_path / "samples.0.jsonl"
+    log = RecordLog(path)
+    log.extend([{"sample": number} for number in range(4)])
+    log.extend([])
+    assert rows(tmp_path) == [{"sample": number} for number in range(4)]
+    log.close()
+    os.truncate(path, path.stat().st_size - 25)  # in the middle of the third
+    assert rows(tmp_path) == [{"sample": 0}, {"sample": 1}]
+
+
+def test_what_is_put_is_graded_once_in_batches_and_recorded(tmp_path, monkeypatch):
+    """Full batches at once, the rest when the end comes, which waits for no beat."""
+    monkeypatch.setattr(grading, "GATHER_S", 600)
+    grader = Grader(RecordLog(tmp_path / "grades.0.jsonl"), RecordLog(tmp_path / "samples.0.jsonl"), needs_format=True)
+    prompt = a_prompt()
+    for number in range(MOST_AT_ONCE + 3):
+        grader.put(Sample(prompt.id, number, prompt, answered("28" if number % 2 else "27"), 5, 3, False))
+    wait_until(lambda: len(list(read_records(tmp_path, "grades.*"))) >= MOST_AT_ONCE)
+    grader.put(Sample(prompt.id, MOST_AT_ONCE + 3, prompt, answered("28"), 5, 3, False))
+    started = time.monotonic()
+    grader.finish()
+    assert time.monotonic() - started < 60
+    graded = list(read_records(tmp_path, "grades.*"))
+    assert [row["sample"] for row in graded] == list(range(MOST_AT_ONCE + 4)) and [row["correct"] for row in graded] == [False, True] * (MOST_AT_ONCE // 2 + 2)
+    assert grader.cpu_s > 0
+
+
+def test_few_samples_do_not_wait_for_many(tmp_path):
+    grader = Grader(RecordLog(tmp_path / "grades.0.jsonl"), RecordLog(tmp_path / "samples.0.jsonl"), needs_format=True)
+    grader.put(Sample("p", 0, a_prompt(), answered("28"), 5, 3, False))
+    wait_until(lambda: len(list(read_records(tmp_path, "grades.*"))) == 1)
+    grader.finish()
+
+
+def test_what_grading_raises_is_raised_in_the_end(tmp_path):
+    grader = Grader(RecordLog(tmp_path / "grades.0.jsonl"), RecordLog(tmp_path / "samples.0.jsonl"), needs_format=True)
+    grader.put(Sample("p", 0, dataclasses.replace(a_prompt(), verifier="none of ours"), answered("28"), 5, 3, False))
+    with pytest.raises(ValueError, match="none of ours"):
+        grader.finish()
+
+
+def wait_until(is_so, limit_s: float = 30.0) -> None:
+    deadline = time.monotonic() + limit_s
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

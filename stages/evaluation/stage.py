@@ -19,6 +19,7 @@ from stages.evaluation.results import Groups, problem_means, results_of
 from stages.evaluation.sampling import Prompter, SetSampler, Stopped
 from stages.inputs import user_errors
 from stages.model import load_tokenizer
+from stages.rewards import language
 from stages.worker import InputError, Interrupted, Worker, barrier
 
 
@@ -29,6 +30,7 @@ def run(worker: Worker) -> None:
     with user_errors():
         sets = load_sets(config, worker.seed)
     evaluation = Evaluation(worker, config, sets, names)
+    language.load()  # not while an engine samples
     worker.cut_logs(0)  # samples of finished models are logged anew from state/
     results: list[dict] = []
     for name in names:

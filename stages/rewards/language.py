@@ -137,6 +137,11 @@ def _is_shared(script: str) -> bool:
     return script == "LATIN" or sum(script in scripts for scripts in SCRIPTS.values()) > 1
 
 
+def load() -> None:
+    """Reads py3langid's model now, half a second of a processor, rather than with the first passage that asks for it."""
+    _identifier()
+
+
 @cache
 def _identifier():
     """Loaded when first asked; deterministic, and reads nothing but its own model."""
