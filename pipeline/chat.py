@@ -10,6 +10,7 @@ from pipeline.errors import MissingInput, StageFailed
 from pipeline.files import read_json
 from pipeline.graph import FAMILIES, NODES, family_of, is_stage, stage_order
 from pipeline.launch import ROOT
+from pipeline.models import template_of_directory
 
 MODEL_STAGES = [node.name for node in NODES if node.makes == "model"]  # and those of named students
 
@@ -18,7 +19,7 @@ def main(run_dir: Path, stage: str | None, prompt: str | None, console: Console)
     """Starts `python -m stages.chat MODEL_DIR ...` for a stage's model, by default the furthest one of the recipe."""
     directory = model_stage(run_dir, stage)
     config = read_json(directory / "config.json")
-    command = [sys.executable, "-m", "stages.chat", str(directory / "model"), "--template", _template(run_dir)]
+    command = [sys.executable, "-m", "stages.chat", str(directory / "model"), "--template", template_of_directory(directory / "model") or "plain"]
     if prompt is not None:
         command += ["--prompt", prompt]
     else:
@@ -44,9 +45,3 @@ def model_stage(run_dir: Path, stage: str | None) -> Path:
         raise MissingInput(f"the run {run_dir.name} has no model yet", f"python -m pipeline run +stage=all run={run_dir.name}")
     teachers = [name for name in made if family_of(name) not in FAMILIES]
     return (run_dir / (stage or (teachers or made)[-1]) / "latest").resolve()
-
-
-def _template(run_dir: Path) -> str:
-    """The prompt template that the run's models were trained with."""
-    import yaml
-    return yaml.safe_load((run_dir / "config.yaml").read_text(encoding="utf-8"))["data"]["template"]

@@ -43,6 +43,24 @@ def _name_of(model_dir: Path) -> str:
     return re.sub(r"[^A-Za-z0-9._-]", "-", str(name or model_dir.name)) or "model"
 
 
+def trained_template(kind: str | None, config: dict) -> str | None:
+    """The template that the prompts of a trained stage were put into, from its kind and plain configuration; None for what trains nothing."""
+    if kind == "pretrain":
+        return "plain"  # every world's documents are written so
+    if kind in ("grpo", "reward_models"):
+        return config["data"]["template"]
+    return config["template"] if kind == "sft" else None
+
+
+def template_of_directory(model_dir: Path) -> str | None:
+    """The template of a model that a stage of ours made, where its directory still lies in that stage's."""
+    described = read_json(model_dir.parent / "config.json", {})
+    try:
+        return trained_template(described.get("kind"), described["config"])
+    except (AttributeError, KeyError, TypeError):  # no stage's, or of a version without templates
+        return None
+
+
 def locate(path: str, revision: str | None) -> Path:
     """The directory of a local path or of a model in the Hugging Face cache."""
     if Path(path).expanduser().is_dir():

@@ -79,7 +79,7 @@ def make_plan(config: RunConfig) -> Plan:
     for step in others:
         errors += [error for error in step.errors if error not in errors]
     left_out = {name: graph.left_out[name] for name in selected if name in graph.left_out}
-    return Plan(config, graph, steps, others, left_out, notes(config), list(dict.fromkeys(errors)))
+    return Plan(config, graph, steps, others, left_out, notes(config) + template_notes(steps, known), list(dict.fromkeys(errors)))
 
 
 def _outside_models(graph: Graph, config: RunConfig, selected: list[str], errors: list[tuple[str, str]]) -> dict[str, dict]:
@@ -107,8 +107,10 @@ def _step(node: Node, config: RunConfig, known: dict[str, Step], outside: dict[s
         if node.optional and source in known and not (source in selected or known[source].is_done):
             continue  # evaluate and report take what is there or will be
         inputs[role] = entry
+    templates = {role: template for role, entry in inputs.items() if (template := _template(entry, known))} if node.kind == "evaluate" else {}
+    inputs = {role: entry | ({"template": templates[role]} if role in templates else {}) for role, entry in inputs.items()}
     files = data_files(stage_config) if stage_config is not None else {}
-    fingerprints = {role: entry["fingerprint"] for role, entry in inputs.items()}
+    fingerprints = {role: entry["fingerprint"] for role, entry in inputs.items()} | {f"template of {role}": name for role, name in templates.items()}
     fingerprint = stage_fingerprint(node.kind, stage_config if stage_config is not None else {}, fingerprints, files, config.seed)
     directory = config.run_dir / node.name / fingerprint[:8]
     action, reason, found = _action(node, directory, config, stage_config, inputs, fingerprint, known, is_selected)
@@ -122,6 +124,28 @@ def _entry(step: Step) -> dict:
     makes_model = step.kind in ("pretrain", "sft", "grpo", "reward_models")
     return {"stage": step.stage, "fingerprint": step.fingerprint, "path": str(step.dir),
             "model_dir": str(step.dir / "model") if makes_model else None}
+
+
+def _template(entry: dict, known: dict[str, Step]) -> str | None:
+    """The template that a model was trained with, where a stage of ours made it: what it is evaluated with."""
+    step = known.get(entry["stage"])
+    if step is not None:
+        return models.trained_template(step.kind, to_dict(step.config))
+    return models.template_of_directory(Path(entry["model_dir"]))
+
+
+def template_notes(steps: list[Step], known: dict[str, Step]) -> list[str]:
+    """Stages that put another template before a fine-tuned model than it was trained with: possible, and rarely meant."""
+    lines = []
+    for step in steps:
+        mine = getattr(getattr(step.config, "data", None), "template", None)
+        for entry in step.inputs.values() if mine and step.kind != "evaluate" else ():
+            source = known.get(entry["stage"])
+            theirs = _template(entry, known) if source is not None and source.kind != "pretrain" else None
+            if theirs not in (None, mine):
+                lines.append(f"{step.stage} puts its prompts into the template {mine}, but {source.stage} was trained with {theirs}: "
+                             f"stages.{step.stage}.data.template={theirs} goes on with that")
+    return lines
 
 
 def _action(node: Node, directory: Path, config: RunConfig, stage_config: Any, inputs: dict, fingerprint: str, known: dict[str, Step],

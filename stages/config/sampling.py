@@ -56,8 +56,9 @@ class SuiteConfig(Checked):
     temperature: float = knob(0.6, "sampling temperature [V2 D.1]", gt=0, le=5)
     top_p: float = knob(0.95, "share of the probability that is sampled from [V2 D.1]", gt=0, le=1)
     max_completion_tokens: int = knob(32768, "most tokens of a completion [V2 D.1]", gt=0)
-    template: Literal["auto", "plain", "r1_zero", "chat"] = knob("auto", "how a prompt is put before the model; auto: chat where the tokenizer has a template, "
-                                                                         "else data.template")
+    template: Literal["auto", "data", "plain", "r1_zero", "chat"] = knob("auto", "how a prompt is put before every model; auto: as the model was trained, where "
+                                                                                 "a stage of ours made it, else chat where its tokenizer has a template, else "
+                                                                                 "data.template; data: without the chat")
     needs_format: bool = knob(False, "an answer counts only in a well-formed <think>..</think><answer>..</answer> [ours]")
     since: str | None = knob(None, "first date of the contests, as 2024-08-01 [V2: LiveCodeBench 2024-08 to 2025-01]")
     until: str | None = knob(None, "last date of the contests")

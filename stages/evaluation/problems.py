@@ -50,7 +50,7 @@ def suites_of(config: EvaluateConfig) -> dict[str, SuiteConfig]:
     if config.suites:
         return {name: config.settings[name] for name in config.suites}
     return {"own": SuiteConfig(loader="own", samples_per_prompt=config.samples_per_prompt, temperature=config.rollout.temperature, top_p=config.rollout.top_p,
-                             max_completion_tokens=config.max_completion_tokens, template=config.data.template, needs_format=True)}
+                             max_completion_tokens=config.max_completion_tokens, template="data", needs_format=True)}
 
 
 def problems_from(name: str, suite: SuiteConfig, make: Callable[[str, dict], Problem | None]) -> list[Problem]:

@@ -34,8 +34,8 @@ class Encoded:
 class Prompter:
     """Templates and tokenizes the prompts of one model; a text once."""
 
-    def __init__(self, tokenizer, default_template: str):
-        self.tokenizer, self.default_template = tokenizer, default_template
+    def __init__(self, tokenizer, default_template: str, trained_template: str | None = None):
+        self.tokenizer, self.default_template, self.trained_template = tokenizer, default_template, trained_template
         self.known: dict[tuple[str, str], Encoded] = {}
         self.end_of_thought = tokenizer("</think>", add_special_tokens=False)["input_ids"]
 
@@ -48,9 +48,11 @@ class Prompter:
         return self.known[key]
 
     def template(self, one: ProblemSet) -> str:
-        if one.suite.template != "auto":
+        """What the suite says; else what the model was trained with; else what its tokenizer has (not for the run's own prompts); else data.template."""
+        if one.suite.template not in ("auto", "data"):
             return one.suite.template
-        return "chat" if getattr(self.tokenizer, "chat_template", None) else self.default_template
+        has_its_own = one.suite.template == "auto" and getattr(self.tokenizer, "chat_template", None)
+        return self.trained_template or ("chat" if has_its_own else self.default_template)
 
     def longest(self, one: ProblemSet) -> int:
         """Tokens of the longest prompt of a set."""

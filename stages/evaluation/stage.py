@@ -154,7 +154,7 @@ class Evaluation:
         return longest
 
     def _prompter(self, name: str) -> Prompter:
-        return Prompter(load_tokenizer(self.worker.model_dir(name)), self.config.data.template)
+        return Prompter(load_tokenizer(self.worker.model_dir(name)), self.config.data.template, self.worker.inputs[name].get("template"))
 
     def _directory(self, name: str, one: ProblemSet) -> Path:
         return self.worker.dir / "state" / name / one.name

@@ -1,6 +1,7 @@
 """Distillation with the real engines: a student of another tokenizer, several students in one run, a kill in the middle of one."""
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -45,12 +46,21 @@ def traces(stage_root) -> Path:
     return path
 
 
-def test_a_student_of_another_tokenizer_learns_the_traces_by_heart(foreign, traces, stage_root):
-    """Its own chat template and tokens; the export answers as taught, through its chat template, and stops at its end of sequence."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+@pytest.fixture(scope="module")
+def taught(foreign, traces, stage_root) -> Path:
+    """The student `distill` of the run `taught`: it knows the traces by heart, in its own chat template and tokens."""
     config = {"traces": {"path": str(traces)}, "template": "chat", "num_epochs": 100, "max_steps": 120, "batch_size": 8, "max_tokens": 400,
               "micro_batch_tokens": 1500, "save_every": 100, "optim": {"lr": 5e-3, "schedule": "cosine", "warmup_steps": 5}}
-    directory = run_stage(write_stage(stage_root / "distill_foreign", "sft", config, {"policy": foreign}))
+    directory = run_stage(write_stage(stage_root / "taught" / "distill" / "ffffffff", "sft", config, {"policy": foreign}, stage="distill"))
+    (directory.parent / "latest").symlink_to(directory.name)
+    (stage_root / "taught" / "config.yaml").write_text("data: {template: plain}\n")  # what its teacher was prompted by
+    return directory
+
+
+def test_a_student_of_another_tokenizer_learns_the_traces_by_heart(taught, traces):
+    """The export answers as taught, through its chat template, and stops at its end of sequence."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    directory = taught
     losses = [row["train/loss"] for row in steps(directory)]
     assert losses[-1] < 0.05 * losses[0]
     model, tokenizer = AutoModelForCausalLM.from_pretrained(directory / "model"), AutoTokenizer.from_pretrained(directory / "model")
@@ -61,6 +71,22 @@ def test_a_student_of_another_tokenizer_learns_the_traces_by_heart(foreign, trac
     assert {"model/model.safetensors", "model/generation_config.json", "model/README.md", "model/chat_template.jinja"} <= set(manifest(directory)["files"])
     card = (directory / "model" / "README.md").read_text()
     assert "traces.jsonl" in card and "policy: `foreign`" in card and "| train/loss |" in card
+
+
+def test_a_student_is_evaluated_and_talked_to_with_the_template_it_was_trained_with(taught, traces, stage_root, tmp_path):
+    """Where the run's own is another. A copy that nothing says of how it was trained is prompted by the run's, and knows less."""
+    rows = read_jsonl(traces)
+    problems = tmp_path / "problems.jsonl"
+    problems.write_text("".join(json.dumps({"prompt": row["prompt"], "answer": row["completion"].split("<answer>")[1].split("</answer>")[0]}) + "\n" for row in rows))
+    copy = shutil.copytree(taught / "model", tmp_path / "copy")
+    finish([sys.executable, "-m", "pipeline", "evaluate", f"model=[{taught},{copy}]", "eval=own", f"runs_dir={tmp_path}", f"data.path={problems}",
+            "data.verifier=integer", "data.template=plain", "data.eval_fraction=0.99", "data.max_prompt_tokens=200", "rollout=transformers",
+            "launcher.num_processes=1", "stages.evaluate.max_completion_tokens=150", "stages.evaluate.samples_per_prompt=1", "stages.evaluate.rollout.temperature=0.05"])
+    results = read_json(tmp_path / "evaluate" / "evaluate" / "latest" / "results.json")
+    found = {row["model"]: row for row in results if row["metric"] == "pass@1"}
+    assert found["distill"]["n"] >= 4 and found["distill"]["value"] == 1 > found["copy"]["value"]
+    said = finish([sys.executable, "-m", "pipeline", "chat", f"runs_dir={stage_root}", "run=taught", "--stage", "distill", "--prompt", rows[0]["prompt"]])
+    assert said.strip() == rows[0]["completion"]
 
 
 def driver(runs: Path, traces: Path, student: Path, *more: str) -> list[str]:
