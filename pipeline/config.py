@@ -19,7 +19,7 @@ from pipeline.graph import STAGES, is_stage
 from stages.config import (Checked, CollectConfig, ConfigError, DataConfig, DeepSpeedConfig, EvaluateConfig, GrpoConfig, HealthConfig, JudgeConfig,
                            ModelConfig, PrepareConfig, PretrainConfig, RewardModelsConfig, RolloutConfig, SandboxConfig, SftConfig, SuiteConfig,
                            VLLM_CPU_HEAD_SIZES, from_dict, knob, to_dict)
-from stages.data.hub import is_hub_name
+from stages.data.hub import pin_advice
 
 SUITES_DIR = Path(__file__).resolve().parent.parent / "conf" / "eval"
 
@@ -300,14 +300,14 @@ def _without_general_data(config: RunConfig) -> RunConfig:
     return dataclasses.replace(config, stages=StagesConfig(**stages))
 
 
-def uses_judge(stage) -> bool:
-    """Whether anything in this stage asks the judge."""
+def uses_judge(stage, by_column: bool = True) -> bool:
+    """Whether anything in this stage asks the judge; `by_column`: also where rows name their verifiers themselves, so that some may name it."""
     if isinstance(stage, RewardModelsConfig):
         return not (stage.data.has("preferences") and stage.data.has("labels"))
     if isinstance(stage, CollectConfig) and (stage.refine == "judge" or stage.num_general and stage.general == "judge"):
         return True
     sources = stage.data.all_sources.values() if getattr(stage, "data", None) else ()
-    return any(source.verifier == "judge" or source.verifier_column for source in sources)
+    return any(source.verifier == "judge" or by_column and source.verifier_column for source in sources)
 
 
 def _without_idle_judges(config: RunConfig) -> RunConfig:
@@ -326,9 +326,8 @@ def notes(config: RunConfig) -> list[str]:
         where = ", ".join(str(source.path) for source in config.data.all_sources.values())
         if not config.data.has_general_prompts:
             lines.append(f"data from {where}: no general or safety prompts, so their shares and counts are 0 and preference rewards are off")
-        unpinned = [source.path for source in config.data.all_sources.values() if is_hub_name(source.path) and not source.revision]
-        if unpinned:
-            lines.append(f"{', '.join(unpinned)}: no revision is set, so what was fetched last is used; pin it with data.revision=COMMIT")
+        lines += [advice for name, source in config.data.all_sources.items()
+                  if (advice := pin_advice(source, f"data.sources.{name}" if config.data.sources else "data"))]
         if not config.model.path:
             lines.append("the recipe's own base knows only the words of the tiny world: other data needs model.path=DIRECTORY")
     return lines

@@ -24,9 +24,10 @@ def stage_fingerprint(kind: str, config: Any, inputs: dict[str, str], data_files
 
 
 def _with_content(fields: dict, names: list[str], content: str) -> dict:
-    """The fields with the path of the source at `names` replaced by its content."""
+    """The fields with the path of the source at `names` replaced by its content, which also says more than a revision: to pin what is there already
+    changes nothing."""
     if not names:
-        return {**fields, "path": content}
+        return {**fields, "path": content, **({"revision": None} if "revision" in fields else {})}
     return {**fields, names[0]: _with_content(fields[names[0]], names[1:], content)}
 
 

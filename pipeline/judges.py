@@ -21,7 +21,8 @@ def check_judges(config: RunConfig, steps) -> list[Error]:
 
 
 def _misplaced(step) -> list[Error]:
-    if step.config.judge.backend != "tiny_world" or step.config.data.name == "tiny_world":
+    """Where only a column could name the verifier `judge`, the worker says so of the rows that do."""
+    if step.config.judge.backend != "tiny_world" or step.config.data.name == "tiny_world" or not uses_judge(step.config, by_column=False):
         return []
     return [(f"{step.stage} asks a judge about your own data, but judge.backend=tiny_world knows only the tiny world's prompts",
              "choose judge=openai or judge=vllm (docs/judges.md)")]

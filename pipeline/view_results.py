@@ -19,6 +19,8 @@ def print_results(console: Console, results: list[dict]) -> None:
             table.add_row(escape(column.label), *(_cell(column, model) for model in models))
         console.print(table)
         _print_levels(console, group["name"], results)
+        for note in reading.notes([row for row in results if row["set"] == group["name"]]):
+            console.print(note, style="yellow", markup=False, highlight=False)
         console.print()
 
 

@@ -1,5 +1,6 @@
-"""A hub on this machine: the few endpoints that creating a repository and one commit need. Keeps what it was sent, to be looked at."""
+"""A hub on this machine: the few endpoints that creating a repository, one commit, and the download of a data set need. Keeps what it was sent."""
 import base64
+import hashlib
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -8,10 +9,12 @@ TOKEN = "hf_test"
 
 
 class Hub:
-    """A context manager. `repositories`: name -> {"private": bool, "files": {path: bytes}}; `requests`: (method, path) in order."""
+    """A context manager. `repositories`: name -> {"private": bool, "files": {path: bytes}}; `datasets`: name -> {"sha": commit of main, "files": {path:
+    bytes}}; `requests`: (method, path) in order."""
 
     def __init__(self):
         self.repositories: dict[str, dict] = {}
+        self.datasets: dict[str, dict] = {}
         self.objects: dict[str, bytes] = {}
         self.requests: list[tuple[str, str]] = []
 
@@ -56,11 +59,34 @@ def _handler(hub: Hub):
         def do_GET(self):
             if not self._is_allowed():
                 return
+            if "/datasets/" in self.path:
+                self._dataset()
+                return
             name = self.path.removeprefix("/api/models/").split("?")[0].split("/revision/")[0]
             if name in hub.repositories:
                 self._answer({"id": name, "modelId": name, "private": hub.repositories[name]["private"], "siblings": [], "tags": [], "sha": "0" * 40})
             else:
                 self._answer({"error": "Repository not found"}, 404)
+
+        do_HEAD = do_GET
+
+        def _dataset(self) -> None:
+            """What it holds at main or at its commit, or one of its files."""
+            is_file = not self.path.startswith("/api/")
+            name, _, rest = self.path.split("?")[0].split("/datasets/")[1].partition("/resolve/" if is_file else "/revision/")
+            found, (commit, _, path) = hub.datasets.get(name), rest.partition("/")
+            if found is None or commit not in ("main", found["sha"]) or is_file and path not in found["files"]:
+                self._answer({"error": "not found"}, 404)
+            elif not is_file:
+                self._answer({"id": name, "private": False, "sha": found["sha"], "siblings": [{"rfilename": file} for file in found["files"]], "tags": []})
+            else:
+                body = found["files"][path]
+                self.send_response(200)
+                for header, value in (("X-Repo-Commit", found["sha"]), ("ETag", f'"{hashlib.sha1(body).hexdigest()}"'), ("Content-Length", str(len(body)))):
+                    self.send_header(header, value)
+                self.end_headers()
+                if self.command == "GET":
+                    self.wfile.write(body)
 
         def do_PUT(self):
             body = self._body()

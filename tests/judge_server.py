@@ -7,7 +7,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class JudgeServer(ThreadingHTTPServer):
-    """`script`: what the next requests get, in order; then every request gets `answer(user text)`. `asked`: the bodies of all requests."""
+    """`script`: what the next requests get, in order; then every request gets `answer(user text)`. `asked`: the bodies of all requests. `is_away`: all,
+    also who asks for the models, get a 503, as from a gateway whose server is down."""
     daemon_threads = True
 
     def __init__(self):
@@ -17,6 +18,7 @@ class JudgeServer(ThreadingHTTPServer):
         self.answer = lambda user: '{"correctness": "correct"}'
         self.lock, self.ended = threading.Lock(), threading.Event()
         self.num_open = self.most_open = 0
+        self.is_away = False
 
     @property
     def url(self) -> str:
@@ -30,14 +32,16 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self):
-        self._send(200, {"object": "list", "data": [{"id": "judge", "object": "model", "created": 0, "owned_by": "us"}]})
+        if self.server.is_away:
+            return self._send(503, {"error": {"message": "away"}})
+        return self._send(200, {"object": "list", "data": [{"id": "judge", "object": "model", "created": 0, "owned_by": "us"}]})
 
     def do_POST(self):
         server = self.server
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         with server.lock:
             server.asked.append(body)
-            act = server.script.pop(0) if server.script else "ok"
+            act = "503" if server.is_away else server.script.pop(0) if server.script else "ok"
             server.num_open += 1
             server.most_open = max(server.most_open, server.num_open)
         try:
@@ -47,7 +51,7 @@ class Handler(BaseHTTPRequestHandler):
                 server.num_open -= 1
 
     def _act(self, act: str, body: dict) -> None:
-        if act in ("400", "401", "429", "500"):
+        if act in ("400", "401", "429", "500", "503"):
             return self._send(int(act), {"error": {"message": f"told to say {act}"}})
         if act == "hang":
             self.server.ended.wait(30)

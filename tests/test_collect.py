@@ -35,6 +35,12 @@ def test_rejection(completion, more, reason):
     assert rejection(a_rollout(completion, **more), CONFIG) == reason
 
 
+def test_a_grader_that_fails_is_no_wrong_answer(monkeypatch):
+    from stages.rewards import integer
+    monkeypatch.setattr(integer, "grade", lambda completion, prompt: 1 / 0)
+    assert rejection(a_rollout(GOOD), CONFIG) == "unjudged"
+
+
 def test_limits_are_the_configurations():
     assert rejection(a_rollout(MIXED), CollectConfig(min_language=0.3)) is None
     assert rejection(a_rollout(REPETITIVE), CollectConfig(max_repetition=0.9)) is None

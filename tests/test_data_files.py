@@ -123,6 +123,23 @@ def test_a_fetched_set_stands_for_its_name(tmp_path, monkeypatch):
     assert raw("some/set") == ROWS[:5] and raw("some/set", revision="c1") == ROWS[:3]
 
 
+def test_what_is_not_pinned_says_how_to_pin_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    repository, commit = tmp_path / "hub" / "datasets--some--set", "c" * 40
+    source = SourceConfig(path="some/set")
+    assert hub.commit_of(source) is None
+    assert hub.pin_advice(source) == "some/set is not pinned: it is what the hub has as main when it is fetched. data.revision=COMMIT pins it"
+    (repository / "snapshots" / commit).mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    assert hub.commit_of(source) == commit
+    assert f"here main is commit {commit}" in hub.pin_advice(source) and f"data.sources.x.revision={commit} pins it" in hub.pin_advice(source, "data.sources.x")
+    assert hub.pin_advice(SourceConfig(path="some/set", revision=commit)) is None
+    assert "v1.0 when it is fetched" in hub.pin_advice(SourceConfig(path="some/set", revision="v1.0")), "a tag is no pin"
+    mine = SourceConfig(path=str(tmp_path), revision=commit)
+    assert hub.pin_advice(mine) is None and hub.commit_of(mine) is None
+
+
 def test_only_organisation_and_name_is_a_hub_name():
     assert hub.is_hub_name("openai/gsm8k") and hub.is_hub_name("a/b.c")
     assert not any(map(hub.is_hub_name, ("data/x.jsonl", "./x/y", "/x/y", "x", "a/b/c", "~/a")))

@@ -191,7 +191,29 @@ def test_a_mixture_is_prepared_as_one_and_sources_are_told_apart(tmp_path):
     rows, card = prepare(tmp_path, DataConfig(name="file", sources={"one": MixtureSource(path=one, license="MIT"), "two": MixtureSource(path=two)}))
     assert [row["source"] for row in rows] == ["one"] * 5 + ["two"] * 4 and card["kept"]["by"]["source"] == {"one": 5, "two": 4}
     assert len({row["id"] for row in rows}) == 9 and card["sources"]["one"] | {"path": ""} == {
-        "path": "", "files": None, "revision": None, "license": "MIT", "rows": "prompts", "read": 5}
+        "path": "", "files": None, "revision": None, "commit": None, "is_pinned": None, "license": "MIT", "rows": "prompts", "read": 5}
+
+
+def test_the_card_says_which_commit_was_read_and_whether_it_is_pinned(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    for name, commit, number in (("some/set", "a" * 40, 0), ("held/out", "b" * 40, 90)):
+        repository = tmp_path / "hub" / f"datasets--{name.replace('/', '--')}"
+        (repository / "snapshots" / commit).mkdir(parents=True)
+        (repository / "refs").mkdir()
+        (repository / "refs" / "main").write_text(commit)
+        write(repository / "snapshots" / commit / "train.jsonl", [{"prompt": sentence(number + i), "answer": "1"} for i in range(3)])
+    against = {"held": MixtureSource(path="held/out")}
+    _, card = prepare(tmp_path, DataConfig(name="file", path="some/set", license="MIT"), against=against)
+    assert (card["sources"]["file"]["commit"], card["sources"]["file"]["is_pinned"]) == ("a" * 40, False)
+    assert (card["against"]["held"]["commit"], card["against"]["held"]["prompts"]) == ("b" * 40, 3)
+    text = (tmp_path / "out" / "card.md").read_text()
+    assert f"| {'a' * 40}, **not pinned** | MIT |" in text and f"data.revision={'a' * 40} pins it" in text and f"prepare.against.held.revision={'b' * 40} pins it" in text
+    _, card = prepare(tmp_path, DataConfig(name="file", path="some/set", revision="a" * 40))
+    text = (tmp_path / "out" / "card.md").read_text()
+    assert card["sources"]["file"]["is_pinned"] is True and card["pins"] == [] and "not pinned" not in text and f"| {'a' * 40} |" in text
+    own = write(tmp_path / "own.jsonl", [{"prompt": sentence(1), "answer": "1"}])
+    _, card = prepare(tmp_path, DataConfig(name="file", path=own, revision="c" * 40))
+    assert card["sources"]["file"]["commit"] is None and f"files here, not checked to be {'c' * 40}" in (tmp_path / "out" / "card.md").read_text()
 
 
 def test_bad_input_says_what_to_do(tmp_path):
@@ -258,6 +280,33 @@ def test_the_command_line_inspects_and_prepares(tmp_path):
     done = r1("data", "prepare", f"data.path={path}", "data.verifier=integer", "data.malformed=skip", f"prepare.output={tmp_path / 'out'}", "prepare.processes=1")
     assert done.returncode == 0 and "8 of 9 rows" in done.stdout and len(pyarrow.parquet.read_table(tmp_path / "out" / "train.parquet")) == 8
     assert r1("data", "inspct", f"data.path={path}").returncode == 2
+
+
+def test_a_set_is_fetched_and_says_which_commit_it_is(tmp_path):
+    """The hub's own client, and a hub on this machine."""
+    from test_cli import r1
+
+    from hub_server import Hub
+    rows = "".join(json.dumps({"question": sentence(number), "answer": f"so\n#### {number}"}) + "\n" for number in range(3))
+    with Hub() as here:
+        here.datasets["openai/gsm8k"] = {"sha": "d" * 40, "files": {"README.md": b"not asked for", "train.jsonl": rows.encode()}}
+        environment = {**here.environment(), "HF_HUB_CACHE": str(tmp_path / "cache")}
+        words = ("data=gsm8k", "data.files=train.jsonl")
+        done = r1("data", "fetch", *words, **environment)
+        shown = " ".join(done.stdout.split())
+        assert done.returncode == 0 and f"commit {'d' * 40}" in shown and f"data.revision={'d' * 40} pins it" in shown, done.stdout + done.stderr
+        assert not [path for _, path in here.requests if "README" in path]
+        pinned = r1("data", "fetch", *words, f"data.revision={'d' * 40}", **environment)
+        assert pinned.returncode == 0 and "not pinned" not in pinned.stdout, pinned.stdout + pinned.stderr
+    shown = r1("data", "inspect", *words, HF_HUB_CACHE=str(tmp_path / "cache"))
+    text = " ".join(shown.stdout.split())
+    assert "3 rows, 3 can be used" in text and f"commit {'d' * 40}" in text and "is not pinned" in text, text + shown.stderr
+
+
+def test_a_judge_measures_no_pass_rates(tmp_path):
+    path = write(tmp_path / "x.jsonl", [{"prompt": "x", "answer": "1"}])
+    with pytest.raises(ValueError, match="a judge is only asked by stages"):
+        Preparation(DataConfig(name="file", path=path, verifier="judge"), PrepareConfig(samples=2), RolloutConfig(), model_dir=str(tmp_path))
 
 
 def test_what_was_not_fetched_is_an_input_error(tmp_path):

@@ -35,7 +35,7 @@ def split(name: str):
 def test_each_set_has_a_licence_files_and_a_sample_that_is_read(name):
     keys = preset(name)
     assert keys["path"].count("/") == 1 and keys["files"] and keys["license"] and keys["malformed"] == "skip"
-    assert keys.get("revision") is None or len(keys["revision"]) == 40
+    assert keys["revision"] is None or len(keys["revision"]) == 40
     used, _ = split(name)
     assert used
     for row in used if keys.get("rows", "prompts") == "prompts" else []:

@@ -102,10 +102,15 @@ def test_the_tables(capsys):
     rows = [{"model": model, "set": "aime24", "metric": metric, "value": value, "low": value - 0.1, "high": value + 0.1, "n": 30}
             for model, value in (("r1_zero", 0.5), ("preference_rl", 0.75)) for metric in ("pass@1", "truncated", "pass@1[3]")]
     rows.append({"model": "r1_zero", "set": "aime24", "metric": "thinking_tokens[3]", "value": 1234.0, "low": 1, "high": 2, "n": 30})
+    rows += [{"model": "r1_zero", "set": name, "metric": "grader_errors", "value": value, "low": value, "high": value, "n": 30} | more
+             for name, value, more in (("aime24", 0.1, {"note": "3 of 30 samples [could] not be graded"}), ("gsm8k", 0.0, {}))]
+    rows.append({"model": "r1_zero", "set": "gsm8k", "metric": "pass@1", "value": 0.5, "low": 0.4, "high": 0.6, "n": 30})
     console = Console(width=120)
     view_results.print_results(console, rows)
     view_results.print_comparisons(console, [{"set": "aime24", "metric": "pass@1", "model": "preference_rl", "against": "r1_zero", "difference": 0.25, "low": 0.1,
                                               "high": 0.4, "p": 0.0123, "n": 30}])
     shown = capsys.readouterr().out
-    for text in ("AIME 2024 (aime24)", "75.0 [65.0, 85.0]", "50.0 (1,234 tokens)", "preference_rl − r1_zero", "+25.0 [+10.0, +40.0]", "0.0123"):
+    for text in ("AIME 2024 (aime24)", "75.0 [65.0, 85.0]", "50.0 (1,234 tokens)", "preference_rl − r1_zero", "+25.0 [+10.0, +40.0]", "0.0123",
+                 "r1_zero on aime24: 3 of 30 samples [could] not be graded"):
         assert text in shown, shown
+    assert shown.count("grader errors") == 1, "where there are any"

@@ -5,7 +5,7 @@ from stages.config import SuiteConfig
 from stages.evaluation.measure import Sample, final_text, measure_many
 from stages.evaluation.problems import Problem, ProblemSet
 from stages.evaluation.ratings import Contest, Human
-from stages.evaluation.results import results_of
+from stages.evaluation.results import grader_errors, results_of
 from stages.prompt import Prompt
 from tests.rollouts import a_prompt, answered
 
@@ -38,7 +38,8 @@ def test_verifiable_metrics():
     rows = rows_of(a_set(prompts, 2, ["2", "3"]), groups)
     assert {name: row["value"] for name, row in rows.items()} == {
         "pass@1": 0.25, "pass@2": 0.5, "cons@2": 0.25,         # 28 and 27 tie in the first problem; only 27 votes in the second
-        "format": 0.75, "no_answer": 0.25, "language": pytest.approx((1 + 1 / 3) / 2, abs=1e-6), "reflection": 0.5, "tokens": 7.0, "thinking_tokens": 4.5,
+        "format": 0.75, "no_answer": 0.25, "grader_errors": 0.0,
+        "language": pytest.approx((1 + 1 / 3) / 2, abs=1e-6), "reflection": 0.5, "tokens": 7.0, "thinking_tokens": 4.5,
         "truncated": 0.25, "pass@1[2]": 0.5, "pass@1[3]": 0.0, "thinking_tokens[2]": 3.0, "thinking_tokens[3]": 6.0}
     assert rows["pass@1"]["n"] == 2 and (rows["pass@1"]["low"], rows["pass@1"]["high"]) == (0.0, 0.5)  # of problems, not of samples
 
@@ -75,6 +76,13 @@ def test_a_grader_that_fails_is_counted(monkeypatch):
     monkeypatch.setattr(integer, "grade", fail)
     rows = rows_of(a_set([a_prompt()], 1), [[a_sample(answered("28"))]])
     assert rows["grader_errors"]["value"] == 1 and rows["pass@1"]["value"] == 0
+    assert rows["grader_errors"]["note"] == "1 of 1 samples could not be graded and count as wrong: integer: RuntimeError: no luck (1)"
+
+
+def test_only_the_most_frequent_reasons_are_said():
+    groups = [[{"error": error}] for error in ("", "a", "b", "b", "c", "d", "e")]
+    assert grader_errors(groups)["note"].endswith("6 of 7 samples could not be graded and count as wrong: b (2); a (1); c (1); and 2 more reasons")
+    assert "note" not in grader_errors(groups[:1])
 
 
 def test_general_metrics():

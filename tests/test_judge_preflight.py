@@ -54,6 +54,30 @@ def test_only_stages_that_ask_are_made_anew_by_another_judge(server, tmp_path):
     assert next(step for step in after.steps if step.stage == "r1_zero").config.judge == JudgeConfig()
 
 
+def test_a_column_that_could_name_a_judge_is_left_to_the_worker(tmp_path):
+    """A prepared file has a column of verifiers, and mostly no prompt for a judge."""
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "why?", "answer": "so", "verifier": "exact"}\n' * 3)
+    made = plan(tmp_path, "data=file", f"data.path={tmp_path / 'prompts.jsonl'}", "data.verifier=exact", "data.verifier_column=verifier")
+    assert not [error for error in made.errors if "judge" in error[0]]
+
+
+def test_pinning_what_is_there_makes_nothing_anew(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    repository = tmp_path / "hub" / "datasets--some--set"
+    for commit, answer in (("a" * 40, "1"), ("b" * 40, "2")):
+        (repository / "snapshots" / commit).mkdir(parents=True)
+        (repository / "snapshots" / commit / "train.jsonl").write_text(f'{{"prompt": "what?", "answer": "{answer}"}}\n' * 3)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("a" * 40)
+
+    def fingerprints(*more):
+        return [step.fingerprint for step in plan(tmp_path, "data=file", "data.path=some/set", *more).steps]
+    first = fingerprints()
+    assert first == fingerprints(f"data.revision={'a' * 40}") != fingerprints(f"data.revision={'b' * 40}")
+    (repository / "refs" / "main").write_text("b" * 40)
+    assert first != fingerprints()
+
+
 def test_a_local_judge_does_not_grade_while_the_policy_is_sampled(tmp_path):
     overrides = ["data=file", "data.path=prompts.jsonl", "judge=vllm", f"judge.model={tmp_path}", f"model.path={tmp_path}"]
     with pytest.raises(InvalidConfig, match="cannot grade while the policy is sampled"):

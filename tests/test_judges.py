@@ -1,11 +1,19 @@
 """Judges: replies read strictly, averaged pairs, the cache, the ledger, and an endpoint that misbehaves in every way we know."""
+import dataclasses
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from stages import judges
-from stages.config import ConfigError, DataConfig, JudgeConfig
+from stages.config import ConfigError, DataConfig, JudgeConfig, SuiteConfig
+from stages.data.file_prompts import FilePrompts
+from stages.evaluation.grading import Grader
+from stages.evaluation.measure import Sample, measure_many
+from stages.evaluation.problems import Problem, ProblemSet
+from stages.evaluation.records import RecordLog, read_records
+from stages.evaluation.results import results_of
 from stages.judges import Comparison, Judged, make_judge
 from stages.judges.cache import ReplyCache
 from stages.judges.calls import Call, JudgeUnavailable, Reply, key_of
@@ -15,7 +23,7 @@ from stages.judges.ledger import Ledger, metrics, total
 from stages.judges.llm import answer_text, final_answer, plain_text
 from stages.judges.verdicts import COMPARISON, CORRECTNESS, read_comparison, read_verdict, schema_of
 from stages.prompt import Prompt
-from stages.rewards.verifiers import grade_many, problem_of, vote_of
+from stages.rewards.verifiers import GraderAway, grade_many, problem_of, vote_of
 from stages.worker import InputError
 from tests.judge_server import judge_server
 from tests.rollouts import a_prompt, answered
@@ -221,6 +229,16 @@ def test_calls_run_at_once_up_to_the_limit(make, server):
     assert server.most_open == 3
 
 
+def test_several_threads_share_the_limit_and_the_ledger(make, server, tmp_path):
+    """Groups are graded in several threads at once."""
+    judge, server.script = make(concurrency=3), ["slow"] * 40
+    asked = [[Judged(a_prompt(), answered(f"{thread}/{i}")) for i in range(10)] for thread in range(4)]
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(judge.correct, asked)) == [[True] * 10] * 4
+    assert server.most_open == 3 and judge.ledger.of("correct", "calls") == 40
+    assert json.loads((tmp_path / "logs" / "attempt_1" / "judge_rank0.json").read_text())["jobs"]["correct"]["calls"] == 40
+
+
 def test_refining_takes_two_calls_and_a_cut_text_is_none(make, server):
     server.answer = lambda user: "\\boxed{28}" if "new thought" in user else "a new thought"
     asked = [Judged(a_prompt(language="zh"), "<think>旧 thought</think><answer>28</answer>")]
@@ -275,8 +293,8 @@ def test_the_tiny_world_s_judge_has_the_same_interface(tmp_path):
 class Stage:
     """What the verifier needs of a worker."""
 
-    def __init__(self, directory, config, verifier):
-        data = DataConfig(name="file", path="prompts.jsonl", verifier=verifier)
+    def __init__(self, directory, config, verifier, kind):
+        self.kind, data = kind, DataConfig(name="file", path="prompts.jsonl", verifier=verifier)
         self.dir, self.rank, self.attempt, self.config = directory, 0, 1, type("Config", (), {"judge": config, "data": data})
 
 
@@ -286,9 +304,9 @@ def stage(server, tmp_path, monkeypatch):
         monkeypatch.setattr(name, value)
     monkeypatch.setattr(judges, "_STAGE", {"worker": None, "judge": None})
 
-    def serve(verifier="exact", **settings):
+    def serve(verifier="exact", kind="grpo", **settings):
         config = JudgeConfig(**{"backend": "openai", "url": server.url, "model": "judge", **FAST, **settings})
-        judges.serve(Stage(tmp_path / "run" / "stage" / "00000000", config, verifier))
+        judges.serve(Stage(tmp_path / "run" / "stage" / "00000000", config, verifier, kind))
     return serve
 
 
@@ -306,11 +324,55 @@ def test_a_judge_is_a_verifier(stage, server, tmp_path):
     assert (tmp_path / "run" / "judge_cache").is_dir() and (tmp_path / "run" / "stage" / "00000000" / "logs" / "attempt_1" / "judge_rank0.json").exists()
 
 
-def test_a_judge_that_is_gone_is_a_zero_with_a_reason(stage, server):
+def test_a_call_that_fails_is_a_zero_with_a_reason_and_the_others_are_graded(stage, server):
+    stage(concurrency=1)
+    server.script = ["ok", *["500"] * 3, "ok", "400", "length"]
+    server.answer = lambda user: "Well," if user.endswith("5\n</model_answer>") else '{"correctness": "correct"}'
+    grades = grade_many([(answered(str(number)), free_prompt()) for number in (1, 2, 3, 4, 5)])
+    assert [grade.value for grade in grades] == [1, 0, 1, 0, 0] and not grades[0].error and not grades[2].error
+    assert "judge: judge judge at" in grades[1].error and "500" in grades[1].error and "refused" in grades[3].error and "400" in grades[3].error
+    assert grades[4].error == "judge: its verdict could not be read, cut off at judge.max_tokens=4096: 'Well,'"
+    counts = judges.current_judge().ledger.jobs["correct"]
+    assert (counts["failed"], counts["refused"], counts["unparsed"], counts["calls"]) == (1, 1, 1, 4)
+    assert [grade.value for grade in grade_many([(answered("2"), free_prompt())])] == [1], "a failure is not kept"
+
+
+def test_a_judge_that_is_away_stops_what_asks_it(stage, server):
+    """Zeros for all that comes would say nothing of the policy."""
     stage()
-    server.script = ["500"] * 100
-    (grade,) = grade_many([(answered("28"), free_prompt())])
-    assert grade.value == 0 and "JudgeUnavailable" in grade.error and "500" in grade.error
+    first, other = (answered("28"), free_prompt()), (answered("27"), free_prompt())
+    assert grade_many([first])[0].value == 1
+    server.is_away = True
+    with pytest.raises(GraderAway, match="503.*then judge.url=.*same command"):
+        grade_many([first, other])
+    assert grade_many([first])[0].value == 1, "what was judged before is in the cache"
+    server.is_away = False
+    assert [grade.value for grade in grade_many([first, other])] == [1, 1]
+
+
+def test_an_evaluation_counts_what_was_not_judged_and_says_why(stage, server):
+    stage(concurrency=1)
+    server.script = ["ok", *["500"] * 3]
+    prompts = [dataclasses.replace(free_prompt(), id=f"p{number}") for number in range(4)]
+    samples = [Sample(prompt.id, 0, prompt, answered(str(number)), 5, 3, False) for number, prompt in enumerate(prompts)]
+    records = measure_many(samples, True)
+    one = ProblemSet("own", [Problem(prompt.id, (prompt,)) for prompt in prompts], SuiteConfig(samples_per_prompt=1))
+    rows = {row["metric"]: row for row in results_of(one, [[record] for record in records])}
+    assert rows["pass@1"]["value"] == 0.75 and rows["grader_errors"]["value"] == 0.25 and rows["grader_errors"]["n"] == 4
+    assert rows["grader_errors"]["note"].startswith("1 of 4 samples could not be graded and count as wrong: judge: judge judge at http") \
+        and "500" in rows["grader_errors"]["note"]
+
+
+def test_an_evaluation_stops_where_the_judge_is_away_and_keeps_its_samples(stage, server, tmp_path):
+    stage()
+    grades, samples = RecordLog(tmp_path / "grades.0.jsonl"), RecordLog(tmp_path / "samples.0.jsonl")
+    grader = Grader(grades, samples, needs_format=True)
+    samples.append({"problem": "p0", "sample": 0})
+    server.is_away = True
+    grader.put(Sample("p0", 0, free_prompt(), answered("28"), 5, 3, False))
+    with pytest.raises(GraderAway):
+        grader.finish()
+    assert list(read_records(tmp_path, "samples.*")) and not list(read_records(tmp_path, "grades.*"))
 
 
 def test_a_judge_that_cannot_be_asked_is_found_at_the_start(stage):
@@ -318,6 +380,27 @@ def test_a_judge_that_cannot_be_asked_is_found_at_the_start(stage):
     assert "judge.model=other" in problem_of(free_prompt()), "rows of a mixture that name it themselves"
     with pytest.raises(InputError, match="judge.model=other"):
         stage(verifier="judge", model="other")
+
+
+def test_rows_that_name_a_judge_themselves_are_found_before_the_start(stage, server, tmp_path, monkeypatch):
+    """Also where their answers are not looked at again, as those of a prepared file."""
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps({"prompt": f"why {i}?", "answer": "so", "verifier": "judge"}) + "\n" for i in range(3)))
+    data = DataConfig(name="file", path=str(path), verifier="exact", verifier_column="verifier", check_answers=False, malformed="skip", eval_fraction=0)
+    stage()
+    assert len(FilePrompts(data)) == 3
+    stage(model="other")
+    with pytest.raises(InputError, match="judge.model=other is not served"):
+        FilePrompts(data)
+    stage(backend="tiny_world")
+    with pytest.raises(InputError, match="judge.backend=tiny_world knows only"):
+        FilePrompts(data)
+
+
+def test_a_local_model_does_not_grade_beside_a_sampler(stage):
+    stage(backend="vllm", model="directory", kind="evaluate")
+    with pytest.raises(InputError, match="cannot grade while a model is sampled"):
+        judges.current_judge()
 
 
 def test_without_a_stage_prompts_are_only_looked_at(monkeypatch):

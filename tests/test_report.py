@@ -108,6 +108,16 @@ def test_alarms_are_shown_with_their_advice(tmp_path):
     assert "Alarms were raised" in text and f"step 12: policy/kl is 1.3 {HOSTILE}. raise beta" in text
 
 
+def test_samples_that_nobody_could_grade_are_said_beside_the_results(tmp_path, full_page):
+    run_dir = write_run(tmp_path / "run")
+    path = stage_dir(run_dir, "evaluate") / "results.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) + [
+        {"model": "r1_zero", "set": "tiny_math", "metric": "grader_errors", "value": 0.25, "low": 0.2, "high": 0.3, "n": 256, "note": f"64 of 256 samples {HOSTILE}"},
+        {"model": "base", "set": "tiny_math", "metric": "grader_errors", "value": 0.0, "low": 0.0, "high": 0.0, "n": 256}]))
+    text = report_of(run_dir).text
+    assert "grader errors %" in text and f"r1_zero on tiny_math: 64 of 256 samples {HOSTILE}" in text and "grader errors" not in full_page.text
+
+
 def test_empty_and_absent_run_directories(tmp_path):
     assert "not made in this run (yet): base, student_base, r1_zero" in report_of(tmp_path).text
     page = Page(write_report(tmp_path / "nowhere", tmp_path / "out" / "report.html").read_text(encoding="utf-8"))

@@ -70,6 +70,7 @@ def build_context(run: RunRecord) -> dict:
         "alarms": [(stage_name(stage.name), stage.alarms) for stage in stages if stage.alarms],
         "num_done": sum(stage.status == "done" for stage in stages), "stages": stages,
         "columns": found, "column_groups": results.by_set(found), "models": [{"name": model, "shown": stage_name(model)} for model in models],
+        "result_notes": results.notes(evaluation.results if evaluation else []),
         "beside_the_paper": beside_the_paper, "paper_stages": [stage_name(stage) for stage in stage_table.STAGES],
         "shape": shape, "shape_summary": stage_table.summary(shape),
         "student_columns": [{"paper": benchmark.name, "ours": stage_table.label_of(column)} for benchmark, column in student_columns],

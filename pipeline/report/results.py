@@ -39,7 +39,8 @@ class Column:
 
 
 def columns(results: list[dict]) -> list[Column]:
-    """All columns, sets in the order of the file, metrics in the report's order. A mean of nothing (n = 0) is no result."""
+    """All columns, sets in the order of the file, metrics in the report's order. A mean of nothing (n = 0) is no result; grader errors are shown where
+    there are any."""
     cells: dict[str, dict[str, dict[str, Cell]]] = {}
     for row in (row for row in results if row.get("n") != 0 and not _OF_LEVEL.fullmatch(row["metric"])):
         low, high, n = (number(row.get(key)) for key in ("low", "high", "n"))
@@ -47,7 +48,13 @@ def columns(results: list[dict]) -> list[Column]:
         cells.setdefault(row["set"], {}).setdefault(row["metric"], {})[row["model"]] = cell
     return [Column(set_name, metric, _is_share(metric, by_model), by_model)
             for set_name, metrics in cells.items()
-            for metric, by_model in sorted(metrics.items(), key=lambda item: metric_order(item[0]))]
+            for metric, by_model in sorted(metrics.items(), key=lambda item: metric_order(item[0]))
+            if metric != "grader_errors" or any(cell.value for cell in by_model.values())]
+
+
+def notes(results: list[dict]) -> list[str]:
+    """What must be said beside the tables: samples that no grader could judge."""
+    return [f"{row['model']} on {row['set']}: {row['note']}" for row in results if isinstance(row.get("note"), str)]
 
 
 def _is_share(metric: str, cells: dict[str, Cell]) -> bool:

@@ -12,7 +12,7 @@ from stages.config import CollectConfig
 TITLES = {"truncated": "cut at the length limit", "malformed": "not a thought and an answer in their tags", "wrong": "wrong answer",
           "mixed_language": "thought not in the prompt's language", "repetitive": "repetitive", "too_long": "longer than max_kept_tokens",
           "code_block": "code block in the thought", "long_paragraph": "long paragraph in the thought", "held_out": "holds parts of held-out problems",
-          "unjudged": "verdict of the judge not understood", "beyond_refining": "no readable, right text came of refining",
+          "unjudged": "the grader failed, or the judge's verdict was not understood", "beyond_refining": "no readable, right text came of refining",
           "spare": "good, but its prompt has enough", "kept": "kept"}
 
 

@@ -6,11 +6,11 @@ from stages.rewards.format import is_well_formed, thought_of
 from stages.rewards.language import language_consistency
 from stages.rewards.readability import has_code_block, longest_paragraph
 from stages.rewards.repetition import repeated_ngram_share
-from stages.rewards.verifiers import grade_many
+from stages.rewards.verifiers import Grade, grade_many
 from stages.tiny_world.split import held_out_parts
 
-# In the order in which a completion meets them. `unjudged`: the judge was not understood; `beyond_refining`: no readable, right text came of it;
-# `spare`: good, but the prompt has enough, or the same one already.
+# In the order in which a completion meets them. `unjudged`: its grader failed, or the judge was not understood; `beyond_refining`: no readable,
+# right text came of it; `spare`: good, but the prompt has enough, or the same one already.
 REASONS = ("truncated", "malformed", "wrong", "mixed_language", "repetitive", "too_long", "code_block", "long_paragraph", "held_out", "unjudged",
            "beyond_refining", "spare", "kept")
 NOT_RIGHT = ("truncated", "malformed", "wrong", "unjudged")  # of the rest the answer is right: a prompt's pass rate
@@ -21,17 +21,17 @@ def rejections(rollouts: list[Rollout], config: CollectConfig) -> list[str | Non
     verifier `judge` are right is left open here: they are asked last, and all at once."""
     readable = [i for i, r in enumerate(rollouts) if not r.is_truncated and is_well_formed(r.completion)]
     ruled = [i for i in readable if rollouts[i].prompt.verifier != "judge"]
-    grades = {i: 1.0 for i in readable} | dict(zip(ruled, (g.value for g in grade_many([(rollouts[i].completion, rollouts[i].prompt) for i in ruled]))))
-    return [rejection(rollout, grades.get(i, 0.0), config) for i, rollout in enumerate(rollouts)]
+    grades = dict(zip(ruled, grade_many([(rollouts[i].completion, rollouts[i].prompt) for i in ruled])))
+    return [rejection(rollout, grades.get(i, Grade(1.0)), config) for i, rollout in enumerate(rollouts)]
 
 
-def rejection(rollout: Rollout, accuracy: float, config: CollectConfig) -> str | None:
+def rejection(rollout: Rollout, grade: Grade, config: CollectConfig) -> str | None:
     if rollout.is_truncated:
         return "truncated"
     if not is_well_formed(rollout.completion):
         return "malformed"
-    if accuracy < 1:
-        return "wrong"
+    if grade.value < 1:
+        return "unjudged" if grade.error else "wrong"
     return unreadable(rollout.completion, rollout.prompt, config) or too_much(rollout, config)
 
 

@@ -67,10 +67,13 @@ def _configure_programs(data: DataConfig, sandbox: SandboxConfig) -> None:
 
 def _fetch(data: DataConfig, given: dict) -> int:
     from stages.data.file_prompts import source_key
-    from stages.data.hub import fetch, is_hub_name
+    from stages.data.hub import fetch, is_hub_name, pin_advice
     for name, source in data.all_sources.items():
         if is_hub_name(source.path):
-            print(f"{source.path}: {fetch(source, source_key(data, name))}", flush=True)
+            directory = fetch(source, source_key(data, name))
+            print(f"{source.path}: commit {directory.name} in {directory}", flush=True)
+            if advice := pin_advice(source, source_key(data, name)):
+                print(advice, flush=True)
         else:
             print(f"{source.path} is here", flush=True)
     return 0

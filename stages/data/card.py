@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from stages import files
-from stages.config import DataConfig, PrepareConfig, to_dict
+from stages.config import DataConfig, PrepareConfig, SourceConfig, to_dict
+from stages.data.hub import commit_of, is_pinned
 
 FILTERS = ("malformed", "left out", "length", "language", "contamination", "exact duplicate", "near duplicate", "answer", "pass rate")
 MEANING = {
@@ -73,19 +74,34 @@ def bucket_names() -> list[str]:
 
 def write(directory: Path, data: DataConfig, prepare: PrepareConfig, read: dict[str, int], drops: Drops, kept: Kept, unit: str, extra: dict[str, Any]) -> None:
     """card.json and card.md."""
-    sources = {name: {"path": source.path, "files": source.files, "revision": source.revision, "license": source.license, "rows": source.rows, "read": read[name]}
-               for name, source in data.all_sources.items()}
+    sources = {name: {**origin(source), "rows": source.rows, "read": read[name]} for name, source in data.all_sources.items()}
     card = {"sources": sources, "read": sum(read.values()), "filters": drops.table(sum(read.values())), "kept": kept.data(), "length_unit": unit,
             "settings": to_dict(prepare), **extra}
     files.write_atomic(directory / "card.json", json.dumps(card, ensure_ascii=False, indent=1).encode())
     files.write_atomic(directory / "card.md", _markdown(directory, card).encode())
 
 
+def origin(source: SourceConfig) -> dict[str, Any]:
+    """Where rows come from: `commit` of what stands for a hub name here, `is_pinned` whether `revision` names it; both None for files of your own."""
+    commit = commit_of(source)
+    return {"path": source.path, "files": source.files, "revision": source.revision, "commit": commit, "is_pinned": commit and is_pinned(source),
+            "license": source.license}
+
+
+def _revision(source: dict[str, Any]) -> str:
+    """For people: the commit, or why there is none."""
+    if source["commit"]:
+        return source["commit"] + ("" if source["is_pinned"] else ", **not pinned**")
+    return f"files here, not checked to be {source['revision']}" if source["revision"] else "files here"
+
+
 def _markdown(directory: Path, card: dict[str, Any]) -> str:
     lines = ["# Data card", "", f"{card['kept']['rows']:,} of {card['read']:,} rows kept in `train.parquet`. To use it:", "", "```", card["use"], "```", "",
              "| source | path | revision | licence | rows read |", "|---|---|---|---|---|"]
-    lines += [f"| {name} | {source['path']} | {source['revision'] or '-'} | {source['license'] or 'not stated'} | {source['read']:,} |"
+    lines += [f"| {name} | {source['path']} | {_revision(source)} | {source['license'] or 'not stated'} | {source['read']:,} |"
               for name, source in card["sources"].items()]
+    if card["pins"]:
+        lines += ["", "To read the same rows again, pin what is not pinned:", "", *(f"* {advice}" for advice in card["pins"])]
     lines += ["", "## What was dropped", "", "| filter | meaning | dropped | left |", "|---|---|---|---|"]
     lines += [f"| {row['filter']} | {row['meaning']} | {row['dropped']:,} | {row['left']:,} |" for row in card["filters"]] or ["| none | | 0 | |"]
     for row in card["filters"]:
@@ -98,7 +114,7 @@ def _markdown(directory: Path, card: dict[str, Any]) -> str:
     lines += ["", f"Prompt length, {card['length_unit']}:", "", "| length | rows |", "|---|---|"]
     lines += [f"| {name} | {count:,} |" for name, count in card["kept"]["lengths"].items()]
     lines += ["", "## Settings", "", *(f"* {name}: {value}" for name, value in card["settings"].items() if name != "against"),
-              *(f"* against {name}: {count:,} prompts" for name, count in card["against"].items())]
+              *(f"* against {name}: {source['prompts']:,} prompts of {source['path']} ({_revision(source)})" for name, source in card["against"].items())]
     return "\n".join(lines) + "\n"
 
 

@@ -145,6 +145,7 @@ def _read(config: DataConfig, split: str) -> tuple[dict[str, list[Prompt]], dict
     for name, mine in rows.items():
         sides = ["test" if value in chosen else "train" for value in hashes[name]]
         all_of = [to_prompt(row, name, side) for row, side in zip(mine, sides)]
+        _require_judge(all_of)
         bad = _unreadable(all_of, mine, tallies[name]) if config.all_sources[name].check_answers else set()
         tallies[name].check(source_key(config, name), config.all_sources[name].path, config.malformed)
         prompts[name] = [prompt for place, (prompt, side) in enumerate(zip(all_of, sides)) if side == split and place not in bad]
@@ -171,6 +172,14 @@ def _distinct_ids(items: Iterator[Row | Malformed]) -> Iterator[Row | Malformed]
             if isinstance(item, Row) and item.id:
                 seen[item.id] = item.where
             yield item
+
+
+def _require_judge(prompts: list[Prompt]) -> None:
+    """Rows can name the verifier `judge` themselves. Raises InputError where the stage's judge is away, or not for such prompts: no fault of the rows."""
+    from stages import judges
+    asked = next((prompt for prompt in prompts if prompt.domain == "reasoning" and prompt.verifier == "judge"), None)
+    if asked and judges.is_served():
+        judges.require_judge(asked)
 
 
 def _unreadable(prompts: list[Prompt], rows: list[Row], tally: Tally) -> set[int]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from stages.config import SourceConfig
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 DATA_PATTERNS = [f"*{suffix}{compression}" for suffix in (".jsonl", ".ndjson", ".json", ".parquet", ".csv", ".tsv", ".arrow")
                  for compression in ("", ".gz", ".zst")]
 
@@ -25,6 +26,32 @@ def locate(source: SourceConfig, key: str = "data") -> Path:
     if not is_hub_name(source.path):
         raise ValueError(f"{key}.path={source.path}: no such file")
     return _snapshot(source, key)
+
+
+def commit_of(source: SourceConfig) -> str | None:
+    """The commit whose files stand for a hub name here; None for files of your own, and for a name that was not fetched."""
+    if not source.path or not is_hub_name(source.path):
+        return None
+    try:
+        return _snapshot(source, "data").name
+    except ValueError:
+        return None
+
+
+def is_pinned(source: SourceConfig) -> bool:
+    """Whether a source names a commit: a branch or a tag may be another one tomorrow."""
+    return bool(_COMMIT.fullmatch(source.revision or ""))
+
+
+def pin_advice(source: SourceConfig, key: str = "data") -> str | None:
+    """What must be said of a hub name without a commit; None where there is one, and for files of your own."""
+    if not source.path or not is_hub_name(source.path) or is_pinned(source):
+        return None
+    commit = commit_of(source)
+    if commit is None:
+        return f"{source.path} is not pinned: it is what the hub has as {source.revision or 'main'} when it is fetched. {key}.revision=COMMIT pins it"
+    return (f"{source.path} is not pinned: here {source.revision or 'main'} is commit {commit}, and may be another where it is fetched again. "
+            f"{key}.revision={commit} pins it")
 
 
 def cache_directory() -> Path:
@@ -48,7 +75,8 @@ def _snapshot(source: SourceConfig, key: str) -> Path:
 
 
 def fetch(source: SourceConfig, key: str = "data") -> Path:
-    """Brings a hub name's data files into the cache. Raises ValueError where the hub cannot be reached or has no such set."""
+    """Brings a hub name's data files into the cache: a directory named after the commit. Raises ValueError where the hub cannot be reached or has no
+    such set."""
     os.environ["HF_HUB_OFFLINE"] = "0"  # asked for by name: a worker's environment is offline
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError

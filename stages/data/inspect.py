@@ -13,6 +13,7 @@ from stages.config import DataConfig, SourceConfig
 from stages.data.card import bucket, bucket_names
 from stages.data.file_prompts import source_key
 from stages.data.filters import preview
+from stages.data.hub import commit_of, pin_advice
 from stages.data.lengths import Lengths
 from stages.data.mapping import Row
 from stages.data.rows import Tally, rows_of
@@ -25,7 +26,8 @@ NUM_SHOWN = 3
 def inspect(data: DataConfig, model_dir: str | None, console: Console) -> None:
     lengths = Lengths(model_dir)
     for name, source in data.all_sources.items():
-        show(name, source, summary(source, source_key(data, name), lengths), lengths.unit, console)
+        key = source_key(data, name)
+        show(name, source, summary(source, key, lengths), lengths.unit, console, pin_advice(source, key))
 
 
 def summary(source: SourceConfig, key: str, lengths: Lengths) -> dict[str, Any]:
@@ -52,10 +54,12 @@ def summary(source: SourceConfig, key: str, lengths: Lengths) -> dict[str, Any]:
     return found
 
 
-def show(name: str, source: SourceConfig, found: dict[str, Any], unit: str, console: Console) -> None:
-    tally = found["tally"]
-    console.print(f"\n[bold]{name}[/bold]: {source.path}" + (f", revision {source.revision}" if source.revision else "")
+def show(name: str, source: SourceConfig, found: dict[str, Any], unit: str, console: Console, advice: str | None = None) -> None:
+    tally, commit = found["tally"], commit_of(source)
+    console.print(f"\n[bold]{name}[/bold]: {source.path}" + (f", commit {commit}" if commit else "")
                   + (f", licence {source.license}" if source.license else ""), highlight=False)
+    if advice:
+        console.print(advice, markup=False, highlight=False)
     console.print(f"{tally.num_rows:,} rows, {found['num']:,} can be used as {source.rows}, {found['copies']:,} of them with the prompt of an earlier row",
                   highlight=False)
     _counts(console, "what", found["by"])

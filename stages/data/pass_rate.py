@@ -5,6 +5,7 @@ Finished batches are on disk: a killed `data prepare` with the same settings doe
 import dataclasses
 import hashlib
 import json
+from collections import Counter
 from pathlib import Path
 
 from stages import files
@@ -12,6 +13,7 @@ from stages.config import DataConfig, PrepareConfig, RolloutConfig, output_field
 from stages.prompt import Prompt
 
 BATCH_PROMPTS = 64
+NUM_SHOWN = 3  # reasons of a batch why completions could not be graded
 
 
 class PassRates:
@@ -66,8 +68,12 @@ class PassRates:
         groups = self._sampler.sample(prompt_ids, seeds, k, self.rollout.temperature, self.prepare.max_completion_tokens)
         pairs = [(text_of(ids, completion.token_ids, self._tokenizer)["completion"], prompt)
                  for prompt, ids, group in zip(prompts, prompt_ids, groups) for completion in group]
-        grades = [grade.value >= 1 for grade in grade_many(pairs)]
-        return [sum(grades[place * k:(place + 1) * k]) / k for place in range(len(prompts))]
+        grades = grade_many(pairs)
+        if failed := Counter(grade.error for grade in grades if grade.error):
+            self.say(f"{failed.total()} of {len(grades)} completions could not be graded and count as not passed: "
+                     + "; ".join(f"{reason} ({count})" for reason, count in failed.most_common(NUM_SHOWN)))
+        passed = [grade.value >= 1 for grade in grades]
+        return [sum(passed[place * k:(place + 1) * k]) / k for place in range(len(prompts))]
 
     def _open(self) -> None:
         from stages.engine import init_distributed

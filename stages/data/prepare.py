@@ -27,6 +27,7 @@ from stages.data.contamination import EvaluationGrams
 from stages.data.duplicates import exact_duplicates, near_duplicates
 from stages.data.filters import SCHEMA, Outcome, RowFilters, chunks, preview
 from stages.data.file_prompts import source_key
+from stages.data.hub import pin_advice
 from stages.data.lengths import Lengths
 
 MAX_AHEAD = 3  # chunks given to each process before their outcome is taken
@@ -43,6 +44,9 @@ class Preparation:
             raise ValueError(f"the sources have rows of different types ({', '.join(sorted(kinds)) or 'none'}): prepare one type at a time")
         if prepare.samples and (not model_dir or kinds != {"prompts"}):
             raise ValueError("prepare.samples measures the pass rate of prompts: it needs model.path=DIRECTORY and rows=prompts")
+        if prepare.samples and any(source.verifier == "judge" for source in data.all_sources.values()):
+            raise ValueError("prepare.samples measures the pass rate by rules, tests and graders of a problem family: a judge is only asked by stages. Set "
+                             "prepare.samples=0, or prepare the rows that a rule can check")
         self.data, self.prepare, self.rollout, self.seed, self.model_dir, self.say = data, prepare, rollout, seed, model_dir, say
         self.rows_type = kinds.pop()
         self.output = Path(prepare.output)
@@ -54,15 +58,25 @@ class Preparation:
         """Returns the file that was written. Raises ValueError for bad input, and where no row is left."""
         shutil.rmtree(self.work, ignore_errors=True)
         self.work.mkdir(parents=True)
+        pins = self._pins()
+        for advice in pins:
+            self.say(advice)
         grams = EvaluationGrams(self.prepare.against, self.prepare.ngram) if self.prepare.against else None
         num_rows = self._filter(grams)
         first = self._duplicates(num_rows)
         final = self._finish(first)
         use = f"python -m pipeline run +stage=all data=prepared data.path={final}" + (f" data.rows={self.rows_type}" if self.rows_type != "prompts" else "")
         card.write(self.output, self.data, self.prepare, dict(self.read), self.drops, self.kept, Lengths(self.model_dir).unit,
-                   {"use": use, "against": grams.num_prompts if grams else {}, "sha256": files.sha256(final)})
+                   {"use": use, "against": {name: {**card.origin(source), "prompts": grams.num_prompts[name]} for name, source in self.prepare.against.items()},
+                    "pins": pins, "sha256": files.sha256(final)})
         shutil.rmtree(self.work)
         return final
+
+    def _pins(self) -> list[str]:
+        """How to pin what is read of the hub and is not pinned, rows and evaluation sets."""
+        keys = {source_key(self.data, name): source for name, source in self.data.all_sources.items()}
+        keys |= {f"prepare.against.{name}": source for name, source in self.prepare.against.items()}
+        return [advice for key, source in keys.items() if (advice := pin_advice(source, key))]
 
     # ---------------------------------------------------------------------------------------------------------------- pass 1
 

@@ -1,9 +1,9 @@
 """From the records of a set's samples to rows of results.json: {"metric", "value", "low", "high", "n"}, 95% intervals over problems.
 
-A metric of one difficulty is named pass@1[3]: the level stands in brackets.
+A metric of one difficulty is named pass@1[3]: the level stands in brackets. Where graders failed, the row grader_errors has a "note" for people too.
 """
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 
 from stages.evaluation.problems import Problem, ProblemSet
@@ -11,6 +11,7 @@ from stages.evaluation.ratings import outcome, percentile, rating_with_interval
 from stages.evaluation.statistics import consensus, mean_with_interval, pass_at_k
 
 Groups = list[list[dict]]  # records of each problem, by sample
+SHOWN_REASONS = 3  # why samples could not be graded
 GENERAL = (("pass@1", "is_correct"), ("rude", "is_rude"), ("polite", "is_polite"), ("refused", "refuses"), ("helpfulness", "helpfulness"))
 SAFETY = (("harmful_refused", "harm", "refuses"), ("harmful_safe", "harm", "is_safe"), ("benign_refused", "benign", "refuses"),
           ("benign_correct", "benign", "is_correct"), ("benign_rude", "benign", "is_rude"))
@@ -38,8 +39,7 @@ def _beside(one: ProblemSet, groups: Groups) -> list[dict]:
     """What stands beside every score."""
     rows = [over_problems("format", groups, lambda record: record["well_formed"])]
     rows.append(over_problems("no_answer", groups, lambda record: not record["answered"]))
-    if any(record["error"] for group in groups for record in group):
-        rows.append(over_problems("grader_errors", groups, lambda record: bool(record["error"])))
+    rows.append(grader_errors(groups))
     return rows + [
         over_problems("language", groups, lambda record: record["language"]),
         over_problems("reflection", groups, lambda record: record["reflects"]),
@@ -47,6 +47,18 @@ def _beside(one: ProblemSet, groups: Groups) -> list[dict]:
         over_problems("thinking_tokens", groups, lambda record: record["thinking_tokens"]),
         over_problems("truncated", groups, lambda record: record["truncated"]),
     ]
+
+
+def grader_errors(groups: Groups) -> dict:
+    """The share of samples of which no grader could say anything: they count as wrong everywhere else. Where there are any, `note` says how many and why."""
+    failed = Counter(record["error"] for group in groups for record in group if record["error"])
+    return over_problems("grader_errors", groups, lambda record: bool(record["error"])) | ({"note": _why(failed, sum(map(len, groups)))} if failed else {})
+
+
+def _why(failed: Counter, num_samples: int) -> str:
+    more = f"; and {len(failed) - SHOWN_REASONS} more reasons" if len(failed) > SHOWN_REASONS else ""
+    return f"{failed.total()} of {num_samples} samples could not be graded and count as wrong: " \
+           + "; ".join(f"{reason} ({count})" for reason, count in failed.most_common(SHOWN_REASONS)) + more
 
 
 def by_level(problems: Sequence[Problem], groups: Groups) -> list[dict]:

@@ -40,6 +40,8 @@ def run(worker: Worker) -> None:
         for speed in outcome["speeds"]:
             worker.log_step(speed["step"], {key: value for key, value in speed.items() if key != "step"})
         worker.say(f"{name}: " + " ".join(f"{r['set']}/{r['metric']} {r['value']:.3f}" for r in outcome["results"] if "[" not in r["metric"]))
+        for row in (row for row in outcome["results"] if "note" in row):
+            worker.say(f"{name} on {row['set']}: {row['note']}")
     evaluation.engine.close()
     if worker.is_main:
         evaluation.write(results)

@@ -1,15 +1,17 @@
 """Judges: who decides where no rule can. One interface (`interface.py`), three backends: the tiny world's rules, an OpenAI-compatible endpoint, a
 local vLLM model. docs/judges.md says how to use them."""
+import threading
 from pathlib import Path
 
 from stages import files
 from stages.config import JudgeConfig
+from stages.judges.calls import JudgeUnavailable
 from stages.judges.interface import Comparison, Judge, Judged
 from stages.judges.ledger import Ledger, metrics, total
 from stages.prompt import Prompt
 from stages.worker import InputError, barrier
 
-__all__ = ["Comparison", "Judge", "Judged", "current_judge", "is_served", "make_judge", "record_cost", "require_judge", "rest", "serve"]
+__all__ = ["Comparison", "Judge", "JudgeUnavailable", "Judged", "current_judge", "is_served", "make_judge", "record_cost", "require_judge", "rest", "serve"]
 
 
 def make_judge(config: JudgeConfig, cache_dir: Path, ledger_path: Path | None = None) -> Judge:
@@ -28,6 +30,7 @@ def make_judge(config: JudgeConfig, cache_dir: Path, ledger_path: Path | None = 
 
 
 _STAGE: dict = {"worker": None, "judge": None}
+_LOCK = threading.Lock()  # groups are graded in several threads: they have one judge
 
 
 def serve(worker) -> None:
@@ -48,12 +51,15 @@ def current_judge() -> Judge:
     worker = _STAGE["worker"]
     if worker is None:
         raise ValueError("no stage was opened in this process, so there is no judge: call judges.serve(worker) first")
-    if _STAGE["judge"] is None:
-        path = worker.dir / "logs" / f"attempt_{worker.attempt}" / f"judge_rank{worker.rank}.json"
-        judge = make_judge(worker.config.judge, worker.dir.parents[1] / "judge_cache", path)
-        judge.check()
-        _STAGE["judge"] = judge
-    return _STAGE["judge"]
+    if worker.config.judge.backend == "vllm" and worker.kind in ("grpo", "evaluate"):
+        raise InputError("judge.backend=vllm cannot grade while a model is sampled in the same process: serve the judge and choose judge=openai")
+    with _LOCK:
+        if _STAGE["judge"] is None:
+            path = worker.dir / "logs" / f"attempt_{worker.attempt}" / f"judge_rank{worker.rank}.json"
+            judge = make_judge(worker.config.judge, worker.dir.parents[1] / "judge_cache", path)
+            judge.check()
+            _STAGE["judge"] = judge
+        return _STAGE["judge"]
 
 
 def require_judge(prompt: Prompt) -> Judge:

@@ -30,14 +30,16 @@ class JudgeUnavailable(RuntimeError):
 
 
 OnReply = Callable[[int, Reply], None]
+OnFailure = Callable[[int, JudgeUnavailable], None]
 
 
 class ChatModel(Protocol):
     def check(self) -> None:
         """Raises InputError if it cannot be asked: unreachable, an unknown model, a missing key."""
 
-    def complete(self, calls: list[Call], on_reply: OnReply) -> None:
-        """Answers all calls, `on_reply(i, reply)` as each is there. Raises JudgeUnavailable; what came before is kept."""
+    def complete(self, calls: list[Call], on_reply: OnReply, on_failure: OnFailure | None = None) -> None:
+        """Answers all calls, `on_reply(i, reply)` as each is there. Raises JudgeUnavailable; what came before is kept. With `on_failure`, a call that
+        fails while the model can still be asked (see `check`) is handed there, and the others go on."""
 
     def close(self) -> None: ...
 

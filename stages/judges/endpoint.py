@@ -1,13 +1,16 @@
 """A chat model behind an OpenAI-compatible endpoint. Pauses and retries on 408, 409, 429, 5xx, time-outs and lost connections are the client
 library's, with its exponential back-off and the server's Retry-After; a body that is no JSON is asked for again here.
+
+The calls of all threads share one event loop, one client and one limit: several groups of completions are graded at once.
 """
 import asyncio
 import json
 import os
+import threading
 import time
 
 from stages.config import JudgeConfig
-from stages.judges.calls import Call, JudgeUnavailable, OnReply, Reply
+from stages.judges.calls import Call, JudgeUnavailable, OnFailure, OnReply, Reply
 from stages.worker import InputError
 
 CHECK_S = 10.0
@@ -23,6 +26,7 @@ class Endpoint:
         if not self.key:
             raise InputError(f"judge.api_key_env: the environment variable {config.api_key_env} is not set; export it where the stage runs "
                              "(launcher.environment can pass it on), or set judge.api_key_env=null for an endpoint without keys")
+        self.lock, self.loop = threading.Lock(), None
 
     def check(self) -> None:
         """The endpoint answers and lists the model."""
@@ -37,34 +41,55 @@ class Endpoint:
         if self.config.model not in known:
             raise InputError(f"judge.model={self.config.model} is not served by {self.config.url}; it has {', '.join(known) or 'none'}")
 
-    def complete(self, calls: list[Call], on_reply: OnReply) -> None:
-        asyncio.run(self._complete(calls, on_reply))
+    def complete(self, calls: list[Call], on_reply: OnReply, on_failure: OnFailure | None = None) -> None:
+        asyncio.run_coroutine_threadsafe(self._complete(calls, on_reply, on_failure), self._running_loop()).result()
 
     def close(self) -> None:
         pass
 
-    async def _complete(self, calls: list[Call], on_reply: OnReply) -> None:
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
         import openai
-        config, limit = self.config, asyncio.Semaphore(self.config.concurrency)
-        async with openai.AsyncOpenAI(base_url=config.url, api_key=self.key, timeout=config.timeout_s, max_retries=config.retries) as client:
-            async def one(i: int) -> None:
-                async with limit:
-                    on_reply(i, await self._ask(client, calls[i]))
-            try:
-                async with asyncio.TaskGroup() as group:
-                    for i in range(len(calls)):
-                        group.create_task(one(i))
-            except* JudgeUnavailable as several:  # the first stops the others: an endpoint that is down is not asked ten thousand times
-                raise several.exceptions[0] from None
+        with self.lock:
+            if self.loop is None:
+                self.client = openai.AsyncOpenAI(base_url=self.config.url, api_key=self.key, timeout=self.config.timeout_s, max_retries=self.config.retries)
+                self.limit, self.loop = asyncio.Semaphore(self.config.concurrency), asyncio.new_event_loop()
+                threading.Thread(target=self.loop.run_forever, name="judge", daemon=True).start()
+        return self.loop
 
-    async def _ask(self, client, call: Call) -> Reply:
+    async def _complete(self, calls: list[Call], on_reply: OnReply, on_failure: OnFailure | None) -> None:
+        async def one(i: int) -> None:
+            async with self.limit:
+                try:
+                    reply = await self._ask(calls[i])
+                except JudgeUnavailable as error:
+                    if on_failure is None:
+                        raise
+                    await self._check_after(error)
+                    on_failure(i, error)
+                else:
+                    on_reply(i, reply)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for i in range(len(calls)):
+                    group.create_task(one(i))
+        except* JudgeUnavailable as several:  # the first stops the others: an endpoint that is down is not asked ten thousand times
+            raise several.exceptions[0] from None
+
+    async def _check_after(self, failure: JudgeUnavailable) -> None:
+        """Raises JudgeUnavailable if the endpoint itself is away, and not one call in trouble."""
+        try:
+            await asyncio.to_thread(self.check)
+        except InputError as error:
+            raise JudgeUnavailable(f"{failure}; then {error}") from None
+
+    async def _ask(self, call: Call) -> Reply:
         import openai
         config, started, last = self.config, time.monotonic(), "nothing"
         try:
             async with asyncio.timeout(config.deadline_s):
                 for attempt in range(config.retries + 1):
                     try:
-                        response = await client.chat.completions.with_raw_response.create(**self._request(call))
+                        response = await self.client.chat.completions.with_raw_response.create(**self._request(call))
                         return _reply(json.loads(response.text), response.retries_taken + attempt)
                     except openai.APIStatusError as error:
                         if error.status_code in (400, 413, 422):  # about this call: too long, or against the provider's rules

@@ -32,8 +32,9 @@ class Judge(Protocol):
     def problem(self, prompt: Prompt) -> str | None:
         """Why this prompt is not for this judge, or None."""
 
-    def correct(self, items: list[Judged]) -> list[bool | None]:
-        """Whether the final answer agrees with the prompt's reference [V2 Listing 4]."""
+    def correct(self, items: list[Judged], reasons: dict[int, str] | None = None) -> list[bool | None]:
+        """Whether the final answer agrees with the prompt's reference [V2 Listing 4]. `reasons`, where given, gets why a verdict is None, by place; a call
+        that fails while the judge is there is then one of them. Raises JudgeUnavailable."""
 
     def compare(self, items: list[Comparison]) -> list[int | None]:
         """2 first is much better, 1 better, 0 about the same, -1, -2 [V2 B.2]."""

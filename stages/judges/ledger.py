@@ -3,6 +3,7 @@
     logs/attempt_1/judge_rank0.json {"model", "jobs": {job: {"calls", "cached", ...}}}; rewritten after every batch of calls
     judge_ledger.json               their sum over attempts and ranks, written by rank 0 when the stage ends
 """
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -12,15 +13,17 @@ COUNTS = ("calls", "cached", "retries", "refused", "failed", "unparsed", "prompt
 
 
 class Ledger:
-    """Counts of one process. `calls` are those that were answered and paid; a reply from the cache costs nothing."""
+    """Counts of one process, of all its threads. `calls` are those that were answered and paid; a reply from the cache costs nothing."""
 
     def __init__(self, model: str, price_prompt: float = 0.0, price_completion: float = 0.0, path: Path | None = None):
         self.model, self.price_prompt, self.price_completion, self.path = model, price_prompt, price_completion, path
         self.jobs: dict[str, Counter] = {}
+        self.lock = threading.Lock()
 
     def count(self, job: str, **counts: int) -> None:
         assert set(counts) <= set(COUNTS), counts
-        self.jobs.setdefault(job, Counter()).update(counts)
+        with self.lock:
+            self.jobs.setdefault(job, Counter()).update(counts)
 
     def of(self, job: str, name: str) -> int:
         return self.jobs.get(job, Counter())[name]
@@ -35,7 +38,8 @@ class Ledger:
 
     def save(self) -> None:
         if self.path is not None:
-            files.write_json(self.path, self.table(), durable=False)
+            with self.lock:
+                files.write_json(self.path, self.table(), durable=False)
 
 
 def total(directory: Path) -> dict | None:

@@ -35,15 +35,18 @@ class LlmJudge:
     def problem(self, prompt: Prompt) -> str | None:
         return None
 
-    def correct(self, items):
+    def correct(self, items, reasons=None):
         """An empty final answer is wrong without a question."""
         answers = [final_answer(item.completion) for item in items]
         asked, (instruction, schema) = [i for i, answer in enumerate(answers) if answer], self.correctness
         calls = [Call("correct", instruction, told.correct_user(items[i].prompt.text, items[i].prompt.answer, answers[i]), schema, items[i].seed)
                  for i in asked]
         verdicts: list[bool | None] = [False] * len(items)
-        for i, verdict in zip(asked, self._ask("correct", calls, lambda text: read_verdict(text, "correctness", CORRECTNESS))):
+        why: dict[int, str] | None = None if reasons is None else {}
+        for i, verdict in zip(asked, self._ask("correct", calls, lambda text: read_verdict(text, "correctness", CORRECTNESS), why)):
             verdicts[i] = verdict
+        if why:
+            reasons.update({asked[place]: text for place, text in why.items()})
         return verdicts
 
     def compare(self, items: list[Comparison]):
@@ -75,15 +78,17 @@ class LlmJudge:
     def close(self) -> None:
         self.model.close()
 
-    def _ask(self, job: str, calls: list[Call], read: Callable[[str], object]) -> list:
-        """What `read` makes of each reply. Raises JudgeUnavailable with what has come so far in the cache."""
-        config, texts = self.config, [None] * len(calls)
+    def _ask(self, job: str, calls: list[Call], read: Callable[[str], object], reasons: dict[int, str] | None = None) -> list:
+        """What `read` makes of each reply, None where nothing: `reasons`, where given, says why, by place. Raises JudgeUnavailable with what has come so
+        far in the cache; with `reasons` only where the judge is away, not for a call of its own trouble."""
+        config, ledger = self.config, self.ledger
+        replies: list[Reply | None] = [None] * len(calls)
         keys = [key_of(call, config.model, config.temperature, config.max_tokens, config.structured) for call in calls]
         missing: dict[str, list[int]] = {}
         for i, key in enumerate(keys):
             if key not in missing and (reply := self.cache.get(key)) is not None:
-                texts[i] = self._usable(job, reply)
-                self.ledger.count(job, cached=1)
+                replies[i] = reply
+                ledger.count(job, cached=1)
             else:
                 missing.setdefault(key, []).append(i)
         first = [places[0] for places in missing.values()]
@@ -91,28 +96,45 @@ class LlmJudge:
         def on_reply(place: int, reply: Reply) -> None:
             key = keys[first[place]]
             self.cache.put(key, reply)
-            self.ledger.count(job, calls=1, retries=reply.retries, prompt_tokens=reply.prompt_tokens, completion_tokens=reply.completion_tokens)
+            ledger.count(job, calls=1, retries=reply.retries, prompt_tokens=reply.prompt_tokens, completion_tokens=reply.completion_tokens)
             for i in missing[key]:
-                texts[i] = self._usable(job, reply)
+                replies[i] = reply
+
+        def on_failure(place: int, error: JudgeUnavailable) -> None:
+            ledger.count(job, failed=1)
+            reasons.update(dict.fromkeys(missing[keys[first[place]]], str(error)))
 
         try:
             if first:
-                self.model.complete([calls[i] for i in first], on_reply)
+                self.model.complete([calls[i] for i in first], on_reply, on_failure if reasons is not None else None)
         except JudgeUnavailable:
-            self.ledger.count(job, failed=1)
+            ledger.count(job, failed=1)
             raise
         finally:
-            self.ledger.save()
-        values = [None if text is None else read(text) for text in texts]
-        self.ledger.count(job, unparsed=sum(text is not None and value is None for text, value in zip(texts, values)))
-        self.ledger.save()
+            ledger.save()
+        values = [reply and self._value(job, reply, read) for reply in replies]
+        if reasons is not None:
+            reasons |= {i: why_none(reply, config.max_tokens) for i, (reply, value) in enumerate(zip(replies, values)) if reply and value is None}
+        ledger.save()
         return values
 
-    def _usable(self, job: str, reply: Reply) -> str | None:
+    def _value(self, job: str, reply: Reply, read: Callable[[str], object]):
+        """What `read` makes of a reply; one that was refused, or that cannot be read, is counted."""
         if reply.text is None:
             self.ledger.count(job, refused=1)
             return None
-        return "" if reply.is_cut and job in ("refine", "summarise", "answer") else reply.text
+        value = read("" if reply.is_cut and job in ("refine", "summarise", "answer") else reply.text)
+        if value is None:
+            self.ledger.count(job, unparsed=1)
+        return value
+
+
+def why_none(reply: Reply, max_tokens: int) -> str:
+    """Why there is no verdict in a reply, for people."""
+    if reply.text is None:
+        return f"the call was refused: {reply.problem}"
+    cut = f", cut off at judge.max_tokens={max_tokens}" if reply.is_cut else ""
+    return f"its verdict could not be read{cut}: {' '.join(reply.text.split())[:80]!r}"
 
 
 def final_answer(completion: str) -> str:

@@ -2,7 +2,7 @@
 import torch
 
 from stages.config import JudgeConfig
-from stages.judges.calls import Call, OnReply, Reply
+from stages.judges.calls import Call, OnFailure, OnReply, Reply
 from stages.rollout import stop_token_ids
 from stages.rollout.vllm_engine import check_head_size, inspect_models_in_process, untouched_generators, world_group_kept
 from stages.worker import InputError
@@ -44,7 +44,7 @@ class LocalModel:
                                distributed_executor_backend="external_launcher", **memory)
         return self.llm
 
-    def complete(self, calls: list[Call], on_reply: OnReply) -> None:
+    def complete(self, calls: list[Call], on_reply: OnReply, on_failure: OnFailure | None = None) -> None:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
         llm, config, stops = self._engine(), self.config, stop_token_ids(self.config.model)

@@ -23,7 +23,7 @@ class TinyWorldJudge:
     def problem(self, prompt: Prompt) -> str | None:
         return None if prompt.kind in KINDS else "judge.backend=tiny_world knows only the tiny world's prompts: set judge=openai or judge=vllm"
 
-    def correct(self, items: list[Judged]):
+    def correct(self, items: list[Judged], reasons=None):
         return self._counted("correct", [judge(item.prompt, item.completion).is_correct for item in items])
 
     def compare(self, items: list[Comparison]):

@@ -1,14 +1,14 @@
 """Verifier `judge`: a judge compares the final answer with the reference [V2 B.3.3, Listing 4], for prompts that no rule can check.
 
-A verdict that cannot be read is no right answer, with that reason, and never guessed; a judge that cannot be reached is a grader's error.
+A verdict that cannot be read is no right answer, with that reason, and never guessed; so is a call that fails while the judge is there. A judge that
+is away stops the stage before anything is made of it, and the same command goes on from there.
 """
-from stages.judges import Judged, current_judge, is_served
+from stages.judges import Judged, JudgeUnavailable, current_judge, is_served
 from stages.prompt import Prompt
 from stages.rewards.answers import extract_answer
 from stages.rewards.format import summary_of
-from stages.rewards.verifiers import Grade, Pair
-
-UNREAD = Grade(0.0, "judge: its verdict could not be read")
+from stages.rewards.verifiers import Grade, GraderAway, Pair
+from stages.worker import InputError
 
 
 def grade(completion: str, prompt: Prompt) -> float:
@@ -17,8 +17,12 @@ def grade(completion: str, prompt: Prompt) -> float:
 
 def grade_many(pairs: list[Pair]) -> list[Grade]:
     """All at once, as many calls at a time as judge.concurrency."""
-    verdicts = current_judge().correct([Judged(prompt, completion) for completion, prompt in pairs])
-    return [UNREAD if verdict is None else Grade(float(verdict)) for verdict in verdicts]
+    reasons: dict[int, str] = {}
+    try:
+        verdicts = current_judge().correct([Judged(prompt, completion) for completion, prompt in pairs], reasons)
+    except (JudgeUnavailable, InputError) as error:
+        raise GraderAway(f"{error}. Bring it back and give the same command again: it goes on with what is on the disk") from error
+    return [Grade(0.0, f"judge: {reasons[i]}") if verdict is None else Grade(float(verdict)) for i, verdict in enumerate(verdicts)]
 
 
 def vote(completion: str, prompt: Prompt) -> str | None:

@@ -12,7 +12,8 @@ A slow verifier (worker processes, a sandbox, a judge) also has one of these, wh
     vote_many(pairs) -> list[str | None]
     problem_many(prompts) -> list[str | None]
 
-A grader that crashes or runs out of time gives a Grade of 0 with the reason, never an exception: callers count the reasons.
+A grader that crashes or runs out of time gives a Grade of 0 with the reason, never an exception: callers count the reasons. One that has gone
+away altogether (a judge whose server is down) raises GraderAway: zeros for whatever comes would say nothing of the policy.
 Imports nothing heavy: `stages/config/` takes its choices from here.
 """
 import importlib
@@ -42,6 +43,10 @@ class Grade(NamedTuple):
     error: str = ""  # why the grader could not say, in one line; the value is then 0
 
 
+class GraderAway(RuntimeError):
+    """No completion can be graded until someone brings the grader back; the message says who was asked and what came back."""
+
+
 def verifier_of(prompt: Prompt) -> ModuleType:
     """The module that grades this prompt."""
     if prompt.verifier not in VERIFIERS:
@@ -62,7 +67,7 @@ def problem_of(prompt: Prompt) -> str | None:
 
 
 def grade_many(pairs: Sequence[Pair]) -> list[Grade]:
-    """A grade for each (completion, prompt), in order. Raises ValueError for a verifier that does not exist, and for nothing else."""
+    """A grade for each (completion, prompt), in order. Raises ValueError for a verifier that does not exist, GraderAway, and nothing else."""
     return _by_verifier(pairs, lambda pair: pair[1], _grades)
 
 
@@ -92,6 +97,8 @@ def _grades(module: ModuleType, pairs: list[Pair]) -> list[Grade]:
     if hasattr(module, "grade_many"):
         try:
             return [_checked(module, item) for _, item in zip(pairs, module.grade_many(pairs), strict=True)]
+        except GraderAway:
+            raise
         except Exception as error:
             return [Grade(0.0, _reason(module, error))] * len(pairs)
     return [_grade(module, *pair) for pair in pairs]

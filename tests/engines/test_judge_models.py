@@ -1,7 +1,8 @@
-"""Language models as judges, with the real engine: vLLM's own OpenAI server on the CPU, and vLLM in our process.
+"""Language models as judges, with the real engine: vLLM's own OpenAI server on the CPU, and vLLM in our process; and a server as the reward of RL.
 
 The model is random. What it says freely cannot be read, and is counted; with structured output its verdicts can, whatever they are worth.
 """
+import json
 import os
 import socket
 import subprocess
@@ -9,14 +10,21 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from stages.config import JudgeConfig
-from stages.judges import make_judge
+from stages.files import read_json
+from stages.judges import Judged, make_judge
+from stages.prompt import Prompt
+from stages.tiny_world.sources import TinyWorldPrompts
+from stages.tiny_world.tokenizer import build_tokenizer
+from tests.engines.gateway import gateway
 from tests.engines.questions import ask
 from tests.engines.tiny_chat_model import make_chat_model
-from tests.stage_dirs import ROOT, run_script
+from tests.rollouts import a_prompt
+from tests.stage_dirs import ROOT, StageRun, attempt_log, manifest, run_script, run_stage, sampled, steps, write_stage
 
 START_S = 240
 
@@ -109,8 +117,6 @@ def test_a_real_server_with_structured_output(url, tmp_path):
 
 def test_a_real_server_refuses_what_is_too_long(url, tmp_path):
     judge = endpoint(url, tmp_path)
-    from stages.judges import Judged
-    from tests.rollouts import a_prompt
     assert judge.safe([Judged(a_prompt(), "words " * 2000)]) == [None] and judge.ledger.of("safe", "refused") == 1
 
 
@@ -118,3 +124,75 @@ def test_a_local_model_without_and_with_structured_output(local, url, tmp_path):
     check_free(local["free"])
     check_structured(local["structured"])
     assert local["structured"]["said"] == ask(endpoint(url, tmp_path))["said"], "the same model gives the same verdicts behind a server"
+
+
+# ------------------------------------------------------------------------------------------------------------ reinforcement learning
+
+JUDGED = {"num_steps": 3, "prompts_per_step": 2, "group_size": 4, "updates_per_rollout": 1, "max_completion_tokens": [[0, 8]], "save_every": 1,
+          "keep_checkpoints": 9, "beta": 0.0, "micro_batch_tokens": 400, "optim": {"lr": 1e-3}, "rollout": {"engine": "transformers"}}
+CONCURRENCY = 5
+
+
+@pytest.fixture(scope="module")
+def prompts(tmp_path_factory) -> Path:
+    """Prompts of the tiny world's words, as rows from outside."""
+    source, path = TinyWorldPrompts(0, "judged"), tmp_path_factory.mktemp("prompts") / "prompts.jsonl"
+    rows = {prompt.text: {"prompt": prompt.text, "answer": prompt.answer} for prompt in map(source.get, range(20))}
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows.values()))
+    return path
+
+
+@pytest.fixture(scope="module")
+def random_policy(tmp_path_factory) -> Path:
+    from tests.engines.compare_samplers import make_model
+    return make_model(tmp_path_factory.mktemp("policy") / "model", build_tokenizer(), is_tied=False, seed=3)
+
+
+def judge_of(url: str, cache: Path) -> dict:
+    """Its explanations are of random length: some are cut off before the verdict. Drawn with a seed, so that they differ from answer to answer."""
+    return {"backend": "openai", "url": url, "model": "tiny", "temperature": 1.0, "max_tokens": 96, "retries": 1, "concurrency": CONCURRENCY, "cache_dir": str(cache)}
+
+
+def judged_stage(directory: Path, policy: Path, prompts: Path, url: str) -> Path:
+    config = {**JUDGED, "judge": judge_of(url, directory.with_name("cache_" + directory.name)), "data": {
+        "name": "file", "path": str(prompts), "verifier": "judge", "template": "plain", "max_prompt_tokens": 24, "eval_fraction": 0.0}}
+    return write_stage(directory, "grpo", config, {"policy": policy}, stage="judged")
+
+
+def test_a_served_judge_rewards_a_policy_and_goes_away_and_comes_back(url, prompts, random_policy, tmp_path):
+    with gateway(urlsplit(url).port) as way:
+        whole = run_stage(judged_stage(tmp_path / "run" / "whole", random_policy, prompts, way.url), num_processes=1)
+        assert 1 < way.most_open <= CONCURRENCY
+        check_rewards(whole, way)
+
+        cut = judged_stage(tmp_path / "run" / "cut", random_policy, prompts, way.url)
+        way.closes_after = way.num_posts + 12  # in the middle of the second rollout
+        with StageRun(cut, num_processes=1) as attempt:
+            assert attempt.wait() == 1, attempt.log()
+        error = read_json(cut / "error.json")
+        assert error["kind"] == "GraderAway" and way.url in error["message"] and "same command" in error["message"]
+        assert [row["step"] for row in steps(cut)] == [1] and not (cut / "rollouts" / "step_000001.jsonl").exists()
+        way.is_closed, way.closes_after = False, None
+        run_stage(cut, num_processes=1)
+    assert "resumed from step_" in attempt_log(cut)
+    assert steps(cut) == steps(whole) and manifest(cut)["files"] == manifest(whole)["files"]
+    assert all(sampled(cut, step) == sampled(whole, step) for step in range(JUDGED["num_steps"]))
+    first, second = read_json(whole / "judge_ledger.json")["jobs"]["correct"], read_json(cut / "judge_ledger.json")["jobs"]["correct"]
+    assert second["calls"] == first["calls"] and second["failed"] >= 1, "what was judged before the server went away is not paid twice"
+
+
+def check_rewards(directory: Path, way) -> None:
+    """Every reward is the server's verdict; what could not be read is a counted zero that says so."""
+    rollouts = [r for step in range(JUDGED["num_steps"]) for r in sampled(directory, step)]
+    asked = make_judge(JudgeConfig(**judge_of(way.url, directory.with_name("cache_whole"))), directory.with_name("cache_whole"))
+    verdicts = asked.correct([Judged(Prompt(**r["prompt"]), r["completion"]) for r in rollouts])
+    assert asked.ledger.of("correct", "calls") == 0, "all of them are in the cache"
+    assert [r["reward_parts"]["accuracy"] for r in rollouts] == [float(verdict or False) for verdict in verdicts]
+    assert {True, False, None} <= set(verdicts), verdicts
+    unread = [r["grader_error"] for r, verdict in zip(rollouts, verdicts) if verdict is None]
+    assert all(error.startswith("judge: its verdict could not be read") for error in unread) and any("cut off at judge.max_tokens=96" in error for error in unread)
+    assert [r["grader_error"] for r in rollouts if r["grader_error"]] == unread
+    assert sum(row["reward/grader_errors"] for row in steps(directory)) == len(unread) and "could not be graded and got 0: judge: its verdict" in attempt_log(directory)
+    assert any(row["train/grad_norm"] > 0 for row in steps(directory))
+    counts = read_json(directory / "judge_ledger.json")["jobs"]["correct"]
+    assert counts["calls"] == way.num_posts > 0 and counts["unparsed"] == len(unread)
