@@ -71,12 +71,15 @@ def _handler(hub: Hub):
         do_HEAD = do_GET
 
         def _dataset(self) -> None:
-            """What it holds at main or at its commit, or one of its files."""
+            """What it is at main or at its commit, its list of files, or one of them."""
             is_file = not self.path.startswith("/api/")
-            name, _, rest = self.path.split("?")[0].split("/datasets/")[1].partition("/resolve/" if is_file else "/revision/")
+            what = "resolve" if is_file else "tree" if "/tree/" in self.path else "revision"
+            name, _, rest = self.path.split("?")[0].split("/datasets/")[1].partition(f"/{what}/")
             found, (commit, _, path) = hub.datasets.get(name), rest.partition("/")
             if found is None or commit not in ("main", found["sha"]) or is_file and path not in found["files"]:
                 self._answer({"error": "not found"}, 404)
+            elif what == "tree":
+                self._answer([{"type": "file", "path": file, "oid": hashlib.sha1(body).hexdigest(), "size": len(body)} for file, body in found["files"].items()])
             elif not is_file:
                 self._answer({"id": name, "private": False, "sha": found["sha"], "siblings": [{"rfilename": file} for file in found["files"]], "tags": []})
             else:

@@ -13,8 +13,11 @@ from stages.data.duplicates import bands, exact_duplicates, near_duplicates
 from stages.data.file_prompts import FilePrompts
 from stages.data.inspect import summary
 from stages.data.lengths import Lengths
+from stages.data.pass_rate import PassRates
 from stages.data.prepare import Preparation
 from stages.data.text_hashes import exact_hash, hashes_of, is_word, ngrams, signatures, tokens_of
+from stages.rollout import Completion
+from tests.rollouts import a_prompt, answered
 
 WORDS = [f"word{number}" for number in range(2000)]
 
@@ -301,6 +304,27 @@ def test_a_set_is_fetched_and_says_which_commit_it_is(tmp_path):
     shown = r1("data", "inspect", *words, HF_HUB_CACHE=str(tmp_path / "cache"))
     text = " ".join(shown.stdout.split())
     assert "3 rows, 3 can be used" in text and f"commit {'d' * 40}" in text and "is not pinned" in text, text + shown.stderr
+
+
+class Written:
+    """A sampler that has written its completions down."""
+
+    def __init__(self, tokenizer, *texts):
+        self.ids = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+
+    def sample(self, prompt_ids, seeds, n, temperature, max_tokens):
+        return [[Completion(ids, [0.0] * len(ids), False) for ids in self.ids] for _ in prompt_ids]
+
+
+def test_completions_that_nobody_can_grade_are_said_and_not_passed(tmp_path, monkeypatch):
+    from stages.rewards import integer
+    from stages.tiny_world.tokenizer import build_tokenizer
+    monkeypatch.setattr(integer, "grade", lambda completion, prompt: 1.0 if "<answer>28" in completion else 1 / 0)
+    said, tokenizer = [], build_tokenizer()
+    meter = PassRates(DataConfig(), PrepareConfig(samples=2), RolloutConfig(), 0, tmp_path, tmp_path / "rates", said.append)
+    meter._tokenizer, meter._sampler = tokenizer, Written(tokenizer, answered("28"), answered("27"))
+    assert meter.of([a_prompt()]) == [0.5]
+    assert said[0] == "1 of 2 completions could not be graded and count as not passed: integer: ZeroDivisionError: division by zero (1)"
 
 
 def test_a_judge_measures_no_pass_rates(tmp_path):
