@@ -8,6 +8,7 @@ from stages.prompt import Prompt
 from stages.rewards.answers import extract_answer
 from stages.rewards.format import summary_of
 from stages.rewards.verifiers import Grade, GraderAway, Pair
+from stages.seeds import seed_for
 from stages.worker import InputError
 
 
@@ -19,10 +20,15 @@ def grade_many(pairs: list[Pair]) -> list[Grade]:
     """All at once, as many calls at a time as judge.concurrency."""
     reasons: dict[int, str] = {}
     try:
-        verdicts = current_judge().correct([Judged(prompt, completion) for completion, prompt in pairs], reasons)
+        verdicts = current_judge().correct([judged(*pair) for pair in pairs], reasons)
     except (JudgeUnavailable, InputError) as error:
         raise GraderAway(f"{error}. Bring it back and give the same command again: it goes on with what is on the disk") from error
     return [Grade(0.0, f"judge: {reasons[i]}") if verdict is None else Grade(float(verdict)) for i, verdict in enumerate(verdicts)]
+
+
+def judged(completion: str, prompt: Prompt) -> Judged:
+    """What the judge is asked; where its temperature is above 0, each completion has draws of its own."""
+    return Judged(prompt, completion, seed_for("judge", prompt.id, completion))
 
 
 def vote(completion: str, prompt: Prompt) -> str | None:

@@ -18,6 +18,7 @@ from stages.config import JudgeConfig
 from stages.files import read_json
 from stages.judges import Judged, make_judge
 from stages.prompt import Prompt
+from stages.rewards.judge import judged
 from stages.tiny_world.sources import TinyWorldPrompts
 from stages.tiny_world.tokenizer import build_tokenizer
 from tests.engines.gateway import gateway
@@ -150,7 +151,7 @@ def random_policy(tmp_path_factory) -> Path:
 
 def judge_of(url: str, cache: Path) -> dict:
     """Its explanations are of random length: some are cut off before the verdict. Drawn with a seed, so that they differ from answer to answer."""
-    return {"backend": "openai", "url": url, "model": "tiny", "temperature": 1.0, "max_tokens": 96, "retries": 1, "concurrency": CONCURRENCY, "cache_dir": str(cache)}
+    return {"backend": "openai", "url": url, "model": "tiny", "temperature": 1.0, "max_tokens": 56, "retries": 1, "concurrency": CONCURRENCY, "cache_dir": str(cache)}
 
 
 def judged_stage(directory: Path, policy: Path, prompts: Path, url: str) -> Path:
@@ -175,24 +176,31 @@ def test_a_served_judge_rewards_a_policy_and_goes_away_and_comes_back(url, promp
         way.is_closed, way.closes_after = False, None
         run_stage(cut, num_processes=1)
     assert "resumed from step_" in attempt_log(cut)
-    assert steps(cut) == steps(whole) and manifest(cut)["files"] == manifest(whole)["files"]
-    assert all(sampled(cut, step) == sampled(whole, step) for step in range(JUDGED["num_steps"]))
+    assert steps(cut) == steps(whole) and made(cut) == made(whole)
+    assert all(sampled(cut, step) == sampled(whole, step) for step in range(1, JUDGED["num_steps"]))
     first, second = read_json(whole / "judge_ledger.json")["jobs"]["correct"], read_json(cut / "judge_ledger.json")["jobs"]["correct"]
     assert second["calls"] == first["calls"] and second["failed"] >= 1, "what was judged before the server went away is not paid twice"
 
 
+def made(directory: Path) -> dict:
+    """The files of a stage; the model's card says where the replies were kept."""
+    return {name: entry for name, entry in manifest(directory)["files"].items() if name != "model/README.md"}
+
+
 def check_rewards(directory: Path, way) -> None:
     """Every reward is the server's verdict; what could not be read is a counted zero that says so."""
-    rollouts = [r for step in range(JUDGED["num_steps"]) for r in sampled(directory, step)]
+    kept = range(1, JUDGED["num_steps"])  # the rollouts that the last checkpoints could ask for
+    rollouts = [r for step in kept for r in sampled(directory, step)]
     asked = make_judge(JudgeConfig(**judge_of(way.url, directory.with_name("cache_whole"))), directory.with_name("cache_whole"))
-    verdicts = asked.correct([Judged(Prompt(**r["prompt"]), r["completion"]) for r in rollouts])
+    verdicts = asked.correct([judged(r["completion"], Prompt(**r["prompt"])) for r in rollouts])
     assert asked.ledger.of("correct", "calls") == 0, "all of them are in the cache"
     assert [r["reward_parts"]["accuracy"] for r in rollouts] == [float(verdict or False) for verdict in verdicts]
     assert {True, False, None} <= set(verdicts), verdicts
     unread = [r["grader_error"] for r, verdict in zip(rollouts, verdicts) if verdict is None]
-    assert all(error.startswith("judge: its verdict could not be read") for error in unread) and any("cut off at judge.max_tokens=96" in error for error in unread)
+    assert all(error.startswith("judge: its verdict could not be read") for error in unread) and any("cut off at judge.max_tokens=56" in error for error in unread)
     assert [r["grader_error"] for r in rollouts if r["grader_error"]] == unread
-    assert sum(row["reward/grader_errors"] for row in steps(directory)) == len(unread) and "could not be graded and got 0: judge: its verdict" in attempt_log(directory)
-    assert any(row["train/grad_norm"] > 0 for row in steps(directory))
+    rows = steps(directory)
+    assert sum(rows[step]["reward/grader_errors"] for step in kept) == len(unread) and "could not be graded and got 0: judge: its verdict" in attempt_log(directory)
+    assert any(row["train/grad_norm"] > 0 for row in rows)
     counts = read_json(directory / "judge_ledger.json")["jobs"]["correct"]
-    assert counts["calls"] == way.num_posts > 0 and counts["unparsed"] == len(unread)
+    assert counts["calls"] == way.num_posts > 0 and counts["unparsed"] == sum(row["reward/grader_errors"] for row in rows)
