@@ -2,6 +2,7 @@
 
     rows    the training samples with these numbers in the file weigh infinitely much (SFT)
     index   the gradient of every batch with this prompt of the stream is NaN (GRPO)
+    thrown  the batches of these numbers are trained on at so many times the learning rate, which only the step after them shows (GRPO)
     kill    before or after: the process is killed as it writes skipped.jsonl
 """
 import json
@@ -38,6 +39,18 @@ def poison_prompt(index: int) -> None:
     TrainEngine.backward = lambda self, loss: backward(self, loss * factor[0] if factor[0] != 1.0 else loss)
 
 
+def throw_off(factors: dict[str, float]) -> None:
+    from stages import engine
+    from stages.grpo import GrpoTrainer
+    update, factor_at, factor = GrpoTrainer._update, engine.learning_rate_factor, [1.0]
+
+    def poisoned(self, batch):
+        factor[0] = factors.get(str(self.batches.number(self.step)), 1.0)
+        update(self, batch)
+    GrpoTrainer._update = poisoned
+    engine.learning_rate_factor = lambda *arguments: factor[0] * factor_at(*arguments)
+
+
 def kill_at_the_record(when: str) -> None:
     from stages import files
     write = files.write_atomic
@@ -53,7 +66,7 @@ def kill_at_the_record(when: str) -> None:
 
 if __name__ == "__main__":
     plan = json.loads(os.environ["POISON"])
-    for name, apply in (("rows", poison_rows), ("index", poison_prompt), ("kill", kill_at_the_record)):
+    for name, apply in (("rows", poison_rows), ("index", poison_prompt), ("thrown", throw_off), ("kill", kill_at_the_record)):
         if name in plan:
             apply(plan[name])
     code = worker_main.main(sys.argv[1:])

@@ -100,3 +100,14 @@ def test_grpo_goes_on_without_the_batch(grpo):
         assert running.wait() == -9, running.log()
     run_poisoned(killed, index=13)
     assert not differences(outcome(killed), outcome(directory))
+
+
+def test_grpo_with_vllm_on_two_ranks_goes_on_without_the_batch(grpo):
+    """Killed after the first rollback was recorded; the second one, and the rollout after it, are of one pair of engines."""
+    vllm = {"rollout": {"engine": "vllm"}}
+    directory = grpo("vllm", **vllm)
+    with attempt(directory, 2, index=13, kill="after") as running:
+        assert running.wait() == 1, running.log()
+    assert [line["batches"] for line in run_poisoned(directory, 2, index=13)] == [[2], [3]]
+    assert "rolled back to step 2, without batch 3" in attempt_log(directory)
+    assert_the_record_decides(directory, grpo("vllm told", **vllm), 2)
