@@ -77,7 +77,7 @@ class Round:
         kills = [{"who": kill.who, "signal": "full disk" if kill.who == DISK else signal_name(kill.signal), "where": kill.place.name if kill.place else kill.span, "what": str(kill), "at": far}
                  for kill, far in self.kills]
         return {"seed": settings.seed, "round": self.number, "stage": self.stage, "processes": settings.processes, "zero": settings.zero,
-                "sampler": settings.sampler, "kills": kills, "damages": self.damages, "endings": self.endings, "problems": self.problems, "litter": self.litter}
+                "sampler": settings.sampler, "orchestrator": settings.orchestrator, "kills": kills, "damages": self.damages, "endings": self.endings, "problems": self.problems, "litter": self.litter}
 
     def line(self, seconds: float) -> str:
         what = [*(f"{kill} ({far})" for kill, far in self.kills), *(f"not reached: {kill}" for kill in self.misses), *self.damages]
@@ -91,7 +91,7 @@ class Chaos:
 
     def __init__(self, work: Path, settings: argparse.Namespace):
         self.work, self.settings = work, settings
-        overrides = ["run=chaos", "orchestrator=none", f"launcher.num_processes={settings.processes}", "launcher.grace_s=60", "launcher.min_free_gib=0", f"rollout={settings.sampler}",
+        overrides = ["run=chaos", f"orchestrator={settings.orchestrator}", f"launcher.num_processes={settings.processes}", "launcher.grace_s=60", "launcher.min_free_gib=0", f"rollout={settings.sampler}",
                      *(f"stages.{stage}.{key}={value}" for stage, values in SHORT.items() for key, value in values.items()),
                      *(f"stages.{stage}.reward_timeout_s=20" for stage, kind in KINDS.items() if kind == "grpo"),
                      *(f"stages.{stage}.deepspeed.zero_stage={settings.zero}" for stage, kind in KINDS.items() if kind in ("grpo", "sft", "reward_models"))]
@@ -140,7 +140,7 @@ class Chaos:
             if disk and rng.random() < FAULT_SHARE:
                 kill = draw_fault(rng, [place for place in HANGS if KINDS[stage] in place.kinds])
             else:
-                kill = draw_kill(rng, places if attempt else first, self.settings.processes)
+                kill = draw_kill(rng, places if attempt else first, self.settings.processes, self.settings.orchestrator == "prefect")
             ending = self._start(found, runs_dir, stage, kill, span_s.get(kill.span, 0.0), disk)
             if kill.who == DISK and ending.code not in (0, 3):
                 found.problems.append(f"a full disk ended the driver with {ending.code}, not 3:\n{tail(ending.log)}")
@@ -217,6 +217,7 @@ def main() -> int:
     parser.add_argument("--processes", type=int, choices=(1, 2), default=2)
     parser.add_argument("--zero", type=int, choices=(0, 2, 3), default=0)
     parser.add_argument("--sampler", choices=("vllm", "transformers"), default="vllm")
+    parser.add_argument("--orchestrator", choices=("none", "prefect"), default="none", help="prefect: its embedded server can be hit too")
     parser.add_argument("--minutes", type=float, default=0, help="begin no round after so long; 0: no limit")
     parser.add_argument("--faults", action="store_true", help="each stage on a small disk of its own; half of the kills are full disks and hung rewards instead")
     parser.add_argument("--record", type=Path, help="a file to which each round adds a line of JSON")

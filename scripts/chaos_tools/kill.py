@@ -53,14 +53,15 @@ def draw_fault(rng: random.Random, hangs: list[Place]) -> Kill:
     return Kill(DISK, HANG, span="work", share=rng.random())
 
 
-def draw_kill(rng: random.Random, places: list[Place], num_processes: int) -> Kill:
-    """At a random moment or place. The driver's places are for itself: from there the others cannot be told."""
+def draw_kill(rng: random.Random, places: list[Place], num_processes: int, has_server: bool = False) -> Kill:
+    """At a random moment or place. The driver's places are for itself: from there the others cannot be told. `has_server`: Prefect's, which is hit at
+    moments only."""
     ranks = [f"rank{i}" for i in range(num_processes)]
     everyone = [*ranks, "launcher", "guard", "driver", "all"]
     number = rng.choice(SIGNALS)
     place = None if rng.random() < MOMENT_SHARE else rng.choice(places)
     inside = "" if not place else "driver" if place.side == "driver" else rng.choice(ranks) if place.side == "any" else "rank0"
-    who = inside if inside == "driver" or inside and rng.random() < SELF_SHARE else rng.choice(everyone)
+    who = inside if inside == "driver" or inside and rng.random() < SELF_SHARE else rng.choice(everyone if place or not has_server else [*everyone, "server"])
     if (who, number) == ("guard", signal.SIGINT):  # which it ignores
         number = signal.SIGTERM
     if place:
