@@ -134,7 +134,7 @@ class Chaos:
         stage, directory = found.stage, runs_dir / "chaos" / found.stage / "latest"
         timing = read_json(self.whole / stage / "latest" / "manifest.json")["timing"]
         span_s = {"start-up": timing["startup_s"], "work": timing["total_s"] - timing["startup_s"]}
-        places = places_of(KINDS[stage], self.settings.sampler)
+        places = [place for place in places_of(KINDS[stage], self.settings.sampler) if re.search(self.settings.places, place.name)]
         first = [place for place in places if not place.needs_checkpoint]
         for attempt in range(rng.randint(1, self.settings.most)):
             if disk and rng.random() < FAULT_SHARE:
@@ -218,6 +218,7 @@ def main() -> int:
     parser.add_argument("--zero", type=int, choices=(0, 2, 3), default=0)
     parser.add_argument("--sampler", choices=("vllm", "transformers"), default="vllm")
     parser.add_argument("--orchestrator", choices=("none", "prefect"), default="none", help="prefect: its embedded server can be hit too")
+    parser.add_argument("--places", default="", help="regular expression: of the named places only these, checkpoint for example; moments stay")
     parser.add_argument("--minutes", type=float, default=0, help="begin no round after so long; 0: no limit")
     parser.add_argument("--faults", action="store_true", help="each stage on a small disk of its own; half of the kills are full disks and hung rewards instead")
     parser.add_argument("--record", type=Path, help="a file to which each round adds a line of JSON")
@@ -226,6 +227,8 @@ def main() -> int:
     settings.stages = settings.stages.split(",")
     if unknown := set(settings.stages) - KINDS.keys():
         parser.error(f"--stages: {', '.join(sorted(unknown))}: stages are {', '.join(KINDS)}")
+    if empty := [stage for stage in settings.stages if not any(re.search(settings.places, place.name) for place in places_of(KINDS[stage], settings.sampler))]:
+        parser.error(f"--places: {', '.join(empty)} come by none of them, see scripts/chaos_tools/places.py")
     work = (settings.work or Path(tempfile.mkdtemp(prefix="chaos_"))).resolve()
     chaos, rounds = Chaos(work, settings), []
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
