@@ -3,6 +3,7 @@
 The disk is the truth: Prefect shows what happens, it decides nothing, and losing its database loses nothing.
 """
 from prefect import flow, get_run_logger, task
+from prefect._internal.concurrency.services import _active_services
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
@@ -21,8 +22,12 @@ from pipeline.view import LiveView
 DRAIN_S = 10
 
 
+class ServerLost(Exception):
+    """The embedded server has ended while the flow ran; the stages on disk are what they are."""
+
+
 def run(plan: Plan, run_step, live: LiveView, stop: StopRequest) -> None:
-    """Runs the steps of a plan with `run_step(step, plan, live, stop, on_line)` as task runs. Raises the first error of a stage."""
+    """Runs the steps of a plan with `run_step(step, plan, live, stop, on_line)` as task runs. Raises the first error of a stage, or ServerLost."""
     errors: list[PipelineError] = []
     states = {}
     name = f"{plan.config.run}-{plan.config.recipe}"
@@ -44,7 +49,13 @@ def run(plan: Plan, run_step, live: LiveView, stop: StopRequest) -> None:
             return Cancelled(message=str(errors[0])) if interrupted else Failed(message=_first_line(errors[0]))
         return Completed(message=f"{len(states)} stages") if all(state.is_completed() for state in states.values()) else Failed()
 
-    recipe(plan.config.run, plan.config.seed, [step.stage for step in plan.steps], return_state=True)
+    try:
+        recipe(plan.config.run, plan.config.seed, [step.stage for step in plan.steps], return_state=True)
+    except Exception as error:
+        if not prefect_server.has_ended():
+            raise
+        _drop_the_rest()
+        raise errors[0] if errors else ServerLost() from error
     _send_the_rest()
     if errors:
         raise errors[0]
@@ -98,6 +109,13 @@ def _send_the_rest() -> None:
     """Logs and events that are still queued, before the embedded server goes; they would be sent to nobody at exit, with long retries."""
     for worker in (APILogWorker, EventsWorker):
         worker.drain_all(timeout=DRAIN_S, at_exit=False)
+
+
+def _drop_the_rest() -> None:
+    """Logs and events for a server that has ended: at exit, it would be called for minutes."""
+    for service in list(_active_services):
+        if service._loop is not None:
+            service._loop.call_soon_threadsafe(service._done_event.set)
 
 
 def _first_line(error: Exception) -> str:

@@ -42,6 +42,7 @@ def start(runs_dir: Path) -> None:
     prepare_environment(runs_dir)
     if has_own_server() or _SERVER:
         return
+    os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "2")  # each waits twice as long; with 5, a run takes minutes to see that its server was killed
     port = _free_port()
     home = Path(os.environ["PREFECT_HOME"])
     with open(home / "server.log", "ab") as log:
@@ -56,6 +57,11 @@ def start(runs_dir: Path) -> None:
 
 def is_embedded() -> bool:
     return bool(_SERVER)
+
+
+def has_ended() -> bool:
+    """Whether the embedded server, which only `stop` ends, is gone: it was killed, or broke."""
+    return bool(_SERVER) and _SERVER[-1].poll() is not None
 
 
 def stop() -> None:

@@ -1,11 +1,18 @@
 """The Prefect flow on the embedded server: stages as task runs, skipped ones visible, metrics as artifacts, nothing outside the runs directory."""
+import os
+import signal
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from runs import finish, plan
+from scripts.chaos_tools.driver import family
+from stages.files import read_json
 from test_cli import r1
+from test_launch import wait_for
 
 
 def rows(database: Path, query: str) -> list[tuple]:
@@ -37,3 +44,18 @@ def test_metrics_are_an_artifact_and_lines_are_logged(database):
 def test_the_stages_depend_on_each_other_in_prefects_eyes(database):
     (inputs,), = rows(database, "select task_inputs from task_run where name = 'report'")
     assert "task_run" in inputs
+
+
+def test_a_run_whose_server_is_killed_goes_on_without_it(repository, tmp_path):
+    log = tmp_path / "log"
+    with open(log, "w") as stream:
+        driver = subprocess.Popen([sys.executable, "-m", "pipeline", "run", "+stage=[base,report]", f"runs_dir={tmp_path}", "launcher.num_processes=1", "stages.base.num_steps=6"],
+                                  cwd=repository, stdout=stream, stderr=subprocess.STDOUT, env={**os.environ, "PREFECT_CLIENT_MAX_RETRIES": "0"})
+    try:
+        wait_for(lambda: "rank0" in family(driver.pid), 120)
+        family(driver.pid)["server"].send_signal(signal.SIGKILL)
+        assert driver.wait(timeout=120) == 0, log.read_text()
+    finally:
+        driver.kill()
+    assert "Prefect's server has ended; the run goes on without it" in log.read_text() and "base skipped" in log.read_text()
+    assert read_json(tmp_path / "tiny/base/latest/manifest.json")["timing"]["attempts"] == 1 and (tmp_path / "tiny/report.html").exists()
