@@ -109,18 +109,19 @@ def run_stages(config: RunConfig, console: Console) -> Plan:
         write_atomic(config.run_dir / "config.yaml", yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True))
         if len(plan.steps) > 1:
             view.print_plan(console, plan)
-        if not run_plan(plan, console, config.orchestrator == "prefect"):
+        stop = StopRequest()
+        if not run_plan(plan, console, stop, config.orchestrator == "prefect"):
             console.print("note: Prefect's server has ended; the run goes on without it", highlight=False, soft_wrap=True)
             plan = make_plan(config)
-            run_plan(plan, console, with_prefect=False)
+            run_plan(plan, console, stop, with_prefect=False)
         return plan
 
 
-def run_plan(plan: Plan, console: Console, with_prefect: bool) -> bool:
+def run_plan(plan: Plan, console: Console, stop: StopRequest, with_prefect: bool) -> bool:
     """Runs what is not done, in a Prefect flow or a plain loop. When nothing is left to do, an embedded flow is not worth its start. Returns False
     where the flow has lost its server, and stages may be left to do."""
     with_prefect = with_prefect and (not plan.is_done or prefect_server.has_own_server())
-    stop = StopRequest().install()
+    stop.install()
     try:
         with view.LiveView(console, len(plan.steps)) as live:
             if not with_prefect:

@@ -77,7 +77,8 @@ class Round:
         kills = [{"who": kill.who, "signal": "full disk" if kill.who == DISK else signal_name(kill.signal), "where": kill.place.name if kill.place else kill.span, "what": str(kill), "at": far}
                  for kill, far in self.kills]
         return {"seed": settings.seed, "round": self.number, "stage": self.stage, "processes": settings.processes, "zero": settings.zero,
-                "sampler": settings.sampler, "orchestrator": settings.orchestrator, "kills": kills, "damages": self.damages, "endings": self.endings, "problems": self.problems, "litter": self.litter}
+                "sampler": settings.sampler, "orchestrator": settings.orchestrator, "kills": kills, "damages": self.damages, "endings": self.endings,
+                "problems": self.problems, "litter": self.litter}
 
     def line(self, seconds: float) -> str:
         what = [*(f"{kill} ({far})" for kill, far in self.kills), *(f"not reached: {kill}" for kill in self.misses), *self.damages]
@@ -91,7 +92,8 @@ class Chaos:
 
     def __init__(self, work: Path, settings: argparse.Namespace):
         self.work, self.settings = work, settings
-        overrides = ["run=chaos", f"orchestrator={settings.orchestrator}", f"launcher.num_processes={settings.processes}", "launcher.grace_s=60", "launcher.min_free_gib=0", f"rollout={settings.sampler}",
+        overrides = ["run=chaos", f"orchestrator={settings.orchestrator}", f"launcher.num_processes={settings.processes}", "launcher.grace_s=60", "launcher.min_free_gib=0",
+                     f"rollout={settings.sampler}",
                      *(f"stages.{stage}.{key}={value}" for stage, values in SHORT.items() for key, value in values.items()),
                      *(f"stages.{stage}.reward_timeout_s=20" for stage, kind in KINDS.items() if kind == "grpo"),
                      *(f"stages.{stage}.deepspeed.zero_stage={settings.zero}" for stage, kind in KINDS.items() if kind in ("grpo", "sft", "reward_models"))]

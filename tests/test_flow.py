@@ -49,8 +49,9 @@ def test_the_stages_depend_on_each_other_in_prefects_eyes(database):
 def test_a_run_whose_server_is_killed_goes_on_without_it(repository, tmp_path):
     log = tmp_path / "log"
     with open(log, "w") as stream:
-        driver = subprocess.Popen([sys.executable, "-m", "pipeline", "run", "+stage=[base,report]", f"runs_dir={tmp_path}", "launcher.num_processes=1", "stages.base.num_steps=6"],
-                                  cwd=repository, stdout=stream, stderr=subprocess.STDOUT, env={**os.environ, "PREFECT_CLIENT_MAX_RETRIES": "0"})
+        driver = subprocess.Popen([sys.executable, "-m", "pipeline", "run", "+stage=[base,report]", f"runs_dir={tmp_path}", "launcher.num_processes=1",
+                                   "stages.base.num_steps=6"], cwd=repository, stdout=stream, stderr=subprocess.STDOUT,
+                                  env={**os.environ, "PREFECT_CLIENT_MAX_RETRIES": "0"})
     try:
         wait_for(lambda: "rank0" in family(driver.pid), 120)
         family(driver.pid)["server"].send_signal(signal.SIGKILL)
