@@ -38,7 +38,7 @@ doctor: $(STAMP)  ## checks this machine and the installation
 	@$(PY) -m pipeline doctor $(ARGS)
 
 test: $(STAMP) sandbox  ## all tests, on the CPU; ARGS='-k name' for some
-	@OMP_NUM_THREADS=1 $(PY) -m pytest $(ARGS)
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile $(ARGS)
 
 sandbox:  ## bubblewrap, for code rewards: installed where root may (apt or dnf), else how to get it is said
 	@if command -v bwrap >/dev/null; then :; \
