@@ -28,10 +28,10 @@ def word_metrics(rollouts: list[Rollout]) -> dict[str, float]:
     """words/<word>: how often reasoning completions say it (English and Chinese together), for each 1,000 of their tokens;
     completion/reflections: all of these words in one completion, on average; completion/reflection_rate: completions with any."""
     reasoning = [rollout for rollout in rollouts if rollout.prompt.domain == "reasoning"]
-    if not reasoning:
+    tokens = sum(len(rollout.completion_ids) for rollout in reasoning)
+    if not tokens:
         return {}
     counts = [count_words(rollout.completion) for rollout in reasoning]
-    tokens = sum(len(rollout.completion_ids) for rollout in reasoning)
     return {"completion/reflection_rate": sum(map(bool, counts)) / len(counts), "completion/reflections": sum(count.total() for count in counts) / len(counts),
             **{f"words/{word}": 1000 * sum(count[word] for count in counts) / tokens for word in ENGLISH}}
 

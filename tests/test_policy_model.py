@@ -53,14 +53,15 @@ def one_by_one(policy, rows, temperature=1.0):
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 @pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("chunk", [1000, 4])
-def test_logprobs_entropies_and_gradients_are_those_of_the_full_logits(policy, rows, monkeypatch, temperature, packed, chunk):
-    """Padded or packed, at once or in chunks: what each row gives by itself."""
+@pytest.mark.parametrize(("chunk", "block"), [(1000, 1000), (4, 1000), (1000, 3), (4, 3)])
+def test_logprobs_entropies_and_gradients_are_those_of_the_full_logits(policy, rows, monkeypatch, temperature, packed, chunk, block):
+    """Padded or packed, at once, in chunks or in blocks of targets: what each row gives by itself."""
     expected, entropy = one_by_one(policy, rows, temperature)
     weights = torch.arange(1.0, len(expected) + 1)
     (expected * weights).sum().backward()
     gradient = gradients(policy)
     monkeypatch.setitem(model_module.LOGITS_PER_CHUNK, "cpu", chunk * policy.model.config.vocab_size)
+    monkeypatch.setitem(model_module.LOGITS_PER_BLOCK, "cpu", block * policy.model.config.vocab_size)
     batch = lay(rows, packed)
     found, entropies = PolicyModel(policy.model, packed)(*batch.inputs, temperature=temperature)
     (found * weights).sum().backward()
