@@ -244,7 +244,7 @@ def forward_flops(shape: dict, lengths: list[int], num_scored: int) -> float:
 def grpo_flops(options, directory: Path, step: int) -> float:
     """Model FLOPs of a step's update, without recomputation: forward and backward of the policy, forward of the reference."""
     from stages.files import read_jsonl
-    rollouts = read_jsonl(directory / "rollouts" / f"step_{step:06d}.jsonl")
+    rollouts = read_jsonl(directory / "rollouts" / f"step_{step:06d}.jsonl")[:-1]  # the last line is the checksum
     scored = sum(len(r["completion_ids"]) for r in rollouts)
     return (3 + (BETA > 0)) * forward_flops(SHAPES[options.shape], [len(r["prompt_ids"]) + len(r["completion_ids"]) for r in rollouts], scored)
 
@@ -365,26 +365,26 @@ def check(options) -> None:
         print(f"{device['name']}: MFU is a share of {source}", flush=True)
         model = make_model(options.shape, folder / "model", options.precision)
         prompts = write_prompts(folder / "prompts.jsonl", options.prompts * (options.warmup + options.steps), options.prompt_tokens)
-        lines = header(options, device, source)
+        report = header(options, device, source)
+
+        def add(lines: list[str]) -> None:
+            """Shown and written at once: what was measured is kept, whatever happens to the rest."""
+            print("\n".join(lines), flush=True)
+            report.extend(lines)
+            options.out.parent.mkdir(parents=True, exist_ok=True)
+            options.out.write_text("\n".join(report) + "\n")
 
         directory = write_stage(folder / "grpo", "grpo", grpo_config(options, prompts), {"policy": model})
         grpo = run_stage(options, directory)
-        lines += show(grpo_lines(options, grpo, directory, peak))
+        add(grpo_lines(options, grpo, directory, peak))
 
         data = write_samples(folder / "data", options.sft_batch * (options.warmup + options.steps), options.sft_tokens)
         directory = write_stage(folder / "sft", "sft", sft_config(options), {"policy": model, "data": data})
-        lines += show(sft_lines(options, run_stage(options, directory), sft_flops_a_token(options, data), peak))
+        add(sft_lines(options, run_stage(options, directory), sft_flops_a_token(options, data), peak))
 
         if not options.no_trl and options.processes == 1 and importlib.util.find_spec("trl"):
-            lines += show(trl_lines(grpo, trl_side(options, model, prompts, folder), options.precision == "bf16"))
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text("\n".join(lines) + "\n")
+            add(trl_lines(grpo, trl_side(options, model, prompts, folder), options.precision == "bf16"))
     print(f"\nwritten to {options.out}")
-
-
-def show(lines: list[str]) -> list[str]:
-    print("\n".join(lines), flush=True)
-    return lines
 
 
 def trl_side(options, model: Path, prompts: Path, folder: Path) -> dict | str:

@@ -5,4 +5,4 @@ cd "$(dirname "$0")/.."
 if [ -z "${PYTHON:-}" ]; then
   if [ -x .venv/bin/python ]; then PYTHON=.venv/bin/python; else PYTHON=python3; fi
 fi
-exec "$PYTHON" scripts/gpu_check.py "$@"
+PYTHONPATH="$PWD" exec "$PYTHON" scripts/gpu_check.py "$@"

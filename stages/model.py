@@ -1,5 +1,7 @@
 """Loading and saving HF causal LMs, and the forward pass that training needs: logprobs and entropies without [tokens, vocab] logits."""
+import functools
 from pathlib import Path
+from typing import Callable
 
 import torch
 from torch import nn
@@ -9,8 +11,8 @@ from stages.attention import can_pack, use_packed_attention
 from stages.config import ModelConfig
 from stages.worker import InputError
 
-LOGITS_PER_CHUNK = {"cpu": 1 << 26, "cuda": 1 << 28}  # most logits held at once: 256 MiB and 1 GiB
-LOGITS_PER_BLOCK = {"cpu": 1 << 19, "cuda": 1 << 26}  # of those, what one pass of log-softmax works on: on the CPU, what the caches hold
+LOGITS_PER_CHUNK = {"cpu": 1 << 26, "cuda": 1 << 29}  # most logits held at once: 256 MiB in fp32, 1 GiB in bf16
+LOGITS_PER_BLOCK = 1 << 19  # of those, what one pass of log-softmax works on on the CPU: what the caches hold
 
 
 def load_tokenizer(model_dir: Path):
@@ -91,23 +93,24 @@ class PolicyModel(nn.Module):
         return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
 
     def _score(self, hidden_ND, targets_N, temperature: float, with_entropy: bool):
-        logits_NV = self.model.get_output_embeddings()(hidden_ND).float()
+        logits_NV = self.model.get_output_embeddings()(hidden_ND)
         softcap = getattr(self.model.config, "final_logit_softcapping", None)
         if softcap:
-            logits_NV = torch.tanh(logits_NV / softcap) * softcap
-        if temperature != 1.0:
-            logits_NV = logits_NV / temperature
-        return TokenLogprobs.apply(logits_NV, targets_N, with_entropy)
+            logits_NV = torch.tanh(logits_NV.float() / softcap) * softcap
+        if logits_NV.is_cuda:
+            return FusedTokenLogprobs.apply(logits_NV, targets_N, temperature, with_entropy)
+        logits_NV = logits_NV.float()
+        return TokenLogprobs.apply(logits_NV / temperature if temperature != 1.0 else logits_NV, targets_N, with_entropy)
 
 
 class TokenLogprobs(torch.autograd.Function):
-    """Log-softmax at the targets, and entropies. The logits' memory becomes the probabilities' and then the gradient's, block by block, where autograd's
+    """Log-softmax at the targets, and entropies, on a CPU. The logits' memory becomes the probabilities' and then the gradient's, block by block, where autograd's
     own formulas keep four such buffers."""
 
     @staticmethod
     def forward(ctx, logits_NV: torch.Tensor, targets_N: torch.Tensor, with_entropy: bool):
         logits_NV = logits_NV.detach()
-        rows = max(1, LOGITS_PER_BLOCK[logits_NV.device.type] // logits_NV.shape[1])
+        rows = max(1, LOGITS_PER_BLOCK // logits_NV.shape[1])
         logprobs, entropies = [], []
         for shifted_bV, targets_b in zip(logits_NV.split(rows), targets_N.split(rows)):
             shifted_bV.sub_(shifted_bV.max(1, keepdim=True).values)
@@ -131,3 +134,45 @@ class TokenLogprobs(torch.autograd.Function):
         probs_NV, targets_N = ctx.saved_tensors
         gradient_NV = probs_NV.mul_(-gradient_N[:, None])
         return gradient_NV.scatter_add_(1, targets_N[:, None], gradient_N[:, None]), None, None
+
+
+class FusedTokenLogprobs(torch.autograd.Function):
+    """The same on a GPU, where memory traffic is what it costs: logits are read twice forward and once backward, in the precision they have, and only their
+    gradient is written. Arithmetic is in fp32."""
+
+    @staticmethod
+    def forward(ctx, logits_NV: torch.Tensor, targets_N: torch.Tensor, temperature: float, with_entropy: bool):
+        logits_NV = logits_NV.detach()
+        log_sums_N, entropies_N = compiled(_log_sums)(logits_NV, temperature, with_entropy)
+        ctx.save_for_backward(logits_NV, targets_N, log_sums_N)
+        ctx.temperature = temperature
+        ctx.mark_non_differentiable(entropies_N)
+        return logits_NV.gather(1, targets_N[:, None])[:, 0].float() / temperature - log_sums_N, entropies_N
+
+    @staticmethod
+    def backward(ctx, gradient_N: torch.Tensor, _):
+        return compiled(_logits_gradient)(*ctx.saved_tensors, gradient_N, ctx.temperature), None, None, None
+
+
+@functools.cache
+def compiled(function: Callable) -> Callable:
+    """Made when it is first needed: torch.compile takes a second to import, and a CPU never comes here."""
+    return torch.compile(function, dynamic=True)
+
+
+def _log_sums(logits_NV: torch.Tensor, temperature: float, with_entropy: bool):
+    """log sum exp [N] and entropies [N] (zeros unless wanted) of logits / temperature."""
+    scaled_NV = logits_NV.float() / temperature
+    largest_N1 = scaled_NV.amax(1, keepdim=True)
+    exponentials_NV = (scaled_NV - largest_N1).exp()
+    sums_N = exponentials_NV.sum(1)
+    log_sums_N = sums_N.log()
+    entropies_N = log_sums_N - ((scaled_NV - largest_N1) * exponentials_NV).sum(1) / sums_N if with_entropy else torch.zeros_like(log_sums_N)
+    return log_sums_N + largest_N1[:, 0], entropies_N
+
+
+def _logits_gradient(logits_NV: torch.Tensor, targets_N: torch.Tensor, log_sums_N: torch.Tensor, gradient_N: torch.Tensor, temperature: float):
+    """d log p(t) / d logits = (onehot(t) - p) / temperature."""
+    probs_NV = (logits_NV.float() / temperature - log_sums_N[:, None]).exp()
+    is_target_NV = torch.arange(logits_NV.shape[1], device=logits_NV.device) == targets_N[:, None]
+    return ((is_target_NV.float() - probs_NV) * (gradient_N / temperature)[:, None]).to(logits_NV.dtype)

@@ -6,7 +6,7 @@ from stages import model as model_module
 from stages.attention import can_pack
 from stages.batching import TokenBatch, lay_out, lay_out_groups
 from stages.config import ModelConfig
-from stages.model import PolicyModel, load_model, load_tokenizer, new_model, save_model, uses_packing
+from stages.model import FusedTokenLogprobs, PolicyModel, load_model, load_tokenizer, new_model, save_model, uses_packing
 from stages.supervised import Sample, accumulate
 from stages.tiny_world.tokenizer import build_tokenizer
 from stages.worker import InputError
@@ -61,7 +61,7 @@ def test_logprobs_entropies_and_gradients_are_those_of_the_full_logits(policy, r
     (expected * weights).sum().backward()
     gradient = gradients(policy)
     monkeypatch.setitem(model_module.LOGITS_PER_CHUNK, "cpu", chunk * policy.model.config.vocab_size)
-    monkeypatch.setitem(model_module.LOGITS_PER_BLOCK, "cpu", block * policy.model.config.vocab_size)
+    monkeypatch.setattr(model_module, "LOGITS_PER_BLOCK", block * policy.model.config.vocab_size)
     batch = lay(rows, packed)
     found, entropies = PolicyModel(policy.model, packed)(*batch.inputs, temperature=temperature)
     (found * weights).sum().backward()
@@ -70,6 +70,26 @@ def test_logprobs_entropies_and_gradients_are_those_of_the_full_logits(policy, r
     torch.testing.assert_close(gradients(policy), gradient, atol=1e-5, rtol=1e-4)
     assert not entropies.requires_grad
     assert batch.sequence_N.tolist() == [i for i, (length, first) in enumerate(ROWS) for _ in range(length - first)]
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_the_arithmetic_of_the_fused_kernels(monkeypatch, temperature):
+    """What a GPU computes, uncompiled (compiled: tests/engines/test_gpu.py), against autograd in float64; rows with logits far from zero too."""
+    monkeypatch.setattr(model_module, "compiled", lambda function: function)
+    generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(37, 501, generator=generator) + 100 * torch.randn(37, 1, generator=generator)
+    targets, weights = torch.randint(501, (37,), generator=generator), torch.randn(37, generator=generator)
+    exact = logits.double().requires_grad_()
+    log_probs = torch.log_softmax(exact / temperature, 1)
+    expected = log_probs.gather(1, targets[:, None])[:, 0]
+    (expected * weights).sum().backward()
+    logits.requires_grad_()
+    found, entropies = FusedTokenLogprobs.apply(logits, targets, temperature, True)
+    (found * weights).sum().backward()
+    torch.testing.assert_close(found.double(), expected, atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(entropies.double(), -(log_probs.exp() * log_probs).sum(1), atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(logits.grad.double(), exact.grad, atol=1e-4, rtol=1e-4)
+    assert not entropies.requires_grad and not FusedTokenLogprobs.apply(logits, targets, temperature, False)[1].any()
 
 
 def test_a_prompt_in_one_place_gives_what_each_row_gives_by_itself(policy, tokenizer):
