@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
+_ENCODE = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps would make an encoder for every record
+
+
 class RecordLog:
     """One file of records, written by one rank."""
 
@@ -25,7 +28,7 @@ class RecordLog:
 
     def extend(self, rows: list[dict]) -> None:
         """Several records with one call of the system: a kill leaves the first of them, and at most one torn line."""
-        texts = [json.dumps(row, ensure_ascii=False).encode() for row in rows]
+        texts = [_ENCODE(row).encode() for row in rows]
         self.is_synced = False
         data = b"".join(b"%08x %b\n" % (zlib.crc32(text), text) for text in texts)
         while data:  # a disk that is almost full takes a part of it, and says so the next time

@@ -4,7 +4,7 @@ Sample j of a problem draws with the seed of (seed, "evaluate", set, problem) + 
 attempts. The samples that are missing are shared out to the processes in turn.
 """
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,9 @@ from stages.rewards.format import opening_of
 from stages.rollout import Completion, Sampler
 from stages.seeds import seed_for
 from stages.worker import Worker, barrier
+
+
+TELL_S = 0.1
 
 
 class Stopped(Exception):
@@ -82,26 +85,29 @@ class SetSampler:
         self.missing = [(problem, number) for problem in one.problems for number in range(one.num_samples) if (problem.id, number) not in sampled]
         barrier()  # all ranks have looked before one of them writes
 
-    def run(self, engine: Sampler, on_sample) -> dict[str, float]:
-        """Raises Stopped where the worker is asked to stop. `on_sample` is called after each sample. Returns what it took: time/sample seconds of the
+    def run(self, engine: Sampler, on_samples: Callable[[int], None]) -> dict[str, float]:
+        """Raises Stopped where the worker is asked to stop. `on_samples(number)` tells of finished samples, often. Returns what it took: time/sample seconds of the
         engine, time/sample_cpu and time/grade_cpu processor seconds of this process and of its grading thread, perf/tokens_per_s of all processes."""
         is_writer = self.worker.rank % (self.worker.world_size // self.shards) == 0  # of the ranks that hold one model together
         rank = self.worker.rank
         samples = RecordLog(self.directory / f"samples.{rank}.jsonl")
-        started, cpu_started, tokens = time.time(), time.process_time(), 0
+        started, cpu_started, tokens, untold, told = time.time(), time.process_time(), 0, 0, 0.0
         grader = Grader(RecordLog(self.directory / f"grades.{rank}.jsonl"), samples, self.set.suite.needs_format)
         mine = self.missing[self.shard::self.shards]
         prompts = [self.prompter.encode(problem.prompts[number], self.set) for problem, number in mine]
 
         def on_group(i: int, completions: list[Completion]) -> None:
-            nonlocal tokens
+            nonlocal tokens, untold, told
             tokens += len(completions[0].token_ids)
             sample = self._sample(*mine[i], prompts[i], completions[0])
             if is_writer:
                 samples.append({"problem": sample.problem, "sample": sample.number, "completion": sample.completion, "tokens": sample.tokens,
                                 "thinking_tokens": sample.thinking_tokens, "truncated": sample.is_truncated})
                 grader.put(sample)
-            on_sample()
+            untold += 1
+            if (now := time.monotonic()) - told > TELL_S:
+                on_samples(untold)
+                untold, told = 0, now
             if self.worker.stop_requested:
                 raise Stopped
 
@@ -112,6 +118,7 @@ class SetSampler:
             suite = self.set.suite
             engine.sample([prompt.ids for prompt in prompts], seeds, 1, suite.temperature, suite.max_completion_tokens, on_group, top_p=suite.top_p,
                           with_logprobs=False)
+            on_samples(untold)
             seconds, cpu_s = time.time() - started, time.process_time() - cpu_started
         finally:
             grader.finish()

@@ -86,7 +86,7 @@ class Evaluation:
                 worker.say(f"{name} on {one.name}: {total - len(sampler.missing)} of {total} samples are there already")
             self._progress(total - len(sampler.missing), f"{name} on {one.name}")
             try:
-                speeds.append({"step": number} | sampler.run(engine, lambda: self._progress(shards, f"{name} on {one.name}")))
+                speeds.append({"step": number} | sampler.run(engine, lambda number: self._progress(number * shards, f"{name} on {one.name}")))
             except Stopped:
                 pass
             if worker.should_stop():

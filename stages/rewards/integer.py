@@ -1,5 +1,6 @@
 """Verifier `integer`: the final answer names the same integer as the reference."""
 import re
+from functools import lru_cache
 
 from stages.prompt import Prompt
 from stages.rewards.answers import extract_answer
@@ -7,6 +8,7 @@ from stages.rewards.answers import extract_answer
 _INTEGER = re.compile(r"(?<![\w.])[-+]?\d{1,3}(?:,\d{3})+(?![\d,.]*\d)|[-+]?\d+")
 
 
+@lru_cache(maxsize=4096)
 def read_integer(text: str) -> int | None:
     """The one integer a text names, once or several times; None where it names none, different ones, or a fraction."""
     if re.search(r"\d\.\d", text):

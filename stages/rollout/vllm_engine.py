@@ -3,6 +3,7 @@
 What the calls below guard against: `raw load_weights` raises on CPU; the CPU backend keeps a packed copy of a tied head (re-packed here);
 seeded requests crash with chunked prefill on CPU; cached prefixes outlive a reload; LLM() and generate() draw from the global generators.
 """
+import copy
 import gc
 import random
 from contextlib import contextmanager
@@ -114,17 +115,21 @@ class VllmSampler:
         if not prompts:
             return []
         from vllm import SamplingParams
+        from vllm.inputs.engine import tokens_input
         from vllm.sampling_params import RequestOutputKind
-        params = [SamplingParams(n=n, temperature=temperature, top_p=top_p or self.top_p, max_tokens=max_tokens, seed=seed, stop_token_ids=self.stop_ids,
-                                 logprobs=0 if with_logprobs else None, flat_logprobs=with_logprobs, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY) for seed in seeds]
+        shared = SamplingParams(n=n, temperature=temperature, top_p=top_p or self.top_p, max_tokens=max_tokens, seed=0, stop_token_ids=self.stop_ids, detokenize=False,
+                                logprobs=0 if with_logprobs else None, flat_logprobs=with_logprobs, output_kind=RequestOutputKind.FINAL_ONLY, skip_clone=True)
+        params = [copy.copy(shared) for _ in seeds]  # vLLM would check each anew and copy it deeply: 3% of the sampling of short completions
+        for own, seed in zip(params, seeds):
+            own.seed = seed
         groups: list[list[Completion]] = [[] for _ in prompts]
         with untouched_generators(), deadline("a decoding step of vLLM", self.limit_s) as limit:
-            names = self.llm.enqueue([{"prompt_token_ids": ids} for ids in prompts], params, use_tqdm=False)
-            place = {name.split("-")[0]: i for i, name in enumerate(names)}  # the engine adds a random suffix to the names it hands back
             engine = self.llm.llm_engine
+            for i, (ids, own) in enumerate(zip(prompts, params)):
+                engine.add_request(str(i), tokens_input(ids), own)
             while engine.has_unfinished_requests():
                 for output in engine.step():
-                    i = place[output.request_id.split("-")[0]]
+                    i = int(output.request_id.split("-")[0])  # the engine adds a random suffix
                     groups[i] = [Completion(list(c.token_ids), list(c.logprobs.logprobs) if with_logprobs else [], c.finish_reason == "length")
                                  for c in sorted(output.outputs, key=lambda c: c.index)]
                     if on_group:
