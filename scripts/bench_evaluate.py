@@ -2,9 +2,10 @@
 
     python scripts/bench_evaluate.py MODEL_DIR [--problems 500] [--samples 16] [--rounds 2]
 
-Both sides have the same engine settings, prompts and sampling parameters. `bare`: LLM.generate with n samples a prompt, nothing else. `stage`: the
-evaluate stage as the product runs it, which templates, decodes, records and grades besides. Sides take turns. Tokens per processor second are what
-another process on the machine does not change much; tokens per second are what a person sees on an idle machine.
+Prompts, sampling parameters and limits are the same on all sides. `vllm`: LLM.generate with n samples a prompt, nothing else, on an engine with vLLM's own choices
+(block size, prefix cache, garbage collection). `tuned`: the same loop on the stage's engine. `stage`: the evaluate stage as the product runs it, which templates, decodes,
+records and grades besides. Sides take turns, another one first in each round. Tokens per processor second are what another process on the machine
+does not change much; tokens per second are what a person sees on an idle machine.
 """
 import argparse
 import json
@@ -25,39 +26,49 @@ import bench_common as common
 from stages import environment
 
 MAX_TOKENS, PROMPT_TOKENS = 110, 32
+LAUNCHED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 ROLLOUT = {"temperature": 1.0, "top_p": 1.0, "max_sequences": 256, "kv_cache_gib": 0.0625}
 
 
-def bare(options: argparse.Namespace) -> None:
+def loop(options: argparse.Namespace) -> None:
     """This rank's share of the problems, drawn by LLM.generate."""
     environment.prepare()
     from stages.config import RolloutConfig
     from stages.engine import init_distributed
     from stages.model import load_tokenizer
     from stages.prompts import PLAIN_TEMPLATE
-    from stages.rollout import make_sampler
+    from stages.rollout import make_sampler, stop_token_ids
+    from stages.rollout.vllm_engine import inspect_models_in_process
     from stages.tiny_world.sources import held_out_sets
-    init_distributed()
-    from vllm import SamplingParams
+    from vllm import LLM, SamplingParams
     from vllm.sampling_params import RequestOutputKind
     rank, ranks = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     tokenizer = load_tokenizer(Path(options.model))
     prompts = held_out_sets(options.problems, 1, 1)["tiny_math"][rank::ranks]
     inputs = [{"prompt_token_ids": tokenizer(PLAIN_TEMPLATE.replace("{prompt}", prompt.text))["input_ids"]} for prompt in prompts]
-    sampler = make_sampler(RolloutConfig(**ROLLOUT), Path(options.model), PROMPT_TOKENS, MAX_TOKENS)
-    params = [SamplingParams(n=options.samples, temperature=1.0, top_p=1.0, max_tokens=MAX_TOKENS, seed=4096 * i, stop_token_ids=sampler.stop_ids, detokenize=False,
+    model_dir = Path(options.model)
+    if options.side == "tuned":
+        init_distributed()
+        llm = make_sampler(RolloutConfig(**ROLLOUT), model_dir, PROMPT_TOKENS, MAX_TOKENS).llm
+    else:
+        launched = {name: os.environ.pop(name) for name in list(os.environ) if name in LAUNCHED or name.startswith("TORCHELASTIC")}  # an engine by itself
+        inspect_models_in_process()
+        llm = LLM(str(model_dir), dtype="float32", enforce_eager=True, max_model_len=PROMPT_TOKENS + MAX_TOKENS, max_num_seqs=ROLLOUT["max_sequences"],
+                  kv_cache_memory_bytes=int(ROLLOUT["kv_cache_gib"] * 2**30), enable_chunked_prefill=False, max_num_batched_tokens=4096)
+        os.environ.update(launched)
+    params = [SamplingParams(n=options.samples, temperature=1.0, top_p=1.0, max_tokens=MAX_TOKENS, seed=4096 * i, stop_token_ids=stop_token_ids(model_dir), detokenize=False,
                              output_kind=RequestOutputKind.FINAL_ONLY) for i in range(len(inputs))]
     started, cpu_started = time.time(), time.process_time()
-    outputs = sampler.llm.generate(inputs, params, use_tqdm=False)
+    outputs = llm.generate(inputs, params, use_tqdm=False)
     seconds, cpu_s = time.time() - started, time.process_time() - cpu_started
     tokens = sum(len(completion.token_ids) for output in outputs for completion in output.outputs)
     common.write_result(options.result, {"tokens": tokens, "seconds": seconds, "cpu_s": cpu_s})
     os._exit(0)  # engines leave threads behind
 
 
-def measure_bare(options: argparse.Namespace, directory: Path) -> dict:
-    rows = common.run_side(Path(__file__), [options.model, "--side", "bare", "--problems", str(options.problems), "--samples", str(options.samples)],
-                           directory / "bare", 2, 1)
+def measure_loop(options: argparse.Namespace, side: str, directory: Path) -> dict:
+    rows = common.run_side(Path(__file__), [options.model, "--side", side, "--problems", str(options.problems), "--samples", str(options.samples)],
+                           directory / side, 2, 1)
     return {"tokens_per_s": sum(row["tokens"] for row in rows) / max(row["seconds"] for row in rows),
             "tokens_per_cpu_s": sum(row["tokens"] for row in rows) / sum(row["cpu_s"] for row in rows)}
 
@@ -95,24 +106,28 @@ def main() -> None:
     parser.add_argument("--problems", type=int, default=500)
     parser.add_argument("--samples", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--side", choices=("bare",), help=argparse.SUPPRESS)
+    parser.add_argument("--side", choices=("vllm", "tuned"), help=argparse.SUPPRESS)
     parser.add_argument("--result", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.side:
-        return bare(options)
+        return loop(options)
     rounds = []
     for number in range(options.rounds):
         directory = Path(tempfile.mkdtemp(prefix="bench_evaluate_"))
+        sides = ("vllm", "tuned", "stage")
         try:
-            rounds.append((measure_bare(options, directory), measure_stage(options, directory)))
+            measured = {side: measure_stage(options, directory) if side == "stage" else measure_loop(options, side, directory)
+                        for side in (sides[(number + i) % 3] for i in range(3))}
         finally:
             shutil.rmtree(directory)
-        alone, stage = rounds[-1]
-        print(f"round {number + 1}: bare {alone['tokens_per_s']:,.0f} tokens/s, {alone['tokens_per_cpu_s']:,.0f} per CPU-s; stage {stage['tokens_per_s']:,.0f} tokens/s, "
-              f"{stage['tokens_per_cpu_s']:,.0f} per CPU-s; grading {stage['grade_share']:.1%} of its CPU, {stage['wait_share']:.1%} waited for after sampling; "
-              f"pass@1 {stage['pass@1']:.3f}; load {os.getloadavg()[0]:.1f}", flush=True)
-    for name in ("tokens_per_s", "tokens_per_cpu_s"):
-        print(f"stage / bare, {name}: {statistics.median(stage[name] / alone[name] for alone, stage in rounds):.3f}")
+        rounds.append(measured)
+        stage = measured["stage"]
+        print(f"round {number + 1}: " + "; ".join(f"{side} {measured[side]['tokens_per_s']:,.0f} tokens/s, {measured[side]['tokens_per_cpu_s']:,.0f} per CPU-s" for side in sides)
+              + f"; grading {stage['grade_share']:.1%} of the stage's CPU, {stage['wait_share']:.1%} waited for after sampling; pass@1 {stage['pass@1']:.3f}; "
+              f"load {os.getloadavg()[0]:.1f}", flush=True)
+    for side in ("vllm", "tuned"):
+        ratios = [[one["stage"][name] / one[side][name] for one in rounds] for name in ("tokens_per_s", "tokens_per_cpu_s")]
+        print(f"stage / {side}, medians: {statistics.median(ratios[0]):.3f} by the clock, {statistics.median(ratios[1]):.3f} by processor time")
 
 
 if __name__ == "__main__":

@@ -18,18 +18,19 @@ class Engine:
     def __init__(self, config: EvaluateConfig):
         self.config = config
         self.sampler: Sampler | None = None
-        self.shape, self.max_tokens = None, 0
+        self.shape, self.max_prompt_tokens, self.max_tokens = None, 0, 0
 
-    def use(self, model_dir: Path, max_tokens: int) -> Sampler:
-        """The sampler with this model's weights, for sequences of up to `max_tokens`."""
+    def use(self, model_dir: Path, max_prompt_tokens: int, max_tokens: int) -> Sampler:
+        """The sampler with this model's weights, for prompts of up to `max_prompt_tokens` and sequences, completions included, of up to `max_tokens`."""
         shape = shape_of(model_dir)
-        if self.sampler is not None and shape == self.shape and max_tokens <= self.max_tokens and self.config.rollout.engine == "vllm":
+        fits = shape == self.shape and max_prompt_tokens <= self.max_prompt_tokens and max_tokens <= self.max_tokens
+        if self.sampler is not None and fits and self.config.rollout.engine == "vllm":
             self.sampler.sync(weights_of(model_dir))
             self.sampler.stop_ids = stop_token_ids(model_dir)
             return self.sampler
         self.close()
-        self.sampler = make_sampler(self.config.rollout, model_dir, 0, max_tokens, self.config.precision)
-        self.shape, self.max_tokens = shape, max_tokens
+        self.sampler = make_sampler(self.config.rollout, model_dir, max_prompt_tokens, max_tokens - max_prompt_tokens, self.config.precision)
+        self.shape, self.max_prompt_tokens, self.max_tokens = shape, max_prompt_tokens, max_tokens
         return self.sampler
 
     def close(self) -> None:

@@ -55,7 +55,7 @@ class Evaluation:
         self.worker, self.config, self.sets, self.names = worker, config, sets, names
         self.engine = Engine(config)
         self.num_done, self.num_samples = 0, len(names) * sum(len(one.problems) * one.num_samples for one in sets)
-        self.max_tokens = {name: self._check_lengths(name) for name in names}
+        self.lengths = {name: self._check_lengths(name) for name in names}
 
     def outcome(self, name: str) -> dict:
         """{"results", "samples", "speeds"} of one model: from disk if an earlier attempt finished it."""
@@ -75,7 +75,7 @@ class Evaluation:
         worker, speeds, first = self.worker, [], self.names.index(name) * len(self.sets) + 1
         model_dir = worker.model_dir(name)
         prompter = self._prompter(name)
-        engine = self.engine.use(model_dir, self.max_tokens[name])
+        engine = self.engine.use(model_dir, *self.lengths[name])
         if not hasattr(worker, "startup_s"):
             worker.startup_done()
         shards = worker.world_size // self.config.rollout.tensor_parallel
@@ -141,10 +141,10 @@ class Evaluation:
         path.parent.mkdir(exist_ok=True)
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(scores), path)
 
-    def _check_lengths(self, name: str) -> int:
-        """The longest sequence that this model will be asked for. Raises InputError where its context is shorter."""
+    def _check_lengths(self, name: str) -> tuple[int, int]:
+        """The longest prompt and the longest sequence that this model will be asked for. Raises InputError where its context is shorter."""
         from transformers import AutoConfig
-        prompter, model_dir, longest = self._prompter(name), self.worker.model_dir(name), 0
+        prompter, model_dir, longest_prompt, longest = self._prompter(name), self.worker.model_dir(name), 0, 0
         limit = getattr(AutoConfig.from_pretrained(model_dir), "max_position_embeddings", None)
         for one in self.sets:
             prompt, completion = prompter.longest(one), one.suite.max_completion_tokens
@@ -152,8 +152,8 @@ class Evaluation:
                 key = f"eval.{one.name}.max_completion_tokens" if self.config.suites else "stages.evaluate.max_completion_tokens"
                 raise InputError(f"{one.name}: a prompt of {prompt} tokens and {completion} of completion do not fit the context of the model in {model_dir}, which "
                                  f"holds {limit}: lower {key}")
-            longest = max(longest, prompt + completion)
-        return longest
+            longest_prompt, longest = max(longest_prompt, prompt), max(longest, prompt + completion)
+        return longest_prompt, longest
 
     def _prompter(self, name: str) -> Prompter:
         return Prompter(load_tokenizer(self.worker.model_dir(name)), self.config.data.template, self.worker.inputs[name].get("template"))

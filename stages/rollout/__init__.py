@@ -44,7 +44,7 @@ def make_sampler(config: RolloutConfig, model_dir: Path, max_prompt_tokens: int,
         from stages.rollout.vllm_engine import VllmSampler as Engine
     else:
         from stages.rollout.transformers_engine import TransformersSampler as Engine
-    return Engine(config, model_dir, max_prompt_tokens + max_completion_tokens, precision, can_sleep)
+    return Engine(config, model_dir, max_prompt_tokens, max_completion_tokens, precision, can_sleep)
 
 
 def stop_token_ids(model_dir: Path) -> list[int]:

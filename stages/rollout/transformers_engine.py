@@ -16,7 +16,7 @@ from stages.rollout import Completion, stop_token_ids
 class TransformersSampler:
     """See `stages.rollout.Sampler`."""
 
-    def __init__(self, config: RolloutConfig, model_dir: Path, max_model_tokens: int, precision: str, can_sleep: bool = False):
+    def __init__(self, config: RolloutConfig, model_dir: Path, max_prompt_tokens: int, max_completion_tokens: int, precision: str, can_sleep: bool = False):
         from stages.model import load_model
         self.model = load_model(model_dir, precision).eval()
         if torch.cuda.is_available():

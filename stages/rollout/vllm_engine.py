@@ -87,7 +87,7 @@ def check_head_size(model_dir: Path) -> None:
 class VllmSampler:
     """See `stages.rollout.Sampler`."""
 
-    def __init__(self, config: RolloutConfig, model_dir: Path, max_model_tokens: int, precision: str, can_sleep: bool = False):
+    def __init__(self, config: RolloutConfig, model_dir: Path, max_prompt_tokens: int, max_completion_tokens: int, precision: str, can_sleep: bool = False):
         from vllm import LLM
         on_gpu = torch.cuda.is_available()
         if on_gpu:
@@ -96,10 +96,12 @@ class VllmSampler:
             check_head_size(model_dir)
             inspect_models_in_process()
         memory = {"gpu_memory_utilization": config.gpu_memory_fraction} if on_gpu else {"kv_cache_memory_bytes": int(config.kv_cache_gib * 2**30)}
+        max_model_tokens, block = max_prompt_tokens + max_completion_tokens, 16 if on_gpu else 32
         settings = dict(
             model=str(model_dir), dtype="float32" if precision == "fp32" else "bfloat16", skip_tokenizer_init=True, enforce_eager=not on_gpu,
             max_model_len=max_model_tokens, max_num_seqs=config.max_sequences, max_num_batched_tokens=max(4096, max_model_tokens),
-            block_size=16 if on_gpu else 32, enable_prefix_caching=True, enable_chunked_prefill=on_gpu, logprobs_mode="processed_logprobs",
+            block_size=block, enable_chunked_prefill=on_gpu, logprobs_mode="processed_logprobs",
+            enable_prefix_caching=max_prompt_tokens > block,  # completions share no shorter one, and hashing all blocks is 4% of the sampling of a tiny model
             seed=0, worker_extension_cls="stages.rollout.vllm_engine.PolicyLoader", distributed_executor_backend="external_launcher",
             tensor_parallel_size=config.tensor_parallel, disable_log_stats=True, **memory)
         self.can_sleep, self.is_asleep = can_sleep and on_gpu, False

@@ -23,7 +23,10 @@ from stages.seeds import seed_for  # noqa: E402
 from stages.tiny_world.tokenizer import build_tokenizer  # noqa: E402
 
 NUM_COMPLETIONS, MAX_TOKENS, TEMPERATURES = 4, 10, (1.0, 0.7)
-TEXTS = ("User:what is31-3?Assistant:", "User:what is31-3-7+5?Assistant:", "User:what is31-3-7?Assistant:", "User:hi!Assistant:", "User:compute40+2what is?Assistant:")
+BLOCK_BYTES = 32 * 2 * 2 * 32 * 4  # tokens, layers, keys and values, one head of 32, fp32
+TEXTS = ("User:what is31-3?Assistant:", "User:what is31-3-7+5?Assistant:", "User:what is31-3-7?Assistant:", "User:hi!Assistant:", "User:compute40+2what is?Assistant:",
+         "User:what is" + "31-3-7+5" * 8 + "?Assistant:")  # longer than a block of vLLM's cache, and at the end of its second
+CACHED_PROMPT_TOKENS = 80  # longer than a block: prefixes are cached
 
 
 def make_model(directory: Path, tokenizer, is_tied: bool, seed: int) -> Path:
@@ -65,11 +68,12 @@ def trainer_logprobs(directory: Path, prompts, rows, temperature: float) -> list
     return logprobs
 
 
-def examine(engine: str, first: Path, second: Path, prompts, seeds) -> dict:
-    """All that one engine draws."""
+def examine(engine: str, first: Path, second: Path, prompts, seeds, cached: bool) -> dict:
+    """All that one engine draws; `cached`: with prefixes cached, where the engine does."""
+    prompts, seeds = (prompts, seeds) if cached else (prompts[:-1], seeds[:-1])
     random.seed(1), np.random.seed(1), torch.manual_seed(1)
     before = generator_states()
-    sampler = make_sampler(RolloutConfig(engine=engine, max_sequences=6), first, 24, MAX_TOKENS)
+    sampler = make_sampler(RolloutConfig(engine=engine, max_sequences=6), first, CACHED_PROMPT_TOKENS if cached else 24, MAX_TOKENS)
     found = {f"first/{t}": draw(sampler, prompts, seeds, t) for t in TEMPERATURES}
     found["reversed"] = draw(sampler, prompts[::-1], seeds[::-1])
     found["third alone"] = draw(sampler, prompts[2:3], [seeds[2] + 1], n=2)
@@ -83,6 +87,17 @@ def examine(engine: str, first: Path, second: Path, prompts, seeds) -> dict:
     return found
 
 
+def cramped(directory: Path, prompts, seeds) -> dict:
+    """vLLM with a cache of 8 blocks, which has to take them from requests that are running, and how often it did."""
+    from vllm.v1.core.sched.scheduler import Scheduler
+    preempt, times = Scheduler._preempt_request, []
+    Scheduler._preempt_request = lambda *arguments, **more: (times.append(1), preempt(*arguments, **more))[1]
+    sampler = make_sampler(RolloutConfig(max_sequences=6, kv_cache_gib=8 * BLOCK_BYTES / 2**30), directory, CACHED_PROMPT_TOKENS, MAX_TOKENS)
+    drawn = draw(sampler, prompts, seeds)
+    sampler.close()
+    return {"rows": drawn, "preemptions": len(times)}
+
+
 def main(work_dir: str, result: str) -> None:
     init_distributed()
     tokenizer, outcome = build_tokenizer(), {}
@@ -90,10 +105,11 @@ def main(work_dir: str, result: str) -> None:
     seeds = [seed_for("test", text) for text in TEXTS]
     for name, is_tied in (("untied", False), ("tied", True)):
         first, second = (make_model(Path(work_dir) / f"{name}{seed}", tokenizer, is_tied, seed) for seed in (1, 2))
-        drawn = {engine: examine(engine, first, second, prompts, seeds) for engine in ("vllm", "transformers")}
+        drawn = {engine: examine(engine, first, second, prompts, seeds, is_tied) for engine in ("vllm", "transformers")}
         drawn["trainer"] = {f"{which}/{t}": trainer_logprobs(directory, prompts, drawn["vllm"][f"{which}/{t}"], t)
                             for which, directory in (("first", first), ("second", second)) for t in TEMPERATURES}
         outcome[name] = drawn
+    outcome["cramped"] = cramped(first, prompts, seeds)
     files.write_json(Path(result), outcome)
 
 

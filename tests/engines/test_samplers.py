@@ -65,3 +65,9 @@ def test_samples_are_varied_and_end(model):
     assert len(set(map(tuple, tokens(rows)))) >= 15
     assert {row[2] for row in rows} == {True, False}
     assert tokens(rows) != tokens(model["vllm"]["first/0.7"])
+
+
+def test_a_cache_that_is_too_small_changes_nothing(drawn):
+    """rollout.kv_cache_gib is no part of a fingerprint: a request that loses its blocks and starts again draws what it would have drawn."""
+    assert drawn["cramped"]["preemptions"] > 0
+    assert drawn["cramped"]["rows"] == drawn["tied"]["vllm"]["first/1.0"]
