@@ -6,6 +6,7 @@
                 shorter or doubtful ones are taken to be: names, terms and notation would be counted against every language otherwise
 """
 import re
+import threading
 import unicodedata
 from collections import Counter
 from functools import cache, lru_cache
@@ -23,6 +24,7 @@ _MARK = r"[\u0300-\u036f\u0483-\u0487\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u06
 _LETTERS = re.compile(rf"{_LETTER}(?:{_LETTER}|{_MARK})*(?:['\u2019]{_LETTER}+)*")
 _ONE_LETTER_WORDS = ("a", "A", "I")     # other single letters are variables
 _MIXED = "MIXED"
+_loading = threading.Lock()
 
 MIN_PASSAGE_WORDS, MIN_PASSAGE_CHARACTERS = 6, 8  # of scripts with and without spaces; less tells py3langid too little
 _SURE, _RULED_OUT = 0.8, 0.02                     # py3langid's probability of another language, and of the target, beyond doubt
@@ -142,8 +144,13 @@ def load() -> None:
     _identifier()
 
 
-@cache
 def _identifier():
-    """Loaded when first asked; deterministic, and reads nothing but its own model."""
+    """Loaded when first asked, once, whichever of the grading threads asks first; deterministic, and reads nothing but its own model."""
+    with _loading:
+        return _load_identifier()
+
+
+@cache
+def _load_identifier():
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)

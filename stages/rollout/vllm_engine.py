@@ -5,6 +5,7 @@ seeded requests crash with chunked prefill on CPU; cached prefixes outlive a rel
 """
 import copy
 import gc
+import itertools
 import random
 from contextlib import contextmanager
 from pathlib import Path
@@ -112,6 +113,7 @@ class VllmSampler:
             self.llm = LLM(**settings)
         gc.set_threshold(50_000, 20, 100)  # Python looks for cycles after 700 new objects, which is several times a decoding step: 6% of a rollout
         self.stop_ids, self.top_p, self.limit_s = stop_token_ids(model_dir), config.top_p, config.engine_timeout_s
+        self.names = itertools.count()  # of requests
 
     def sample(self, prompts, seeds, n, temperature, max_tokens, on_group=None, top_p=None, with_logprobs=True):
         if not prompts:
@@ -126,12 +128,14 @@ class VllmSampler:
             own.seed = seed
         groups: list[list[Completion]] = [[] for _ in prompts]
         with untouched_generators(), deadline("a decoding step of vLLM", self.limit_s) as limit:
-            engine = self.llm.llm_engine
+            engine, place = self.llm.llm_engine, {}
             for i, (ids, own) in enumerate(zip(prompts, params)):
-                engine.add_request(str(i), tokens_input(ids), own)
+                name = str(next(self.names))
+                place[name] = i
+                engine.add_request(name, tokens_input(ids), own)
             while engine.has_unfinished_requests():
                 for output in engine.step():
-                    i = int(output.request_id.split("-")[0])  # the engine adds a random suffix
+                    i = place[output.request_id.split("-")[0]]  # the engine adds a random suffix
                     groups[i] = [Completion(list(c.token_ids), list(c.logprobs.logprobs) if with_logprobs else [], c.finish_reason == "length")
                                  for c in sorted(output.outputs, key=lambda c: c.index)]
                     if on_group:

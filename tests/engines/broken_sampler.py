@@ -38,7 +38,7 @@ def break_sampler(how: str) -> None:
         GroupSampler._graded = lambda self, *arguments: grade(self, *arguments) if next(asked) < 1 else threading.Event().wait()
     elif how == "half":
         make = TransformersSampler.__init__
-        TransformersSampler.__init__ = lambda self, config, model_dir, limit, precision, can_sleep=False: make(self, config, model_dir, limit, "bf16", can_sleep)
+        TransformersSampler.__init__ = lambda self, config, model_dir, prompt, completion, precision, can_sleep=False: make(self, config, model_dir, prompt, completion, "bf16", can_sleep)
 
 
 if __name__ == "__main__":
