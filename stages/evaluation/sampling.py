@@ -20,7 +20,7 @@ from stages.seeds import seed_for
 from stages.worker import Worker, barrier
 
 
-TELL_S = 0.1
+TELL_S = 0.1  # seconds between two words on the progress
 
 
 class Stopped(Exception):

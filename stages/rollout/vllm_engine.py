@@ -123,7 +123,7 @@ class VllmSampler:
         from vllm.sampling_params import RequestOutputKind
         shared = SamplingParams(n=n, temperature=temperature, top_p=top_p or self.top_p, max_tokens=max_tokens, seed=0, stop_token_ids=self.stop_ids, detokenize=False,
                                 logprobs=0 if with_logprobs else None, flat_logprobs=with_logprobs, output_kind=RequestOutputKind.FINAL_ONLY, skip_clone=True)
-        params = [copy.copy(shared) for _ in seeds]  # vLLM would check each anew and copy it deeply: 3% of the sampling of short completions
+        params = [copy.copy(shared) for _ in seeds]  # made one by one, vLLM checks each anew and copies it deeply: docs/benchmarks/cpu.md has what that costs
         for own, seed in zip(params, seeds):
             own.seed = seed
         groups: list[list[Completion]] = [[] for _ in prompts]
