@@ -60,6 +60,10 @@ class StageRun:
         """Returns when `step` is in metrics.jsonl."""
         self.wait_for(lambda: any(row["step"] >= step for row in read_jsonl(self.directory / "metrics.jsonl")), f"step {step}")
 
+    def wait_for_checkpoint(self, step: int) -> None:
+        """Returns when the checkpoint of `step` is whole; it is written in the background, so that a later step may be in metrics.jsonl before."""
+        self.wait_for((self.directory / f"state/step_{step:06d}").exists, f"checkpoint of step {step}")
+
     def wait_for(self, has_come: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + TIMEOUT_S
         while not has_come():

@@ -3,6 +3,7 @@
     sync   the transformers engine takes new weights and keeps the old ones
     head   vLLM reloads as its own API does: on CPUs the packed copy of a tied head stays stale
     hang   the transformers engine never draws its third token
+    hold   the transformers engine never takes its fourth weights: the stage stays where it is until it is killed
     reward the reward of the second group never comes
     half   the transformers engine computes in bf16 while the trainer does in fp32: wrong by a little, as on any GPU
 """
@@ -32,6 +33,9 @@ def break_sampler(how: str) -> None:
     elif how == "hang":
         draw, calls = TransformersSampler._draw, itertools.count()
         TransformersSampler._draw = lambda self, *arguments: draw(self, *arguments) if next(calls) < 2 else threading.Event().wait()
+    elif how == "hold":
+        sync, syncs = TransformersSampler.sync, itertools.count()
+        TransformersSampler.sync = lambda self, weights: sync(self, weights) if next(syncs) < 3 else threading.Event().wait()
     elif how == "reward":
         from stages.sampling import GroupSampler
         grade, asked = GroupSampler._graded, itertools.count()

@@ -77,7 +77,7 @@ def test_a_log_that_cannot_grow_ends_the_stage_cleanly(base, sft_data, tmp_path)
     with small_disk(tmp_path / "disk", 16_000) as place:
         directory = write_stage(place.path / "sft", "sft", {**SFT, "max_steps": 300, "save_every": 100, "keep_checkpoints": 2}, {"policy": base, "data": sft_data})
         with StageRun(directory, 2) as attempt:
-            attempt.wait_for_step(105)
+            attempt.wait_for_checkpoint(100)
             place.fill()
             assert "is full" in ended(attempt)["message"]
         assert names(directory / "state") == ["step_000100"]

@@ -68,7 +68,7 @@ def test_killed_then_stopped_then_finished(whole, policy, stage_root):
     """SIGKILL, resume; SIGTERM to one rank, both save and exit 75; the last checkpoint is damaged, so the one between two updates is taken."""
     directory = prepare(stage_root / "grpo_killed", policy)
     with StageRun(directory) as attempt:
-        attempt.wait_for_step(2)
+        attempt.wait_for_checkpoint(1)
     assert not (directory / "manifest.json").exists()
     with StageRun(directory) as attempt:
         attempt.wait_for_step(4)
@@ -191,7 +191,7 @@ def test_a_sampler_that_disagrees_is_corrected(policy, stage_root, monkeypatch):
     assert all(len(r["old_logprobs"]) == len(r["completion_ids"]) for r in logged) and logged[0]["old_logprobs"] != logged[0]["rollout_logprobs"]
     resumed = prepare(stage_root / "grpo_half_killed", policy, **HALF)
     with broken(resumed, "half", monkeypatch) as attempt:
-        attempt.wait_for(lambda: (resumed / "state/step_000003").exists(), "the checkpoint of step 3")
+        attempt.wait_for_checkpoint(3)
     with broken(resumed, "half", monkeypatch) as attempt:
         assert attempt.wait() == 0, attempt.log()
     assert steps(resumed) == rows and weights(resumed) == weights(whole)
@@ -208,7 +208,7 @@ DYNAMIC = {"num_steps": 6, "updates_per_rollout": 1, "oversampling": 3.0, "max_s
            "max_completion_tokens": [[0, 14]]}
 
 
-def test_dynamic_sampling_and_what_it_leaves_over_survive_a_kill(policy, stage_root):
+def test_dynamic_sampling_and_what_it_leaves_over_survive_a_kill(policy, stage_root, monkeypatch):
     """Every prompt is drawn once and used at most once; groups that wait for a later rollout are not lost with the process."""
     whole = run_stage(prepare(stage_root / "grpo_dynamic", policy, **DYNAMIC), num_processes=1)
     logs = {step: sampled(whole, step) for step in range(1, 6)}  # the first checkpoint, at step 2, needs those from 1 on
@@ -221,10 +221,11 @@ def test_dynamic_sampling_and_what_it_leaves_over_survive_a_kill(policy, stage_r
         kept = [r["index"] for r in logs[step - 1] if r["use"] == "keep"]
         assert [r["index"] for r in logs[step] if r["step"] < step] == kept
     killed = prepare(stage_root / "grpo_dynamic_killed", policy, **DYNAMIC)
-    with StageRun(killed, num_processes=1) as attempt:
+    with broken(killed, "hold", monkeypatch) as attempt:
         attempt.wait_for_step(3)
+        attempt.wait_for_checkpoint(2)
     run_stage(killed, num_processes=1)
-    assert "resumed from step_" in attempt_log(killed)
+    assert "resumed from step_000002" in attempt_log(killed)
     assert_same_bits(killed, whole)
 
 
