@@ -123,6 +123,13 @@ def run_script(script: Path, *arguments: object, num_processes: int = 1) -> dict
     return read_json(Path(arguments[-1]))
 
 
+def end_process(code: int = 0) -> None:
+    """The end of a script that starts engines. Their threads can end a normal exit of the interpreter with SIGABRT, or hang it."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 def steps(directory: Path) -> list[dict]:
     """metrics.jsonl without what a clock decides."""
     return [{name: value for name, value in row.items() if not name.startswith(("time/", "perf/"))} for row in read_jsonl(directory / "metrics.jsonl")]

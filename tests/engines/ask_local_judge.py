@@ -14,6 +14,7 @@ from stages.config import JudgeConfig  # noqa: E402
 from stages.engine import init_distributed  # noqa: E402
 from stages.judges import make_judge  # noqa: E402
 from tests.engines.questions import ask  # noqa: E402
+from tests.stage_dirs import end_process  # noqa: E402
 
 if __name__ == "__main__":
     model, work, result = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
@@ -26,3 +27,4 @@ if __name__ == "__main__":
         outcome[name] = ask(judge)
         judge.close()
     files.write_json(result, outcome)
+    end_process()

@@ -13,6 +13,7 @@ import sys
 import threading
 
 from stages import __main__ as worker_main
+from tests.stage_dirs import end_process
 
 
 def keep_the_old_weights(self, weights) -> None:
@@ -47,6 +48,4 @@ def break_sampler(how: str) -> None:
 
 if __name__ == "__main__":
     break_sampler(os.environ["BREAK"])
-    code = worker_main.main(sys.argv[1:])
-    sys.stdout.flush()
-    os._exit(code)
+    end_process(worker_main.main(sys.argv[1:]))

@@ -21,6 +21,7 @@ from stages.model import PolicyModel, load_model, new_model, save_model  # noqa:
 from stages.rollout import make_sampler  # noqa: E402
 from stages.seeds import seed_for  # noqa: E402
 from stages.tiny_world.tokenizer import build_tokenizer  # noqa: E402
+from tests.stage_dirs import end_process  # noqa: E402
 
 NUM_COMPLETIONS, MAX_TOKENS, TEMPERATURES = 4, 10, (1.0, 0.7)
 BLOCK_BYTES = 32 * 2 * 2 * 32 * 4  # tokens, layers, keys and values, one head of 32, fp32
@@ -115,3 +116,4 @@ def main(work_dir: str, result: str) -> None:
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+    end_process()

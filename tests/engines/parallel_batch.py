@@ -18,6 +18,7 @@ from stages.config import DeepSpeedConfig, OptimConfig  # noqa: E402
 from stages.engine import TrainEngine, has_own_optimizer  # noqa: E402
 from stages.model import PolicyModel, load_model  # noqa: E402
 from stages.supervised import Sample, accumulate  # noqa: E402
+from tests.stage_dirs import end_process  # noqa: E402
 
 
 class Ranks:
@@ -58,3 +59,4 @@ def main(model_dir: str, cases: str, result: str) -> None:
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+    end_process()

@@ -12,6 +12,7 @@ import signal
 import sys
 
 from stages import __main__ as worker_main
+from tests.stage_dirs import end_process
 
 
 def poison_rows(numbers: list[int]) -> None:
@@ -69,6 +70,4 @@ if __name__ == "__main__":
     for name, apply in (("rows", poison_rows), ("index", poison_prompt), ("thrown", throw_off), ("kill", kill_at_the_record)):
         if name in plan:
             apply(plan[name])
-    code = worker_main.main(sys.argv[1:])
-    sys.stdout.flush()
-    os._exit(code)
+    end_process(worker_main.main(sys.argv[1:]))

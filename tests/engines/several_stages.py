@@ -15,6 +15,7 @@ environment.prepare()
 from stages import files  # noqa: E402
 from stages.__main__ import KIND_MODULES  # noqa: E402
 from stages.worker import Worker  # noqa: E402
+from tests.stage_dirs import end_process  # noqa: E402
 
 
 class StoppedWorker(Worker):
@@ -43,3 +44,4 @@ def main(cases: str, result: str) -> None:
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+    end_process()
