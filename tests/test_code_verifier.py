@@ -10,7 +10,8 @@ from stages.rewards import code
 from stages.rewards.code import CodeGrader, find_program, free_cores
 from stages.rewards.code_checks import read_checks
 from stages.rewards.code_compare import same_output, same_value
-from stages.rewards.verifiers import grade_many, problem_many
+from stages.rewards.verifiers import GraderAway, grade_many, problem_many
+from stages.sandbox import SandboxError
 
 FENCE = "```"
 
@@ -203,16 +204,30 @@ def test_a_program_with_too_many_slow_tests_is_cut_off():
     assert grader.grade(answer(slow), stdin_prompt(*DOUBLE, time_limit_s=2)).value == 0.5
 
 
-def test_a_sandbox_that_fails_is_a_counted_zero(monkeypatch):
-    from stages.sandbox import SandboxError
+class Broken:
+    """Fails for programs; `cause`: for every one."""
 
-    class Broken:
-        def build(self, *_):
-            raise SandboxError("no box today")
+    def __init__(self, cause: str | None):
+        self.cause = cause
 
+    def build(self, *_):
+        raise SandboxError("no box today")
+
+    def problem(self, _):
+        return self.cause
+
+
+def test_a_sandbox_that_fails_for_one_program_is_a_counted_zero():
     grader = CodeGrader(SandboxConfig())
-    grader.executor = Broken()
+    grader.executor = Broken(None)
     assert grader.grade(answer("print(1)"), stdin_prompt(("", "1"))) == (0.0, "code: no box today")
+
+
+def test_a_sandbox_that_fails_for_every_program_is_no_grade_at_all(monkeypatch):
+    monkeypatch.setattr("stages.rewards.code._grader", CodeGrader(SandboxConfig()))
+    monkeypatch.setattr(code.grader(), "executor", Broken("bubblewrap is gone"))
+    with pytest.raises(GraderAway, match="bubblewrap is gone.*same command again"):
+        grade_many([(answer("print(1)"), stdin_prompt(("", "1")))])
 
 
 def test_rows_of_a_file_are_checked_before_anything_starts(tmp_path, monkeypatch):

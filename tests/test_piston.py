@@ -8,6 +8,7 @@ import pytest
 from sandboxes import answer, code_prompt, needs_bubblewrap, needs_compiler, stdin_prompt
 from stages.config import ConfigError, SandboxConfig
 from stages.rewards.code import CodeGrader
+from stages.rewards.verifiers import GraderAway
 from stages.sandbox import Limits, SandboxError, executor
 from stages.sandbox.piston import Piston
 
@@ -136,7 +137,17 @@ def test_what_is_wrong_with_a_server_is_said(server):
 def test_a_limit_that_the_server_does_not_allow(server):
     grader = CodeGrader(SandboxConfig(backend="piston", url=server.url, time_limit_s=50))
     assert "run_timeout cannot exceed the configured limit of 20000" in grader.problem()
-    assert grader.grade(answer("print(1)"), stdin_prompt(("", "1"))).error.startswith("code: 400: run_timeout")
+    with pytest.raises(GraderAway, match="400: run_timeout"):
+        grader.grade(answer("print(1)"), stdin_prompt(("", "1")))
+
+
+@needs_bubblewrap
+def test_a_server_that_goes_away_is_no_grade_at_all(server):
+    grader = grader_of(server)
+    assert grader.problem() is None and grader.grade(answer("print(1)"), stdin_prompt(("", "1"))) == (1.0, "")
+    server.runtimes = []
+    with pytest.raises(GraderAway, match="has no runtime|cannot be used"):
+        grader.grade(answer("print(1)"), stdin_prompt(("", "1")))
 
 
 def test_an_answer_without_a_run(server, monkeypatch):

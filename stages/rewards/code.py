@@ -12,13 +12,14 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from stages.prompt import Prompt
 from stages.rewards.code_checks import Checks, read_checks
 from stages.rewards.code_compare import same_output, same_value
-from stages.rewards.verifiers import Grade, Pair
+from stages.rewards.verifiers import Grade, GraderAway, Pair
 from stages.sandbox import Executor, Limits, Program, SandboxError, executor
 from stages.sandbox.languages import LANGUAGES
 
@@ -42,22 +43,28 @@ class CodeGrader:
         return Limits(cpu, cpu * config.wall_factor + 1, memory_mib or config.memory_mib, config.processes, config.scratch_mib, config.scratch_files,
                       config.output_mib)
 
+    @lru_cache(maxsize=None)
     def problem(self) -> str | None:
-        """Why no program can be run here, and what to do about it."""
+        """Why no program can be run here, and what to do about it. Found out once."""
         return self.executor.problem(self.limits())
 
     def submit(self, completion: str, prompt: Prompt) -> Future:
         return self.pool.submit(self.grade, completion, prompt)
 
     def grade(self, completion: str, prompt: Prompt) -> Grade:
+        """Where the sandbox fails for this program alone, 0 with the reason. Raises GraderAway where it fails for every program."""
         try:
             checks = read_checks(prompt.checks)
             language, source = find_program(completion, checks.language)
             if source is None:
                 return Grade(0.0)
             return Grade(self._credit(checks, self._passed(checks, language, source)))
-        except (SandboxError, ValueError) as error:
-            return Grade(0.0, f"code: {' '.join(str(error).split())[:300]}")
+        except SandboxError as error:
+            if cause := self.executor.problem(self.limits()):
+                raise GraderAway(f"no program can be run any more: {cause}. Set it right and give the same command again: it goes on with what is on the disk") from error
+            return _ungraded(error)
+        except ValueError as error:
+            return _ungraded(error)
 
     def _passed(self, checks: Checks, language: str, source: str) -> list[bool]:
         """Which tests the program passes; those after `program_limit_s` do not count as passed, nor any after the first failure if all must pass."""
@@ -94,6 +101,10 @@ class CodeGrader:
             return float(all(passed))
         weights = [test["weight"] if self.config.credit == "weighted" else 1.0 for test in checks.tests]
         return sum(weight for weight, does_pass in zip(weights, passed) if does_pass) / sum(weights)
+
+
+def _ungraded(error: Exception) -> Grade:
+    return Grade(0.0, f"code: {' '.join(str(error).split())[:300]}")
 
 
 def _retried(attempt: Callable):

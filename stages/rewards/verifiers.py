@@ -13,7 +13,7 @@ A slow verifier (worker processes, a sandbox, a judge) also has one of these, wh
     problem_many(prompts) -> list[str | None]
 
 A grader that crashes or runs out of time gives a Grade of 0 with the reason, never an exception: callers count the reasons. One that has gone
-away altogether (a judge whose server is down) raises GraderAway: zeros for whatever comes would say nothing of the policy.
+away altogether (a judge whose server is down, a sandbox that runs nothing) raises GraderAway: zeros for whatever comes would say nothing of the policy.
 Imports nothing heavy: `stages/config/` takes its choices from here.
 """
 import importlib

@@ -36,7 +36,6 @@ class Bubblewrap:
     def __init__(self, python: str | None = None):
         self.python = python or ("/usr/bin/python3" if Path("/usr/bin/python3").exists() else sys.executable)
 
-    @lru_cache(maxsize=None)
     def problem(self, limits: Limits) -> str | None:
         if sys.platform != "linux":
             return f"programs are run in bubblewrap, which needs Linux, not {sys.platform}: use sandbox.backend=piston sandbox.url=http://HOST:2000"

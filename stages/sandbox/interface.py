@@ -43,7 +43,7 @@ class Executor(Protocol):
     """A backend. Thread-safe."""
 
     def problem(self, limits: Limits) -> str | None:
-        """Why no program can be run here under these limits, and what to do about it; None where all is well. Runs a small program, once."""
+        """Why no program can be run here under these limits, and what to do about it; None where all is well. Runs a small program each time."""
         ...
 
     def build(self, language: str, source: str, companions: dict[str, bytes] | None = None) -> Program:

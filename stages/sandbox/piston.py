@@ -25,7 +25,6 @@ class Piston:
         self._token = token or os.environ.get("PISTON_TOKEN", "")
         self._lock = threading.Lock()
 
-    @lru_cache(maxsize=None)
     def problem(self, limits: Limits) -> str | None:
         if not self.url:
             return "sandbox.backend=piston needs the address of the server: sandbox.url=http://HOST:2000"

@@ -1,4 +1,7 @@
 """GRPO whose reward is the verifier `code`: a tiny policy that writes right and wrong programs by heart, graded in the sandbox while it samples."""
+import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -9,7 +12,7 @@ from stages.files import read_json
 from stages.model import new_model, save_model
 from stages.prompts import apply_template
 from tests.sandboxes import needs_bubblewrap
-from tests.stage_dirs import StageRun, run_stage, sampled, steps, write_stage
+from tests.stage_dirs import StageRun, attempt_log, run_stage, sampled, steps, write_stage
 
 PROBLEMS = Path(__file__).parent.parent / "data" / "programs.jsonl"
 CODE = {"Read a whole number and print its double.": ("print(2 * int(input()))", "print(3 * int(input()))"),
@@ -81,3 +84,35 @@ def test_without_a_sandbox_no_engine_starts(policy, problems, tmp_path):
     error = read_json(directory / "error.json")
     assert error["kind"] == "input" and "bubblewrap" in error["message"] and "apt-get install bubblewrap" in error["message"]
     assert "engines up" not in log and not (directory / "rollouts").exists()
+
+
+@pytest.fixture
+def switch():
+    """(environment, path): a bubblewrap that makes no box any more once the path is there, as where user namespaces were forbidden meanwhile."""
+    directory = Path(tempfile.mkdtemp())
+    directory.chmod(0o755)  # boxes are made by an unprivileged user where we are root
+    off, program = directory / "off", directory / "bwrap"
+    program.write_text(f"#!/bin/sh\nif [ -e {off} ]; then echo 'bwrap: No permissions to create new namespace' >&2; exit 1; fi\nexec {shutil.which('bwrap')} \"$@\"\n")
+    program.chmod(0o755)
+    yield {"PATH": os.pathsep.join((str(directory), os.environ["PATH"]))}, off
+    shutil.rmtree(directory)
+
+
+@needs_bubblewrap
+def test_a_sandbox_that_is_gone_stops_the_stage_before_it_trains_on_zeros(policy, problems, tmp_path, switch):
+    environment, off = switch
+    several = {"num_steps": 12, "save_every": 1, "keep_checkpoints": 20}
+    whole = run_stage(stage(tmp_path / "whole", policy, problems, **several), num_processes=1)
+    directory = stage(tmp_path / "cut", policy, problems, **several)
+    with StageRun(directory, num_processes=1, environment=environment) as attempt:
+        attempt.wait_for_checkpoint(1)
+        off.touch()
+        assert attempt.wait() == 1, attempt.log()
+    error = read_json(directory / "error.json")
+    assert error["kind"] == "GraderAway" and "No permissions to create new namespace" in error["message"] and "same command" in error["message"]
+    assert steps(directory) == steps(whole)[:len(steps(directory))] and 1 <= len(steps(directory)) < 12
+    off.unlink()
+    with StageRun(directory, num_processes=1, environment=environment) as attempt:
+        assert attempt.wait() == 0, attempt.log()
+    assert "resumed from step_" in attempt_log(directory) and steps(directory) == steps(whole)
+    assert (directory / "model" / "model.safetensors").read_bytes() == (whole / "model" / "model.safetensors").read_bytes()
