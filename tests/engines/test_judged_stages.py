@@ -1,10 +1,14 @@
-"""A builder with a judge behind HTTP: refined, reviewed by a person, killed, and left alone by its judge; the same data in the end."""
+"""A builder and an evaluation with a judge behind HTTP: refined, reviewed by a person, killed, and left alone by its judge; the same in the end."""
 import json
 import re
+import zlib
 
+import pyarrow.parquet
 import pytest
 
+from stages.evaluation.records import read_records
 from stages.files import damaged_files, read_json
+from stages.tiny_world.sources import TinyWorldPrompts
 from tests.engines.conftest import DATA
 from tests.judge_server import judge_server
 from tests.stage_dirs import StageRun, attempt_log, manifest, write_stage
@@ -46,7 +50,6 @@ def review(directory) -> None:
 
 
 def test_refined_reviewed_and_built(server, policy, stage_root):
-    import pyarrow.parquet
     directory = make(stage_root, policy, "whole", server.url)
     code, log = attempt(directory)
     assert code == 75 and "examples wait for a person" in log, log
@@ -87,3 +90,62 @@ def test_a_judge_that_cannot_be_asked_is_bad_input(policy, stage_root):
     directory = make(stage_root, policy, "away", "http://127.0.0.1:1/v1")
     code, _ = attempt(directory)
     assert code == 64 and "judge.url" in read_json(directory / "error.json")["message"] and "engines up" not in attempt_log(directory)
+
+
+# ------------------------------------------------------------------------------------------------------------------------ evaluation
+
+
+@pytest.fixture(scope="module")
+def questions(tmp_path_factory):
+    """Prompts of the tiny world's words, as rows from outside that no rule can check."""
+    source, path = TinyWorldPrompts(0, "judged"), tmp_path_factory.mktemp("prompts") / "prompts.jsonl"
+    rows = {prompt.text: {"prompt": prompt.text, "answer": prompt.answer} for prompt in map(source.get, range(30))}
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows.values()))
+    return path
+
+
+def verdict(user: str) -> str:
+    """By a hash of what it was asked: right in about half of the cases, and the same whenever it is asked."""
+    return json.dumps({"correctness": "correct" if zlib.crc32(user.encode()) % 2 else "incorrect"})
+
+
+def evaluation(stage_root, policy, questions, name: str, url: str):
+    config = {"num_reasoning": 12, "num_general": 0, "num_safety": 0, "samples_per_prompt": 4, "max_completion_tokens": 24, "rollout": {"engine": "transformers"},
+              "data": {"name": "file", "path": str(questions), "verifier": "judge", "template": "plain", "max_prompt_tokens": 24, "eval_fraction": 0.5},
+              "judge": {"backend": "openai", "url": url, "model": "judge", "retries": 1, "concurrency": 2, "cache_dir": str(stage_root / f"cache_{name}")}}
+    return write_stage(stage_root / "judged" / name, "evaluate", config, {"policy": policy}, stage="evaluate")
+
+
+def test_an_evaluation_whose_judge_goes_away_goes_on_with_what_it_has(server, policy, questions, stage_root):
+    """Each sample is made once, and each distinct answer is judged once, whatever happened in between."""
+    server.answer = verdict
+    whole = evaluation(stage_root, policy, questions, "evaluated", server.url)
+    code, log = attempt(whole)
+    assert code == 0, log
+    (accuracy,) = [row for row in read_json(whole / "results.json") if row["metric"] == "pass@1"]
+    scores = pyarrow.parquet.read_table(whole / "data" / "scores.parquet").to_pylist()
+    assert 0 < accuracy["value"] < 1 and accuracy["value"] == pytest.approx(sum(row["correct"] for row in scores) / len(scores), abs=1e-6)
+    asked = {request["messages"][-1]["content"] for request in server.asked}
+    assert len(asked) == len(server.asked) > 6
+
+    cut = evaluation(stage_root, policy, questions, "evaluated_cut", server.url)
+    server.asked.clear()
+
+    def verdict_then_away(user: str) -> str:
+        if len(server.asked) >= 4:
+            server.is_away = True
+        return verdict(user)
+
+    server.answer = verdict_then_away
+    code, log = attempt(cut)
+    error = read_json(cut / "error.json")
+    assert code == 1 and error["kind"] == "GraderAway" and server.url in error["message"] and "same command" in error["message"], log
+    assert not (cut / "results.json").exists() and not list(read_records(next(cut.glob("state/policy/*")), "grades.*"))
+    judged = read_json(next(cut.glob("logs/latest/judge_rank0.json")))["jobs"]["correct"]["calls"]
+    server.is_away, server.answer = False, verdict
+    server.asked.clear()
+    code, log = attempt(cut)
+    assert code == 0 and "48 of 48 samples are there already" in log, log
+    assert judged >= 4 and len(server.asked) == len(asked) - judged and {request["messages"][-1]["content"] for request in server.asked} < asked
+    assert (cut / "results.json").read_bytes() == (whole / "results.json").read_bytes()
+    assert pyarrow.parquet.read_table(cut / "data" / "scores.parquet").to_pylist() == scores
