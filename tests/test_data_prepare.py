@@ -16,6 +16,7 @@ from stages.data.lengths import Lengths
 from stages.data.pass_rate import PassRates
 from stages.data.prepare import Preparation
 from stages.data.text_hashes import exact_hash, hashes_of, is_word, ngrams, signatures, tokens_of
+from stages.rewards.verifiers import GraderAway
 from stages.rollout import Completion
 from tests.rollouts import a_prompt, answered
 
@@ -325,6 +326,33 @@ def test_completions_that_nobody_can_grade_are_said_and_not_passed(tmp_path, mon
     meter._tokenizer, meter._sampler = tokenizer, Written(tokenizer, answered("28"), answered("27"))
     assert meter.of([a_prompt()]) == [0.5]
     assert said[0] == "1 of 2 completions could not be graded and count as not passed: integer: ZeroDivisionError: division by zero (1)"
+
+
+def test_a_grader_that_is_away_measures_no_pass_rates(tmp_path, monkeypatch, capsys):
+    """Nothing is written that a second run would take for a rate, and the command says why it ended."""
+    from stages.data import __main__ as command
+    from stages.rewards import integer
+    from stages.tiny_world.tokenizer import build_tokenizer
+
+    def away(pairs):
+        raise GraderAway("no program can be run any more: user namespaces are forbidden")
+
+    monkeypatch.setattr(integer, "grade_many", away, raising=False)
+    tokenizer = build_tokenizer()
+
+    def open_sampler(meter):
+        meter._tokenizer, meter._sampler = tokenizer, Written(tokenizer, answered("28"), answered("27"))
+        meter._sampler.close = lambda: None
+
+    monkeypatch.setattr(PassRates, "_open", open_sampler)
+    monkeypatch.setattr(command.environment, "prepare", lambda: None)
+    tokenizer.save_pretrained(tmp_path / "model")
+    given = {"data": {"path": write(tmp_path / "x.jsonl", [{"prompt": "25+3", "answer": "28"}])}, "prepare": {"output": str(tmp_path / "out"), "samples": 2, "processes": 1},
+             "rollout": {}, "sandbox": {}, "seed": 0, "model_dir": str(tmp_path / "model")}
+    (tmp_path / "config.json").write_text(json.dumps(given))
+    assert command.main(["prepare", str(tmp_path / "config.json")]) == 1
+    assert "error: no program can be run any more: user namespaces are forbidden" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "train.parquet").exists() and not list((tmp_path / "out").glob(".pass_rates/*.json"))
 
 
 def test_a_judge_measures_no_pass_rates(tmp_path):

@@ -1,4 +1,4 @@
-"""`python -m stages.data inspect|prepare|fetch CONFIG.json`: what the driver's command `data` starts. Exit codes: 0 done, 64 bad input.
+"""`python -m stages.data inspect|prepare|fetch CONFIG.json`: what the driver's command `data` starts. Exit codes: 0 done, 64 bad input, 1 failed.
 
 CONFIG.json: {"data", "prepare", "rollout", "sandbox", "seed", "model_dir"}, as the driver composed it.
 """
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from stages import environment
 from stages.config import ConfigError, DataConfig, PrepareConfig, RolloutConfig, SandboxConfig, from_dict
+from stages.rewards.verifiers import GraderAway
 
 ACTIONS = ("inspect", "prepare", "fetch")
 
@@ -29,6 +30,9 @@ def main(arguments: list[str]) -> int:
     except (ValueError, ConfigError) as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return 64
+    except GraderAway as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return 1
 
 
 def _inspect(data: DataConfig, given: dict) -> int:
