@@ -1,4 +1,5 @@
 """Tests with the real engines. One tiny base, and one policy that knows a few prompts by heart, serve them all."""
+import json
 import random
 from pathlib import Path
 
@@ -58,6 +59,15 @@ def general_samples(stream: str, domain: str, num_prompts: int, completions: int
         rows += [{"prompt": f"User:{prompt.text}Assistant:", "completion": general.completion(rng, item, general.CORPUS_MIXTURE), "kind": prompt.kind,
                   "language": prompt.language, "prompt_id": prompt.id, "source": "general"} for _ in range(completions)]
     return rows
+
+
+@pytest.fixture(scope="session")
+def prompts_from_outside(tmp_path_factory) -> Path:
+    """Prompts of the tiny world's words as rows of a file, which no rule is named for."""
+    source, path = TinyWorldPrompts(SEED, "judged"), tmp_path_factory.mktemp("prompts") / "prompts.jsonl"
+    rows = {prompt.text: {"prompt": prompt.text, "answer": prompt.answer} for prompt in map(source.get, range(30))}
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows.values()))
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 The model is random. What it says freely cannot be read, and is counted; with structured output its verdicts can, whatever they are worth.
 """
-import json
 import os
 import socket
 import subprocess
@@ -19,7 +18,6 @@ from stages.files import read_json
 from stages.judges import Judged, make_judge
 from stages.prompt import Prompt
 from stages.rewards.judge import judged
-from stages.tiny_world.sources import TinyWorldPrompts
 from stages.tiny_world.tokenizer import build_tokenizer
 from tests.engines.gateway import gateway
 from tests.engines.questions import ask
@@ -136,15 +134,6 @@ CONCURRENCY = 5
 
 
 @pytest.fixture(scope="module")
-def prompts(tmp_path_factory) -> Path:
-    """Prompts of the tiny world's words, as rows from outside."""
-    source, path = TinyWorldPrompts(0, "judged"), tmp_path_factory.mktemp("prompts") / "prompts.jsonl"
-    rows = {prompt.text: {"prompt": prompt.text, "answer": prompt.answer} for prompt in map(source.get, range(20))}
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows.values()))
-    return path
-
-
-@pytest.fixture(scope="module")
 def random_policy(tmp_path_factory) -> Path:
     from tests.engines.compare_samplers import make_model
     return make_model(tmp_path_factory.mktemp("policy") / "model", build_tokenizer(), is_tied=False, seed=3)
@@ -161,13 +150,13 @@ def judged_stage(directory: Path, policy: Path, prompts: Path, url: str) -> Path
     return write_stage(directory, "grpo", config, {"policy": policy}, stage="judged")
 
 
-def test_a_served_judge_rewards_a_policy_and_goes_away_and_comes_back(url, prompts, random_policy, tmp_path):
+def test_a_served_judge_rewards_a_policy_and_goes_away_and_comes_back(url, prompts_from_outside, random_policy, tmp_path):
     with gateway(urlsplit(url).port) as way:
-        whole = run_stage(judged_stage(tmp_path / "run" / "whole", random_policy, prompts, way.url), num_processes=1)
+        whole = run_stage(judged_stage(tmp_path / "run" / "whole", random_policy, prompts_from_outside, way.url), num_processes=1)
         assert 1 < way.most_open <= CONCURRENCY
         check_rewards(whole, way)
 
-        cut = judged_stage(tmp_path / "run" / "cut", random_policy, prompts, way.url)
+        cut = judged_stage(tmp_path / "run" / "cut", random_policy, prompts_from_outside, way.url)
         way.closes_after = way.num_posts + 12  # in the middle of the second rollout
         with StageRun(cut, num_processes=1) as attempt:
             assert attempt.wait() == 1, attempt.log()

@@ -8,7 +8,6 @@ import pytest
 
 from stages.evaluation.records import read_records
 from stages.files import damaged_files, read_json
-from stages.tiny_world.sources import TinyWorldPrompts
 from tests.engines.conftest import DATA
 from tests.judge_server import judge_server
 from tests.stage_dirs import StageRun, attempt_log, manifest, write_stage
@@ -95,31 +94,22 @@ def test_a_judge_that_cannot_be_asked_is_bad_input(policy, stage_root):
 # ------------------------------------------------------------------------------------------------------------------------ evaluation
 
 
-@pytest.fixture(scope="module")
-def questions(tmp_path_factory):
-    """Prompts of the tiny world's words, as rows from outside that no rule can check."""
-    source, path = TinyWorldPrompts(0, "judged"), tmp_path_factory.mktemp("prompts") / "prompts.jsonl"
-    rows = {prompt.text: {"prompt": prompt.text, "answer": prompt.answer} for prompt in map(source.get, range(30))}
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows.values()))
-    return path
-
-
 def verdict(user: str) -> str:
     """By a hash of what it was asked: right in about half of the cases, and the same whenever it is asked."""
     return json.dumps({"correctness": "correct" if zlib.crc32(user.encode()) % 2 else "incorrect"})
 
 
-def evaluation(stage_root, policy, questions, name: str, url: str):
+def evaluation(stage_root, policy, prompts, name: str, url: str):
     config = {"num_reasoning": 12, "num_general": 0, "num_safety": 0, "samples_per_prompt": 4, "max_completion_tokens": 24, "rollout": {"engine": "transformers"},
-              "data": {"name": "file", "path": str(questions), "verifier": "judge", "template": "plain", "max_prompt_tokens": 24, "eval_fraction": 0.5},
+              "data": {"name": "file", "path": str(prompts), "verifier": "judge", "template": "plain", "max_prompt_tokens": 24, "eval_fraction": 0.5},
               "judge": {"backend": "openai", "url": url, "model": "judge", "retries": 1, "concurrency": 2, "cache_dir": str(stage_root / f"cache_{name}")}}
     return write_stage(stage_root / "judged" / name, "evaluate", config, {"policy": policy}, stage="evaluate")
 
 
-def test_an_evaluation_whose_judge_goes_away_goes_on_with_what_it_has(server, policy, questions, stage_root):
+def test_an_evaluation_whose_judge_goes_away_goes_on_with_what_it_has(server, policy, prompts_from_outside, stage_root):
     """Each sample is made once, and each distinct answer is judged once, whatever happened in between."""
     server.answer = verdict
-    whole = evaluation(stage_root, policy, questions, "evaluated", server.url)
+    whole = evaluation(stage_root, policy, prompts_from_outside, "evaluated", server.url)
     code, log = attempt(whole)
     assert code == 0, log
     (accuracy,) = [row for row in read_json(whole / "results.json") if row["metric"] == "pass@1"]
@@ -128,7 +118,7 @@ def test_an_evaluation_whose_judge_goes_away_goes_on_with_what_it_has(server, po
     asked = {request["messages"][-1]["content"] for request in server.asked}
     assert len(asked) == len(server.asked) > 6
 
-    cut = evaluation(stage_root, policy, questions, "evaluated_cut", server.url)
+    cut = evaluation(stage_root, policy, prompts_from_outside, "evaluated_cut", server.url)
     server.asked.clear()
 
     def verdict_then_away(user: str) -> str:
