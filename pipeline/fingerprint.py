@@ -81,21 +81,18 @@ def _sampled_hash(path: Path) -> str:
     return state.hexdigest()
 
 
-def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
-    """{"optim.lr": 1e-3, ...}: nested mappings as dotted keys; lists stay whole."""
-    if not isinstance(value, dict):
-        return {prefix: value}
-    flat = {}
-    for key, item in value.items():
-        flat |= flatten(item, f"{prefix}.{key}" if prefix else str(key))
-    return flat
-
-
-def differences(old: Any, new: Any) -> list[str]:
-    """Changed keys of two nested configs, each as "optim.lr 1e-06 -> 3e-06"."""
-    old_flat, new_flat = flatten(old), flatten(new)
-    return [f"{key} {_short(old_flat.get(key, 'unset'))} -> {_short(new_flat.get(key, 'unset'))}"
-            for key in dict.fromkeys((*old_flat, *new_flat)) if old_flat.get(key) != new_flat.get(key)]
+def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """Changed keys of two nested configs, each as "optim.lr 1e-06 -> 3e-06"; a mapping that only one of them has is one line."""
+    lines = []
+    for key in dict.fromkeys((*old, *new)):
+        name, before, after = f"{prefix}{key}", old.get(key, "unset"), new.get(key, "unset")
+        if isinstance(before, dict) and isinstance(after, dict):
+            lines += differences(before, after, f"{name}.")
+        elif isinstance(before, dict) and key not in new or isinstance(after, dict) and key not in old:
+            lines.append(f"{name} {'removed' if key in old else 'added'}")
+        elif before != after:
+            lines.append(f"{name} {_short(before)} -> {_short(after)}")
+    return lines
 
 
 def _short(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 The fingerprints follow from the configuration alone, so the whole plan is known before anything runs.
 """
+import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -197,11 +198,12 @@ def _run_reason(node: Node, config: RunConfig, stage_config: Any, inputs: dict, 
 
 
 def _output_part(old: Any, config: Any) -> Any:
-    """The output fields of a stored plain config, by the dataclass of today."""
-    shape = output_fields(config)
-    if isinstance(shape, dict) and isinstance(old, dict):
-        names = [name for name in old if name in shape or name not in to_dict(config)]
-        return {name: _output_part(old[name], getattr(config, name)) if hasattr(config, name) else old[name] for name in names}
+    """The output fields of a stored plain config, by the dataclass of today. A key that is not there today is kept: it was removed."""
+    if isinstance(old, dict) and dataclasses.is_dataclass(config):
+        operational = {spec.name for spec in dataclasses.fields(config) if spec.metadata.get("operational")}
+        return {name: _output_part(value, getattr(config, name, None)) for name, value in old.items() if name not in operational}
+    if isinstance(old, dict) and isinstance(config, dict):
+        return {key: _output_part(value, config.get(key)) for key, value in old.items()}
     return old
 
 

@@ -42,6 +42,27 @@ def test_fingerprint_depends_on_output_fields_seed_inputs_and_data_and_on_nothin
 def test_differences_name_key_old_and_new():
     assert differences({"optim": {"lr": 1e-6}, "a": [1], "gone": 1}, {"optim": {"lr": 3e-6}, "a": [1], "new": 2}) == [
         "optim.lr 1e-06 -> 3e-06", "gone 1 -> unset", "new unset -> 2"]
+    assert differences({"sets": {"a": {"k": 4, "p": 1}, "b": {"k": 1}}}, {"sets": {"b": {"k": 2}, "c": {"k": 1, "p": 1}}}) == [
+        "sets.a removed", "sets.b.k 1 -> 2", "sets.c added"]
+
+
+def test_other_suites_and_other_sources_are_named_in_the_reason(runs, tmp_path):
+    """Mappings whose keys people choose: what is gone and what is new, and no word on where files are."""
+    def suites(*names):
+        return plan("+stage=[base,evaluate]", runs, f"stages.evaluate.suites=[{','.join(names)}]", *(f"eval.{name}.path=tests/eval_schemas/{name}.jsonl" for name in names))
+
+    finish(suites("aime24", "gsm8k"), "base", "evaluate")
+    reason = step(suites("gsm8k", "math500"), "evaluate").reason
+    assert "settings.aime24 removed" in reason and "settings.math500 added" in reason and "gsm8k." not in reason
+
+    def mixture(*names):
+        rows = tmp_path / "rows.jsonl"
+        rows.write_text('{"prompt": "1+1?", "answer": "2"}\n' * 40)
+        return plan("+stage=[base,r1_zero]", runs, "data=file", *(f"+data.sources.{name}.path={rows}" for name in names))
+
+    finish(mixture("first", "second"), "base", "r1_zero")
+    reason = step(mixture("second", "third"), "r1_zero").reason
+    assert "data.sources.first removed" in reason and "data.sources.third added" in reason and "second" not in reason
 
 
 def test_nothing_there_is_run_and_writes_nothing(runs, tmp_path):
