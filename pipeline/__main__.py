@@ -60,12 +60,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _command(name: str, arguments: list[str], console) -> int:
     if name == "run":
-        from pipeline.stop import interrupt_on_signals
+        from pipeline.execution.stop import interrupt_on_signals
         interrupt_on_signals()
-        from pipeline import run
+        from pipeline.execution import run
         return run.main(arguments, console)
     if name in COMMANDS:
-        from pipeline import commands
+        from pipeline.commands import dispatch as commands
         return getattr(commands, name)(arguments, console)
     close = difflib.get_close_matches(name, COMMANDS, n=1)
     raise InvalidConfig([f"{name}: no such command; commands are {', '.join(COMMANDS)}{f'; did you mean {close[0]}?' if close else ''}"])
@@ -82,7 +82,7 @@ def _shell_completion(arguments: list[str]) -> int:
         os.environ["COMP_LINE"] = line.replace(f" {words[1]}", "", 1)
     import hydra
 
-    from pipeline import compose
+    from pipeline.configuration import compose
     compose.register_schema()
     sys.argv = [sys.argv[0], *arguments]
     hydra.main(config_path=str(compose.CONF_DIR), config_name="config", version_base="1.3")(lambda cfg: None)()

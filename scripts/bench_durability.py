@@ -33,13 +33,13 @@ STEPS = {"base": 120, "r1_zero": 20}
 
 def work(options: argparse.Namespace) -> None:
     """The real worker of one stage; rank 0 notes when it logged each step."""
-    from stages import environment
+    from stages.runtime import environment
     environment.prepare()
     import importlib
 
     from stages.__main__ import KIND_MODULES
-    from stages.experience import RolloutLog
-    from stages.worker import Worker
+    from stages.training.rollouts import RolloutLog
+    from stages.runtime.worker import Worker
     if options.mode == "nothing":
         RolloutLog.write = lambda *_: None
     log_step, moments = Worker.log_step, []
@@ -58,8 +58,8 @@ def work(options: argparse.Namespace) -> None:
 
 def configurations(stages: list[str], sampler: str) -> dict[str, tuple[str, dict]]:
     """{stage: (kind, plain configuration)} of the tiny recipe."""
-    from pipeline import compose
-    from pipeline.graph import build
+    from pipeline.configuration import compose
+    from pipeline.configuration.graph import build
     from stages.config import to_dict
     config = compose.compose_config(compose.rewrite([f"+stage=[{','.join(stages)}]", f"rollout={sampler}"]))
     nodes = build(config).nodes

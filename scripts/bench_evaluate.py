@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import bench_common as common
 
-from stages import environment
+from stages.runtime import environment
 
 MAX_TOKENS, PROMPT_TOKENS = 110, 32
 LAUNCHED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -34,12 +34,12 @@ def loop(options: argparse.Namespace) -> None:
     """This rank's share of the problems, drawn by LLM.generate."""
     environment.prepare()
     from stages.config import RolloutConfig
-    from stages.engine import init_distributed
-    from stages.model import load_tokenizer
-    from stages.prompts import PLAIN_TEMPLATE
-    from stages.rollout import make_sampler, stop_token_ids
-    from stages.rollout.vllm_engine import inspect_models_in_process
-    from stages.tiny_world.sources import held_out_sets
+    from stages.engines.training import init_distributed
+    from stages.modeling.model import load_tokenizer
+    from stages.prompting.templates import PLAIN_TEMPLATE
+    from stages.engines.sampling import make_sampler, stop_token_ids
+    from stages.engines.sampling.vllm_sampler import inspect_models_in_process
+    from stages.worlds.tiny_world.sources import held_out_sets
     from vllm import LLM, SamplingParams
     from vllm.sampling_params import RequestOutputKind
     rank, ranks = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])

@@ -57,13 +57,13 @@ def our_config(side: str, options, work: dict) -> dict:
 
 def ours(options, work: dict) -> None:
     """The project's own loop; only the source of prompts and the reward are the benchmark's."""
-    from stages import environment
+    from stages.runtime import environment
     environment.prepare()
     import torch
-    from stages import sampling
-    from stages.grpo import GrpoTrainer
-    from stages.prompts import Prompt
-    from stages.worker import Worker
+    from stages.kinds.grpo import groups as sampling
+    from stages.kinds.grpo.trainer import GrpoTrainer
+    from stages.prompting.prompt import Prompt
+    from stages.runtime.worker import Worker
     vocabulary = json.loads((Path(options.model) / "config.json").read_text())["vocab_size"]
 
     def apply_rules(rollouts, *_):
@@ -107,13 +107,13 @@ def keep_record(trainer, kept: list[dict]):
 
 def bare(options, work: dict) -> None:
     """vLLM's own generate() with our engine settings, on our requests: what a rollout costs at least."""
-    from stages import environment
+    from stages.runtime import environment
     environment.prepare()
     import torch.distributed as dist
     from stages.config import RolloutConfig
-    from stages.engine import init_distributed
-    from stages.rollout import make_sampler
-    from stages.seeds import seed_for
+    from stages.engines.training import init_distributed
+    from stages.engines.sampling import make_sampler
+    from stages.runtime.seeds import seed_for
     init_distributed()
     vocabulary = json.loads((Path(options.model) / "config.json").read_text())["vocab_size"]
     sampler = make_sampler(RolloutConfig(kv_cache_gib=KV_CACHE_GIB), Path(options.model), 32, work["tokens"])
@@ -145,7 +145,7 @@ def trl(options, work: dict, with_vllm: bool) -> None:
                            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29511"})
     os.environ.update({"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"})
     if with_vllm:
-        from stages.rollout.vllm_engine import inspect_models_in_process
+        from stages.engines.sampling.vllm_sampler import inspect_models_in_process
         inspect_models_in_process()
     import torch
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from stages.batching import _deal, micro_batches  # noqa: E402
+from stages.modeling.batching import _deal, micro_batches  # noqa: E402
 
 DOMAINS = ((395_285, 6094.2), (211_129, 7435.7), (10_124, 4928.8), (10_395, 2739.0), (177_812, 1419.8))  # samples, mean tokens [V2 Table 5]
 BUDGET, SPREAD = 32_768, 0.8  # SPREAD: standard deviation of the logarithm, not published

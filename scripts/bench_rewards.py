@@ -17,9 +17,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import psutil  # noqa: E402
 
-from stages.prompt import Prompt  # noqa: E402
-from stages.rewards.language import language_consistency  # noqa: E402
-from stages.rewards.verifiers import grade_many  # noqa: E402
+from stages.prompting.prompt import Prompt  # noqa: E402
+from stages.text.language import language_consistency  # noqa: E402
+from stages.rewards.grading import grade_many  # noqa: E402
 
 GROUP = 16
 TOWERS = ("9^{9^{9^{9}}}", "(10^9)!", "2^{3^{4^{5^{6}}}}", "(x+y+z+w+1)^{4000}")

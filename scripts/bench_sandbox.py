@@ -16,8 +16,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from stages.config import SandboxConfig  # noqa: E402
-from stages.prompt import Prompt  # noqa: E402
-from stages.rewards.code import CodeGrader, free_cores  # noqa: E402
+from stages.prompting.prompt import Prompt  # noqa: E402
+from stages.rewards.verifiers.code import CodeGrader, free_cores  # noqa: E402
 
 PYTHON = "print(2 * int(input()))"
 CPP = "#include <bits/stdc++.h>\nint main() { int n; std::cin >> n; std::cout << 2 * n << std::endl; }"

@@ -54,10 +54,10 @@ def clock() -> dict[str, float]:
 
 def ours(options) -> None:
     """The project's own stage, from its directory to the exported model; only the clock is the benchmark's."""
-    from stages import environment
+    from stages.runtime import environment
     environment.prepare()
-    from stages import sft
-    from stages.worker import Worker
+    from stages.kinds import sft
+    from stages.runtime.worker import Worker
     rows = []
     with Worker(options.stage) as worker:
         log_step = worker.log_step
@@ -153,7 +153,7 @@ def compare(options, work: dict) -> dict:
 
 def write_data(directory: Path, model: Path, num: int) -> list[dict]:
     from datasets import Dataset
-    from stages.files import read_json
+    from stages.contract.files import read_json
     samples = make_samples(num, read_json(model / "config.json")["vocab_size"])
     (directory / "data").mkdir(parents=True)
     Dataset.from_list(samples).to_parquet(str(directory / "data" / "train.parquet"))

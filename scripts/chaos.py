@@ -13,7 +13,6 @@ directory is kept.
 """
 import argparse
 import collections
-import json
 import os
 import random
 import re
@@ -27,13 +26,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from pipeline.guard import kill_all  # noqa: E402
+from pipeline.execution.guard import kill_all  # noqa: E402
 from scripts.chaos_tools.driver import TIMEOUT_S, Driver, Ending  # noqa: E402
 from scripts.chaos_tools.kill import DISK, Kill, damage, draw_fault, draw_kill, signal_name  # noqa: E402
 from scripts.chaos_tools.outcome import differences, left_over, outcome  # noqa: E402
 from scripts.chaos_tools.places import HANGS, places_of  # noqa: E402
 from scripts.chaos_tools.small_disk import SmallDisk, small_disk  # noqa: E402
-from stages.files import append_jsonl, read_json, read_jsonl  # noqa: E402
+from stages.contract.files import append_jsonl, read_json, read_jsonl  # noqa: E402
 
 INTERRUPTED, MOST_RESUMES = 75, 4
 DAMAGE_SHARE, FAULT_SHARE = 0.3, 0.5

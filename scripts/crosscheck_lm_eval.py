@@ -48,7 +48,7 @@ def main() -> int:
 
 
 def write_problems(path: Path, number: int) -> list[dict]:
-    from stages.tiny_world.sources import held_out_sets
+    from stages.worlds.tiny_world.sources import held_out_sets
     rows = [{"prompt": prompt.text, "answer": prompt.answer} for prompt in held_out_sets(number, 1, 1)["tiny_math"]]
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     return rows

@@ -95,11 +95,11 @@ def reward_of(completion_ids: list[int], vocabulary: int) -> float:
 
 def run_worker(options) -> None:
     """`python -m stages DIRECTORY` with our reward, a clock on every step and a watch on the GPU's memory."""
-    from stages import environment
+    from stages.runtime import environment
     environment.prepare()
     from stages import __main__ as worker_main
-    from stages import sampling
-    from stages.worker import Worker
+    from stages.kinds.grpo import groups as sampling
+    from stages.runtime.worker import Worker
     vocabulary = SHAPES[options.shape]["vocab_size"]
 
     def apply_rules(rollouts, *_):
@@ -162,7 +162,7 @@ def run_stage(options, directory: Path) -> dict:
     except RuntimeError as error:
         log = directory / "logs" / "latest" / "rank0.log"
         raise RuntimeError(f"{error}\n{log.read_text()[-4000:] if log.exists() else ''}") from error
-    from stages.files import read_json, read_jsonl
+    from stages.contract.files import read_json, read_jsonl
     rows = read_jsonl(directory / "metrics.jsonl")
     ends = ranks[0]["ends"]
     for row, before, end in zip(rows[1:], ends, ends[1:]):
@@ -184,7 +184,7 @@ def run_trl(options) -> None:
     from trl import GRPOConfig, GRPOTrainer
     on_gpu = options.device == "cuda"
     if not on_gpu:
-        from stages.rollout.vllm_engine import inspect_models_in_process
+        from stages.engines.sampling.vllm_sampler import inspect_models_in_process
         inspect_models_in_process()
     memory, steps, marks = watch_memory(), [], {"rollout": 0.0}
     micro = max(1, options.micro_batch_tokens // (options.tokens + options.prompt_tokens))
@@ -243,7 +243,7 @@ def forward_flops(shape: dict, lengths: list[int], num_scored: int) -> float:
 
 def grpo_flops(options, directory: Path, step: int) -> float:
     """Model FLOPs of a step's update, without recomputation: forward and backward of the policy, forward of the reference."""
-    from stages.files import read_jsonl
+    from stages.contract.files import read_jsonl
     rollouts = read_jsonl(directory / "rollouts" / f"step_{step:06d}.jsonl")[:-1]  # the last line is the checksum
     scored = sum(len(r["completion_ids"]) for r in rollouts)
     return (3 + (BETA > 0)) * forward_flops(SHAPES[options.shape], [len(r["prompt_ids"]) + len(r["completion_ids"]) for r in rollouts], scored)

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from stages.tiny_world.problems import draw_problem  # noqa: E402
+from stages.worlds.tiny_world.problems import draw_problem  # noqa: E402
 
 
 def rows(num: int, seed: int) -> list[dict]:

@@ -8,10 +8,10 @@ import importlib
 import os
 import sys
 
-from stages import environment
+from stages.runtime import environment
 
-KIND_MODULES = {"pretrain": "stages.pretrain", "sft": "stages.sft", "grpo": "stages.grpo", "collect": "stages.collect",
-                "reward_models": "stages.reward_models", "evaluate": "stages.evaluation.stage"}
+KIND_MODULES = {"pretrain": "stages.kinds.pretrain", "sft": "stages.kinds.sft", "grpo": "stages.kinds.grpo.trainer", "collect": "stages.kinds.collect.stage",
+                "reward_models": "stages.reward_models", "evaluate": "stages.kinds.evaluation.stage"}
 
 
 def main(arguments: list[str]) -> int:
@@ -21,8 +21,8 @@ def main(arguments: list[str]) -> int:
     environment.start_without_garbage_collection()
     environment.prepare()
     from stages import judges
-    from stages.inputs import prepare_sandbox
-    from stages.worker import Worker
+    from stages.data.inputs import prepare_sandbox
+    from stages.runtime.worker import Worker
     with Worker(arguments[0]) as worker:
         prepare_sandbox(worker.config)
         judges.serve(worker)

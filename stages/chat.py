@@ -3,7 +3,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from stages import environment
+from stages.runtime import environment
 
 
 def main(arguments: list[str]) -> int:
@@ -11,7 +11,7 @@ def main(arguments: list[str]) -> int:
     environment.prepare()
     import torch
     from transformers.utils import logging
-    from stages.model import load_model, load_tokenizer
+    from stages.modeling.model import load_model, load_tokenizer
     logging.disable_progress_bar()
     tokenizer, model = load_tokenizer(options.model_dir), load_model(options.model_dir).eval()
     if torch.cuda.is_available():
@@ -44,7 +44,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 def answer(text: str, model, tokenizer, options: argparse.Namespace) -> None:
     """Prints the completion token by token. Words outside the vocabulary are named: the tiny world's models know few."""
     import torch
-    from stages.prompts import apply_template, encode_prompt
+    from stages.prompting.templates import apply_template, encode_prompt
     prompt_ids = encode_prompt(apply_template(text, options.template, tokenizer), options.template, tokenizer)
     unknown = sum(token == tokenizer.unk_token_id for token in prompt_ids) if tokenizer.unk_token_id is not None else 0
     if unknown:

@@ -1,7 +1,7 @@
 """The lineage graph as SVG: which stage was made from which, top to bottom, read from each stage's inputs.json."""
 from html import escape
 
-from pipeline.graph import NODES
+from pipeline.configuration.graph import NODES
 from pipeline.report.names import stage_name, stage_order
 from pipeline.report.read import StageRecord
 

@@ -1,7 +1,7 @@
 """What the report calls things: the stages in the recipe's order, their labels and colours, and the metrics with their units."""
 from dataclasses import dataclass
 
-from pipeline.graph import family_of
+from pipeline.configuration.graph import family_of
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from pipeline.graph import FAMILIES
+from pipeline.configuration.graph import FAMILIES
 from pipeline.report.names import STAGES, stage_order
 
 MAX_EVALUATION_SAMPLES = 600

@@ -2,7 +2,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.graph import family_of
+from pipeline.configuration.graph import family_of
 from pipeline.report import stage_table
 from pipeline.report.names import stage_name
 from pipeline.report.read import StageRecord

@@ -2,7 +2,7 @@
 import json
 from typing import Any
 
-from pipeline import cost
+from pipeline.report import cost
 from pipeline.report.figures import number
 from pipeline.report.names import set_label, stage_name, stage_order
 from pipeline.report.read import RunRecord, StageRecord

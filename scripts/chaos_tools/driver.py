@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from pipeline.guard import kill_all
+from pipeline.execution.guard import kill_all
 
 from .kill import DISK, ROOT, Kill
 from .small_disk import SmallDisk
@@ -111,7 +111,7 @@ def family(driver: int) -> dict[str, psutil.Process]:
         for process in found["driver"].children(recursive=True):
             words = process.cmdline()
             module = words[words.index("-m") + 1] if "-m" in words[:-1] else ""
-            name = {"pipeline.guard": "guard" if "torch.distributed.run" in words else None,  # the other one is Prefect's
+            name = {"pipeline.execution.guard": "guard" if "torch.distributed.run" in words else None,  # the other one is Prefect's
                     "torch.distributed.run": "launcher", "uvicorn": "server"}.get(module)
             if module == "stages":
                 name = f"rank{process.environ()['RANK']}"

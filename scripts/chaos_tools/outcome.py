@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from stages.files import read_json, read_jsonl, sha256
+from stages.contract.files import read_json, read_jsonl, sha256
 
 
 def outcome(directory: Path) -> dict[str, str]:

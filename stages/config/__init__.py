@@ -15,6 +15,41 @@ from stages.config.grpo import GrpoConfig, HackingConfig, MixConfig, RewardConfi
 from stages.config.sampling import CollectConfig, EvaluateConfig, SuiteConfig
 from stages.config.training import HealthConfig, PretrainConfig, RewardModelsConfig, SftConfig, StageConfig
 
+__all__ = [
+    "Checked",
+    "CollectConfig",
+    "ConfigError",
+    "DataConfig",
+    "DeepSpeedConfig",
+    "EvaluateConfig",
+    "GrpoConfig",
+    "HackingConfig",
+    "HealthConfig",
+    "JudgeConfig",
+    "KINDS",
+    "MixConfig",
+    "MixtureSource",
+    "ModelConfig",
+    "OptimConfig",
+    "PrepareConfig",
+    "PretrainConfig",
+    "RewardConfig",
+    "RewardModelsConfig",
+    "RolloutConfig",
+    "SandboxConfig",
+    "SftConfig",
+    "SourceConfig",
+    "StageConfig",
+    "SuiteConfig",
+    "TracesConfig",
+    "VERSIONS",
+    "VLLM_CPU_HEAD_SIZES",
+    "from_dict",
+    "knob",
+    "output_fields",
+    "to_dict",
+]
+
 KINDS: dict[str, type] = {"pretrain": PretrainConfig, "sft": SftConfig, "grpo": GrpoConfig, "collect": CollectConfig,
                           "reward_models": RewardModelsConfig, "evaluate": EvaluateConfig}
 

@@ -3,9 +3,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from stages.config.fields import Checked, knob
-from stages.data.adapters import ADAPTERS
-from stages.rewards.languages import language_problem
-from stages.rewards.verifiers import VERIFIERS
+from stages.config.choices import ADAPTERS, VERIFIERS
+from stages.config.languages import language_problem
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class SourceConfig(Checked):
     kind_column: str | None = knob(None, "column with the kind of each row, for samples and tables")
     id_column: str | None = knob(None, "column with a unique id of each row; null: its number")
     language: str = knob("auto", "language of the prompts, an ISO 639-1 code; auto: identified for each prompt")
-    verifier: Literal[*VERIFIERS] = knob("integer", "how an answer is compared: the verifiers of stages/rewards/verifiers.py")
+    verifier: Literal[*VERIFIERS] = knob("integer", "how an answer is compared: the verifiers of stages/rewards/grading.py")
     check_answers: bool = knob(True, "ask the verifier of each row whether it can read the answer, before any engine starts; off for files that "
                                      "`r1 data prepare` wrote, which has asked")
 
@@ -49,7 +48,7 @@ class MixtureSource(SourceConfig):
     """One of several sources."""
     weight: float = knob(1.0, "share of the draws of a domain, relative to the other sources that have it", gt=0)
     preset: str | None = knob(None, "a file of conf/data/ that the other keys add to, e.g. gsm8k", operational=True)
-    verifier: Literal[*VERIFIERS] = knob("math", "how an answer is compared: the verifiers of stages/rewards/verifiers.py")
+    verifier: Literal[*VERIFIERS] = knob("math", "how an answer is compared: the verifiers of stages/rewards/grading.py")
 
 
 @dataclass(frozen=True)
@@ -66,9 +65,8 @@ class DataConfig(SourceConfig):
     task_configs: dict[str, dict[str, Any]] = knob({}, "name=reasoning_gym: settings of a family, e.g. {countdown: {max_numbers: 4}}")
 
     def problems(self):
-        if self.name == "reasoning_gym":
-            from stages.reasoning_gym.families import problems
-            return problems(self.tasks, self.task_weights, self.task_configs)
+        if self.name == "reasoning_gym":  # whether the library has these families is checked where it may be imported
+            return []
         if self.path and self.sources:
             return super().problems() + [f"path {self.path} and sources ({', '.join(self.sources)}) are both set: a mixture names its files in its sources"]
         return super().problems() + [f"sources.{name}.path is empty: name a file, a directory or a hub name" for name, source in self.sources.items() if not source.path]
@@ -77,14 +75,6 @@ class DataConfig(SourceConfig):
     def all_sources(self) -> dict[str, SourceConfig]:
         """Name -> source: the mixture's, or `path` as the only one, named `file`."""
         return dict(self.sources) or ({"file": self} if self.path else {})
-
-    @property
-    def tasks_without_examples(self) -> list[str]:
-        """The families of reasoning-gym among `tasks` that a base of our own cannot be taught: there are no worked examples of them."""
-        if self.name != "reasoning_gym":
-            return []
-        from stages.reasoning_gym.examples import WRITERS
-        return [task for task in self.tasks if task not in WRITERS]
 
     @property
     def domains(self) -> set[str]:

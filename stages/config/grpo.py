@@ -2,12 +2,12 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from stages.config.choices import ADVANTAGES, CORRECTIONS, LOSSES
 from stages.config.data import DataConfig
 from stages.config.engines import DeepSpeedConfig, OptimConfig, RolloutConfig
 from stages.config.fields import Checked, knob
 from stages.config.graders import JudgeConfig, SandboxConfig
 from stages.config.training import PACKING, StageConfig
-from stages.losses import ADVANTAGES, CORRECTIONS, LOSSES
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class MixConfig(Checked):
 
 @dataclass(frozen=True)
 class HackingConfig(Checked):
-    """Reward-hacking watch: held-out accuracy against learned rewards. The rule is in stages/hacking.py."""
+    """Reward-hacking watch: held-out accuracy against learned rewards. The rule is in stages/kinds/grpo/hacking.py."""
     every: int = knob(0, "steps between measurements, a multiple of updates_per_rollout, in the steps that have general prompts; 0: no watch [ours]", ge=0)
     num_prompts: int = knob(32, "held-out reasoning prompts of a measurement, always the same [ours]", gt=0)
     samples_per_prompt: int = knob(2, "completions of each, from the same seeds every time [ours]", gt=0)
@@ -61,7 +61,7 @@ class GrpoConfig(StageConfig):
     reference_every: int = knob(400, "steps between refreshes of the reference with the policy; 0 = never [N]", ge=0)
     clip_low: float = knob(0.2, "the ratio is clipped at 1 - clip_low; not published for R1-Zero, 10 for stage 2 [N]", gt=0)
     clip_high: float = knob(0.2, "the ratio is clipped at 1 + clip_high", gt=0)
-    loss: Literal[*LOSSES] = knob("grpo", "member of the family, see stages/losses.py: grpo (mean per sequence, as in DeepSeekMath), dapo and bnpo (mean over "
+    loss: Literal[*LOSSES] = knob("grpo", "member of the family, see stages/modeling/losses.py: grpo (mean per sequence, as in DeepSeekMath), dapo and bnpo (mean over "
                                           "all tokens), dr_grpo (a constant), gspo (ratio of whole sequences), cispo (clipped weights)")
     kl: Literal["k3", "k3_unbiased"] = knob("k3", "k3 [N eq. 2]; k3_unbiased: times the ratio, right off policy too (DeepSeek-V3.2)")
     scale_rewards: Literal[*ADVANTAGES] = knob("group", "what advantages are divided by: the standard deviation of the group [N eq. 3], of the batch, or nothing")

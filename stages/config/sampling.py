@@ -3,11 +3,11 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from stages.config.choices import LOADERS
 from stages.config.data import DataConfig
 from stages.config.engines import RolloutConfig
 from stages.config.fields import Checked, knob
 from stages.config.graders import JudgeConfig, SandboxConfig
-from stages.evaluation.suites import LOADERS
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class CollectConfig(Checked):
 @dataclass(frozen=True)
 class SuiteConfig(Checked):
     """A suite of problems and the paper's protocol for it [V2 D.1]. conf/eval/ has a file for each: eval=[aime24,math500] chooses some."""
-    loader: Literal[*LOADERS] = knob("own", "schema of its rows: the modules of stages/evaluation/suites/")
+    loader: Literal[*LOADERS] = knob("own", "schema of its rows: the modules of stages/kinds/evaluation/suites/")
     path: str | None = knob(None, "local file in the published schema: JSONL, JSON, CSV or Parquet; null: the hub's")
     hub: str | None = knob(None, "data set of the hub, OWNER/NAME; read from the cache, or downloaded where HF_HUB_OFFLINE=0 is set")
     hub_config: str | None = knob(None, "configuration of that data set")

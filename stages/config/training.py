@@ -12,7 +12,7 @@ PACKING = "sequences one after the other in a row without padding, with variable
 
 @dataclass(frozen=True)
 class HealthConfig(Checked):
-    """When a training stage raises an alarm (`stages/health.py`): it is shown by status and in the report, and stops the stage if asked to."""
+    """When a training stage raises an alarm (`stages/training/health.py`): it is shown by status and in the report, and stops the stage if asked to."""
     on_alarm: Literal["warn", "stop", "rollback"] = knob("warn", "warn: go on; stop: the stage fails before its next checkpoint; rollback: it goes back to the "
                                                          "last good checkpoint and leaves out the batches that led there, see skipped.jsonl [ours]", operational=True)
     max_rollbacks: int = knob(3, "rollbacks of a stage; the next one stops it [ours]", ge=0, operational=True)

@@ -8,9 +8,9 @@ import os
 import sys
 from pathlib import Path
 
-from stages import environment
+from stages.runtime import environment
 from stages.config import ConfigError, DataConfig, PrepareConfig, RolloutConfig, SandboxConfig, from_dict
-from stages.rewards.verifiers import GraderAway
+from stages.rewards.grading import GraderAway
 
 ACTIONS = ("inspect", "prepare", "fetch")
 
@@ -38,13 +38,13 @@ def main(arguments: list[str]) -> int:
 def _inspect(data: DataConfig, given: dict) -> int:
     from rich.console import Console
 
-    from stages.data.inspect import inspect
+    from stages.data.preparing.inspect import inspect
     inspect(data, given["model_dir"], Console(width=None if sys.stdout.isatty() else 140))
     return 0
 
 
 def _prepare(data: DataConfig, given: dict) -> int:
-    from stages.data.prepare import Preparation
+    from stages.data.preparing.prepare import Preparation
 
     def say(line: str) -> None:
         print(line, flush=True)
@@ -63,7 +63,7 @@ def _prepare(data: DataConfig, given: dict) -> int:
 
 def _configure_programs(data: DataConfig, sandbox: SandboxConfig) -> None:
     """Where the verifier code runs what the policy writes. Raises ValueError where it cannot and a source is about programs."""
-    from stages.rewards import code
+    from stages.rewards.verifiers import code
     code.configure(sandbox)
     if any(source.verifier == "code" for source in data.all_sources.values()):
         code.require_sandbox()

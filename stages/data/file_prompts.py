@@ -11,7 +11,7 @@ from stages.config import DataConfig, SourceConfig
 from stages.data.mapping import DOMAINS, Malformed, Row
 from stages.data.rows import Tally, rows_of
 from stages.data.split import SPLITS, held_out, prompt_hash
-from stages.prompt import Prompt
+from stages.prompting.prompt import Prompt
 
 BLOCK = 1000  # draws; also the finest share that a weight can ask for
 _MAX_SHOWN = 5
@@ -184,7 +184,7 @@ def _require_judge(prompts: list[Prompt]) -> None:
 
 def _unreadable(prompts: list[Prompt], rows: list[Row], tally: Tally) -> set[int]:
     """Places of the prompts whose reference their verifier cannot use, counted."""
-    from stages.rewards.verifiers import problem_many
+    from stages.rewards.grading import problem_many
     asked = [place for place, prompt in enumerate(prompts) if prompt.domain == "reasoning"]
     problems = {place: why for place, why in zip(asked, problem_many([prompts[place] for place in asked])) if why}
     for place, why in problems.items():

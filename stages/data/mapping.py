@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from stages.config import SourceConfig
-from stages.rewards.language import identify
-from stages.rewards.languages import language_problem
-from stages.rewards.verifiers import VERIFIERS
+from stages.text.language import identify
+from stages.config.languages import language_problem
+from stages.rewards.grading import VERIFIERS
 
 DOMAINS = ("reasoning", "helpful", "safety")
 _ROLES = {"human": "user", "gpt": "assistant", "model": "assistant", "bot": "assistant"}  # ShareGPT's words, and others seen

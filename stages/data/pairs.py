@@ -10,7 +10,7 @@ from stages.data.file_prompts import Draws, source_key, to_prompt
 from stages.data.mapping import Row
 from stages.data.rows import Tally, rows_of
 from stages.data.split import held_out, prompt_hash
-from stages.prompt import Prompt
+from stages.prompting.prompt import Prompt
 
 
 @dataclass(frozen=True)

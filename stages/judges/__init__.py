@@ -3,13 +3,14 @@ local vLLM model. docs/judges.md says how to use them."""
 import threading
 from pathlib import Path
 
-from stages import files
+from stages.contract import files
 from stages.config import JudgeConfig
 from stages.judges.calls import JudgeUnavailable
 from stages.judges.interface import Comparison, Judge, Judged
 from stages.judges.ledger import Ledger, metrics, total
-from stages.prompt import Prompt
-from stages.worker import InputError, barrier
+from stages.prompting.prompt import Prompt
+from stages.runtime.errors import InputError
+from stages.runtime.distributed import barrier
 
 __all__ = ["Comparison", "Judge", "JudgeUnavailable", "Judged", "current_judge", "is_served", "make_judge", "record_cost", "require_judge", "rest", "serve"]
 

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from stages import files
+from stages.contract import files
 from stages.judges.calls import Reply
 
 

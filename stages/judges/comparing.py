@@ -1,7 +1,7 @@
 """Pairs judged as published [N]: several five-way verdicts with the two texts in random positions, averaged."""
 from stages.judges.interface import Comparison, Judge
-from stages.prompt import Prompt
-from stages.seeds import rng_for, seed_for
+from stages.prompting.prompt import Prompt
+from stages.runtime.seeds import rng_for, seed_for
 
 Pair = tuple[Prompt, str, str]
 

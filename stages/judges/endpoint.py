@@ -11,7 +11,7 @@ import time
 
 from stages.config import JudgeConfig
 from stages.judges.calls import Call, JudgeUnavailable, OnFailure, OnReply, Reply
-from stages.worker import InputError
+from stages.runtime.errors import InputError
 
 CHECK_S = 10.0
 PAUSE_S = 0.5  # before an unreadable body is asked for again; doubles each time, as the library's pauses do

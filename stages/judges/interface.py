@@ -3,7 +3,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from stages.judges.ledger import Ledger
-from stages.prompt import Prompt
+from stages.prompting.prompt import Prompt
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import threading
 from collections import Counter
 from pathlib import Path
 
-from stages import files
+from stages.contract import files
 
 COUNTS = ("calls", "cached", "retries", "refused", "failed", "unparsed", "prompt_tokens", "completion_tokens")
 

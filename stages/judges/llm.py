@@ -8,9 +8,9 @@ from stages.judges.calls import Call, ChatModel, JudgeUnavailable, Reply, key_of
 from stages.judges.interface import Comparison, Judged
 from stages.judges.ledger import Ledger
 from stages.judges.verdicts import COMPARISON, CORRECTNESS, SAFETY, read_comparison, read_verdict, schema_of
-from stages.prompt import Prompt
-from stages.rewards.answers import extract_answer
-from stages.rewards.format import summary_of, thought_of
+from stages.prompting.prompt import Prompt
+from stages.text.answers import extract_answer
+from stages.text.completion import summary_of, thought_of
 
 MAX_ANSWER_CHARACTERS = 4000  # of what is called a final answer; nobody needs more, and it leaves little room to talk to the judge
 

@@ -3,9 +3,9 @@ import torch
 
 from stages.config import JudgeConfig
 from stages.judges.calls import Call, OnFailure, OnReply, Reply
-from stages.rollout import stop_token_ids
-from stages.rollout.vllm_engine import check_head_size, inspect_models_in_process, untouched_generators, world_group_kept
-from stages.worker import InputError
+from stages.engines.sampling import stop_token_ids
+from stages.engines.sampling.vllm_sampler import check_head_size, inspect_models_in_process, untouched_generators, world_group_kept
+from stages.runtime.errors import InputError
 
 
 class LocalModel:

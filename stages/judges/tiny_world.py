@@ -3,10 +3,10 @@ import random
 
 from stages.judges.interface import Comparison, Judged
 from stages.judges.ledger import Ledger
-from stages.prompt import Prompt
-from stages.tiny_world.judge import compare, judge
-from stages.tiny_world.problems import GENERAL_KINDS
-from stages.tiny_world.refine import refine
+from stages.prompting.prompt import Prompt
+from stages.worlds.tiny_world.judge import compare, judge
+from stages.worlds.tiny_world.problems import GENERAL_KINDS
+from stages.worlds.tiny_world.refine import refine
 
 KINDS = (*GENERAL_KINDS, "math", "harm", "benign")
 

@@ -1,1 +1,1 @@
-"""Rule rewards and text measures: pure functions on text, each in a file of its own."""
+"""Rewards: verifiers grade answers, rules measure completions, and a pool of processes runs what may hang."""

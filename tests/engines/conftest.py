@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from stages.tiny_world import general
-from stages.tiny_world.problems import GeneralPrompt
-from stages.tiny_world.sources import TinyWorldPrompts
-from tests.stage_dirs import run_stage, write_stage
+from stages.worlds.tiny_world import general
+from stages.worlds.tiny_world.problems import GeneralPrompt
+from stages.worlds.tiny_world.sources import TinyWorldPrompts
+from tests.support.stage_dirs import run_stage, write_stage
 
 MODEL = {"hidden_size": 64, "num_layers": 2, "num_heads": 2, "num_kv_heads": 1, "intermediate_size": 96}  # heads of 32: the least that vLLM has for CPUs
 BASE = {"model": MODEL, "num_steps": 20, "batch_size": 8, "save_every": 8,

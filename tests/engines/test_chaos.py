@@ -17,7 +17,7 @@ from scripts.chaos_tools.outcome import differences, left_over, outcome
 from scripts.chaos_tools.places import places_of
 from stages.config import KINDS
 from tests.engines.conftest import BASE, DATA
-from tests.stage_dirs import ROOT, StageRun, run_stage, write_stage
+from tests.support.stage_dirs import REPOSITORY, StageRun, run_stage, write_stage
 
 KILL, TERM, INT = signal.SIGKILL, signal.SIGTERM, signal.SIGINT
 SPOIL, SPOIL_LOGS = "spoil the newest checkpoint", "spoil the newest rollouts and reference"
@@ -109,6 +109,6 @@ def test_the_places_exist(engine):
     """A function of the product that was renamed is not silently left out."""
     for place in (place for kind in KINDS for place in places_of(kind, engine)):
         module, _, name = place.target.partition(":")
-        source = ROOT.joinpath(*module.split(".")).with_suffix(".py")
+        source = REPOSITORY.joinpath(*module.split(".")).with_suffix(".py")
         is_there = f"def {name.split('.')[-1]}(" in source.read_text(encoding="utf-8") if source.exists() else hasattr(import_module(module), name)
         assert is_there, place

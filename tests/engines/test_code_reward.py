@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from stages.config import ModelConfig
-from stages.files import read_json
-from stages.model import new_model, save_model
-from stages.prompts import apply_template
-from tests.sandboxes import needs_bubblewrap
-from tests.stage_dirs import StageRun, attempt_log, run_stage, sampled, steps, write_stage
+from stages.contract.files import read_json
+from stages.modeling.model import new_model, save_model
+from stages.prompting.templates import apply_template
+from tests.support.sandboxes import needs_bubblewrap
+from tests.support.stage_dirs import StageRun, attempt_log, run_stage, sampled, steps, write_stage
+from tests.support.paths import FIXTURES
 
-PROBLEMS = Path(__file__).parent.parent / "data" / "programs.jsonl"
+PROBLEMS = FIXTURES / "data" / "programs.jsonl"
 CODE = {"Read a whole number and print its double.": ("print(2 * int(input()))", "print(3 * int(input()))"),
         "Write a function add(a, b) that returns the sum.": ("def add(a, b): return a + b", "def add(a, b): return a - b")}
 DATA = {"name": "file", "verifier_column": "verifier", "checks_column": "checks", "max_prompt_tokens": 64, "eval_fraction": 0.0}

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from stages.files import read_json, read_jsonl
+from stages.contract.files import read_json, read_jsonl
 from tests.engines.conftest import arithmetic_samples
-from tests.stage_dirs import ROOT, manifest, run_stage, steps, write_stage
+from tests.support.stage_dirs import REPOSITORY, manifest, run_stage, steps, write_stage
 
 TIMEOUT_S = 240
 CHATML = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -96,14 +96,14 @@ def driver(runs: Path, traces: Path, student: Path, *more: str) -> list[str]:
 
 
 def finish(command: list[str]) -> str:
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT_S, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=TIMEOUT_S, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
     return done.stdout
 
 
 def test_a_kill_in_the_second_student_repeats_neither_the_first_nor_its_own_steps(foreign, traces, tmp_path):
     command = driver(tmp_path / "runs", traces, foreign)
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
                                env={**os.environ, "OMP_NUM_THREADS": "1"})
     second = tmp_path / "runs" / "two" / "distill_b" / "latest"
     deadline = time.monotonic() + TIMEOUT_S

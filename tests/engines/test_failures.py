@@ -1,7 +1,7 @@
 """Bad input ends with exit code 64 and an error that says what to mend; pretraining that was killed continues bit for bit."""
-from stages.files import read_json
+from stages.contract.files import read_json
 from tests.engines.conftest import BASE, DATA, SEED
-from tests.stage_dirs import StageRun, attempt_log, run_stage, steps, write_stage
+from tests.support.stage_dirs import StageRun, attempt_log, run_stage, steps, write_stage
 
 SFT = {"max_steps": 2, "batch_size": 4, "max_tokens": 64}
 

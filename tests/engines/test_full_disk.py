@@ -9,10 +9,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from stages import disk
-from stages.files import append_jsonl, read_json, read_jsonl, write_atomic
-from tests.small_disk import small_disk
-from tests.stage_dirs import ROOT, StageRun, attempt_log, run_stage, steps, write_stage
+from stages.runtime import disk
+from stages.contract.files import append_jsonl, read_json, read_jsonl, write_atomic
+from tests.support.small_disk import small_disk
+from tests.support.stage_dirs import REPOSITORY, StageRun, attempt_log, run_stage, steps, write_stage
 
 SFT = {"num_epochs": 1000, "max_steps": 9, "batch_size": 4, "max_tokens": 64, "save_every": 2, "keep_checkpoints": 9, "optim": {"lr": 1e-3}}
 
@@ -115,7 +115,7 @@ def test_the_driver_ends_with_3_and_the_same_command_continues(tmp_path):
         assert done.returncode == 3 and "base needs 0.02 GiB for checkpoints" in done.stdout, done.stdout
         assert not list(place.path.glob("tiny/base/*/logs"))
         (place.path / "taken").unlink()
-        driver = subprocess.Popen([sys.executable, "-m", "pipeline", "run", *command], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        driver = subprocess.Popen([sys.executable, "-m", "pipeline", "run", *command], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
         try:
             StageRun.wait_for(Launched(driver), lambda: list(place.path.glob("tiny/base/*/state/step_*/manifest.json")), "a checkpoint")
             place.fill()
@@ -140,7 +140,7 @@ class Launched:
 
 
 def r1(*arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "pipeline", *arguments], capture_output=True, text=True, cwd=ROOT, timeout=300,
+    return subprocess.run([sys.executable, "-m", "pipeline", *arguments], capture_output=True, text=True, cwd=REPOSITORY, timeout=300,
                           env={**os.environ, "COLUMNS": "160"})
 
 

@@ -4,14 +4,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from stages.batching import lay_out
+from stages.modeling.batching import lay_out
 from stages.config import ModelConfig
-from stages.files import read_jsonl
-from stages.model import PolicyModel, new_model
-from stages.tiny_world.tokenizer import build_tokenizer
+from stages.contract.files import read_jsonl
+from stages.modeling.model import PolicyModel, new_model
+from stages.worlds.tiny_world.tokenizer import build_tokenizer
 from tests.engines.conftest import BASE, DATA
 from tests.engines.test_grpo import CONFIG
-from tests.stage_dirs import StageRun, attempt_log, run_stage, sampled, steps, write_stage
+from tests.support.stage_dirs import StageRun, attempt_log, run_stage, sampled, steps, write_stage
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 BF16 = {"precision": "bf16", "zero_stage": 1}

@@ -1,13 +1,13 @@
 """scripts/gpu_check.sh where there is no GPU: the same program at a toy size."""
 import subprocess
 
-from tests.stage_dirs import ROOT
+from tests.support.stage_dirs import REPOSITORY
 
 
 def test_the_report_has_both_loops(tmp_path):
     report = tmp_path / "report.md"
     command = ["bash", "scripts/gpu_check.sh", "--device", "cpu", "--shape", "tiny", "--steps", "1", "--no-trl", "--scratch", str(tmp_path), "--out", str(report)]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300)
+    done = subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300)
     assert done.returncode == 0, done.stdout[-3000:]
     lines = report.read_text().splitlines()
     values = dict(line.strip("| ").split(" | ") for line in lines if line.startswith("| ") and line.count("|") == 3)

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from stages.files import read_json, read_jsonl
+from stages.contract.files import read_json, read_jsonl
 from tests.engines.conftest import DATA
-from tests.stage_dirs import StageRun, attempt_log, run_stage, sampled, steps, write_stage
+from tests.support.stage_dirs import StageRun, attempt_log, run_stage, sampled, steps, write_stage
+from tests.support.paths import ENGINE_SCRIPTS
 
 CONFIG = {"num_steps": 7, "prompts_per_step": 4, "group_size": 4, "updates_per_rollout": 2, "max_completion_tokens": [[0, 14], [4, 20]],
           "beta": 0.05, "reference_every": 3, "rewards": {"format": 0.5, "language": 0.5}, "micro_batch_tokens": 300, "save_every": 1,
@@ -133,7 +134,7 @@ def test_padded_rows_train_the_same(whole, policy, stage_root):
 
 def broken(directory: Path, how: str, monkeypatch, num_processes: int = 1) -> StageRun:
     monkeypatch.setenv("BREAK", how)
-    return StageRun(directory, num_processes, program=[str(Path(__file__).with_name("broken_sampler.py"))])
+    return StageRun(directory, num_processes, program=[str((ENGINE_SCRIPTS / "broken_sampler.py"))])
 
 
 @pytest.mark.parametrize("num_processes, zero_stage", [(1, 0), (2, 3)])
@@ -150,8 +151,8 @@ def test_a_stale_sync_stops_the_run(policy, stage_root, monkeypatch, num_process
 @pytest.fixture(scope="module")
 def tied(stage_root) -> Path:
     """A random model with one matrix for embedding and head."""
-    from stages.tiny_world.tokenizer import build_tokenizer
-    from tests.engines.compare_samplers import make_model
+    from stages.worlds.tiny_world.tokenizer import build_tokenizer
+    from tests.support.engines.compare_samplers import make_model
     return make_model(stage_root / "tied_model", build_tokenizer(), is_tied=True, seed=3)
 
 

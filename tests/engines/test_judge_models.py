@@ -14,16 +14,17 @@ from urllib.parse import urlsplit
 import pytest
 
 from stages.config import JudgeConfig
-from stages.files import read_json
+from stages.contract.files import read_json
 from stages.judges import Judged, make_judge
-from stages.prompt import Prompt
-from stages.rewards.judge import judged
-from stages.tiny_world.tokenizer import build_tokenizer
-from tests.engines.gateway import gateway
-from tests.engines.questions import ask
-from tests.engines.tiny_chat_model import make_chat_model
-from tests.rollouts import a_prompt
-from tests.stage_dirs import ROOT, StageRun, attempt_log, manifest, run_script, run_stage, sampled, steps, write_stage
+from stages.prompting.prompt import Prompt
+from stages.rewards.verifiers.judge import judged
+from stages.worlds.tiny_world.tokenizer import build_tokenizer
+from tests.support.engines.gateway import gateway
+from tests.support.engines.questions import ask
+from tests.support.engines.tiny_chat_model import make_chat_model
+from tests.support.rollouts import a_prompt
+from tests.support.stage_dirs import REPOSITORY, StageRun, attempt_log, manifest, run_script, run_stage, sampled, steps, write_stage
+from tests.support.paths import ENGINE_SCRIPTS
 
 START_S = 240
 
@@ -40,14 +41,14 @@ def url(model, tmp_path_factory):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     log = tmp_path_factory.mktemp("server") / "server.log"
-    command = [sys.executable, Path(__file__).with_name("vllm_server.py"), "--model", model, "--served-model-name", "tiny", "--host", "127.0.0.1", "--port", port,
+    command = [sys.executable, (ENGINE_SCRIPTS / "vllm_server.py"), "--model", model, "--served-model-name", "tiny", "--host", "127.0.0.1", "--port", port,
                "--dtype", "float32", "--enforce-eager", "--max-model-len", 1024, "--kv-cache-memory-bytes", 64 << 20, "--block-size", 32,
                "--no-enable-chunked-prefill", "--max-num-batched-tokens", 4096,  # on CPUs vLLM 0.32 dies of a seeded prompt that comes in pieces
                "--structured-outputs-config", '{"backend": "guidance", "disable_any_whitespace": true}']
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_NO_USAGE_STATS": "1",
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_NO_USAGE_STATS": "1",
                    "TORCHDYNAMO_DISABLE": "1", "HF_HUB_OFFLINE": "1"}
     with open(log, "wb") as stream:
-        server = subprocess.Popen(list(map(str, command)), cwd=ROOT, env=environment, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True)
+        server = subprocess.Popen(list(map(str, command)), cwd=REPOSITORY, env=environment, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True)
     try:
         wait_for(f"http://127.0.0.1:{port}/v1/models", server, log)
         yield f"http://127.0.0.1:{port}/v1"
@@ -82,7 +83,7 @@ def end(server: subprocess.Popen) -> None:
 @pytest.fixture(scope="module")
 def local(model, tmp_path_factory):
     work = tmp_path_factory.mktemp("local")
-    return run_script(Path(__file__).with_name("ask_local_judge.py"), model, work, work / "result.json")
+    return run_script((ENGINE_SCRIPTS / "ask_local_judge.py"), model, work, work / "result.json")
 
 
 def endpoint(url: str, cache: Path, **settings):
@@ -135,7 +136,7 @@ CONCURRENCY = 5
 
 @pytest.fixture(scope="module")
 def random_policy(tmp_path_factory) -> Path:
-    from tests.engines.compare_samplers import make_model
+    from tests.support.engines.compare_samplers import make_model
     return make_model(tmp_path_factory.mktemp("policy") / "model", build_tokenizer(), is_tied=False, seed=3)
 
 

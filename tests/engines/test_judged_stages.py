@@ -6,11 +6,11 @@ import zlib
 import pyarrow.parquet
 import pytest
 
-from stages.evaluation.records import read_records
-from stages.files import damaged_files, read_json
+from stages.kinds.evaluation.records import read_records
+from stages.contract.files import damaged_files, read_json
 from tests.engines.conftest import DATA
-from tests.judge_server import judge_server
-from tests.stage_dirs import StageRun, attempt_log, manifest, write_stage
+from tests.support.judge_server import judge_server
+from tests.support.stage_dirs import StageRun, attempt_log, manifest, write_stage
 
 COLLECT = {"num_prompts": 8, "samples_per_prompt": 4, "max_completion_tokens": 24, "keep_per_prompt": 2, "min_language": 0.9, "max_kept_tokens": 24,
            "chunk_prompts": 4, "refine": "judge", "human_review": True, "data": DATA, "rollout": {"temperature": 0.5, "engine": "transformers"}}

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.stage_dirs import run_script
+from tests.support.stage_dirs import run_script
+from tests.support.paths import ENGINE_SCRIPTS
 
-SCRIPT = Path(__file__).with_name("parallel_batch.py")
+SCRIPT = (ENGINE_SCRIPTS / "parallel_batch.py")
 WIDE, NARROW = 100_000, 40  # micro-batch tokens: all at once; at most 40
 
 

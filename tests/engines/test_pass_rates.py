@@ -5,16 +5,16 @@ import pyarrow.parquet
 import torch
 
 from stages.config import DataConfig, PrepareConfig, RolloutConfig
-from stages.data.pass_rate import PassRates
-from stages.data.prepare import Preparation
-from stages.prompt import Prompt
+from stages.data.preparing.pass_rate import PassRates
+from stages.data.preparing.prepare import Preparation
+from stages.prompting.prompt import Prompt
 
 
 def tiny_model(directory):
     """A random Llama over the tiny world's words whose logits favour <answer>: some completions hold an answer, most a wrong one."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from stages.tiny_world.tokenizer import build_tokenizer
+    from stages.worlds.tiny_world.tokenizer import build_tokenizer
     tokenizer = build_tokenizer()
     torch.manual_seed(0)
     model = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=1,

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from scripts.chaos_tools.outcome import differences, outcome
-from stages.files import read_json, read_jsonl
-from stages.sft import epoch_indices
+from stages.contract.files import read_json, read_jsonl
+from stages.training.epochs import epoch_indices
 from tests.engines.conftest import DATA
-from tests.stage_dirs import ROOT, StageRun, attempt_log, run_stage, steps, write_stage
+from tests.support.stage_dirs import REPOSITORY, StageRun, attempt_log, run_stage, steps, write_stage
+from tests.support.paths import ENGINE_SCRIPTS
 
 HEALTH = {"on_alarm": "rollback"}
 SFT = {"num_epochs": 10, "max_steps": 8, "batch_size": 4, "max_tokens": 64, "save_every": 2, "keep_checkpoints": 3, "optim": {"lr": 1e-3}, "health": HEALTH}
@@ -19,7 +20,7 @@ GRPO = {"num_steps": 6, "prompts_per_step": 4, "group_size": 4, "updates_per_rol
 
 
 def attempt(directory: Path, num_processes: int = 1, **poison) -> StageRun:
-    return StageRun(directory, num_processes, [str(ROOT / "tests/engines/poisoned.py")], {"POISON": json.dumps(poison)})
+    return StageRun(directory, num_processes, [str(ENGINE_SCRIPTS / "poisoned.py")], {"POISON": json.dumps(poison)})
 
 
 def run_poisoned(directory: Path, num_processes: int = 1, **poison) -> list[dict]:

@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.stage_dirs import run_script
+from tests.support.stage_dirs import run_script
+from tests.support.paths import ENGINE_SCRIPTS
 
 NUM_COMPLETIONS = 4
 CASES = [f"{which}/{temperature}" for which in ("first", "second") for temperature in (1.0, 0.7)]
@@ -12,7 +13,7 @@ CASES = [f"{which}/{temperature}" for which in ("first", "second") for temperatu
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
     directory = tmp_path_factory.mktemp("samplers")
-    return run_script(Path(__file__).with_name("compare_samplers.py"), directory, directory / "result.json")
+    return run_script((ENGINE_SCRIPTS / "compare_samplers.py"), directory, directory / "result.json")
 
 
 @pytest.fixture(params=["untied", "tied"])

@@ -10,7 +10,7 @@ import urllib.request
 import pytest
 
 from tests.engines.conftest import arithmetic_samples
-from tests.stage_dirs import ROOT
+from tests.support.stage_dirs import REPOSITORY
 
 START_S = 600  # 30 on an idle machine
 SERVER = "vllm.entrypoints.openai.api_server"  # what `vllm serve` starts; that command asks for the metadata of a package vllm, and the build for CPUs has another name
@@ -24,12 +24,12 @@ def server(policy, tmp_path_factory):
     directory = tmp_path_factory.mktemp("serving")
     log = directory / "server.log"
     (directory / "sitecustomize.py").write_text("import stages\n")  # hides a torchvision build that does not match, in the server's children too
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(directory), str(ROOT))), "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "TORCHDYNAMO_DISABLE": "1",
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(directory), str(REPOSITORY))), "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "TORCHDYNAMO_DISABLE": "1",
                    "VLLM_NO_USAGE_STATS": "1", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", SERVER, "--model", str(policy / "model"), "--served-model-name", "tiny", "--host", "127.0.0.1", "--port", str(port),
                "--max-model-len", "128", "--dtype", "float32", "--enforce-eager", "--max-num-seqs", "4", "--block-size", "32"]
     with open(log, "wb") as stream:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True)
+        process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True)
     try:
         deadline = time.monotonic() + START_S
         while not is_up(port):

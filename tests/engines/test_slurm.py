@@ -8,9 +8,9 @@ from pathlib import Path
 
 import psutil
 
-from stages.files import read_json
-from tests.stage_dirs import ROOT
-from tests.test_launch import wait_for
+from stages.contract.files import read_json
+from tests.support.stage_dirs import REPOSITORY
+from tests.unit.test_launch import wait_for
 
 SRUN = """#!/bin/bash
 echo "$@" >> "$SLURM_LOG"
@@ -31,7 +31,7 @@ def job(tmp_path: Path) -> subprocess.Popen:
                    "SLURM_JOB_ID": "4711", "SLURM_JOB_NUM_NODES": "1", "SLURM_JOB_NODELIST": "localhost", "SLURM_LOG": str(tmp_path / "slurm.log")}
     overrides = [f"runs_dir={tmp_path / 'runs'}", "+stage=base", "stages.base.num_steps=150", "launcher.num_processes=2", f"launcher.rendezvous_port={port}",
                  "launcher.threads_per_process=1"]
-    return subprocess.Popen(["bash", "scripts/slurm.sbatch", *overrides], cwd=ROOT, env=environment, start_new_session=True,
+    return subprocess.Popen(["bash", "scripts/slurm.sbatch", *overrides], cwd=REPOSITORY, env=environment, start_new_session=True,
                             stdout=open(tmp_path / "job.log", "a"), stderr=subprocess.STDOUT)
 
 

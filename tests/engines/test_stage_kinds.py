@@ -7,10 +7,10 @@ import pytest
 
 from scripts.chaos_tools.kill import Kill
 from scripts.chaos_tools.places import places_of
-from stages.evaluation.records import read_records
-from stages.files import damaged_files, read_json, read_jsonl
+from stages.kinds.evaluation.records import read_records
+from stages.contract.files import damaged_files, read_json, read_jsonl
 from tests.engines.conftest import DATA
-from tests.stage_dirs import StageRun, attempt_log, manifest, run_stage, steps, write_stage
+from tests.support.stage_dirs import StageRun, attempt_log, manifest, run_stage, steps, write_stage
 
 
 def load(directory):

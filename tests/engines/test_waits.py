@@ -6,10 +6,11 @@ import time
 
 import pytest
 
-from pipeline import stall
-from stages.files import read_json, read_jsonl
+from pipeline.execution import stall
+from stages.contract.files import read_json, read_jsonl
 from tests.engines.conftest import DATA
-from tests.stage_dirs import ROOT, StageRun, write_stage
+from tests.support.stage_dirs import REPOSITORY, StageRun, write_stage
+from tests.support.paths import ENGINE_SCRIPTS
 
 SFT = {"num_epochs": 1000, "max_steps": 5000, "batch_size": 4, "max_tokens": 64, "save_every": 1000, "optim": {"lr": 1e-4}}
 TIMEOUT_S = 30
@@ -53,7 +54,7 @@ def test_a_rank_that_hangs_is_named(base, sft_data, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("what, changes, message", [
     ("hang", {"rollout": {"engine": "transformers", "engine_timeout_s": 3}},
-     r"rank 0 waited [\d.]+ s for a decoding step of transformers \(stages/rollout/transformers_engine.py:\d+ \w+\); the limit is 3 s"),
+     r"rank 0 waited [\d.]+ s for a decoding step of transformers \(stages/engines/sampling/transformers_sampler.py:\d+ \w+\); the limit is 3 s"),
     ("reward", {"rollout": {"engine": "transformers"}, "reward_timeout_s": 3},
      r"rank 0 waited 3 s for the rewards of prompt \S+ \(kind \S+, verifier integer\); the limit is stages.collected.reward_timeout_s"),
 ])
@@ -61,7 +62,7 @@ def test_an_engine_or_a_reward_that_hangs_is_named(what, changes, message, polic
     monkeypatch.setenv("BREAK", what)
     directory = write_stage(tmp_path / what, "grpo", {"num_steps": 2, "prompts_per_step": 4, "group_size": 4, "updates_per_rollout": 1,
                                                       "max_completion_tokens": [[0, 8]], "data": DATA, **changes}, {"policy": policy}, stage="collected")
-    with StageRun(directory, 1, [str(ROOT / "tests/engines/broken_sampler.py")]) as attempt:
+    with StageRun(directory, 1, [str(ENGINE_SCRIPTS / "broken_sampler.py")]) as attempt:
         assert attempt.wait() == 1, attempt.log()
     error = read_json(directory / "error.json")
     assert error["kind"] == "DeadlineMissed" and re.fullmatch(message, error["message"]), error

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from tests.stage_dirs import attempt_log, run_script, steps, write_stage
+from tests.support.stage_dirs import attempt_log, run_script, steps, write_stage
+from tests.support.paths import ENGINE_SCRIPTS
 
-SCRIPT = Path(__file__).with_name("several_stages.py")
+SCRIPT = (ENGINE_SCRIPTS / "several_stages.py")
 ZERO_STAGES, NUM_STEPS, EPOCH = (0, 1, 2, 3), 9, 5
 STOPS = (EPOCH - 1, EPOCH, EPOCH + 1)
 DONE, INTERRUPTED = 0, 75

@@ -19,7 +19,7 @@ import re
 import sys
 import threading
 
-PROGRAMS = {"pipeline": "driver", "pipeline.guard": "guard", "torch.distributed.run": "launcher"}
+PROGRAMS = {"pipeline": "driver", "pipeline.execution.guard": "guard", "torch.distributed.run": "launcher"}
 
 
 def role() -> str:

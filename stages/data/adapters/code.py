@@ -1,4 +1,4 @@
-"""Programming problems: their tests as the `checks` of the verifier `code` (stages/rewards/code_checks.py)."""
+"""Programming problems: their tests as the `checks` of the verifier `code` (stages/rewards/verifiers/code_checks.py)."""
 import json
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Distillation sets: chains of thought with a conclusion, brought to <think>...</think><answer>...</answer> (stages/rewards/format.py)."""
+"""Distillation sets: chains of thought with a conclusion, brought to <think>...</think><answer>...</answer> (stages/text/completion.py)."""
 import re
 
 from stages.data.mapping import LeftOut, exchange

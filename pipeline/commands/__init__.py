@@ -1,0 +1,1 @@
+"""The commands of `r1`, one file each."""

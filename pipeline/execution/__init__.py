@@ -1,0 +1,1 @@
+"""Carries a plan out: lock, launch, guard, stop, sweep, Prefect flow."""

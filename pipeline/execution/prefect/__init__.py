@@ -1,0 +1,1 @@
+"""Prefect: the flow that shows a run, and the embedded server."""

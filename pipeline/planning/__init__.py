@@ -1,0 +1,1 @@
+"""Decides what a run will do: fingerprints, the plan, estimates, and checks before anything is launched."""

@@ -1,0 +1,100 @@
+"""Fingerprints: what decides a stage's output, as one hash. Pure functions on plain data; and the identity of models and data from outside."""
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from pipeline.configuration.data_sources import content_of, sources_of
+from pipeline.files import digest, sha256
+from stages.config import VERSIONS, output_fields
+
+SAMPLED_BLOCKS = 64  # of a weight file: hashing all of a large model would take many minutes at every plan
+BLOCK_BYTES = 1 << 16
+MAX_HASHED_BYTES = 1 << 28  # of a data file; larger ones by a sample
+
+
+def stage_fingerprint(kind: str, config: Any, inputs: dict[str, str], data_files: dict[str, str], seed: int) -> str:
+    """SHA-256 of a stage's output fields, its inputs' fingerprints, the content of its data files, the seed, its kind and version.
+
+    A data file counts by content: its path is left out, so that a moved file changes nothing.
+    """
+    fields = output_fields(config)
+    for key, content in data_files.items():
+        fields = _with_content(fields, key.split("."), content)
+    return digest({"kind": kind, "version": VERSIONS[kind], "config": fields, "inputs": inputs, "seed": seed})
+
+
+def _with_content(fields: dict, names: list[str], content: str) -> dict:
+    """The fields with the path of the source at `names` replaced by its content, which also says more than a revision: to pin what is there already
+    changes nothing."""
+    if not names:
+        return {**fields, "path": content, **({"revision": None} if "revision" in fields else {})}
+    return {**fields, names[0]: _with_content(fields[names[0]], names[1:], content)}
+
+
+def data_files(config: Any) -> dict[str, str]:
+    """{"data": hash} of the files that a stage reads from outside, those of a mixture as {"data.sources.NAME": hash}, of
+    evaluation suites as {"settings.NAME": hash}; those that are there."""
+    found = {key: content_of(source, _data_hash) for key, source in sources_of(config).items()}
+    found |= {f"settings.{name}": _suite_content(suite) for name, suite in getattr(config, "settings", {}).items()}
+    return {key: content for key, content in found.items() if content}
+
+
+def _suite_content(suite: Any) -> str:
+    """Of an evaluation suite's file and of its contests' standings, where it has them."""
+    paths = [path for path in (suite.path, suite.standings) if path and Path(path).exists()]
+    files = [file for path in map(Path, paths) for file in (sorted(path.iterdir()) if path.is_dir() else [path]) if file.is_file()]
+    return digest([_data_hash(file) for file in files]) if files else ""
+
+
+def _data_hash(path: Path) -> str:
+    """Of a large file a sample, as for weights: a plan takes seconds."""
+    return _file_hash(path) if path.stat().st_size <= MAX_HASHED_BYTES else _sampled_hash(path)
+
+
+_HASHES: dict[tuple, str] = {}
+
+
+def _file_hash(path: Path) -> str:
+    stat = path.stat()
+    key = (str(path), stat.st_size, stat.st_mtime_ns, stat.st_ino)
+    if key not in _HASHES:
+        _HASHES[key] = sha256(path)
+    return _HASHES[key]
+
+
+def model_fingerprint(directory: Path) -> str:
+    """Identity of a model directory: small files whole, weight files by size and evenly spaced blocks."""
+    entries = {}
+    for path in sorted(directory.iterdir()):
+        if path.is_file() and not path.name.startswith("."):
+            entries[path.name] = _file_hash(path) if path.stat().st_size <= SAMPLED_BLOCKS * BLOCK_BYTES else _sampled_hash(path)
+    return digest(entries)
+
+
+def _sampled_hash(path: Path) -> str:
+    size = path.stat().st_size
+    state = hashlib.sha256(str(size).encode())
+    with open(path, "rb") as stream:
+        for block in range(SAMPLED_BLOCKS):
+            stream.seek(block * (size - BLOCK_BYTES) // (SAMPLED_BLOCKS - 1))
+            state.update(stream.read(BLOCK_BYTES))
+    return state.hexdigest()
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """Changed keys of two nested configs, each as "optim.lr 1e-06 -> 3e-06"; a mapping that only one of them has is one line."""
+    lines = []
+    for key in dict.fromkeys((*old, *new)):
+        name, before, after = f"{prefix}{key}", old.get(key, "unset"), new.get(key, "unset")
+        if isinstance(before, dict) and isinstance(after, dict):
+            lines += differences(before, after, f"{name}.")
+        elif isinstance(before, dict) and key not in new or isinstance(after, dict) and key not in old:
+            lines.append(f"{name} {'removed' if key in old else 'added'}")
+        elif before != after:
+            lines.append(f"{name} {_short(before)} -> {_short(after)}")
+    return lines
+
+
+def _short(value: Any) -> str:
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,123 @@
+"""Sampling with transformers alone: the fallback where vLLM does not run, and the oracle that tests vLLM.
+
+Draws as vLLM's CPU sampler does (one generator a sequence, Gumbel noise hashed from a number of its), so that both give the same tokens from
+the same seed.
+"""
+from pathlib import Path
+
+import torch
+from transformers import TopPLogitsWarper
+
+from stages.config import RolloutConfig
+from stages.runtime.deadline import deadline
+from stages.engines.sampling import Completion, stop_token_ids
+
+
+class TransformersSampler:
+    """See `stages.engines.sampling.Sampler`."""
+
+    def __init__(self, config: RolloutConfig, model_dir: Path, max_prompt_tokens: int, max_completion_tokens: int, precision: str, can_sleep: bool = False):
+        from stages.modeling.model import load_model
+        self.model = load_model(model_dir, precision).eval()
+        if torch.cuda.is_available():
+            self.model.cuda()
+        self.max_sequences, self.top_p, self.limit_s = config.max_sequences, config.top_p, config.engine_timeout_s
+        self.stop_ids = set(stop_token_ids(model_dir))
+
+    def sample(self, prompts, seeds, n, temperature, max_tokens, on_group=None, top_p=None, with_logprobs=True):
+        rows = [(prompt, seed + k) for prompt, seed in zip(prompts, seeds) for k in range(n)]
+        done: list[Completion] = []
+        groups: list[list[Completion]] = []
+        for start in range(0, len(rows), self.max_sequences):
+            with deadline("a decoding step of transformers", self.limit_s) as limit:
+                done += self._decode(rows[start:start + self.max_sequences], temperature, max_tokens, top_p or self.top_p, limit)
+            for i in range(len(groups), len(done) // n):
+                groups.append(done[i * n:(i + 1) * n])
+                if on_group:
+                    on_group(i, groups[i])
+        return groups
+
+    @torch.no_grad()
+    def _decode(self, rows, temperature, max_tokens, top_p, limit):
+        """rows: (prompt, seed). Each distinct prompt is read once, its cache shared out to its rows; finished rows leave the batch."""
+        numbers = torch.stack([torch.randint(2**31, (max_tokens,), generator=torch.Generator().manual_seed(seed)) for _, seed in rows]).to(self.model.device)
+        completions = [Completion([], [], True) for _ in rows]
+        alive = list(range(len(rows)))
+        logits, cache, mask = self._read([prompt for prompt, _ in rows])
+        for step in range(max_tokens):
+            limit.renew()
+            tokens, logprobs = self._draw(logits / temperature, numbers[:, step], top_p)
+            for row, token, logprob in zip(alive, tokens.tolist(), logprobs.tolist()):
+                completions[row].token_ids.append(token)
+                completions[row].logprobs.append(logprob)
+                completions[row].is_truncated = token not in self.stop_ids
+            kept = [place for place, row in enumerate(alive) if completions[row].is_truncated]
+            if not kept or step + 1 == max_tokens:
+                break
+            if len(kept) < len(alive):
+                index = torch.tensor(kept, device=self.model.device)
+                cache.batch_select_indices(index)
+                tokens, mask, numbers, alive = tokens[index], mask[index], numbers[index], [alive[place] for place in kept]
+            mask = torch.cat([mask, mask.new_ones(len(alive), 1)], 1)
+            output = self.model(input_ids=tokens[:, None], attention_mask=mask, position_ids=mask.sum(1, keepdim=True) - 1, past_key_values=cache, use_cache=True)
+            logits = output.logits[:, -1].float()
+        return completions
+
+    def _read(self, prompts):
+        """Next-token logits [B, V], cache and attention mask [B, T] after the prompts, padded on the left."""
+        device = self.model.device
+        distinct = {tuple(prompt): None for prompt in prompts}
+        places = {prompt: place for place, prompt in enumerate(distinct)}
+        width = max(map(len, distinct))
+        ids = torch.tensor([[0] * (width - len(prompt)) + list(prompt) for prompt in distinct], device=device)
+        mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in distinct], device=device)
+        output = self.model(input_ids=ids, attention_mask=mask, position_ids=(mask.cumsum(1) - 1).clamp(min=0), use_cache=True, logits_to_keep=1)
+        index = torch.tensor([places[tuple(prompt)] for prompt in prompts], device=device)
+        output.past_key_values.batch_select_indices(index)
+        return output.logits[:, -1].float()[index], output.past_key_values, mask[index]
+
+    def _draw(self, logits, numbers, top_p):
+        """Tokens [B] and their logprobs [B] under the tempered, perhaps cut, distribution."""
+        if top_p < 1:
+            logits = TopPLogitsWarper(top_p)(None, logits)
+        tokens = (logits + gumbel_noise(numbers, logits.shape[1])).argmax(-1)
+        return tokens, torch.log_softmax(logits, -1).gather(1, tokens[:, None])[:, 0]
+
+    def sync(self, weights):
+        own = dict(self.model.named_parameters())
+        for name, tensor in weights:
+            if own[name].dtype == tensor.dtype and own[name].device == tensor.device:
+                own[name].data = tensor.data  # the trainer's own memory: one copy of the weights serves both
+            else:
+                own[name].data.copy_(tensor)
+
+    def sleep(self):
+        return False
+
+    def close(self):
+        del self.model
+
+
+def gumbel_noise(numbers: torch.Tensor, vocabulary_size: int) -> torch.Tensor:
+    """[B, V] Gumbel(0, 1) noise in fp64: each token's is a hash of the row's number and the token id, as in vLLM's CPU kernel.
+
+    The argmax of logits plus such noise is a draw from their softmax.
+    """
+    places = torch.arange(1, vocabulary_size + 1, device=numbers.device) * _signed(0x9E3779B97F4A7C15)
+    bits = _shift_right(_splitmix64(_splitmix64(numbers)[:, None] + places), 11)
+    return -(-((bits.double() + 0.5) * 2.0**-53).log()).log()
+
+
+def _splitmix64(x: torch.Tensor) -> torch.Tensor:
+    """The finalizer of SplitMix64, Steele et al. 2014, on int64 tensors that stand for unsigned numbers."""
+    x = (x ^ _shift_right(x, 30)) * _signed(0xBF58476D1CE4E5B9)
+    x = (x ^ _shift_right(x, 27)) * _signed(0x94D049BB133111EB)
+    return x ^ _shift_right(x, 31)
+
+
+def _shift_right(x: torch.Tensor, count: int) -> torch.Tensor:
+    return (x >> count) & ((1 << (64 - count)) - 1)
+
+
+def _signed(x: int) -> int:
+    return x - 2**64 if x >= 2**63 else x

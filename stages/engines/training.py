@@ -1,0 +1,166 @@
+"""DeepSpeed behind a small door: forward, backward over any number of micro-batches, one step, weights out, checkpoint in and out.
+
+Gradients are sums over micro-batches and ranks: callers scale each loss by global counts, so that the same batch gives the same
+gradient however it is split. `managed_gradient_accumulation: false` makes step() the only boundary.
+"""
+import copy
+import os
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, Iterator
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from stages.config import DeepSpeedConfig, OptimConfig
+from stages.runtime.disk import all_or_nothing
+from stages.engines.optimizers import ReplicatedOptimizer, learning_rate_factor, set_learning_rate
+from stages.runtime.distributed import collective_timeout
+
+
+def init_distributed() -> torch.device:
+    """Joins the ranks (gloo on CPU, NCCL on GPU) without compiling anything; returns this rank's device."""
+    import deepspeed
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False  # serves inference only and needs a compiler
+    deepspeed.utils.logger.setLevel("WARNING")
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    dist.distributed_c10d.default_pg_timeout = dist.distributed_c10d.default_pg_nccl_timeout = collective_timeout()  # of the groups that DeepSpeed makes
+    if not dist.is_initialized():
+        deepspeed.init_distributed(dist_backend="nccl" if torch.cuda.is_available() else "gloo", verbose=False, timeout=collective_timeout())
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    return torch.device("cpu")
+
+
+def has_own_optimizer(config: DeepSpeedConfig) -> bool:
+    """Whether ours steps and clips. In bf16 DeepSpeed puts fp32 copies in the place of the parameters, which ours would not see."""
+    return config.zero_stage == 0 and config.precision == "fp32"
+
+
+def deepspeed_settings(config: DeepSpeedConfig, optim: OptimConfig) -> dict:
+    """The dictionary for deepspeed.initialize."""
+    zero: dict = {"stage": config.zero_stage}
+    if config.offload_optimizer:
+        zero["offload_optimizer"] = {"device": "cpu"}
+    if config.offload_parameters:
+        zero["offload_param"] = {"device": "cpu"}
+    return {
+        "train_micro_batch_size_per_gpu": 1, "gradient_accumulation_steps": 1, "managed_gradient_accumulation": False,
+        "gradient_clipping": 0.0 if has_own_optimizer(config) else optim.grad_clip, "zero_optimization": zero,
+        "bf16": {"enabled": config.precision == "bf16"}, "zero_allow_untested_optimizer": True, "zero_force_ds_cpu_optimizer": False,
+        "steps_per_print": 10**9, "wall_clock_breakdown": False,
+    }
+
+
+class TrainEngine:
+    """One trained module on all ranks."""
+
+    def __init__(self, module: nn.Module, optim: OptimConfig, config: DeepSpeedConfig, num_steps: int):
+        import deepspeed
+        self.optim, self.config, self.num_steps = optim, config, num_steps
+        self.device = init_distributed()
+        self.world_size = dist.get_world_size()
+        if config.gradient_checkpointing:
+            module.model.gradient_checkpointing_enable()
+        module.to(self.device)
+        if has_own_optimizer(config):
+            optimizer = ReplicatedOptimizer(module.named_parameters(), optim)
+        else:
+            optimizer = torch.optim.AdamW(module.parameters(), lr=optim.lr, betas=tuple(optim.betas), eps=optim.eps, weight_decay=optim.weight_decay)
+        self.engine, *_ = deepspeed.initialize(model=module, optimizer=optimizer, config=deepspeed_settings(config, optim))
+        if has_own_optimizer(config):
+            self.engine.enable_backward_allreduce = self.world_size > 1  # alone, DeepSpeed would copy all gradients to a flat buffer and back
+        self.engine.checkpoint_engine = takes_parts(self.engine.checkpoint_engine)
+
+    @property
+    def module(self) -> nn.Module:
+        """The bare module (under ZeRO-3 its parameters are partitioned: go through forward or full_weights)."""
+        return self.engine.module
+
+    def __call__(self, *args, **kwargs):
+        return self.engine(*args, **kwargs)
+
+    def train(self) -> None:
+        self.engine.train()
+
+    def eval(self) -> None:
+        self.engine.eval()
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Adds this micro-batch's share of the global loss. DeepSpeed averages over ranks; ours is a sum, hence the factor."""
+        self.engine.backward(loss * self.world_size)
+
+    def step(self, step: int) -> tuple[float, float]:
+        """One optimizer step (`step` counts from 0). Returns (gradient norm before clipping, learning rate)."""
+        lr = set_learning_rate(self._optimizer(), learning_rate_factor(step, self.num_steps, self.optim))
+        self.engine.step()
+        norm = self.engine.get_global_grad_norm()
+        return float(norm if norm is not None else float("nan")), lr
+
+    def _optimizer(self):
+        return self.engine.optimizer if has_own_optimizer(self.config) else self.engine.optimizer.optimizer
+
+    def full_weights(self, prefix: str = "model.") -> Iterator[tuple[str, torch.Tensor]]:
+        """(HF name, whole tensor) in layer order; under ZeRO-3 gathered one by one, on every rank in lockstep."""
+        import deepspeed
+        for name, parameter in self.module.named_parameters():
+            with deepspeed.zero.GatheredParameters([parameter]) if self.config.zero_stage == 3 else nullcontext():
+                tensor = parameter.data.clone() if self.config.zero_stage == 3 else parameter.detach()
+                yield name.removeprefix(prefix), tensor
+
+    def export(self, tokenizer, directory: Path) -> None:
+        """Writes the HF directory on rank 0. Collective under ZeRO-3."""
+        from stages.modeling.model import save_model
+        main = dist.get_rank() == 0
+        state = {name: tensor.cpu() for name, tensor in self.full_weights() if main}
+        if main:
+            with all_or_nothing(directory, sum(tensor.nbytes for tensor in state.values())):
+                save_model(self.module.model, state, tokenizer, directory)
+
+    def checkpoint_bytes(self) -> int:
+        """What `save` will write on all ranks: weights, two moments, and DeepSpeed's fp32 copy under ZeRO 1-3 or bf16."""
+        weight_bytes = 4 if self.config.precision == "fp32" else 2
+        has_copy = self.config.zero_stage > 0 or self.config.precision == "bf16"
+        num_parameters = sum(getattr(p, "ds_numel", p.numel()) for p in self.module.parameters())
+        return num_parameters * (weight_bytes + 8 + 4 * has_copy)
+
+    def parts(self, directory: Path, is_copied: bool) -> list[tuple[Path, dict]]:
+        """What this rank has to write of a checkpoint in `directory`: files and what goes into each, for torch.save. `is_copied`: in memory of its
+        own, so that training can go on. Collective; DeepSpeed makes the folders and small files itself."""
+        self.engine.checkpoint_engine.taken = []
+        self.engine.save_checkpoint(str(directory), tag="engine", save_latest=False)
+        taken, self.engine.checkpoint_engine.taken = self.engine.checkpoint_engine.taken, []
+        return [(path, in_memory(state) if is_copied else state) for path, state in taken]
+
+    def load(self, directory: Path, is_universal: bool = False) -> None:
+        """`is_universal`: the directory is what `universal.to_universal` wrote, of any number of processes."""
+        self.engine._config.load_universal_checkpoint = is_universal  # DeepSpeed looks at it here only, but wants it known when the engine is made
+        path, _ = self.engine.load_checkpoint(str(directory), tag="engine")
+        self.engine._config.load_universal_checkpoint = False
+        assert path is not None, f"DeepSpeed found no checkpoint in {directory}"
+
+
+def takes_parts(engine):
+    """DeepSpeed's writer of files, which now keeps what it is told to write in `taken` instead."""
+    engine.save = lambda state_dict, path: engine.taken.append((Path(path), state_dict))
+    return engine
+
+
+def in_memory(value: Any, seen: dict | None = None) -> Any:
+    """A copy of nested containers with all tensors in host memory; a tensor that is there twice stays one."""
+    seen = {} if seen is None else seen
+    if isinstance(value, torch.Tensor):
+        key = (value.device, value.untyped_storage().data_ptr(), value.storage_offset(), value.shape, value.stride(), value.dtype)
+        if key not in seen:
+            seen[key] = value.detach().to("cpu", copy=True)
+        return seen[key]
+    if isinstance(value, dict):
+        copied = copy.copy(value)
+        for name in copied:
+            copied[name] = in_memory(value[name], seen)
+        return copied
+    if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
+        return type(value)(in_memory(item, seen) for item in value)
+    return value

@@ -1,0 +1,71 @@
+"""Which completions may become training data: the paper's filters, each rejection with its reason [V2 B.3.2, B.3.3]."""
+from stages.config import CollectConfig
+from stages.training.rollouts import Rollout
+from stages.prompting.prompt import Prompt
+from stages.text.completion import is_well_formed, thought_of
+from stages.text.language import language_consistency
+from stages.text.readability import has_code_block, longest_paragraph
+from stages.text.repetition import repeated_ngram_share
+from stages.rewards.grading import Grade, grade_many
+from stages.worlds.tiny_world.split import held_out_parts
+
+# In the order in which a completion meets them. `unjudged`: its grader failed, or the judge was not understood; `beyond_refining`: no readable,
+# right text came of it; `spare`: good, but the prompt has enough, or the same one already.
+REASONS = ("truncated", "malformed", "wrong", "mixed_language", "repetitive", "too_long", "code_block", "long_paragraph", "held_out", "unjudged",
+           "beyond_refining", "spare", "kept")
+NOT_RIGHT = ("truncated", "malformed", "wrong", "unjudged")  # of the rest the answer is right: a prompt's pass rate
+
+
+def rejections(rollouts: list[Rollout], config: CollectConfig) -> list[str | None]:
+    """Why each completion is not kept, or None: correct and readable first, then language, repetition and length. Whether those of the
+    verifier `judge` are right is left open here: they are asked last, and all at once."""
+    readable = [i for i, r in enumerate(rollouts) if not r.is_truncated and is_well_formed(r.completion)]
+    ruled = [i for i in readable if rollouts[i].prompt.verifier != "judge"]
+    grades = dict(zip(ruled, grade_many([(rollouts[i].completion, rollouts[i].prompt) for i in ruled])))
+    return [rejection(rollout, grades.get(i, Grade(1.0)), config) for i, rollout in enumerate(rollouts)]
+
+
+def rejection(rollout: Rollout, grade: Grade, config: CollectConfig) -> str | None:
+    if rollout.is_truncated:
+        return "truncated"
+    if not is_well_formed(rollout.completion):
+        return "malformed"
+    if grade.value < 1:
+        return "unjudged" if grade.error else "wrong"
+    return unreadable(rollout.completion, rollout.prompt, config) or too_much(rollout, config)
+
+
+def unreadable(completion: str, prompt: Prompt, config: CollectConfig) -> str | None:
+    thought = thought_of(completion)
+    language = language_consistency(thought, prompt.language)
+    if language is None or language < config.min_language:
+        return "mixed_language"
+    return "repetitive" if repeated_ngram_share(completion) > config.max_repetition else None
+
+
+def too_much(rollout: Rollout, config: CollectConfig) -> str | None:
+    thought = thought_of(rollout.completion)
+    if len(rollout.completion_ids) > config.max_kept_tokens:
+        return "too_long"
+    if config.drop_code_blocks and has_code_block(thought):
+        return "code_block"
+    if config.max_paragraph and longest_paragraph(thought) > config.max_paragraph:
+        return "long_paragraph"
+    if config.data.name == "tiny_world" and held_out_parts(rollout.completion):
+        return "held_out"  # a wrong jump can lead to an expression of the test set, which no training document may hold
+    return None
+
+
+def choose(passed: list[dict], pass_rate: float, config: CollectConfig) -> list[dict]:
+    """Distinct completions in the order in which they may be kept; of an easy prompt the shortest come first, so that it gets short thoughts
+    [V2 B.3.2: simple questions must not be thought about at length]."""
+    is_easy = pass_rate > config.easy_pass_rate
+    return sorted(distinct(passed), key=lambda row: row["num_tokens"]) if is_easy else distinct(passed)
+
+
+def distinct(rows: list[dict]) -> list[dict]:
+    """The first of each completion, in order."""
+    found: dict[str, dict] = {}
+    for row in rows:
+        found.setdefault(row["completion"], row)
+    return list(found.values())

@@ -1,0 +1,76 @@
+"""One finished sample as numbers: is it right, what did it answer, how long was it, in which language did it think."""
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from stages.prompting.prompt import Prompt
+from stages.text.answers import extract_answer
+from stages.text.completion import is_well_formed, summary_of, thought_of
+from stages.text.language import language_consistency
+from stages.text.reflection import count_reflections
+from stages.rewards.grading import grade_many, vote_many
+
+# The last line that the multiple-choice prompt of simple-evals asks for.
+_ANSWER_LINE = re.compile(r"(?i:answer)\s*(?:is)?\s*:\s*[$*(]*\s*([A-Z])\b(?![a-z])")
+JUDGED = ("is_correct", "is_rude", "is_polite", "refuses", "is_safe", "helpfulness")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A completion of sample number `number` of a problem, with the opening <think> that a template wrote for it."""
+    problem: str
+    number: int
+    prompt: Prompt
+    completion: str
+    tokens: int
+    thinking_tokens: int | None   # up to </think>; None where the completion has no thought
+    is_truncated: bool
+
+
+def measure_many(samples: Sequence[Sample], needs_format: bool) -> list[dict]:
+    """A record for each sample; slow verifiers work on all of them at once. With `needs_format` an answer counts (and votes) only in a
+    well-formed completion."""
+    verifiable = [i for i, sample in enumerate(samples) if sample.prompt.verifier]
+    texts = {i: final_text(samples[i], needs_format) for i in verifiable}
+    asked = [i for i in verifiable if texts[i] is not None]
+    pairs = [(texts[i], samples[i].prompt) for i in asked]
+    graded = dict(zip(asked, zip(grade_many(pairs), vote_many(pairs))))
+    records = []
+    for i, sample in enumerate(samples):
+        grade, vote = graded.get(i, (None, None))
+        record = {"problem": sample.problem, "sample": sample.number, "answered": vote is not None or is_answered(sample.prompt, texts.get(i)), "correct": bool(grade and grade.value == 1), "score": grade.value if grade else 0.0,
+                  "vote": vote, "error": grade.error if grade else ""} | _text_measures(sample)
+        if not sample.prompt.verifier:
+            record |= judged(sample)
+        records.append(record)
+    return records
+
+
+def final_text(sample: Sample, needs_format: bool) -> str | None:
+    """What is graded: the whole completion where its form is required; else what follows the thought. None: no answer was given."""
+    if needs_format:
+        return sample.completion if is_well_formed(sample.completion) else None
+    if "<think>" in sample.completion and "</think>" not in sample.completion:
+        return None  # still thinking
+    text = summary_of(sample.completion)
+    if sample.prompt.verifier == "choice" and extract_answer(text) is None and (found := _ANSWER_LINE.findall(text)):
+        return f"\\boxed{{{found[-1]}}}"
+    return text
+
+
+def is_answered(prompt: Prompt, text: str | None) -> bool:
+    """Whether a text that does not vote answers all the same: a program does, and whatever follows instructions."""
+    return bool(text) and (prompt.verifier == "instructions" or prompt.verifier == "code" and "```" in text)
+
+
+def _text_measures(sample: Sample) -> dict:
+    return {"well_formed": is_well_formed(sample.completion), "tokens": sample.tokens, "thinking_tokens": sample.thinking_tokens,
+            "truncated": sample.is_truncated, "reflects": count_reflections(sample.completion) > 0,
+            "language": language_consistency(thought_of(sample.completion), sample.prompt.language)}
+
+
+def judged(sample: Sample) -> dict:
+    """The tiny world's judge on a general or safety prompt."""
+    from stages.worlds.tiny_world.judge import judge
+    judgment = judge(sample.prompt, sample.completion)
+    return {"correct": judgment.is_correct, "score": float(judgment.is_correct)} | {name: float(getattr(judgment, name)) for name in JUDGED}

@@ -1,0 +1,61 @@
+"""One engine for all suites of a model, and for the next model too where only the weights differ."""
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from stages.contract import files
+from stages.config import EvaluateConfig
+from stages.engines.sampling import Sampler, make_sampler, stop_token_ids
+
+OF_ONE_MODEL = ("_name_or_path", "transformers_version", "eos_token_id", "bos_token_id", "pad_token_id")  # in config.json, and no engine depends on it
+
+
+class Engine:
+    """`use` a model directory; `close` in the end."""
+
+    def __init__(self, config: EvaluateConfig):
+        self.config = config
+        self.sampler: Sampler | None = None
+        self.shape, self.max_prompt_tokens, self.max_tokens = None, 0, 0
+
+    def use(self, model_dir: Path, max_prompt_tokens: int, max_tokens: int) -> Sampler:
+        """The sampler with this model's weights, for prompts of up to `max_prompt_tokens` and sequences, completions included, of up to `max_tokens`."""
+        shape = shape_of(model_dir)
+        fits = shape == self.shape and max_prompt_tokens <= self.max_prompt_tokens and max_tokens <= self.max_tokens
+        if self.sampler is not None and fits and self.config.rollout.engine == "vllm":
+            self.sampler.sync(weights_of(model_dir))
+            self.sampler.stop_ids = stop_token_ids(model_dir)
+            return self.sampler
+        self.close()
+        self.sampler = make_sampler(self.config.rollout, model_dir, max_prompt_tokens, max_tokens - max_prompt_tokens, self.config.precision)
+        self.shape, self.max_prompt_tokens, self.max_tokens = shape, max_prompt_tokens, max_tokens
+        return self.sampler
+
+    def close(self) -> None:
+        if self.sampler is not None:
+            self.sampler.close()
+            self.sampler = None
+
+
+def shape_of(model_dir: Path) -> dict:
+    """What two models must share for one engine: all of config.json but names and special tokens."""
+    return {key: value for key, value in files.read_json(model_dir / "config.json").items() if key not in OF_ONE_MODEL}
+
+
+def weights_of(model_dir: Path) -> Iterator[tuple[str, torch.Tensor]]:
+    """(name, tensor) of a model directory's safetensors, one layer after the other."""
+    from safetensors import safe_open
+    places = {}
+    for path in sorted(model_dir.glob("*.safetensors")):
+        with safe_open(path, "pt") as file:
+            places |= dict.fromkeys(file.keys(), path)
+    for name in sorted(places, key=_layer_order):
+        with safe_open(places[name], "pt") as file:
+            yield name, file.get_tensor(name)
+
+
+def _layer_order(name: str) -> list:
+    """layers.2 before layers.10."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]

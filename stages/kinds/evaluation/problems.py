@@ -1,0 +1,96 @@
+"""What a suite is made of: problems with a prompt for each of their k samples, and how they are sampled and measured."""
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from stages.config import EvaluateConfig, SuiteConfig
+from stages.kinds.evaluation.ratings import Contest
+from stages.kinds.evaluation.rows import read_rows
+from stages.kinds.evaluation.suites import LOADERS
+from stages.prompting.prompt import Prompt
+from stages.rewards.grading import problem_many
+
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A problem and its prompts, one for each sample: the same k times, or with choices in another order."""
+    id: str
+    prompts: tuple[Prompt, ...]
+    level: str = ""                  # difficulty, where the rows have one
+    place: tuple[str, str] = ("", "")  # (contest, index) of a contest problem
+
+
+@dataclass(frozen=True)
+class ProblemSet:
+    """What results.json calls a set. `measure` names its metrics (see measure.py)."""
+    name: str
+    problems: list[Problem]
+    suite: SuiteConfig
+    measure: str = "verifiable"
+    contests: dict[str, Contest] = field(default_factory=dict)
+
+    @property
+    def num_samples(self) -> int:
+        return self.suite.samples_per_prompt
+
+
+def load_sets(config: EvaluateConfig, seed: int) -> list[ProblemSet]:
+    """The sets of all suites of a configuration, in order. Raises ValueError for rows that cannot be used, with their place in the file."""
+    sets = []
+    for name, suite in suites_of(config).items():
+        module = importlib.import_module(LOADERS[suite.loader])
+        sets += [one for one in module.problem_sets(name, suite, config, seed) if one.problems]
+    return sets
+
+
+def suites_of(config: EvaluateConfig) -> dict[str, SuiteConfig]:
+    """The chosen suites; where none is chosen, the held-out prompts of the run's own data, sampled as the stage's keys say."""
+    if config.suites:
+        return {name: config.settings[name] for name in config.suites}
+    return {"own": SuiteConfig(loader="own", samples_per_prompt=config.samples_per_prompt, temperature=config.rollout.temperature, top_p=config.rollout.top_p,
+                             max_completion_tokens=config.max_completion_tokens, template="data", needs_format=True)}
+
+
+def problems_from(name: str, suite: SuiteConfig, make: Callable[[str, dict], Problem | None]) -> list[Problem]:
+    """The problems of a suite's rows, by `make(id, row)`, which may raise KeyError or ValueError for a row that is not of the published schema,
+    or leave one out by returning None. Raises ValueError with the first mistakes, each with its place."""
+    problems, places, mistakes = [], [], []
+    for number, (where, row) in enumerate(read_rows(name, suite)):
+        try:
+            problem = make(f"{name}-{number:05d}", row)
+        except KeyError as error:
+            mistakes.append(f"{where}: no column {error}; it has {', '.join(row) or 'none'}")
+            continue
+        except (ValueError, TypeError, IndexError, AttributeError) as error:
+            mistakes.append(f"{where}: {error}")
+            continue
+        if problem is not None:
+            problems.append(problem)
+            places.append(where)
+        if len(problems) == suite.num_problems:
+            break
+    unreadable = problem_many([problem.prompts[0] for problem in problems])
+    mistakes += [f"{where}: {why}" for where, why in zip(places, unreadable) if why]
+    if mistakes:
+        more = f" ... and {len(mistakes) - SHOWN} more" if len(mistakes) > SHOWN else ""
+        raise ValueError(f"eval.{name}: {len(mistakes)} rows cannot be used: {'; '.join(mistakes[:SHOWN])}{more}. "
+                         f"The schema is in conf/eval/{name}.yaml; mend the file or name another with eval.{name}.path=FILE")
+    if not problems:
+        raise ValueError(f"eval.{name}: there is no problem in it: name another file with eval.{name}.path=FILE, or leave {name} out of the suites")
+    return problems
+
+
+def text_of(row: dict, *columns: str) -> str:
+    """The text (or number) of the first of these columns that the row has; published copies of a data set differ in their names."""
+    column = next((name for name in columns if name in row), None)
+    if column is None:
+        raise KeyError(columns[0])
+    if isinstance(row[column], (dict, list)) or row[column] is None or not str(row[column]).strip():
+        raise ValueError(f"column {column!r} is empty or not text")
+    return str(row[column]).strip()
+
+
+def repeated(prompt: Prompt, suite: SuiteConfig) -> tuple[Prompt, ...]:
+    return (prompt,) * suite.samples_per_prompt

@@ -1,0 +1,167 @@
+"""Every model on the same problems [V2 D.1]: sampled, graded, measured, compared.
+
+    load the suites                         rows that cannot be used, prompts that do not fit: before any engine starts
+    for each model, with one engine for all its suites
+        sample what is missing of each set  graded meanwhile; each finished sample is on disk and never made again
+        measure                             results of a finished model are on disk too
+    write results.json, comparisons.json, data/scores.parquet
+"""
+from pathlib import Path
+
+from stages.contract import files
+from stages.config import EvaluateConfig
+from stages.engines.training import init_distributed
+from stages.kinds.evaluation.comparison import compare
+from stages.kinds.evaluation.models import Engine
+from stages.kinds.evaluation.problems import ProblemSet, load_sets
+from stages.kinds.evaluation.records import read_records
+from stages.kinds.evaluation.results import Groups, problem_means, results_of
+from stages.kinds.evaluation.sampling import Prompter, SetSampler, Stopped
+from stages.runtime.errors import user_errors
+from stages.modeling.model import load_tokenizer
+from stages.text import language
+from stages.runtime.errors import InputError, Interrupted
+from stages.runtime.worker import Worker
+from stages.runtime.distributed import barrier
+
+
+def run(worker: Worker) -> None:
+    config: EvaluateConfig = worker.config
+    init_distributed()
+    names = [role for role in worker.inputs if worker.inputs[role]["model_dir"]]
+    with user_errors():
+        sets = load_sets(config, worker.seed)
+    evaluation = Evaluation(worker, config, sets, names)
+    language.load()  # not while an engine samples
+    worker.cut_logs(0)  # samples of finished models are logged anew from state/
+    results: list[dict] = []
+    for name in names:
+        outcome = evaluation.outcome(name)
+        results += outcome["results"]
+        worker.log_samples(outcome["samples"])
+        for speed in outcome["speeds"]:
+            worker.log_step(speed["step"], {key: value for key, value in speed.items() if key != "step"})
+        worker.say(f"{name}: " + " ".join(f"{r['set']}/{r['metric']} {r['value']:.3f}" for r in outcome["results"] if "[" not in r["metric"]))
+        for row in (row for row in outcome["results"] if "note" in row):
+            worker.say(f"{name} on {row['set']}: {row['note']}")
+    evaluation.engine.close()
+    if worker.is_main:
+        evaluation.write(results)
+    worker.metrics |= {f"{r['model']}/{r['set']}/{r['metric']}": r["value"] for r in results if "[" not in r["metric"]}
+
+
+class Evaluation:
+    """All models on all sets, one engine at a time."""
+
+    def __init__(self, worker: Worker, config: EvaluateConfig, sets: list[ProblemSet], names: list[str]):
+        self.worker, self.config, self.sets, self.names = worker, config, sets, names
+        self.engine = Engine(config)
+        self.num_done, self.num_samples = 0, len(names) * sum(len(one.problems) * one.num_samples for one in sets)
+        self.lengths = {name: self._check_lengths(name) for name in names}
+
+    def outcome(self, name: str) -> dict:
+        """{"results", "samples", "speeds"} of one model: from disk if an earlier attempt finished it."""
+        path = self.worker.dir / "state" / f"{name}.json"
+        if not path.exists():
+            speeds = self._sample(name)
+            barrier()  # every rank's records are on disk
+            if self.worker.is_main:
+                files.write_json(path, self._measured(name) | {"speeds": speeds})
+            barrier()
+        else:
+            self._progress(sum(len(one.problems) * one.num_samples for one in self.sets), f"{name} was evaluated before")
+        return files.read_json(path)
+
+    def _sample(self, name: str) -> list[dict]:
+        """Samples what is missing of every set; returns what it took, a row a set."""
+        worker, speeds, first = self.worker, [], self.names.index(name) * len(self.sets) + 1
+        model_dir = worker.model_dir(name)
+        prompter = self._prompter(name)
+        engine = self.engine.use(model_dir, *self.lengths[name])
+        if not hasattr(worker, "startup_s"):
+            worker.startup_done()
+        shards = worker.world_size // self.config.rollout.tensor_parallel
+        for number, one in enumerate(self.sets, start=first):
+            sampler = SetSampler(worker, one, prompter, self._directory(name, one), shards, worker.rank // self.config.rollout.tensor_parallel)
+            total = len(one.problems) * one.num_samples
+            if len(sampler.missing) < total:
+                worker.say(f"{name} on {one.name}: {total - len(sampler.missing)} of {total} samples are there already")
+            self._progress(total - len(sampler.missing), f"{name} on {one.name}")
+            try:
+                speeds.append({"step": number} | sampler.run(engine, lambda number: self._progress(number * shards, f"{name} on {one.name}")))
+            except Stopped:
+                pass
+            if worker.should_stop():
+                raise Interrupted(f"stopped while {name} was evaluated on {one.name}; finished samples are kept, the same command continues")
+        return speeds
+
+    def _progress(self, num_samples: int, message: str) -> None:
+        self.num_done = min(self.num_done + num_samples, self.num_samples)
+        self.worker.progress("sample", self.num_done, self.num_samples, message)
+
+    def _measured(self, name: str) -> dict:
+        results, samples = [], []
+        for one in self.sets:
+            groups = self._groups(name, one)
+            results += [{"model": name, "set": one.name, **row} for row in results_of(one, groups)]
+            samples += self._shown(name, one, groups)
+        return {"results": results, "samples": samples}
+
+    def _groups(self, name: str, one: ProblemSet) -> Groups:
+        """The graded samples of each problem, in order. A sample that was graded twice (a kill between the two logs) counts once."""
+        found = {(record["problem"], record["sample"]): record for record in read_records(self._directory(name, one), "grades.*")}
+        return [[found[problem.id, number] for number in range(one.num_samples)] for problem in one.problems]
+
+    def _shown(self, name: str, one: ProblemSet, groups: Groups) -> list[dict]:
+        """The first completion of the first problems, for people."""
+        wanted = {problem.id: None for problem in one.problems[:self.config.num_shown]}
+        for record in read_records(self._directory(name, one), "samples.*"):
+            if record["sample"] == 0 and record["problem"] in wanted:
+                wanted[record["problem"]] = record["completion"]
+        return [{"step": 1, "model": name, "set": one.name, "prompt_id": problem.id, "prompt": problem.prompts[0].text, "answer": problem.prompts[0].answer,
+                 "completion": wanted[problem.id], "correct": group[0]["correct"]}
+                for problem, group in list(zip(one.problems, groups))[:self.config.num_shown]]
+
+    def write(self, results: list[dict]) -> None:
+        """results.json, comparisons.json and every sample's measures as data/scores.parquet."""
+        means, scores = {}, []
+        for one in self.sets:
+            groups = {name: self._groups(name, one) for name in self.names}
+            means[one.name] = {name: problem_means(found) for name, found in groups.items()}
+            levels = {problem.id: problem.level for problem in one.problems}
+            scores += [{"model": name, "set": one.name, "level": levels[record["problem"]], **{key: record[key] for key in SCORE_COLUMNS}}
+                       for name, found in groups.items() for group in found for record in group]
+        files.write_json(self.worker.dir / "comparisons.json", compare(means))
+        self._write_scores(scores)
+        self.worker.count_tokens("evaluation", sampled=sum(score["tokens"] for score in scores))
+        files.write_json(self.worker.dir / "results.json", results)
+
+    def _write_scores(self, scores: list[dict]) -> None:
+        import pyarrow
+        import pyarrow.parquet
+        path = self.worker.dir / "data" / "scores.parquet"
+        path.parent.mkdir(exist_ok=True)
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(scores), path)
+
+    def _check_lengths(self, name: str) -> tuple[int, int]:
+        """The longest prompt and the longest sequence that this model will be asked for. Raises InputError where its context is shorter."""
+        from transformers import AutoConfig
+        prompter, model_dir, longest_prompt, longest = self._prompter(name), self.worker.model_dir(name), 0, 0
+        limit = getattr(AutoConfig.from_pretrained(model_dir), "max_position_embeddings", None)
+        for one in self.sets:
+            prompt, completion = prompter.longest(one), one.suite.max_completion_tokens
+            if limit and prompt + completion > limit:
+                key = f"eval.{one.name}.max_completion_tokens" if self.config.suites else "stages.evaluate.max_completion_tokens"
+                raise InputError(f"{one.name}: a prompt of {prompt} tokens and {completion} of completion do not fit the context of the model in {model_dir}, which "
+                                 f"holds {limit}: lower {key}")
+            longest_prompt, longest = max(longest_prompt, prompt), max(longest, prompt + completion)
+        return longest_prompt, longest
+
+    def _prompter(self, name: str) -> Prompter:
+        return Prompter(load_tokenizer(self.worker.model_dir(name)), self.config.data.template, self.worker.inputs[name].get("template"))
+
+    def _directory(self, name: str, one: ProblemSet) -> Path:
+        return self.worker.dir / "state" / name / one.name
+
+
+SCORE_COLUMNS = ("problem", "sample", "correct", "answered", "score", "vote", "error", "well_formed", "tokens", "thinking_tokens", "truncated", "reflects", "language")

@@ -1,0 +1,24 @@
+"""IFEval (Zhou et al. 2023): columns prompt, instruction_id_list, kwargs, as in google/IFEval. The score is the paper's prompt-level strict accuracy.
+
+Left out are prompts with an instruction that needs a language model or data of its own to check (a sentence splitter, a language detector):
+see stages/rewards/verifiers/instructions.py.
+"""
+import json
+
+from stages.config import EvaluateConfig, SuiteConfig
+from stages.kinds.evaluation.problems import Problem, ProblemSet, problems_from, repeated, text_of
+from stages.prompting.prompt import Prompt
+from stages.rewards.verifiers.instructions import UNCHECKED
+
+
+def problem_sets(name: str, suite: SuiteConfig, config: EvaluateConfig, seed: int) -> list[ProblemSet]:
+    def make(id: str, row: dict) -> Problem | None:
+        names, settings = row["instruction_id_list"], row["kwargs"]
+        if len(names) != len(settings) or not names:
+            raise ValueError(f"{len(names)} instructions, but kwargs for {len(settings)}")
+        if any(instruction in UNCHECKED for instruction in names):
+            return None
+        checks = [{"id": instruction, **{key: value for key, value in (given or {}).items() if value is not None}} for instruction, given in zip(names, settings)]
+        prompt = Prompt(id, text_of(row, "prompt"), "instructions", "reasoning", "en", "", "instructions", json.dumps(checks, ensure_ascii=False))
+        return Problem(id, repeated(prompt, suite))
+    return [ProblemSet(name, problems_from(name, suite, make), suite, "text")]

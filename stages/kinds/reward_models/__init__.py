@@ -1,0 +1,1 @@
+"""The two reward models of the last RL stage: helpful (from pairs) and safety (from labels)."""

@@ -1,0 +1,1 @@
+"""Rule rewards: functions of a completion that need no reference answer."""

@@ -1,0 +1,1 @@
+"""What every worker process needs: its stage directory, signals, heartbeats, deadlines, disk space and seeds."""

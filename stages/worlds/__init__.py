@@ -1,0 +1,1 @@
+"""Worlds that the recipe generates itself: prompts, a corpus to pretrain on, a tokenizer."""
