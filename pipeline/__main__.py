@@ -1,4 +1,5 @@
 """The command line: `python -m pipeline COMMAND ...` or `r1 COMMAND ...`."""
+
 import difflib
 import errno
 import os
@@ -23,7 +24,12 @@ COMMANDS = {
 
 
 def usage() -> str:
-    lines = ["The DeepSeek-R1 recipe end to end.", "", "usage: python -m pipeline COMMAND [options] [key=value ...]", ""]
+    lines = [
+        "The DeepSeek-R1 recipe end to end.",
+        "",
+        "usage: python -m pipeline COMMAND [options] [key=value ...]",
+        "",
+    ]
     lines += [f"  {name:8} {what}" for name, what in COMMANDS.items()]
     lines += ["", "exit codes:"] + [f"  {code:<3} {what}" for code, what in EXIT_CODES.items()]
     return "\n".join(lines)
@@ -40,6 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     from rich.console import Console
 
     from pipeline import view
+
     console = Console(soft_wrap=False, width=None if sys.stdout.isatty() else 140)  # logs are wider than 80 columns
     try:
         return _command(arguments[0], arguments[1:], console)
@@ -52,7 +59,10 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in UNUSABLE_DISK:
             raise
-        view.print_error(console, MissingInput(str(error), "free some space or choose a directory that you may write to: runs_dir=DIRECTORY"))
+        view.print_error(
+            console,
+            MissingInput(str(error), "free some space or choose a directory that you may write to: runs_dir=DIRECTORY"),
+        )
         return MissingInput.exit_code
     except KeyboardInterrupt:
         return 75
@@ -61,14 +71,19 @@ def main(arguments: list[str] | None = None) -> int:
 def _command(name: str, arguments: list[str], console) -> int:
     if name == "run":
         from pipeline.execution.stop import interrupt_on_signals
+
         interrupt_on_signals()
         from pipeline.execution import run
+
         return run.main(arguments, console)
     if name in COMMANDS:
         from pipeline.commands import dispatch as commands
+
         return getattr(commands, name)(arguments, console)
     close = difflib.get_close_matches(name, COMMANDS, n=1)
-    raise InvalidConfig([f"{name}: no such command; commands are {', '.join(COMMANDS)}{f'; did you mean {close[0]}?' if close else ''}"])
+    raise InvalidConfig(
+        [f"{name}: no such command; commands are {', '.join(COMMANDS)}{f'; did you mean {close[0]}?' if close else ''}"]
+    )
 
 
 def _shell_completion(arguments: list[str]) -> int:
@@ -83,6 +98,7 @@ def _shell_completion(arguments: list[str]) -> int:
     import hydra
 
     from pipeline.configuration import compose
+
     compose.register_schema()
     sys.argv = [sys.argv[0], *arguments]
     hydra.main(config_path=str(compose.CONF_DIR), config_name="config", version_base="1.3")(lambda cfg: None)()

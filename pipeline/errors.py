@@ -13,6 +13,7 @@ EXIT_CODES = {
 
 class PipelineError(Exception):
     """An error with a message for people; `fix` says what to do, often a command."""
+
     exit_code = 1
 
     def __init__(self, message: str, fix: str = ""):
@@ -22,6 +23,7 @@ class PipelineError(Exception):
 
 class InvalidConfig(PipelineError):
     """Mistakes in the configuration, all of them."""
+
     exit_code = 2
 
     def __init__(self, errors: list[str]):

@@ -1,4 +1,5 @@
 """Small files of the driver: atomic writes, symbolic links, JSON, checksums."""
+
 import hashlib
 import json
 import os
@@ -63,4 +64,6 @@ def sha256(path: Path) -> str:
 
 def digest(value: Any) -> str:
     """SHA-256 of plain data in canonical JSON."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
+    ).hexdigest()

@@ -1,4 +1,5 @@
 """What people see while stages run: a live line with ETA on a terminal, plain lines elsewhere; and the tables of plan and status."""
+
 import time
 from pathlib import Path
 
@@ -8,9 +9,26 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-SHOWN_METRICS = ("reward/mean", "reward/accuracy", "completion/mean_tokens", "completion/language", "train/loss", "data/kept", "helpful/holdout_accuracy",
-                 "safety/holdout_accuracy", "data/samples")
-COLOURS = {"skip": "green", "done": "green", "resume": "yellow", "run": "cyan", "failed": "red", "interrupted": "yellow", "running": "cyan"}
+SHOWN_METRICS = (
+    "reward/mean",
+    "reward/accuracy",
+    "completion/mean_tokens",
+    "completion/language",
+    "train/loss",
+    "data/kept",
+    "helpful/holdout_accuracy",
+    "safety/holdout_accuracy",
+    "data/samples",
+)
+COLOURS = {
+    "skip": "green",
+    "done": "green",
+    "resume": "yellow",
+    "run": "cyan",
+    "failed": "red",
+    "interrupted": "yellow",
+    "running": "cyan",
+}
 
 
 class LiveView:
@@ -22,8 +40,16 @@ class LiveView:
 
     def __enter__(self) -> "LiveView":
         if self.console.is_terminal:
-            self.bar = Progress(SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(),
-                                TextColumn("{task.fields[eta]}"), TimeElapsedColumn(), console=self.console, transient=True)
+            self.bar = Progress(
+                SpinnerColumn(),
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[eta]}"),
+                TimeElapsedColumn(),
+                console=self.console,
+                transient=True,
+            )
             self.bar.start()
             self.task = self.bar.add_task("starting", total=None, eta="")
         return self
@@ -48,8 +74,13 @@ class LiveView:
         if self.bar is None or not state:
             return
         eta = state.get("eta_s")
-        self.bar.update(self.task, description=f"{self.stage} {state.get('phase', '')}", total=state.get("num_steps") or None,
-                        completed=state.get("step", 0), eta=f"{duration(eta)} left" if eta is not None else "")
+        self.bar.update(
+            self.task,
+            description=f"{self.stage} {state.get('phase', '')}",
+            total=state.get("num_steps") or None,
+            completed=state.get("step", 0),
+            eta=f"{duration(eta)} left" if eta is not None else "",
+        )
 
     def skipped(self, stage: str, reason: str) -> None:
         self.finished += 1
@@ -57,8 +88,12 @@ class LiveView:
 
     def done(self, stage: str, manifest: dict) -> None:
         self.finished += 1
-        self.console.print(f"[bold]{stage}[/bold] [green]done[/green] in {duration(time.monotonic() - self.started_at)}  "
-                           f"{escape(numbers(manifest.get('metrics', {})))}", highlight=False, soft_wrap=True)
+        self.console.print(
+            f"[bold]{stage}[/bold] [green]done[/green] in {duration(time.monotonic() - self.started_at)}  "
+            f"{escape(numbers(manifest.get('metrics', {})))}",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def numbers(metrics: dict) -> str:
@@ -69,7 +104,7 @@ def numbers(metrics: dict) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """"7 s", "3 min 20 s", "2 h 05 min", "3.1 days"."""
+    """ "7 s", "3 min 20 s", "2 h 05 min", "3.1 days"."""
     if seconds is None:
         return ""
     seconds = max(0, round(seconds))
@@ -83,7 +118,7 @@ def duration(seconds: float | None) -> str:
 
 
 def size(count: float) -> str:
-    """"512 B", "3.4 MiB", "1.2 GiB"."""
+    """ "512 B", "3.4 MiB", "1.2 GiB"."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if count < 1024:
             return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
@@ -92,8 +127,12 @@ def size(count: float) -> str:
 
 
 def plan_table(plan) -> Table:
-    table = Table(title=f"run {plan.config.run} (recipe {plan.config.recipe}, seed {plan.config.seed})", title_justify="left", box=box.SIMPLE_HEAD,
-                  pad_edge=False)
+    table = Table(
+        title=f"run {plan.config.run} (recipe {plan.config.recipe}, seed {plan.config.seed})",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
     for name, keeps_width in (("stage", True), ("action", True), ("reason", False), ("inputs", False), ("fp8", True)):
         table.add_column(name, no_wrap=keeps_width)
     for name in ("ranks", "GiB", "time"):
@@ -101,8 +140,16 @@ def plan_table(plan) -> Table:
     for step in plan.steps:
         sources = [entry["stage"] or "outside" for entry in step.inputs.values()]
         inputs = ", ".join(sources) if len(sources) <= 3 else f"{len(sources)} stages"
-        table.add_row(step.stage, f"[{COLOURS[step.action]}]{step.action}[/]", escape(step.reason), inputs, step.fingerprint[:8],
-                      str(step.num_processes), f"{step.memory_gib:.1f}", "" if step.is_done else f"~{duration(step.seconds)}")
+        table.add_row(
+            step.stage,
+            f"[{COLOURS[step.action]}]{step.action}[/]",
+            escape(step.reason),
+            inputs,
+            step.fingerprint[:8],
+            str(step.num_processes),
+            f"{step.memory_gib:.1f}",
+            "" if step.is_done else f"~{duration(step.seconds)}",
+        )
     for stage, why in plan.left_out.items():
         table.add_row(stage, "[dim]left out[/]", escape(why), "", "", "", "", "")
     return table
@@ -126,10 +173,27 @@ def print_error(console: Console, error) -> None:
 
 
 def plan_json(plan) -> dict:
-    return {"run": plan.config.run, "run_dir": str(plan.config.run_dir), "recipe": plan.config.recipe, "seed": plan.config.seed,
-            "stages": [{"stage": step.stage, "kind": step.kind, "action": step.action, "reason": step.reason, "fingerprint": step.fingerprint,
-                        "dir": str(step.dir), "inputs": {role: entry["fingerprint"] for role, entry in step.inputs.items()},
-                        "num_processes": step.num_processes, "memory_gib": step.memory_gib, "seconds": round(step.seconds, 1)}
-                       for step in plan.steps],
-            "left_out": plan.left_out, "notes": plan.notes,
-            "errors": [{"message": message, "fix": fix} for message, fix in plan.errors]}
+    return {
+        "run": plan.config.run,
+        "run_dir": str(plan.config.run_dir),
+        "recipe": plan.config.recipe,
+        "seed": plan.config.seed,
+        "stages": [
+            {
+                "stage": step.stage,
+                "kind": step.kind,
+                "action": step.action,
+                "reason": step.reason,
+                "fingerprint": step.fingerprint,
+                "dir": str(step.dir),
+                "inputs": {role: entry["fingerprint"] for role, entry in step.inputs.items()},
+                "num_processes": step.num_processes,
+                "memory_gib": step.memory_gib,
+                "seconds": round(step.seconds, 1),
+            }
+            for step in plan.steps
+        ],
+        "left_out": plan.left_out,
+        "notes": plan.notes,
+        "errors": [{"message": message, "fix": fix} for message, fix in plan.errors],
+    }

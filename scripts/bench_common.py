@@ -1,4 +1,5 @@
 """What the benchmarks share: the same model for every side, one side at a time in processes of its own, medians after warm-up."""
+
 import json
 import os
 import resource
@@ -12,9 +13,23 @@ import stages  # noqa: F401  (first: hides a torchvision build that does not mat
 
 ROOT = Path(__file__).resolve().parent.parent
 SHAPES = {  # of the random Llama; heads of 32 and 64: vLLM has kernels for both on the CPU
-    "tiny": {"vocab_size": 256, "hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2},
-    "86m": {"vocab_size": 32000, "hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 9, "num_attention_heads": 12,
-            "num_key_value_heads": 6, "tie_word_embeddings": True},
+    "tiny": {
+        "vocab_size": 256,
+        "hidden_size": 128,
+        "intermediate_size": 256,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+    },
+    "86m": {
+        "vocab_size": 32000,
+        "hidden_size": 768,
+        "intermediate_size": 2048,
+        "num_hidden_layers": 9,
+        "num_attention_heads": 12,
+        "num_key_value_heads": 6,
+        "tie_word_embeddings": True,
+    },
 }
 SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
 
@@ -24,13 +39,20 @@ def make_model(shape: str, directory: Path) -> Path:
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
     torch.manual_seed(0)
     size = SHAPES[shape]["vocab_size"]
     vocabulary = {word: i for i, word in enumerate([*SPECIAL, *(f"w{i}" for i in range(len(SPECIAL), size))])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<bos>", eos_token="<eos>", unk_token="<unk>",
-                            padding_side="left").save_pretrained(directory)
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        bos_token="<bos>",
+        eos_token="<eos>",
+        unk_token="<unk>",
+        padding_side="left",
+    ).save_pretrained(directory)
     config = LlamaConfig(**SHAPES[shape], max_position_embeddings=512, bos_token_id=1, eos_token_id=2, pad_token_id=0)
     LlamaForCausalLM(config).save_pretrained(directory)
     return directory
@@ -39,10 +61,24 @@ def make_model(shape: str, directory: Path) -> Path:
 def write_stage(directory: Path, kind: str, config: dict, inputs: dict[str, Path]) -> Path:
     """A stage directory for the real worker. `inputs`: role -> HF model directory, or a directory with data/train.parquet."""
     directory.mkdir(parents=True)
-    entries = {role: {"stage": None, "path": str(path), "model_dir": str(path), "fingerprint": "0"} for role, path in inputs.items()}
+    entries = {
+        role: {"stage": None, "path": str(path), "model_dir": str(path), "fingerprint": "0"}
+        for role, path in inputs.items()
+    }
     (directory / "inputs.json").write_text(json.dumps(entries))
-    (directory / "config.json").write_text(json.dumps({"stage": "bench", "kind": kind, "version": 0, "fingerprint": "0", "seed": 0, "run": "bench",
-                                                       "config": config}))
+    (directory / "config.json").write_text(
+        json.dumps(
+            {
+                "stage": "bench",
+                "kind": kind,
+                "version": 0,
+                "fingerprint": "0",
+                "seed": 0,
+                "run": "bench",
+                "config": config,
+            }
+        )
+    )
     return directory
 
 
@@ -57,6 +93,7 @@ def matmul_flops(config, num_tokens: int, num_scored: int, longest: int) -> floa
 def matmul_rate(seconds: float = 2.0, size: int = 2048) -> float:
     """FLOP/s of a square fp32 product in this process, with its threads."""
     import torch
+
     a, b = torch.randn(size, size), torch.randn(size, size)
     a @ b
     started, count = time.perf_counter(), 0
@@ -71,12 +108,24 @@ def peak_gib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
-def run_side(script: Path, arguments: list[str], result: Path, num_processes: int, threads: int, timeout_s: int = 1800) -> list[dict]:
+def run_side(
+    script: Path, arguments: list[str], result: Path, num_processes: int, threads: int, timeout_s: int = 1800
+) -> list[dict]:
     """Runs one side alone, under torchrun when it has several ranks; returns each rank's JSON. Raises with the end of its output."""
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_processes}"] if num_processes > 1 else []
-    process = subprocess.Popen([sys.executable, *launcher, str(script), *arguments, "--result", str(result)], cwd=ROOT, stdout=subprocess.PIPE,
-                               stderr=subprocess.STDOUT, text=True, start_new_session=True,
-                               env={**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT)})
+    launcher = (
+        ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_processes}"]
+        if num_processes > 1
+        else []
+    )
+    process = subprocess.Popen(
+        [sys.executable, *launcher, str(script), *arguments, "--result", str(result)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT)},
+    )
     try:
         output, _ = process.communicate(timeout=timeout_s)
     finally:

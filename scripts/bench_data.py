@@ -3,6 +3,7 @@
 Writes files of made-up word problems (some repeated, some nearly, some of an evaluation set), prepares each in a process of its own and
 prints rows a second, processor seconds and the largest memory of all its processes together. Nothing of it is kept.
 """
+
 import argparse
 import json
 import os
@@ -42,19 +43,40 @@ def measure(num_rows: int, processes: int, directory: Path) -> None:
     path, evaluation = directory / "rows.jsonl", directory / "evaluation.jsonl"
     write_rows(path, evaluation, num_rows)
     data = DataConfig(name="file", path=str(path), malformed="skip")
-    prepare = PrepareConfig(output=str(directory / "out"), against={"evaluation": MixtureSource(path=str(evaluation))}, min_prompt=5, max_prompt=90,
-                            languages=["en"], processes=processes)
+    prepare = PrepareConfig(
+        output=str(directory / "out"),
+        against={"evaluation": MixtureSource(path=str(evaluation))},
+        min_prompt=5,
+        max_prompt=90,
+        languages=["en"],
+        processes=processes,
+    )
     config = directory / "config.json"
-    config.write_text(json.dumps({"data": to_dict(data), "prepare": to_dict(prepare), "rollout": to_dict(RolloutConfig()), "sandbox": {}, "seed": 0,
-                                  "model_dir": None}))
+    config.write_text(
+        json.dumps(
+            {
+                "data": to_dict(data),
+                "prepare": to_dict(prepare),
+                "rollout": to_dict(RolloutConfig()),
+                "sandbox": {},
+                "seed": 0,
+                "model_dir": None,
+            }
+        )
+    )
     started, used = time.monotonic(), processor_seconds()
-    child = subprocess.Popen([sys.executable, "-m", "stages.data", "prepare", str(config)], cwd=ROOT, stdout=subprocess.DEVNULL)
+    child = subprocess.Popen(
+        [sys.executable, "-m", "stages.data", "prepare", str(config)], cwd=ROOT, stdout=subprocess.DEVNULL
+    )
     peak = watch(child)
     seconds = time.monotonic() - started
     if child.returncode:
         sys.exit(f"data prepare failed with exit code {child.returncode}")
     kept = json.loads((directory / "out" / "card.json").read_text())["kept"]["rows"]
-    print(f"{num_rows:>10,} {path.stat().st_size / 2**20:>9.0f} {seconds:>8.1f} {num_rows / seconds:>8,.0f} {processor_seconds() - used:>7.0f} {peak / 2**20:>9.0f} {kept:>10,}", flush=True)
+    print(
+        f"{num_rows:>10,} {path.stat().st_size / 2**20:>9.0f} {seconds:>8.1f} {num_rows / seconds:>8,.0f} {processor_seconds() - used:>7.0f} {peak / 2**20:>9.0f} {kept:>10,}",
+        flush=True,
+    )
 
 
 def processor_seconds() -> float:

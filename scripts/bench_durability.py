@@ -12,6 +12,7 @@
 All run one after the other, again and again; a number is the mean between two logged steps, the median over the repeats, the first steps left
 out: by the clock, and of processor time, which says more on a machine that has other work. Checkpoints are written to --work: measure on the disk that the runs will be on.
 """
+
 import argparse
 import os
 import shutil
@@ -26,20 +27,27 @@ sys.path.insert(0, str(ROOT))
 from scripts.bench_common import run_side, write_result, write_stage  # noqa: E402
 
 NEVER, WARMUP = 10**9, 3
-MODES = {"nothing": {"save_every": NEVER, "save_every_minutes": 0.0}, "log": {"save_every": NEVER, "save_every_minutes": 0.0}, "recipe": {},
-         "each": {"save_every": 1}, "each, waits": {"save_every": 1, "save_in_background": False}}
+MODES = {
+    "nothing": {"save_every": NEVER, "save_every_minutes": 0.0},
+    "log": {"save_every": NEVER, "save_every_minutes": 0.0},
+    "recipe": {},
+    "each": {"save_every": 1},
+    "each, waits": {"save_every": 1, "save_in_background": False},
+}
 STEPS = {"base": 120, "r1_zero": 20}
 
 
 def work(options: argparse.Namespace) -> None:
     """The real worker of one stage; rank 0 notes when it logged each step."""
     from stages.runtime import environment
+
     environment.prepare()
     import importlib
 
     from stages.__main__ import KIND_MODULES
     from stages.training.rollouts import RolloutLog
     from stages.runtime.worker import Worker
+
     if options.mode == "nothing":
         RolloutLog.write = lambda *_: None
     log_step, moments = Worker.log_step, []
@@ -47,6 +55,7 @@ def work(options: argparse.Namespace) -> None:
     def timed(self, step, metrics):
         moments.append((time.perf_counter(), time.process_time()))
         log_step(self, step, metrics)
+
     Worker.log_step = timed
     with Worker(options.worker) as worker:
         importlib.import_module(KIND_MODULES[worker.kind]).run(worker)
@@ -61,17 +70,26 @@ def configurations(stages: list[str], sampler: str) -> dict[str, tuple[str, dict
     from pipeline.configuration import compose
     from pipeline.configuration.graph import build
     from stages.config import to_dict
+
     config = compose.compose_config(compose.rewrite([f"+stage=[{','.join(stages)}]", f"rollout={sampler}"]))
     nodes = build(config).nodes
     return {stage: (nodes[stage].kind, to_dict(getattr(config.stages, stage))) for stage in stages}
 
 
-def measure(stage: str, kind: str, config: dict, mode: str, inputs: dict[str, Path], options: argparse.Namespace, name: str) -> dict:
+def measure(
+    stage: str, kind: str, config: dict, mode: str, inputs: dict[str, Path], options: argparse.Namespace, name: str
+) -> dict:
     """Seconds a step: by the clock, and of the processors that all ranks used."""
-    directory = write_stage(options.work / name, kind, {**config, **MODES[mode], "num_steps": options.steps or STEPS[stage]}, inputs)
-    ranks = run_side(Path(__file__), ["--worker", str(directory), "--mode", mode], directory / "result.json", options.processes, 1)
+    directory = write_stage(
+        options.work / name, kind, {**config, **MODES[mode], "num_steps": options.steps or STEPS[stage]}, inputs
+    )
+    ranks = run_side(
+        Path(__file__), ["--worker", str(directory), "--mode", mode], directory / "result.json", options.processes, 1
+    )
     if not inputs and mode == "recipe":
-        shutil.copytree(directory / "model", options.work / "base_model", dirs_exist_ok=True)  # what the RL stage starts from
+        shutil.copytree(
+            directory / "model", options.work / "base_model", dirs_exist_ok=True
+        )  # what the RL stage starts from
     shutil.rmtree(directory)
     return {"wall_s": ranks[0]["wall_s"], "cpu_s": sum(rank["cpu_s"] for rank in ranks)}
 

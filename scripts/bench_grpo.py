@@ -6,6 +6,7 @@
 Prints medians over the steps after warm-up, ratios, and the work that each side leaves out. `bare` is vLLM's generate() alone on our requests.
 The machine should have nothing else to do. TRL needs `pip install trl==1.16.0` (part of the dev extra).
 """
+
 import argparse
 import json
 import os
@@ -16,18 +17,30 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench_common import make_model, matmul_flops, matmul_rate, median, peak_gib, quartiles, run_side, write_result, write_stage
+from bench_common import (
+    make_model,
+    matmul_flops,
+    matmul_rate,
+    median,
+    peak_gib,
+    quartiles,
+    run_side,
+    write_result,
+    write_stage,
+)
 
-WORK = {"tiny": {"prompts": 16, "group": 16, "tokens": 48, "prompt_tokens": 10, "micro_batch_tokens": 1600},
-        "86m": {"prompts": 4, "group": 8, "tokens": 64, "prompt_tokens": 12, "micro_batch_tokens": 400}}
+WORK = {
+    "tiny": {"prompts": 16, "group": 16, "tokens": 48, "prompt_tokens": 10, "micro_batch_tokens": 1600},
+    "86m": {"prompts": 4, "group": 8, "tokens": 64, "prompt_tokens": 12, "micro_batch_tokens": 400},
+}
 BETA, LR, KV_CACHE_GIB = 0.001, 1e-4, 0.08
 SIDES = {  # name -> (shape -> processes, threads of each)
     "ours": {"tiny": (2, 1), "86m": (1, 2)},
-    "ours_hf": {"tiny": (2, 1), "86m": (1, 2)},      # rollout=transformers: shares the trainer's weights
+    "ours_hf": {"tiny": (2, 1), "86m": (1, 2)},  # rollout=transformers: shares the trainer's weights
     "bare": {"tiny": (2, 1), "86m": (1, 2)},
     "trl": {"tiny": (1, 2), "86m": (1, 2)},
-    "trl_2": {"tiny": (2, 1), "86m": (2, 1)},        # the same on two processes
-    "trl_vllm": {"tiny": (1, 2), "86m": (1, 2)},     # vLLM in the trainer's process ("colocate")
+    "trl_2": {"tiny": (2, 1), "86m": (2, 1)},  # the same on two processes
+    "trl_vllm": {"tiny": (1, 2), "86m": (1, 2)},  # vLLM in the trainer's process ("colocate")
 }
 
 
@@ -49,31 +62,51 @@ def reward_of(kind: str, completion_ids: list[int], vocabulary: int) -> float:
 
 def our_config(side: str, options, work: dict) -> dict:
     """The stage's configuration: the published loss with its KL, no checkpoint in between."""
-    return {"num_steps": 10**6, "prompts_per_step": work["prompts"], "group_size": work["group"], "updates_per_rollout": 1, "beta": BETA,
-            "max_completion_tokens": [[0, work["tokens"]]], "reference_every": 0, "rewards": {"format": 0.0}, "save_every": 10**6,
-            "micro_batch_tokens": options.micro_batch_tokens or work["micro_batch_tokens"], "data": {"max_prompt_tokens": 32}, "optim": {"lr": LR},
-            "rollout": {"kv_cache_gib": KV_CACHE_GIB, "engine": "transformers" if side == "ours_hf" else "vllm"}, "packing": options.packing}
+    return {
+        "num_steps": 10**6,
+        "prompts_per_step": work["prompts"],
+        "group_size": work["group"],
+        "updates_per_rollout": 1,
+        "beta": BETA,
+        "max_completion_tokens": [[0, work["tokens"]]],
+        "reference_every": 0,
+        "rewards": {"format": 0.0},
+        "save_every": 10**6,
+        "micro_batch_tokens": options.micro_batch_tokens or work["micro_batch_tokens"],
+        "data": {"max_prompt_tokens": 32},
+        "optim": {"lr": LR},
+        "rollout": {"kv_cache_gib": KV_CACHE_GIB, "engine": "transformers" if side == "ours_hf" else "vllm"},
+        "packing": options.packing,
+    }
 
 
 def ours(options, work: dict) -> None:
     """The project's own loop; only the source of prompts and the reward are the benchmark's."""
     from stages.runtime import environment
+
     environment.prepare()
     import torch
     from stages.kinds.grpo import groups as sampling
     from stages.kinds.grpo.trainer import GrpoTrainer
     from stages.prompting.prompt import Prompt
     from stages.runtime.worker import Worker
+
     vocabulary = json.loads((Path(options.model) / "config.json").read_text())["vocab_size"]
 
     def apply_rules(rollouts, *_):
         for r in rollouts:
-            r.reward_parts = {"accuracy": reward_of(options.reward, r.completion_ids, vocabulary), "format": 0.0, "language": 0.0}
+            r.reward_parts = {
+                "accuracy": reward_of(options.reward, r.completion_ids, vocabulary),
+                "format": 0.0,
+                "language": 0.0,
+            }
 
     sampling.apply_rules = apply_rules
     with Worker(options.stage) as worker:
         trainer = GrpoTrainer(worker)
-        trainer.groups.source.get = lambda index, domain="reasoning": Prompt(f"p{index}", prompt_text(index, work, vocabulary), "bench", "reasoning", "en", "")
+        trainer.groups.source.get = lambda index, domain="reasoning": Prompt(
+            f"p{index}", prompt_text(index, work, vocabulary), "bench", "reasoning", "en", ""
+        )
         trainer.groups.encode = lambda prompt: trainer.tokenizer(prompt.text)["input_ids"]
         kept = []
         trainer._record = keep_record(trainer, kept)
@@ -83,14 +116,35 @@ def ours(options, work: dict) -> None:
             rollouts = trainer.rollout()
             trainer.train_on(rollouts)
             trained = [r for r in rollouts if r.group in trainer.informative]
-            steps.append({"step": time.perf_counter() - started, **kept[-1], "tokens": sum(len(r.completion_ids) for r in rollouts),
-                          "trained_tokens": sum(r.num_tokens for r in trained), "trained_targets": sum(len(r.completion_ids) for r in trained)})
+            steps.append(
+                {
+                    "step": time.perf_counter() - started,
+                    **kept[-1],
+                    "tokens": sum(len(r.completion_ids) for r in rollouts),
+                    "trained_tokens": sum(r.num_tokens for r in trained),
+                    "trained_targets": sum(len(r.completion_ids) for r in trained),
+                }
+            )
         peak = peak_gib()
         model_config = trainer.engine.module.model.config
-        flops = [4 * matmul_flops(model_config, row["trained_tokens"], row["trained_targets"], work["tokens"] + work["prompt_tokens"])
-                 for row in steps[options.warmup:]]  # policy forward and backward, reference forward
-        write_result(options.result, {"steps": steps[options.warmup:], "peak": peak, "update_flops": statistics.median(flops), "rate": matmul_rate(),
-                                      "mismatch": trainer.probe["max"], "torch": torch.__version__})
+        flops = [
+            4
+            * matmul_flops(
+                model_config, row["trained_tokens"], row["trained_targets"], work["tokens"] + work["prompt_tokens"]
+            )
+            for row in steps[options.warmup :]
+        ]  # policy forward and backward, reference forward
+        write_result(
+            options.result,
+            {
+                "steps": steps[options.warmup :],
+                "peak": peak,
+                "update_flops": statistics.median(flops),
+                "rate": matmul_rate(),
+                "mismatch": trainer.probe["max"],
+                "torch": torch.__version__,
+            },
+        )
     if worker.exit_code:
         raise SystemExit(worker.exit_code)
 
@@ -102,36 +156,65 @@ def keep_record(trainer, kept: list[dict]):
     def both(*arguments):
         kept.append(dict(trainer.times))
         record(*arguments)
+
     return both
 
 
 def bare(options, work: dict) -> None:
     """vLLM's own generate() with our engine settings, on our requests: what a rollout costs at least."""
     from stages.runtime import environment
+
     environment.prepare()
     import torch.distributed as dist
     from stages.config import RolloutConfig
     from stages.engines.training import init_distributed
     from stages.engines.sampling import make_sampler
     from stages.runtime.seeds import seed_for
+
     init_distributed()
     vocabulary = json.loads((Path(options.model) / "config.json").read_text())["vocab_size"]
     sampler = make_sampler(RolloutConfig(kv_cache_gib=KV_CACHE_GIB), Path(options.model), 32, work["tokens"])
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
+
     steps = []
     for step in range(options.warmup + options.steps):
         places = range(options.rank, work["prompts"], dist.get_world_size())
-        prompts = [{"prompt_token_ids": [int(w[1:]) for w in prompt_text(step * work["prompts"] + i, work, vocabulary).split()]} for i in places]
-        params = [SamplingParams(n=work["group"], temperature=1.0, max_tokens=work["tokens"], seed=seed_for(step, i), stop_token_ids=[2], logprobs=0,
-                                 flat_logprobs=True, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY) for i in places]
+        prompts = [
+            {
+                "prompt_token_ids": [
+                    int(w[1:]) for w in prompt_text(step * work["prompts"] + i, work, vocabulary).split()
+                ]
+            }
+            for i in places
+        ]
+        params = [
+            SamplingParams(
+                n=work["group"],
+                temperature=1.0,
+                max_tokens=work["tokens"],
+                seed=seed_for(step, i),
+                stop_token_ids=[2],
+                logprobs=0,
+                flat_logprobs=True,
+                detokenize=False,
+                output_kind=RequestOutputKind.FINAL_ONLY,
+            )
+            for i in places
+        ]
         dist.barrier()
         started = time.perf_counter()
         outputs = sampler.llm.generate(prompts, params, use_tqdm=False)
         mine = time.perf_counter() - started
         dist.barrier()
-        steps.append({"step": time.perf_counter() - started, "rollout": mine, "tokens": sum(len(c.token_ids) for o in outputs for c in o.outputs)})
-    write_result(options.result, {"steps": steps[options.warmup:], "peak": peak_gib()})
+        steps.append(
+            {
+                "step": time.perf_counter() - started,
+                "rollout": mine,
+                "tokens": sum(len(c.token_ids) for o in outputs for c in o.outputs),
+            }
+        )
+    write_result(options.result, {"steps": steps[options.warmup :], "peak": peak_gib()})
 
 
 # ------------------------------------------------------------------------------------------------------------------------- TRL
@@ -140,30 +223,63 @@ def bare(options, work: dict) -> None:
 def trl(options, work: dict, with_vllm: bool) -> None:
     """GRPOTrainer with the same work; phases by wrapping its methods."""
     if with_vllm:
-        os.environ.update({"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-                           "VLLM_LOGGING_LEVEL": "ERROR", "RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1",
-                           "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29511"})
+        os.environ.update(
+            {
+                "VLLM_CPU_KVCACHE_SPACE": "1",
+                "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+                "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+                "VLLM_LOGGING_LEVEL": "ERROR",
+                "RANK": "0",
+                "LOCAL_RANK": "0",
+                "WORLD_SIZE": "1",
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": "29511",
+            }
+        )
     os.environ.update({"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"})
     if with_vllm:
         from stages.engines.sampling.vllm_sampler import inspect_models_in_process
+
         inspect_models_in_process()
     import torch
+
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     from datasets import Dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
     from trl import GRPOConfig, GRPOTrainer
+
     world = int(os.environ.get("WORLD_SIZE", "1"))
     model = AutoModelForCausalLM.from_pretrained(options.model, dtype=torch.float32)
     vocabulary, total = model.config.vocab_size, work["prompts"] * work["group"]
     micro = options.trl_micro_batch or total // world
     count = options.warmup + options.steps
-    rows = Dataset.from_list([{"prompt": prompt_text(i, work, vocabulary)} for i in range((count + 1) * work["prompts"])])
+    rows = Dataset.from_list(
+        [{"prompt": prompt_text(i, work, vocabulary)} for i in range((count + 1) * work["prompts"])]
+    )
     vllm = {"use_vllm": True, "vllm_mode": "colocate", "vllm_gpu_memory_utilization": 0.1} if with_vllm else {}
     settings = GRPOConfig(
-        output_dir=tempfile.mkdtemp(), per_device_train_batch_size=micro, gradient_accumulation_steps=total // micro // world, num_generations=work["group"],
-        max_completion_length=work["tokens"], beta=BETA, learning_rate=LR, lr_scheduler_type="constant", temperature=1.0, loss_type="grpo",
-        max_steps=count, logging_steps=10**6, report_to="none", save_strategy="no", use_cpu=True, bf16=False, gradient_checkpointing=False,
-        adam_beta2=0.95, shuffle_dataset=False, disable_tqdm=True, **vllm)
+        output_dir=tempfile.mkdtemp(),
+        per_device_train_batch_size=micro,
+        gradient_accumulation_steps=total // micro // world,
+        num_generations=work["group"],
+        max_completion_length=work["tokens"],
+        beta=BETA,
+        learning_rate=LR,
+        lr_scheduler_type="constant",
+        temperature=1.0,
+        loss_type="grpo",
+        max_steps=count,
+        logging_steps=10**6,
+        report_to="none",
+        save_strategy="no",
+        use_cpu=True,
+        bf16=False,
+        gradient_checkpointing=False,
+        adam_beta2=0.95,
+        shuffle_dataset=False,
+        disable_tqdm=True,
+        **vllm,
+    )
     steps, times, marks = [], {}, {}
 
     def timed(name, function):
@@ -172,6 +288,7 @@ def trl(options, work: dict, with_vllm: bool) -> None:
             result = function(*arguments, **more)
             times[name] = times.get(name, 0.0) + time.perf_counter() - started
             return result
+
         return call
 
     class Clock(TrainerCallback):
@@ -186,20 +303,35 @@ def trl(options, work: dict, with_vllm: bool) -> None:
         marks["tokens"] = sum(map(len, completion_ids))
         return [reward_of(options.reward, ids, vocabulary) for ids in completion_ids]
 
-    trainer = GRPOTrainer(model=model, args=settings, train_dataset=rows, reward_funcs=[reward], processing_class=AutoTokenizer.from_pretrained(options.model),
-                          callbacks=[Clock()])
+    trainer = GRPOTrainer(
+        model=model,
+        args=settings,
+        train_dataset=rows,
+        reward_funcs=[reward],
+        processing_class=AutoTokenizer.from_pretrained(options.model),
+        callbacks=[Clock()],
+    )
     if with_vllm:
         trainer.vllm_generation.sync_weights = lambda: reload_weights(trainer)
     trainer._generate_single_turn = timed("rollout", trainer._generate_single_turn)
     trainer.train()
-    write_result(options.result, {"steps": [{**row, "train": row["step"] - row["rollout"]} for row in steps[options.warmup:]], "peak": peak_gib(),
-                                  "micro": micro})
+    write_result(
+        options.result,
+        {
+            "steps": [{**row, "train": row["step"] - row["rollout"]} for row in steps[options.warmup :]],
+            "peak": peak_gib(),
+            "micro": micro,
+        },
+    )
 
 
 def reload_weights(trainer) -> None:
     """TRL pushes weights with the engine model's load_weights, which fails on CPUs whose kernels pack them: done here as we do it."""
     llm = trainer.vllm_generation.llm
-    llm.collective_rpc("reload_weights", kwargs={"weights_iterator": ((name, p.detach()) for name, p in trainer.model.named_parameters())})
+    llm.collective_rpc(
+        "reload_weights",
+        kwargs={"weights_iterator": ((name, p.detach()) for name, p in trainer.model.named_parameters())},
+    )
     llm.reset_prefix_cache()
 
 
@@ -215,14 +347,36 @@ def compare(options, work: dict) -> dict:
             processes, threads = SIDES[side][options.shape]
             folder = Path(scratch) / side
             folder.mkdir()
-            arguments = ["--side", side, "--model", model, "--shape", options.shape, "--steps", str(options.steps), "--warmup", str(options.warmup),
-                         "--micro-batch-tokens", str(options.micro_batch_tokens), "--trl-micro-batch", str(options.trl_micro_batch),
-                         "--reward", options.reward]
+            arguments = [
+                "--side",
+                side,
+                "--model",
+                model,
+                "--shape",
+                options.shape,
+                "--steps",
+                str(options.steps),
+                "--warmup",
+                str(options.warmup),
+                "--micro-batch-tokens",
+                str(options.micro_batch_tokens),
+                "--trl-micro-batch",
+                str(options.trl_micro_batch),
+                "--reward",
+                options.reward,
+            ]
             if side.startswith("ours"):
-                arguments += ["--stage", str(write_stage(folder / "stage", "grpo", our_config(side, options, work), {"policy": model}))]
+                arguments += [
+                    "--stage",
+                    str(write_stage(folder / "stage", "grpo", our_config(side, options, work), {"policy": model})),
+                ]
             ranks = run_side(Path(__file__), arguments, folder / "result.json", processes, threads)
-            found[side] = {**ranks[0], "peak": sum(r["peak"] for r in ranks), "rate": sum(r.get("rate", 0.0) for r in ranks),
-                           "steps": merged(ranks) if side in ("bare", "trl_2") else ranks[0]["steps"]}
+            found[side] = {
+                **ranks[0],
+                "peak": sum(r["peak"] for r in ranks),
+                "rate": sum(r.get("rate", 0.0) for r in ranks),
+                "steps": merged(ranks) if side in ("bare", "trl_2") else ranks[0]["steps"],
+            }
             print(line(side, found[side]), flush=True)
     conclude(found, options.reward)
     return found
@@ -230,15 +384,20 @@ def compare(options, work: dict) -> dict:
 
 def merged(ranks: list[dict]) -> list[dict]:
     """Tokens of all ranks, times of the slowest."""
-    return [{name: (sum if name == "tokens" else max)(row[name] for row in rows) for name in rows[0]} for rows in zip(*(r["steps"] for r in ranks))]
+    return [
+        {name: (sum if name == "tokens" else max)(row[name] for row in rows) for name in rows[0]}
+        for rows in zip(*(r["steps"] for r in ranks))
+    ]
 
 
 def line(side: str, result: dict) -> str:
     steps = result["steps"]
     tokens, rollout = median(steps, "tokens"), median(steps, "rollout")
-    return (f"{side:9} step {median(steps, 'step'):6.2f} s ({quartiles(steps, 'step')})  rollout {rollout:6.2f} s ({tokens / rollout:6.0f} tokens/s)  "
-            f"train {median(steps, 'train'):6.2f} s  sync {median(steps, 'sync'):5.3f} s  {tokens / median(steps, 'step'):6.0f} tokens/s in all  "
-            f"peak {result['peak']:.2f} GiB")
+    return (
+        f"{side:9} step {median(steps, 'step'):6.2f} s ({quartiles(steps, 'step')})  rollout {rollout:6.2f} s ({tokens / rollout:6.0f} tokens/s)  "
+        f"train {median(steps, 'train'):6.2f} s  sync {median(steps, 'sync'):5.3f} s  {tokens / median(steps, 'step'):6.0f} tokens/s in all  "
+        f"peak {result['peak']:.2f} GiB"
+    )
 
 
 def conclude(found: dict, reward: str) -> None:
@@ -247,29 +406,52 @@ def conclude(found: dict, reward: str) -> None:
     for side in mine:
         row = found[side]
         for peer in peers:
-            print(f"{peer} / {side}: time {median(found[peer]['steps'], 'step') / median(row['steps'], 'step'):.2f}, "
-                  f"peak memory of {side} / {peer}: {row['peak'] / found[peer]['peak']:.2f}")
+            print(
+                f"{peer} / {side}: time {median(found[peer]['steps'], 'step') / median(row['steps'], 'step'):.2f}, "
+                f"peak memory of {side} / {peer}: {row['peak'] / found[peer]['peak']:.2f}"
+            )
         rate = row["update_flops"] / median(row["steps"], "train")
-        print(f"{side}: the update makes {rate / 1e9:.0f} GFLOP/s, {rate / row['rate']:.2f} of a 2048 x 2048 product in the same processes "
-              f"({row['rate'] / 1e9:.0f} GFLOP/s); sampler against trainer {row['mismatch']:.1e}")
+        print(
+            f"{side}: the update makes {rate / 1e9:.0f} GFLOP/s, {rate / row['rate']:.2f} of a 2048 x 2048 product in the same processes "
+            f"({row['rate'] / 1e9:.0f} GFLOP/s); sampler against trainer {row['mismatch']:.1e}"
+        )
     if "bare" in found and "ours" in found:
-        rates = {side: statistics.median(row["tokens"] / row["rollout"] for row in found[side]["steps"]) for side in ("ours", "bare")}
+        rates = {
+            side: statistics.median(row["tokens"] / row["rollout"] for row in found[side]["steps"])
+            for side in ("ours", "bare")
+        }
         print(f"ours: rollout throughput / bare vLLM's: {rates['ours'] / rates['bare']:.3f}")
-    print("Left out: ours makes no old-logprob pass (its sampler's logprobs are compared with the trainer's after every sync); TRL makes one with vLLM "
-          "only. All make a reference pass (beta > 0). " + ("Ours leaves groups of equal rewards out of both passes: their advantage is 0, so they only "
-          "lose their KL term; TRL computes them." if reward == "sparse" else "All groups have rewards that differ: none is left out.")
-          + " Ours also writes its rollouts to disk before every update.")
+    print(
+        "Left out: ours makes no old-logprob pass (its sampler's logprobs are compared with the trainer's after every sync); TRL makes one with vLLM "
+        "only. All make a reference pass (beta > 0). "
+        + (
+            "Ours leaves groups of equal rewards out of both passes: their advantage is 0, so they only "
+            "lose their KL term; TRL computes them."
+            if reward == "sparse"
+            else "All groups have rewards that differ: none is left out."
+        )
+        + " Ours also writes its rollouts to disk before every update."
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", default="tiny", choices=list(WORK))
-    parser.add_argument("--sides", default="ours,ours_hf,bare,trl,trl_2,trl_vllm", help="comma-separated; " + ", ".join(SIDES))
+    parser.add_argument(
+        "--sides", default="ours,ours_hf,bare,trl,trl_2,trl_vllm", help="comma-separated; " + ", ".join(SIDES)
+    )
     parser.add_argument("--steps", type=int, default=8, help="measured steps")
     parser.add_argument("--warmup", type=int, default=2, help="steps before them")
     parser.add_argument("--micro-batch-tokens", type=int, default=0, help="ours; 0: the shape's")
-    parser.add_argument("--trl-micro-batch", type=int, default=0, help="TRL's per_device_train_batch_size; 0: the whole step at once")
-    parser.add_argument("--reward", default="dense", choices=("dense", "sparse"), help="dense: every group has signal; sparse: about half have none")
+    parser.add_argument(
+        "--trl-micro-batch", type=int, default=0, help="TRL's per_device_train_batch_size; 0: the whole step at once"
+    )
+    parser.add_argument(
+        "--reward",
+        default="dense",
+        choices=("dense", "sparse"),
+        help="dense: every group has signal; sparse: about half have none",
+    )
     parser.add_argument("--packing", default="auto", choices=("auto", "on", "off"), help="ours")
     parser.add_argument("--side", choices=list(SIDES), help=argparse.SUPPRESS)
     parser.add_argument("--model", help=argparse.SUPPRESS)

@@ -5,6 +5,7 @@
 Every pair is a different one, so nothing is remembered; the references repeat as in groups of 16 completions. The share of kinds of answers is
 our own estimate of the MATH set. Run it on an idle machine: processor time a check is printed beside the rate for that reason.
 """
+
 import argparse
 import random
 import resource
@@ -45,9 +46,11 @@ def bench_math(num_checks: int) -> None:
     seconds, grades = timed(lambda: [grade for kind in kinds for grade in grade_many(group_of(kind, draw))])
     own = sum(resource.getrusage(resource.RUSAGE_SELF)[:2]) - sum(before[:2])
     theirs = workers_s() - workers_before
-    print(f"math: {len(grades) / seconds:.0f} different checks a second in groups of {GROUP}, processor time of each: {theirs / len(grades) * 1e3:.2f} ms "
-          f"by the workers, {own / len(grades) * 1e3:.2f} ms here: {2 * len(grades) / (own + theirs):.0f} a second on 2 cores that do nothing else; "
-          f"{sum(g.value for g in grades) / len(grades):.0%} right, {sum(bool(g.error) for g in grades)} errors")
+    print(
+        f"math: {len(grades) / seconds:.0f} different checks a second in groups of {GROUP}, processor time of each: {theirs / len(grades) * 1e3:.2f} ms "
+        f"by the workers, {own / len(grades) * 1e3:.2f} ms here: {2 * len(grades) / (own + theirs):.0f} a second on 2 cores that do nothing else; "
+        f"{sum(g.value for g in grades) / len(grades):.0%} right, {sum(bool(g.error) for g in grades)} errors"
+    )
     everything = [item for kind in kinds for item in group_of(kind, draw)]
     seconds, grades = timed(lambda: grade_many(everything))
     print(f"math: {len(grades) / seconds:.0f} a second as one batch")
@@ -67,22 +70,29 @@ def bench_stall() -> None:
     alone, _ = timed(lambda: grade_many(batches[0]))
     outcomes: list = []
     for tower in TOWERS[:3]:
-        thread = threading.Thread(target=lambda tower=tower: outcomes.append(timed(lambda: grade_many([pair(tower, "7")]))))
+        thread = threading.Thread(
+            target=lambda tower=tower: outcomes.append(timed(lambda: grade_many([pair(tower, "7")])))
+        )
         thread.start()
         time.sleep(0.2)
         beside, _ = timed(lambda: grade_many(batches[1]))
         thread.join()
         batches[1] = [item for _ in range(25) for item in group_of("fraction", draw)]
         tower_s, (grade,) = outcomes[-1]
-        print(f"stall: {len(batches[0])} checks take {beside:.2f} s beside {tower} and {alone:.2f} s without it ({beside / alone:.2f} times); "
-              f"it: {tower_s:.1f} s, {grade.error[:60] or grade.value}")
+        print(
+            f"stall: {len(batches[0])} checks take {beside:.2f} s beside {tower} and {alone:.2f} s without it ({beside / alone:.2f} times); "
+            f"it: {tower_s:.1f} s, {grade.error[:60] or grade.value}"
+        )
 
 
 def bench_cheap() -> None:
     pairs = [pair(str(i), str(i), "integer") for i in range(5000)]
     seconds, _ = timed(lambda: grade_many(pairs))
     print(f"integer: {seconds / len(pairs) * 1e6:.1f} us a completion")
-    for name, text in (("the tiny world's words", "wait,check31-3=28,then28-7=21,so21,ok" * 2), ("2,000 characters of English", ENGLISH * 20)):
+    for name, text in (
+        ("the tiny world's words", "wait,check31-3=28,then28-7=21,so21,ok" * 2),
+        ("2,000 characters of English", ENGLISH * 20),
+    ):
         language_consistency(text, "en")
         seconds, _ = timed(lambda: [language_consistency(text, "en") for _ in range(200)])
         print(f"language: {seconds / 200 * 1e6:.0f} us for {name}")
@@ -95,7 +105,8 @@ KINDS = {  # share, (answer, reference) from a number of the group and one of th
     "root": (0.08, lambda a, b: (f"{b}\\sqrt{{{a}}}", f"{a}\\sqrt{{{a}}}")),
     "tuple": (0.05, lambda a, b: (f"({a}, {b})", f"({a},7)")),
     "set": (0.03, lambda a, b: (f"\\{{{b}, {a}\\}}", f"{a},7")),
-    "polynomial": (0.04, lambda a, b: (f"{b}x^2+{a}x", f"{a}x+7x^{{2}}"))}
+    "polynomial": (0.04, lambda a, b: (f"{b}x^2+{a}x", f"{a}x+7x^{{2}}")),
+}
 
 
 def group_of(kind: str, draw: random.Random) -> list[tuple[str, Prompt]]:
@@ -105,7 +116,9 @@ def group_of(kind: str, draw: random.Random) -> list[tuple[str, Prompt]]:
 
 
 def pair(answer: str, reference: str, verifier: str = "math") -> tuple[str, Prompt]:
-    return f"<think>hm</think><answer>{answer}</answer>", Prompt("p", "what?", "bench", "reasoning", "en", reference, verifier)
+    return f"<think>hm</think><answer>{answer}</answer>", Prompt(
+        "p", "what?", "bench", "reasoning", "en", reference, verifier
+    )
 
 
 def timed(function):

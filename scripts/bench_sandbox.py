@@ -4,6 +4,7 @@
 
 Prints times and ratios. Run it on an idle machine; `load` in the first line says whether it was one.
 """
+
 import argparse
 import json
 import os
@@ -21,7 +22,12 @@ from stages.rewards.verifiers.code import CodeGrader, free_cores  # noqa: E402
 
 PYTHON = "print(2 * int(input()))"
 CPP = "#include <bits/stdc++.h>\nint main() { int n; std::cin >> n; std::cout << 2 * n << std::endl; }"
-HOSTILE = ("while True: pass", "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass", "while True: print('x' * 100000)", "import time\ntime.sleep(99)")
+HOSTILE = (
+    "while True: pass",
+    "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass",
+    "while True: print('x' * 100000)",
+    "import time\ntime.sleep(99)",
+)
 
 
 def prompt(**checks) -> Prompt:
@@ -57,14 +63,23 @@ def main() -> None:
     grader = CodeGrader(SandboxConfig(workers=len(os.sched_getaffinity(0)), time_limit_s=1))
     if problem := grader.problem():
         sys.exit(problem)
-    print(f"{len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}; workers by default here {free_cores()}, in this benchmark {grader.config.workers}")
+    print(
+        f"{len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}; workers by default here {free_cores()}, in this benchmark {grader.config.workers}"
+    )
     sandbox, limits, stdin = grader.executor, grader.limits(), b"21\n"
 
     python = sandbox.build("python", PYTHON)
-    bare = seconds(lambda: subprocess.run([sandbox.python, "-B", "-s", "-c", PYTHON], input=stdin, capture_output=True, check=True, env={}), runs)
+    bare = seconds(
+        lambda: subprocess.run(
+            [sandbox.python, "-B", "-s", "-c", PYTHON], input=stdin, capture_output=True, check=True, env={}
+        ),
+        runs,
+    )
     boxed = seconds(lambda: sandbox.run(python, stdin, limits), runs)
     print(f"python, bare subprocess   {bare * 1000:7.1f} ms")
-    print(f"python, in a box          {boxed * 1000:7.1f} ms   {boxed / bare:.2f} times bare, {(boxed - bare) * 1000:.1f} ms more")
+    print(
+        f"python, in a box          {boxed * 1000:7.1f} ms   {boxed / bare:.2f} times bare, {(boxed - bare) * 1000:.1f} ms more"
+    )
 
     compiled = seconds(lambda: sandbox.build("cpp", CPP), 3)
     cpp = sandbox.build("cpp", CPP)
@@ -85,7 +100,9 @@ def main() -> None:
     hostile = time.perf_counter() - started
     after = rate(grader, task, 2 * runs)
     print(f"in the pool               {before:7.1f} programs a second")
-    print(f"{2 * len(HOSTILE)} hostile programs        {hostile:7.1f} s; then {after:.1f} programs a second, {after / before:.2f} of before")
+    print(
+        f"{2 * len(HOSTILE)} hostile programs        {hostile:7.1f} s; then {after:.1f} programs a second, {after / before:.2f} of before"
+    )
 
 
 if __name__ == "__main__":

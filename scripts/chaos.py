@@ -11,6 +11,7 @@ All that is random follows from --seed and the number of the round. The named pl
 sent by the process itself (`chaos_tools/site/sitecustomize.py`), so that the product has no hooks for this. Exit code 1: something differed; its
 directory is kept.
 """
+
 import argparse
 import collections
 import os
@@ -38,34 +39,85 @@ INTERRUPTED, MOST_RESUMES = 75, 4
 DAMAGE_SHARE, FAULT_SHARE = 0.3, 0.5
 DISK_KIB = 2**17
 KINDS = {  # of the stages that can be killed
-    "student_base": "pretrain", "r1_zero": "grpo", "cold_start_data": "collect", "cold_start": "sft", "reasoning_rl": "grpo",
-    "rejection_data": "collect", "rejection_sft": "sft", "reward_models": "reward_models", "preference_rl": "grpo", "distill": "sft",
-    "evaluate": "evaluate"}
-GRPO = {"num_steps": 5, "prompts_per_step": 4, "group_size": 4, "max_completion_tokens": "[[0,48]]", "reference_every": 2, "save_every": 1}
+    "student_base": "pretrain",
+    "r1_zero": "grpo",
+    "cold_start_data": "collect",
+    "cold_start": "sft",
+    "reasoning_rl": "grpo",
+    "rejection_data": "collect",
+    "rejection_sft": "sft",
+    "reward_models": "reward_models",
+    "preference_rl": "grpo",
+    "distill": "sft",
+    "evaluate": "evaluate",
+}
+GRPO = {
+    "num_steps": 5,
+    "prompts_per_step": 4,
+    "group_size": 4,
+    "max_completion_tokens": "[[0,48]]",
+    "reference_every": 2,
+    "save_every": 1,
+}
 SFT = {"max_steps": 6, "batch_size": 8, "save_every": 1}
 SHORT = {
     "student_base": {"num_steps": 8, "batch_size": 8, "save_every": 1},
     "base": {"num_steps": 400, "batch_size": 16, "save_every": 100},  # enough to solve a few problems
     "r1_zero": GRPO,
-    "cold_start_data": {"num_prompts": 48, "samples_per_prompt": 6, "chunk_prompts": 12, "max_completion_tokens": 64, "min_language": 0.3},
+    "cold_start_data": {
+        "num_prompts": 48,
+        "samples_per_prompt": 6,
+        "chunk_prompts": 12,
+        "max_completion_tokens": 64,
+        "min_language": 0.3,
+    },
     "cold_start": SFT,
     "reasoning_rl": {**GRPO, "num_steps": 6, "updates_per_rollout": 2},
-    "rejection_data": {"num_prompts": 48, "chunk_prompts": 12, "max_completion_tokens": 64, "min_language": 0.3, "num_general": 200},
+    "rejection_data": {
+        "num_prompts": 48,
+        "chunk_prompts": 12,
+        "max_completion_tokens": 64,
+        "min_language": 0.3,
+        "num_general": 200,
+    },
     "rejection_sft": SFT,
-    "reward_models": {"num_prompts": 24, "samples_per_prompt": 6, "num_safety_prompts": 24, "batch_size": 8, "num_steps": 4, "safety_steps": 4, "save_every": 1},
-    "preference_rl": {**GRPO, "num_steps": 4, "preference_last_steps": 3, "oversampling": 2.0, "max_sampling_rounds": 2},
+    "reward_models": {
+        "num_prompts": 24,
+        "samples_per_prompt": 6,
+        "num_safety_prompts": 24,
+        "batch_size": 8,
+        "num_steps": 4,
+        "safety_steps": 4,
+        "save_every": 1,
+    },
+    "preference_rl": {
+        **GRPO,
+        "num_steps": 4,
+        "preference_last_steps": 3,
+        "oversampling": 2.0,
+        "max_sampling_rounds": 2,
+    },
     "distill": SFT,
-    "evaluate": {"num_reasoning": 16, "num_general": 16, "num_safety": 8, "max_completion_tokens": 48, "models": "[r1_zero,cold_start,distill]"},
+    "evaluate": {
+        "num_reasoning": 16,
+        "num_general": 16,
+        "num_safety": 8,
+        "max_completion_tokens": 48,
+        "models": "[r1_zero,cold_start,distill]",
+    },
 }
 
 
 @dataclass
 class Round:
     """What a round did and found. A kill comes with how far the stage had come."""
+
     number: int
     stage: str
     kills: list[tuple[Kill, str]] = field(default_factory=list)
-    misses: list[Kill] = field(default_factory=list)  # the stage was done before it came by there so often, or before the moment
+    misses: list[Kill] = field(
+        default_factory=list
+    )  # the stage was done before it came by there so often, or before the moment
     damages: list[str] = field(default_factory=list)
     endings: list[int | None] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -73,14 +125,37 @@ class Round:
 
     def record(self, settings: argparse.Namespace) -> dict:
         """What is kept of the round: a line of the file of --record."""
-        kills = [{"who": kill.who, "signal": "full disk" if kill.who == DISK else signal_name(kill.signal), "where": kill.place.name if kill.place else kill.span, "what": str(kill), "at": far}
-                 for kill, far in self.kills]
-        return {"seed": settings.seed, "round": self.number, "stage": self.stage, "processes": settings.processes, "zero": settings.zero,
-                "sampler": settings.sampler, "orchestrator": settings.orchestrator, "kills": kills, "damages": self.damages, "endings": self.endings,
-                "problems": self.problems, "litter": self.litter}
+        kills = [
+            {
+                "who": kill.who,
+                "signal": "full disk" if kill.who == DISK else signal_name(kill.signal),
+                "where": kill.place.name if kill.place else kill.span,
+                "what": str(kill),
+                "at": far,
+            }
+            for kill, far in self.kills
+        ]
+        return {
+            "seed": settings.seed,
+            "round": self.number,
+            "stage": self.stage,
+            "processes": settings.processes,
+            "zero": settings.zero,
+            "sampler": settings.sampler,
+            "orchestrator": settings.orchestrator,
+            "kills": kills,
+            "damages": self.damages,
+            "endings": self.endings,
+            "problems": self.problems,
+            "litter": self.litter,
+        }
 
     def line(self, seconds: float) -> str:
-        what = [*(f"{kill} ({far})" for kill, far in self.kills), *(f"not reached: {kill}" for kill in self.misses), *self.damages]
+        what = [
+            *(f"{kill} ({far})" for kill, far in self.kills),
+            *(f"not reached: {kill}" for kill in self.misses),
+            *self.damages,
+        ]
         litter = f" | left over: {', '.join(self.litter)}" if self.litter else ""
         result = "same" if not self.problems else "DIFFERENT: " + "; ".join(self.problems)
         return f"{self.number:4} {self.stage:16} {'; '.join(what)} | exit codes {self.endings} {seconds:.0f} s{litter} | {result}"
@@ -91,25 +166,45 @@ class Chaos:
 
     def __init__(self, work: Path, settings: argparse.Namespace):
         self.work, self.settings = work, settings
-        overrides = ["run=chaos", f"orchestrator={settings.orchestrator}", f"launcher.num_processes={settings.processes}", "launcher.grace_s=60", "launcher.min_free_gib=0",
-                     f"rollout={settings.sampler}",
-                     *(f"stages.{stage}.{key}={value}" for stage, values in SHORT.items() for key, value in values.items()),
-                     *(f"stages.{stage}.reward_timeout_s=20" for stage, kind in KINDS.items() if kind == "grpo"),
-                     *(f"stages.{stage}.deepspeed.zero_stage={settings.zero}" for stage, kind in KINDS.items() if kind in ("grpo", "sft", "reward_models"))]
+        overrides = [
+            "run=chaos",
+            f"orchestrator={settings.orchestrator}",
+            f"launcher.num_processes={settings.processes}",
+            "launcher.grace_s=60",
+            "launcher.min_free_gib=0",
+            f"rollout={settings.sampler}",
+            *(f"stages.{stage}.{key}={value}" for stage, values in SHORT.items() for key, value in values.items()),
+            *(f"stages.{stage}.reward_timeout_s=20" for stage, kind in KINDS.items() if kind == "grpo"),
+            *(
+                f"stages.{stage}.deepspeed.zero_stage={settings.zero}"
+                for stage, kind in KINDS.items()
+                if kind in ("grpo", "sft", "reward_models")
+            ),
+        ]
         self.driver = Driver(overrides, settings.processes)
         self.whole = work / "undisturbed" / "chaos"
         last = max(list(SHORT).index(stage) for stage in settings.stages)
-        self.made = list(SHORT)[:last + 1]  # what the stages to kill may need
+        self.made = list(SHORT)[: last + 1]  # what the stages to kill may need
 
     def run_undisturbed(self) -> None:
         """Once; a directory that has it already is taken, if nobody disturbed it."""
         self.whole.parent.mkdir(parents=True, exist_ok=True)
         ending = self.driver.run(self.whole.parent, f"[{','.join(self.made)}]", timeout_s=TIMEOUT_S * len(self.made))
-        attempts = {stage: read_json(self.whole / stage / "latest" / "manifest.json")["timing"]["attempts"] for stage in self.made} if ending.code == 0 else {}
+        attempts = (
+            {
+                stage: read_json(self.whole / stage / "latest" / "manifest.json")["timing"]["attempts"]
+                for stage in self.made
+            }
+            if ending.code == 0
+            else {}
+        )
         if ending.code != 0 or set(attempts.values()) != {1}:
             raise SystemExit(f"the undisturbed run ended with {ending.code}, attempts {attempts}:\n{tail(ending.log)}")
         self.expected = {stage: outcome(self.whole / stage / "latest") for stage in self.made}
-        print(f"undisturbed run in {ending.seconds:.0f} s: {sum(map(len, self.expected.values()))} hashes of {len(self.made)} stages", flush=True)
+        print(
+            f"undisturbed run in {ending.seconds:.0f} s: {sum(map(len, self.expected.values()))} hashes of {len(self.made)} stages",
+            flush=True,
+        )
 
     def round(self, number: int, stage: str) -> Round:
         """One stage from nothing to its end, through one kill or several."""
@@ -135,13 +230,19 @@ class Chaos:
         stage, directory = found.stage, runs_dir / "chaos" / found.stage / "latest"
         timing = read_json(self.whole / stage / "latest" / "manifest.json")["timing"]
         span_s = {"start-up": timing["startup_s"], "work": timing["total_s"] - timing["startup_s"]}
-        places = [place for place in places_of(KINDS[stage], self.settings.sampler) if re.search(self.settings.places, place.name)]
+        places = [
+            place
+            for place in places_of(KINDS[stage], self.settings.sampler)
+            if re.search(self.settings.places, place.name)
+        ]
         first = [place for place in places if not place.needs_checkpoint]
         for attempt in range(rng.randint(1, self.settings.most)):
             if disk and rng.random() < FAULT_SHARE:
                 kill = draw_fault(rng, [place for place in HANGS if KINDS[stage] in place.kinds])
             else:
-                kill = draw_kill(rng, places if attempt else first, self.settings.processes, self.settings.orchestrator == "prefect")
+                kill = draw_kill(
+                    rng, places if attempt else first, self.settings.processes, self.settings.orchestrator == "prefect"
+                )
             ending = self._start(found, runs_dir, stage, kill, span_s.get(kill.span, 0.0), disk)
             if kill.who == DISK and ending.code not in (0, 3):
                 found.problems.append(f"a full disk ended the driver with {ending.code}, not 3:\n{tail(ending.log)}")
@@ -160,7 +261,15 @@ class Chaos:
             if path.is_dir() and path.name != stage:
                 shutil.copytree(path, runs_dir / "chaos" / path.name, symlinks=True, copy_function=os.link)
 
-    def _start(self, found: Round, runs_dir: Path, stage: str, kill: Kill | None = None, span_s: float = 0.0, disk: SmallDisk | None = None) -> Ending:
+    def _start(
+        self,
+        found: Round,
+        runs_dir: Path,
+        stage: str,
+        kill: Kill | None = None,
+        span_s: float = 0.0,
+        disk: SmallDisk | None = None,
+    ) -> Ending:
         ending = self.driver.run(runs_dir, stage, kill, span_s, disk=disk)
         found.endings.append(ending.code)
         if ending.code is None:
@@ -184,7 +293,11 @@ def how_far(directory: Path) -> str:
         return "no directory yet"
     if (directory / "manifest.json").exists():
         return "done"
-    saved = [path for path in directory.glob("state/**/*") if re.fullmatch(r"step_\d+", path.name) or path.parent.name == "state" and path.suffix == ".json"]
+    saved = [
+        path
+        for path in directory.glob("state/**/*")
+        if re.fullmatch(r"step_\d+", path.name) or path.parent.name == "state" and path.suffix == ".json"
+    ]
     return f"{len(read_jsonl(directory / 'metrics.jsonl'))} logged, {len(saved)} saved"
 
 
@@ -194,18 +307,27 @@ def tail(log: Path) -> str:
 
 def summary(rounds: list[Round]) -> str:
     """A line a stage: kills by signal and by where they hit, damaged checkpoints, rounds that differed. Then who was hit."""
-    lines = [f"{'stage':16} {'rounds':>6} {'kills':>6} {'KILL':>5} {'TERM':>5} {'INT':>5} {'faults':>7} {'moments':>8} {'places':>7} {'damaged':>8} {'different':>10}"]
+    lines = [
+        f"{'stage':16} {'rounds':>6} {'kills':>6} {'KILL':>5} {'TERM':>5} {'INT':>5} {'faults':>7} {'moments':>8} {'places':>7} {'damaged':>8} {'different':>10}"
+    ]
     for stage in [*KINDS, "all"]:
         mine = [r for r in rounds if stage in (r.stage, "all")]
         kills = [kill for r in mine for kill, _ in r.kills]
         signals = collections.Counter(signal_name(kill.signal) for kill in kills)
         if mine:
-            lines.append(f"{stage:16} {len(mine):6} {len(kills):6} {signals['SIGKILL']:5} {signals['SIGTERM']:5} {signals['SIGINT']:5} {signals['HANG']:7} "
-                         f"{sum(bool(kill.span) for kill in kills):8} {sum(bool(kill.place) for kill in kills):7} "
-                         f"{sum(len(r.damages) for r in mine):8} {sum(bool(r.problems) for r in mine):10}")
+            lines.append(
+                f"{stage:16} {len(mine):6} {len(kills):6} {signals['SIGKILL']:5} {signals['SIGTERM']:5} {signals['SIGINT']:5} {signals['HANG']:7} "
+                f"{sum(bool(kill.span) for kill in kills):8} {sum(bool(kill.place) for kill in kills):7} "
+                f"{sum(len(r.damages) for r in mine):8} {sum(bool(r.problems) for r in mine):10}"
+            )
     who = collections.Counter(kill.who for r in rounds for kill, _ in r.kills)
     names = {kill.place.name for r in rounds for kill, _ in r.kills if kill.place}
-    return "\n".join([*lines, f"who: {', '.join(f'{name} {count}' for name, count in sorted(who.items()))}; {len(names)} different places"])
+    return "\n".join(
+        [
+            *lines,
+            f"who: {', '.join(f'{name} {count}' for name, count in sorted(who.items()))}; {len(names)} different places",
+        ]
+    )
 
 
 def main() -> int:
@@ -213,22 +335,41 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=40, help="signals to send, over all rounds")
     parser.add_argument("--most", type=int, default=2, help="kills of one round: from one to so many")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--first", type=int, default=0, help="number of the first round: repeat one with --first N --kills 1")
+    parser.add_argument(
+        "--first", type=int, default=0, help="number of the first round: repeat one with --first N --kills 1"
+    )
     parser.add_argument("--stages", default=",".join(KINDS), help="stages to kill, in turn")
     parser.add_argument("--processes", type=int, choices=(1, 2), default=2)
     parser.add_argument("--zero", type=int, choices=(0, 2, 3), default=0)
     parser.add_argument("--sampler", choices=("vllm", "transformers"), default="vllm")
-    parser.add_argument("--orchestrator", choices=("none", "prefect"), default="none", help="prefect: its embedded server can be hit too")
-    parser.add_argument("--places", default="", help="regular expression: of the named places only these, checkpoint for example; moments stay")
+    parser.add_argument(
+        "--orchestrator",
+        choices=("none", "prefect"),
+        default="none",
+        help="prefect: its embedded server can be hit too",
+    )
+    parser.add_argument(
+        "--places",
+        default="",
+        help="regular expression: of the named places only these, checkpoint for example; moments stay",
+    )
     parser.add_argument("--minutes", type=float, default=0, help="begin no round after so long; 0: no limit")
-    parser.add_argument("--faults", action="store_true", help="each stage on a small disk of its own; half of the kills are full disks and hung rewards instead")
+    parser.add_argument(
+        "--faults",
+        action="store_true",
+        help="each stage on a small disk of its own; half of the kills are full disks and hung rewards instead",
+    )
     parser.add_argument("--record", type=Path, help="a file to which each round adds a line of JSON")
     parser.add_argument("--work", type=Path, help="where to work; an undisturbed run that is there is used again")
     settings = parser.parse_args()
     settings.stages = settings.stages.split(",")
     if unknown := set(settings.stages) - KINDS.keys():
         parser.error(f"--stages: {', '.join(sorted(unknown))}: stages are {', '.join(KINDS)}")
-    if empty := [stage for stage in settings.stages if not any(re.search(settings.places, place.name) for place in places_of(KINDS[stage], settings.sampler))]:
+    if empty := [
+        stage
+        for stage in settings.stages
+        if not any(re.search(settings.places, place.name) for place in places_of(KINDS[stage], settings.sampler))
+    ]:
         parser.error(f"--places: {', '.join(empty)} come by none of them, see scripts/chaos_tools/places.py")
     work = (settings.work or Path(tempfile.mkdtemp(prefix="chaos_"))).resolve()
     chaos, rounds = Chaos(work, settings), []
@@ -249,7 +390,9 @@ def main() -> int:
 def run_rounds(chaos: Chaos, settings: argparse.Namespace, rounds: list[Round]) -> None:
     """One line a round as it ends, then the table."""
     number, started = settings.first, time.monotonic()
-    while sum(len(r.kills) for r in rounds) < settings.kills and (not settings.minutes or time.monotonic() - started < 60 * settings.minutes):
+    while sum(len(r.kills) for r in rounds) < settings.kills and (
+        not settings.minutes or time.monotonic() - started < 60 * settings.minutes
+    ):
         begun = time.monotonic()
         rounds.append(chaos.round(number, settings.stages[number % len(settings.stages)]))
         print(rounds[-1].line(time.monotonic() - begun), flush=True)

@@ -6,6 +6,7 @@ may part at a near tie of two tokens: the engines add up floats in different ord
 lm_eval is not a dependency of this project (pip install lm_eval, in an environment of its own whose Python is named here). Its task is a YAML file and a
 JSONL file, written below; the export is read as it is. docs/evaluation.md has what was seen.
 """
+
 import argparse
 import json
 import re
@@ -49,6 +50,7 @@ def main() -> int:
 
 def write_problems(path: Path, number: int) -> list[dict]:
     from stages.worlds.tiny_world.sources import held_out_sets
+
     rows = [{"prompt": prompt.text, "answer": prompt.answer} for prompt in held_out_sets(number, 1, 1)["tiny_math"]]
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     return rows
@@ -57,8 +59,26 @@ def write_problems(path: Path, number: int) -> list[dict]:
 def run_lm_eval(options: argparse.Namespace, directory: Path) -> dict[str, tuple[str, bool]]:
     """{prompt: (completion, is right)} from its log of samples."""
     (directory / "task.yaml").write_text(TASK.format(path=directory / "problems.jsonl", max_tokens=MAX_TOKENS))
-    command = [options.lm_eval_python, "-m", "lm_eval", "--model", "hf", "--model_args", f"pretrained={options.model},dtype=float32,add_bos_token=True", "--tasks",
-               "tiny_math_local", "--include_path", str(directory), "--device", "cpu", "--batch_size", "16", "--output_path", str(directory / "lm_eval"), "--log_samples"]
+    command = [
+        options.lm_eval_python,
+        "-m",
+        "lm_eval",
+        "--model",
+        "hf",
+        "--model_args",
+        f"pretrained={options.model},dtype=float32,add_bos_token=True",
+        "--tasks",
+        "tiny_math_local",
+        "--include_path",
+        str(directory),
+        "--device",
+        "cpu",
+        "--batch_size",
+        "16",
+        "--output_path",
+        str(directory / "lm_eval"),
+        "--log_samples",
+    ]
     run(command)
     (path,) = (directory / "lm_eval").rglob("samples_tiny_math_local_*.jsonl")
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
@@ -67,18 +87,41 @@ def run_lm_eval(options: argparse.Namespace, directory: Path) -> dict[str, tuple
 
 def run_ours(options: argparse.Namespace, directory: Path) -> dict[str, tuple[str, bool]]:
     """The same from the evaluate stage; a temperature of 0.0001 is greedy."""
-    run([sys.executable, "-m", "pipeline", "evaluate", f"model={options.model}", "eval=own", f"data.path={directory / 'problems.jsonl'}", "data.template=plain",
-         "data.verifier=integer", "data.max_prompt_tokens=32", "data.eval_fraction=0.999999", f"runs_dir={directory / 'runs'}", "rollout.temperature=0.0001",
-         "stages.evaluate.samples_per_prompt=1", f"stages.evaluate.max_completion_tokens={MAX_TOKENS}", f"stages.evaluate.num_reasoning={options.problems}",
-         f"stages.evaluate.num_shown={options.problems}", "launcher.num_processes=1"])
+    run(
+        [
+            sys.executable,
+            "-m",
+            "pipeline",
+            "evaluate",
+            f"model={options.model}",
+            "eval=own",
+            f"data.path={directory / 'problems.jsonl'}",
+            "data.template=plain",
+            "data.verifier=integer",
+            "data.max_prompt_tokens=32",
+            "data.eval_fraction=0.999999",
+            f"runs_dir={directory / 'runs'}",
+            "rollout.temperature=0.0001",
+            "stages.evaluate.samples_per_prompt=1",
+            f"stages.evaluate.max_completion_tokens={MAX_TOKENS}",
+            f"stages.evaluate.num_reasoning={options.problems}",
+            f"stages.evaluate.num_shown={options.problems}",
+            "launcher.num_processes=1",
+        ]
+    )
     (path,) = (directory / "runs").glob("evaluate/evaluate/latest/samples.jsonl")
-    return {row["prompt"]: (row["completion"], row["correct"]) for row in map(json.loads, path.read_text(encoding="utf-8").splitlines())}
+    return {
+        row["prompt"]: (row["completion"], row["correct"])
+        for row in map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    }
 
 
 def run(command: list[str]) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1200)
     if done.returncode:
-        raise SystemExit(f"{' '.join(command[:4])} ended with {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}")
+        raise SystemExit(
+            f"{' '.join(command[:4])} ended with {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
+        )
 
 
 def compare(problems: list[dict], theirs: dict, ours: dict) -> int:
@@ -86,8 +129,10 @@ def compare(problems: list[dict], theirs: dict, ours: dict) -> int:
     shared = [row["prompt"] for row in problems if row["prompt"] in ours and row["prompt"] in theirs]
     texts = sum(plain(theirs[prompt][0]) == plain(ours[prompt][0]) for prompt in shared)
     verdicts = [prompt for prompt in shared if theirs[prompt][1] != ours[prompt][1]]
-    print(f"{len(shared)} shared problems: lm_eval {sum(theirs[p][1] for p in shared)} right, ours {sum(ours[p][1] for p in shared)} right; {texts} completions are the "
-          f"same, {len(verdicts)} verdicts differ")
+    print(
+        f"{len(shared)} shared problems: lm_eval {sum(theirs[p][1] for p in shared)} right, ours {sum(ours[p][1] for p in shared)} right; {texts} completions are the "
+        f"same, {len(verdicts)} verdicts differ"
+    )
     for prompt in verdicts:
         print(f"  {prompt!r}\n    lm_eval {theirs[prompt]}\n    ours    {ours[prompt]}")
     return 0 if shared and not verdicts else 1

@@ -2,6 +2,7 @@
 
 The problems are those the embedded base model can read, so that the whole example runs without downloads.
 """
+
 import argparse
 import json
 import random

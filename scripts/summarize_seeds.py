@@ -1,15 +1,28 @@
 """Results of several runs of the same recipe with different seeds, as a Markdown table: mean over runs and its standard error.
 
-    python scripts/summarize_seeds.py runs/seed0 runs/seed1 runs/seed2     # or RUN/evaluate/FINGERPRINT, where a run has several
+python scripts/summarize_seeds.py runs/seed0 runs/seed1 runs/seed2     # or RUN/evaluate/FINGERPRINT, where a run has several
 """
+
 import json
 import math
 import statistics
 import sys
 from pathlib import Path
 
-METRICS = ("pass@1", "cons@4", "format", "language", "reflection", "tokens", "rude", "polite", "harmful_refused", "harmful_safe", "benign_refused",
-           "benign_correct")
+METRICS = (
+    "pass@1",
+    "cons@4",
+    "format",
+    "language",
+    "reflection",
+    "tokens",
+    "rude",
+    "polite",
+    "harmful_refused",
+    "harmful_safe",
+    "benign_refused",
+    "benign_correct",
+)
 
 
 def read(run: Path) -> dict[tuple[str, str, str], float]:
@@ -29,12 +42,21 @@ def main(runs: list[str]) -> None:
         sys.exit(__doc__)
     results = [read(Path(run)) for run in runs]
     models, sets = (list(dict.fromkeys(key[place] for key in results[0])) for place in (0, 1))
-    columns = [(name, metric) for name in sets for metric in METRICS if any(key[1:] == (name, metric) for key in results[0])]
+    columns = [
+        (name, metric) for name in sets for metric in METRICS if any(key[1:] == (name, metric) for key in results[0])
+    ]
     print("| model | " + " | ".join(f"{name.removeprefix('tiny_')} {metric}" for name, metric in columns) + " |")
     print("|---" * (len(columns) + 1) + "|")
     for model in models:
         cells = [[result[model, *column] for result in results if (model, *column) in result] for column in columns]
-        print(f"| {model} | " + " | ".join(cell(values, 1 if column[1] == "tokens" else 3) if values else "" for values, column in zip(cells, columns)) + " |")
+        print(
+            f"| {model} | "
+            + " | ".join(
+                cell(values, 1 if column[1] == "tokens" else 3) if values else ""
+                for values, column in zip(cells, columns)
+            )
+            + " |"
+        )
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 Importing this package first hides torchvision, torchaudio and torchcodec where they do not match a CPU build of torch: vLLM pulls in
 their CUDA-linked builds, whose import failure would otherwise take every transformers model down with it.
 """
+
 import sys
 from importlib.metadata import PackageNotFoundError, version
 

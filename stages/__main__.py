@@ -3,6 +3,7 @@
 All it needs to know is in the directory's config.json and inputs.json. Exit codes: 0 done, 64 bad input, 75 interrupted but
 resumable, 1 failed; error.json says why.
 """
+
 import contextlib
 import importlib
 import os
@@ -10,8 +11,14 @@ import sys
 
 from stages.runtime import environment
 
-KIND_MODULES = {"pretrain": "stages.kinds.pretrain", "sft": "stages.kinds.sft", "grpo": "stages.kinds.grpo.trainer", "collect": "stages.kinds.collect.stage",
-                "reward_models": "stages.reward_models", "evaluate": "stages.kinds.evaluation.stage"}
+KIND_MODULES = {
+    "pretrain": "stages.kinds.pretrain",
+    "sft": "stages.kinds.sft",
+    "grpo": "stages.kinds.grpo.trainer",
+    "collect": "stages.kinds.collect.stage",
+    "reward_models": "stages.reward_models",
+    "evaluate": "stages.kinds.evaluation.stage",
+}
 
 
 def main(arguments: list[str]) -> int:
@@ -23,6 +30,7 @@ def main(arguments: list[str]) -> int:
     from stages import judges
     from stages.data.inputs import prepare_sandbox
     from stages.runtime.worker import Worker
+
     with Worker(arguments[0]) as worker:
         prepare_sandbox(worker.config)
         judges.serve(worker)
@@ -37,4 +45,6 @@ if __name__ == "__main__":
     with contextlib.suppress(OSError):  # a full disk
         sys.stdout.flush()
         sys.stderr.flush()
-    os._exit(code)  # engines leave threads behind that can hang a normal interpreter exit; everything of ours is on disk by now
+    os._exit(
+        code
+    )  # engines leave threads behind that can hang a normal interpreter exit; everything of ours is on disk by now

@@ -1,4 +1,5 @@
 """Talk to a model directory: `python -m stages.chat MODEL_DIR [--prompt TEXT]`. Each line is a prompt of its own, as in training."""
+
 import argparse
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ def main(arguments: list[str]) -> int:
     import torch
     from transformers.utils import logging
     from stages.modeling.model import load_model, load_tokenizer
+
     logging.disable_progress_bar()
     tokenizer, model = load_tokenizer(options.model_dir), load_model(options.model_dir).eval()
     if torch.cuda.is_available():
@@ -34,9 +36,16 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m stages.chat", description=__doc__)
     parser.add_argument("model_dir", type=Path)
     parser.add_argument("--prompt", help="answer this one prompt and end")
-    parser.add_argument("--template", default="plain", choices=("plain", "r1_zero", "chat"), help="how the prompt is put before the model")
+    parser.add_argument(
+        "--template",
+        default="plain",
+        choices=("plain", "r1_zero", "chat"),
+        help="how the prompt is put before the model",
+    )
     parser.add_argument("--temperature", type=float, default=0.6, help="0: the most likely token every time")
-    parser.add_argument("--max-tokens", type=int, default=0, help="most tokens of an answer; 0: what the context leaves")
+    parser.add_argument(
+        "--max-tokens", type=int, default=0, help="most tokens of an answer; 0: what the context leaves"
+    )
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args(arguments)
 
@@ -45,11 +54,15 @@ def answer(text: str, model, tokenizer, options: argparse.Namespace) -> None:
     """Prints the completion token by token. Words outside the vocabulary are named: the tiny world's models know few."""
     import torch
     from stages.prompting.templates import apply_template, encode_prompt
+
     prompt_ids = encode_prompt(apply_template(text, options.template, tokenizer), options.template, tokenizer)
     unknown = sum(token == tokenizer.unk_token_id for token in prompt_ids) if tokenizer.unk_token_id is not None else 0
     if unknown:
-        print(f"({unknown} words of this prompt are not in the model's vocabulary; the tiny world's models know prompts like "
-              "'what is24-3+7+2?', without spaces around numbers)", file=sys.stderr)
+        print(
+            f"({unknown} words of this prompt are not in the model's vocabulary; the tiny world's models know prompts like "
+            "'what is24-3+7+2?', without spaces around numbers)",
+            file=sys.stderr,
+        )
     room = getattr(model.config, "max_position_embeddings", 4096) - len(prompt_ids)
     ids, cache, shown = torch.tensor([prompt_ids], device=model.device), None, ""
     completion: list[int] = []
@@ -57,13 +70,17 @@ def answer(text: str, model, tokenizer, options: argparse.Namespace) -> None:
         for _ in range(min(options.max_tokens or room, room)):
             output = model(input_ids=ids, past_key_values=cache, use_cache=True)
             cache, logits = output.past_key_values, output.logits[0, -1].float()
-            token = int(logits.argmax()) if options.temperature == 0 else int(torch.multinomial(torch.softmax(logits / options.temperature, -1), 1))
+            token = (
+                int(logits.argmax())
+                if options.temperature == 0
+                else int(torch.multinomial(torch.softmax(logits / options.temperature, -1), 1))
+            )
             if token == tokenizer.eos_token_id:
                 break
             completion.append(token)
             text = tokenizer.decode(completion, skip_special_tokens=False, clean_up_tokenization_spaces=False)
             if not text.endswith("\ufffd"):  # half of a character: wait for the rest
-                print(text[len(shown):], end="", flush=True)
+                print(text[len(shown) :], end="", flush=True)
                 shown = text
             ids = torch.tensor([[token]], device=model.device)
     print()

@@ -1,4 +1,5 @@
 """What every test gets: one thread, no network, and the package's own guards before anything heavy is imported."""
+
 import os
 from pathlib import Path
 

@@ -1,4 +1,5 @@
 """`chat`: talk to a model of the run. The model answers in a child process; the driver loads no engine."""
+
 import os
 import subprocess
 import sys
@@ -19,11 +20,20 @@ def main(run_dir: Path, stage: str | None, prompt: str | None, console: Console)
     """Starts `python -m stages.chat MODEL_DIR ...` for a stage's model, by default the furthest one of the recipe."""
     directory = model_stage(run_dir, stage)
     config = read_json(directory / "config.json")
-    command = [sys.executable, "-m", "stages.chat", str(directory / "model"), "--template", template_of_directory(directory / "model") or "plain"]
+    command = [
+        sys.executable,
+        "-m",
+        "stages.chat",
+        str(directory / "model"),
+        "--template",
+        template_of_directory(directory / "model") or "plain",
+    ]
     if prompt is not None:
         command += ["--prompt", prompt]
     else:
-        console.print(f"{config['stage']} of run {run_dir.name}; an empty line or Ctrl-D ends the chat", highlight=False)
+        console.print(
+            f"{config['stage']} of run {run_dir.name}; an empty line or Ctrl-D ends the chat", highlight=False
+        )
     path = os.pathsep.join(part for part in (str(REPOSITORY), os.environ.get("PYTHONPATH", "")) if part)
     try:
         code = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}).returncode
@@ -40,8 +50,12 @@ def model_stage(run_dir: Path, stage: str | None) -> Path:
     made = [name for name in sorted(names, key=stage_order) if (run_dir / name / "latest" / "manifest.json").exists()]
     if stage is not None and stage not in made:
         command = f"python -m pipeline run +stage={stage if is_stage(stage) else 'all'} run={run_dir.name}"
-        raise MissingInput(f"the run {run_dir.name} has no model of {stage}" + (f"; it has {', '.join(made)}" if made else ""), command)
+        raise MissingInput(
+            f"the run {run_dir.name} has no model of {stage}" + (f"; it has {', '.join(made)}" if made else ""), command
+        )
     if not made:
-        raise MissingInput(f"the run {run_dir.name} has no model yet", f"python -m pipeline run +stage=all run={run_dir.name}")
+        raise MissingInput(
+            f"the run {run_dir.name} has no model yet", f"python -m pipeline run +stage=all run={run_dir.name}"
+        )
     teachers = [name for name in made if family_of(name) not in FAMILIES]
     return (run_dir / (stage or (teachers or made)[-1]) / "latest").resolve()

@@ -3,6 +3,7 @@
 Needed is where each stage's `latest` points, what can be resumed, and everything those were made from, also by other runs of the same
 runs_dir. A directory is renamed before it is deleted: what a killed `clean` leaves is a temporary file, never half a result.
 """
+
 import os
 import re
 import shutil
@@ -27,6 +28,7 @@ FRESH_S = 120  # a worker without a driver holds no lock; its progress file is y
 @dataclass(frozen=True)
 class Item:
     """Something to delete."""
+
     path: Path
     why: str
     bytes: int
@@ -48,9 +50,14 @@ def main(run_dir: Path, console: Console, is_confirmed: bool, with_logs: bool, w
                 delete(item.path)
             console.print(f"deleted, {size(sum(item.bytes for item in found.items))} freed", highlight=False)
         elif found.items:
-            flags = "".join(f" --{name}" for name, is_set in (("logs", with_logs), ("unfinished", with_unfinished)) if is_set)
-            console.print(f"nothing was deleted; to do so: python -m pipeline clean run={run_dir.name} runs_dir={run_dir.parent} --yes{flags}",
-                          highlight=False, soft_wrap=True)
+            flags = "".join(
+                f" --{name}" for name, is_set in (("logs", with_logs), ("unfinished", with_unfinished)) if is_set
+            )
+            console.print(
+                f"nothing was deleted; to do so: python -m pipeline clean run={run_dir.name} runs_dir={run_dir.parent} --yes{flags}",
+                highlight=False,
+                soft_wrap=True,
+            )
     return 0
 
 
@@ -69,26 +76,40 @@ def find(run_dir: Path, with_logs: bool = False, with_unfinished: bool = False) 
     items += [Item(path, "superseded", tree_bytes(path)) for path in superseded]
     for directory in (path for path in others if path not in superseded):
         if _is_done(directory):
-            items += _items([directory / name for name in ONLY_FOR_RESUMING], "only for resuming, and the stage is done")
+            items += _items(
+                [directory / name for name in ONLY_FOR_RESUMING], "only for resuming, and the stage is done"
+            )
         if with_logs:
             items += _items(_old_logs(directory), "log of an earlier attempt")
     taken = {item.path for item in items}
-    items += [item for item in _items(_temporary(run_dir), "temporary") if not taken & {item.path, *item.path.parents}
-              and not any(_is_alive(parent) for parent in item.path.parents)]
+    items += [
+        item
+        for item in _items(_temporary(run_dir), "temporary")
+        if not taken & {item.path, *item.path.parents} and not any(_is_alive(parent) for parent in item.path.parents)
+    ]
     return Findings(items, notes)
 
 
 def stage_directories(run_dir: Path) -> list[Path]:
     """All <stage>/<fp8> and <stage>/<fp8>.old-N of a run."""
-    return [path for stage in sorted(run_dir.iterdir()) if is_stage(stage.name) for path in sorted(stage.glob("*"))
-            if path.is_dir() and not path.is_symlink() and (FINGERPRINT.fullmatch(path.name) or FORCED.fullmatch(path.name))]
+    return [
+        path
+        for stage in sorted(run_dir.iterdir())
+        if is_stage(stage.name)
+        for path in sorted(stage.glob("*"))
+        if path.is_dir() and not path.is_symlink() and (FINGERPRINT.fullmatch(path.name) or FORCED.fullmatch(path.name))
+    ]
 
 
 def needed_directories(run_dir: Path, resumable: list[Path]) -> tuple[set[Path], list[Path]]:
     """(directories of the run that something needs, inputs.json files that cannot be read). Runs beside this one count as needing."""
     needed, unreadable = set(), []
     frontier = [link.parent / os.readlink(link) for link in run_dir.glob("*/latest") if link.is_symlink()]
-    frontier += [*resumable, *(path for path in stage_directories(run_dir) if _is_alive(path)), *_read_by_other_runs(run_dir)]
+    frontier += [
+        *resumable,
+        *(path for path in stage_directories(run_dir) if _is_alive(path)),
+        *_read_by_other_runs(run_dir),
+    ]
     while frontier:
         directory = frontier.pop()
         if directory in needed or not directory.is_dir():
@@ -99,12 +120,19 @@ def needed_directories(run_dir: Path, resumable: list[Path]) -> tuple[set[Path],
             unreadable.append(directory / "inputs.json")
             continue
         frontier += _inside(run_dir, directory)
-        frontier += [run_dir / entry["stage"] / entry["fingerprint"][:8] for entry in inputs.values() if entry.get("stage")]  # the run was moved
+        frontier += [
+            run_dir / entry["stage"] / entry["fingerprint"][:8] for entry in inputs.values() if entry.get("stage")
+        ]  # the run was moved
     return needed, unreadable
 
 
 def _read_by_other_runs(run_dir: Path) -> list[Path]:
-    return [path for inputs in run_dir.parent.glob("*/*/*/inputs.json") if inputs.parents[2] != run_dir for path in _inside(run_dir, inputs.parent)]
+    return [
+        path
+        for inputs in run_dir.parent.glob("*/*/*/inputs.json")
+        if inputs.parents[2] != run_dir
+        for path in _inside(run_dir, inputs.parent)
+    ]
 
 
 def _inside(run_dir: Path, reader: Path) -> list[Path]:
@@ -113,7 +141,9 @@ def _inside(run_dir: Path, reader: Path) -> list[Path]:
     data = read_json(reader / "config.json", {}).get("config", {}).get("data")
     paths += [data.get("path")] if isinstance(data, dict) else []
     root = run_dir.resolve()
-    inside = [Path(path).resolve().relative_to(root) for path in paths if path and Path(path).resolve().is_relative_to(root)]
+    inside = [
+        Path(path).resolve().relative_to(root) for path in paths if path and Path(path).resolve().is_relative_to(root)
+    ]
     return [run_dir.joinpath(*path.parts[:2]) for path in inside if len(path.parts) >= 2]
 
 
@@ -135,7 +165,11 @@ def tree_bytes(path: Path) -> int:
 
 
 def has_checkpoint(directory: Path) -> bool:
-    return any(directory.glob("state/**/step_*/manifest.json")) or any(directory.glob("state/*.json*")) or any(directory.glob("rollouts/*"))
+    return (
+        any(directory.glob("state/**/step_*/manifest.json"))
+        or any(directory.glob("state/*.json*"))
+        or any(directory.glob("rollouts/*"))
+    )
 
 
 def _is_done(directory: Path) -> bool:
@@ -150,8 +184,12 @@ def _is_latest(directory: Path) -> bool:
 def _is_alive(directory: Path) -> bool:
     """Whether a worker that no driver watches may be at work here."""
     progress = read_json(directory / "progress.json", {})
-    return progress.get("phase") not in (None, "done", "interrupted") and time.time() - progress.get("updated", 0) < FRESH_S and not _is_done(directory) \
+    return (
+        progress.get("phase") not in (None, "done", "interrupted")
+        and time.time() - progress.get("updated", 0) < FRESH_S
+        and not _is_done(directory)
         and not (directory / "error.json").exists()
+    )
 
 
 def _temporary(run_dir: Path) -> list[Path]:
@@ -164,7 +202,11 @@ def _temporary(run_dir: Path) -> list[Path]:
 
 def _old_logs(directory: Path) -> list[Path]:
     latest = directory / "logs" / "latest"
-    return [path for path in sorted((directory / "logs").glob("attempt_*")) if latest.is_symlink() and path.name != os.readlink(latest)]
+    return [
+        path
+        for path in sorted((directory / "logs").glob("attempt_*"))
+        if latest.is_symlink() and path.name != os.readlink(latest)
+    ]
 
 
 def _items(paths: list[Path], why: str) -> list[Item]:
@@ -172,7 +214,9 @@ def _items(paths: list[Path], why: str) -> list[Item]:
 
 
 def _show(found: Findings, run_dir: Path, console: Console) -> None:
-    table = Table(title=f"{run_dir}: what nobody needs any more", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(
+        title=f"{run_dir}: what nobody needs any more", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
+    )
     for name in ("path", "why"):
         table.add_column(name, overflow="fold")
     table.add_column("size", justify="right", no_wrap=True)
@@ -180,6 +224,11 @@ def _show(found: Findings, run_dir: Path, console: Console) -> None:
         table.add_row(str(item.path.relative_to(run_dir)), item.why, size(item.bytes))
     if found.items:
         console.print(table)
-    console.print(f"{len(found.items)} things, {size(sum(item.bytes for item in found.items))}" if found.items else "nothing to delete", highlight=False)
+    console.print(
+        f"{len(found.items)} things, {size(sum(item.bytes for item in found.items))}"
+        if found.items
+        else "nothing to delete",
+        highlight=False,
+    )
     for note in found.notes:
         console.print(f"note: {note}", highlight=False, soft_wrap=True)

@@ -1,4 +1,5 @@
 """`data inspect|prepare|fetch`: the configuration is composed here, the rows are read in a child process; the driver loads no engine."""
+
 import json
 import os
 import subprocess
@@ -20,13 +21,24 @@ def main(arguments: list[str]) -> int:
     """`data ACTION [key=value ...]`. Raises InvalidConfig, MissingInput, StageFailed or StageInterrupted."""
     action = arguments[0] if arguments else ""
     if action not in ACTIONS:
-        raise InvalidConfig([f"data {action}".strip() + f": choose one of {', '.join(ACTIONS)}, e.g. data inspect data.path=FILE"])
+        raise InvalidConfig(
+            [f"data {action}".strip() + f": choose one of {', '.join(ACTIONS)}, e.g. data inspect data.path=FILE"]
+        )
     config = compose.compose_config(compose.rewrite(arguments[1:]))
-    model_dir = str(models.locate(config.model.path, config.model.revision)) if config.model.path and action != "fetch" else None
+    model_dir = (
+        str(models.locate(config.model.path, config.model.revision))
+        if config.model.path and action != "fetch"
+        else None
+    )
     output = str(Path(config.prepare.output).expanduser().resolve())
-    given = {"data": to_dict(config.data), "prepare": {**to_dict(config.prepare), "output": output},
-             "rollout": to_dict(config.rollout), "sandbox": to_dict(config.sandbox),
-             "seed": config.seed, "model_dir": model_dir}
+    given = {
+        "data": to_dict(config.data),
+        "prepare": {**to_dict(config.prepare), "output": output},
+        "rollout": to_dict(config.rollout),
+        "sandbox": to_dict(config.sandbox),
+        "seed": config.seed,
+        "model_dir": model_dir,
+    }
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "config.json"
         path.write_text(json.dumps(given, ensure_ascii=False), encoding="utf-8")
@@ -46,7 +58,9 @@ def _run(command: list[str]) -> int:
         child.wait()
     except KeyboardInterrupt:
         child.wait()
-        raise StageInterrupted("interrupted; pass rates that were measured are kept", "the same command again") from None
+        raise StageInterrupted(
+            "interrupted; pass rates that were measured are kept", "the same command again"
+        ) from None
     if child.returncode == EXIT_BAD_INPUT:
         raise MissingInput(last or "the data cannot be used", "change the key that the message names, or the data")
     if child.returncode:

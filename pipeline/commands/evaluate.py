@@ -1,4 +1,5 @@
 """The command `evaluate`: any model directories, or the models of a run, on any suites; the stage `evaluate` without the rest of the recipe."""
+
 import json
 import shlex
 from pathlib import Path
@@ -13,8 +14,10 @@ from pipeline.files import read_json
 from pipeline.planning.plan import remember_overrides
 from pipeline.execution.run import run_stages
 
-USAGE = ("evaluate [model=DIR | 'model=[A,B]'] [eval=[aime24,math500,tiny]] [eval.SUITE.path=FILE] [run=NAME] [key=value ...]: without model= the models of the run "
-         "that run= names")
+USAGE = (
+    "evaluate [model=DIR | 'model=[A,B]'] [eval=[aime24,math500,tiny]] [eval.SUITE.path=FILE] [run=NAME] [key=value ...]: without model= the models of the run "
+    "that run= names"
+)
 
 
 def main(arguments: list[str], console: Console) -> int:
@@ -36,7 +39,12 @@ def main(arguments: list[str], console: Console) -> int:
 
 def as_overrides(arguments: list[str]) -> list[str]:
     """The stage's overrides for this command's words. Models from outside get a run of their own and do without the recipe's data."""
-    models = [directory for word in arguments if word.startswith("model=") for directory in _directories(word.partition("=")[2])]
+    models = [
+        directory
+        for word in arguments
+        if word.startswith("model=")
+        for directory in _directories(word.partition("=")[2])
+    ]
     rest = [word for word in arguments if not word.startswith("model=")]
     keys = {word.partition("=")[0].lstrip("+") for word in rest}
     if any(not word.partition("=")[1] for word in rest):
@@ -46,7 +54,10 @@ def as_overrides(arguments: list[str]) -> list[str]:
         chosen += [f"stages.evaluate.directories={json.dumps(models, ensure_ascii=False)}"]
         chosen += [] if "run" in keys else ["run=evaluate"]
         chosen += [] if "eval" in keys or "stages.evaluate.suites" in keys else ["eval=tiny"]
-        if not keys & {"data", "data.path"}:  # suites bring their own; what the template of a model without a chat template is, is the paper's
+        if not keys & {
+            "data",
+            "data.path",
+        }:  # suites bring their own; what the template of a model without a chat template is, is the paper's
             chosen += ["data=tiny_world", *([] if "data.template" in keys else ["data.template=r1_zero"])]
     return compose.rewrite([*chosen, *rest])
 

@@ -1,4 +1,5 @@
 """Where a run stands, read from disk alone: also while a driver works on it, and on a machine that never ran it."""
+
 import time
 from pathlib import Path
 
@@ -23,10 +24,16 @@ def read(run_dir: Path) -> dict:
     is_held = lock.is_held(run_dir)
     stall_after_s = (config.get("launcher") or {}).get("stall_after_s", LauncherConfig().stall_after_s)
     stages = [stage_state(run_dir / name, is_held, stall_after_s) for name in stage_names(run_dir)]
-    return {"run": config["run"], "run_dir": str(run_dir), "recipe": config["recipe"], "seed": config["seed"],
-            "driver": lock.describe_holder(run_dir / ".lock") if is_held else None, "stages": stages,
-            "not_started": [name for name in _selected(config) if not (run_dir / name).is_dir()],
-            "report": str(run_dir / "report.html") if (run_dir / "report.html").exists() else None}
+    return {
+        "run": config["run"],
+        "run_dir": str(run_dir),
+        "recipe": config["recipe"],
+        "seed": config["seed"],
+        "driver": lock.describe_holder(run_dir / ".lock") if is_held else None,
+        "stages": stages,
+        "not_started": [name for name in _selected(config) if not (run_dir / name).is_dir()],
+        "report": str(run_dir / "report.html") if (run_dir / "report.html").exists() else None,
+    }
 
 
 def stage_names(run_dir: Path) -> list[str]:
@@ -48,17 +55,38 @@ def stage_state(stage_dir: Path, is_held: bool, stall_after_s: float) -> dict:
     directory = (stage_dir / "latest").resolve()
     verdict = manifest.verify(directory)
     progress, error = read_json(directory / "progress.json", {}), read_json(directory / "error.json")
-    state = {"stage": stage_dir.name, "state": _state(verdict, progress, error, is_held), "fingerprint": directory.name, "dir": str(directory),
-             "step": progress.get("step"), "num_steps": progress.get("num_steps"), "phase": progress.get("phase"), "eta_s": None,
-             "message": "", "metrics": {}, "seconds": None, "others": _num_others(stage_dir, directory), "alarms": read_jsonl(directory / "alarms.jsonl") + read_jsonl(directory / "skipped.jsonl"),
-             "stalled": None}
+    state = {
+        "stage": stage_dir.name,
+        "state": _state(verdict, progress, error, is_held),
+        "fingerprint": directory.name,
+        "dir": str(directory),
+        "step": progress.get("step"),
+        "num_steps": progress.get("num_steps"),
+        "phase": progress.get("phase"),
+        "eta_s": None,
+        "message": "",
+        "metrics": {},
+        "seconds": None,
+        "others": _num_others(stage_dir, directory),
+        "alarms": read_jsonl(directory / "alarms.jsonl") + read_jsonl(directory / "skipped.jsonl"),
+        "stalled": None,
+    }
     if verdict.manifest:
-        state |= {"metrics": verdict.manifest.get("metrics", {}), "step": state["num_steps"], "seconds": verdict.manifest.get("timing", {}).get("total_s"),
-                  "peak_memory_gib": verdict.manifest.get("peak_memory_gib"), "message": "; ".join(verdict.problems)}
+        state |= {
+            "metrics": verdict.manifest.get("metrics", {}),
+            "step": state["num_steps"],
+            "seconds": verdict.manifest.get("timing", {}).get("total_s"),
+            "peak_memory_gib": verdict.manifest.get("peak_memory_gib"),
+            "message": "; ".join(verdict.problems),
+        }
     elif state["state"] == "running":
         stalled = stall.describe(directory, stall_after_s)
-        state |= {"eta_s": progress.get("eta_s"), "stalled": stalled, "message": stalled or progress.get("message", ""),
-                  "seconds": time.time() - progress.get("started", time.time())}
+        state |= {
+            "eta_s": progress.get("eta_s"),
+            "stalled": stalled,
+            "message": stalled or progress.get("message", ""),
+            "seconds": time.time() - progress.get("started", time.time()),
+        }
     elif error:
         state["message"] = f"rank {error.get('rank', 0)}: {error.get('message', '')}"
     return state
@@ -73,25 +101,51 @@ def _state(verdict: manifest.Verdict, progress: dict, error: dict | None, is_hel
 
 
 def _num_others(stage_dir: Path, latest: Path) -> int:
-    return sum(1 for path in stage_dir.iterdir() if path.is_dir() and not path.is_symlink() and path != latest and ".old-" not in path.name)
+    return sum(
+        1
+        for path in stage_dir.iterdir()
+        if path.is_dir() and not path.is_symlink() and path != latest and ".old-" not in path.name
+    )
 
 
 def show(state: dict, console: Console) -> None:
     holder = f", driver: {state['driver']}" if state["driver"] else ""
-    table = Table(title=f"run {state['run']} (recipe {state['recipe']}, seed {state['seed']}){holder}", title_justify="left",
-                  box=box.SIMPLE_HEAD, pad_edge=False)
-    for name, keeps_width in (("stage", True), ("state", True), ("step", True), ("time", True), ("left", True), ("numbers", False), ("fp8", True)):
+    table = Table(
+        title=f"run {state['run']} (recipe {state['recipe']}, seed {state['seed']}){holder}",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    for name, keeps_width in (
+        ("stage", True),
+        ("state", True),
+        ("step", True),
+        ("time", True),
+        ("left", True),
+        ("numbers", False),
+        ("fp8", True),
+    ):
         table.add_column(name, no_wrap=keeps_width, justify="right" if name in ("step", "time", "left") else "left")
     for stage in state["stages"]:
         step = f"{stage['step']}/{stage['num_steps']}" if stage["num_steps"] else ""
-        table.add_row(stage["stage"], f"[{COLOURS.get(stage['state'], 'red')}]{stage['state']}[/]", step, duration(stage["seconds"]),
-                      duration(stage["eta_s"]), escape(stage["message"] or numbers(stage["metrics"])), stage["fingerprint"])
+        table.add_row(
+            stage["stage"],
+            f"[{COLOURS.get(stage['state'], 'red')}]{stage['state']}[/]",
+            step,
+            duration(stage["seconds"]),
+            duration(stage["eta_s"]),
+            escape(stage["message"] or numbers(stage["metrics"])),
+            stage["fingerprint"],
+        )
     for name in state["not_started"]:
         table.add_row(name, "[dim]not started[/]")
     console.print(table)
     for stage in state["stages"]:
         for alarm in stage["alarms"]:
-            console.print(f"[yellow]alarm[/] {stage['stage']} step {alarm['step']}: {escape(alarm['message'])}\n  advice: {escape(alarm['advice'])}",
-                          highlight=False, soft_wrap=True)
+            console.print(
+                f"[yellow]alarm[/] {stage['stage']} step {alarm['step']}: {escape(alarm['message'])}\n  advice: {escape(alarm['advice'])}",
+                highlight=False,
+                soft_wrap=True,
+            )
     if state["report"]:
         console.print(f"report: {state['report']}", highlight=False, soft_wrap=True)

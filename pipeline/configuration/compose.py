@@ -3,6 +3,7 @@
 Hydra stops at the first mistake and knows no ranges. Here every override is checked against the dataclasses first, then the rest is
 composed and checked as a whole, so that one run of a command reports all mistakes.
 """
+
 import dataclasses
 import difflib
 import re
@@ -25,8 +26,23 @@ from stages.config import ConfigError
 from stages.config.convert import convert
 from stages.config.fields import range_error
 
-FLAGS_WITH_VALUE = {"--config-name", "-cn", "--config-path", "-cp", "--config-dir", "-cd", "--package", "-p", "--cfg", "-c", "--info", "-i",
-                    "--experimental-rerun", "--shell-completion", "-sc"}
+FLAGS_WITH_VALUE = {
+    "--config-name",
+    "-cn",
+    "--config-path",
+    "-cp",
+    "--config-dir",
+    "-cd",
+    "--package",
+    "-p",
+    "--cfg",
+    "-c",
+    "--info",
+    "-i",
+    "--experimental-rerun",
+    "--shell-completion",
+    "-sc",
+}
 
 
 def register_schema() -> None:
@@ -53,7 +69,11 @@ def split_flags(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 def groups() -> dict[str, list[str]]:
     """Config groups of conf/ and their options."""
-    return {path.name: sorted(option.stem for option in path.glob("*.yaml")) for path in sorted(CONF_DIR.iterdir()) if path.is_dir()}
+    return {
+        path.name: sorted(option.stem for option in path.glob("*.yaml"))
+        for path in sorted(CONF_DIR.iterdir())
+        if path.is_dir()
+    }
 
 
 def rewrite(overrides: list[str]) -> list[str]:
@@ -92,7 +112,12 @@ def rewrite(overrides: list[str]) -> list[str]:
         node = re.sub(r"\.path$|\.sources(\..*)?$", "", key.lstrip("+"))
         is_from_file = node != key.lstrip("+") and node.split(".")[-1] == "data" and value not in ("null", "", "{}")
         choice = "data=file" if node == "data" else f"+data@{node}=file"
-        if is_from_file and not chosen & {node, f"data@{node}"} and f"{node}.name" not in chosen and choice not in result:
+        if (
+            is_from_file
+            and not chosen & {node, f"data@{node}"}
+            and f"{node}.name" not in chosen
+            and choice not in result
+        ):
             result.append(choice)
     return result
 
@@ -126,7 +151,11 @@ def _mistakes(override: Override, is_sweep: bool) -> list[str]:
     if key == "hydra" or key.startswith(("hydra.", "hydra/")):
         return []
     if override.is_sweep_override() and not is_sweep:
-        fix = "'+stage=[a,b]' selects several" if key == "stage" else "add --multirun for a sweep, or quote it as a list: 'key=[a,b]'"
+        fix = (
+            "'+stage=[a,b]' selects several"
+            if key == "stage"
+            else "add --multirun for a sweep, or quote it as a list: 'key=[a,b]'"
+        )
         return [f"{override.input_line}: several values; {fix}"]
     if override.type == OverrideType.DEL:
         return [f"{override.input_line}: keys cannot be removed; set {key}=null or choose another option"]
@@ -149,7 +178,9 @@ def _group_mistakes(override: Override, options: list[str]) -> list[str]:
         for name in value if isinstance(value, list) else [value]:
             if str(name) not in options:
                 what = "stage" if override.key_or_group == "stage" else f"option of {override.key_or_group}"
-                errors.append(f"{override.key_or_group}={name}: unknown {what}; known: {', '.join(options)}{_hint(name, options)}")
+                errors.append(
+                    f"{override.key_or_group}={name}: unknown {what}; known: {', '.join(options)}{_hint(name, options)}"
+                )
     return errors
 
 
@@ -185,7 +216,11 @@ def schema_of(key: str) -> tuple[Any, dict, str | None]:
         if get_origin(expected) is dict and not metadata.get("schema"):
             expected, metadata = get_args(expected)[1], {}
             if known_part == "eval" and name not in suite_files():
-                return None, {}, f"{key}: unknown suite{_hint(name, suite_files())}; a suite of your own is a file in conf/eval/"
+                return (
+                    None,
+                    {},
+                    f"{key}: unknown suite{_hint(name, suite_files())}; a suite of your own is a file in conf/eval/",
+                )
             if known_part == "selected" and not is_stage(name):
                 return None, {}, f"{key}: unknown stage{_hint(name, default_tree()['selected'])}"
             known_part = f"{known_part}.{name}"

@@ -1,4 +1,5 @@
 """What the driver knows of data from outside: presets of a mixture, what a source can serve, the identity of its files, a first look at its rows."""
+
 import dataclasses
 from functools import lru_cache
 from itertools import islice
@@ -8,7 +9,16 @@ import yaml
 
 from pipeline.files import digest
 from pipeline.paths import CONF_DIR
-from stages.config import CollectConfig, DataConfig, EvaluateConfig, GrpoConfig, MixConfig, PretrainConfig, SourceConfig, TracesConfig
+from stages.config import (
+    CollectConfig,
+    DataConfig,
+    EvaluateConfig,
+    GrpoConfig,
+    MixConfig,
+    PretrainConfig,
+    SourceConfig,
+    TracesConfig,
+)
 from stages.data.readers import data_files
 from stages.data.rows import Tally, rows_of
 
@@ -48,7 +58,9 @@ def with_presets(tree: Any, key: str = "") -> tuple[Any, list[str]]:
 
 def _filled(source: dict, key: str) -> tuple[dict, list[str]]:
     if source["preset"] not in preset_names():
-        return source, [f"{key}.preset: {source['preset']!r} is not a file of conf/data/; there are {', '.join(preset_names())}"]
+        return source, [
+            f"{key}.preset: {source['preset']!r} is not a file of conf/data/; there are {', '.join(preset_names())}"
+        ]
     known = {spec.name for spec in dataclasses.fields(SourceConfig)}
     return {**{name: value for name, value in preset(source["preset"]).items() if name in known}, **source}, []
 
@@ -58,7 +70,15 @@ def _filled(source: dict, key: str) -> tuple[dict, list[str]]:
 
 def all_nodes(config: Any) -> dict[str, DataConfig | TracesConfig]:
     """Field -> data node of a stage that reads rows from outside."""
-    return {spec.name: node for spec in dataclasses.fields(config) if isinstance(node := getattr(config, spec.name), (DataConfig, TracesConfig))} if config else {}
+    return (
+        {
+            spec.name: node
+            for spec in dataclasses.fields(config)
+            if isinstance(node := getattr(config, spec.name), (DataConfig, TracesConfig))
+        }
+        if config
+        else {}
+    )
 
 
 def without_what_data_lacks(stage: Any) -> Any:
@@ -67,18 +87,34 @@ def without_what_data_lacks(stage: Any) -> Any:
     if data is None or data.name == "tiny_world":
         return stage
     if isinstance(stage, PretrainConfig):
-        return dataclasses.replace(stage, data=DataConfig()) if data.name == "file" else stage  # a file is no corpus: the tiny world's is
+        return (
+            dataclasses.replace(stage, data=DataConfig()) if data.name == "file" else stage
+        )  # a file is no corpus: the tiny world's is
     if isinstance(stage, GrpoConfig):
-        mix = MixConfig(**{domain: share if domain in data.domains else 0.0 for domain, share in vars(stage.mix).items()}) \
-            if any(share and domain in data.domains for domain, share in vars(stage.mix).items()) else MixConfig()
+        mix = (
+            MixConfig(**{domain: share if domain in data.domains else 0.0 for domain, share in vars(stage.mix).items()})
+            if any(share and domain in data.domains for domain, share in vars(stage.mix).items())
+            else MixConfig()
+        )
         if data.has_general_prompts:
             return dataclasses.replace(stage, mix=mix)
-        return dataclasses.replace(stage, mix=MixConfig(), preference_last_steps=0, rewards=dataclasses.replace(stage.rewards, preference=0.0))
+        return dataclasses.replace(
+            stage, mix=MixConfig(), preference_last_steps=0, rewards=dataclasses.replace(stage.rewards, preference=0.0)
+        )
     if isinstance(stage, CollectConfig):
-        has_general = any(source.rows == "sft" and (source.domain != "reasoning" or source.domain_column) for source in data.all_sources.values()) \
-            if stage.general == "data" else "helpful" in data.domains
-        return dataclasses.replace(stage, num_general=stage.num_general if has_general else 0,
-                                   refine="none" if stage.refine == "rules" else stage.refine)
+        has_general = (
+            any(
+                source.rows == "sft" and (source.domain != "reasoning" or source.domain_column)
+                for source in data.all_sources.values()
+            )
+            if stage.general == "data"
+            else "helpful" in data.domains
+        )
+        return dataclasses.replace(
+            stage,
+            num_general=stage.num_general if has_general else 0,
+            refine="none" if stage.refine == "rules" else stage.refine,
+        )
     if isinstance(stage, EvaluateConfig):
         return dataclasses.replace(stage, num_general=0, num_safety=0)
     return stage
@@ -94,8 +130,11 @@ def serves_reward_models(data: DataConfig) -> bool:
 
 def sources_of(config: Any) -> dict[str, SourceConfig]:
     """Key -> source of a stage's configuration: `data`, or `data.sources.NAME` of a mixture."""
-    return {f"{field}.sources.{name}" if node.sources else field: source
-            for field, node in all_nodes(config).items() for name, source in node.all_sources.items()}
+    return {
+        f"{field}.sources.{name}" if node.sources else field: source
+        for field, node in all_nodes(config).items()
+        for name, source in node.all_sources.items()
+    }
 
 
 def content_of(source: SourceConfig, hash_of) -> str | None:
@@ -121,8 +160,12 @@ def check_source(source: SourceConfig, malformed: str, key: str) -> list[Error]:
     if not tally.num_rows:
         return [(f"data file {source.path} has no rows", f"name a file with rows: {key}.path=FILE")]
     if tally.num_fatal and (malformed == "fail" or not num_used):
-        return [(f"data file {source.path}: {tally.num_fatal} of {'the first ' if tally.num_rows == MAX_CHECKED_ROWS else ''}{tally.num_rows} rows "
-                 f"cannot be used: {tally.shown()}",
-                 f"mend {source.path}, or name its columns with {key}.prompt_column and {key}.{'completion' if source.rows == 'sft' else 'answer'}_column, or leave such "
-                 f"rows out with {'traces' if isinstance(source, TracesConfig) else 'data'}.malformed=skip")]
+        return [
+            (
+                f"data file {source.path}: {tally.num_fatal} of {'the first ' if tally.num_rows == MAX_CHECKED_ROWS else ''}{tally.num_rows} rows "
+                f"cannot be used: {tally.shown()}",
+                f"mend {source.path}, or name its columns with {key}.prompt_column and {key}.{'completion' if source.rows == 'sft' else 'answer'}_column, or leave such "
+                f"rows out with {'traces' if isinstance(source, TracesConfig) else 'data'}.malformed=skip",
+            )
+        ]
     return []

@@ -3,6 +3,7 @@
 The order of `NODES` is an order of execution: every input stands above its consumer. The stages of a student stand once in it; a
 configuration with several `students` has them once for each, as `student_base_NAME` and `distill_NAME`.
 """
+
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -13,13 +14,14 @@ from pipeline.configuration.data_sources import serves_reward_models
 @dataclass(frozen=True)
 class Node:
     """One stage. `inputs` maps a role to the stage that fills it; `optional` roles are used where there is something to use."""
+
     name: str
     kind: str
     inputs: dict[str, str] = field(default_factory=dict)
     makes: str = "model"  # model, data, results, report
     optional: bool = False  # inputs are whatever is selected or already made, not all of them
-    family: str = ""        # of a student's stage: its name in NODES
-    student: str = ""       # of a student's stage: the student's name; empty for the one unnamed student
+    family: str = ""  # of a student's stage: its name in NODES
+    student: str = ""  # of a student's stage: the student's name; empty for the one unnamed student
 
 
 NODES: tuple[Node, ...] = (
@@ -38,7 +40,9 @@ NODES: tuple[Node, ...] = (
     Node("evaluate", "evaluate", makes="results", optional=True),
     Node("report", "report", makes="report", optional=True),
 )
-STAGES: tuple[str, ...] = tuple(node.name for node in NODES)  # what can be selected; a student's stage stands for those of all students
+STAGES: tuple[str, ...] = tuple(
+    node.name for node in NODES
+)  # what can be selected; a student's stage stands for those of all students
 FAMILIES: tuple[str, ...] = tuple(node.name for node in NODES if node.family)
 _OF_STUDENT = re.compile(rf"({'|'.join(FAMILIES)})_([A-Za-z0-9]\w*)")
 
@@ -79,6 +83,7 @@ def _of_student(name: str, student) -> list[Node]:
 @dataclass(frozen=True)
 class Graph:
     """The stages of one configuration. `outside` maps a stage to the model directory that stands in for it."""
+
     nodes: dict[str, Node]
     outside: dict[str, str]
     left_out: dict[str, str]  # stage -> why
@@ -87,25 +92,38 @@ class Graph:
 def build(config) -> Graph:
     """The graph of a RunConfig: models from outside replace their stage; stages that have nothing to do are left out."""
     everything = nodes(config)
-    bases = {"base": config.model} | {node.name: config.all_students[node.student] for node in everything if node.family == "student_base"}
+    bases = {"base": config.model} | {
+        node.name: config.all_students[node.student] for node in everything if node.family == "student_base"
+    }
     outside = {stage: model.path for stage, model in bases.items() if model.path}
     left_out = {stage: f"the model comes from {path}" for stage, path in outside.items()}
     if not serves_reward_models(config.data):
         what = "reasoning-gym" if config.data.name == "reasoning_gym" else "your own data"
         left_out["reward_models"] = f"{what} has no general prompts to build preferences from"
     if config.data.name != "tiny_world" and config.model.path:
-        left_out |= {node.name: "the recipe's own student knows only the recipe's own world: give a model for it with "
-                                f"{f'students.{node.student}' if node.student else 'student'}.path=DIRECTORY"
-                     for node in everything if node.family and not config.all_students[node.student].path}
+        left_out |= {
+            node.name: "the recipe's own student knows only the recipe's own world: give a model for it with "
+            f"{f'students.{node.student}' if node.student else 'student'}.path=DIRECTORY"
+            for node in everything
+            if node.family and not config.all_students[node.student].path
+        }
     found = {node.name: node for node in everything if node.name not in left_out}
     for name, node in found.items():
         if not node.optional:
             reads = _without_traces(node, config)
-            found[name] = replace(node, inputs={role: stage for role, stage in reads.items() if stage in found or stage in outside})
+            found[name] = replace(
+                node, inputs={role: stage for role, stage in reads.items() if stage in found or stage in outside}
+            )
     order = [node.name for node in everything]
     for name, node in found.items():
         if node.optional:
-            sources = [other for other in order if other != name and (other in found or other in outside) and _is_source(node, other, found, outside, config)]
+            sources = [
+                other
+                for other in order
+                if other != name
+                and (other in found or other in outside)
+                and _is_source(node, other, found, outside, config)
+            ]
             found[name] = replace(node, inputs={other: other for other in sources})
     return Graph(found, outside, left_out)
 
@@ -124,7 +142,9 @@ def _is_source(node: Node, other: str, found: dict[str, Node], outside: dict[str
     if node.name == "report":
         return other in found
     makes_model = other in outside or found[other].makes == "model"
-    used = family_of(other) != "student_base" or any(other in reader.inputs.values() for reader in found.values() if reader.family)
+    used = family_of(other) != "student_base" or any(
+        other in reader.inputs.values() for reader in found.values() if reader.family
+    )
     wanted = config.stages.evaluate.models
     return makes_model and used and (not wanted or other in wanted or family_of(other) in wanted)
 

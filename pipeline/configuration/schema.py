@@ -3,6 +3,7 @@
 The dataclasses are the one schema. `default_tree` gives Hydra their defaults as plain data, with the shared nodes (`data`, `judge`, `rollout`,
 `deepspeed`, `health`, `model`, `student`) reaching the stages by interpolation, leaf by leaf, so that any key can be overridden for one stage.
 """
+
 import dataclasses
 import difflib
 import re
@@ -18,7 +19,28 @@ from pipeline.configuration.data_sources import with_presets, without_what_data_
 from pipeline.configuration.graph import STAGES, is_stage
 from pipeline.paths import CONF_DIR
 from stages.config import (
-    Checked, CollectConfig, ConfigError, DataConfig, DeepSpeedConfig, EvaluateConfig, GrpoConfig, HealthConfig, JudgeConfig, ModelConfig, PrepareConfig, PretrainConfig, RewardModelsConfig, RolloutConfig, SandboxConfig, SftConfig, SuiteConfig, VLLM_CPU_HEAD_SIZES, from_dict, knob, to_dict)
+    Checked,
+    CollectConfig,
+    ConfigError,
+    DataConfig,
+    DeepSpeedConfig,
+    EvaluateConfig,
+    GrpoConfig,
+    HealthConfig,
+    JudgeConfig,
+    ModelConfig,
+    PrepareConfig,
+    PretrainConfig,
+    RewardModelsConfig,
+    RolloutConfig,
+    SandboxConfig,
+    SftConfig,
+    SuiteConfig,
+    VLLM_CPU_HEAD_SIZES,
+    from_dict,
+    knob,
+    to_dict,
+)
 from stages.data.hub import pin_advice
 from stages.worlds.reasoning_gym.examples import WRITERS
 from stages.worlds.reasoning_gym.families import problems as family_problems
@@ -29,32 +51,50 @@ SUITES_DIR = CONF_DIR / "eval"
 @dataclass(frozen=True)
 class LauncherConfig(Checked):
     """How workers are started. Never part of a fingerprint."""
-    name: Literal["local", "slurm"] = knob("local", "local: torchrun on this machine; slurm: one torchrun a node by srun, inside an allocation")
+
+    name: Literal["local", "slurm"] = knob(
+        "local", "local: torchrun on this machine; slurm: one torchrun a node by srun, inside an allocation"
+    )
     num_processes: int = knob(2, "ranks on each node: one a GPU, or two single-threaded ones on a small CPU", gt=0)
     num_nodes: int = knob(1, "nodes (slurm)", gt=0)
     threads_per_process: int = knob(1, "OMP_NUM_THREADS of a rank; 1 is the robust choice on a shared CPU", gt=0)
     rendezvous_port: int = knob(29400, "port of the first node (slurm)", gt=0, lt=65536)
-    grace_s: float = knob(120.0, "seconds that a stage may take to write its checkpoint after the first Ctrl-C or SIGTERM", gt=0)
-    stall_after_s: float = knob(600.0, "status and the live view report a stage that has not moved for so many seconds", gt=0)
-    collective_timeout_s: float = knob(1800.0, "seconds that a rank waits for the others before it fails and says for whom; longer than the slowest rank "
-                                               "may lag behind", gt=0)
+    grace_s: float = knob(
+        120.0, "seconds that a stage may take to write its checkpoint after the first Ctrl-C or SIGTERM", gt=0
+    )
+    stall_after_s: float = knob(
+        600.0, "status and the live view report a stage that has not moved for so many seconds", gt=0
+    )
+    collective_timeout_s: float = knob(
+        1800.0,
+        "seconds that a rank waits for the others before it fails and says for whom; longer than the slowest rank "
+        "may lag behind",
+        gt=0,
+    )
     min_free_gib: float = knob(1.0, "a stage is not started with less free disk than this, GiB", ge=0)
     environment: dict[str, str] = knob({}, "more environment variables for the workers")
 
     def problems(self):
-        return ["num_nodes needs name=slurm: choose launcher=slurm"] if self.num_nodes > 1 and self.name != "slurm" else []
+        return (
+            ["num_nodes needs name=slurm: choose launcher=slurm"] if self.num_nodes > 1 and self.name != "slurm" else []
+        )
 
 
 @dataclass(frozen=True)
 class TrackerConfig(Checked):
-    name: Literal["none", "tensorboard"] = knob("none", "tensorboard: metrics.jsonl is also written as event files under runs/<run>/tensorboard")
+    name: Literal["none", "tensorboard"] = knob(
+        "none", "tensorboard: metrics.jsonl is also written as event files under runs/<run>/tensorboard"
+    )
 
 
 @dataclass(frozen=True)
 class SweepConfig(Checked):
     """What a sweep compares. Empty: evaluate's pass@1 of the last model where `evaluate` runs, else the last stage's mean reward."""
+
     stage: str | None = knob(None, "stage whose number is compared; for results.json: the model's stage")
-    set: str | None = knob(None, "evaluation set, e.g. tiny_math; empty: a metric of the stage's manifest or metrics.jsonl")
+    set: str | None = knob(
+        None, "evaluation set, e.g. tiny_math; empty: a metric of the stage's manifest or metrics.jsonl"
+    )
     metric: str | None = knob(None, "name of the number, e.g. pass@1 or reward/mean")
     direction: Literal["maximize", "minimize"] = knob("maximize", "how the leaderboard is sorted")
 
@@ -79,30 +119,45 @@ class StagesConfig(Checked):
 @dataclass(frozen=True)
 class CostConfig(Checked):
     """What the ledger counts with (`status --cost`, report). Never part of a fingerprint."""
-    price_per_hour: float = knob(0.0, "USD for an hour of one rank: of a GPU where it has one, else of a processor; 2 for an H800 in the paper [V2 Table 7]", ge=0)
+
+    price_per_hour: float = knob(
+        0.0,
+        "USD for an hour of one rank: of a GPU where it has one, else of a processor; 2 for an H800 in the paper [V2 Table 7]",
+        ge=0,
+    )
 
 
 @dataclass(frozen=True)
 class StudentConfig(ModelConfig):
     """A model that is distilled into: its base, and how its stages differ from `stages.distill` and the others [V2 Table 6]."""
+
     distill: dict[str, Any] = knob({}, "keys of stages.distill that are different for this student", schema=SftConfig)
-    base: dict[str, Any] = knob({}, "keys of stages.student_base that are different for this student", schema=PretrainConfig)
-    rl: bool = knob(False, "where distill is selected, also train the same base by RL (stage student_rl), to compare with")
+    base: dict[str, Any] = knob(
+        {}, "keys of stages.student_base that are different for this student", schema=PretrainConfig
+    )
+    rl: bool = knob(
+        False, "where distill is selected, also train the same base by RL (stage student_rl), to compare with"
+    )
 
 
 @dataclass(frozen=True)
 class RunConfig(Checked):
     """All that a run is told."""
+
     run: str = knob("tiny", "name of the run, a directory under runs_dir")
     runs_dir: str = knob("runs", "where runs are kept")
     recipe: str = knob("tiny", "name of the recipe")
     seed: int = knob(0, "seed of every random draw", ge=0)
     force: bool = knob(False, "redo the selected stages; what they made before is kept aside as <fp8>.old-N")
-    orchestrator: Literal["prefect", "none"] = knob("prefect", "prefect: a flow with a task run per stage; none: the same stages in a plain loop")
+    orchestrator: Literal["prefect", "none"] = knob(
+        "prefect", "prefect: a flow with a task run per stage; none: the same stages in a plain loop"
+    )
     selected: dict[str, bool] = knob({}, "stages to run; set by +stage=NAME")
     model: ModelConfig = knob(ModelConfig, "the base model")
     student: StudentConfig = knob(StudentConfig, "the model that is distilled into")
-    students: dict[str, StudentConfig] = knob({}, "several students by name, in the place of `student`: each has its own stages, distill_NAME and so on")
+    students: dict[str, StudentConfig] = knob(
+        {}, "several students by name, in the place of `student`: each has its own stages, distill_NAME and so on"
+    )
     data: DataConfig = knob(DataConfig, "prompts of all stages")
     sandbox: SandboxConfig = knob(SandboxConfig, "programs of all stages")
     judge: JudgeConfig = knob(JudgeConfig, "who judges and refines, in all stages that ask for it")
@@ -114,7 +169,9 @@ class RunConfig(Checked):
     cost: CostConfig = knob(CostConfig, "prices of the cost ledger")
     tracker: TrackerConfig = knob(TrackerConfig, "where metrics go besides metrics.jsonl")
     sweep: SweepConfig = knob(SweepConfig, "what a sweep compares")
-    eval: dict[str, SuiteConfig] = knob({}, "evaluation suites, one a file of conf/eval/; stages.evaluate.suites (or eval=[...]) chooses some")
+    eval: dict[str, SuiteConfig] = knob(
+        {}, "evaluation suites, one a file of conf/eval/; stages.evaluate.suites (or eval=[...]) chooses some"
+    )
     stages: StagesConfig = knob(StagesConfig, "the stages")
 
     def problems(self):
@@ -131,28 +188,42 @@ class RunConfig(Checked):
             elif is_on and stage == "student_rl" and not any(name.startswith(stage) for name in names):
                 errors.append("selected.student_rl: no student asks for it; add student.rl=true")
         students = {f"students.{name}" if name else "student": student for name, student in self.all_students.items()}
-        errors += [f"students: {name!r} is not a name of letters, digits and '_'" for name in self.students if not re.fullmatch(r"[A-Za-z0-9]\w*", name)]
+        errors += [
+            f"students: {name!r} is not a name of letters, digits and '_'"
+            for name in self.students
+            if not re.fullmatch(r"[A-Za-z0-9]\w*", name)
+        ]
         for node in graph.nodes(self) if not errors else []:
             if node.family:
                 errors += self._mistakes_of_student(node)
         for suite in self.stages.evaluate.suites:
             if suite not in self.eval:
                 close = difflib.get_close_matches(suite, self.eval, n=1)
-                errors.append(f"stages.evaluate.suites: {suite!r} is not a suite; suites are {', '.join(self.eval)}{f'; did you mean {close[0]}?' if close else ''}")
+                errors.append(
+                    f"stages.evaluate.suites: {suite!r} is not a suite; suites are {', '.join(self.eval)}{f'; did you mean {close[0]}?' if close else ''}"
+                )
         for where, model in (("model", self.model), *students.items()):
             size = model.hidden_size // model.num_heads
             if model.path is None and self.rollout.engine == "vllm" and size not in VLLM_CPU_HEAD_SIZES:
-                errors.append(f"{where}.num_heads {model.num_heads} gives attention heads of {size}; vLLM on CPU has {VLLM_CPU_HEAD_SIZES}: "
-                              f"change {where}.hidden_size or num_heads, or use rollout=transformers")
+                errors.append(
+                    f"{where}.num_heads {model.num_heads} gives attention heads of {size}; vLLM on CPU has {VLLM_CPU_HEAD_SIZES}: "
+                    f"change {where}.hidden_size or num_heads, or use rollout=transformers"
+                )
         untaught = tasks_without_examples(self.data)
         if self.model.path is None and untaught:
-            errors.append(f"model.path is empty, but the recipe's own base learns from worked examples, and {', '.join(untaught)} "
-                          "in data.tasks have none: give a base with model.path=DIRECTORY, or see recipe=reasoning_gym_cpu")
+            errors.append(
+                f"model.path is empty, but the recipe's own base learns from worked examples, and {', '.join(untaught)} "
+                "in data.tasks have none: give a base with model.path=DIRECTORY, or see recipe=reasoning_gym_cpu"
+            )
         for where, data in data_nodes(self):
             if data.name == "file" and not data.all_sources:
-                errors.append(f"{where}.path is empty: name a file or directory with {where}.path=FILE, or sources with {where}.sources.NAME.path=FILE")
+                errors.append(
+                    f"{where}.path is empty: name a file or directory with {where}.path=FILE, or sources with {where}.sources.NAME.path=FILE"
+                )
             if data.name != "file" and data.all_sources:
-                errors.append(f"{where}.path is set but {where}.name is {data.name}: add {'data=file' if where == 'data' else f'+data@{where}=file'}")
+                errors.append(
+                    f"{where}.path is set but {where}.name is {data.name}: add {'data=file' if where == 'data' else f'+data@{where}=file'}"
+                )
         return errors
 
     @property
@@ -162,10 +233,17 @@ class RunConfig(Checked):
     @property
     def selection(self) -> list[str]:
         """Selected stages in order of execution; a student's stage by its own name or with those of all students (+stage=distill)."""
+
         def is_on(family: str, student: str) -> bool:
             return bool(self.selected.get(family) or self.selected.get(f"{family}_{student}"))
-        return [node.name for node in graph.nodes(self) if is_on(node.family or node.name, node.student)
-                or node.family == "student_rl" and is_on("distill", node.student)]
+
+        return [
+            node.name
+            for node in graph.nodes(self)
+            if is_on(node.family or node.name, node.student)
+            or node.family == "student_rl"
+            and is_on("distill", node.student)
+        ]
 
     @property
     def all_students(self) -> dict[str, StudentConfig]:
@@ -179,10 +257,22 @@ class RunConfig(Checked):
         if not node.family:
             return shared
         student = self.all_students[node.student]
-        key, changes = {"distill": ("distill", student.distill), "student_base": ("base", student.base)}.get(node.family, ("", {}))
+        key, changes = {"distill": ("distill", student.distill), "student_base": ("base", student.base)}.get(
+            node.family, ("", {})
+        )
         if node.family == "student_base" and node.student:
-            changes = {"model": {spec.name: getattr(student, spec.name) for spec in dataclasses.fields(ModelConfig)}} | changes
-        return from_dict(type(shared), _merged(to_dict(shared), changes), f"{f'students.{node.student}' if node.student else 'student'}.{key}") if changes else shared
+            changes = {
+                "model": {spec.name: getattr(student, spec.name) for spec in dataclasses.fields(ModelConfig)}
+            } | changes
+        return (
+            from_dict(
+                type(shared),
+                _merged(to_dict(shared), changes),
+                f"{f'students.{node.student}' if node.student else 'student'}.{key}",
+            )
+            if changes
+            else shared
+        )
 
     def _mistakes_of_student(self, node) -> list[str]:
         try:
@@ -199,11 +289,20 @@ class RunConfig(Checked):
 
 def _merged(tree: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """`tree` with the values of `changes`, mapping by mapping."""
-    return tree | {key: _merged(tree[key], value) if isinstance(value, dict) and isinstance(tree.get(key), dict) else value
-                   for key, value in changes.items()}
+    return tree | {
+        key: _merged(tree[key], value) if isinstance(value, dict) and isinstance(tree.get(key), dict) else value
+        for key, value in changes.items()
+    }
 
 
-SHARED_NODES = ("data", "sandbox", "judge", "rollout", "deepspeed", "health")  # top-level nodes that every stage that has the node follows
+SHARED_NODES = (
+    "data",
+    "sandbox",
+    "judge",
+    "rollout",
+    "deepspeed",
+    "health",
+)  # top-level nodes that every stage that has the node follows
 
 
 def data_nodes(config: RunConfig) -> list[tuple[str, DataConfig]]:
@@ -257,12 +356,18 @@ def from_tree(tree: dict[str, Any]) -> RunConfig:
 
 def family_mistakes(tree: dict[str, Any]) -> list[str]:
     """What is wrong with the families of reasoning-gym that the composed tree names, in any of its data nodes."""
-    nodes = {"data": tree.get("data")} | {f"stages.{name}.data": stage.get("data") for name, stage in (tree.get("stages") or {}).items() if isinstance(stage, dict)}
+    nodes = {"data": tree.get("data")} | {
+        f"stages.{name}.data": stage.get("data")
+        for name, stage in (tree.get("stages") or {}).items()
+        if isinstance(stage, dict)
+    }
     mistakes = []
     for key, node in nodes.items():
         if not isinstance(node, dict) or node.get("name") != "reasoning_gym":
             continue
-        tasks, weights, configs = (node.get(name) or empty for name, empty in (("tasks", []), ("task_weights", []), ("task_configs", {})))
+        tasks, weights, configs = (
+            node.get(name) or empty for name, empty in (("tasks", []), ("task_weights", []), ("task_configs", {}))
+        )
         if isinstance(tasks, list) and isinstance(weights, list) and isinstance(configs, dict):
             mistakes += [f"{key}.{line}" for line in family_problems(tasks, weights, configs)]
     return mistakes
@@ -282,12 +387,19 @@ def _said_once(errors: list[str]) -> list[str]:
 
 def _with_suites(config: RunConfig) -> RunConfig:
     """Gives the evaluate stage the settings of its suites, with absolute paths; the others are none of its business."""
+
     def absolute(path: str | None) -> str | None:
         return str(Path(path).expanduser().resolve()) if path else path
 
-    settings = {name: dataclasses.replace(config.eval[name], path=absolute(config.eval[name].path), standings=absolute(config.eval[name].standings))
-                for name in config.stages.evaluate.suites}
-    directories = [absolute(path) if Path(path).expanduser().exists() else path for path in config.stages.evaluate.directories]
+    settings = {
+        name: dataclasses.replace(
+            config.eval[name], path=absolute(config.eval[name].path), standings=absolute(config.eval[name].standings)
+        )
+        for name in config.stages.evaluate.suites
+    }
+    directories = [
+        absolute(path) if Path(path).expanduser().exists() else path for path in config.stages.evaluate.directories
+    ]
     evaluate = dataclasses.replace(config.stages.evaluate, settings=settings, directories=directories)
     return dataclasses.replace(config, stages=dataclasses.replace(config.stages, evaluate=evaluate))
 
@@ -295,7 +407,11 @@ def _with_suites(config: RunConfig) -> RunConfig:
 def _with_absolute_paths(config: RunConfig) -> RunConfig:
     def absolute(node):
         path = getattr(node, "path", None)
-        changes = {"sources": {name: absolute(source) for name, source in node.sources.items()}} if getattr(node, "sources", None) else {}
+        changes = (
+            {"sources": {name: absolute(source) for name, source in node.sources.items()}}
+            if getattr(node, "sources", None)
+            else {}
+        )
         if path is not None and Path(path).expanduser().exists():
             changes["path"] = str(Path(path).expanduser().resolve())
         return dataclasses.replace(node, **changes) if changes else node
@@ -307,9 +423,18 @@ def _with_absolute_paths(config: RunConfig) -> RunConfig:
         if hasattr(stage, "judge"):
             nodes["judge"] = _with_absolute_model(stage.judge)
         stages[spec.name] = dataclasses.replace(stage, **nodes)
-    prepare = dataclasses.replace(config.prepare, against={name: absolute(source) for name, source in config.prepare.against.items()})
-    return dataclasses.replace(config, prepare=prepare, model=absolute(config.model), student=absolute(config.student), data=absolute(config.data),
-                               students={name: absolute(student) for name, student in config.students.items()}, stages=StagesConfig(**stages))
+    prepare = dataclasses.replace(
+        config.prepare, against={name: absolute(source) for name, source in config.prepare.against.items()}
+    )
+    return dataclasses.replace(
+        config,
+        prepare=prepare,
+        model=absolute(config.model),
+        student=absolute(config.student),
+        data=absolute(config.data),
+        students={name: absolute(student) for name, student in config.students.items()},
+        stages=StagesConfig(**stages),
+    )
 
 
 def _with_absolute_model(judge: JudgeConfig) -> JudgeConfig:
@@ -320,7 +445,10 @@ def _with_absolute_model(judge: JudgeConfig) -> JudgeConfig:
 
 def _without_general_data(config: RunConfig) -> RunConfig:
     """What needs general and safety prompts is switched off where your own data has none."""
-    stages = {spec.name: without_what_data_lacks(getattr(config.stages, spec.name)) for spec in dataclasses.fields(config.stages)}
+    stages = {
+        spec.name: without_what_data_lacks(getattr(config.stages, spec.name))
+        for spec in dataclasses.fields(config.stages)
+    }
     return dataclasses.replace(config, stages=StagesConfig(**stages))
 
 
@@ -336,8 +464,11 @@ def uses_judge(stage, by_column: bool = True) -> bool:
 
 def _without_idle_judges(config: RunConfig) -> RunConfig:
     """A judge that a stage never asks is no part of that stage: another one does not make it anew."""
-    changes = {spec.name: dataclasses.replace(stage, judge=JudgeConfig()) for spec in dataclasses.fields(config.stages)
-               if hasattr(stage := getattr(config.stages, spec.name), "judge") and not uses_judge(stage)}
+    changes = {
+        spec.name: dataclasses.replace(stage, judge=JudgeConfig())
+        for spec in dataclasses.fields(config.stages)
+        if hasattr(stage := getattr(config.stages, spec.name), "judge") and not uses_judge(stage)
+    }
     return dataclasses.replace(config, stages=dataclasses.replace(config.stages, **changes))
 
 
@@ -345,13 +476,22 @@ def notes(config: RunConfig) -> list[str]:
     """What the configuration implies and a reader of the plan should know."""
     lines = []
     if config.data.name == "reasoning_gym":
-        lines.append(f"data from reasoning-gym ({', '.join(config.data.tasks)}): no general or safety prompts, so preference rewards are off")
+        lines.append(
+            f"data from reasoning-gym ({', '.join(config.data.tasks)}): no general or safety prompts, so preference rewards are off"
+        )
     if config.data.name == "file":
         where = ", ".join(str(source.path) for source in config.data.all_sources.values())
         if not config.data.has_general_prompts:
-            lines.append(f"data from {where}: no general or safety prompts, so their shares and counts are 0 and preference rewards are off")
-        lines += [advice for name, source in config.data.all_sources.items()
-                  if (advice := pin_advice(source, f"data.sources.{name}" if config.data.sources else "data"))]
+            lines.append(
+                f"data from {where}: no general or safety prompts, so their shares and counts are 0 and preference rewards are off"
+            )
+        lines += [
+            advice
+            for name, source in config.data.all_sources.items()
+            if (advice := pin_advice(source, f"data.sources.{name}" if config.data.sources else "data"))
+        ]
         if not config.model.path:
-            lines.append("the recipe's own base knows only the words of the tiny world: other data needs model.path=DIRECTORY")
+            lines.append(
+                "the recipe's own base knows only the words of the tiny world: other data needs model.path=DIRECTORY"
+            )
     return lines

@@ -1,4 +1,5 @@
 """Makes one stage of a plan: prepares its directory, runs its workers (or writes the report), checks its manifest."""
+
 import datetime
 import shutil
 import time
@@ -15,7 +16,9 @@ from pipeline.execution.stop import StopRequest
 from stages.config import VERSIONS, to_dict
 
 
-def execute(step: Step, plan: Plan, stop: StopRequest, on_line: Callable[[str], None], on_progress: Callable[[dict], None]) -> dict:
+def execute(
+    step: Step, plan: Plan, stop: StopRequest, on_line: Callable[[str], None], on_progress: Callable[[dict], None]
+) -> dict:
     """Runs a step that is not done and returns its manifest. Raises a PipelineError that says what went wrong and what to do."""
     if stop.is_requested:
         raise StageInterrupted(f"stopped before {step.stage}", f"continue with: {command(plan.config, 'all')}")
@@ -26,11 +29,15 @@ def execute(step: Step, plan: Plan, stop: StopRequest, on_line: Callable[[str], 
     if step.kind == "report":
         _write_report(step, plan)
     else:
-        launch.launch(step.stage, step.dir, plan.config.launcher, stop, on_line, on_progress, command(plan.config, step.stage))
+        launch.launch(
+            step.stage, step.dir, plan.config.launcher, stop, on_line, on_progress, command(plan.config, step.stage)
+        )
         tracker.export(plan.config, step.stage, step.dir)
     verdict = manifest.verify(step.dir)
     if verdict.problems:
-        raise StageFailed(f"{step.stage}: {'; '.join(verdict.problems)}", "run it again with force=true; if it recurs, check the disk")
+        raise StageFailed(
+            f"{step.stage}: {'; '.join(verdict.problems)}", "run it again with force=true; if it recurs, check the disk"
+        )
     return verdict.manifest
 
 
@@ -38,9 +45,20 @@ def prepare(step: Step, plan: Plan) -> None:
     """Writes config.json and inputs.json, all that a worker reads, and points `latest` at the directory."""
     remove_temporaries(step.dir, step.dir.parent)
     plain = to_dict(step.config) if step.config is not None else {}
-    write_json(step.dir / "config.json", {"stage": step.stage, "kind": step.kind, "version": VERSIONS[step.kind], "fingerprint": step.fingerprint,
-                                          "seed": plan.config.seed, "run": plan.config.run, "config": plain, "data_files": step.data_files,
-                                          "command": command(plan.config, step.stage)})
+    write_json(
+        step.dir / "config.json",
+        {
+            "stage": step.stage,
+            "kind": step.kind,
+            "version": VERSIONS[step.kind],
+            "fingerprint": step.fingerprint,
+            "seed": plan.config.seed,
+            "run": plan.config.run,
+            "config": plain,
+            "data_files": step.data_files,
+            "command": command(plan.config, step.stage),
+        },
+    )
     write_json(step.dir / "inputs.json", step.inputs)
     link(step.dir.parent / "latest", step.dir.name)
 
@@ -55,13 +73,27 @@ def _move_aside(directory: Path) -> None:
 def _write_report(step: Step, plan: Plan) -> None:
     """The one stage without workers: the HTML report, its manifest, and a copy where people look for it."""
     from pipeline.report import write_report
+
     started = time.time()
-    path = write_report(plan.config.run_dir, step.dir / "report.html", {role: Path(entry["path"]) for role, entry in step.inputs.items()})
+    path = write_report(
+        plan.config.run_dir,
+        step.dir / "report.html",
+        {role: Path(entry["path"]) for role, entry in step.inputs.items()},
+    )
     shutil.copyfile(path, plan.config.run_dir / "report.html")
-    write_json(step.dir / "manifest.json", {
-        "stage": step.stage, "kind": step.kind, "version": VERSIONS[step.kind], "fingerprint": step.fingerprint,
-        "inputs": {role: entry["fingerprint"] for role, entry in step.inputs.items()},
-        "files": {"report.html": {"sha256": sha256(path), "bytes": path.stat().st_size}}, "metrics": {},
-        "timing": {"total_s": round(time.time() - started, 2), "startup_s": 0.0, "attempts": 1}, "peak_memory_gib": 0.0,
-        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "versions": {name: version(name) for name in ("hydra-core", "rich")}})
+    write_json(
+        step.dir / "manifest.json",
+        {
+            "stage": step.stage,
+            "kind": step.kind,
+            "version": VERSIONS[step.kind],
+            "fingerprint": step.fingerprint,
+            "inputs": {role: entry["fingerprint"] for role, entry in step.inputs.items()},
+            "files": {"report.html": {"sha256": sha256(path), "bytes": path.stat().st_size}},
+            "metrics": {},
+            "timing": {"total_s": round(time.time() - started, 2), "startup_s": 0.0, "attempts": 1},
+            "peak_memory_gib": 0.0,
+            "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            "versions": {name: version(name) for name in ("hydra-core", "rich")},
+        },
+    )

@@ -4,6 +4,7 @@ It adopts every descendant (child subreaper), is told by the kernel when the dri
 a session of its own, so killing a process group would miss them. Signals: SIGUSR1 asks the ranks to stop after a checkpoint (SIGTERM to
 the children of its child); SIGTERM kills everything. Exits like its command.
 """
+
 import ctypes
 import os
 import signal
@@ -66,7 +67,9 @@ def ask_to_stop(torchrun: int) -> None:
 def kill_all(*_) -> None:
     """SIGKILL to every descendant, again until there is none."""
     while True:
-        alive = [process for process in psutil.Process().children(recursive=True) if process.status() != psutil.STATUS_ZOMBIE]
+        alive = [
+            process for process in psutil.Process().children(recursive=True) if process.status() != psutil.STATUS_ZOMBIE
+        ]
         if not alive:
             return
         for process in alive:

@@ -3,6 +3,7 @@
 On disks whose locks do not reach other machines (or that have none) the note decides: process, host, and when the process started, so that
 a dead process and a reused number are told from a driver at work.
 """
+
 import datetime
 import fcntl
 import getpass
@@ -17,13 +18,25 @@ import psutil
 
 from pipeline.errors import RunLocked
 
-NETWORK_DISKS = ("nfs", "cifs", "smb", "lustre", "gpfs", "beegfs", "ceph", "gluster", "9p", "fuse")  # how the names of such file systems begin
+NETWORK_DISKS = (
+    "nfs",
+    "cifs",
+    "smb",
+    "lustre",
+    "gpfs",
+    "beegfs",
+    "ceph",
+    "gluster",
+    "9p",
+    "fuse",
+)  # how the names of such file systems begin
 TRIES, PAUSE_S = 5, 0.1  # `status` holds the lock for an instant when it looks
 
 
 @dataclass(frozen=True)
 class Holder:
     """The note in the lock file. `started` tells the process from a later one with its number."""
+
     pid: int
     host: str
     user: str
@@ -53,8 +66,19 @@ class RunLock:
             raise RunLocked(f"the run {self.path.parent.name} is held by another driver: {refused[0]}", refused[1])
         self.note = f"the driver before ended without giving the run back: {before}" if before else ""
         self.stream.truncate(0)
-        self.stream.write(json.dumps(asdict(Holder(os.getpid(), socket.gethostname(), _user(), datetime.datetime.now().isoformat(timespec="seconds"),
-                                                   process_start(os.getpid()) or ""))))
+        self.stream.write(
+            json.dumps(
+                asdict(
+                    Holder(
+                        os.getpid(),
+                        socket.gethostname(),
+                        _user(),
+                        datetime.datetime.now().isoformat(timespec="seconds"),
+                        process_start(os.getpid()) or "",
+                    )
+                )
+            )
+        )
         self.stream.flush()
         return self
 
@@ -63,36 +87,60 @@ class RunLock:
         self.stream.close()
 
 
-def refusal(path: Path, is_taken: bool | None, holder: Holder | None, disk: str, host: str, start_of) -> tuple[str, str] | None:
+def refusal(
+    path: Path, is_taken: bool | None, holder: Holder | None, disk: str, host: str, start_of
+) -> tuple[str, str] | None:
     """(who holds the run, what to do), or None where it is free.
 
     `is_taken`: whether the kernel gave us its lock; None on a disk without locks. `start_of(pid)`: `process_start`.
     """
     is_network = disk.startswith(NETWORK_DISKS) or is_taken is None
     if holder is None:
-        return (f"unknown (no readable note in {path})", f"find it with: fuser -v {path}") if is_taken is False else None
+        return (
+            (f"unknown (no readable note in {path})", f"find it with: fuser -v {path}") if is_taken is False else None
+        )
     if holder.host != host:
         if is_taken and not is_network:
             return None  # a local disk that was moved, or a container with a new name: the kernel knows
-        why = "" if is_taken is False else f" (the file system, {disk or 'of an unknown kind'}, may not show us the locks of other machines)"
-        return (f"{holder}, while this machine is {host}{why}",
-                f"wait for it, or stop it: ssh {holder.host} kill {holder.pid}; if that machine or that process is gone: rm {path}")
+        why = (
+            ""
+            if is_taken is False
+            else f" (the file system, {disk or 'of an unknown kind'}, may not show us the locks of other machines)"
+        )
+        return (
+            f"{holder}, while this machine is {host}{why}",
+            f"wait for it, or stop it: ssh {holder.host} kill {holder.pid}; if that machine or that process is gone: rm {path}",
+        )
     state = holder_state(holder, start_of)
     if state == "alive":
-        return None if is_taken else (str(holder), f"wait for it, stop it with Ctrl-C (or: kill {holder.pid}), or give this run another name: run=NAME")
+        return (
+            None
+            if is_taken
+            else (
+                str(holder),
+                f"wait for it, stop it with Ctrl-C (or: kill {holder.pid}), or give this run another name: run=NAME",
+            )
+        )
     if is_taken is not False:
         return None
     left = [pid for pid in _open_by(path) if pid != os.getpid()]
-    return (f"{holder}, which {state}; a process that it left behind keeps the lock" + (f": {', '.join(map(str, left))}" if left else ""),
-            f"end it: kill {' '.join(map(str, left))}" if left else f"find it with: fuser -v {path}")
+    return (
+        f"{holder}, which {state}; a process that it left behind keeps the lock"
+        + (f": {', '.join(map(str, left))}" if left else ""),
+        f"end it: kill {' '.join(map(str, left))}" if left else f"find it with: fuser -v {path}",
+    )
 
 
 def holder_state(holder: Holder, start_of) -> str:
-    """"alive", "has ended", or "has ended (its number belongs to another process now)", for a holder on this machine."""
+    """ "alive", "has ended", or "has ended (its number belongs to another process now)", for a holder on this machine."""
     started = start_of(holder.pid)
     if started is None:
         return "has ended"
-    return "alive" if not holder.started or started == holder.started else "has ended (its number belongs to another process now)"
+    return (
+        "alive"
+        if not holder.started or started == holder.started
+        else "has ended (its number belongs to another process now)"
+    )
 
 
 def process_start(pid: int) -> str | None:
@@ -112,8 +160,15 @@ def file_system(path: Path, mounts: str | None = None) -> str:
     """The kind of file system a path lies on, "" where unknown. `mounts`: the text of /proc/mounts."""
     if mounts is None:
         mounts = Path("/proc/mounts").read_text() if Path("/proc/mounts").exists() else ""
-    places = [(place.encode().decode("unicode_escape"), kind) for _, place, kind, *_ in (line.split() for line in mounts.splitlines())]
-    holding = [(len(place), number, kind) for number, (place, kind) in enumerate(places) if path.resolve().is_relative_to(place)]
+    places = [
+        (place.encode().decode("unicode_escape"), kind)
+        for _, place, kind, *_ in (line.split() for line in mounts.splitlines())
+    ]
+    holding = [
+        (len(place), number, kind)
+        for number, (place, kind) in enumerate(places)
+        if path.resolve().is_relative_to(place)
+    ]
     return max(holding)[2] if holding else ""  # of two mounts on one place the later one
 
 
@@ -136,7 +191,9 @@ def is_held(run_dir: Path) -> bool:
         return False
     with open(path, encoding="utf-8") as stream:
         is_taken = _take(stream, fcntl.LOCK_SH, tries=1)
-        return refusal(path, is_taken, read_note(path), file_system(path), socket.gethostname(), process_start) is not None
+        return (
+            refusal(path, is_taken, read_note(path), file_system(path), socket.gethostname(), process_start) is not None
+        )
 
 
 def _take(stream, kind: int, tries: int) -> bool | None:

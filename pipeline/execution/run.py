@@ -1,4 +1,5 @@
 """The command `run`: Hydra's entry, one job or a sweep of them. What a job does is in `run_job`."""
+
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,12 +22,24 @@ from pipeline.planning.plan import Plan, command, make_plan, remember_overrides
 from pipeline.execution.stop import StopRequest
 from stages.config import ConfigError, to_dict
 
-INFORMATION_FLAGS = {"--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help", "--version", "--shell-completion", "-sc"}
+INFORMATION_FLAGS = {
+    "--cfg",
+    "-c",
+    "--info",
+    "-i",
+    "--help",
+    "-h",
+    "--hydra-help",
+    "--version",
+    "--shell-completion",
+    "-sc",
+}
 
 
 @dataclass
 class Outcome:
     """What the jobs of one command left behind; Hydra's main function returns nothing to its caller."""
+
     exit_code: int = 0
     jobs: list[sweep.Job] = field(default_factory=list)
 
@@ -35,13 +48,21 @@ def main(arguments: list[str], console: Console) -> int:
     """Runs `arguments` as a Hydra user would expect; returns the exit code."""
     flags, overrides = compose.split_flags(arguments)
     overrides = compose.rewrite(overrides)
-    is_information = bool(INFORMATION_FLAGS & set(flags)) or any(flag.startswith(("--cfg=", "--info=")) for flag in flags)
-    is_sweep = bool({"--multirun", "-m"} & set(flags)) or any(text.lstrip("+").startswith(("sweep=", "hydra.mode=MULTIRUN")) for text in overrides)
+    is_information = bool(INFORMATION_FLAGS & set(flags)) or any(
+        flag.startswith(("--cfg=", "--info=")) for flag in flags
+    )
+    is_sweep = bool({"--multirun", "-m"} & set(flags)) or any(
+        text.lstrip("+").startswith(("sweep=", "hydra.mode=MULTIRUN")) for text in overrides
+    )
     if not is_information:
         config = compose.compose_config(overrides, is_sweep)
         if not config.selection and not is_sweep:
-            raise InvalidConfig(["no stage is selected: add +stage=all, +stage=NAME or '+stage=[a,b]'; stages are "
-                                 + ", ".join(option for option in compose.groups()["stage"] if option != "all")])
+            raise InvalidConfig(
+                [
+                    "no stage is selected: add +stage=all, +stage=NAME or '+stage=[a,b]'; stages are "
+                    + ", ".join(option for option in compose.groups()["stage"] if option != "all")
+                ]
+            )
         remember_overrides(overrides)
     outcome = Outcome()
     try:
@@ -55,11 +76,13 @@ def main(arguments: list[str], console: Console) -> int:
 
 def _call_hydra(arguments: list[str], outcome: Outcome, console: Console, is_sweep: bool) -> None:
     import hydra
+
     compose.register_schema()
 
     @hydra.main(config_path=str(compose.CONF_DIR), config_name="config", version_base="1.3")
     def job(cfg):
         from hydra.core.hydra_config import HydraConfig
+
         try:
             config = compose.from_hydra(cfg)
             if not is_sweep:
@@ -67,7 +90,11 @@ def _call_hydra(arguments: list[str], outcome: Outcome, console: Console, is_swe
             hydra_config = HydraConfig.get()
             record = sweep.Job(hydra_config.job.num, list(hydra_config.overrides.task), Path(hydra_config.sweep.dir))
             remember_overrides(record.overrides)
-            console.print(f"[bold]job {record.number}[/bold] {escape(' '.join(record.overrides))}", highlight=False, soft_wrap=True)
+            console.print(
+                f"[bold]job {record.number}[/bold] {escape(' '.join(record.overrides))}",
+                highlight=False,
+                soft_wrap=True,
+            )
             outcome.jobs.append(record)
             return sweep.run(record, config, lambda: run_job(config, console, is_sweep=True))
         except ConfigError as error:
@@ -79,7 +106,10 @@ def _call_hydra(arguments: list[str], outcome: Outcome, console: Console, is_swe
             raise SystemExit(outcome.exit_code) from None
 
     before = sys.argv  # Hydra reads the command line itself
-    sys.argv = ["python -m pipeline run" if before[0].endswith("__main__.py") else f"{Path(before[0]).name} run", *arguments]
+    sys.argv = [
+        "python -m pipeline run" if before[0].endswith("__main__.py") else f"{Path(before[0]).name} run",
+        *arguments,
+    ]
     try:
         job()
     finally:
@@ -108,12 +138,16 @@ def run_stages(config: RunConfig, console: Console) -> Plan:
         plan = make_plan(config)
         plan.raise_errors()
         remove_temporaries(config.run_dir)
-        write_atomic(config.run_dir / "config.yaml", yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True))
+        write_atomic(
+            config.run_dir / "config.yaml", yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
+        )
         if len(plan.steps) > 1:
             view.print_plan(console, plan)
         stop = StopRequest()
         if not run_plan(plan, console, stop, config.orchestrator == "prefect"):
-            console.print("note: Prefect's server has ended; the run goes on without it", highlight=False, soft_wrap=True)
+            console.print(
+                "note: Prefect's server has ended; the run goes on without it", highlight=False, soft_wrap=True
+            )
             plan = make_plan(config)
             run_plan(plan, console, stop, with_prefect=False)
         return plan
@@ -132,6 +166,7 @@ def run_plan(plan: Plan, console: Console, stop: StopRequest, with_prefect: bool
                 return True
             prefect_server.start(plan.config.run_dir.parent)
             from pipeline.execution.prefect import flow
+
             try:
                 flow.run(plan, run_step, live, stop)
             except flow.ServerLost:
@@ -162,8 +197,14 @@ def print_end(plan: Plan, console: Console) -> None:
     report = plan.config.run_dir / "report.html"
     if report.exists() and any(step.stage == "report" for step in plan.steps):
         console.print(f"report: {report}", highlight=False, soft_wrap=True)
-        models = [step.stage for step in plan.steps if step.kind in ("grpo", "sft") and family_of(step.stage) not in FAMILIES]
+        models = [
+            step.stage for step in plan.steps if step.kind in ("grpo", "sft") and family_of(step.stage) not in FAMILIES
+        ]
         if models:
-            console.print(f"next:   python -m pipeline chat run={plan.config.run} --stage {models[-1]}", highlight=False, soft_wrap=True)
+            console.print(
+                f"next:   python -m pipeline chat run={plan.config.run} --stage {models[-1]}",
+                highlight=False,
+                soft_wrap=True,
+            )
     else:
         console.print(f"next:   {escape(command(plan.config, 'all'))}", highlight=False, soft_wrap=True)

@@ -1,4 +1,5 @@
 """Whether a running stage has stopped making progress, and which rank holds the others up."""
+
 import datetime
 import time
 from pathlib import Path

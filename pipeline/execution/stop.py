@@ -1,4 +1,5 @@
 """Ctrl-C and SIGTERM as requests: the first asks for a checkpoint and an end, the second ends at once."""
+
 import signal
 import sys
 

@@ -1,4 +1,5 @@
 """How long a stage will take and how much memory it will need, roughly. A finished attempt of the same stage in the run beats the formula."""
+
 from pathlib import Path
 
 from pipeline.planning import models
@@ -7,10 +8,18 @@ from pipeline.files import read_json
 from pipeline.configuration.graph import Node
 
 STARTUP_S = {"pretrain": 10, "sft": 10, "grpo": 16, "collect": 14, "reward_models": 16, "evaluate": 14, "report": 1}
-CPU_FLOPS = 2e10           # useful FLOP/s of one single-threaded rank on a small model (measured: about 7k tokens a second at 0.5M parameters)
-GPU_FLOPS = 1.5e14         # useful FLOP/s of one rank on a current GPU
-SAMPLE_FLOPS_SHARE = 0.5   # sampling reaches this share of the training rate
-ENGINE_GIB = {"pretrain": 0.6, "sft": 0.7, "grpo": 1.9, "collect": 1.8, "reward_models": 1.7, "evaluate": 1.8, "report": 0.2}  # a rank, measured
+CPU_FLOPS = 2e10  # useful FLOP/s of one single-threaded rank on a small model (measured: about 7k tokens a second at 0.5M parameters)
+GPU_FLOPS = 1.5e14  # useful FLOP/s of one rank on a current GPU
+SAMPLE_FLOPS_SHARE = 0.5  # sampling reaches this share of the training rate
+ENGINE_GIB = {
+    "pretrain": 0.6,
+    "sft": 0.7,
+    "grpo": 1.9,
+    "collect": 1.8,
+    "reward_models": 1.7,
+    "evaluate": 1.8,
+    "report": 0.2,
+}  # a rank, measured
 
 
 def seconds(node: Node, config, run: RunConfig) -> float:
@@ -32,7 +41,16 @@ def _measured(latest: Path, config) -> float | None:
     manifest, before = read_json(latest / "manifest.json"), read_json(latest / "config.json")
     if not manifest or not before or config is None:
         return None
-    size = ("num_steps", "num_prompts", "samples_per_prompt", "max_steps", "num_epochs", "prompts_per_step", "group_size", "num_reasoning")
+    size = (
+        "num_steps",
+        "num_prompts",
+        "samples_per_prompt",
+        "max_steps",
+        "num_epochs",
+        "prompts_per_step",
+        "group_size",
+        "num_reasoning",
+    )
     same = all(before["config"].get(name) == getattr(config, name) for name in size if hasattr(config, name))
     return manifest.get("timing", {}).get("total_s") if same else None
 
@@ -51,11 +69,19 @@ def tokens(node: Node, config) -> tuple[float, float]:
     if node.kind == "collect":
         return 0, config.num_prompts * config.samples_per_prompt * config.max_completion_tokens / 2
     if node.kind == "reward_models":
-        drawn = config.num_prompts * config.samples_per_prompt + config.num_safety_prompts * config.safety_samples_per_prompt
-        return (config.num_steps or 250) * config.batch_size * 3 * config.max_completion_tokens, drawn * config.max_completion_tokens
+        drawn = (
+            config.num_prompts * config.samples_per_prompt
+            + config.num_safety_prompts * config.safety_samples_per_prompt
+        )
+        return (
+            config.num_steps or 250
+        ) * config.batch_size * 3 * config.max_completion_tokens, drawn * config.max_completion_tokens
     if node.kind == "evaluate":
         if config.suites:
-            return 0, sum((suite.num_problems or 500) * suite.samples_per_prompt * suite.max_completion_tokens / 2 for suite in config.settings.values())
+            return 0, sum(
+                (suite.num_problems or 500) * suite.samples_per_prompt * suite.max_completion_tokens / 2
+                for suite in config.settings.values()
+            )
         drawn = config.num_reasoning * config.samples_per_prompt + config.num_general + config.num_safety
         return 0, 7 * drawn * config.max_completion_tokens / 2
     return 0, 0
@@ -84,5 +110,9 @@ def memory_gib(node: Node, config, run: RunConfig) -> float:
     if deepspeed is not None:
         world = ranks * run.launcher.num_nodes
         shard = {0: 1, 1: world, 2: world, 3: world}[deepspeed.zero_stage]
-        state = 12 / shard + weight_bytes / (world if deepspeed.zero_stage == 3 else 1) + weight_bytes / (shard if deepspeed.zero_stage >= 2 else 1)
+        state = (
+            12 / shard
+            + weight_bytes / (world if deepspeed.zero_stage == 3 else 1)
+            + weight_bytes / (shard if deepspeed.zero_stage >= 2 else 1)
+        )
     return round(ranks * (per_rank + parameters * (copies * weight_bytes + state) / 2**30), 2)

@@ -1,4 +1,5 @@
 """Fingerprints: what decides a stage's output, as one hash. Pure functions on plain data; and the identity of models and data from outside."""
+
 import hashlib
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,12 @@ def data_files(config: Any) -> dict[str, str]:
 def _suite_content(suite: Any) -> str:
     """Of an evaluation suite's file and of its contests' standings, where it has them."""
     paths = [path for path in (suite.path, suite.standings) if path and Path(path).exists()]
-    files = [file for path in map(Path, paths) for file in (sorted(path.iterdir()) if path.is_dir() else [path]) if file.is_file()]
+    files = [
+        file
+        for path in map(Path, paths)
+        for file in (sorted(path.iterdir()) if path.is_dir() else [path])
+        if file.is_file()
+    ]
     return digest([_data_hash(file) for file in files]) if files else ""
 
 
@@ -67,7 +73,9 @@ def model_fingerprint(directory: Path) -> str:
     entries = {}
     for path in sorted(directory.iterdir()):
         if path.is_file() and not path.name.startswith("."):
-            entries[path.name] = _file_hash(path) if path.stat().st_size <= SAMPLED_BLOCKS * BLOCK_BYTES else _sampled_hash(path)
+            entries[path.name] = (
+                _file_hash(path) if path.stat().st_size <= SAMPLED_BLOCKS * BLOCK_BYTES else _sampled_hash(path)
+            )
     return digest(entries)
 
 

@@ -2,6 +2,7 @@
 
 Checksums of unchanged files are remembered by (size, mtime_ns, inode) beside the manifest, so large models are hashed once.
 """
+
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ MEMORY = ".verified.json"
 @dataclass(frozen=True)
 class Verdict:
     """`manifest` is None where the stage is not done; `problems` name damaged files."""
+
     manifest: dict | None
     problems: list[str]
 

@@ -1,4 +1,5 @@
 """Model directories that come from outside: where they are and whether they can be used."""
+
 import os
 import re
 from pathlib import Path
@@ -15,9 +16,16 @@ def outside_input(path: str, revision: str | None) -> dict:
     directory = locate(path, revision)
     problems = check(directory)
     if problems:
-        raise MissingInput(f"the model directory {directory} cannot be used: {'; '.join(problems)}",
-                           "give a directory that transformers' save_pretrained wrote, model and tokenizer: model.path=DIRECTORY")
-    return {"stage": None, "path": str(directory), "model_dir": str(directory), "fingerprint": model_fingerprint(directory)}
+        raise MissingInput(
+            f"the model directory {directory} cannot be used: {'; '.join(problems)}",
+            "give a directory that transformers' save_pretrained wrote, model and tokenizer: model.path=DIRECTORY",
+        )
+    return {
+        "stage": None,
+        "path": str(directory),
+        "model_dir": str(directory),
+        "fingerprint": model_fingerprint(directory),
+    }
 
 
 def outside_inputs(paths: list[str]) -> tuple[dict[str, dict], list[tuple[str, str]]]:
@@ -27,12 +35,20 @@ def outside_inputs(paths: list[str]) -> tuple[dict[str, dict], list[tuple[str, s
     for path in paths:
         try:
             directory = Path(path).expanduser()
-            entry = outside_input(str(directory / "model" if (directory / "model" / "config.json").is_file() else path), None)
+            entry = outside_input(
+                str(directory / "model" if (directory / "model" / "config.json").is_file() else path), None
+            )
         except MissingInput as error:
-            errors.append((str(error), "give a directory of a model, as transformers' save_pretrained writes it: model=DIRECTORY"))
+            errors.append(
+                (str(error), "give a directory of a model, as transformers' save_pretrained writes it: model=DIRECTORY")
+            )
             continue
         name = _name_of(Path(entry["model_dir"]))
-        number = next(number for number in range(1, len(paths) + 1) if (name if number == 1 else f"{name}-{number}") not in entries)
+        number = next(
+            number
+            for number in range(1, len(paths) + 1)
+            if (name if number == 1 else f"{name}-{number}") not in entries
+        )
         entries[name if number == 1 else f"{name}-{number}"] = entry
     return entries, errors
 
@@ -66,16 +82,25 @@ def locate(path: str, revision: str | None) -> Path:
     if Path(path).expanduser().is_dir():
         return Path(path).expanduser().resolve()
     if Path(path).expanduser().is_file():
-        raise MissingInput(f"model.path {path} is a file", "give the directory that holds config.json, the tokenizer and the weights")
-    cache = Path(os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser() / "hub")
+        raise MissingInput(
+            f"model.path {path} is a file", "give the directory that holds config.json, the tokenizer and the weights"
+        )
+    cache = Path(
+        os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser() / "hub"
+    )
     repository = cache / f"models--{path.replace('/', '--')}"
     reference = repository / "refs" / (revision or "main")
     snapshot = repository / "snapshots" / (reference.read_text().strip() if reference.is_file() else revision or "main")
     if path.count("/") == 1 and snapshot.is_dir():
         return snapshot
-    fix = f"hf download {path}{f' --revision {revision}' if revision else ''}" if path.count("/") == 1 and not path.startswith((".", "/")) \
+    fix = (
+        f"hf download {path}{f' --revision {revision}' if revision else ''}"
+        if path.count("/") == 1 and not path.startswith((".", "/"))
         else "give an existing directory: model.path=DIRECTORY"
-    raise MissingInput(f"model.path {path}: no such directory, and no such model in the Hugging Face cache ({cache})", fix)
+    )
+    raise MissingInput(
+        f"model.path {path}: no such directory, and no such model in the Hugging Face cache ({cache})", fix
+    )
 
 
 def check(directory: Path) -> list[str]:
@@ -95,13 +120,21 @@ def _weight_problems(directory: Path) -> list[str]:
     index = read_json(directory / "model.safetensors.index.json")
     if isinstance(index, dict):
         missing = sorted(name for name in set(index.get("weight_map", {}).values()) if not (directory / name).is_file())
-        return [f"weight files of its index are missing: {', '.join(missing[:3])}{' ...' if len(missing) > 3 else ''}"] if missing else []
+        return (
+            [f"weight files of its index are missing: {', '.join(missing[:3])}{' ...' if len(missing) > 3 else ''}"]
+            if missing
+            else []
+        )
     if any(directory.glob("*.safetensors")):
         return []
-    pickles = sorted(path.name for path in (*directory.glob("*.bin"), *directory.glob("*.pt"), *directory.glob("*.pth")))
+    pickles = sorted(
+        path.name for path in (*directory.glob("*.bin"), *directory.glob("*.pt"), *directory.glob("*.pth"))
+    )
     if pickles:
-        return [f"its weights are a pickle ({pickles[0]}), which can run code when it is read: save them again with "
-                "save_pretrained(..., safe_serialization=True)"]
+        return [
+            f"its weights are a pickle ({pickles[0]}), which can run code when it is read: save them again with "
+            "save_pretrained(..., safe_serialization=True)"
+        ]
     return ["no weights (*.safetensors)"]
 
 
@@ -112,7 +145,9 @@ def num_parameters(model) -> float:
             directory = locate(model.path, model.revision)
         except MissingInput:
             return 0.0
-        bytes_per_parameter = 4 if (read_json(directory / "config.json", {}) or {}).get("torch_dtype") == "float32" else 2
+        bytes_per_parameter = (
+            4 if (read_json(directory / "config.json", {}) or {}).get("torch_dtype") == "float32" else 2
+        )
         return sum(path.stat().st_size for path in directory.glob("*.safetensors")) / bytes_per_parameter
     width, head = model.hidden_size, model.hidden_size // model.num_heads
     layer = 2 * width * width + 2 * width * head * model.num_kv_heads + 3 * width * model.intermediate_size

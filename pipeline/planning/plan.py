@@ -2,6 +2,7 @@
 
 The fingerprints follow from the configuration alone, so the whole plan is known before anything runs.
 """
+
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ SKIP, RESUME, RUN = "skip", "resume", "run"
 @dataclass(frozen=True)
 class Step:
     """One stage of the plan. `inputs` is what goes to inputs.json; `errors` are (message, fix) pairs."""
+
     stage: str
     kind: str
     action: str
@@ -46,9 +48,9 @@ class Step:
 class Plan:
     config: RunConfig
     graph: Graph
-    steps: list[Step]            # selected stages, in order of execution
-    upstream: list[Step]         # stages that are not selected but are inputs of selected ones
-    left_out: dict[str, str]     # selected stages that the graph does not have -> why
+    steps: list[Step]  # selected stages, in order of execution
+    upstream: list[Step]  # stages that are not selected but are inputs of selected ones
+    left_out: dict[str, str]  # selected stages that the graph does not have -> why
     notes: list[str]
     errors: list[tuple[str, str]]
 
@@ -58,7 +60,10 @@ class Plan:
 
     def raise_errors(self) -> None:
         if self.errors:
-            raise MissingInput("\n".join(message for message, _ in self.errors), "\n".join(dict.fromkeys(fix for _, fix in self.errors if fix)))
+            raise MissingInput(
+                "\n".join(message for message, _ in self.errors),
+                "\n".join(dict.fromkeys(fix for _, fix in self.errors if fix)),
+            )
 
 
 def make_plan(config: RunConfig) -> Plan:
@@ -74,16 +79,31 @@ def make_plan(config: RunConfig) -> Plan:
     steps = [known[name] for name in selected if name in graph.nodes]
     for step in steps:
         errors += _missing_inputs(step, graph, known, selected, config) + step.errors
-    errors += preflight.check_data(config, steps) + preflight.check_suites(steps) + preflight.check_disk(config, steps) + preflight.check_tracker(config)
+    errors += (
+        preflight.check_data(config, steps)
+        + preflight.check_suites(steps)
+        + preflight.check_disk(config, steps)
+        + preflight.check_tracker(config)
+    )
     errors += check_judges(config, steps) + preflight.check_sandbox(config, steps)
     others = [known[name] for name in needed if name not in selected]
     for step in others:
         errors += [error for error in step.errors if error not in errors]
     left_out = {name: graph.left_out[name] for name in selected if name in graph.left_out}
-    return Plan(config, graph, steps, others, left_out, notes(config) + template_notes(steps, known), list(dict.fromkeys(errors)))
+    return Plan(
+        config,
+        graph,
+        steps,
+        others,
+        left_out,
+        notes(config) + template_notes(steps, known),
+        list(dict.fromkeys(errors)),
+    )
 
 
-def _outside_models(graph: Graph, config: RunConfig, selected: list[str], errors: list[tuple[str, str]]) -> dict[str, dict]:
+def _outside_models(
+    graph: Graph, config: RunConfig, selected: list[str], errors: list[tuple[str, str]]
+) -> dict[str, dict]:
     """inputs.json entries of the models that come from outside; a directory that cannot be used is an error."""
     used = {stage for name in selected if name in graph.nodes for stage in graph.nodes[name].inputs.values()}
     entries = {}
@@ -108,23 +128,49 @@ def _step(node: Node, config: RunConfig, known: dict[str, Step], outside: dict[s
         if node.optional and source in known and not (source in selected or known[source].is_done):
             continue  # evaluate and report take what is there or will be
         inputs[role] = entry
-    templates = {role: template for role, entry in inputs.items() if (template := _template(entry, known))} if node.kind == "evaluate" else {}
-    inputs = {role: entry | ({"template": templates[role]} if role in templates else {}) for role, entry in inputs.items()}
+    templates = (
+        {role: template for role, entry in inputs.items() if (template := _template(entry, known))}
+        if node.kind == "evaluate"
+        else {}
+    )
+    inputs = {
+        role: entry | ({"template": templates[role]} if role in templates else {}) for role, entry in inputs.items()
+    }
     files = data_files(stage_config) if stage_config is not None else {}
-    fingerprints = {role: entry["fingerprint"] for role, entry in inputs.items()} | {f"template of {role}": name for role, name in templates.items()}
-    fingerprint = stage_fingerprint(node.kind, stage_config if stage_config is not None else {}, fingerprints, files, config.seed)
+    fingerprints = {role: entry["fingerprint"] for role, entry in inputs.items()} | {
+        f"template of {role}": name for role, name in templates.items()
+    }
+    fingerprint = stage_fingerprint(
+        node.kind, stage_config if stage_config is not None else {}, fingerprints, files, config.seed
+    )
     directory = config.run_dir / node.name / fingerprint[:8]
     action, reason, found = _action(node, directory, config, stage_config, inputs, fingerprint, known, is_selected)
-    return Step(node.name, node.kind, action, reason, fingerprint, directory, stage_config, inputs, files,
-                1 if node.kind == "report" else config.launcher.num_processes * config.launcher.num_nodes,
-                estimate.memory_gib(node, stage_config, config), 0.0 if action == SKIP else estimate.seconds(node, stage_config, config),
-                is_selected, errors + found)
+    return Step(
+        node.name,
+        node.kind,
+        action,
+        reason,
+        fingerprint,
+        directory,
+        stage_config,
+        inputs,
+        files,
+        1 if node.kind == "report" else config.launcher.num_processes * config.launcher.num_nodes,
+        estimate.memory_gib(node, stage_config, config),
+        0.0 if action == SKIP else estimate.seconds(node, stage_config, config),
+        is_selected,
+        errors + found,
+    )
 
 
 def _entry(step: Step) -> dict:
     makes_model = step.kind in ("pretrain", "sft", "grpo", "reward_models")
-    return {"stage": step.stage, "fingerprint": step.fingerprint, "path": str(step.dir),
-            "model_dir": str(step.dir / "model") if makes_model else None}
+    return {
+        "stage": step.stage,
+        "fingerprint": step.fingerprint,
+        "path": str(step.dir),
+        "model_dir": str(step.dir / "model") if makes_model else None,
+    }
 
 
 def _template(entry: dict, known: dict[str, Step]) -> str | None:
@@ -144,13 +190,23 @@ def template_notes(steps: list[Step], known: dict[str, Step]) -> list[str]:
             source = known.get(entry["stage"])
             theirs = _template(entry, known) if source is not None and source.kind != "pretrain" else None
             if theirs not in (None, mine):
-                lines.append(f"{step.stage} puts its prompts into the template {mine}, but {source.stage} was trained with {theirs}: "
-                             f"stages.{step.stage}.data.template={theirs} goes on with that")
+                lines.append(
+                    f"{step.stage} puts its prompts into the template {mine}, but {source.stage} was trained with {theirs}: "
+                    f"stages.{step.stage}.data.template={theirs} goes on with that"
+                )
     return lines
 
 
-def _action(node: Node, directory: Path, config: RunConfig, stage_config: Any, inputs: dict, fingerprint: str, known: dict[str, Step],
-            is_selected: bool) -> tuple[str, str, list[tuple[str, str]]]:
+def _action(
+    node: Node,
+    directory: Path,
+    config: RunConfig,
+    stage_config: Any,
+    inputs: dict,
+    fingerprint: str,
+    known: dict[str, Step],
+    is_selected: bool,
+) -> tuple[str, str, list[tuple[str, str]]]:
     verdict = manifest.verify(directory)
     if verdict.manifest is not None:
         if verdict.problems and not (config.force and is_selected):
@@ -166,10 +222,16 @@ def _action(node: Node, directory: Path, config: RunConfig, stage_config: Any, i
 
 
 def _resume_reason(directory: Path) -> str:
-    checkpoints = sorted(path.name for path in (directory / "state").glob("step_*") if (path / "manifest.json").exists())
+    checkpoints = sorted(
+        path.name for path in (directory / "state").glob("step_*") if (path / "manifest.json").exists()
+    )
     error = read_json(directory / "error.json")
     why = f"failed ({error.get('kind', 'error')})" if isinstance(error, dict) else "interrupted"
-    return f"{why}, continues from step {int(checkpoints[-1].split('_')[1])}" if checkpoints else f"{why} before its first checkpoint"
+    return (
+        f"{why}, continues from step {int(checkpoints[-1].split('_')[1])}"
+        if checkpoints
+        else f"{why} before its first checkpoint"
+    )
 
 
 def _run_reason(node: Node, config: RunConfig, stage_config: Any, inputs: dict, known: dict[str, Step]) -> str:
@@ -181,8 +243,11 @@ def _run_reason(node: Node, config: RunConfig, stage_config: Any, inputs: dict, 
     changes = []
     if stage_config is not None:
         old = before.get("config", {})
-        changes += [line for line in differences(_output_part(old, stage_config), output_fields(stage_config))
-                    if line.split()[0] not in {f"{key}.path" for key in data_files(stage_config)}]
+        changes += [
+            line
+            for line in differences(_output_part(old, stage_config), output_fields(stage_config))
+            if line.split()[0] not in {f"{key}.path" for key in data_files(stage_config)}
+        ]
     if before.get("data_files", {}) != (data_files(stage_config) if stage_config is not None else {}):
         changes.append("content of the data file")
     if before.get("seed") != config.seed:
@@ -192,7 +257,9 @@ def _run_reason(node: Node, config: RunConfig, stage_config: Any, inputs: dict, 
     old_inputs = read_json(latest / "inputs.json", {})
     for role, entry in inputs.items():
         if old_inputs.get(role, {}).get("fingerprint") != entry["fingerprint"]:
-            changes.append(f"{entry['stage'] or 'the model from outside'} changed" if role in old_inputs else f"{role} added")
+            changes.append(
+                f"{entry['stage'] or 'the model from outside'} changed" if role in old_inputs else f"{role} added"
+            )
     changes += [f"{role} removed" for role in old_inputs if role not in inputs]
     return "; ".join(changes) if changes else "its directory is gone"
 
@@ -201,28 +268,44 @@ def _output_part(old: Any, config: Any) -> Any:
     """The output fields of a stored plain config, by the dataclass of today. A key that is not there today is kept: it was removed."""
     if isinstance(old, dict) and dataclasses.is_dataclass(config):
         operational = {spec.name for spec in dataclasses.fields(config) if spec.metadata.get("operational")}
-        return {name: _output_part(value, getattr(config, name, None)) for name, value in old.items() if name not in operational}
+        return {
+            name: _output_part(value, getattr(config, name, None))
+            for name, value in old.items()
+            if name not in operational
+        }
     if isinstance(old, dict) and isinstance(config, dict):
         return {key: _output_part(value, config.get(key)) for key, value in old.items()}
     return old
 
 
-def _missing_inputs(step: Step, graph: Graph, known: dict[str, Step], selected: list[str], config: RunConfig) -> list[tuple[str, str]]:
+def _missing_inputs(
+    step: Step, graph: Graph, known: dict[str, Step], selected: list[str], config: RunConfig
+) -> list[tuple[str, str]]:
     """Inputs of a stage that is going to run which are neither done nor selected."""
     if step.is_done:
         return []
     if graph.nodes[step.stage].optional:
         if step.inputs or step.stage == "report":
             return []
-        return [(f"{step.stage} has nothing to work on: the run {config.run} has no finished model", command(config, "all"))]
-    missing = [source for source in graph.nodes[step.stage].inputs.values()
-               if source in known and source not in selected and not known[source].is_done]
+        return [
+            (f"{step.stage} has nothing to work on: the run {config.run} has no finished model", command(config, "all"))
+        ]
+    missing = [
+        source
+        for source in graph.nodes[step.stage].inputs.values()
+        if source in known and source not in selected and not known[source].is_done
+    ]
     errors = []
     for source in missing:
         chain = [name for name in upstream(graph, [source]) if not known[name].is_done]
         names = chain[0] if len(chain) == 1 else f"[{','.join(chain)}]"
-        errors.append((f"{step.stage} needs {source}, which the run {config.run} has not finished with this configuration "
-                       f"({known[source].reason})", f"make it: {command(config, names)}"))
+        errors.append(
+            (
+                f"{step.stage} needs {source}, which the run {config.run} has not finished with this configuration "
+                f"({known[source].reason})",
+                f"make it: {command(config, names)}",
+            )
+        )
     return errors
 
 
@@ -240,5 +323,9 @@ _COMMAND_LINE: list[str] = []
 def remember_overrides(overrides: list[str]) -> None:
     """Keeps this command's own overrides, so that the commands it prints carry them."""
     import shlex
-    _COMMAND_LINE[:] = [shlex.quote(text) for text in overrides
-                        if not text.lstrip("+").startswith(("stage=", "selected.", "force=", "run=", "recipe=", "hydra"))]
+
+    _COMMAND_LINE[:] = [
+        shlex.quote(text)
+        for text in overrides
+        if not text.lstrip("+").startswith(("stage=", "selected.", "force=", "run=", "recipe=", "hydra"))
+    ]

@@ -1,4 +1,5 @@
 """Cheap checks before anything is launched: data files and disk space. What needs a tokenizer is checked by the worker."""
+
 import importlib.util
 import shutil
 import subprocess
@@ -29,15 +30,35 @@ def check_data(config: RunConfig, steps) -> list[Error]:
 
 def check_suites(steps) -> list[Error]:
     """Evaluation suites whose files are not there, or that name no data at all."""
-    suites = {name: suite for step in steps if not step.is_done for name, suite in getattr(step.config, "settings", {}).items()}
+    suites = {
+        name: suite
+        for step in steps
+        if not step.is_done
+        for name, suite in getattr(step.config, "settings", {}).items()
+    }
     errors = []
     for name, suite in suites.items():
         if suite.loader not in ("tiny", "own") and not (suite.path or suite.hub):
-            errors.append((f"the suite {name} has neither a file nor a data set of the hub", f"eval.{name}.path=FILE or eval.{name}.hub=OWNER/NAME"))
+            errors.append(
+                (
+                    f"the suite {name} has neither a file nor a data set of the hub",
+                    f"eval.{name}.path=FILE or eval.{name}.hub=OWNER/NAME",
+                )
+            )
         if suite.path and not Path(suite.path).is_file():
-            errors.append((f"eval.{name}.path={suite.path}: no such file", f"give the data set's file, in the schema of conf/eval/{name}.yaml"))
+            errors.append(
+                (
+                    f"eval.{name}.path={suite.path}: no such file",
+                    f"give the data set's file, in the schema of conf/eval/{name}.yaml",
+                )
+            )
         if suite.standings and not Path(suite.standings).is_dir():
-            errors.append((f"eval.{name}.standings={suite.standings}: no such directory", "give the directory with CONTEST.standings.json and CONTEST.ratings.json"))
+            errors.append(
+                (
+                    f"eval.{name}.standings={suite.standings}: no such directory",
+                    "give the directory with CONTEST.standings.json and CONTEST.ratings.json",
+                )
+            )
     return errors
 
 
@@ -50,10 +71,17 @@ def check_tracker(config: RunConfig) -> list[Error]:
 
 def check_sandbox(config: RunConfig, steps) -> list[Error]:
     """No sandbox where a stage that is going to run grades programs. Asked in a process of its own: the driver imports nothing of the stages."""
-    nodes = {(step.config.sandbox.backend, step.config.sandbox.url, step.config.sandbox.python or "") for step in steps
-             if not step.is_done and hasattr(step.config, "sandbox") and _grades_programs(step.config)}
+    nodes = {
+        (step.config.sandbox.backend, step.config.sandbox.url, step.config.sandbox.python or "")
+        for step in steps
+        if not step.is_done and hasattr(step.config, "sandbox") and _grades_programs(step.config)
+    }
     problems = [sandbox_problem(*node) for node in sorted(nodes)]
-    return [(f"the verifier code cannot run programs here: {problem}", "see docs/sandbox.md; `doctor` looks again") for problem in problems if problem]
+    return [
+        (f"the verifier code cannot run programs here: {problem}", "see docs/sandbox.md; `doctor` looks again")
+        for problem in problems
+        if problem
+    ]
 
 
 def _grades_programs(stage_config) -> bool:
@@ -61,13 +89,20 @@ def _grades_programs(stage_config) -> bool:
     by the worker."""
     if any(suite.loader in ("livecodebench", "codeforces") for suite in getattr(stage_config, "settings", {}).values()):
         return True
-    return any(source.verifier == "code" for data in all_nodes(stage_config).values() for source in data.all_sources.values())
+    return any(
+        source.verifier == "code" for data in all_nodes(stage_config).values() for source in data.all_sources.values()
+    )
 
 
 def sandbox_problem(backend: str = "bubblewrap", url: str = "", python: str = "") -> str | None:
     """Why no program can be run, in one line, or None."""
-    done = subprocess.run([sys.executable, "-m", "stages.sandbox", backend, url, python], capture_output=True, text=True, timeout=SANDBOX_TIMEOUT_S,
-                          cwd=REPOSITORY)
+    done = subprocess.run(
+        [sys.executable, "-m", "stages.sandbox", backend, url, python],
+        capture_output=True,
+        text=True,
+        timeout=SANDBOX_TIMEOUT_S,
+        cwd=REPOSITORY,
+    )
     return None if done.returncode == 0 else (done.stdout + done.stderr).strip().splitlines()[-1]
 
 
@@ -92,5 +127,9 @@ def _too_little(place: Path, needed_gib: float, who: str) -> list[Error]:
     free_gib = shutil.disk_usage(place).free / 2**30
     if free_gib >= needed_gib:
         return []
-    return [(f"{place} has {free_gib:.2f} GiB free; {who} needs {needed_gib:.2f} GiB for checkpoints and its model",
-             "free some space, put the runs elsewhere (runs_dir=DIRECTORY), or lower launcher.min_free_gib or keep_checkpoints")]
+    return [
+        (
+            f"{place} has {free_gib:.2f} GiB free; {who} needs {needed_gib:.2f} GiB for checkpoints and its model",
+            "free some space, put the runs elsewhere (runs_dir=DIRECTORY), or lower launcher.min_free_gib or keep_checkpoints",
+        )
+    ]

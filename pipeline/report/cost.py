@@ -3,6 +3,7 @@
 Of a finished stage the manifest says it, of an unfinished one the heartbeats of its attempts. An hour is one rank for one hour: a GPU hour
 where a rank has a GPU, else a processor hour.
 """
+
 import json
 import math
 from dataclasses import dataclass
@@ -18,14 +19,18 @@ from pipeline.configuration.graph import family_of, is_stage, stage_order
 from stages.contract.attempts import attempts, timing
 
 # Row of the paper's table -> the stages that it is made of here, and its H800 hours; at 2 USD an hour [V2 Table 7].
-PAPER = {"R1-Zero": (("r1_zero",), 101_000), "SFT data creation": (("cold_start_data", "rejection_data"), 5_000),
-         "R1": (("cold_start", "reasoning_rl", "rejection_sft", "reward_models", "preference_rl"), 41_000)}
+PAPER = {
+    "R1-Zero": (("r1_zero",), 101_000),
+    "SFT data creation": (("cold_start_data", "rejection_data"), 5_000),
+    "R1": (("cold_start", "reasoning_rl", "rejection_sft", "reward_models", "preference_rl"), 41_000),
+}
 REST = "not in the paper's table"
 
 
 @dataclass(frozen=True)
 class Line:
     """What one stage directory has cost so far. `judge_calls` and `judge_money` are None where nothing was judged."""
+
     stage: str
     is_done: bool
     attempts: int
@@ -42,13 +47,27 @@ class Line:
 
 def line_of(stage: str, directory: Path) -> Line:
     """The ledger of a stage directory, finished or not. What is damaged counts nothing."""
-    manifest, judged = _mapping(read_json(directory / "manifest.json")), _mapping(read_json(directory / "judge_ledger.json"))
+    manifest, judged = (
+        _mapping(read_json(directory / "manifest.json")),
+        _mapping(read_json(directory / "judge_ledger.json")),
+    )
     spent = _mapping(manifest.get("timing")) if manifest else timing(attempts(directory))
-    tokens = _mapping(manifest.get("tokens")) or _logged_tokens(directory / "metrics.jsonl")  # unfinished, or made before manifests had them
-    calls = sum(_number(counts.get("calls")) for counts in _mapping(judged.get("jobs")).values() if isinstance(counts, dict))
-    return Line(stage, bool(manifest), int(_number(spent.get("attempts")) or 1), (_number(spent.get("rank_s")) or _number(spent.get("total_s"))) / 3600,
-                int(_number(tokens.get("sampled"))), int(_number(tokens.get("trained"))),
-                int(calls) if judged else None, _number(judged.get("money")) if judged else None)
+    tokens = _mapping(manifest.get("tokens")) or _logged_tokens(
+        directory / "metrics.jsonl"
+    )  # unfinished, or made before manifests had them
+    calls = sum(
+        _number(counts.get("calls")) for counts in _mapping(judged.get("jobs")).values() if isinstance(counts, dict)
+    )
+    return Line(
+        stage,
+        bool(manifest),
+        int(_number(spent.get("attempts")) or 1),
+        (_number(spent.get("rank_s")) or _number(spent.get("total_s"))) / 3600,
+        int(_number(tokens.get("sampled"))),
+        int(_number(tokens.get("trained"))),
+        int(calls) if judged else None,
+        _number(judged.get("money")) if judged else None,
+    )
 
 
 def _logged_tokens(path: Path) -> dict[str, float]:
@@ -73,22 +92,39 @@ def _number(value: Any) -> float:
 
 def read(run_dir: Path) -> list[Line]:
     """The latest directory of each stage of a run, in order of execution; stages without workers cost nothing and are left out."""
-    names = sorted((path.name for path in run_dir.iterdir() if is_stage(path.name) and path.name != "report"), key=stage_order)
-    return [line_of(name, (run_dir / name / "latest").resolve()) for name in names if (run_dir / name / "latest").is_dir()]
+    names = sorted(
+        (path.name for path in run_dir.iterdir() if is_stage(path.name) and path.name != "report"), key=stage_order
+    )
+    return [
+        line_of(name, (run_dir / name / "latest").resolve()) for name in names if (run_dir / name / "latest").is_dir()
+    ]
 
 
 def beside_the_paper(lines: list[Line]) -> list[tuple[str, float, float, float, float]]:
     """(row, hours here, share here, hours in the paper, share there) of the rows of its table; what it leaves out is not in the shares."""
-    hours = {name: sum(line.hours for line in lines if family_of(line.stage) in stages) for name, (stages, _) in PAPER.items()}
+    hours = {
+        name: sum(line.hours for line in lines if family_of(line.stage) in stages)
+        for name, (stages, _) in PAPER.items()
+    }
     total, published = sum(hours.values()), sum(hours for _, hours in PAPER.values())
-    return [(name, hours[name], hours[name] / total if total else 0.0, PAPER[name][1], PAPER[name][1] / published) for name in PAPER]
+    return [
+        (name, hours[name], hours[name] / total if total else 0.0, PAPER[name][1], PAPER[name][1] / published)
+        for name in PAPER
+    ]
 
 
 def total(lines: list[Line]) -> Line:
     judged = [line for line in lines if line.judge_calls is not None]
-    return Line("total", all(line.is_done for line in lines), sum(line.attempts for line in lines), sum(line.hours for line in lines),
-                sum(line.sampled for line in lines), sum(line.trained for line in lines), sum(line.judge_calls for line in judged) if judged else None,
-                sum(line.judge_money for line in judged) if judged else None)
+    return Line(
+        "total",
+        all(line.is_done for line in lines),
+        sum(line.attempts for line in lines),
+        sum(line.hours for line in lines),
+        sum(line.sampled for line in lines),
+        sum(line.trained for line in lines),
+        sum(line.judge_calls for line in judged) if judged else None,
+        sum(line.judge_money for line in judged) if judged else None,
+    )
 
 
 def as_json(lines: list[Line], price_per_hour: float) -> list[dict]:
@@ -96,16 +132,31 @@ def as_json(lines: list[Line], price_per_hour: float) -> list[dict]:
 
 
 def show(lines: list[Line], price_per_hour: float, console: Console) -> None:
-    table = Table(title=f"cost so far, at {price_per_hour:g} USD an hour of one rank", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(
+        title=f"cost so far, at {price_per_hour:g} USD an hour of one rank",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
     table.add_column("stage", no_wrap=True)
     for name in ("attempts", "hours", "sampled", "trained", "judge calls", "USD"):
         table.add_column(name, justify="right", no_wrap=True)
     for line in [*lines, total(lines)]:
-        table.add_row(line.stage + ("" if line.is_done or line.stage == "total" else " (unfinished)"), str(line.attempts), hours_text(line.hours),
-                      f"{line.sampled:,}", f"{line.trained:,}", "" if line.judge_calls is None else f"{line.judge_calls:,}", f"{line.money(price_per_hour):,.4g}")
+        table.add_row(
+            line.stage + ("" if line.is_done or line.stage == "total" else " (unfinished)"),
+            str(line.attempts),
+            hours_text(line.hours),
+            f"{line.sampled:,}",
+            f"{line.trained:,}",
+            "" if line.judge_calls is None else f"{line.judge_calls:,}",
+            f"{line.money(price_per_hour):,.4g}",
+        )
     console.print(table)
     for name, hours, share, published, published_share in beside_the_paper(lines):
-        console.print(f"{name}: {hours_text(hours)} h, {share:.0%}; in the paper {published:,} H800 hours, {published_share:.0%}, ${2 * published:,}", highlight=False)
+        console.print(
+            f"{name}: {hours_text(hours)} h, {share:.0%}; in the paper {published:,} H800 hours, {published_share:.0%}, ${2 * published:,}",
+            highlight=False,
+        )
 
 
 def hours_text(hours: float) -> str:

@@ -1,4 +1,5 @@
 """The lineage graph as SVG: which stage was made from which, top to bottom, read from each stage's inputs.json."""
+
 from html import escape
 
 from pipeline.configuration.graph import NODES
@@ -6,7 +7,13 @@ from pipeline.report.names import stage_name, stage_order
 from pipeline.report.read import StageRecord
 
 WIDTH, HEIGHT, COLUMN_GAP, ROW_GAP, MARGIN = 176, 44, 36, 26, 92  # pixels; the margin is where long edges bend
-STATUS_COLORS = {"done": "#15803d", "incomplete": "#b45309", "failed": "#b91c1c", "missing": "#9ca3af", "outside": "#374151"}
+STATUS_COLORS = {
+    "done": "#15803d",
+    "incomplete": "#b45309",
+    "failed": "#b91c1c",
+    "missing": "#9ca3af",
+    "outside": "#374151",
+}
 
 
 def edges(stages: dict[str, StageRecord]) -> list[tuple[str, str, str]]:
@@ -18,14 +25,21 @@ def edges(stages: dict[str, StageRecord]) -> list[tuple[str, str, str]]:
     found = []
     for target, stage in stages.items():
         if stage.status == "missing":
-            found += [(source, target, role) for role, source in planned.get(target, {}).items() if source in stages and target != "evaluate"]
+            found += [
+                (source, target, role)
+                for role, source in planned.get(target, {}).items()
+                if source in stages and target != "evaluate"
+            ]
         elif target != "evaluate":
             found += [(_source(entry), target, role) for role, entry in stage.inputs.items() if isinstance(entry, dict)]
     return found
 
 
 def _source(entry: dict) -> str:
-    return str(entry.get("stage") or "outside: " + str(entry.get("model_dir") or entry.get("path") or "?").rstrip("/").split("/")[-1])
+    return str(
+        entry.get("stage")
+        or "outside: " + str(entry.get("model_dir") or entry.get("path") or "?").rstrip("/").split("/")[-1]
+    )
 
 
 def depths(names: list[str], links: list[tuple[str, str, str]]) -> dict[str, int]:
@@ -40,21 +54,31 @@ def depths(names: list[str], links: list[tuple[str, str, str]]) -> dict[str, int
 def lineage_svg(stages: dict[str, StageRecord]) -> str:
     """The graph; an empty text where there is nothing to draw."""
     links = edges(stages)
-    names = sorted({name for name in stages if name != "evaluate"} | {name for source, target, _ in links for name in (source, target)}, key=stage_order)
+    names = sorted(
+        {name for name in stages if name != "evaluate"}
+        | {name for source, target, _ in links for name in (source, target)},
+        key=stage_order,
+    )
     if not names:
         return ""
     rows: dict[int, list[str]] = {}
     linked = {name for source, target, _ in links for name in (source, target)}
     for name, depth in depths(names, links).items():
         rows.setdefault(depth if name in linked else -1, []).append(name)
-    place = {name: (column, row) for row, depth in enumerate(sorted(rows, key=lambda d: (d < 0, d))) for column, name in enumerate(rows[depth])}
+    place = {
+        name: (column, row)
+        for row, depth in enumerate(sorted(rows, key=lambda d: (d < 0, d)))
+        for column, name in enumerate(rows[depth])
+    }
     columns = 1 + max(column for column, _ in place.values())
     width = 2 * MARGIN + columns * WIDTH + (columns - 1) * COLUMN_GAP
     height = len(rows) * (HEIGHT + ROW_GAP) + 8
     drawn = [_edge(place[source], place[target], stage_name(target).color) for source, target, _ in links]
     drawn += [_node(name, stages.get(name), *place[name]) for name in names]
-    return (f'<svg class="lineage" viewBox="0 0 {width} {height}" role="img" aria-label="Lineage of the stages" '
-            f'style="max-width:{width}px">{"".join(drawn)}</svg>')
+    return (
+        f'<svg class="lineage" viewBox="0 0 {width} {height}" role="img" aria-label="Lineage of the stages" '
+        f'style="max-width:{width}px">{"".join(drawn)}</svg>'
+    )
 
 
 def _corner(column: int, row: int) -> tuple[float, float]:
@@ -79,10 +103,15 @@ def _edge(source: tuple[int, int], target: tuple[int, int], color: str) -> str:
 
 
 def _arrow(path: str, x: float, y: float, color: str, direction: str) -> str:
-    heads = {"down": f"{x - 4},{y - 7} {x + 4},{y - 7} {x},{y}", "right": f"{x - 7},{y - 4} {x - 7},{y + 4} {x},{y}",
-             "left": f"{x + 7},{y - 4} {x + 7},{y + 4} {x},{y}"}
-    return (f'<path d="{path}" fill="none" stroke="{color}" stroke-width="1.6" opacity="0.75"/>'
-            f'<polygon points="{heads[direction]}" fill="{color}"/>')
+    heads = {
+        "down": f"{x - 4},{y - 7} {x + 4},{y - 7} {x},{y}",
+        "right": f"{x - 7},{y - 4} {x - 7},{y + 4} {x},{y}",
+        "left": f"{x + 7},{y - 4} {x + 7},{y + 4} {x},{y}",
+    }
+    return (
+        f'<path d="{path}" fill="none" stroke="{color}" stroke-width="1.6" opacity="0.75"/>'
+        f'<polygon points="{heads[direction]}" fill="{color}"/>'
+    )
 
 
 def _node(name: str, stage: StageRecord | None, column: int, row: int) -> str:
@@ -91,9 +120,13 @@ def _node(name: str, stage: StageRecord | None, column: int, row: int) -> str:
     fingerprint = stage.fingerprint[:8] if stage else ""
     dashes = ' stroke-dasharray="4 3"' if status in ("missing", "outside") else ""
     label = shown.label if len(shown.label) <= 24 else shown.label[:23] + "…"
-    detail = " · ".join(part for part in (name if name != label else "", fingerprint or (status if status != "outside" else "")) if part)
-    return (f'<g><title>{escape(f"{name}: {status}")}</title>'
-            f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="6" fill="#fff" stroke="{shown.color}" stroke-width="1.6"{dashes}/>'
-            f'<circle cx="{x + WIDTH - 12}" cy="{y + 12}" r="4" fill="{STATUS_COLORS[status]}"/>'
-            f'<text x="{x + 10}" y="{y + 18}" font-size="13" font-weight="600" fill="#111827">{escape(label)}</text>'
-            f'<text x="{x + 10}" y="{y + 35}" font-size="10.5" fill="#4b5563">{escape(detail)}</text></g>')
+    detail = " · ".join(
+        part for part in (name if name != label else "", fingerprint or (status if status != "outside" else "")) if part
+    )
+    return (
+        f"<g><title>{escape(f'{name}: {status}')}</title>"
+        f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="6" fill="#fff" stroke="{shown.color}" stroke-width="1.6"{dashes}/>'
+        f'<circle cx="{x + WIDTH - 12}" cy="{y + 12}" r="4" fill="{STATUS_COLORS[status]}"/>'
+        f'<text x="{x + 10}" y="{y + 18}" font-size="13" font-weight="600" fill="#111827">{escape(label)}</text>'
+        f'<text x="{x + 10}" y="{y + 35}" font-size="10.5" fill="#4b5563">{escape(detail)}</text></g>'
+    )

@@ -1,4 +1,5 @@
 """What the report calls things: the stages in the recipe's order, their labels and colours, and the metrics with their units."""
+
 from dataclasses import dataclass
 
 from pipeline.configuration.graph import family_of
@@ -7,6 +8,7 @@ from pipeline.configuration.graph import family_of
 @dataclass(frozen=True)
 class StageName:
     """How a stage is shown; `about` says what it does in the recipe."""
+
     label: str
     about: str
     color: str
@@ -15,16 +17,28 @@ class StageName:
 STAGES: dict[str, StageName] = {
     "base": StageName("Base", "A base model, pretrained from scratch because the recipe was given none.", "#6b7280"),
     "student_base": StageName("Student base", "The smaller base model that is distilled into.", "#a8a29e"),
-    "r1_zero": StageName("R1-Zero", "Reinforcement learning straight from the base, with accuracy and format rewards only.", "#d9480f"),
-    "cold_start_data": StageName("Cold-start data", "Readable completions sampled from R1-Zero, filtered and refined.", "#b8a2c8"),
+    "r1_zero": StageName(
+        "R1-Zero", "Reinforcement learning straight from the base, with accuracy and format rewards only.", "#d9480f"
+    ),
+    "cold_start_data": StageName(
+        "Cold-start data", "Readable completions sampled from R1-Zero, filtered and refined.", "#b8a2c8"
+    ),
     "cold_start": StageName("Dev1", "The base, fine-tuned on the cold-start data.", "#8b3fa8"),
-    "reasoning_rl": StageName("Dev2", "Reinforcement learning on reasoning, with a reward for one language.", "#0b7a62"),
+    "reasoning_rl": StageName(
+        "Dev2", "Reinforcement learning on reasoning, with a reward for one language.", "#0b7a62"
+    ),
     "rejection_data": StageName("Rejection data", "Correct, clean completions of Dev2, and general data.", "#8fbcae"),
-    "rejection_sft": StageName("Dev3", "The base again, fine-tuned on the rejection-sampled and general data.", "#c2255c"),
-    "reward_models": StageName("Reward models", "One model of helpfulness from pairs, one of safety from single completions.", "#9a7b00"),
+    "rejection_sft": StageName(
+        "Dev3", "The base again, fine-tuned on the rejection-sampled and general data.", "#c2255c"
+    ),
+    "reward_models": StageName(
+        "Reward models", "One model of helpfulness from pairs, one of safety from single completions.", "#9a7b00"
+    ),
     "preference_rl": StageName("R1", "Reinforcement learning with rule, language and preference rewards.", "#1d4ed8"),
     "distill": StageName("Student", "The student base, fine-tuned on Dev2's completions.", "#0e7490"),
-    "student_rl": StageName("Student by RL", "The student base, trained by reinforcement learning instead, to compare with.", "#65a30d"),
+    "student_rl": StageName(
+        "Student by RL", "The student base, trained by reinforcement learning instead, to compare with.", "#65a30d"
+    ),
     "evaluate": StageName("Evaluation", "Every model on the same held-out prompts.", "#374151"),
     "report": StageName("Report", "This file.", "#374151"),
 }
@@ -50,14 +64,43 @@ def stage_order(name: str) -> tuple[int, str]:
 
 
 METRIC_LABELS = {
-    "pass@1": "pass@1", "cons@k": "cons@k", "format": "format", "language": "language consistency", "reflection": "reflection",
-    "tokens": "tokens", "thinking_tokens": "thinking tokens", "truncated": "truncated", "no_answer": "no answer", "grader_errors": "grader errors",
-    "rating": "rating", "percentile": "percentile", "rude": "rude", "polite": "polite", "refused": "refused", "helpfulness": "helpfulness",
-    "harmful_refused": "harmful refused", "harmful_safe": "harmful safe", "benign_refused": "benign refused", "benign_correct": "benign correct",
+    "pass@1": "pass@1",
+    "cons@k": "cons@k",
+    "format": "format",
+    "language": "language consistency",
+    "reflection": "reflection",
+    "tokens": "tokens",
+    "thinking_tokens": "thinking tokens",
+    "truncated": "truncated",
+    "no_answer": "no answer",
+    "grader_errors": "grader errors",
+    "rating": "rating",
+    "percentile": "percentile",
+    "rude": "rude",
+    "polite": "polite",
+    "refused": "refused",
+    "helpfulness": "helpfulness",
+    "harmful_refused": "harmful refused",
+    "harmful_safe": "harmful safe",
+    "benign_refused": "benign refused",
+    "benign_correct": "benign correct",
     "benign_rude": "benign rude",
 }
-SET_LABELS = {"aime24": "AIME 2024", "aime25": "AIME 2025", "math500": "MATH-500", "gpqa": "GPQA Diamond", "mmlu": "MMLU", "mmlu_pro": "MMLU-Pro", "gsm8k": "GSM8K",
-              "livecodebench": "LiveCodeBench", "codeforces": "Codeforces", "ifeval": "IFEval", "tiny_math": "Reasoning", "tiny_general": "General tasks", "tiny_safety": "Safety"}
+SET_LABELS = {
+    "aime24": "AIME 2024",
+    "aime25": "AIME 2025",
+    "math500": "MATH-500",
+    "gpqa": "GPQA Diamond",
+    "mmlu": "MMLU",
+    "mmlu_pro": "MMLU-Pro",
+    "gsm8k": "GSM8K",
+    "livecodebench": "LiveCodeBench",
+    "codeforces": "Codeforces",
+    "ifeval": "IFEval",
+    "tiny_math": "Reasoning",
+    "tiny_general": "General tasks",
+    "tiny_safety": "Safety",
+}
 
 
 def set_label(name: str) -> str:

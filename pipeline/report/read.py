@@ -1,4 +1,5 @@
 """Reading a run directory for the report. Whatever is missing or damaged becomes a problem to show, never an exception."""
+
 import json
 import math
 from collections import deque
@@ -19,6 +20,7 @@ NUM_TRAINING_SAMPLES = 3  # shown from the first and from the last steps of a st
 @dataclass
 class StageRecord:
     """One stage of a run, as found on disk. `status`: done (manifest there), incomplete, failed or missing."""
+
     name: str
     path: Path | None
     status: str = "missing"
@@ -46,13 +48,16 @@ class StageRecord:
 
     @property
     def fingerprint(self) -> str:
-        found = self.manifest.get("fingerprint") or self.config.get("fingerprint") or (self.path.name if self.path else "")
+        found = (
+            self.manifest.get("fingerprint") or self.config.get("fingerprint") or (self.path.name if self.path else "")
+        )
         return str(found)
 
 
 @dataclass
 class RunRecord:
     """A run: its resolved configuration and its stages in the recipe's order."""
+
     name: str
     path: Path
     config_text: str
@@ -80,7 +85,9 @@ def find_stage_dirs(run_dir: Path) -> dict[str, Path]:
         candidates = [path for path in folder.iterdir() if (path / "config.json").is_file()] if folder.is_dir() else []
         if candidates:
             latest = folder / "latest"
-            found[folder.name] = latest.resolve() if latest.is_dir() else max(candidates, key=lambda path: path.stat().st_mtime)
+            found[folder.name] = (
+                latest.resolve() if latest.is_dir() else max(candidates, key=lambda path: path.stat().st_mtime)
+            )
     return found
 
 
@@ -93,18 +100,30 @@ def read_stage(name: str, path: Path | None) -> StageRecord:
     for part in ("config", "inputs", "manifest", "error", "progress"):
         setattr(stage, part, _read_object(path / f"{part}.json", stage.problems))
     stage.results = [row for row in _read_json(path / "results.json", stage.problems) or [] if _is_result(row)]
-    stage.comparisons = [row for row in _read_json(path / "comparisons.json", stage.problems) or [] if _is_comparison(row)]
+    stage.comparisons = [
+        row for row in _read_json(path / "comparisons.json", stage.problems) or [] if _is_comparison(row)
+    ]
     stage.metrics = steps_in_order(read_jsonl(path / "metrics.jsonl", stage.problems))
-    stage.alarms = [row for name in ("alarms.jsonl", "skipped.jsonl") for row in read_jsonl(path / name, stage.problems)
-                    if {"step", "message", "advice"} <= set(row)]
+    stage.alarms = [
+        row
+        for name in ("alarms.jsonl", "skipped.jsonl")
+        for row in read_jsonl(path / name, stage.problems)
+        if {"step", "message", "advice"} <= set(row)
+    ]
     stage.first_words = list(read_jsonl(path / "first_words.jsonl", stage.problems))
     rows = read_jsonl(path / "samples.jsonl", stage.problems)
-    stage.samples = _first_rows(rows, MAX_EVALUATION_SAMPLES) if name == "evaluate" else first_and_last(rows, NUM_TRAINING_SAMPLES)
+    stage.samples = (
+        _first_rows(rows, MAX_EVALUATION_SAMPLES) if name == "evaluate" else first_and_last(rows, NUM_TRAINING_SAMPLES)
+    )
     stage.status = _status(stage)
     if stage.status == "failed":
         stage.problems.append(f"{name} failed: {stage.error.get('message', 'see its error.json')}")
     elif stage.status == "incomplete":
-        at = f" at step {stage.progress['step']} of {stage.progress.get('num_steps', '?')}" if stage.progress.get("step") else ""
+        at = (
+            f" at step {stage.progress['step']} of {stage.progress.get('num_steps', '?')}"
+            if stage.progress.get("step")
+            else ""
+        )
         stage.problems.append(f"{name} is not complete{at}: what it has so far is shown")
     return stage
 
@@ -137,7 +156,9 @@ def _expected_stages(config: dict) -> set[str]:
 
 def steps_in_order(rows: Iterator[dict]) -> list[dict]:
     """Metric rows by step. A step that was done twice, before and after an interruption, counts as it was last."""
-    by_step = {row["step"]: row for row in rows if isinstance(row.get("step"), (int, float)) and math.isfinite(row["step"])}
+    by_step = {
+        row["step"]: row for row in rows if isinstance(row.get("step"), (int, float)) and math.isfinite(row["step"])
+    }
     return [by_step[step] for step in sorted(by_step)]
 
 
@@ -175,13 +196,23 @@ def read_jsonl(path: Path, problems: list[str]) -> Iterator[dict]:
 
 
 def _is_result(row: Any) -> bool:
-    return (isinstance(row, dict) and all(isinstance(row.get(key), str) for key in ("model", "set", "metric"))
-            and isinstance(row.get("value"), (int, float)) and math.isfinite(row["value"]))
+    return (
+        isinstance(row, dict)
+        and all(isinstance(row.get(key), str) for key in ("model", "set", "metric"))
+        and isinstance(row.get("value"), (int, float))
+        and math.isfinite(row["value"])
+    )
 
 
 def _is_comparison(row: Any) -> bool:
-    return (isinstance(row, dict) and all(isinstance(row.get(key), str) for key in ("set", "metric", "model", "against"))
-            and all(isinstance(row.get(key), (int, float)) and math.isfinite(row[key]) for key in ("difference", "low", "high", "p")))
+    return (
+        isinstance(row, dict)
+        and all(isinstance(row.get(key), str) for key in ("set", "metric", "model", "against"))
+        and all(
+            isinstance(row.get(key), (int, float)) and math.isfinite(row[key])
+            for key in ("difference", "low", "high", "p")
+        )
+    )
 
 
 def _read_json(path: Path, problems: list[str]) -> Any:

@@ -1,4 +1,5 @@
 """The evaluation's results as a table: models down, sets and metrics across. Pure functions of results.json."""
+
 import math
 import re
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ _OF_LEVEL = re.compile(r"(.+)\[(.+)\]")  # pass@1[3]: of the problems of level 3
 @dataclass(frozen=True)
 class Cell:
     """One result with its 95% interval, where there is one."""
+
     value: float
     low: float | None
     high: float | None
@@ -22,6 +24,7 @@ class Cell:
 @dataclass(frozen=True)
 class Column:
     """A metric of an evaluation set. `is_share`: shown in percent."""
+
     set_name: str
     metric: str
     is_share: bool
@@ -33,7 +36,9 @@ class Column:
 
     def text(self, value: float) -> str:
         """93.8 for the share 0.938; 1.23, 24.6 or 1,204 for other numbers."""
-        value = 100 * min(max(value, 0), 1) if self.is_share else value  # a normal interval may reach beyond what a share can be
+        value = (
+            100 * min(max(value, 0), 1) if self.is_share else value
+        )  # a normal interval may reach beyond what a share can be
         decimals = 0 if abs(value) >= 1000 else 1 if self.is_share or abs(value) >= 10 else 2
         return f"{value:,.{decimals}f}"
 
@@ -46,10 +51,12 @@ def columns(results: list[dict]) -> list[Column]:
         low, high, n = (number(row.get(key)) for key in ("low", "high", "n"))
         cell = Cell(float(row["value"]), low, high, None if n is None else int(n))
         cells.setdefault(row["set"], {}).setdefault(row["metric"], {})[row["model"]] = cell
-    return [Column(set_name, metric, _is_share(metric, by_model), by_model)
-            for set_name, metrics in cells.items()
-            for metric, by_model in sorted(metrics.items(), key=lambda item: metric_order(item[0]))
-            if metric != "grader_errors" or any(cell.value for cell in by_model.values())]
+    return [
+        Column(set_name, metric, _is_share(metric, by_model), by_model)
+        for set_name, metrics in cells.items()
+        for metric, by_model in sorted(metrics.items(), key=lambda item: metric_order(item[0]))
+        if metric != "grader_errors" or any(cell.value for cell in by_model.values())
+    ]
 
 
 def notes(results: list[dict]) -> list[str]:
@@ -68,7 +75,17 @@ def by_level(results: list[dict]) -> list[dict]:
         match = _OF_LEVEL.fullmatch(row["metric"])
         if match and row.get("n") != 0:
             key = (row["set"], row["model"], match[2])
-            one = found.setdefault(key, {"set": row["set"], "model": row["model"], "level": match[2], "pass@1": None, "thinking_tokens": None, "n": row.get("n")})
+            one = found.setdefault(
+                key,
+                {
+                    "set": row["set"],
+                    "model": row["model"],
+                    "level": match[2],
+                    "pass@1": None,
+                    "thinking_tokens": None,
+                    "n": row.get("n"),
+                },
+            )
             one[match[1]] = row["value"]
     return [row for row in found.values() if row["pass@1"] is not None]
 
@@ -103,9 +120,18 @@ def changes(found: list[Column], model: str, parent: str, limit: int = 4) -> lis
             continue
         difference = after.value - before.value
         size = abs(difference) if column.is_share else abs(difference) / max(abs(before.value), abs(after.value), 1e-9)
-        rows.append({"label": column.label, "set": set_label(column.set_name).split(" (")[0], "before": column.text(before.value), "after": column.text(after.value),
-                     "change": ("+" if difference >= 0 else "−") + column.text(abs(difference)), "unit": " points" if column.is_share else "",
-                     "is_clear": _apart(before, after), "size": size})
+        rows.append(
+            {
+                "label": column.label,
+                "set": set_label(column.set_name).split(" (")[0],
+                "before": column.text(before.value),
+                "after": column.text(after.value),
+                "change": ("+" if difference >= 0 else "−") + column.text(abs(difference)),
+                "unit": " points" if column.is_share else "",
+                "is_clear": _apart(before, after),
+                "size": size,
+            }
+        )
     main = [row for row in rows if row["label"] == "pass@1"][:1]
     rest = sorted((row for row in rows if row not in main), key=lambda row: (-row["is_clear"], -row["size"]))
     return (main + rest)[:limit]
@@ -129,11 +155,37 @@ def result_figures(found: list[Column]) -> list[dict]:
         above = [min(cell.high, most) - cell.value if cell.high is not None else 0 for cell in cells]
         below = [cell.value - max(cell.low, least) if cell.low is not None else 0 for cell in cells]
         form = ".1%" if column.is_share else ",.1f"
-        trace = {"type": "bar", "x": [stage_name(model).label for model in shown], "y": [cell.value for cell in cells], "width": 0.7,
-                 "marker": {"color": [stage_name(model).color for model in shown]}, "showlegend": False,
-                 "error_y": {"type": "data", "array": above, "arrayminus": below, "symmetric": False, "color": "#111827", "thickness": 1.2, "width": 3},
-                 "hovertemplate": f"%{{x}}: %{{y:{form}}}<extra></extra>"}
-        yaxis = share_axis([cell.value + up for cell, up in zip(cells, above)]) if column.is_share else {"rangemode": "tozero"}
+        trace = {
+            "type": "bar",
+            "x": [stage_name(model).label for model in shown],
+            "y": [cell.value for cell in cells],
+            "width": 0.7,
+            "marker": {"color": [stage_name(model).color for model in shown]},
+            "showlegend": False,
+            "error_y": {
+                "type": "data",
+                "array": above,
+                "arrayminus": below,
+                "symmetric": False,
+                "color": "#111827",
+                "thickness": 1.2,
+                "width": 3,
+            },
+            "hovertemplate": f"%{{x}}: %{{y:{form}}}<extra></extra>",
+        }
+        yaxis = (
+            share_axis([cell.value + up for cell, up in zip(cells, above)])
+            if column.is_share
+            else {"rangemode": "tozero"}
+        )
         axes = {"xaxis": {"tickangle": -40, "type": "category"}, "yaxis": yaxis}
-        figures.append(figure(f"result-{column.set_name}-{column.metric}", f"{column.label}", set_label(column.set_name), [trace], axes))
+        figures.append(
+            figure(
+                f"result-{column.set_name}-{column.metric}",
+                f"{column.label}",
+                set_label(column.set_name),
+                [trace],
+                axes,
+            )
+        )
     return figures

@@ -1,4 +1,5 @@
 """Sample completions: every model on the same held-out prompts, and the first and last samples of each RL stage."""
+
 import json
 import re
 from html import escape
@@ -25,9 +26,17 @@ def same_prompts(rows: list[dict]) -> list[dict]:
     prompts: dict[tuple, dict] = {}
     for row in rows:
         key = (str(row.get("set", "")), str(row.get("prompt_id", row.get("prompt"))))
-        entry = prompts.setdefault(key, {"set": key[0], "prompt": row.get("prompt", ""), "answer": row.get("answer"), "completions": []})
-        entry["completions"].append({"model": str(row.get("model", "")), "stage": stage_name(str(row.get("model", ""))),
-                                     "html": completion_html(row.get("completion", "")), "is_correct": row.get("correct")})
+        entry = prompts.setdefault(
+            key, {"set": key[0], "prompt": row.get("prompt", ""), "answer": row.get("answer"), "completions": []}
+        )
+        entry["completions"].append(
+            {
+                "model": str(row.get("model", "")),
+                "stage": stage_name(str(row.get("model", ""))),
+                "html": completion_html(row.get("completion", "")),
+                "is_correct": row.get("correct"),
+            }
+        )
     for entry in prompts.values():
         entry["completions"].sort(key=lambda completion: stage_order(completion["model"]))
     return list(prompts.values())
@@ -35,7 +44,16 @@ def same_prompts(rows: list[dict]) -> list[dict]:
 
 def training_samples(stage: StageRecord) -> list[dict]:
     """An RL stage's kept samples with their rewards, as `read` chose them: the first and the last."""
-    return [{"step": row.get("step"), "prompt": row.get("prompt", ""), "answer": row.get("answer"), "html": completion_html(row.get("completion", "")),
-             "reward": row.get("reward"), "advantage": row.get("advantage"), "is_truncated": row.get("truncated") is True,
-             "parts": row["reward_parts"] if isinstance(row.get("reward_parts"), dict) else {}}
-            for row in stage.samples]
+    return [
+        {
+            "step": row.get("step"),
+            "prompt": row.get("prompt", ""),
+            "answer": row.get("answer"),
+            "html": completion_html(row.get("completion", "")),
+            "reward": row.get("reward"),
+            "advantage": row.get("advantage"),
+            "is_truncated": row.get("truncated") is True,
+            "parts": row["reward_parts"] if isinstance(row.get("reward_parts"), dict) else {},
+        }
+        for row in stage.samples
+    ]

@@ -1,4 +1,5 @@
 """The recipe stage by stage beside the paper's Table 2 [N], and where the shape of the two agrees. Pure functions of results and comparisons."""
+
 from dataclasses import dataclass
 
 from pipeline.report.names import set_label, stage_name
@@ -10,13 +11,18 @@ STAGES = ("r1_zero", "cold_start", "reasoning_rl", "rejection_sft", "preference_
 @dataclass(frozen=True)
 class Benchmark:
     """A row of the paper's table. `ours`: the (set, metric) that shows the same, the first that there is; our own sets stand in for some."""
+
     name: str
     paper: tuple[float, ...]
     ours: tuple[tuple[str, str], ...]
 
 
 PAPER = (  # Nature 645 (2025), Table 2; in percent, but for the rating
-    Benchmark("AIME 2024, pass@1", (77.9, 59.0, 74.0, 78.1, 79.8), (("aime24", "pass@1"), ("tiny_math", "pass@1"), ("file", "pass@1"), ("reasoning_gym", "pass@1"))),
+    Benchmark(
+        "AIME 2024, pass@1",
+        (77.9, 59.0, 74.0, 78.1, 79.8),
+        (("aime24", "pass@1"), ("tiny_math", "pass@1"), ("file", "pass@1"), ("reasoning_gym", "pass@1")),
+    ),
     Benchmark("MATH-500, pass@1", (95.9, 94.2, 95.9, 95.4, 97.3), (("math500", "pass@1"),)),
     Benchmark("GPQA Diamond, pass@1", (75.8, 66.1, 70.7, 71.2, 71.5), (("gpqa", "pass@1"),)),
     Benchmark("LiveCodeBench, pass@1", (50.0, 57.5, 63.5, 64.6, 65.9), (("livecodebench", "pass@1"),)),
@@ -24,10 +30,17 @@ PAPER = (  # Nature 645 (2025), Table 2; in percent, but for the rating
     Benchmark("Codeforces, rating", (1444, 1534, 1687, 1746, 2029), (("codeforces", "rating"),)),
     Benchmark("MMLU, exact match", (88.8, 89.1, 91.2, 91.0, 90.8), (("mmlu", "pass@1"),)),
     Benchmark("MMLU-Pro, exact match", (68.9, 74.1, 83.8, 83.1, 84.0), (("mmlu_pro", "pass@1"),)),
-    Benchmark("IF-Eval, prompt strict", (46.6, 71.7, 72.0, 78.1, 83.3), (("ifeval", "pass@1"), ("tiny_general", "pass@1"))),
+    Benchmark(
+        "IF-Eval, prompt strict", (46.6, 71.7, 72.0, 78.1, 83.3), (("ifeval", "pass@1"), ("tiny_general", "pass@1"))
+    ),
     Benchmark("AlpacaEval 2.0, LC win rate", (24.7, 50.1, 55.8, 62.1, 87.6), (("tiny_general", "helpfulness"),)),
 )
-STEPS = (("cold_start", "r1_zero"), ("reasoning_rl", "cold_start"), ("rejection_sft", "reasoning_rl"), ("preference_rl", "rejection_sft"))
+STEPS = (
+    ("cold_start", "r1_zero"),
+    ("reasoning_rl", "cold_start"),
+    ("rejection_sft", "reasoning_rl"),
+    ("preference_rl", "rejection_sft"),
+)
 
 
 def rows(found: list[Column]) -> list[dict]:
@@ -35,11 +48,21 @@ def rows(found: list[Column]) -> list[dict]:
     by_key = {(column.set_name, column.metric): column for column in found}
     table = []
     for benchmark in PAPER:
-        key = next((key for key in benchmark.ours if key in by_key and len(set(by_key[key].cells) & set(STAGES)) > 1), None)
+        key = next(
+            (key for key in benchmark.ours if key in by_key and len(set(by_key[key].cells) & set(STAGES)) > 1), None
+        )
         if key:
             column = by_key[key]
-            table.append({"paper": benchmark.name, "values": benchmark.paper, "ours": label_of(column), "is_same": key == benchmark.ours[0]
-                          and not key[0].startswith("tiny"), "cells": [column.cells.get(stage) for stage in STAGES], "column": column})
+            table.append(
+                {
+                    "paper": benchmark.name,
+                    "values": benchmark.paper,
+                    "ours": label_of(column),
+                    "is_same": key == benchmark.ours[0] and not key[0].startswith("tiny"),
+                    "cells": [column.cells.get(stage) for stage in STAGES],
+                    "column": column,
+                }
+            )
     return table
 
 
@@ -53,7 +76,15 @@ def shape(table: list[dict], comparisons: list[dict]) -> list[dict]:
     return [one for one in found if one]
 
 
-def claim(paper: str, published: float, column: Column, model: str, against: str, comparisons: list[dict], where: str = "the paper") -> dict | None:
+def claim(
+    paper: str,
+    published: float,
+    column: Column,
+    model: str,
+    against: str,
+    comparisons: list[dict],
+    where: str = "the paper",
+) -> dict | None:
     """Whether ours moves from `against` to `model` as the paper's does, by `published`: {"verdict", "model", "against", "text"}, verdict one of agrees,
     differs, unclear; None where one of the two was not measured.
 
@@ -63,13 +94,25 @@ def claim(paper: str, published: float, column: Column, model: str, against: str
     if before is None or after is None:
         return None
     difference = after.value - before.value
-    pair = next((row for row in comparisons if (row["set"], row["metric"]) == (column.set_name, column.metric)
-                 and {row["model"], row["against"]} == {model, against}), None)
+    pair = next(
+        (
+            row
+            for row in comparisons
+            if (row["set"], row["metric"]) == (column.set_name, column.metric)
+            and {row["model"], row["against"]} == {model, against}
+        ),
+        None,
+    )
     is_clear = (pair["low"] > 0 or pair["high"] < 0) if pair else _apart(before, after)
     verdict = "unclear" if not is_clear else "agrees" if difference * published > 0 else "differs"
-    return {"verdict": verdict, "model": model, "against": against, "text":
-            f"{stage_name(model).label} against {stage_name(against).label}: {paper} {_moves(published, f'{abs(published):.4g}')} in {where}; "
-            f"{label_of(column)} {_moves(difference, column.text(abs(difference)))} here" + ("" if is_clear else ", within the noise")}
+    return {
+        "verdict": verdict,
+        "model": model,
+        "against": against,
+        "text": f"{stage_name(model).label} against {stage_name(against).label}: {paper} {_moves(published, f'{abs(published):.4g}')} in {where}; "
+        f"{label_of(column)} {_moves(difference, column.text(abs(difference)))} here"
+        + ("" if is_clear else ", within the noise"),
+    }
 
 
 def label_of(column: Column) -> str:
@@ -78,11 +121,15 @@ def label_of(column: Column) -> str:
 
 def summary(claims: list[dict], what: str = "changes from stage to stage") -> str:
     """One sentence on all of them."""
-    counts = {verdict: sum(claim["verdict"] == verdict for claim in claims) for verdict in ("agrees", "differs", "unclear")}
+    counts = {
+        verdict: sum(claim["verdict"] == verdict for claim in claims) for verdict in ("agrees", "differs", "unclear")
+    }
     if not claims:
         return ""
-    return (f"Of {len(claims)} {what}, {counts['agrees']} go the paper's way beyond the noise, {counts['differs']} go the other way, and "
-            f"{counts['unclear']} cannot be told from noise with these samples.")
+    return (
+        f"Of {len(claims)} {what}, {counts['agrees']} go the paper's way beyond the noise, {counts['differs']} go the other way, and "
+        f"{counts['unclear']} cannot be told from noise with these samples."
+    )
 
 
 def _moves(difference: float, size: str) -> str:

@@ -1,4 +1,5 @@
 """The report's tables besides the results: time and cost, lineage, reward models, configuration. Pure functions of what `read` found."""
+
 import json
 from typing import Any
 
@@ -17,10 +18,20 @@ def costs(stages: list[StageRecord]) -> list[dict]:
         if stage.path is None:
             continue
         speeds = [speed for row in stage.metrics if (speed := number(row.get("perf/tokens_per_s"))) is not None]
-        rows.append({"name": stage.name, "shown": stage_name(stage.name), "status": stage.status, "total_s": total, "startup_s": startup,
-                     "work_s": None if total is None else total - (startup or 0), "attempts": number(stage.timing.get("attempts")),
-                     "memory_gib": number(stage.manifest.get("peak_memory_gib")) or None, "steps": stage.metrics[-1]["step"] if stage.metrics else None,
-                     "tokens_per_s": sum(speeds) / len(speeds) if speeds else None})
+        rows.append(
+            {
+                "name": stage.name,
+                "shown": stage_name(stage.name),
+                "status": stage.status,
+                "total_s": total,
+                "startup_s": startup,
+                "work_s": None if total is None else total - (startup or 0),
+                "attempts": number(stage.timing.get("attempts")),
+                "memory_gib": number(stage.manifest.get("peak_memory_gib")) or None,
+                "steps": stage.metrics[-1]["step"] if stage.metrics else None,
+                "tokens_per_s": sum(speeds) / len(speeds) if speeds else None,
+            }
+        )
     return rows
 
 
@@ -38,15 +49,26 @@ def level_tables(rows: list[dict]) -> list[dict]:
     result = []
     for set_name, of_model in found.items():
         levels = list(dict.fromkeys(level for of_level in of_model.values() for level in of_level))
-        result.append({"label": set_label(set_name), "levels": levels, "rows": [
-            {"shown": stage_name(model), "cells": [_level_text(of_model[model].get(level)) for level in levels]} for model in sorted(of_model, key=stage_order)]})
+        result.append(
+            {
+                "label": set_label(set_name),
+                "levels": levels,
+                "rows": [
+                    {"shown": stage_name(model), "cells": [_level_text(of_model[model].get(level)) for level in levels]}
+                    for model in sorted(of_model, key=stage_order)
+                ],
+            }
+        )
     return result
 
 
 def _level_text(row: dict | None) -> dict:
     if row is None:
         return {"accuracy": "", "tokens": ""}
-    return {"accuracy": f"{100 * row['pass@1']:.1f}", "tokens": f"{row['thinking_tokens']:,.0f} tokens" if row["thinking_tokens"] is not None else ""}
+    return {
+        "accuracy": f"{100 * row['pass@1']:.1f}",
+        "tokens": f"{row['thinking_tokens']:,.0f} tokens" if row["thinking_tokens"] is not None else "",
+    }
 
 
 def ledger(stages: list[StageRecord], config: dict) -> dict:
@@ -54,11 +76,35 @@ def ledger(stages: list[StageRecord], config: dict) -> dict:
     given = config.get("cost") if isinstance(config.get("cost"), dict) else {}
     price = number(given.get("price_per_hour")) or 0.0
     lines = [cost.line_of(stage.name, stage.path) for stage in stages if stage.path is not None]
-    shown = [{"shown": stage_name(line.stage), "is_done": line.is_done, "hours": cost.hours_text(line.hours), "sampled": line.sampled, "trained": line.trained,
-              "judge_calls": line.judge_calls, "money": line.money(price)} for line in [*lines, cost.total(lines)]]
-    paper = [{"name": name, "hours": cost.hours_text(hours), "share": share, "paper_hours": published, "paper_share": there, "paper_money": 2 * published}
-             for name, hours, share, published, there in cost.beside_the_paper(lines)]
-    return {"price": price, "lines": shown[:-1], "total": shown[-1], "paper": paper if any(line.hours for line in lines) else []}
+    shown = [
+        {
+            "shown": stage_name(line.stage),
+            "is_done": line.is_done,
+            "hours": cost.hours_text(line.hours),
+            "sampled": line.sampled,
+            "trained": line.trained,
+            "judge_calls": line.judge_calls,
+            "money": line.money(price),
+        }
+        for line in [*lines, cost.total(lines)]
+    ]
+    paper = [
+        {
+            "name": name,
+            "hours": cost.hours_text(hours),
+            "share": share,
+            "paper_hours": published,
+            "paper_share": there,
+            "paper_money": 2 * published,
+        }
+        for name, hours, share, published, there in cost.beside_the_paper(lines)
+    ]
+    return {
+        "price": price,
+        "lines": shown[:-1],
+        "total": shown[-1],
+        "paper": paper if any(line.hours for line in lines) else [],
+    }
 
 
 def duration(seconds: float | None) -> str:
@@ -75,36 +121,63 @@ def lineage_rows(stages: list[StageRecord]) -> list[dict]:
     """Every stage with its fingerprint and what it was made from."""
     rows = []
     for stage in stages:
-        inputs = [{"role": role, "source": source_text(entry)} for role, entry in stage.inputs.items() if isinstance(entry, dict)]
-        rows.append({"name": stage.name, "shown": stage_name(stage.name), "status": stage.status, "kind": stage.kind, "fingerprint": stage.fingerprint,
-                     "inputs": inputs, "created": str(stage.manifest.get("created", "")), "version": stage.manifest.get("version", stage.config.get("version", "")),
-                     "path": f"{stage.name}/{stage.path.name}" if stage.path else ""})
+        inputs = [
+            {"role": role, "source": source_text(entry)}
+            for role, entry in stage.inputs.items()
+            if isinstance(entry, dict)
+        ]
+        rows.append(
+            {
+                "name": stage.name,
+                "shown": stage_name(stage.name),
+                "status": stage.status,
+                "kind": stage.kind,
+                "fingerprint": stage.fingerprint,
+                "inputs": inputs,
+                "created": str(stage.manifest.get("created", "")),
+                "version": stage.manifest.get("version", stage.config.get("version", "")),
+                "path": f"{stage.name}/{stage.path.name}" if stage.path else "",
+            }
+        )
     return rows
 
 
 def source_text(entry: dict) -> str:
     """reasoning_rl@1a2b3c4d, or the directory of a model from outside."""
     fingerprint = str(entry.get("fingerprint") or "")[:8]
-    return f"{entry.get('stage') or entry.get('model_dir') or entry.get('path')}" + (f"@{fingerprint}" if fingerprint else "")
+    return f"{entry.get('stage') or entry.get('model_dir') or entry.get('path')}" + (
+        f"@{fingerprint}" if fingerprint else ""
+    )
 
 
 def manifest_metrics(stage: StageRecord) -> list[tuple[str, str]]:
     """A stage's final numbers, as it wrote them."""
     metrics = stage.manifest.get("metrics")
-    return [(name, f"{value:,.4g}" if number(value) is not None else str(value)) for name, value in metrics.items()] if isinstance(metrics, dict) else []
+    return (
+        [(name, f"{value:,.4g}" if number(value) is not None else str(value)) for name, value in metrics.items()]
+        if isinstance(metrics, dict)
+        else []
+    )
 
 
 def reward_model_bars(stage: StageRecord | None) -> list[tuple[str, float]]:
     """The accuracies among the reward models' final numbers: [("helpful, held out", 0.89), ...]."""
     metrics = stage.manifest.get("metrics", {}) if stage else {}
-    return [(name, value) for name, value in metrics.items() if "accuracy" in name and number(value) is not None] if isinstance(metrics, dict) else []
+    return (
+        [(name, value) for name, value in metrics.items() if "accuracy" in name and number(value) is not None]
+        if isinstance(metrics, dict)
+        else []
+    )
 
 
 def configuration(run: RunRecord) -> list[dict]:
     """The whole resolved file, then each stage's own config.json as it was handed to the worker."""
     parts = [{"title": "config.yaml, whole", "text": run.config_text}] if run.config_text else []
-    return parts + [{"title": f"{stage.name} ({stage.kind})", "text": flat(stage.config.get("config", stage.config))}
-                    for stage in run.stages.values() if stage.config]
+    return parts + [
+        {"title": f"{stage.name} ({stage.kind})", "text": flat(stage.config.get("config", stage.config))}
+        for stage in run.stages.values()
+        if stage.config
+    ]
 
 
 def flat(config: Any) -> str:

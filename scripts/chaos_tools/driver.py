@@ -1,4 +1,5 @@
 """Starts the driver, hits what is to be hit, and sees that nothing of it is left."""
+
 import ctypes
 import os
 import subprocess
@@ -21,6 +22,7 @@ SET_CHILD_SUBREAPER = 36
 @dataclass
 class Ending:
     """How one start of the driver ended. `was_hit`: the signal was sent."""
+
     code: int | None
     was_hit: bool
     seconds: float
@@ -35,17 +37,39 @@ class Driver:
         self.overrides, self.num_processes = overrides, num_processes
         ctypes.CDLL(None).prctl(SET_CHILD_SUBREAPER, 1)  # what a dead driver leaves becomes our child, and is seen
 
-    def run(self, runs_dir: Path, selection: str, kill: Kill | None = None, span_s: float = 0.0, timeout_s: float = TIMEOUT_S,
-            disk: SmallDisk | None = None) -> Ending:
+    def run(
+        self,
+        runs_dir: Path,
+        selection: str,
+        kill: Kill | None = None,
+        span_s: float = 0.0,
+        timeout_s: float = TIMEOUT_S,
+        disk: SmallDisk | None = None,
+    ) -> Ending:
         """One start. A kill at a moment is of one stage, which takes `span_s` for what the kill waits in. `disk`: of that stage."""
         number = sum(1 for _ in runs_dir.glob("driver_*.log"))
         log, note = runs_dir / f"driver_{number}.log", runs_dir / f"hit_{number}"
-        command = [sys.executable, "-m", "pipeline", "run", f"+stage={selection}", f"runs_dir={runs_dir}", *self.overrides]
+        command = [
+            sys.executable,
+            "-m",
+            "pipeline",
+            "run",
+            f"+stage={selection}",
+            f"runs_dir={runs_dir}",
+            *self.overrides,
+        ]
         inherited = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "CHAOS")}
         started = time.monotonic()
         with open(log, "wb") as stream:
-            process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True,
-                                       env={**inherited, **(kill.environment(note) if kill else {})})
+            process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env={**inherited, **(kill.environment(note) if kill else {})},
+            )
         was_hit = bool(kill and kill.span) and self._strike(process, kill, span_s, log, disk)
         try:
             code = process.wait(timeout=timeout_s)
@@ -58,6 +82,7 @@ class Driver:
 
     def _strike(self, driver: subprocess.Popen, kill: Kill, span_s: float, log: Path, disk: SmallDisk | None) -> bool:
         """Waits for the workers or the end of their start-up, then for the moment; sends the signal. Whether anything was there to get it."""
+
         def has_begun() -> bool:
             if kill.span == "work":
                 return "engines up" in log.read_text(errors="replace")
@@ -111,8 +136,13 @@ def family(driver: int) -> dict[str, psutil.Process]:
         for process in found["driver"].children(recursive=True):
             words = process.cmdline()
             module = words[words.index("-m") + 1] if "-m" in words[:-1] else ""
-            name = {"pipeline.execution.guard": "guard" if "torch.distributed.run" in words else None,  # the other one is Prefect's
-                    "torch.distributed.run": "launcher", "uvicorn": "server"}.get(module)
+            name = {
+                "pipeline.execution.guard": "guard"
+                if "torch.distributed.run" in words
+                else None,  # the other one is Prefect's
+                "torch.distributed.run": "launcher",
+                "uvicorn": "server",
+            }.get(module)
             if module == "stages":
                 name = f"rank{process.environ()['RANK']}"
             if name:

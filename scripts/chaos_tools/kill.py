@@ -1,4 +1,5 @@
 """Who of a run gets which signal, where or when; and what can happen to a checkpoint."""
+
 import json
 import os
 import random
@@ -20,6 +21,7 @@ MOMENT_SHARE, SELF_SHARE = 0.35, 0.6  # kills at a moment; at a place, those of 
 @dataclass(frozen=True)
 class Kill:
     """`place` None: at a moment, when `share` of the start-up or of the work (`span`) has passed, by the undisturbed stage's clock."""
+
     who: str
     signal: int
     place: Place | None = None
@@ -30,14 +32,26 @@ class Kill:
     share: float = 0.0
 
     def __str__(self) -> str:
-        where = f"{self.when} {self.place.name} #{self.call} in {self.inside}" if self.place else f"at {self.share:.0%} of the {self.span}"
+        where = (
+            f"{self.when} {self.place.name} #{self.call} in {self.inside}"
+            if self.place
+            else f"at {self.share:.0%} of the {self.span}"
+        )
         return f"full disk {where}" if self.who == DISK else f"{signal_name(self.signal)} to {self.who} {where}"
 
     def environment(self, note: Path) -> dict[str, str]:
         if not self.place:
             return {}
-        plan = {"in": self.inside, "place": self.place.target, "match": self.place.match, "call": self.call, "when": self.when, "who": self.who,
-                "signal": self.signal, "note": str(note)}
+        plan = {
+            "in": self.inside,
+            "place": self.place.target,
+            "match": self.place.match,
+            "call": self.call,
+            "when": self.when,
+            "who": self.who,
+            "signal": self.signal,
+            "note": str(note),
+        }
         return {"PYTHONPATH": os.pathsep.join((str(SITE), str(ROOT))), "CHAOS": json.dumps(plan)}
 
 
@@ -60,8 +74,20 @@ def draw_kill(rng: random.Random, places: list[Place], num_processes: int, has_s
     everyone = [*ranks, "launcher", "guard", "driver", "all"]
     number = rng.choice(SIGNALS)
     place = None if rng.random() < MOMENT_SHARE else rng.choice(places)
-    inside = "" if not place else "driver" if place.side == "driver" else rng.choice(ranks) if place.side == "any" else "rank0"
-    who = inside if inside == "driver" or inside and rng.random() < SELF_SHARE else rng.choice(everyone if place or not has_server else [*everyone, "server"])
+    inside = (
+        ""
+        if not place
+        else "driver"
+        if place.side == "driver"
+        else rng.choice(ranks)
+        if place.side == "any"
+        else "rank0"
+    )
+    who = (
+        inside
+        if inside == "driver" or inside and rng.random() < SELF_SHARE
+        else rng.choice(everyone if place or not has_server else [*everyone, "server"])
+    )
     if (who, number) == ("guard", signal.SIGINT):  # which it ignores
         number = signal.SIGTERM
     if place:
@@ -73,7 +99,9 @@ def damage(directory: Path, rng: random.Random) -> str:
     """Spoils one file of the newest checkpoint, or one that it goes on with; returns what was done, "" where there is none."""
     checkpoint = _of_newest_checkpoint(directory)
     step = int(re.search(r"step_(\d+)", str(checkpoint[0].relative_to(directory)))[1]) if checkpoint else 0
-    logs = [path for path in directory.glob("rollouts/step_*.jsonl") if int(path.stem.split("_")[1]) >= step]  # nobody looks at older ones any more
+    logs = [
+        path for path in directory.glob("rollouts/step_*.jsonl") if int(path.stem.split("_")[1]) >= step
+    ]  # nobody looks at older ones any more
     chosen = [files for files in (checkpoint, sorted(logs), sorted(directory.glob("references/step_*"))[-1:]) if files]
     if not chosen:
         return ""
@@ -82,11 +110,16 @@ def damage(directory: Path, rng: random.Random) -> str:
 
 def damage_logs(directory: Path, rng: random.Random) -> str:
     """Spoils the newest rollouts and the newest reference."""
-    return "; ".join(spoil(directory, sorted(directory.glob(f"{name}/*"))[-1], rng) for name in ("rollouts", "references"))
+    return "; ".join(
+        spoil(directory, sorted(directory.glob(f"{name}/*"))[-1], rng) for name in ("rollouts", "references")
+    )
 
 
 def _of_newest_checkpoint(directory: Path) -> list[Path]:
-    checkpoints = sorted((path for path in directory.glob("state/**/step_*") if path.is_dir()), key=lambda path: (path.parent.name, path.name))
+    checkpoints = sorted(
+        (path for path in directory.glob("state/**/step_*") if path.is_dir()),
+        key=lambda path: (path.parent.name, path.name),
+    )
     return sorted(path for path in checkpoints[-1].rglob("*") if path.is_file()) if checkpoints else []
 
 
@@ -97,7 +130,7 @@ def spoil(directory: Path, path: Path, rng: random.Random) -> str:
     if how == "removed" or not content:
         path.unlink()
     elif how == "cut":
-        path.write_bytes(content[:rng.randrange(len(content))])
+        path.write_bytes(content[: rng.randrange(len(content))])
     else:
         content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
         path.write_bytes(content)

@@ -1,4 +1,5 @@
 """What a finished stage has made, as hashes, and where two of them differ."""
+
 import hashlib
 import json
 import re
@@ -9,14 +10,22 @@ from stages.contract.files import read_json, read_jsonl, sha256
 
 def outcome(directory: Path) -> dict[str, str]:
     """Hashes of all that a finished stage leaves to others, by name; clocks and the machine's speed are left out."""
-    found = {str(path.relative_to(directory)): sha256(path) for pattern in ("model/**/*", "data/**/*", "rollouts/*", "results.json")
-             for path in directory.glob(pattern) if path.is_file()}
+    found = {
+        str(path.relative_to(directory)): sha256(path)
+        for pattern in ("model/**/*", "data/**/*", "rollouts/*", "results.json")
+        for path in directory.glob(pattern)
+        if path.is_file()
+    }
     for name in ("metrics.jsonl", "samples.jsonl", "alarms.jsonl"):
         if rows := read_jsonl(directory / name):  # alarms that were cut back leave an empty file
             found[name] = digest(without_clocks(rows))
     manifest = read_json(directory / "manifest.json")
-    manifest["metrics"] = {name: value for name, value in manifest["metrics"].items() if not name.startswith("judge/")}  # every attempt pays for its own
-    found["manifest.json"] = digest({name: manifest[name] for name in ("stage", "kind", "version", "fingerprint", "inputs", "files", "metrics")})
+    manifest["metrics"] = {
+        name: value for name, value in manifest["metrics"].items() if not name.startswith("judge/")
+    }  # every attempt pays for its own
+    found["manifest.json"] = digest(
+        {name: manifest[name] for name in ("stage", "kind", "version", "fingerprint", "inputs", "files", "metrics")}
+    )
     return found
 
 
@@ -40,7 +49,13 @@ def differences(found: dict[str, str], expected: dict[str, str]) -> list[str]:
 
 def left_over(directory: Path, undisturbed: Path) -> list[str]:
     """Files of a finished stage that the undisturbed one does not have; logs, rollouts and the driver's memory apart."""
+
     def names(root: Path) -> set[str]:
         return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
-    return sorted(name for name in names(directory) - names(undisturbed)
-                  if not name.startswith("logs/") and not re.fullmatch(r"rollouts/step_\d+\.jsonl|\.verified\.json|alarms\.jsonl", name))
+
+    return sorted(
+        name
+        for name in names(directory) - names(undisturbed)
+        if not name.startswith("logs/")
+        and not re.fullmatch(r"rollouts/step_\d+\.jsonl|\.verified\.json|alarms\.jsonl", name)
+    )

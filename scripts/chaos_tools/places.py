@@ -1,4 +1,5 @@
 """Named places where `chaos.py` lets a process of a run be killed: the boundaries between the phases of a stage, in the product's own functions."""
+
 from dataclasses import dataclass
 
 TRAINED = ("pretrain", "sft", "grpo", "reward_models")
@@ -10,6 +11,7 @@ BOTH = ("before", "after")
 @dataclass(frozen=True)
 class Place:
     """A function, `module:function` or `module:Class.method`. `match`: what the call's paths must hold. `side`: main (rank 0 only), any rank, driver."""
+
     name: str
     kinds: tuple[str, ...]
     target: str
@@ -20,12 +22,21 @@ class Place:
     needs_checkpoint: bool = False
 
 
-SAMPLERS = {"vllm": "stages.engines.sampling.vllm_sampler:VllmSampler", "transformers": "stages.engines.sampling.transformers_sampler:TransformersSampler"}
+SAMPLERS = {
+    "vllm": "stages.engines.sampling.vllm_sampler:VllmSampler",
+    "transformers": "stages.engines.sampling.transformers_sampler:TransformersSampler",
+}
 PLACES = [
     Place("start of the worker", ALL, "stages.runtime.worker:Worker.__enter__"),
     Place("end of start-up", ALL, "stages.runtime.worker:Worker.startup_done", when=("after",)),
     Place("cut of the logs", ALL, "stages.contract.files:cut_jsonl", side="main", calls=3),
-    Place("log of a step", ("pretrain", "sft", "grpo", "collect", "reward_models"), "stages.contract.files:append_jsonl", side="main", calls=4),
+    Place(
+        "log of a step",
+        ("pretrain", "sft", "grpo", "collect", "reward_models"),
+        "stages.contract.files:append_jsonl",
+        side="main",
+        calls=4,
+    ),
     Place("sampling", SAMPLED, "SAMPLER.sample", calls=2),
     Place("sync", ("grpo",), "SAMPLER.sync", calls=2),
     Place("reward", ("grpo",), "stages.kinds.grpo.scoring:set_rewards", calls=3),
@@ -41,8 +52,17 @@ PLACES = [
     Place("rename of the reference", ("grpo",), "os:replace", r"references/", side="main"),
     Place("checkpoint", TRAINED, "stages.engines.training:TrainEngine.parts", calls=3),
     Place("writing a checkpoint", TRAINED, "stages.engines.saver:write_parts", calls=3),
-    Place("checkpoint manifest", TRAINED, "stages.contract.files:write_json", r"\.step_\d+\.tmp/manifest\.json", side="main", calls=3),
-    Place("rename of the checkpoint manifest", TRAINED, "os:replace", r"\.step_\d+\.tmp/\.manifest", side="main", calls=3),
+    Place(
+        "checkpoint manifest",
+        TRAINED,
+        "stages.contract.files:write_json",
+        r"\.step_\d+\.tmp/manifest\.json",
+        side="main",
+        calls=3,
+    ),
+    Place(
+        "rename of the checkpoint manifest", TRAINED, "os:replace", r"\.step_\d+\.tmp/\.manifest", side="main", calls=3
+    ),
     Place("rename of the checkpoint", TRAINED, "os:replace", r"\.step_\d+\.tmp .*step_\d+$", side="main", calls=3),
     Place("removal of an old checkpoint", TRAINED, "shutil:rmtree", r"state/(\w+/)?step_\d+$", side="main", calls=2),
     Place("forgetting rollouts", ("grpo",), "stages.kinds.grpo.trainer:GrpoTrainer._forget", side="main", calls=3),
@@ -55,15 +75,36 @@ PLACES = [
     Place("judged samples", ("reward_models",), "stages.contract.files:write_json", r"judged\.json", side="main"),
     Place("rename of the judged samples", ("reward_models",), "os:replace", r"judged\.json", side="main"),
     Place("reward statistics", ("reward_models",), "os:replace", r"reward_stats\.json", side="main"),
-    Place("end of a reward model", ("reward_models",), "stages.contract.files:write_json", r"_done\.json", side="main", calls=2),
-    Place("results of a model", ("evaluate",), "stages.contract.files:write_json", r"state/\w+\.json", side="main", calls=3),
+    Place(
+        "end of a reward model",
+        ("reward_models",),
+        "stages.contract.files:write_json",
+        r"_done\.json",
+        side="main",
+        calls=2,
+    ),
+    Place(
+        "results of a model",
+        ("evaluate",),
+        "stages.contract.files:write_json",
+        r"state/\w+\.json",
+        side="main",
+        calls=3,
+    ),
     Place("results", ("evaluate",), "os:replace", r"results\.json", side="main"),
     Place("end of the stage", ALL, "stages.runtime.worker:Worker.finish", when=("before",)),
     Place("stage manifest", ALL, "stages.contract.files:write_json", r"/[0-9a-f]{8}/manifest\.json", side="main"),
     Place("rename of the stage manifest", ALL, "os:replace", r"/[0-9a-f]{8}/\.manifest", side="main"),
     Place("removal of the state", ALL, "shutil:rmtree", r"/state$", side="main"),
     Place("rename of the progress", ALL, "os:replace", r"\.progress\.json", side="main", calls=2),
-    Place("driver's files of the stage", ALL, "os:replace", r"/[0-9a-f]{8}/\.(config|inputs)\.json", side="driver", calls=2),
+    Place(
+        "driver's files of the stage",
+        ALL,
+        "os:replace",
+        r"/[0-9a-f]{8}/\.(config|inputs)\.json",
+        side="driver",
+        calls=2,
+    ),
     Place("driver's link", ALL, "os:replace", r"latest", side="driver"),
     Place("launch", ALL, "pipeline.execution.launch:worker_environment", side="driver"),
     Place("driver's watch", ALL, "pipeline.execution.launch:LineRelay.poll", side="driver", calls=60),
@@ -76,4 +117,8 @@ HANGS = [Place("the reward of a group", ("grpo",), "stages.kinds.grpo.groups:Gro
 
 def places_of(kind: str, sampler: str) -> list[Place]:
     """The places that a stage of this kind comes by."""
-    return [Place(**{**vars(place), "target": place.target.replace("SAMPLER", SAMPLERS[sampler])}) for place in PLACES if kind in place.kinds]
+    return [
+        Place(**{**vars(place), "target": place.target.replace("SAMPLER", SAMPLERS[sampler])})
+        for place in PLACES
+        if kind in place.kinds
+    ]

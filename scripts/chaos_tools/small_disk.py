@@ -1,4 +1,5 @@
 """A real file system of a few MiB (tmpfs), for what happens when it is full."""
+
 import os
 import subprocess
 from collections.abc import Iterator
@@ -35,9 +36,13 @@ class SmallDisk:
 def small_disk(path: Path, size_kib: int) -> Iterator[SmallDisk]:
     """Mounted at the new directory `path`. Raises CannotMount."""
     path.mkdir(parents=True)
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size_kib}k", "tmpfs", str(path)], capture_output=True, text=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size_kib}k", "tmpfs", str(path)], capture_output=True, text=True
+    )
     if mounted.returncode:
-        raise CannotMount(f"a full disk needs a small one, and this user may not mount a tmpfs: {mounted.stderr.strip()}")
+        raise CannotMount(
+            f"a full disk needs a small one, and this user may not mount a tmpfs: {mounted.stderr.strip()}"
+        )
     try:
         yield SmallDisk(path)
     finally:

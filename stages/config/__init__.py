@@ -6,6 +6,7 @@ It imports nothing heavy. Defaults are the published numbers of DeepSeek-R1 wher
 
 `from_dict` turns plain data into these dataclasses and reports every mistake at once, each with its key, its value and its fix.
 """
+
 from stages.config.convert import from_dict, output_fields, to_dict
 from stages.config.data import DataConfig, MixtureSource, PrepareConfig, SourceConfig, TracesConfig
 from stages.config.engines import VLLM_CPU_HEAD_SIZES, DeepSpeedConfig, ModelConfig, OptimConfig, RolloutConfig
@@ -50,8 +51,22 @@ __all__ = [
     "to_dict",
 ]
 
-KINDS: dict[str, type] = {"pretrain": PretrainConfig, "sft": SftConfig, "grpo": GrpoConfig, "collect": CollectConfig,
-                          "reward_models": RewardModelsConfig, "evaluate": EvaluateConfig}
+KINDS: dict[str, type] = {
+    "pretrain": PretrainConfig,
+    "sft": SftConfig,
+    "grpo": GrpoConfig,
+    "collect": CollectConfig,
+    "reward_models": RewardModelsConfig,
+    "evaluate": EvaluateConfig,
+}
 
 # Raise a kind's version when its code changes what it produces: old directories are then made anew instead of trusted.
-VERSIONS: dict[str, int] = {"pretrain": 3, "sft": 3, "grpo": 3, "collect": 3, "reward_models": 2, "evaluate": 3, "report": 1}
+VERSIONS: dict[str, int] = {
+    "pretrain": 3,
+    "sft": 3,
+    "grpo": 3,
+    "collect": 3,
+    "reward_models": 2,
+    "evaluate": 3,
+    "report": 1,
+}

@@ -4,7 +4,26 @@
 VERIFIERS = ("integer", "math", "choice", "exact", "instructions", "code", "judge", "reasoning_gym")
 
 # published data sets whose columns need more than a name: the table of the same name in stages/data/adapters/__init__.py
-ADAPTERS = ("none", "gsm8k", "boxed_solution", "numina_math_15", "dapo", "apps", "code_contests", "codeforces", "mmlu_pro", "sciq", "gpqa", "thoughts", "open_thoughts", "ultrafeedback", "helpsteer2", "helpsteer3", "pku_preferences", "pku_labels")
+ADAPTERS = (
+    "none",
+    "gsm8k",
+    "boxed_solution",
+    "numina_math_15",
+    "dapo",
+    "apps",
+    "code_contests",
+    "codeforces",
+    "mmlu_pro",
+    "sciq",
+    "gpqa",
+    "thoughts",
+    "open_thoughts",
+    "ultrafeedback",
+    "helpsteer2",
+    "helpsteer3",
+    "pku_preferences",
+    "pku_labels",
+)
 
 # schemas of evaluation suites: the table of the same name in stages/kinds/evaluation/suites/__init__.py
 LOADERS = ("aime", "math500", "gsm8k", "gpqa", "mmlu", "livecodebench", "codeforces", "ifeval", "tiny", "own")

@@ -1,4 +1,5 @@
 """Plain data to configuration classes, every mistake reported at once, and back."""
+
 import dataclasses
 import difflib
 import types
@@ -34,7 +35,9 @@ def convert(expected: Any, value: Any, path: str, errors: list[str]) -> Any:
         return _convert_dataclass(expected, value, path, errors)
     if origin is Literal:
         if value not in get_args(expected):
-            errors.append(f"{path}: {value!r} is not one of {', '.join(map(str, get_args(expected)))}{_hint(value, get_args(expected))}")
+            errors.append(
+                f"{path}: {value!r} is not one of {', '.join(map(str, get_args(expected)))}{_hint(value, get_args(expected))}"
+            )
         return value
     if origin is list:
         if not isinstance(value, (list, tuple)):
@@ -98,8 +101,11 @@ def _hint(value: Any, known) -> str:
 def output_fields(config: Any) -> Any:
     """The part of a config that decides the stage's output: everything but the operational fields. The fingerprint hashes this."""
     if dataclasses.is_dataclass(config):
-        return {spec.name: output_fields(getattr(config, spec.name)) for spec in dataclasses.fields(config)
-                if not spec.metadata.get("operational")}
+        return {
+            spec.name: output_fields(getattr(config, spec.name))
+            for spec in dataclasses.fields(config)
+            if not spec.metadata.get("operational")
+        }
     if isinstance(config, dict):
         return {key: output_fields(value) for key, value in config.items()}
     if isinstance(config, (list, tuple)):

@@ -1,4 +1,5 @@
 """Documented, range-checked fields, and the base of all configuration classes."""
+
 import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +13,9 @@ class ConfigError(ValueError):
         super().__init__("\n".join(self.errors))
 
 
-def knob(default: Any, doc: str, *, gt=None, ge=None, lt=None, le=None, operational: bool = False, schema: type | None = None) -> Any:
+def knob(
+    default: Any, doc: str, *, gt=None, ge=None, lt=None, le=None, operational: bool = False, schema: type | None = None
+) -> Any:
     """A documented, range-checked field. `operational` fields do not change the stage's output and stay out of its fingerprint.
     `schema`: of a mapping that holds some fields of that class."""
     metadata = {"doc": doc, "gt": gt, "ge": ge, "lt": lt, "le": le, "operational": operational, "schema": schema}
@@ -29,8 +32,12 @@ def range_error(metadata: dict, value: Any) -> str | None:
         return next((error for error in (range_error(metadata, item) for item in value) if error), None)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    for name, holds, sign in (("gt", lambda v, b: v > b, ">"), ("ge", lambda v, b: v >= b, ">="),
-                              ("lt", lambda v, b: v < b, "<"), ("le", lambda v, b: v <= b, "<=")):
+    for name, holds, sign in (
+        ("gt", lambda v, b: v > b, ">"),
+        ("ge", lambda v, b: v >= b, ">="),
+        ("lt", lambda v, b: v < b, "<"),
+        ("le", lambda v, b: v <= b, "<="),
+    ):
         bound = metadata.get(name)
         if bound is not None and not holds(value, bound):
             return f"must be {sign} {bound}, got {value}"

@@ -1,4 +1,5 @@
 """Files that survive a crash: atomic writes, checksums, JSON lines that can be cut back."""
+
 import hashlib
 import json
 import os
@@ -75,9 +76,13 @@ def file_table(directory: Path, patterns: list[str]) -> dict[str, dict]:
 
 def damaged_files(directory: Path, table: dict[str, dict]) -> list[str]:
     """Files of the table that are missing or differ."""
-    return [name for name, entry in table.items()
-            if not (directory / name).is_file() or (directory / name).stat().st_size != entry["bytes"]
-            or sha256(directory / name) != entry["sha256"]]
+    return [
+        name
+        for name, entry in table.items()
+        if not (directory / name).is_file()
+        or (directory / name).stat().st_size != entry["bytes"]
+        or sha256(directory / name) != entry["sha256"]
+    ]
 
 
 def append_jsonl(path: Path, rows: list[dict]) -> None:

@@ -4,6 +4,7 @@
 
 A line is on the disk before `append` returns. What is read is checked: a damaged line, or the half line of a kill, counts as not there.
 """
+
 import hashlib
 import json
 import os

@@ -2,6 +2,7 @@
 
 CONFIG.json: {"data", "prepare", "rollout", "sandbox", "seed", "model_dir"}, as the driver composed it.
 """
+
 import contextlib
 import json
 import os
@@ -25,7 +26,9 @@ def main(arguments: list[str]) -> int:
     try:
         data = from_dict(DataConfig, given["data"])
         if not data.all_sources:
-            raise ValueError("there is nothing to read: name a file, a directory or a hub name, as data.path=FILE, or choose a preset, as data=gsm8k")
+            raise ValueError(
+                "there is nothing to read: name a file, a directory or a hub name, as data.path=FILE, or choose a preset, as data=gsm8k"
+            )
         return {"inspect": _inspect, "prepare": _prepare, "fetch": _fetch}[arguments[0]](data, given)
     except (ValueError, ConfigError) as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
@@ -39,6 +42,7 @@ def _inspect(data: DataConfig, given: dict) -> int:
     from rich.console import Console
 
     from stages.data.preparing.inspect import inspect
+
     inspect(data, given["model_dir"], Console(width=None if sys.stdout.isatty() else 140))
     return 0
 
@@ -52,18 +56,23 @@ def _prepare(data: DataConfig, given: dict) -> int:
     prepare = from_dict(PrepareConfig, given["prepare"])
     if prepare.samples:
         _configure_programs(data, from_dict(SandboxConfig, given["sandbox"]))
-    preparation = Preparation(data, prepare, from_dict(RolloutConfig, given["rollout"]), given["seed"], given["model_dir"], say)
+    preparation = Preparation(
+        data, prepare, from_dict(RolloutConfig, given["rollout"]), given["seed"], given["model_dir"], say
+    )
     path = preparation.run()
     for row in preparation.drops.table(sum(preparation.read.values())):
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in row["reasons"].items())
         say(f"{row['filter']:16} {row['dropped']:>10,} dropped, {row['left']:>10,} left: {reasons}")
-    say(f"{preparation.kept.num_rows:,} of {sum(preparation.read.values()):,} rows in {path}; {path.parent / 'card.md'} says what was dropped and why")
+    say(
+        f"{preparation.kept.num_rows:,} of {sum(preparation.read.values()):,} rows in {path}; {path.parent / 'card.md'} says what was dropped and why"
+    )
     return 0
 
 
 def _configure_programs(data: DataConfig, sandbox: SandboxConfig) -> None:
     """Where the verifier code runs what the policy writes. Raises ValueError where it cannot and a source is about programs."""
     from stages.rewards.verifiers import code
+
     code.configure(sandbox)
     if any(source.verifier == "code" for source in data.all_sources.values()):
         code.require_sandbox()
@@ -72,6 +81,7 @@ def _configure_programs(data: DataConfig, sandbox: SandboxConfig) -> None:
 def _fetch(data: DataConfig, given: dict) -> int:
     from stages.data.file_prompts import source_key
     from stages.data.hub import fetch, is_hub_name, pin_advice
+
     for name, source in data.all_sources.items():
         if is_hub_name(source.path):
             directory = fetch(source, source_key(data, name))

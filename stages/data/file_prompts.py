@@ -3,6 +3,7 @@
 A draw is a pure function of (seed, stream, domain, index): blocks of BLOCK draws are shared out to the sources by their weights, and each
 source walks through a new permutation of its rows every epoch.
 """
+
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -24,18 +25,31 @@ class FilePrompts:
         if split not in SPLITS:
             raise ValueError(f"a data file has the splits {' and '.join(SPLITS)}, got {split!r}")
         if not config.all_sources:
-            raise ValueError("data.path is not set but data.name=file: give a file or directory, as data.path=FILE, or sources, as data.sources.NAME.path=FILE")
+            raise ValueError(
+                "data.path is not set but data.name=file: give a file or directory, as data.path=FILE, or sources, as data.sources.NAME.path=FILE"
+            )
         self.config, self.split, self._key = config, split, f"{seed}/{stream}"
         prompts, tallies = _read(config, split)
         self.num_malformed = sum(sum(tally.reasons.values()) for tally in tallies.values())
         self.summary = "; ".join(f"{name}: {tally.summary()}" for name, tally in tallies.items() if tally.summary())
-        self._draws = {domain: Draws({name: found for name, all_of in prompts.items() if (found := [p for p in all_of if p.domain == domain])},
-                                      {name: getattr(source, "weight", 1.0) for name, source in config.all_sources.items()}, f"{self._key}/{domain}")
-                       for domain in DOMAINS}
+        self._draws = {
+            domain: Draws(
+                {
+                    name: found
+                    for name, all_of in prompts.items()
+                    if (found := [p for p in all_of if p.domain == domain])
+                },
+                {name: getattr(source, "weight", 1.0) for name, source in config.all_sources.items()},
+                f"{self._key}/{domain}",
+            )
+            for domain in DOMAINS
+        }
         if not len(self):
             where = ", ".join(str(source.path) for source in config.all_sources.values())
             wish = ("smaller" if split == "train" else "larger") + " data.eval_fraction or more rows"
-            raise ValueError(f"data.path={where}: no rows left for the {split} split with data.eval_fraction={config.eval_fraction}; use a {wish}")
+            raise ValueError(
+                f"data.path={where}: no rows left for the {split} split with data.eval_fraction={config.eval_fraction}; use a {wish}"
+            )
 
     def __len__(self) -> int:
         return sum(draws.num_prompts for draws in self._draws.values())
@@ -53,19 +67,28 @@ class FilePrompts:
         domain = "safety" if domain == "safety_labels" else domain
         draws = self._draws[domain]
         if not draws.num_prompts:
-            raise ValueError(f"data.path={', '.join(str(source.path) for source in self.config.all_sources.values())} holds no {domain} prompts, but "
-                             f"{domain} prompts were asked for: set mix.{domain}=0, or add a source with domain={domain}")
+            raise ValueError(
+                f"data.path={', '.join(str(source.path) for source in self.config.all_sources.values())} holds no {domain} prompts, but "
+                f"{domain} prompts were asked for: set mix.{domain}=0, or add a source with domain={domain}"
+            )
         return draws.in_order(index) if self.split == "test" else draws.draw(index)
 
     def check_lengths(self, tokenizer: Any, template: Any, max_tokens: int) -> None:
         """Raises if a templated prompt is longer than `max_tokens`. `template` maps the prompt's text to what the model sees."""
-        too_long = [f"{prompt.id}: {length} tokens" for draws in self._draws.values() for prompts in draws.prompts.values() for prompt in prompts
-                    if (length := len(tokenizer(template(prompt.text))["input_ids"])) > max_tokens]
+        too_long = [
+            f"{prompt.id}: {length} tokens"
+            for draws in self._draws.values()
+            for prompts in draws.prompts.values()
+            for prompt in prompts
+            if (length := len(tokenizer(template(prompt.text))["input_ids"])) > max_tokens
+        ]
         if too_long:
             more = f" ... and {len(too_long) - _MAX_SHOWN} more" if len(too_long) > _MAX_SHOWN else ""
-            raise ValueError(f"data: {len(too_long)} prompts are longer than data.max_prompt_tokens={max_tokens}: {'; '.join(too_long[:_MAX_SHOWN])}{more}. "
-                             "Raise data.max_prompt_tokens (and the model's context), drop these rows, or have `r1 data prepare` drop them "
-                             "(prepare.max_prompt)")
+            raise ValueError(
+                f"data: {len(too_long)} prompts are longer than data.max_prompt_tokens={max_tokens}: {'; '.join(too_long[:_MAX_SHOWN])}{more}. "
+                "Raise data.max_prompt_tokens (and the model's context), drop these rows, or have `r1 data prepare` drop them "
+                "(prepare.max_prompt)"
+            )
 
 
 class Draws:
@@ -75,7 +98,9 @@ class Draws:
         self.prompts, self._key = prompts, key
         self.num_prompts = sum(map(len, prompts.values()))
         self._shares = block_shares({name: weights[name] for name in prompts}) if prompts else {}
-        self._order: dict[tuple, list] = {}  # the latest permutation of each kind: neighbours in a walk need the same one
+        self._order: dict[
+            tuple, list
+        ] = {}  # the latest permutation of each kind: neighbours in a walk need the same one
 
     def in_order(self, index: int) -> Any:
         index %= self.num_prompts
@@ -90,7 +115,9 @@ class Draws:
             (name,), place = self.prompts, index
         else:
             block, offset = divmod(index, BLOCK)
-            order = self._permuted("the block", block, lambda: [name for name, share in self._shares.items() for _ in range(share)])
+            order = self._permuted(
+                "the block", block, lambda: [name for name, share in self._shares.items() for _ in range(share)]
+            )
             name = order[offset]
             place = block * self._shares[name] + order[:offset].count(name)
         mine = self.prompts[name]
@@ -138,7 +165,9 @@ def _read(config: DataConfig, split: str) -> tuple[dict[str, list[Prompt]], dict
             if not tallies[name].num_rows:
                 raise ValueError(f"{key}.path={source.path} is empty: it needs at least one row")
             if source.rows != "prompts":
-                rows[name] = list({prompt_hash(row.prompt): row for row in reversed(rows[name]) if row.domain != "reasoning"}.values())[::-1]
+                rows[name] = list(
+                    {prompt_hash(row.prompt): row for row in reversed(rows[name]) if row.domain != "reasoning"}.values()
+                )[::-1]
     hashes = {name: [prompt_hash(row.prompt) for row in mine] for name, mine in rows.items()}
     chosen = held_out(map(set, hashes.values()), config.eval_fraction)
     prompts = {}
@@ -148,7 +177,9 @@ def _read(config: DataConfig, split: str) -> tuple[dict[str, list[Prompt]], dict
         _require_judge(all_of)
         bad = _unreadable(all_of, mine, tallies[name]) if config.all_sources[name].check_answers else set()
         tallies[name].check(source_key(config, name), config.all_sources[name].path, config.malformed)
-        prompts[name] = [prompt for place, (prompt, side) in enumerate(zip(all_of, sides)) if side == split and place not in bad]
+        prompts[name] = [
+            prompt for place, (prompt, side) in enumerate(zip(all_of, sides)) if side == split and place not in bad
+        ]
     return prompts, tallies
 
 
@@ -158,8 +189,16 @@ def source_key(config: DataConfig, name: str) -> str:
 
 
 def to_prompt(row: Row, name: str, split: str) -> Prompt:
-    return Prompt(id=f"{name}-{split}-{row.id or f'{row.number:06d}'}", text=row.prompt, kind=row.kind or name, domain=row.domain, language=row.language,
-                  answer=row.answer, verifier=row.verifier, checks=row.checks)
+    return Prompt(
+        id=f"{name}-{split}-{row.id or f'{row.number:06d}'}",
+        text=row.prompt,
+        kind=row.kind or name,
+        domain=row.domain,
+        language=row.language,
+        answer=row.answer,
+        verifier=row.verifier,
+        checks=row.checks,
+    )
 
 
 def _distinct_ids(items: Iterator[Row | Malformed]) -> Iterator[Row | Malformed]:
@@ -177,6 +216,7 @@ def _distinct_ids(items: Iterator[Row | Malformed]) -> Iterator[Row | Malformed]
 def _require_judge(prompts: list[Prompt]) -> None:
     """Rows can name the verifier `judge` themselves. Raises InputError where the stage's judge is away, or not for such prompts: no fault of the rows."""
     from stages import judges
+
     asked = next((prompt for prompt in prompts if prompt.domain == "reasoning" and prompt.verifier == "judge"), None)
     if asked and judges.is_served():
         judges.require_judge(asked)
@@ -185,10 +225,13 @@ def _require_judge(prompts: list[Prompt]) -> None:
 def _unreadable(prompts: list[Prompt], rows: list[Row], tally: Tally) -> set[int]:
     """Places of the prompts whose reference their verifier cannot use, counted."""
     from stages.rewards.grading import problem_many
+
     asked = [place for place, prompt in enumerate(prompts) if prompt.domain == "reasoning"]
     problems = {place: why for place, why in zip(asked, problem_many([prompts[place] for place in asked])) if why}
     for place, why in problems.items():
         verifier = prompts[place].verifier
         tally.num_rows -= 1  # it was counted as a row
-        tally.add(Malformed(rows[place].where, f"answer not read by {verifier}", f"{why} (it is read by verifier={verifier})"))
+        tally.add(
+            Malformed(rows[place].where, f"answer not read by {verifier}", f"{why} (it is read by verifier={verifier})")
+        )
     return set(problems)

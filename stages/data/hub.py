@@ -1,4 +1,5 @@
 """Hub names: a copy in the Hugging Face cache stands for the name. Nothing is fetched but by `r1 data fetch`: every stage runs offline."""
+
 import os
 import re
 from pathlib import Path
@@ -7,13 +8,20 @@ from stages.config import SourceConfig
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-DATA_PATTERNS = [f"*{suffix}{compression}" for suffix in (".jsonl", ".ndjson", ".json", ".parquet", ".csv", ".tsv", ".arrow")
-                 for compression in ("", ".gz", ".zst")]
+DATA_PATTERNS = [
+    f"*{suffix}{compression}"
+    for suffix in (".jsonl", ".ndjson", ".json", ".parquet", ".csv", ".tsv", ".arrow")
+    for compression in ("", ".gz", ".zst")
+]
 
 
 def is_hub_name(path: str) -> bool:
     """Whether a path that does not exist here could be the name of a set on the hub."""
-    return bool(_NAME.fullmatch(path)) and not re.search(r"\.(jsonl?|ndjson|parquet|csv|tsv|arrow|gz|zst)$", path) and not Path(path).expanduser().exists()
+    return (
+        bool(_NAME.fullmatch(path))
+        and not re.search(r"\.(jsonl?|ndjson|parquet|csv|tsv|arrow|gz|zst)$", path)
+        and not Path(path).expanduser().exists()
+    )
 
 
 def locate(source: SourceConfig, key: str = "data") -> Path:
@@ -50,12 +58,16 @@ def pin_advice(source: SourceConfig, key: str = "data") -> str | None:
     commit = commit_of(source)
     if commit is None:
         return f"{source.path} is not pinned: it is what the hub has as {source.revision or 'main'} when it is fetched. {key}.revision=COMMIT pins it"
-    return (f"{source.path} is not pinned: here {source.revision or 'main'} is commit {commit}, and may be another where it is fetched again. "
-            f"{key}.revision={commit} pins it")
+    return (
+        f"{source.path} is not pinned: here {source.revision or 'main'} is commit {commit}, and may be another where it is fetched again. "
+        f"{key}.revision={commit} pins it"
+    )
 
 
 def cache_directory() -> Path:
-    return Path(os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser() / "hub")
+    return Path(
+        os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser() / "hub"
+    )
 
 
 def _snapshot(source: SourceConfig, key: str) -> Path:
@@ -71,7 +83,8 @@ def _snapshot(source: SourceConfig, key: str) -> Path:
         f"{key}.path={source.path} (revision {revision}) is neither a file or directory here nor a fetched set of the hub; looked in {repository}. "
         f"Fetch it where the hub can be reached: python -m pipeline data fetch with the same data keys, or "
         f"hf download --repo-type dataset {source.path} --revision {revision}{pattern}. To use a cache elsewhere set HF_HOME=DIRECTORY; "
-        f"a copy of its files serves too: {key}.path=DIRECTORY")
+        f"a copy of its files serves too: {key}.path=DIRECTORY"
+    )
 
 
 def fetch(source: SourceConfig, key: str = "data") -> Path:
@@ -81,8 +94,15 @@ def fetch(source: SourceConfig, key: str = "data") -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
     import httpx
+
     try:
-        return Path(snapshot_download(source.path, repo_type="dataset", revision=source.revision, allow_patterns=source.files or DATA_PATTERNS))
+        return Path(
+            snapshot_download(
+                source.path, repo_type="dataset", revision=source.revision, allow_patterns=source.files or DATA_PATTERNS
+            )
+        )
     except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError, OSError) as error:
-        raise ValueError(f"{key}.path={source.path} (revision {source.revision or 'main'}) cannot be fetched: {str(error).splitlines()[0]}. "
-                         f"Is {os.environ.get('HF_ENDPOINT', 'https://huggingface.co')} reachable, and does a gated set need HF_TOKEN?") from error
+        raise ValueError(
+            f"{key}.path={source.path} (revision {source.revision or 'main'}) cannot be fetched: {str(error).splitlines()[0]}. "
+            f"Is {os.environ.get('HF_ENDPOINT', 'https://huggingface.co')} reachable, and does a gated set need HF_TOKEN?"
+        ) from error

@@ -1,4 +1,5 @@
 """What a stage is given, checked before any engine starts: prompts that fit, a context that is long enough."""
+
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ from stages.runtime.errors import InputError, user_errors
 from stages.runtime.worker import Worker
 
 
-def open_prompts(worker: Worker, data: DataConfig, tokenizer, model_dir: Path, max_completion_tokens: int) -> PromptSource:
+def open_prompts(
+    worker: Worker, data: DataConfig, tokenizer, model_dir: Path, max_completion_tokens: int
+) -> PromptSource:
     """The stage's training prompts. Raises InputError for unreadable rows, prompts that are too long, or too short a model context."""
     check_context(worker, model_dir, data.max_prompt_tokens + max_completion_tokens)
     with user_errors():
@@ -18,7 +21,9 @@ def open_prompts(worker: Worker, data: DataConfig, tokenizer, model_dir: Path, m
         if getattr(source, "summary", ""):
             worker.say(source.summary)
         if hasattr(source, "check_lengths"):
-            source.check_lengths(tokenizer, lambda text: apply_template(text, data.template, tokenizer), data.max_prompt_tokens)
+            source.check_lengths(
+                tokenizer, lambda text: apply_template(text, data.template, tokenizer), data.max_prompt_tokens
+            )
     return source
 
 
@@ -27,6 +32,7 @@ def prepare_sandbox(config: Any) -> None:
     if not hasattr(config, "sandbox"):
         return
     from stages.rewards.verifiers import code
+
     code.configure(config.sandbox)
     if any(source.verifier == "code" for source in config.data.all_sources.values()):
         with user_errors():
@@ -36,7 +42,10 @@ def prepare_sandbox(config: Any) -> None:
 def check_context(worker: Worker, model_dir: Path, num_tokens: int) -> None:
     """The model must be able to hold the longest prompt and completion."""
     from transformers import AutoConfig
+
     limit = getattr(AutoConfig.from_pretrained(model_dir), "max_position_embeddings", None)
     if limit and num_tokens > limit:
-        raise InputError(f"stages.{worker.stage} asks for {num_tokens} tokens of prompt and completion, but the model in {model_dir} holds {limit}: "
-                         f"lower stages.{worker.stage}.max_completion_tokens or data.max_prompt_tokens")
+        raise InputError(
+            f"stages.{worker.stage} asks for {num_tokens} tokens of prompt and completion, but the model in {model_dir} holds {limit}: "
+            f"lower stages.{worker.stage}.max_completion_tokens or data.max_prompt_tokens"
+        )

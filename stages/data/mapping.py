@@ -1,4 +1,5 @@
 """From a raw row to a Row: the columns that a source names, checked. Imports nothing heavy: the driver checks files with it too."""
+
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -9,15 +10,21 @@ from stages.config.languages import language_problem
 from stages.rewards.grading import VERIFIERS
 
 DOMAINS = ("reasoning", "helpful", "safety")
-_ROLES = {"human": "user", "gpt": "assistant", "model": "assistant", "bot": "assistant"}  # ShareGPT's words, and others seen
+_ROLES = {
+    "human": "user",
+    "gpt": "assistant",
+    "model": "assistant",
+    "bot": "assistant",
+}  # ShareGPT's words, and others seen
 
 
 @dataclass(slots=True)
 class Row:
     """A row in the one schema. What does not apply is empty."""
-    number: int          # of the row in its source, from 1: of the line in a JSON Lines file
-    where: str           # for people: "line 7", "part-1.parquet row 7"
-    id: str              # of the id column, else empty
+
+    number: int  # of the row in its source, from 1: of the line in a JSON Lines file
+    where: str  # for people: "line 7", "part-1.parquet row 7"
+    id: str  # of the id column, else empty
     prompt: str
     answer: str = ""
     completion: str = ""
@@ -34,10 +41,13 @@ class Row:
 @dataclass(slots=True)
 class Malformed:
     """A row that cannot be used. `reason` is what is counted, `detail` is for people."""
+
     where: str
     reason: str
     detail: str
-    is_fatal: bool = True  # False: the adapter leaves such rows out on purpose (proofs, ties), whatever data.malformed says
+    is_fatal: bool = (
+        True  # False: the adapter leaves such rows out on purpose (proofs, ties), whatever data.malformed says
+    )
 
 
 class Bad(ValueError):
@@ -57,17 +67,26 @@ def to_row(raw: dict, source: SourceConfig, number: int = 0, where: str = "") ->
     prompt, answered = _prompt(raw, source)
     row = Row(number, where, text_of(cell(raw, source.id_column)), prompt, kind=text_of(cell(raw, source.kind_column)))
     row.domain = _choice(raw, source.domain_column, source.domain, DOMAINS, "domain")
-    row.language = text_of(cell(raw, source.language_column)).lower() or (language_of_text(prompt) if source.language == "auto" else source.language)
+    row.language = text_of(cell(raw, source.language_column)).lower() or (
+        language_of_text(prompt) if source.language == "auto" else source.language
+    )
     if why := language_problem(row.language):
         raise Bad("unknown language", f"{source.language_column}: {why}")
     if source.rows == "sft":
         row.completion = answered or _completion(raw, source.completion_column)
     elif source.rows == "preferences":
-        row.chosen, row.rejected = (_completion(raw, column) for column in (source.chosen_column, source.rejected_column))
+        row.chosen, row.rejected = (
+            _completion(raw, column) for column in (source.chosen_column, source.rejected_column)
+        )
         if row.chosen == row.rejected:
-            raise Bad("chosen and rejected are the same", f"{source.chosen_column} and {source.rejected_column} are the same")
+            raise Bad(
+                "chosen and rejected are the same", f"{source.chosen_column} and {source.rejected_column} are the same"
+            )
     elif source.rows == "labels":
-        row.completion, row.is_safe = answered or _completion(raw, source.completion_column), _label(raw, source.label_column)
+        row.completion, row.is_safe = (
+            answered or _completion(raw, source.completion_column),
+            _label(raw, source.label_column),
+        )
     if source.rows == "prompts" and row.domain == "reasoning":
         _add_reference(row, raw, source)
     return row
@@ -119,7 +138,9 @@ def exchange(messages: list, turn: str = "last") -> tuple[str, str]:
         raise Bad("no user message", "the chat has no user message with text")
     place = 0 if turn == "first" else len(exchanges) - 1
     said, answered = exchanges[place]
-    return "\n\n".join(([system] if system and place == 0 else []) + [text for text in said if text]), "\n\n".join(filter(None, answered))
+    return "\n\n".join(([system] if system and place == 0 else []) + [text for text in said if text]), "\n\n".join(
+        filter(None, answered)
+    )
 
 
 def language_of_text(text: str) -> str:
@@ -146,8 +167,10 @@ def _prompt(raw: dict, source: SourceConfig) -> tuple[str, str]:
         except Bad as error:
             raise Bad(error.reason, f"{column}: {error}") from None
     if source.messages_column or not isinstance(value, str) or not value.strip():
-        raise Bad(f"{column} is empty or not {'a chat' if source.messages_column else 'text'}",
-                  f"{column} is empty or not {'a list of messages' if source.messages_column else 'text'}")
+        raise Bad(
+            f"{column} is empty or not {'a chat' if source.messages_column else 'text'}",
+            f"{column} is empty or not {'a list of messages' if source.messages_column else 'text'}",
+        )
     return value.strip(), ""
 
 

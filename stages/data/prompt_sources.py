@@ -1,4 +1,5 @@
 """The door to prompts: which source a data config names, and the held-out prompts that it is evaluated on."""
+
 from stages.config import DataConfig
 from stages.data.file_prompts import FilePrompts
 from stages.prompting.prompt import Prompt
@@ -10,7 +11,9 @@ def is_from_file(data: DataConfig) -> bool:
     return data.name == "file" or bool(data.all_sources)
 
 
-def make_source(data: DataConfig, seed: int, stream: str, split: str = "train") -> TinyWorldPrompts | ReasoningGymPrompts | FilePrompts:
+def make_source(
+    data: DataConfig, seed: int, stream: str, split: str = "train"
+) -> TinyWorldPrompts | ReasoningGymPrompts | FilePrompts:
     """The prompts of a data config; `stream` (the stage's name) makes stages draw different ones."""
     if data.name == "reasoning_gym":
         return ReasoningGymPrompts(data, seed, stream, split)
@@ -19,7 +22,9 @@ def make_source(data: DataConfig, seed: int, stream: str, split: str = "train") 
     return FilePrompts(data, split, seed=seed, stream=stream)
 
 
-def evaluation_sets(data: DataConfig, num_reasoning: int, num_general: int, num_safety: int, split: str = "test") -> dict[str, list[Prompt]]:
+def evaluation_sets(
+    data: DataConfig, num_reasoning: int, num_general: int, num_safety: int, split: str = "test"
+) -> dict[str, list[Prompt]]:
     """Set name -> held-out prompts: the tiny world's three sets, one for each family of reasoning-gym, or the held-out rows of each source
     with verifiable answers by its name (`file` where there is only one)."""
     if data.name == "reasoning_gym":

@@ -2,6 +2,7 @@
 
 A line that is no row comes as a Malformed in its place. What makes a whole file unreadable is a ValueError.
 """
+
 import csv
 import gzip
 import io
@@ -57,17 +58,23 @@ def data_files(source: SourceConfig, key: str = "data") -> list[Path]:
     path = locate(source, key)
     if path.is_file():
         if not kind_of(path):
-            raise ValueError(f"{key}.path={path}: unknown file type {path.suffix!r}; use {', '.join(SUFFIXES)}, with .gz or .zst where it is text")
+            raise ValueError(
+                f"{key}.path={path}: unknown file type {path.suffix!r}; use {', '.join(SUFFIXES)}, with .gz or .zst where it is text"
+            )
         return [path]
     if source.files:
         found = [file for file in path.glob(source.files) if file.is_file() and kind_of(file)]
         if not found:
-            raise ValueError(f"{key}.path={path}: no data file matches {key}.files={source.files}; there are {_some(_all_files(path))}")
+            raise ValueError(
+                f"{key}.path={path}: no data file matches {key}.files={source.files}; there are {_some(_all_files(path))}"
+            )
         return sorted(found)
     if (path / "dataset_dict.json").is_file():
         splits = json.loads((path / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]
         if "train" not in splits:
-            raise ValueError(f"{key}.path={path} has the splits {', '.join(splits)}: choose one, as {key}.files='{splits[0]}/*'")
+            raise ValueError(
+                f"{key}.path={path} has the splits {', '.join(splits)}: choose one, as {key}.files='{splits[0]}/*'"
+            )
         path = path / "train"
     found = _all_files(path)
     if not found:
@@ -80,7 +87,9 @@ def kind_of(path: Path) -> str:
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] in COMPRESSIONS:
         suffixes.pop()
-    is_side_file = path.name in ("dataset_info.json", "state.json", "dataset_dict.json") or path.name.startswith((".", "cache-"))
+    is_side_file = path.name in ("dataset_info.json", "state.json", "dataset_dict.json") or path.name.startswith(
+        (".", "cache-")
+    )
     return suffixes[-1] if suffixes and suffixes[-1] in SUFFIXES and not is_side_file else ""
 
 
@@ -89,13 +98,19 @@ def _all_files(path: Path) -> list[str]:
 
 
 def _some(names: list[str]) -> str:
-    return ", ".join(names[:MAX_SHOWN]) + (f" and {len(names) - MAX_SHOWN} more" if len(names) > MAX_SHOWN else "") or "none"
+    return (
+        ", ".join(names[:MAX_SHOWN]) + (f" and {len(names) - MAX_SHOWN} more" if len(names) > MAX_SHOWN else "")
+        or "none"
+    )
 
 
 def _read_file(path: Path, name: str) -> Iterator[tuple[int, str, dict | Malformed]]:
     """(number, "line" or "row", row)."""
     import pyarrow
-    reader = {".parquet": _parquet, ".arrow": _arrow, ".csv": _csv, ".tsv": _csv, ".json": _json}.get(kind_of(path), _json_lines)
+
+    reader = {".parquet": _parquet, ".arrow": _arrow, ".csv": _csv, ".tsv": _csv, ".json": _json}.get(
+        kind_of(path), _json_lines
+    )
     try:
         yield from reader(path)
     except (pyarrow.ArrowException, OSError, EOFError) as error:
@@ -109,6 +124,7 @@ def _open(path: Path) -> Any:
         return gzip.open(path, "rb")
     if path.suffix.lower() == ".zst":
         import pyarrow
+
         return io.BufferedReader(pyarrow.CompressedInputStream(pyarrow.OSFile(str(path), "rb"), "zstd"))
     return open(path, "rb")
 
@@ -129,7 +145,11 @@ def _parse(line: bytes) -> dict | Malformed:
         return Malformed("", "not UTF-8", f"not UTF-8 text (byte {error.start + 1})")
     except (ValueError, RecursionError) as error:
         return Malformed("", "not JSON", f"not JSON: {error}")
-    return row if isinstance(row, dict) else Malformed("", "not an object", f"expected an object with columns, got {type(row).__name__}")
+    return (
+        row
+        if isinstance(row, dict)
+        else Malformed("", "not an object", f"expected an object with columns, got {type(row).__name__}")
+    )
 
 
 def _json(path: Path) -> Iterator[tuple[int, str, dict | Malformed]]:
@@ -146,11 +166,18 @@ def _json(path: Path) -> Iterator[tuple[int, str, dict | Malformed]]:
             yield 1, "row", Malformed("", "not JSON", f"not JSON: {error}")
             return
     for number, row in enumerate(rows, 1):
-        yield number, "row", row if isinstance(row, dict) else Malformed("", "not an object", f"expected an object with columns, got {type(row).__name__}")
+        yield (
+            number,
+            "row",
+            row
+            if isinstance(row, dict)
+            else Malformed("", "not an object", f"expected an object with columns, got {type(row).__name__}"),
+        )
 
 
 def _parquet(path: Path) -> Iterator[tuple[int, str, dict]]:
     import pyarrow.parquet
+
     with pyarrow.parquet.ParquetFile(path) as file:
         yield from _batches(file.iter_batches(batch_size=BATCH_ROWS))
 
@@ -158,6 +185,7 @@ def _parquet(path: Path) -> Iterator[tuple[int, str, dict]]:
 def _arrow(path: Path) -> Iterator[tuple[int, str, dict]]:
     """What datasets.save_to_disk writes: an Arrow stream; else an Arrow file."""
     import pyarrow
+
     with pyarrow.memory_map(str(path)) as stream:
         try:
             yield from _batches(pyarrow.ipc.open_stream(stream))

@@ -1,4 +1,5 @@
 """The rows of a source, adapted, mapped and checked; every row that cannot be used comes as a Malformed in its place."""
+
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -30,8 +31,14 @@ def map_one(raw: dict, source: SourceConfig, adapt, number: int, where: str) -> 
     except Bad as bad:
         return [Malformed(where, bad.reason, str(bad))]
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        return [Malformed(where, f"not a row of {source.adapter}", f"adapter={source.adapter} cannot use it ({type(error).__name__}: {error}); "
-                                                                  f"it has {', '.join(map(str, raw)) or 'no columns'}")]
+        return [
+            Malformed(
+                where,
+                f"not a row of {source.adapter}",
+                f"adapter={source.adapter} cannot use it ({type(error).__name__}: {error}); "
+                f"it has {', '.join(map(str, raw)) or 'no columns'}",
+            )
+        ]
 
 
 def _mapped(raw: dict, source: SourceConfig, number: int, where: str) -> Row | Malformed:
@@ -44,6 +51,7 @@ def _mapped(raw: dict, source: SourceConfig, number: int, where: str) -> Row | M
 @dataclass
 class Tally:
     """How many rows of a source were read, and which could not be used."""
+
     num_rows: int = 0
     reasons: Counter = field(default_factory=Counter)
     fatal: Counter = field(default_factory=Counter)
@@ -72,12 +80,16 @@ class Tally:
     def check(self, key: str, path: str | None, policy: str) -> None:
         """Raises ValueError where rows cannot be used and the configuration does not skip them."""
         if self.num_fatal and policy == "fail":
-            raise ValueError(f"{key}.path={path}: {self.num_fatal} of {self.num_rows} rows cannot be used: {self.shown()}. "
-                             f"Name its columns ({key}.prompt_column, {key}.answer_column ...), mend the file, or leave such rows out with "
-                             "data.malformed=skip")
+            raise ValueError(
+                f"{key}.path={path}: {self.num_fatal} of {self.num_rows} rows cannot be used: {self.shown()}. "
+                f"Name its columns ({key}.prompt_column, {key}.answer_column ...), mend the file, or leave such rows out with "
+                "data.malformed=skip"
+            )
 
     def summary(self) -> str:
         """For the log; empty where every row was used."""
         if not self.reasons:
             return ""
-        return f"{sum(self.reasons.values())} of {self.num_rows} rows left out: " + ", ".join(f"{reason} {count}" for reason, count in self.reasons.most_common())
+        return f"{sum(self.reasons.values())} of {self.num_rows} rows left out: " + ", ".join(
+            f"{reason} {count}" for reason, count in self.reasons.most_common()
+        )

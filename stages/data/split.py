@@ -1,4 +1,5 @@
 """Which prompts are held out: a hash of the prompt decides, so that the same prompt is on the same side in every source and every run."""
+
 import hashlib
 from collections.abc import Iterable
 

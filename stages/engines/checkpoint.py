@@ -5,6 +5,7 @@ state/step_000120/
     progress.json      the step, and whatever else the loop must know
     manifest.json      written last: sha256 of every file
 """
+
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -29,19 +30,27 @@ def remove_temporary(root: Path) -> None:
         shutil.rmtree(path)
 
 
-def newest_checkpoint(worker: Worker, name: str = "state", problem: Callable[[dict], str | None] = lambda progress: None) -> tuple[Path, dict] | None:
+def newest_checkpoint(
+    worker: Worker, name: str = "state", problem: Callable[[dict], str | None] = lambda progress: None
+) -> tuple[Path, dict] | None:
     """The newest whole checkpoint and its progress; a damaged one is skipped with a warning (every rank decides alike). `problem`: what is wrong
     with other files that a checkpoint of this progress needs."""
     directories = sorted((worker.dir / name).glob("step_*"), reverse=True)
     for directory in directories:
         damaged = _damaged_files(directory)
         progress = None if damaged else files.read_json(directory / "progress.json")
-        why = f"is damaged ({', '.join(damaged)})" if damaged else (found := problem(progress)) and f"cannot be used: {found}"
+        why = (
+            f"is damaged ({', '.join(damaged)})"
+            if damaged
+            else (found := problem(progress)) and f"cannot be used: {found}"
+        )
         if not why:
             return directory, progress
         worker.say(f"WARNING: checkpoint {directory} {why}: falling back to the one before it")
     if directories:
-        worker.say(f"WARNING: none of the {len(directories)} checkpoints in {worker.dir / name} can be used: starting over")
+        worker.say(
+            f"WARNING: none of the {len(directories)} checkpoints in {worker.dir / name} can be used: starting over"
+        )
     return None
 
 
@@ -52,8 +61,14 @@ def _damaged_files(directory: Path) -> list[str]:
         return ["manifest.json"]
 
 
-def resume(worker: Worker, engine: TrainEngine, name: str = "state", first_step: int = 0,
-           problem: Callable[[dict], str | None] = lambda progress: None, is_fresh: bool = True) -> dict:
+def resume(
+    worker: Worker,
+    engine: TrainEngine,
+    name: str = "state",
+    first_step: int = 0,
+    problem: Callable[[dict], str | None] = lambda progress: None,
+    is_fresh: bool = True,
+) -> dict:
     """Loads the newest whole checkpoint, if any, and cuts the logs back to it. Returns its progress, {"step": 0} for a fresh start, which an
     engine that has trained (`is_fresh` False) cannot make: RuntimeError.
 
@@ -61,7 +76,9 @@ def resume(worker: Worker, engine: TrainEngine, name: str = "state", first_step:
     """
     found = newest_checkpoint(worker, name, problem)
     if found is None and not is_fresh:
-        raise RuntimeError(f"no checkpoint in {worker.dir / name} can be used to go back to; the same command starts the stage over")
+        raise RuntimeError(
+            f"no checkpoint in {worker.dir / name} can be used to go back to; the same command starts the stage over"
+        )
     if found is None:
         progress = {"step": 0}
     else:
@@ -71,7 +88,10 @@ def resume(worker: Worker, engine: TrainEngine, name: str = "state", first_step:
             _load_split_otherwise(worker, engine, directory)
         else:
             engine.load(directory)
-        worker.say(f"resumed from {directory.name}" + (f", written by {progress['world_size']} process(es)" if is_split_otherwise else ""))
+        worker.say(
+            f"resumed from {directory.name}"
+            + (f", written by {progress['world_size']} process(es)" if is_split_otherwise else "")
+        )
     barrier()
     worker.cut_logs(first_step + progress["step"])
     barrier()

@@ -3,6 +3,7 @@
 Besides safetensors and tokenizer it has the chat template that renders the very prompts the model was trained on, the ids that end a
 completion, sampling defaults as published [model card of DeepSeek-R1; V2 D.1], and a model card.
 """
+
 import shlex
 from pathlib import Path
 
@@ -20,7 +21,8 @@ _CHAT = (
     "{% elif message['role'] == 'assistant' %}"
     "{{ message['content'] if loop.last else message['content'].split('</think>')[-1] }}{{ eos_token }}"
     "{% else %}{% set text = ns.system + message['content'] %}{% set ns.system = '' %}{user}{% endif %}"
-    "{% endfor %}{% if add_generation_prompt and thinking is defined and thinking %}{{ '<think>' }}{% endif %}")
+    "{% endfor %}{% if add_generation_prompt and thinking is defined and thinking %}{{ '<think>' }}{% endif %}"
+)
 
 
 def chat_template(template: str, tokenizer) -> str | None:
@@ -41,12 +43,19 @@ def _adds_bos(tokenizer) -> bool:
 def set_generation_defaults(model, tokenizer) -> None:
     """generation_config.json: the end of sequence that was trained on first, then what the base model also stopped at."""
     from transformers import GenerationConfig
+
     before = model.generation_config.eos_token_id if model.generation_config is not None else None
     known = before if isinstance(before, list) else [before]
     ids = list(dict.fromkeys([tokenizer.eos_token_id, *(token for token in known if token is not None)]))
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    model.generation_config = GenerationConfig(do_sample=True, temperature=0.6, top_p=0.95, bos_token_id=tokenizer.bos_token_id, pad_token_id=pad,
-                                               eos_token_id=ids[0] if len(ids) == 1 else ids)
+    model.generation_config = GenerationConfig(
+        do_sample=True,
+        temperature=0.6,
+        top_p=0.95,
+        bos_token_id=tokenizer.bos_token_id,
+        pad_token_id=pad,
+        eos_token_id=ids[0] if len(ids) == 1 else ids,
+    )
 
 
 def export(worker: Worker, engine: TrainEngine, tokenizer, template: str) -> None:
@@ -66,21 +75,57 @@ def export(worker: Worker, engine: TrainEngine, tokenizer, template: str) -> Non
 def model_card(description: dict, inputs: dict, metrics: dict[str, float]) -> str:
     """README.md: what it is, what it was made from, on what data, with which numbers, by which command. No clocks: a resumed stage writes the same."""
     from huggingface_hub import ModelCardData
+
     parents = [entry["path"] for role, entry in inputs.items() if role == "policy" and entry["stage"] is None]
-    data = ModelCardData(library_name="transformers", pipeline_tag="text-generation", language=["en", "zh"], tags=["r1-recipe", "reasoning", description["kind"]],
-                         base_model=[name for name in map(hub_name, parents) if name] or None)
+    data = ModelCardData(
+        library_name="transformers",
+        pipeline_tag="text-generation",
+        language=["en", "zh"],
+        tags=["r1-recipe", "reasoning", description["kind"]],
+        base_model=[name for name in map(hub_name, parents) if name] or None,
+    )
     stage, config = description["stage"], description["config"]
     command = card_command(description.get("command", f"python -m pipeline run +stage={stage}"))
-    lines = ["---", data.to_yaml(), "---", "", f"# {description['run']}: {stage}", "",
-             f"A language model, made by the stage `{stage}` ({description['kind']}) of a reproduction of the DeepSeek-R1 recipe "
-             "([arXiv 2501.12948](https://arxiv.org/abs/2501.12948)). Prompts are rendered by its chat template; `thinking=True` begins the reply with "
-             "`<think>`. Sample at temperature 0.6.", "",
-             "## How it was made", "", "```", command, "```", "", f"Fingerprint `{description['fingerprint']}`, seed {description['seed']}.", "",
-             "### Lineage", "", *lineage(stage, description["fingerprint"], inputs), "",
-             "### Data", "", *data_lines(description, inputs), "",
-             "## Numbers at the end of training", "", "| metric | value |", "|---|---|",
-             *(f"| {name} | {value:.4g} |" for name, value in metrics.items()), "",
-             "## Configuration of the stage", "", "```", *flat(config), "```", ""]
+    lines = [
+        "---",
+        data.to_yaml(),
+        "---",
+        "",
+        f"# {description['run']}: {stage}",
+        "",
+        f"A language model, made by the stage `{stage}` ({description['kind']}) of a reproduction of the DeepSeek-R1 recipe "
+        "([arXiv 2501.12948](https://arxiv.org/abs/2501.12948)). Prompts are rendered by its chat template; `thinking=True` begins the reply with "
+        "`<think>`. Sample at temperature 0.6.",
+        "",
+        "## How it was made",
+        "",
+        "```",
+        command,
+        "```",
+        "",
+        f"Fingerprint `{description['fingerprint']}`, seed {description['seed']}.",
+        "",
+        "### Lineage",
+        "",
+        *lineage(stage, description["fingerprint"], inputs),
+        "",
+        "### Data",
+        "",
+        *data_lines(description, inputs),
+        "",
+        "## Numbers at the end of training",
+        "",
+        "| metric | value |",
+        "|---|---|",
+        *(f"| {name} | {value:.4g} |" for name, value in metrics.items()),
+        "",
+        "## Configuration of the stage",
+        "",
+        "```",
+        *flat(config),
+        "```",
+        "",
+    ]
     return "\n".join(lines)
 
 
@@ -110,8 +155,11 @@ def lineage(stage: str, fingerprint: str, inputs: dict, depth: int = 0) -> list[
 def data_lines(description: dict, inputs: dict) -> list[str]:
     """What it was trained on: files by name and content, else the stage that made the data, else the recipe's own world."""
     config, hashes = description["config"], description.get("data_files", {})
-    lines = [f"* `{Path(config[name]['path']).name}`, SHA-256 `{hashes.get(name, 'unknown')}`" for name in ("traces", "data")
-             if isinstance(config.get(name), dict) and config[name].get("path")]
+    lines = [
+        f"* `{Path(config[name]['path']).name}`, SHA-256 `{hashes.get(name, 'unknown')}`"
+        for name in ("traces", "data")
+        if isinstance(config.get(name), dict) and config[name].get("path")
+    ]
     if "data" in inputs:
         lines.append(f"* `data/train.parquet` of `{inputs['data']['stage']}` {inputs['data']['fingerprint'][:8]}")
     return lines or ["* the tiny world, generated by the repository"]
@@ -124,5 +172,7 @@ def flat(config: dict, prefix: str = "") -> list[str]:
         if isinstance(value, dict) and value:
             lines += flat(value, f"{prefix}{key}.")
         else:
-            lines.append(f"{prefix}{key} = {Path(value).name if key == 'path' and isinstance(value, str) and value.startswith('/') else value}")
+            lines.append(
+                f"{prefix}{key} = {Path(value).name if key == 'path' and isinstance(value, str) and value.startswith('/') else value}"
+            )
     return lines

@@ -1,4 +1,5 @@
 """Learning-rate schedules and the client optimizers that DeepSpeed drives."""
+
 import math
 
 import torch
@@ -43,15 +44,26 @@ class ReplicatedOptimizer(torch.optim.Optimizer):
 
     def __init__(self, named_parameters, config: OptimConfig):
         named = [(name, p) for name, p in named_parameters if p.requires_grad]
-        is_matrix = {name: config.name == "muon" and p.ndim == 2 and "embed" not in name and "lm_head" not in name for name, p in named}
+        is_matrix = {
+            name: config.name == "muon" and p.ndim == 2 and "embed" not in name and "lm_head" not in name
+            for name, p in named
+        }
         groups = [{"params": [p for name, p in named if not is_matrix[name]], "lr": config.lr, "is_muon": False}]
         if any(is_matrix.values()):
-            groups.append({"params": [p for name, p in named if is_matrix[name]], "lr": config.muon_lr, "is_muon": True})
+            groups.append(
+                {"params": [p for name, p in named if is_matrix[name]], "lr": config.muon_lr, "is_muon": True}
+            )
         super().__init__(groups, {"momentum": 0.95})
         self.grad_clip = config.grad_clip
         self._global_grad_norm = 0.0
-        self.adamw = torch.optim.AdamW(groups[0]["params"], lr=config.lr, betas=tuple(config.betas), eps=config.eps,
-                                       weight_decay=config.weight_decay, fused=True)
+        self.adamw = torch.optim.AdamW(
+            groups[0]["params"],
+            lr=config.lr,
+            betas=tuple(config.betas),
+            eps=config.eps,
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
 
     @torch.no_grad()
     def step(self, closure=None):

@@ -8,6 +8,7 @@
 The copy needs as much host memory as the rank writes: 12 bytes a parameter in fp32 (weights and two moments), 14 in bf16 (with the fp32 copy),
 on rank 0 at ZeRO 0, and divided over the ranks at ZeRO 1-3.
 """
+
 import contextlib
 import os
 import shutil
@@ -33,9 +34,24 @@ POLL_S, SETTLE_S = 0.005, 60
 class Saver:
     """Writes the checkpoints of one engine to `name`/step_N. `sealed`: what rank 0 does once one is whole."""
 
-    def __init__(self, worker: Worker, engine: TrainEngine, config: StageConfig, name: str = "state", sealed: Callable[[], None] = lambda: None):
-        self.worker, self.engine, self.config, self.root, self.sealed = worker, engine, config, worker.dir / name, sealed
-        self.is_overlapped = config.save_in_background and not engine.config.offload_optimizer  # that state fills the host's memory already
+    def __init__(
+        self,
+        worker: Worker,
+        engine: TrainEngine,
+        config: StageConfig,
+        name: str = "state",
+        sealed: Callable[[], None] = lambda: None,
+    ):
+        self.worker, self.engine, self.config, self.root, self.sealed = (
+            worker,
+            engine,
+            config,
+            worker.dir / name,
+            sealed,
+        )
+        self.is_overlapped = (
+            config.save_in_background and not engine.config.offload_optimizer
+        )  # that state fills the host's memory already
         self.saved_at = time.monotonic()
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
@@ -74,9 +90,16 @@ class Saver:
         barrier()
         with disk.all_or_nothing(temporary, needed_bytes):
             parts = self.engine.parts(temporary, is_copied=self.is_overlapped)
-        progress = {"step": step, "world_size": self.worker.world_size, "zero_stage": self.engine.config.zero_stage, **(extra or {})}
+        progress = {
+            "step": step,
+            "world_size": self.worker.world_size,
+            "zero_stage": self.engine.config.zero_stage,
+            **(extra or {}),
+        }
         self.saved_at = time.monotonic()
-        self._thread = threading.Thread(target=self._write, args=(temporary, final, parts, progress, needed_bytes), name="saver", daemon=True)
+        self._thread = threading.Thread(
+            target=self._write, args=(temporary, final, parts, progress, needed_bytes), name="saver", daemon=True
+        )
         self._thread.start()
         if not self.is_overlapped:
             self.wait()
@@ -117,7 +140,9 @@ class Saver:
     def _write_part(self, temporary: Path, parts: list, needed_bytes: int) -> None:
         """For the other ranks, who tell rank 0 what they wrote, or why they could not."""
         try:
-            files.write_json(_message(temporary, self.worker.rank), {"table": write_parts(temporary, parts)}, durable=False)
+            files.write_json(
+                _message(temporary, self.worker.rank), {"table": write_parts(temporary, parts)}, durable=False
+            )
         except Exception as error:
             with contextlib.suppress(OSError):
                 files.write_json(_message(temporary, self.worker.rank), {"error": str(error)}, durable=False)
@@ -130,13 +155,18 @@ class Saver:
         for rank in range(1, self.worker.world_size):
             table |= self._table_of(temporary, rank)
         rest = [str(path.relative_to(temporary)) for path in sorted(temporary.rglob("*")) if path.is_file()]
-        files.write_json(temporary / "manifest.json", {"files": table | files.file_table(temporary, [name for name in rest if name not in table])})
+        files.write_json(
+            temporary / "manifest.json",
+            {"files": table | files.file_table(temporary, [name for name in rest if name not in table])},
+        )
 
     def _table_of(self, temporary: Path, rank: int) -> dict:
         path, deadline = _message(temporary, rank), time.monotonic() + collective_timeout().total_seconds()
         while not path.exists():
             if time.monotonic() > deadline:
-                raise CollectiveTimeout(f"rank 0 waited {collective_timeout().total_seconds():g} s for rank {rank}'s part of checkpoint {temporary.name}")
+                raise CollectiveTimeout(
+                    f"rank 0 waited {collective_timeout().total_seconds():g} s for rank {rank}'s part of checkpoint {temporary.name}"
+                )
             time.sleep(POLL_S)
         said = files.read_json(path)
         path.unlink()
@@ -162,4 +192,6 @@ def write_parts(temporary: Path, parts: list[tuple[Path, dict]]) -> dict[str, di
 def superseded(root: Path, newest: Path, keep: int) -> list[Path]:
     """What can go once `newest` is written: all but the last `keep` up to it, and those after it, which the resume before it found damaged."""
     directories = sorted(root.glob("step_*"))
-    return [path for path in directories if path.name <= newest.name][:-keep] + [path for path in directories if path.name > newest.name]
+    return [path for path in directories if path.name <= newest.name][:-keep] + [
+        path for path in directories if path.name > newest.name
+    ]

@@ -3,6 +3,7 @@
 Gradients are sums over micro-batches and ranks: callers scale each loss by global counts, so that the same batch gives the same
 gradient however it is split. `managed_gradient_accumulation: false` makes step() the only boundary.
 """
+
 import copy
 import os
 from contextlib import nullcontext
@@ -22,12 +23,17 @@ from stages.runtime.distributed import collective_timeout
 def init_distributed() -> torch.device:
     """Joins the ranks (gloo on CPU, NCCL on GPU) without compiling anything; returns this rank's device."""
     import deepspeed
+
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False  # serves inference only and needs a compiler
     deepspeed.utils.logger.setLevel("WARNING")
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    dist.distributed_c10d.default_pg_timeout = dist.distributed_c10d.default_pg_nccl_timeout = collective_timeout()  # of the groups that DeepSpeed makes
+    dist.distributed_c10d.default_pg_timeout = dist.distributed_c10d.default_pg_nccl_timeout = (
+        collective_timeout()
+    )  # of the groups that DeepSpeed makes
     if not dist.is_initialized():
-        deepspeed.init_distributed(dist_backend="nccl" if torch.cuda.is_available() else "gloo", verbose=False, timeout=collective_timeout())
+        deepspeed.init_distributed(
+            dist_backend="nccl" if torch.cuda.is_available() else "gloo", verbose=False, timeout=collective_timeout()
+        )
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
@@ -47,10 +53,16 @@ def deepspeed_settings(config: DeepSpeedConfig, optim: OptimConfig) -> dict:
     if config.offload_parameters:
         zero["offload_param"] = {"device": "cpu"}
     return {
-        "train_micro_batch_size_per_gpu": 1, "gradient_accumulation_steps": 1, "managed_gradient_accumulation": False,
-        "gradient_clipping": 0.0 if has_own_optimizer(config) else optim.grad_clip, "zero_optimization": zero,
-        "bf16": {"enabled": config.precision == "bf16"}, "zero_allow_untested_optimizer": True, "zero_force_ds_cpu_optimizer": False,
-        "steps_per_print": 10**9, "wall_clock_breakdown": False,
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
+        "managed_gradient_accumulation": False,
+        "gradient_clipping": 0.0 if has_own_optimizer(config) else optim.grad_clip,
+        "zero_optimization": zero,
+        "bf16": {"enabled": config.precision == "bf16"},
+        "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,
+        "steps_per_print": 10**9,
+        "wall_clock_breakdown": False,
     }
 
 
@@ -59,6 +71,7 @@ class TrainEngine:
 
     def __init__(self, module: nn.Module, optim: OptimConfig, config: DeepSpeedConfig, num_steps: int):
         import deepspeed
+
         self.optim, self.config, self.num_steps = optim, config, num_steps
         self.device = init_distributed()
         self.world_size = dist.get_world_size()
@@ -68,10 +81,20 @@ class TrainEngine:
         if has_own_optimizer(config):
             optimizer = ReplicatedOptimizer(module.named_parameters(), optim)
         else:
-            optimizer = torch.optim.AdamW(module.parameters(), lr=optim.lr, betas=tuple(optim.betas), eps=optim.eps, weight_decay=optim.weight_decay)
-        self.engine, *_ = deepspeed.initialize(model=module, optimizer=optimizer, config=deepspeed_settings(config, optim))
+            optimizer = torch.optim.AdamW(
+                module.parameters(),
+                lr=optim.lr,
+                betas=tuple(optim.betas),
+                eps=optim.eps,
+                weight_decay=optim.weight_decay,
+            )
+        self.engine, *_ = deepspeed.initialize(
+            model=module, optimizer=optimizer, config=deepspeed_settings(config, optim)
+        )
         if has_own_optimizer(config):
-            self.engine.enable_backward_allreduce = self.world_size > 1  # alone, DeepSpeed would copy all gradients to a flat buffer and back
+            self.engine.enable_backward_allreduce = (
+                self.world_size > 1
+            )  # alone, DeepSpeed would copy all gradients to a flat buffer and back
         self.engine.checkpoint_engine = takes_parts(self.engine.checkpoint_engine)
 
     @property
@@ -105,6 +128,7 @@ class TrainEngine:
     def full_weights(self, prefix: str = "model.") -> Iterator[tuple[str, torch.Tensor]]:
         """(HF name, whole tensor) in layer order; under ZeRO-3 gathered one by one, on every rank in lockstep."""
         import deepspeed
+
         for name, parameter in self.module.named_parameters():
             with deepspeed.zero.GatheredParameters([parameter]) if self.config.zero_stage == 3 else nullcontext():
                 tensor = parameter.data.clone() if self.config.zero_stage == 3 else parameter.detach()
@@ -113,6 +137,7 @@ class TrainEngine:
     def export(self, tokenizer, directory: Path) -> None:
         """Writes the HF directory on rank 0. Collective under ZeRO-3."""
         from stages.modeling.model import save_model
+
         main = dist.get_rank() == 0
         state = {name: tensor.cpu() for name, tensor in self.full_weights() if main}
         if main:
@@ -136,7 +161,9 @@ class TrainEngine:
 
     def load(self, directory: Path, is_universal: bool = False) -> None:
         """`is_universal`: the directory is what `universal.to_universal` wrote, of any number of processes."""
-        self.engine._config.load_universal_checkpoint = is_universal  # DeepSpeed looks at it here only, but wants it known when the engine is made
+        self.engine._config.load_universal_checkpoint = (
+            is_universal  # DeepSpeed looks at it here only, but wants it known when the engine is made
+        )
         path, _ = self.engine.load_checkpoint(str(directory), tag="engine")
         self.engine._config.load_universal_checkpoint = False
         assert path is not None, f"DeepSpeed found no checkpoint in {directory}"
@@ -152,7 +179,14 @@ def in_memory(value: Any, seen: dict | None = None) -> Any:
     """A copy of nested containers with all tensors in host memory; a tensor that is there twice stays one."""
     seen = {} if seen is None else seen
     if isinstance(value, torch.Tensor):
-        key = (value.device, value.untyped_storage().data_ptr(), value.storage_offset(), value.shape, value.stride(), value.dtype)
+        key = (
+            value.device,
+            value.untyped_storage().data_ptr(),
+            value.storage_offset(),
+            value.shape,
+            value.stride(),
+            value.dtype,
+        )
         if key not in seen:
             seen[key] = value.detach().to("cpu", copy=True)
         return seen[key]

@@ -1,5 +1,6 @@
 """Judges: who decides where no rule can. One interface (`interface.py`), three backends: the tiny world's rules, an OpenAI-compatible endpoint, a
 local vLLM model. docs/judges.md says how to use them."""
+
 import threading
 from pathlib import Path
 
@@ -12,7 +13,19 @@ from stages.prompting.prompt import Prompt
 from stages.runtime.errors import InputError
 from stages.runtime.distributed import barrier
 
-__all__ = ["Comparison", "Judge", "JudgeUnavailable", "Judged", "current_judge", "is_served", "make_judge", "record_cost", "require_judge", "rest", "serve"]
+__all__ = [
+    "Comparison",
+    "Judge",
+    "JudgeUnavailable",
+    "Judged",
+    "current_judge",
+    "is_served",
+    "make_judge",
+    "record_cost",
+    "require_judge",
+    "rest",
+    "serve",
+]
 
 
 def make_judge(config: JudgeConfig, cache_dir: Path, ledger_path: Path | None = None) -> Judge:
@@ -20,14 +33,18 @@ def make_judge(config: JudgeConfig, cache_dir: Path, ledger_path: Path | None = 
     ledger = Ledger(config.model or config.backend, config.price_prompt, config.price_completion, ledger_path)
     if config.backend == "tiny_world":
         from stages.judges.tiny_world import TinyWorldJudge
+
         return TinyWorldJudge(ledger)
     from stages.judges.cache import ReplyCache
     from stages.judges.llm import LlmJudge
+
     if config.backend == "openai":
         from stages.judges.endpoint import Endpoint as Model
     else:
         from stages.judges.local_model import LocalModel as Model
-    return LlmJudge(config, Model(config), ReplyCache(Path(config.cache_dir) if config.cache_dir else cache_dir), ledger)
+    return LlmJudge(
+        config, Model(config), ReplyCache(Path(config.cache_dir) if config.cache_dir else cache_dir), ledger
+    )
 
 
 _STAGE: dict = {"worker": None, "judge": None}
@@ -53,7 +70,9 @@ def current_judge() -> Judge:
     if worker is None:
         raise ValueError("no stage was opened in this process, so there is no judge: call judges.serve(worker) first")
     if worker.config.judge.backend == "vllm" and worker.kind in ("grpo", "evaluate"):
-        raise InputError("judge.backend=vllm cannot grade while a model is sampled in the same process: serve the judge and choose judge=openai")
+        raise InputError(
+            "judge.backend=vllm cannot grade while a model is sampled in the same process: serve the judge and choose judge=openai"
+        )
     with _LOCK:
         if _STAGE["judge"] is None:
             path = worker.dir / "logs" / f"attempt_{worker.attempt}" / f"judge_rank{worker.rank}.json"
@@ -85,5 +104,7 @@ def record_cost(worker) -> None:
         return
     files.write_json(worker.dir / "judge_ledger.json", table)
     worker.metrics |= metrics(table)
-    worker.say(f"judge {table['model']}: {worker.metrics['judge/calls']:.0f} calls, {worker.metrics['judge/cached']:.0f} from the cache, "
-               f"{worker.metrics['judge/unparsed']:.0f} not understood, money {table['money']:g}")
+    worker.say(
+        f"judge {table['model']}: {worker.metrics['judge/calls']:.0f} calls, {worker.metrics['judge/cached']:.0f} from the cache, "
+        f"{worker.metrics['judge/unparsed']:.0f} not understood, money {table['money']:g}"
+    )

@@ -2,6 +2,7 @@
 
 A file is written aside and renamed, so any number of processes may share a directory. An entry that cannot be read counts as absent.
 """
+
 import json
 from dataclasses import asdict
 from pathlib import Path

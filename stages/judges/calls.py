@@ -1,4 +1,5 @@
 """One call of a chat model and its reply: plain data, and what a client of such a model can do."""
+
 import hashlib
 import json
 from dataclasses import dataclass
@@ -7,16 +8,17 @@ from typing import Callable, Protocol
 
 @dataclass(frozen=True)
 class Call:
-    job: str            # what the reply is for, as the ledger names it
+    job: str  # what the reply is for, as the ledger names it
     system: str
     user: str
     schema: dict | None = None  # of the JSON that the reply should be
-    seed: int = 0       # of the sampling, where the temperature is above 0
+    seed: int = 0  # of the sampling, where the temperature is above 0
 
 
 @dataclass(frozen=True)
 class Reply:
     """`text` None: the model will not or cannot answer this call, whoever asks again; `problem` says why."""
+
     text: str | None
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -46,5 +48,13 @@ class ChatModel(Protocol):
 
 def key_of(call: Call, model: str, temperature: float, max_tokens: int, structured: bool) -> str:
     """What a reply depends on, as one hash: model, words, schema and settings. The seed counts only where there is a draw."""
-    told = [model, call.system, call.user, call.schema if structured else None, temperature, max_tokens, call.seed if temperature > 0 else 0]
+    told = [
+        model,
+        call.system,
+        call.user,
+        call.schema if structured else None,
+        temperature,
+        max_tokens,
+        call.seed if temperature > 0 else 0,
+    ]
     return hashlib.sha256(json.dumps(told, sort_keys=True, ensure_ascii=False).encode()).hexdigest()

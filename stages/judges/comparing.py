@@ -1,4 +1,5 @@
 """Pairs judged as published [N]: several five-way verdicts with the two texts in random positions, averaged."""
+
 from stages.judges.interface import Comparison, Judge
 from stages.prompting.prompt import Prompt
 from stages.runtime.seeds import rng_for, seed_for
@@ -13,7 +14,11 @@ def comparisons(pair: Pair, judgments: int, seed_parts: tuple) -> list[tuple[Com
     for number in range(judgments):
         parts = (*seed_parts, prompt.id, a, b, number)
         is_first = rng_for("position", *parts).random() < 0.5
-        asked.append((Comparison(prompt, a, b, seed_for(*parts)), 1) if is_first else (Comparison(prompt, b, a, seed_for(*parts)), -1))
+        asked.append(
+            (Comparison(prompt, a, b, seed_for(*parts)), 1)
+            if is_first
+            else (Comparison(prompt, b, a, seed_for(*parts)), -1)
+        )
     return asked
 
 
@@ -25,5 +30,9 @@ def mean_gaps(judge: Judge, pairs: list[Pair], judgments: int, seed_parts: tuple
     gaps: list[float | None] = []
     for several in asked:
         values = [(next(verdicts), sign) for _, sign in several]
-        gaps.append(None if any(verdict is None for verdict, _ in values) else sum(verdict * sign for verdict, sign in values) / judgments)
+        gaps.append(
+            None
+            if any(verdict is None for verdict, _ in values)
+            else sum(verdict * sign for verdict, sign in values) / judgments
+        )
     return gaps

@@ -3,6 +3,7 @@ library's, with its exponential back-off and the server's Retry-After; a body th
 
 The calls of all threads share one event loop, one client and one limit: several groups of completions are graded at once.
 """
+
 import asyncio
 import json
 import os
@@ -24,22 +25,29 @@ class Endpoint:
         self.config = config
         self.key = os.environ.get(config.api_key_env, "") if config.api_key_env else "none"
         if not self.key:
-            raise InputError(f"judge.api_key_env: the environment variable {config.api_key_env} is not set; export it where the stage runs "
-                             "(launcher.environment can pass it on), or set judge.api_key_env=null for an endpoint without keys")
+            raise InputError(
+                f"judge.api_key_env: the environment variable {config.api_key_env} is not set; export it where the stage runs "
+                "(launcher.environment can pass it on), or set judge.api_key_env=null for an endpoint without keys"
+            )
         self.lock, self.loop = threading.Lock(), None
 
     def check(self) -> None:
         """The endpoint answers and lists the model."""
         import openai
+
         client = openai.OpenAI(base_url=self.config.url, api_key=self.key, timeout=CHECK_S, max_retries=1)
         try:
             with client:
                 known = [model.id for model in client.models.list().data]
         except (openai.OpenAIError, ValueError, AttributeError, TypeError) as error:
-            raise InputError(f"judge.url={self.config.url} was asked for its models and did not list them within {CHECK_S:g} s "
-                             f"({_said(error)}): start the server, or set judge.url") from error
+            raise InputError(
+                f"judge.url={self.config.url} was asked for its models and did not list them within {CHECK_S:g} s "
+                f"({_said(error)}): start the server, or set judge.url"
+            ) from error
         if self.config.model not in known:
-            raise InputError(f"judge.model={self.config.model} is not served by {self.config.url}; it has {', '.join(known) or 'none'}")
+            raise InputError(
+                f"judge.model={self.config.model} is not served by {self.config.url}; it has {', '.join(known) or 'none'}"
+            )
 
     def complete(self, calls: list[Call], on_reply: OnReply, on_failure: OnFailure | None = None) -> None:
         asyncio.run_coroutine_threadsafe(self._complete(calls, on_reply, on_failure), self._running_loop()).result()
@@ -49,9 +57,15 @@ class Endpoint:
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         import openai
+
         with self.lock:
             if self.loop is None:
-                self.client = openai.AsyncOpenAI(base_url=self.config.url, api_key=self.key, timeout=self.config.timeout_s, max_retries=self.config.retries)
+                self.client = openai.AsyncOpenAI(
+                    base_url=self.config.url,
+                    api_key=self.key,
+                    timeout=self.config.timeout_s,
+                    max_retries=self.config.retries,
+                )
                 self.limit, self.loop = asyncio.Semaphore(self.config.concurrency), asyncio.new_event_loop()
                 threading.Thread(target=self.loop.run_forever, name="judge", daemon=True).start()
         return self.loop
@@ -68,11 +82,14 @@ class Endpoint:
                     on_failure(i, error)
                 else:
                     on_reply(i, reply)
+
         try:
             async with asyncio.TaskGroup() as group:
                 for i in range(len(calls)):
                     group.create_task(one(i))
-        except* JudgeUnavailable as several:  # the first stops the others: an endpoint that is down is not asked ten thousand times
+        except* (
+            JudgeUnavailable
+        ) as several:  # the first stops the others: an endpoint that is down is not asked ten thousand times
             raise several.exceptions[0] from None
 
     async def _check_after(self, failure: JudgeUnavailable) -> None:
@@ -84,6 +101,7 @@ class Endpoint:
 
     async def _ask(self, call: Call) -> Reply:
         import openai
+
         config, started, last = self.config, time.monotonic(), "nothing"
         try:
             async with asyncio.timeout(config.deadline_s):
@@ -92,29 +110,42 @@ class Endpoint:
                         response = await self.client.chat.completions.with_raw_response.create(**self._request(call))
                         return _reply(json.loads(response.text), response.retries_taken + attempt)
                     except openai.APIStatusError as error:
-                        if error.status_code in (400, 413, 422):  # about this call: too long, or against the provider's rules
+                        if error.status_code in (
+                            400,
+                            413,
+                            422,
+                        ):  # about this call: too long, or against the provider's rules
                             return Reply(None, problem=_said(error))
                         raise
                     except _Unreadable as error:
                         last = str(error)
                     except ValueError as error:
                         last = f"a body that is no JSON ({error})"
-                    await asyncio.sleep(min(PAUSE_S * 2 ** attempt, 8.0))
+                    await asyncio.sleep(min(PAUSE_S * 2**attempt, 8.0))
         except openai.OpenAIError as error:
             last = _said(error)
         except TimeoutError:
             last = f"{last}, then nothing until the deadline"
-        raise JudgeUnavailable(f"judge {config.model} at {config.url}: no usable reply in {time.monotonic() - started:.0f} s and up to {config.retries} "
-                               f"retries (judge.timeout_s={config.timeout_s:g}, judge.deadline_s={config.deadline_s:g}); last: {last}")
+        raise JudgeUnavailable(
+            f"judge {config.model} at {config.url}: no usable reply in {time.monotonic() - started:.0f} s and up to {config.retries} "
+            f"retries (judge.timeout_s={config.timeout_s:g}, judge.deadline_s={config.deadline_s:g}); last: {last}"
+        )
 
     def _request(self, call: Call) -> dict:
         config = self.config
-        request = {"model": config.model, "temperature": config.temperature, "max_tokens": config.max_tokens, "messages": [
-            {"role": "system", "content": call.system}, {"role": "user", "content": call.user}]}
+        request = {
+            "model": config.model,
+            "temperature": config.temperature,
+            "max_tokens": config.max_tokens,
+            "messages": [{"role": "system", "content": call.system}, {"role": "user", "content": call.user}],
+        }
         if config.temperature > 0:
-            request["seed"] = call.seed % 2 ** 31
+            request["seed"] = call.seed % 2**31
         if call.schema and config.structured:
-            request["response_format"] = {"type": "json_schema", "json_schema": {"name": call.job, "schema": call.schema, "strict": True}}
+            request["response_format"] = {
+                "type": "json_schema",
+                "json_schema": {"name": call.job, "schema": call.schema, "strict": True},
+            }
         return request
 
 
@@ -125,8 +156,13 @@ class _Unreadable(ValueError):
 def _reply(body: dict, retries: int) -> Reply:
     try:
         choice, usage = body["choices"][0], body.get("usage") or {}
-        return Reply(choice["message"].get("content") or "", int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0), retries,
-                     is_cut=choice.get("finish_reason") == "length")
+        return Reply(
+            choice["message"].get("content") or "",
+            int(usage.get("prompt_tokens") or 0),
+            int(usage.get("completion_tokens") or 0),
+            retries,
+            is_cut=choice.get("finish_reason") == "length",
+        )
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise _Unreadable(f"a body that is no chat completion: {json.dumps(body)[:200]}") from error
 

@@ -2,6 +2,7 @@
 
 What is judged stands between marks and is named as data: a completion that gives orders is still only a completion.
 """
+
 import json
 
 LANGUAGES = {"en": "English", "zh": "Chinese"}
@@ -34,8 +35,10 @@ paragraphs, conversational, no markdown, starting from what the user wants. For 
 
 def with_form(instruction: str, schema: dict) -> str:
     """The instruction and the form of the reply, from the schema that structured output enforces."""
-    fields = ", ".join(f'"{name}": ' + (" or ".join(map(json.dumps, field["enum"])) if "enum" in field else '"..."')
-                       for name, field in schema["properties"].items())
+    fields = ", ".join(
+        f'"{name}": ' + (" or ".join(map(json.dumps, field["enum"])) if "enum" in field else '"..."')
+        for name, field in schema["properties"].items()
+    )
     return f"{instruction}\nReply with one JSON object: {{{fields}}}."
 
 

@@ -1,4 +1,5 @@
 """What a judge can be asked, whoever it is. Answers come in the order of the questions; None: it could not be understood, and is counted as such."""
+
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,6 +10,7 @@ from stages.prompting.prompt import Prompt
 @dataclass(frozen=True)
 class Judged:
     """A completion to be judged or refined."""
+
     prompt: Prompt
     completion: str
     seed: int = 0
@@ -17,6 +19,7 @@ class Judged:
 @dataclass(frozen=True)
 class Comparison:
     """Two texts for the same prompt, in the order in which the judge reads them."""
+
     prompt: Prompt
     first: str
     second: str

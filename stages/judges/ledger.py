@@ -1,8 +1,9 @@
 """What judging cost: calls, replies from the cache, tokens, retries, failures, verdicts that did not parse, money. One file a process and attempt.
 
-    logs/attempt_1/judge_rank0.json {"model", "jobs": {job: {"calls", "cached", ...}}}; rewritten after every batch of calls
-    judge_ledger.json               their sum over attempts and ranks, written by rank 0 when the stage ends
+logs/attempt_1/judge_rank0.json {"model", "jobs": {job: {"calls", "cached", ...}}}; rewritten after every batch of calls
+judge_ledger.json               their sum over attempts and ranks, written by rank 0 when the stage ends
 """
+
 import threading
 from collections import Counter
 from pathlib import Path
@@ -33,8 +34,13 @@ class Ledger:
         return (total["prompt_tokens"] * self.price_prompt + total["completion_tokens"] * self.price_completion) / 1e6
 
     def table(self) -> dict:
-        return {"model": self.model, "jobs": {job: {name: counts[name] for name in COUNTS} for job, counts in sorted(self.jobs.items())},
-                "price_prompt": self.price_prompt, "price_completion": self.price_completion, "money": round(self.money(), 6)}
+        return {
+            "model": self.model,
+            "jobs": {job: {name: counts[name] for name in COUNTS} for job, counts in sorted(self.jobs.items())},
+            "price_prompt": self.price_prompt,
+            "price_completion": self.price_completion,
+            "money": round(self.money(), 6),
+        }
 
     def save(self) -> None:
         if self.path is not None:
@@ -51,8 +57,12 @@ def total(directory: Path) -> dict | None:
     for table in tables:
         for job, counts in table["jobs"].items():
             merged.count(job, **counts)
-    return {**merged.table(), "price_prompt": tables[-1]["price_prompt"], "price_completion": tables[-1]["price_completion"],
-            "money": round(sum(table["money"] for table in tables), 6)}
+    return {
+        **merged.table(),
+        "price_prompt": tables[-1]["price_prompt"],
+        "price_completion": tables[-1]["price_completion"],
+        "money": round(sum(table["money"] for table in tables), 6),
+    }
 
 
 def metrics(table: dict) -> dict[str, float]:

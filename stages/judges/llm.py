@@ -1,4 +1,5 @@
 """A language model as judge: calls from the cache where it has them, the rest from the model; replies read strictly, everything counted."""
+
 from typing import Callable
 
 from stages.config import JudgeConfig
@@ -12,7 +13,9 @@ from stages.prompting.prompt import Prompt
 from stages.text.answers import extract_answer
 from stages.text.completion import summary_of, thought_of
 
-MAX_ANSWER_CHARACTERS = 4000  # of what is called a final answer; nobody needs more, and it leaves little room to talk to the judge
+MAX_ANSWER_CHARACTERS = (
+    4000  # of what is called a final answer; nobody needs more, and it leaves little room to talk to the judge
+)
 
 
 class LlmJudge:
@@ -39,11 +42,21 @@ class LlmJudge:
         """An empty final answer is wrong without a question."""
         answers = [final_answer(item.completion) for item in items]
         asked, (instruction, schema) = [i for i, answer in enumerate(answers) if answer], self.correctness
-        calls = [Call("correct", instruction, told.correct_user(items[i].prompt.text, items[i].prompt.answer, answers[i]), schema, items[i].seed)
-                 for i in asked]
+        calls = [
+            Call(
+                "correct",
+                instruction,
+                told.correct_user(items[i].prompt.text, items[i].prompt.answer, answers[i]),
+                schema,
+                items[i].seed,
+            )
+            for i in asked
+        ]
         verdicts: list[bool | None] = [False] * len(items)
         why: dict[int, str] | None = None if reasons is None else {}
-        for i, verdict in zip(asked, self._ask("correct", calls, lambda text: read_verdict(text, "correctness", CORRECTNESS), why)):
+        for i, verdict in zip(
+            asked, self._ask("correct", calls, lambda text: read_verdict(text, "correctness", CORRECTNESS), why)
+        ):
             verdicts[i] = verdict
         if why:
             reasons.update({asked[place]: text for place, text in why.items()})
@@ -51,34 +64,60 @@ class LlmJudge:
 
     def compare(self, items: list[Comparison]):
         instruction, schema = self.comparison
-        calls = [Call("compare", instruction, told.compare_user(item.prompt.text, item.first, item.second), schema, item.seed) for item in items]
+        calls = [
+            Call(
+                "compare", instruction, told.compare_user(item.prompt.text, item.first, item.second), schema, item.seed
+            )
+            for item in items
+        ]
         return self._ask("compare", calls, read_comparison)
 
     def safe(self, items: list[Judged]):
         instruction, schema = self.safety
-        calls = [Call("safe", instruction, told.safe_user(item.prompt.text, item.completion), schema, item.seed) for item in items]
+        calls = [
+            Call("safe", instruction, told.safe_user(item.prompt.text, item.completion), schema, item.seed)
+            for item in items
+        ]
         return self._ask("safe", calls, lambda text: read_verdict(text, "safety", SAFETY))
 
     def refine(self, items: list[Judged]):
         """Two calls: the thought, then a summary of the new thought."""
-        calls = [Call("refine", told.in_language(told.REFINE, item.prompt.language), told.thought_user(item.prompt.text, thought_of(item.completion)),
-                      seed=item.seed) for item in items]
+        calls = [
+            Call(
+                "refine",
+                told.in_language(told.REFINE, item.prompt.language),
+                told.thought_user(item.prompt.text, thought_of(item.completion)),
+                seed=item.seed,
+            )
+            for item in items
+        ]
         thoughts = self._ask("refine", calls, plain_text)
         saved = [i for i, thought in enumerate(thoughts) if thought]
-        calls = [Call("summarise", told.in_language(told.SUMMARISE, items[i].prompt.language), told.thought_user(items[i].prompt.text, thoughts[i]),
-                      seed=items[i].seed) for i in saved]
+        calls = [
+            Call(
+                "summarise",
+                told.in_language(told.SUMMARISE, items[i].prompt.language),
+                told.thought_user(items[i].prompt.text, thoughts[i]),
+                seed=items[i].seed,
+            )
+            for i in saved
+        ]
         refined: list[str | None] = [None] * len(items)
         for i, summary in zip(saved, self._ask("summarise", calls, plain_text)):
             refined[i] = summary and f"<think>{thoughts[i]}</think><answer>{summary}</answer>"
         return refined
 
     def answer(self, items: list[tuple[Prompt, int]]):
-        return self._ask("answer", [Call("answer", told.ANSWER, prompt.text, seed=seed) for prompt, seed in items], answer_text)
+        return self._ask(
+            "answer", [Call("answer", told.ANSWER, prompt.text, seed=seed) for prompt, seed in items], answer_text
+        )
 
     def close(self) -> None:
         self.model.close()
 
-    def _ask(self, job: str, calls: list[Call], read: Callable[[str], object], reasons: dict[int, str] | None = None) -> list:
+    def _ask(
+        self, job: str, calls: list[Call], read: Callable[[str], object], reasons: dict[int, str] | None = None
+    ) -> list:
         """What `read` makes of each reply, None where nothing: `reasons`, where given, says why, by place. Raises JudgeUnavailable with what has come so
         far in the cache; with `reasons` only where the judge is away, not for a call of its own trouble."""
         config, ledger = self.config, self.ledger
@@ -96,7 +135,13 @@ class LlmJudge:
         def on_reply(place: int, reply: Reply) -> None:
             key = keys[first[place]]
             self.cache.put(key, reply)
-            ledger.count(job, calls=1, retries=reply.retries, prompt_tokens=reply.prompt_tokens, completion_tokens=reply.completion_tokens)
+            ledger.count(
+                job,
+                calls=1,
+                retries=reply.retries,
+                prompt_tokens=reply.prompt_tokens,
+                completion_tokens=reply.completion_tokens,
+            )
             for i in missing[key]:
                 replies[i] = reply
 
@@ -114,7 +159,11 @@ class LlmJudge:
             ledger.save()
         values = [reply and self._value(job, reply, read) for reply in replies]
         if reasons is not None:
-            reasons |= {i: why_none(reply, config.max_tokens) for i, (reply, value) in enumerate(zip(replies, values)) if reply and value is None}
+            reasons |= {
+                i: why_none(reply, config.max_tokens)
+                for i, (reply, value) in enumerate(zip(replies, values))
+                if reply and value is None
+            }
         ledger.save()
         return values
 
@@ -154,5 +203,9 @@ def answer_text(text: str) -> str | None:
     text = text.strip()
     if text.startswith("<think>") and text.count("<think>") == text.count("</think>") == 1:
         thought, summary = text.removeprefix("<think>").split("</think>")
-        return f"<think>{thought.strip()}</think>{summary.strip()}" if plain_text(thought) and plain_text(summary) else None
+        return (
+            f"<think>{thought.strip()}</think>{summary.strip()}"
+            if plain_text(thought) and plain_text(summary)
+            else None
+        )
     return plain_text(text)

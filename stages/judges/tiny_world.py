@@ -1,4 +1,5 @@
 """The tiny world's judge and refiner behind the interface of all judges: deterministic rules, no calls, no cost."""
+
 import random
 
 from stages.judges.interface import Comparison, Judged
@@ -21,13 +22,19 @@ class TinyWorldJudge:
         pass
 
     def problem(self, prompt: Prompt) -> str | None:
-        return None if prompt.kind in KINDS else "judge.backend=tiny_world knows only the tiny world's prompts: set judge=openai or judge=vllm"
+        return (
+            None
+            if prompt.kind in KINDS
+            else "judge.backend=tiny_world knows only the tiny world's prompts: set judge=openai or judge=vllm"
+        )
 
     def correct(self, items: list[Judged], reasons=None):
         return self._counted("correct", [judge(item.prompt, item.completion).is_correct for item in items])
 
     def compare(self, items: list[Comparison]):
-        return self._counted("compare", [compare(item.prompt, item.first, item.second, random.Random(item.seed)) for item in items])
+        return self._counted(
+            "compare", [compare(item.prompt, item.first, item.second, random.Random(item.seed)) for item in items]
+        )
 
     def safe(self, items: list[Judged]):
         return self._counted("safe", [judge(item.prompt, item.completion).is_safe for item in items])
@@ -36,7 +43,9 @@ class TinyWorldJudge:
         return self._counted("refine", [refine(item.prompt, item.completion) for item in items])
 
     def answer(self, items: list[tuple[Prompt, int]]):
-        raise ValueError("judge.backend=tiny_world answers no prompts: the tiny world's general pairs are general.source=tiny_world")
+        raise ValueError(
+            "judge.backend=tiny_world answers no prompts: the tiny world's general pairs are general.source=tiny_world"
+        )
 
     def close(self) -> None:
         pass

@@ -1,4 +1,5 @@
 """Reading a judge's reply: a JSON object with the verdict in it. What does not parse, or says two things, is None and never guessed."""
+
 import json
 import re
 

@@ -3,6 +3,7 @@
 The corpus teaches words, small sums and both languages, but with planted slips, mixed languages and broken formats: what the recipe's
 stages then mend. Number embeddings start as Fourier features (sums are rotations), matrices are trained by Muon.
 """
+
 import math
 
 import torch
@@ -28,8 +29,12 @@ def run(worker: Worker) -> None:
     tokenizer = world.build_tokenizer()
     model = new_model(config.model, tokenizer, seed_for(worker.seed, worker.stage, "weights"))
     if config.fourier_scale:
-        start_from_fourier_features(model, world.number_token_ids(), config.fourier_scale, seed_for(worker.seed, worker.stage, "fourier"))
-    worker.say(f"base of {sum(p.numel() for p in model.parameters())} parameters, {config.num_steps} steps of {config.batch_size} documents")
+        start_from_fourier_features(
+            model, world.number_token_ids(), config.fourier_scale, seed_for(worker.seed, worker.stage, "fourier")
+        )
+    worker.say(
+        f"base of {sum(p.numel() for p in model.parameters())} parameters, {config.num_steps} steps of {config.batch_size} documents"
+    )
     engine = TrainEngine(PolicyModel(model), config.optim, config.deepspeed, config.num_steps)
     corpus = Corpus(config, world, worker.seed, worker.stage)
     train_supervised(worker, engine, corpus.batch_at, config.num_steps, config, tokenizer.pad_token_id)
@@ -53,9 +58,12 @@ class Corpus:
         size = self.config.batch_size
         share = textbook_share(bucket * BUCKET_STEPS, self.config.textbook_phases)
         first = bucket * BUCKET_STEPS * size
-        samples = [Sample(*self.world.document(first + i, seed_for(self.seed, self.stage, "corpus"), share)) for i in range(BUCKET_STEPS * size)]
+        samples = [
+            Sample(*self.world.document(first + i, seed_for(self.seed, self.stage, "corpus"), share))
+            for i in range(BUCKET_STEPS * size)
+        ]
         samples.sort(key=lambda sample: len(sample.token_ids))
-        batches = [samples[i:i + size] for i in range(0, len(samples), size)]
+        batches = [samples[i : i + size] for i in range(0, len(samples), size)]
         rng_for(self.seed, self.stage, "bucket", bucket).shuffle(batches)
         return batches
 
@@ -74,5 +82,7 @@ def start_from_fourier_features(model, token_ids: list[int], scale: float, seed:
     features = torch.cat([angles.cos(), angles.sin()], 1)  # [100, 28]
     width = model.config.hidden_size
     rows = features @ torch.randn(features.shape[1], width, generator=generator) / features.shape[1] ** 0.5 * scale
-    for matrix in {id(w): w for w in (model.get_input_embeddings().weight, model.get_output_embeddings().weight)}.values():
+    for matrix in {
+        id(w): w for w in (model.get_input_embeddings().weight, model.get_output_embeddings().weight)
+    }.values():
         matrix[token_ids] = rows + 0.005 * torch.randn(rows.shape, generator=generator)

@@ -1,4 +1,5 @@
 """SFT on prompt-completion pairs, loss on the completion only [V2 B.4.2]: cold start, rejection SFT (both from the base) and distillation."""
+
 import math
 
 from stages.config import SftConfig
@@ -22,13 +23,18 @@ def run(worker: Worker) -> None:
     num_steps = math.ceil(config.num_epochs * len(samples) / config.batch_size)
     if config.max_steps:
         num_steps = min(num_steps, config.max_steps)
-    worker.say(f"{len(samples)} samples ({num_too_long} longer than {config.max_tokens} tokens left out), {num_steps} steps of {config.batch_size}")
+    worker.say(
+        f"{len(samples)} samples ({num_too_long} longer than {config.max_tokens} tokens left out), {num_steps} steps of {config.batch_size}"
+    )
     model = load_model(worker.model_dir("policy"), config.deepspeed.precision)
     packed = uses_packing(config.packing, model, config.deepspeed.precision)
     engine = TrainEngine(PolicyModel(model, packed), config.optim, config.deepspeed, num_steps)
 
     def batch_at(step: int) -> list[Sample]:
-        return [samples[i] for i in epoch_indices(len(samples), step * config.batch_size, config.batch_size, worker.seed, worker.stage)]
+        return [
+            samples[i]
+            for i in epoch_indices(len(samples), step * config.batch_size, config.batch_size, worker.seed, worker.stage)
+        ]
 
     train_supervised(worker, engine, batch_at, num_steps, config, pad_id(tokenizer))
     worker.metrics |= {"data/samples": len(samples), "data/too_long": num_too_long, "train/steps": num_steps}
@@ -40,14 +46,19 @@ def read_samples(worker: Worker, config: SftConfig, tokenizer) -> tuple[list[Sam
     with user_errors():
         path = config.traces.path or worker.input_dir("data") / "data" / "train.parquet"
         traces, left_out = file_traces(config.traces) if config.traces.path else (recipe_traces(path), "")
-        everything = [to_sample(*prompt_and_completion(trace, config.template, tokenizer), tokenizer, config.template) for trace in traces]
+        everything = [
+            to_sample(*prompt_and_completion(trace, config.template, tokenizer), tokenizer, config.template)
+            for trace in traces
+        ]
     samples = [sample for sample in everything if len(sample.token_ids) <= config.max_tokens]
     num_too_long = len(everything) - len(samples)
     if left_out:
         worker.say(f"{path}: {left_out}")
     if not samples:
-        raise InputError(f"{path} holds no sample of at most {config.max_tokens} tokens ({num_too_long} are longer): "
-                         f"raise stages.{worker.stage}.max_tokens or keep more completions in the stage that builds the data")
+        raise InputError(
+            f"{path} holds no sample of at most {config.max_tokens} tokens ({num_too_long} are longer): "
+            f"raise stages.{worker.stage}.max_tokens or keep more completions in the stage that builds the data"
+        )
     return samples, num_too_long
 
 

@@ -1,12 +1,15 @@
 """Sharing a batch out: over ranks by length, then into micro-batches under a token budget, then into tensors. Pure functions that every
 rank computes alike.
 """
+
 from dataclasses import dataclass
 
 import torch
 
 
-def micro_batches(lengths: list[int], world_size: int, rank: int, token_budget: int, packed: bool = False) -> list[list[int]]:
+def micro_batches(
+    lengths: list[int], world_size: int, rank: int, token_budget: int, packed: bool = False
+) -> list[list[int]]:
     """Indices of this rank's micro-batches of a global batch with these sequence lengths (tokens).
 
     Sequences are dealt to ranks in snake order of length, so that ranks get the same number and nearly the same tokens; each rank cuts
@@ -23,7 +26,9 @@ def micro_batches(lengths: list[int], world_size: int, rank: int, token_budget: 
     return _of_rank([cut(share[::-1], lengths, token_budget) for share in _deal(order, world_size)], rank)
 
 
-def group_micro_batches(prompts: list[list[int]], completions: list[list[int]], world_size: int, rank: int, token_budget: int) -> list[list[int]]:
+def group_micro_batches(
+    prompts: list[list[int]], completions: list[list[int]], world_size: int, rank: int, token_budget: int
+) -> list[list[int]]:
     """The same for `lay_out_groups`: completions of one prompt stay together, and a micro-batch pays for their prompt once.
 
     Each group is dealt to all ranks, so that they get nearly the same tokens.
@@ -35,7 +40,9 @@ def group_micro_batches(prompts: list[list[int]], completions: list[list[int]], 
     for index, prompt in enumerate(prompts):
         groups.setdefault(tuple(prompt), []).append(index)
     order = [index for group in groups.values() for index in sorted(group, key=lambda i: (-len(completions[i]), i))]
-    return _of_rank([_cut_groups(share, prompts, completions, token_budget) for share in _deal(order, world_size)], rank)
+    return _of_rank(
+        [_cut_groups(share, prompts, completions, token_budget) for share in _deal(order, world_size)], rank
+    )
 
 
 def _deal(order: list[int], world_size: int) -> list[list[int]]:
@@ -52,7 +59,9 @@ def _of_rank(cut: list[list[list[int]]], rank: int) -> list[list[int]]:
     return cut[rank] + [[]] * (count - len(cut[rank]))
 
 
-def _cut_groups(share: list[int], prompts: list[list[int]], completions: list[list[int]], token_budget: int) -> list[list[int]]:
+def _cut_groups(
+    share: list[int], prompts: list[list[int]], completions: list[list[int]], token_budget: int
+) -> list[list[int]]:
     """Consecutive runs within the budget; one row alone may exceed it."""
     batches: list[list[int]] = []
     size = 0
@@ -101,21 +110,36 @@ def _best_fit(share: list[int], lengths: list[int], token_budget: int) -> list[l
 @dataclass(frozen=True)
 class TokenBatch:
     """Sequences laid out for one forward pass, and the N tokens whose logprobs are wanted: `inputs` is what PolicyModel.forward takes."""
-    input_ids: torch.Tensor             # [B, T] padded on the right, or [1, total] packed
-    places_N: torch.Tensor              # where a target is predicted from: index into the flattened input_ids
-    targets_N: torch.Tensor             # its token id
-    sequence_N: torch.Tensor            # which of the sequences it belongs to
-    position_ids: torch.Tensor | None   # packed: [1, total], from 0 in each sequence
-    boundaries: torch.Tensor | None     # packed: [S + 1] int32, where each segment (a sequence, or a part of one) begins, and the end
-    longest: int                        # tokens of the longest sequence
-    prefixes: torch.Tensor | None = None    # packed, with shared prompts: [S] int32, the segment that all tokens of this one see too; -1: none
+
+    input_ids: torch.Tensor  # [B, T] padded on the right, or [1, total] packed
+    places_N: torch.Tensor  # where a target is predicted from: index into the flattened input_ids
+    targets_N: torch.Tensor  # its token id
+    sequence_N: torch.Tensor  # which of the sequences it belongs to
+    position_ids: torch.Tensor | None  # packed: [1, total], from 0 in each sequence
+    boundaries: (
+        torch.Tensor | None
+    )  # packed: [S + 1] int32, where each segment (a sequence, or a part of one) begins, and the end
+    longest: int  # tokens of the longest sequence
+    prefixes: torch.Tensor | None = (
+        None  # packed, with shared prompts: [S] int32, the segment that all tokens of this one see too; -1: none
+    )
 
     @property
     def inputs(self) -> tuple:
-        return self.input_ids, self.places_N, self.targets_N, self.position_ids, self.boundaries, self.longest, self.prefixes
+        return (
+            self.input_ids,
+            self.places_N,
+            self.targets_N,
+            self.position_ids,
+            self.boundaries,
+            self.longest,
+            self.prefixes,
+        )
 
 
-def lay_out(rows: list[list[int]], is_target: list[list[bool]], pad_id: int, device: torch.device, packed: bool = False) -> TokenBatch:
+def lay_out(
+    rows: list[list[int]], is_target: list[list[bool]], pad_id: int, device: torch.device, packed: bool = False
+) -> TokenBatch:
     """Token rows and, as long, which of their tokens are targets (never the first of a row). Targets come row by row, in order.
 
     No rows become one of two pads without a target: a rank without work still makes its forward pass (see PolicyModel.forward).
@@ -128,7 +152,9 @@ def lay_out(rows: list[list[int]], is_target: list[list[bool]], pad_id: int, dev
     lengths = torch.tensor([len(row) for row in rows])
     starts = lengths.cumsum(0) - lengths
     flat_ids = torch.tensor([token for row in rows for token in row])
-    found = torch.tensor([flag for row in is_target for flag in row]).nonzero()[:, 0]  # place of each target in flat_ids
+    found = torch.tensor([flag for row in is_target for flag in row]).nonzero()[
+        :, 0
+    ]  # place of each target in flat_ids
     sequence = torch.repeat_interleave(lengths)
     places, position_ids, boundaries = found - 1, None, None
     if packed:
@@ -137,11 +163,20 @@ def lay_out(rows: list[list[int]], is_target: list[list[bool]], pad_id: int, dev
         boundaries = torch.cat([starts, lengths.sum()[None]]).to(device, torch.int32)
     else:
         width = int(lengths.max())
-        padded = sequence * width + torch.arange(len(flat_ids)) - starts[sequence]  # place of each token in the padded rows
+        padded = (
+            sequence * width + torch.arange(len(flat_ids)) - starts[sequence]
+        )  # place of each token in the padded rows
         input_ids = torch.full((len(rows) * width,), pad_id).scatter(0, padded, flat_ids).view(len(rows), width)
         places = padded[found] - 1
-    return TokenBatch(input_ids.to(device), places.to(device), flat_ids[found].to(device), sequence[found].to(device), position_ids, boundaries,
-                      int(lengths.max()))
+    return TokenBatch(
+        input_ids.to(device),
+        places.to(device),
+        flat_ids[found].to(device),
+        sequence[found].to(device),
+        position_ids,
+        boundaries,
+        int(lengths.max()),
+    )
 
 
 def lay_out_groups(prompts: list[list[int]], completions: list[list[int]], pad_id: int) -> TokenBatch:
@@ -175,8 +210,16 @@ def lay_out_groups(prompts: list[list[int]], completions: list[list[int]], pad_i
         prefixes.append(shared)
     longest = max(len(prompt) + len(completion) for prompt, completion in zip(prompts, completions))
     targets = [token for completion in completions for token in completion]
-    return TokenBatch(torch.tensor([ids]), torch.tensor(places), torch.tensor(targets), torch.tensor(sequence), torch.tensor([positions]),
-                      torch.tensor(boundaries, dtype=torch.int32), longest, torch.tensor(prefixes, dtype=torch.int32))
+    return TokenBatch(
+        torch.tensor([ids]),
+        torch.tensor(places),
+        torch.tensor(targets),
+        torch.tensor(sequence),
+        torch.tensor([positions]),
+        torch.tensor(boundaries, dtype=torch.int32),
+        longest,
+        torch.tensor(prefixes, dtype=torch.int32),
+    )
 
 
 def pad_rows(rows: list[list[int]], pad_id: int, device: torch.device) -> torch.Tensor:

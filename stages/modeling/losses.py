@@ -6,6 +6,7 @@ divided by counts of the whole step (`Counts`), over all micro-batches and ranks
 To add a loss, write its objective or its weight here and enter it in LOSSES; to add an advantage estimator, enter it in ADVANTAGES; the
 configuration takes its choices from these tables. (This file imports no torch, so that the configuration can.)
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -76,7 +77,9 @@ def k3(policy_N: Tensor, reference_N: Tensor) -> Tensor:
 # ------------------------------------------------------------------------------------------------------------------- objectives
 
 
-def clipped(log_ratio_N: Tensor, policy_N: Tensor, advantages_N: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
+def clipped(
+    log_ratio_N: Tensor, policy_N: Tensor, advantages_N: Tensor, low: float, high: float
+) -> tuple[Tensor, Tensor]:
     """-min(rho A, clip(rho, 1 - low, 1 + high) A) [N eq. 1], and 1 where the clip took the gradient away. With the paper's epsilon of 10
     the lower bound never binds and the upper is 11."""
     ratio_N = log_ratio_N.exp()
@@ -84,10 +87,14 @@ def clipped(log_ratio_N: Tensor, policy_N: Tensor, advantages_N: Tensor, low: fl
     return -free_N.minimum(bound_N), (free_N > bound_N).to(policy_N.dtype)
 
 
-def cispo(log_ratio_N: Tensor, policy_N: Tensor, advantages_N: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
+def cispo(
+    log_ratio_N: Tensor, policy_N: Tensor, advantages_N: Tensor, low: float, high: float
+) -> tuple[Tensor, Tensor]:
     """-sg(min(rho, 1 + high)) A log pi: the weight is clipped, no token loses its gradient. MiniMax 2025 (M1), eq. 4-5; `low` is not used."""
     ratio_N = log_ratio_N.detach().exp()
-    return -ratio_N.clamp(max=1 + high) * advantages_N * policy_N, ((ratio_N > 1 + high) & (advantages_N > 0)).to(policy_N.dtype)
+    return -ratio_N.clamp(max=1 + high) * advantages_N * policy_N, ((ratio_N > 1 + high) & (advantages_N > 0)).to(
+        policy_N.dtype
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------------------- weights
@@ -96,9 +103,10 @@ def cispo(log_ratio_N: Tensor, policy_N: Tensor, advantages_N: Tensor, low: floa
 @dataclass(frozen=True)
 class Counts:
     """Of the whole optimizer step, over all ranks and micro-batches."""
+
     num_sequences: int  # P x G, those that were left out included
-    num_tokens: int     # completion tokens, those of masked completions not included
-    max_tokens: int     # the longest completion that the configuration allows
+    num_tokens: int  # completion tokens, those of masked completions not included
+    max_tokens: int  # the longest completion that the configuration allows
 
 
 def per_sequence(lengths_B: Tensor, counts: Counts) -> Tensor:
@@ -119,14 +127,15 @@ def per_constant(lengths_B: Tensor, counts: Counts) -> Tensor:
 @dataclass(frozen=True)
 class Loss:
     """One member of the family."""
+
     objective: Callable  # (log_ratio_N, policy_N, advantages_N, clip_low, clip_high) -> (loss_N, is_clipped_N)
-    weight: Callable     # (lengths_B, counts) -> weight of a token [B]
-    level: str           # of the ratio
+    weight: Callable  # (lengths_B, counts) -> weight of a token [B]
+    level: str  # of the ratio
 
 
 LOSSES: dict[str, Loss] = {
     "grpo": Loss(clipped, per_sequence, "token"),
-    "bnpo": Loss(clipped, per_token, "token"),   # normalised over the batch: with counts of the whole step, that is dapo
+    "bnpo": Loss(clipped, per_token, "token"),  # normalised over the batch: with counts of the whole step, that is dapo
     "dapo": Loss(clipped, per_token, "token"),
     "dr_grpo": Loss(clipped, per_constant, "token"),
     "gspo": Loss(clipped, per_sequence, "sequence"),
@@ -145,14 +154,19 @@ def _masked(ratio: Tensor, limit: float) -> Tensor:
 
 
 CORRECTIONS: dict[str, tuple[str, Callable]] = {  # name -> (level, what is done to a ratio beyond the limit)
-    "token_truncate": ("token", _truncated),        # TIS: Yao et al. 2025, "Your efficient RL framework secretly brings you off-policy training"
-    "token_mask": ("token", _masked),               # MIS / IcePop
+    "token_truncate": (
+        "token",
+        _truncated,
+    ),  # TIS: Yao et al. 2025, "Your efficient RL framework secretly brings you off-policy training"
+    "token_mask": ("token", _masked),  # MIS / IcePop
     "sequence_truncate": ("sequence", _truncated),  # Liu et al. 2025, "When speed kills stability"
     "sequence_mask": ("sequence", _masked),
 }
 
 
-def correction_weights(name: str, trainer_N: Tensor, sampler_N: Tensor, sequence_N: Tensor, num_sequences: int, limit: float) -> Tensor:
+def correction_weights(
+    name: str, trainer_N: Tensor, sampler_N: Tensor, sequence_N: Tensor, num_sequences: int, limit: float
+) -> Tensor:
     """[N] what a token's objective is multiplied by, because it was drawn by the sampler's policy and not by the trainer's: pi_trainer /
     pi_sampler, of the token or of its whole completion (the product), cut at `limit`. Constants: no gradient."""
     level, cut = CORRECTIONS[name]
@@ -168,13 +182,27 @@ def correction_weights(name: str, trainer_N: Tensor, sampler_N: Tensor, sequence
 @dataclass(frozen=True)
 class Terms:
     """`loss` is this forward pass's share of the step's loss, the only one with a gradient; the rest is worth watching."""
-    loss: Tensor          # []
+
+    loss: Tensor  # []
     kl_N: Tensor
     is_clipped_N: Tensor
 
 
-def loss_terms(name: str, policy_N: Tensor, old_N: Tensor, reference_N: Tensor | None, advantages_B: Tensor, sequence_N: Tensor, lengths_B: Tensor,
-               counts: Counts, clip_low: float, clip_high: float, beta: float = 0.0, kl: str = "k3", correction_N: Tensor | None = None) -> Terms:
+def loss_terms(
+    name: str,
+    policy_N: Tensor,
+    old_N: Tensor,
+    reference_N: Tensor | None,
+    advantages_B: Tensor,
+    sequence_N: Tensor,
+    lengths_B: Tensor,
+    counts: Counts,
+    clip_low: float,
+    clip_high: float,
+    beta: float = 0.0,
+    kl: str = "k3",
+    correction_N: Tensor | None = None,
+) -> Terms:
     """sum over tokens of weight x (correction x objective + beta x KL) [N eq. 1-3 and its relatives].
 
     policy_N [N] has the gradient; old_N, reference_N (None where beta is 0) and correction_N (None: 1) are constants [N]; advantages_B and

@@ -1,4 +1,5 @@
 """Loading and saving HF causal LMs, and the forward pass that training needs: logprobs and entropies without [tokens, vocab] logits."""
+
 import functools
 from pathlib import Path
 from typing import Callable
@@ -17,18 +18,22 @@ LOGITS_PER_BLOCK = 1 << 19  # of those, what one pass of log-softmax works on on
 
 def load_tokenizer(model_dir: Path):
     from transformers import AutoTokenizer
+
     try:
         tokenizer = AutoTokenizer.from_pretrained(model_dir)
     except (OSError, ValueError) as error:
         raise InputError(f"no usable tokenizer in {model_dir}: {error}") from error
     if tokenizer.eos_token_id is None:
-        raise InputError(f"the tokenizer in {model_dir} has no end-of-sequence token: set eos_token in its tokenizer_config.json")
+        raise InputError(
+            f"the tokenizer in {model_dir} has no end-of-sequence token: set eos_token in its tokenizer_config.json"
+        )
     return tokenizer
 
 
 def load_model(model_dir: Path, precision: str = "fp32") -> nn.Module:
     """A causal LM from safetensors: no pickles, and no code that comes with a model."""
     from transformers import AutoModelForCausalLM
+
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     try:
         return AutoModelForCausalLM.from_pretrained(model_dir, dtype=dtype, use_safetensors=True)
@@ -39,12 +44,25 @@ def load_model(model_dir: Path, precision: str = "fp32") -> nn.Module:
 def new_model(config: ModelConfig, tokenizer, seed: int) -> nn.Module:
     """A small Llama with random weights: the recipe's own base. (AutoTokenizer ignores what a Qwen2 directory says of its tokenizer.)"""
     from transformers import LlamaConfig, LlamaForCausalLM
+
     torch.manual_seed(seed)
-    return LlamaForCausalLM(LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=config.hidden_size, intermediate_size=config.intermediate_size, num_hidden_layers=config.num_layers,
-        num_attention_heads=config.num_heads, num_key_value_heads=config.num_kv_heads, max_position_embeddings=config.max_positions,
-        tie_word_embeddings=config.tie_embeddings, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id, attention_bias=True, rope_parameters={"rope_type": "default", "rope_theta": 10000.0}))
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=config.hidden_size,
+            intermediate_size=config.intermediate_size,
+            num_hidden_layers=config.num_layers,
+            num_attention_heads=config.num_heads,
+            num_key_value_heads=config.num_kv_heads,
+            max_position_embeddings=config.max_positions,
+            tie_word_embeddings=config.tie_embeddings,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+            attention_bias=True,
+            rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
+        )
+    )
 
 
 def save_model(model: nn.Module, state: dict[str, torch.Tensor] | None, tokenizer, directory: Path) -> None:
@@ -56,7 +74,9 @@ def save_model(model: nn.Module, state: dict[str, torch.Tensor] | None, tokenize
 def uses_packing(choice: str, model: nn.Module, precision: str) -> bool:
     """What `packing` (auto, on, off) means for this model on this machine. Raises InputError where it is on and cannot be."""
     if choice == "on" and not can_pack(model):
-        raise InputError(f"packing=on, but the attention of {type(model).__name__} is not plain causal attention: use packing=off")
+        raise InputError(
+            f"packing=on, but the attention of {type(model).__name__} is not plain causal attention: use packing=off"
+        )
     has_kernel = precision == "bf16" or not torch.cuda.is_available()
     return choice == "on" or (choice == "auto" and has_kernel and can_pack(model))
 
@@ -75,11 +95,27 @@ class PolicyModel(nn.Module):
         if packed:
             use_packed_attention(model)
 
-    def forward(self, input_ids, places_N, targets_N, position_ids=None, boundaries=None, longest=0, prefixes=None, temperature: float = 1.0,
-                with_entropy: bool = True):
+    def forward(
+        self,
+        input_ids,
+        places_N,
+        targets_N,
+        position_ids=None,
+        boundaries=None,
+        longest=0,
+        prefixes=None,
+        temperature: float = 1.0,
+        with_entropy: bool = True,
+    ):
         """The first seven are TokenBatch.inputs. Returns logprobs [N], entropies [N] (nats; zeros unless wanted), both fp32."""
-        packing = {"position_ids": position_ids, "boundaries": boundaries, "longest": longest, "prefixes": prefixes} if self.packed else {}
-        hidden = self.model.get_decoder()(input_ids=input_ids, use_cache=False, **packing).last_hidden_state.flatten(0, 1)  # [B * T, D]
+        packing = (
+            {"position_ids": position_ids, "boundaries": boundaries, "longest": longest, "prefixes": prefixes}
+            if self.packed
+            else {}
+        )
+        hidden = self.model.get_decoder()(input_ids=input_ids, use_cache=False, **packing).last_hidden_state.flatten(
+            0, 1
+        )  # [B * T, D]
         head = self.model.get_output_embeddings()
         if len(targets_N) == 0:  # a filler micro-batch: keep every parameter in the graph, for collectives in lockstep
             zero = head(hidden[:1]).sum() * 0.0
@@ -88,8 +124,10 @@ class PolicyModel(nn.Module):
         chunk = max(1, LOGITS_PER_CHUNK[input_ids.device.type] // self.model.config.get_text_config().vocab_size)
         if len(targets_N) <= chunk:
             return self._score(hidden_ND, targets_N, temperature, with_entropy)
-        parts = [checkpoint(self._score, h, t, temperature, with_entropy, use_reentrant=False)
-                 for h, t in zip(hidden_ND.split(chunk), targets_N.split(chunk))]
+        parts = [
+            checkpoint(self._score, h, t, temperature, with_entropy, use_reentrant=False)
+            for h, t in zip(hidden_ND.split(chunk), targets_N.split(chunk))
+        ]
         return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
 
     def _score(self, hidden_ND, targets_N, temperature: float, with_entropy: bool):
@@ -100,7 +138,9 @@ class PolicyModel(nn.Module):
         if logits_NV.is_cuda:
             return FusedTokenLogprobs.apply(logits_NV, targets_N, temperature, with_entropy)
         logits_NV = logits_NV.float()
-        return TokenLogprobs.apply(logits_NV / temperature if temperature != 1.0 else logits_NV, targets_N, with_entropy)
+        return TokenLogprobs.apply(
+            logits_NV / temperature if temperature != 1.0 else logits_NV, targets_N, with_entropy
+        )
 
 
 class TokenLogprobs(torch.autograd.Function):
@@ -167,11 +207,21 @@ def _log_sums(logits_NV: torch.Tensor, temperature: float, with_entropy: bool):
     exponentials_NV = (scaled_NV - largest_N1).exp()
     sums_N = exponentials_NV.sum(1)
     log_sums_N = sums_N.log()
-    entropies_N = log_sums_N - ((scaled_NV - largest_N1) * exponentials_NV).sum(1) / sums_N if with_entropy else torch.zeros_like(log_sums_N)
+    entropies_N = (
+        log_sums_N - ((scaled_NV - largest_N1) * exponentials_NV).sum(1) / sums_N
+        if with_entropy
+        else torch.zeros_like(log_sums_N)
+    )
     return log_sums_N + largest_N1[:, 0], entropies_N
 
 
-def _logits_gradient(logits_NV: torch.Tensor, targets_N: torch.Tensor, log_sums_N: torch.Tensor, gradient_N: torch.Tensor, temperature: float):
+def _logits_gradient(
+    logits_NV: torch.Tensor,
+    targets_N: torch.Tensor,
+    log_sums_N: torch.Tensor,
+    gradient_N: torch.Tensor,
+    temperature: float,
+):
     """d log p(t) / d logits = (onehot(t) - p) / temperature."""
     probs_NV = (logits_NV.float() / temperature - log_sums_N[:, None]).exp()
     is_target_NV = torch.arange(logits_NV.shape[1], device=logits_NV.device) == targets_N[:, None]

@@ -1,4 +1,5 @@
 """A reward model: a causal LM with a scalar head, read at the last token [N]."""
+
 from pathlib import Path
 
 import torch
@@ -22,7 +23,10 @@ class ScalarModel(nn.Module):
 
 def load_reward_model(directory: Path, pad: int | None = None) -> nn.Module:
     from transformers import AutoModelForSequenceClassification
-    model = AutoModelForSequenceClassification.from_pretrained(directory, num_labels=1, use_safetensors=True, dtype=torch.float32)
+
+    model = AutoModelForSequenceClassification.from_pretrained(
+        directory, num_labels=1, use_safetensors=True, dtype=torch.float32
+    )
     if pad is not None:
         model.config.pad_token_id = pad
     return model

@@ -16,6 +16,7 @@ A grader that crashes or runs out of time gives a Grade of 0 with the reason, ne
 away altogether (a judge whose server is down, a sandbox that runs nothing) raises GraderAway: zeros for whatever comes would say nothing of the policy.
 Imports nothing heavy: `stages/config/` takes its choices from here.
 """
+
 import importlib
 import math
 from collections.abc import Callable, Sequence
@@ -39,7 +40,7 @@ Pair = tuple[str, Prompt]  # a completion and its prompt
 
 
 class Grade(NamedTuple):
-    value: float     # 0..1
+    value: float  # 0..1
     error: str = ""  # why the grader could not say, in one line; the value is then 0
 
 
@@ -50,7 +51,9 @@ class GraderAway(RuntimeError):
 def verifier_of(prompt: Prompt) -> ModuleType:
     """The module that grades this prompt."""
     if prompt.verifier not in VERIFIERS:
-        raise ValueError(f"prompt {prompt.id} asks for the verifier {prompt.verifier!r}; there are {', '.join(VERIFIERS)}")
+        raise ValueError(
+            f"prompt {prompt.id} asks for the verifier {prompt.verifier!r}; there are {', '.join(VERIFIERS)}"
+        )
     return importlib.import_module(VERIFIERS[prompt.verifier])
 
 
@@ -116,7 +119,11 @@ def _checked(module: ModuleType, given: Grade) -> Grade:
     if given.error:
         return Grade(0.0, given.error)
     value = float(given.value)
-    return Grade(value) if math.isfinite(value) and 0 <= value <= 1 else Grade(0.0, _reason(module, f"the grade {value} is not between 0 and 1"))
+    return (
+        Grade(value)
+        if math.isfinite(value) and 0 <= value <= 1
+        else Grade(0.0, _reason(module, f"the grade {value} is not between 0 and 1"))
+    )
 
 
 def _votes(module: ModuleType, pairs: list[Pair]) -> list[str | None]:

@@ -3,6 +3,7 @@
 A check that hangs, even in C, or eats memory ends its own process and nothing else: the others go on, and the next check gets a fresh one.
 Nothing is started before the first check.
 """
+
 import json
 import os
 import socket
@@ -66,8 +67,10 @@ class WorkerPool:
             return Outcome(error=f"no worker process: {error}", is_final=False)
         if not reply:
             self._mine.stream = None
-            return Outcome(error=f"killed after {time.monotonic() - started:.1f} s: a check may take {self.cpu_s:g} s of processor time, "
-                                 f"{self.wall_s:g} s in all and {self.memory_mib} MiB")
+            return Outcome(
+                error=f"killed after {time.monotonic() - started:.1f} s: a check may take {self.cpu_s:g} s of processor time, "
+                f"{self.wall_s:g} s in all and {self.memory_mib} MiB"
+            )
         answer = json.loads(reply)
         if answer.pop("is_last"):
             self._mine.stream = None
@@ -101,10 +104,27 @@ class WorkerPool:
         with theirs:
             environment = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
             self._server = subprocess.Popen(
-                [sys.executable, "-m", "stages.rewards.pool_server", self.module, str(theirs.fileno()), str(self.cpu_s), str(self.wall_s),
-                 str(self.memory_mib)],
-                pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd=_ROOT,
-                env={**environment, "PYTHONPATH": os.pathsep.join([str(_ROOT), *filter(None, sys.path)]), "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"})
+                [
+                    sys.executable,
+                    "-m",
+                    "stages.rewards.pool_server",
+                    self.module,
+                    str(theirs.fileno()),
+                    str(self.cpu_s),
+                    str(self.wall_s),
+                    str(self.memory_mib),
+                ],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                cwd=_ROOT,
+                env={
+                    **environment,
+                    "PYTHONPATH": os.pathsep.join([str(_ROOT), *filter(None, sys.path)]),
+                    "PYTHONHASHSEED": "0",
+                    "OMP_NUM_THREADS": "1",
+                },
+            )
 
 
 def workers_of_this_rank() -> int:

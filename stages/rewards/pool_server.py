@@ -9,6 +9,7 @@ forking is safe and takes milliseconds. The kernel enforces every limit, because
 
     python -m stages.rewards.pool_server MODULE SOCKET CPU_S WALL_S MEMORY_MIB
 """
+
 import ctypes
 import importlib
 import json
@@ -33,7 +34,7 @@ def main(arguments: list[str]) -> None:
     if hasattr(module, "warm_up"):
         module.warm_up()  # what is cached now, every worker has
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombies
-    signal.signal(signal.SIGINT, signal.SIG_IGN)   # Ctrl-C is for the parent
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
     while True:
         is_asked = bool(select.select([control], [], [], _PARENT_POLL_S)[0])
         if os.getppid() != parent:

@@ -1,6 +1,7 @@
 """Deadlines for what may hang inside this process and cannot be interrupted there: engine calls. A thread ends the process when one is missed,
 and says what was waited for and where. (A library that hangs without letting Python run is left to `launcher.stall_after_s`.)
 """
+
 import os
 import sys
 import threading
@@ -41,7 +42,9 @@ class Deadline:
             if waited_s > self.limit_s:
                 frame = sys._current_frames().get(self.thread_id)
                 at, _ = place(frame) if frame else ("", None)
-                on_miss(f"waited {waited_s:.1f} s for {self.what}{f' ({at})' if at else ''}; the limit is {self.limit_s:g} s")
+                on_miss(
+                    f"waited {waited_s:.1f} s for {self.what}{f' ({at})' if at else ''}; the limit is {self.limit_s:g} s"
+                )
                 return
 
 

@@ -1,4 +1,5 @@
 """Full disks: found before a checkpoint is begun, recognised where libraries hide them, reported with what is needed where."""
+
 import errno
 import os
 import shutil
@@ -23,8 +24,10 @@ def require(directory: Path, needed_bytes: int, what: str) -> None:
     """Raises DiskFull where the disk of `directory` has less than `needed_bytes` free."""
     free = shutil.disk_usage(directory).free
     if free < needed_bytes:
-        raise DiskFull(f"{what} needs {_mib(needed_bytes)} and the disk of {directory} has {_mib(free)} free",
-                       _fix(directory, needed_bytes - free))
+        raise DiskFull(
+            f"{what} needs {_mib(needed_bytes)} and the disk of {directory} has {_mib(free)} free",
+            _fix(directory, needed_bytes - free),
+        )
 
 
 def as_disk_full(error: BaseException, directory: Path, needed_bytes: int = MIB) -> DiskFull | None:
@@ -34,7 +37,10 @@ def as_disk_full(error: BaseException, directory: Path, needed_bytes: int = MIB)
     free = shutil.disk_usage(directory).free
     if not any(_says_full(cause, free < max(needed_bytes, MIB)) for cause in _causes(error)):
         return None
-    return DiskFull(f"the disk of {directory} is full: {error} ({_mib(free)} free, {_mib(needed_bytes)} needed)", _fix(directory, needed_bytes))
+    return DiskFull(
+        f"the disk of {directory} is full: {error} ({_mib(free)} free, {_mib(needed_bytes)} needed)",
+        _fix(directory, needed_bytes),
+    )
 
 
 @contextmanager

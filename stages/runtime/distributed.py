@@ -1,10 +1,12 @@
 """What ranks say to each other besides gradients: barriers, flags and small objects, over gloo whatever the training backend is."""
+
 import datetime
 import os
 
 
 def barrier() -> None:
     import torch.distributed as dist
+
     if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
         dist.barrier(group=control_group())
 
@@ -12,6 +14,7 @@ def barrier() -> None:
 def gather_objects(mine: list) -> list:
     """The lists of all ranks, joined in order of their rank, on every rank."""
     import torch.distributed as dist
+
     if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
         return list(mine)
     parts: list = [None] * dist.get_world_size()
@@ -31,6 +34,11 @@ def control_group():
     """A gloo group for flags and small objects, whatever the training backend is. First call is collective."""
     global _CONTROL_GROUP
     import torch.distributed as dist
+
     if _CONTROL_GROUP is None:
-        _CONTROL_GROUP = dist.group.WORLD if dist.get_backend() == "gloo" else dist.new_group(backend="gloo", timeout=collective_timeout())
+        _CONTROL_GROUP = (
+            dist.group.WORLD
+            if dist.get_backend() == "gloo"
+            else dist.new_group(backend="gloo", timeout=collective_timeout())
+        )
     return _CONTROL_GROUP

@@ -1,4 +1,5 @@
 """The process environment of a worker, set in one place before the first heavy import."""
+
 import ctypes
 import gc
 import os
@@ -12,12 +13,24 @@ import warnings
 def prepare() -> None:
     """Sets what torch, DeepSpeed and vLLM read at import time, and ties this process's life to its launcher's."""
     for name, value in {
-        "RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1",
-        "OMP_NUM_THREADS": "1", "KMP_BLOCKTIME": "0", "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads collapse on shared cores
-        "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1",
+        "RANK": "0",
+        "LOCAL_RANK": "0",
+        "WORLD_SIZE": "1",
+        "LOCAL_WORLD_SIZE": "1",
+        "MASTER_ADDR": "127.0.0.1",
+        "OMP_NUM_THREADS": "1",
+        "KMP_BLOCKTIME": "0",
+        "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads collapse on shared cores
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "DO_NOT_TRACK": "1",
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine lives in the trainer's process
-        "VLLM_NO_USAGE_STATS": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_LOGGING_LEVEL": "ERROR",
-        "TRANSFORMERS_VERBOSITY": "error", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "VLLM_LOGGING_LEVEL": "ERROR",
+        "TRANSFORMERS_VERBOSITY": "error",
+        "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
     }.items():
         os.environ.setdefault(name, value)
     if os.environ["WORLD_SIZE"] == os.environ["LOCAL_WORLD_SIZE"]:
@@ -26,7 +39,9 @@ def prepare() -> None:
         os.environ["MASTER_PORT"] = str(_free_port())
     if not _has_gpu():
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
-        os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")  # vLLM compiles one small function for 3-30 s, and needs a compiler for it
+        os.environ.setdefault(
+            "TORCHDYNAMO_DISABLE", "1"
+        )  # vLLM compiles one small function for 3-30 s, and needs a compiler for it
     warnings.filterwarnings("ignore", category=FutureWarning)  # of libraries, to libraries
     die_with_parent()
 
@@ -55,6 +70,7 @@ def _has_gpu() -> bool:
 
 def _free_port() -> int:
     import socket
+
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
@@ -63,6 +79,7 @@ def _free_port() -> int:
 def parent_of(pid: int) -> int | None:
     """The parent of a process, None where there is no such process."""
     import psutil
+
     try:
         return psutil.Process(pid).ppid()
     except psutil.Error:

@@ -1,4 +1,5 @@
 """What ends a stage: bad input, a wait for another rank that was too long, a stop that was asked for."""
+
 from contextlib import contextmanager
 
 

@@ -4,6 +4,7 @@ logs/attempt_N/rank1.json: {"rank", "phase", "step", "since", "updated", "at", "
 changed; `startup_s`: from the start until the engines were up, null before (`attempts.py` adds up what all attempts cost); `at`: the line of ours that the rank is at; `waits_in`: the collective it waits in, or null. A thread writes it: `updated` grows old when the process is stopped
 or stuck in a library that does not let Python run.
 """
+
 import contextlib
 import datetime
 import os
@@ -57,8 +58,21 @@ class Heartbeat:
     def _write(self, at: str, waits_in: str | None) -> None:
         self.last = at, waits_in
         with self._lock, contextlib.suppress(OSError):  # a full disk is for the main thread to report
-            files.write_json(self.path, {"rank": self.rank, "phase": self.phase, "step": self.step, "since": self.since, "updated": time.time(),
-                                         "at": at, "waits_in": waits_in, "started": self.started, "startup_s": self.startup_s}, durable=False)
+            files.write_json(
+                self.path,
+                {
+                    "rank": self.rank,
+                    "phase": self.phase,
+                    "step": self.step,
+                    "since": self.since,
+                    "updated": time.time(),
+                    "at": at,
+                    "waits_in": waits_in,
+                    "started": self.started,
+                    "startup_s": self.startup_s,
+                },
+                durable=False,
+            )
 
 
 def place(frame: FrameType) -> tuple[str, str | None]:
@@ -68,7 +82,9 @@ def place(frame: FrameType) -> tuple[str, str | None]:
 
 def place_of_error(error: BaseException) -> tuple[str, str | None]:
     """The same for where an error was raised."""
-    return _place([(f.f_code.co_filename, line, f.f_code.co_name) for f, line in traceback.walk_tb(error.__traceback__)][::-1])
+    return _place(
+        [(f.f_code.co_filename, line, f.f_code.co_name) for f, line in traceback.walk_tb(error.__traceback__)][::-1]
+    )
 
 
 def _place(frames: list[tuple[str, int, str]]) -> tuple[str, str | None]:

@@ -1,8 +1,11 @@
 """Every random draw is a pure function of what it is for: (seed, stage, step, prompt id, sample index). No generator state to save."""
+
 import hashlib
 import random
 
-MAX_GROUP = 1 << 12  # seeds of two prompts are at least this far apart, so that the engine's seed + k never meets another prompt's
+MAX_GROUP = (
+    1 << 12
+)  # seeds of two prompts are at least this far apart, so that the engine's seed + k never meets another prompt's
 
 
 def seed_for(*parts: object) -> int:

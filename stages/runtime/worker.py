@@ -1,4 +1,5 @@
 """One stage directory seen from a worker: its configuration and inputs, logs, progress, metrics, signals, and the manifest at the end."""
+
 import contextlib
 import datetime
 import faulthandler
@@ -86,7 +87,9 @@ class Worker:
     def _open_log(self) -> int:
         """stdout and stderr go to logs/attempt_N/rankR.log; the launcher names N, a lone worker takes the next free one."""
         logs = self.dir / "logs"
-        attempt = int(os.environ.get("STAGE_ATTEMPT", 0)) or 1 + sum(1 for _ in logs.glob(f"attempt_*/rank{self.rank}.log"))
+        attempt = int(os.environ.get("STAGE_ATTEMPT", 0)) or 1 + sum(
+            1 for _ in logs.glob(f"attempt_*/rank{self.rank}.log")
+        )
         attempt_dir = logs / f"attempt_{attempt}"
         attempt_dir.mkdir(parents=True, exist_ok=True)
         if self.is_main and not os.environ.get("STAGE_ATTEMPT"):
@@ -112,13 +115,22 @@ class Worker:
         message = f"rank {self.rank} {message}"
         with contextlib.suppress(OSError):
             if not (self.dir / "error.json").exists():
-                files.write_json(self.dir / "error.json", self._error_record("DeadlineMissed", message, "see where it hangs at the end of its log"))
+                files.write_json(
+                    self.dir / "error.json",
+                    self._error_record("DeadlineMissed", message, "see where it hangs at the end of its log"),
+                )
             print(f"{self.stage} failed: {message}", flush=True)
             faulthandler.dump_traceback(all_threads=True)
         os._exit(1)
 
     def _error_record(self, kind: str, message: str, fix: str) -> dict:
-        return {"kind": kind, "message": message, "fix": fix, "rank": self.rank, "log": f"logs/attempt_{self.attempt}/rank{self.rank}.log"}
+        return {
+            "kind": kind,
+            "message": message,
+            "fix": fix,
+            "rank": self.rank,
+            "log": f"logs/attempt_{self.attempt}/rank{self.rank}.log",
+        }
 
     def __exit__(self, kind, error, trace) -> bool:
         self.heartbeat.stop()
@@ -143,7 +155,9 @@ class Worker:
             return
         is_input = isinstance(error, (InputError, ConfigError, disk.DiskFull))
         self.exit_code = EXIT_BAD_INPUT if is_input else 1
-        record = self._error_record("input" if is_input else type(error).__name__, str(error), getattr(error, "fix", ""))
+        record = self._error_record(
+            "input" if is_input else type(error).__name__, str(error), getattr(error, "fix", "")
+        )
         with contextlib.suppress(OSError):  # a full disk: whatever can still be written, in this order
             if not (self.dir / "error.json").exists() or is_input:
                 files.write_json(self.dir / "error.json", record)
@@ -163,6 +177,7 @@ class Worker:
         """For each flag, whether it is set on any rank. Collective: all ranks call it and get the same answers."""
         import torch
         import torch.distributed as dist
+
         values = torch.tensor(flags, dtype=torch.float32)
         if dist.is_initialized() and self.world_size > 1:
             dist.all_reduce(values, op=dist.ReduceOp.MAX, group=control_group())
@@ -183,8 +198,19 @@ class Worker:
         eta_s = None
         if self._first_work and step > self._first_work[1]:
             eta_s = (now - self._first_work[0]) / (step - self._first_work[1]) * (num_steps - step)
-        files.write_json(self.dir / "progress.json", {"phase": phase, "step": step, "num_steps": num_steps, "updated": now,
-                                                      "started": self.started, "eta_s": eta_s, "message": message}, durable=False)
+        files.write_json(
+            self.dir / "progress.json",
+            {
+                "phase": phase,
+                "step": step,
+                "num_steps": num_steps,
+                "updated": now,
+                "started": self.started,
+                "eta_s": eta_s,
+                "message": message,
+            },
+            durable=False,
+        )
 
     def _last_step(self) -> tuple[int, int]:
         return getattr(self, "_step", (0, 0))
@@ -202,7 +228,10 @@ class Worker:
     def log_step(self, step: int, metrics: dict[str, float]) -> None:
         """One line of metrics.jsonl."""
         if self.is_main:
-            files.append_jsonl(self.dir / "metrics.jsonl", [{"step": step, **{name: rounded(value) for name, value in metrics.items()}}])
+            files.append_jsonl(
+                self.dir / "metrics.jsonl",
+                [{"step": step, **{name: rounded(value) for name, value in metrics.items()}}],
+            )
 
     def log_samples(self, rows: list[dict]) -> None:
         if self.is_main:
@@ -212,7 +241,10 @@ class Worker:
         """Drops what an earlier attempt logged after `last_step`, because it will be logged again."""
         if self.is_main:
             for name in LOGS:
-                files.cut_jsonl(self.dir / name, last_sample_step if name == "samples.jsonl" and last_sample_step is not None else last_step)
+                files.cut_jsonl(
+                    self.dir / name,
+                    last_sample_step if name == "samples.jsonl" and last_sample_step is not None else last_step,
+                )
 
     def sync_logs(self) -> None:
         """What was logged is on the disk, so that no checkpoint is ahead of its logs when the power fails. For rank 0."""
@@ -230,9 +262,14 @@ class Worker:
         elapsed = time.time() - self.started
         self.heartbeat.write_now()
         manifest = {
-            "stage": self.stage, "kind": self.kind, "version": self.description["version"], "fingerprint": self.description["fingerprint"],
+            "stage": self.stage,
+            "kind": self.kind,
+            "version": self.description["version"],
+            "fingerprint": self.description["fingerprint"],
             "inputs": {role: entry["fingerprint"] for role, entry in self.inputs.items()},
-            "files": files.file_table(self.dir, ["model/**/*", "data/**/*", "results.json", "comparisons.json", "skipped.jsonl"]),
+            "files": files.file_table(
+                self.dir, ["model/**/*", "data/**/*", "results.json", "comparisons.json", "skipped.jsonl"]
+            ),
             "metrics": {name: rounded(value) for name, value in self.metrics.items()},
             "timing": {**timing(attempts(self.dir)), "attempts": self.attempt},
             "tokens": self._tokens(),
@@ -247,7 +284,6 @@ class Worker:
             shutil.rmtree(self.dir / name, ignore_errors=True)
         print(f"{self.stage}: done in {elapsed:.1f} s (start-up {getattr(self, 'startup_s', 0.0):.1f} s)", flush=True)
 
-
     def count_tokens(self, part: str, sampled: int = 0, trained: int = 0) -> None:
         """Tokens of a part of the stage that logs no steps. A part that is done again counts once: the ledger is of what the result needed."""
         if self.is_main:
@@ -256,7 +292,10 @@ class Worker:
 
     def _tokens(self) -> dict[str, int]:
         """Sampled and trained tokens of all logged steps and counted parts."""
-        rows = [{"sampled": row.get("tokens/sampled", 0), "trained": row.get("tokens/trained", 0)} for row in files.read_jsonl(self.dir / "metrics.jsonl")]
+        rows = [
+            {"sampled": row.get("tokens/sampled", 0), "trained": row.get("tokens/trained", 0)}
+            for row in files.read_jsonl(self.dir / "metrics.jsonl")
+        ]
         parts = files.read_json(self.dir / "tokens.json").values() if (self.dir / "tokens.json").exists() else []
         return {name: round(sum(row[name] for row in [*rows, *parts])) for name in ("sampled", "trained")}
 

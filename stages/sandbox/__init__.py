@@ -3,6 +3,7 @@
 `executor(config)` gives the backend that a configuration names; it has `problem()`, `build(language, source)` and `run(program, ...)`.
 docs/sandbox.md has the threat model: what is held back, by what, and what is not. Standard library only.
 """
+
 from functools import lru_cache
 
 from stages.sandbox.interface import Executor, Limits, Program, Result, SandboxError
@@ -15,6 +16,8 @@ def executor(backend: str, url: str = "", token: str = "", python: str | None = 
     """The one executor of these settings."""
     if backend == "piston":
         from stages.sandbox.piston import Piston
+
         return Piston(url, token)
     from stages.sandbox.bubblewrap import Bubblewrap
+
     return Bubblewrap(python)

@@ -1,4 +1,5 @@
 """python -m stages.sandbox [BACKEND [URL [PYTHON]]]: can programs be run here? One line; exit code 0 or 1. The driver asks before it launches anything."""
+
 import sys
 
 from stages.sandbox import Limits, executor

@@ -3,6 +3,7 @@
 Nothing of the host is there but read-only system directories and an interpreter; nothing is written but a scratch directory in memory. A
 process of root would be exempt from the limit on processes and could read root's files: root runs the box as an unprivileged user.
 """
+
 import os
 import shutil
 import subprocess
@@ -16,15 +17,38 @@ from stages.sandbox.languages import LANGUAGES
 from stages.sandbox.process import limited, run_boxed
 from stages.sandbox.seccomp import filter_program
 
-HOW_TO_GET = ("install bubblewrap 0.8 or newer (Debian, Ubuntu: apt-get install bubblewrap; Fedora: dnf install bubblewrap), or run programs elsewhere: "
-              "sandbox.backend=piston sandbox.url=http://HOST:2000")
-HOW_TO_ALLOW = ("user namespaces must be allowed: sysctl -w kernel.unprivileged_userns_clone=1 (Debian), sysctl -w user.max_user_namespaces=15000 (RHEL), "
-                "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0 or an AppArmor profile for bwrap (Ubuntu 24.04); in a container they must be allowed "
-                "from outside. Or run programs elsewhere: sandbox.backend=piston sandbox.url=http://HOST:2000")
-UNPRIVILEGED = 60700   # user and group of the box where we are root: of a range that systemd leaves unused (60578-61183)
-SYSTEM = ("/usr/bin", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/libexec", "/usr/include", "/etc/alternatives", "/etc/ld.so.cache")
-LINKS = ("/bin", "/lib", "/lib32", "/lib64")   # into /usr on a merged system, directories of their own elsewhere
-HIDDEN = ("cmdline", "config.gz", "kallsyms", "kcore", "key-users", "keys", "kmsg", "sched_debug", "timer_list")  # of /proc: the host's
+HOW_TO_GET = (
+    "install bubblewrap 0.8 or newer (Debian, Ubuntu: apt-get install bubblewrap; Fedora: dnf install bubblewrap), or run programs elsewhere: "
+    "sandbox.backend=piston sandbox.url=http://HOST:2000"
+)
+HOW_TO_ALLOW = (
+    "user namespaces must be allowed: sysctl -w kernel.unprivileged_userns_clone=1 (Debian), sysctl -w user.max_user_namespaces=15000 (RHEL), "
+    "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0 or an AppArmor profile for bwrap (Ubuntu 24.04); in a container they must be allowed "
+    "from outside. Or run programs elsewhere: sandbox.backend=piston sandbox.url=http://HOST:2000"
+)
+UNPRIVILEGED = 60700  # user and group of the box where we are root: of a range that systemd leaves unused (60578-61183)
+SYSTEM = (
+    "/usr/bin",
+    "/usr/lib",
+    "/usr/lib32",
+    "/usr/lib64",
+    "/usr/libexec",
+    "/usr/include",
+    "/etc/alternatives",
+    "/etc/ld.so.cache",
+)
+LINKS = ("/bin", "/lib", "/lib32", "/lib64")  # into /usr on a merged system, directories of their own elsewhere
+HIDDEN = (
+    "cmdline",
+    "config.gz",
+    "kallsyms",
+    "kcore",
+    "key-users",
+    "keys",
+    "kmsg",
+    "sched_debug",
+    "timer_list",
+)  # of /proc: the host's
 SHARED_MEMORY_MIB = 16
 COMPILE = Limits(cpu_s=30.0, wall_s=120.0, memory_mib=2048, output_mib=32)
 _SELF_TEST = "import os, sys\nif os.fork() == 0: os._exit(0)\nos.wait()\nprint(os.getuid(), len(os.listdir('/proc/self/fd')) < 8, sys.stdin.read())"
@@ -57,8 +81,10 @@ class Bubblewrap:
             return f"bubblewrap is installed but cannot make a box ({error}): {HOW_TO_ALLOW}"
         if result.stdout.split() == [b"1000", b"True", b"hello"]:
             return None
-        return (f"a box does not work ({result.status}: {result.stderr.decode(errors='replace').strip()[-300:]}). Linux 5.14 or newer is needed, "
-                f"/usr/bin/python3 or sandbox.python=INTERPRETER; {HOW_TO_ALLOW}")
+        return (
+            f"a box does not work ({result.status}: {result.stderr.decode(errors='replace').strip()[-300:]}). Linux 5.14 or newer is needed, "
+            f"/usr/bin/python3 or sandbox.python=INTERPRETER; {HOW_TO_ALLOW}"
+        )
 
     def build(self, language: str, source: str, companions: dict[str, bytes] | None = None) -> Program:
         rules, files = LANGUAGES[language], dict(companions or {})
@@ -69,7 +95,9 @@ class Bubblewrap:
         result = self._boxed({**files, rules.source: source.encode(errors="replace")}, command, b"", COMPILE)
         if result.status != "ok":
             said = result.stderr.decode(errors="replace").strip()[:2000]
-            return Program(language, compile_error=said or f"the compiler ended with {result.status} {result.exit_code}")
+            return Program(
+                language, compile_error=said or f"the compiler ended with {result.status} {result.exit_code}"
+            )
         return Program(language, {**files, rules.binary: result.stdout})
 
     def run(self, program: Program, stdin: bytes, limits: Limits) -> Result:
@@ -80,13 +108,15 @@ class Bubblewrap:
     def _boxed(self, files: dict[str, bytes], command: list[str], stdin: bytes, limits: Limits) -> Result:
         options = list(_walls(self.python))
         place = options.index("SCRATCH")
-        options[place:place + 1] = ["--size", str(limits.scratch_mib * MIB), "--tmpfs", "/tmp"]
+        options[place : place + 1] = ["--size", str(limits.scratch_mib * MIB), "--tmpfs", "/tmp"]
         return run_boxed(_command(), options, filter_program(), files, limited(limits, command), stdin, limits)
 
 
 @lru_cache(maxsize=None)
 def _version() -> tuple[int, ...]:
-    said = subprocess.run(["bwrap", "--version"], capture_output=True, text=True, env={"PATH": os.environ.get("PATH", "")}).stdout
+    said = subprocess.run(
+        ["bwrap", "--version"], capture_output=True, text=True, env={"PATH": os.environ.get("PATH", "")}
+    ).stdout
     return tuple(int(part) for part in said.split()[-1].split(".")[:2])
 
 
@@ -95,15 +125,53 @@ def _command() -> tuple[str, ...]:
     bwrap = shutil.which("bwrap")
     if os.geteuid() != 0:
         return (bwrap,)
-    return ("/usr/bin/setpriv", f"--reuid={UNPRIVILEGED}", f"--regid={UNPRIVILEGED}", "--clear-groups", "--inh-caps=-all", bwrap)
+    return (
+        "/usr/bin/setpriv",
+        f"--reuid={UNPRIVILEGED}",
+        f"--regid={UNPRIVILEGED}",
+        "--clear-groups",
+        "--inh-caps=-all",
+        bwrap,
+    )
 
 
 @lru_cache(maxsize=None)
 def _walls(python: str) -> tuple[str, ...]:
     """Bubblewrap's options that are the same for every box; SCRATCH stands for the scratch directory."""
-    options = ["--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--uid", "1000", "--gid", "1000",
-               "--hostname", "sandbox", "--clearenv", "--setenv", "PATH", "/usr/bin:/bin", "--setenv", "HOME", "/tmp", "--setenv", "LANG", "C.UTF-8",
-               "--setenv", "OMP_NUM_THREADS", "1", "--setenv", "OPENBLAS_NUM_THREADS", "1", "--setenv", "PYTHONHASHSEED", "0"]
+    options = [
+        "--unshare-all",
+        "--unshare-user",
+        "--disable-userns",
+        "--die-with-parent",
+        "--new-session",
+        "--cap-drop",
+        "ALL",
+        "--uid",
+        "1000",
+        "--gid",
+        "1000",
+        "--hostname",
+        "sandbox",
+        "--clearenv",
+        "--setenv",
+        "PATH",
+        "/usr/bin:/bin",
+        "--setenv",
+        "HOME",
+        "/tmp",
+        "--setenv",
+        "LANG",
+        "C.UTF-8",
+        "--setenv",
+        "OMP_NUM_THREADS",
+        "1",
+        "--setenv",
+        "OPENBLAS_NUM_THREADS",
+        "1",
+        "--setenv",
+        "PYTHONHASHSEED",
+        "0",
+    ]
     for path in SYSTEM:
         options += ["--ro-bind-try", path, path]
     for path in map(Path, LINKS):
@@ -117,12 +185,29 @@ def _walls(python: str) -> tuple[str, ...]:
     for name in HIDDEN:
         if Path("/proc", name).exists():
             options += ["--ro-bind", "/dev/null", f"/proc/{name}"]
-    options += ["--dev", "/dev", "--size", str(SHARED_MEMORY_MIB * MIB), "--tmpfs", "/dev/shm", "--remount-ro", "/dev",
-                "SCRATCH", "--chdir", "/tmp", "--remount-ro", "/"]
+    options += [
+        "--dev",
+        "/dev",
+        "--size",
+        str(SHARED_MEMORY_MIB * MIB),
+        "--tmpfs",
+        "/dev/shm",
+        "--remount-ro",
+        "/dev",
+        "SCRATCH",
+        "--chdir",
+        "/tmp",
+        "--remount-ro",
+        "/",
+    ]
     return tuple(options)
 
 
 def _homes_of(python: str) -> list[str]:
     """The directories of an interpreter that is not the system's: its own and, for a virtual environment, that of the one it was made from."""
     prefixes = {str(Path(path).parent.parent) for path in (os.path.abspath(python), os.path.realpath(python))}
-    return sorted(prefix for prefix in prefixes if not any(prefix == top or prefix.startswith(top + "/") for top in ("/usr", "/bin", "/lib")))
+    return sorted(
+        prefix
+        for prefix in prefixes
+        if not any(prefix == top or prefix.startswith(top + "/") for top in ("/usr", "/bin", "/lib"))
+    )

@@ -7,6 +7,7 @@ It reads one request from standard input and forgets where it stood, then writes
     unit   the tests run here, the program in a process of its own, which cannot look into this one; values come over a pipe as plain data,
            other objects stay there and are used through handles. After the last test this process writes a number that only it was told.
 """
+
 import builtins
 import json
 import os
@@ -71,7 +72,9 @@ def unit(request):
     import ctypes  # here, because function calls should not wait for it
 
     here = os.path.dirname(os.path.abspath(__file__))
-    sys.path[:] = [path for path in sys.path if os.path.abspath(path or ".") != here]  # the program could put modules there for the tests to import
+    sys.path[:] = [
+        path for path in sys.path if os.path.abspath(path or ".") != here
+    ]  # the program could put modules there for the tests to import
     ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)  # no process of the same user may look into this one
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     remote = Connection(request["code"])
@@ -79,7 +82,9 @@ def unit(request):
     module = types.ModuleType("solution")
     sys.modules["solution"] = module
     for name, value in remote.public():
-        if name.isidentifier() and not name.startswith("_") and not hasattr(builtins, name):  # a program may not replace len for its tests
+        if (
+            name.isidentifier() and not name.startswith("_") and not hasattr(builtins, name)
+        ):  # a program may not replace len for its tests
             tests[name] = value
             setattr(module, name, value)
     exec(compile(request["tests"], "tests.py", "exec"), tests)
@@ -98,8 +103,15 @@ class Connection:
 
     def __init__(self, code):
         import subprocess
-        self.process = subprocess.Popen([sys.executable, "-B", "-s", os.path.abspath(__file__), "serve"], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, bufsize=1)
+
+        self.process = subprocess.Popen(
+            [sys.executable, "-B", "-s", os.path.abspath(__file__), "serve"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            bufsize=1,
+        )
         self.ask("load", code)
 
     def ask(self, *request):
@@ -141,7 +153,9 @@ class Remote:
         self._connection.ask("set", self._number, name, self._connection.encoded(value))
 
     def __call__(self, *args, **kwargs):
-        return self._connection.ask("call", self._number, self._connection.encoded(list(args)), self._connection.encoded(kwargs))
+        return self._connection.ask(
+            "call", self._number, self._connection.encoded(list(args)), self._connection.encoded(kwargs)
+        )
 
     def __iter__(self):
         iterator = self._connection.ask("iter", self._number)
@@ -161,6 +175,7 @@ class Remote:
 def _forward(name):
     def method(self, *args):
         return self._connection.ask("special", self._number, name, self._connection.encoded(list(args)))
+
     return method
 
 
@@ -189,7 +204,11 @@ def serve(channel_in, channel_out):
                 objects.append(load(rest[0]))
                 value = None
             elif kind == "names":
-                value = [(name, item) for name, item in vars(objects[0]).items() if not name.startswith("_") and not isinstance(item, types.ModuleType)]
+                value = [
+                    (name, item)
+                    for name, item in vars(objects[0]).items()
+                    if not name.startswith("_") and not isinstance(item, types.ModuleType)
+                ]
             elif kind == "get":
                 value = getattr(objects[rest[0]], rest[1])
             elif kind == "set":
@@ -264,7 +283,9 @@ def decoded(data, object_of):
         return complex(*items)
     if kind == "dict":
         return {decoded(key, object_of): decoded(item, object_of) for key, item in items}
-    return {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}[kind](decoded(item, object_of) for item in items)
+    return {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}[kind](
+        decoded(item, object_of) for item in items
+    )
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 The server must allow what is asked of it: its run_timeout (3 s as shipped), memory and output limits (1,024 bytes as shipped) are its own
 settings. A token for servers that want one is read from the environment variable PISTON_TOKEN.
 """
+
 import json
 import os
 import threading
@@ -35,7 +36,11 @@ class Piston:
             result = self.run(self.build("python", "print(input())"), b"hello", limits)
         except SandboxError as error:
             return f"the Piston server of sandbox.url={self.url} cannot be used: {error}"
-        return None if result.stdout.strip() == b"hello" else f"the Piston server {self.url} does not run programs: {result}"
+        return (
+            None
+            if result.stdout.strip() == b"hello"
+            else f"the Piston server {self.url} does not run programs: {result}"
+        )
 
     def build(self, language: str, source: str, companions: dict[str, bytes] | None = None) -> Program:
         """The server compiles before each run; the first run says whether that works, and costs nothing but itself."""
@@ -54,17 +59,31 @@ class Piston:
             raise SandboxError("the answer has no `run`")
         stdout, stderr = (str(ran.get(name) or "").encode() for name in ("stdout", "stderr"))
         code, end = ran.get("code"), ran.get("signal")
-        status = "ok" if code == 0 and not end else "time" if end == "SIGKILL" else "error"  # it kills what runs too long
+        status = (
+            "ok" if code == 0 and not end else "time" if end == "SIGKILL" else "error"
+        )  # it kills what runs too long
         return Result(status, code, stdout, stderr, time.monotonic() - started)
 
     def _execute(self, program: Program, stdin: bytes, limits: Limits) -> dict[str, Any]:
         name = LANGUAGES[program.language].piston
         if name not in self._runtimes():
             raise SandboxError(f"no runtime for {name}")
-        return self._ask("POST", "execute", {
-            "language": name, "version": self._runtimes()[name], "stdin": stdin.decode(errors="replace"),
-            "files": [{"name": file, "content": content.decode(errors="replace")} for file, content in program.files.items()],
-            "run_timeout": int(limits.wall_s * 1000), "compile_timeout": int(COMPILE_LIMIT_S * 1000), "run_memory_limit": limits.memory_mib * MIB})
+        return self._ask(
+            "POST",
+            "execute",
+            {
+                "language": name,
+                "version": self._runtimes()[name],
+                "stdin": stdin.decode(errors="replace"),
+                "files": [
+                    {"name": file, "content": content.decode(errors="replace")}
+                    for file, content in program.files.items()
+                ],
+                "run_timeout": int(limits.wall_s * 1000),
+                "compile_timeout": int(COMPILE_LIMIT_S * 1000),
+                "run_memory_limit": limits.memory_mib * MIB,
+            },
+        )
 
     def _runtimes(self) -> dict[str, str]:
         """Language and the version that is installed; asked once."""
@@ -75,9 +94,12 @@ class Piston:
 
     def _ask(self, method: str, path: str, body: dict | None = None) -> Any:
         import urllib3
+
         headers = {"Content-Type": "application/json", **({"Authorization": self._token} if self._token else {})}
         try:
-            answer = _connections().request(method, f"{self.url}/api/v2/{path}", body=json.dumps(body) if body else None, headers=headers)
+            answer = _connections().request(
+                method, f"{self.url}/api/v2/{path}", body=json.dumps(body) if body else None, headers=headers
+            )
             data = json.loads(answer.data)
         except (urllib3.exceptions.HTTPError, ValueError) as error:
             raise SandboxError(f"{type(error).__name__}: {error}") from error
@@ -90,5 +112,15 @@ class Piston:
 def _connections():
     """One pool of connections; what is busy or has just restarted is asked again."""
     import urllib3
-    retry = urllib3.Retry(total=4, connect=1, backoff_factor=0.5, status_forcelist=(429, 502, 503, 504), allowed_methods=None, raise_on_status=False)
-    return urllib3.PoolManager(maxsize=16, retries=retry, timeout=urllib3.Timeout(connect=10, read=COMPILE_LIMIT_S + _SPARE_S))
+
+    retry = urllib3.Retry(
+        total=4,
+        connect=1,
+        backoff_factor=0.5,
+        status_forcelist=(429, 502, 503, 504),
+        allowed_methods=None,
+        raise_on_status=False,
+    )
+    return urllib3.PoolManager(
+        maxsize=16, retries=retry, timeout=urllib3.Timeout(connect=10, read=COMPILE_LIMIT_S + _SPARE_S)
+    )

@@ -1,4 +1,5 @@
 """One run of a command in a box: feeds it, reads what it says, watches what it uses, and leaves no process behind."""
+
 import json
 import os
 import select
@@ -11,8 +12,8 @@ from pathlib import Path
 
 from stages.sandbox.interface import MIB, Limits, Result, SandboxError
 
-LOOK_EVERY_S = 0.05    # between two looks at what a program uses
-START_LIMIT_S = 30.0   # for the box itself, on a busy machine
+LOOK_EVERY_S = 0.05  # between two looks at what a program uses
+START_LIMIT_S = 30.0  # for the box itself, on a busy machine
 _CHUNK = 65536
 
 
@@ -72,7 +73,11 @@ class Box:
 
 def _children(pid: int) -> list[int]:
     try:
-        return [int(child) for task in os.listdir(f"/proc/{pid}/task") for child in Path(f"/proc/{pid}/task/{task}/children").read_text().split()]
+        return [
+            int(child)
+            for task in os.listdir(f"/proc/{pid}/task")
+            for child in Path(f"/proc/{pid}/task/{task}/children").read_text().split()
+        ]
     except OSError:
         return []  # it has just ended
 
@@ -85,10 +90,18 @@ def _memory(pid: int) -> int:
     return 0
 
 
-def run_boxed(command: tuple[str, ...], options: list[str], seccomp: bytes | None, files: dict[str, bytes], inner: list[str], stdin: bytes,
-              limits: Limits) -> Result:
+def run_boxed(
+    command: tuple[str, ...],
+    options: list[str],
+    seccomp: bytes | None,
+    files: dict[str, bytes],
+    inner: list[str],
+    stdin: bytes,
+    limits: Limits,
+) -> Result:
     """Runs `inner` in a box. `command`: how bubblewrap is started, `options`: its options, `files`: what the scratch directory holds."""
     with ExitStack() as closing:
+
         def opened(fd: int) -> int:
             closing.callback(os.close, fd)
             return fd
@@ -106,8 +119,16 @@ def run_boxed(command: tuple[str, ...], options: list[str], seccomp: bytes | Non
         ours_no_more = closing.enter_context(open(status_write, "wb"))
         options += ["--json-status-fd", str(status_write), "--block-fd", str(block_read)]
         arguments = opened(memory_file(b"".join(option.encode() + b"\0" for option in options)))
-        process = subprocess.Popen([*command, "--args", str(arguments), "--", *inner], stdin=opened(memory_file(stdin)), stdout=subprocess.PIPE,
-                                   stderr=subprocess.PIPE, pass_fds=[*passed, arguments, status_write, block_read], env={}, cwd="/", bufsize=0)
+        process = subprocess.Popen(
+            [*command, "--args", str(arguments), "--", *inner],
+            stdin=opened(memory_file(stdin)),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=[*passed, arguments, status_write, block_read],
+            env={},
+            cwd="/",
+            bufsize=0,
+        )
         ours_no_more.close()
         try:
             box = Box(_init_of(process, status_read))
@@ -207,14 +228,28 @@ def _result(process: subprocess.Popen, status: str, outputs: dict, limits: Limit
         status = "output"
     if not status:
         status = {0: "ok", 128 + signal.SIGXCPU: "time", 128 + signal.SIGXFSZ: "files"}.get(code, "error")
-    return Result(status, code, stdout[:limits.output_mib * MIB], stderr[-_CHUNK:], wall_s)
+    return Result(status, code, stdout[: limits.output_mib * MIB], stderr[-_CHUNK:], wall_s)
 
 
 def limited(limits: Limits, command: list[str]) -> list[str]:
     """The command under the kernel's own limits, set inside the box: there the number of processes counts for the box alone (Linux 5.14)."""
     cpu = max(1, -int(-limits.cpu_s // 1))
     stack = min(64, limits.memory_mib) * MIB
-    values = {"as": limits.memory_mib * MIB, "nproc": limits.processes, "fsize": limits.scratch_mib * MIB, "core": 0, "nofile": 256, "stack": stack,
-              "memlock": 64 * 1024, "msgqueue": 0, "sigpending": 256}
-    return ["/usr/bin/prlimit", f"--cpu={cpu}:{cpu + 1}", *(f"--{name}={value}" for name, value in values.items()), "--", *command]
-
+    values = {
+        "as": limits.memory_mib * MIB,
+        "nproc": limits.processes,
+        "fsize": limits.scratch_mib * MIB,
+        "core": 0,
+        "nofile": 256,
+        "stack": stack,
+        "memlock": 64 * 1024,
+        "msgqueue": 0,
+        "sigpending": 256,
+    }
+    return [
+        "/usr/bin/prlimit",
+        f"--cpu={cpu}:{cpu + 1}",
+        *(f"--{name}={value}" for name, value in values.items()),
+        "--",
+        *command,
+    ]

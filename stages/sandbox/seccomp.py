@@ -5,25 +5,72 @@ Denied with EPERM: looking into other processes, new namespaces and mounts, kern
 that no limit counts (memfd, System V and POSIX queues). Sockets are Unix sockets only: a network namespace does not hold AF_VSOCK back, which
 reaches the host of a virtual machine.
 """
+
 import errno
 import platform
 import struct
 
 # name: (x86-64, arm64); -1 where there is none
 DENIED = {
-    "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "process_madvise": (440, 440), "kcmp": (312, 272),
+    "ptrace": (101, 117),
+    "process_vm_readv": (310, 270),
+    "process_vm_writev": (311, 271),
+    "process_madvise": (440, 440),
+    "kcmp": (312, 272),
     "pidfd_getfd": (438, 438),
-    "memfd_create": (319, 279), "memfd_secret": (447, 447), "shmget": (29, 194), "msgget": (68, 186), "semget": (64, 190), "mq_open": (240, 180),
-    "unshare": (272, 97), "setns": (308, 268), "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41), "chroot": (161, 51),
-    "open_tree": (428, 428), "move_mount": (429, 429), "fsopen": (430, 430), "fsconfig": (431, 431), "fsmount": (432, 432), "fspick": (433, 433),
-    "mount_setattr": (442, 442), "name_to_handle_at": (303, 264), "open_by_handle_at": (304, 265), "fanotify_init": (300, 262),
-    "add_key": (248, 217), "request_key": (249, 218), "keyctl": (250, 219), "bpf": (321, 280), "perf_event_open": (298, 241),
-    "userfaultfd": (323, 282), "io_uring_setup": (425, 425), "io_uring_enter": (426, 426), "io_uring_register": (427, 427),
-    "syslog": (103, 116), "kexec_load": (246, 104), "kexec_file_load": (320, 294), "init_module": (175, 105), "finit_module": (313, 273),
-    "delete_module": (176, 106), "reboot": (169, 142), "swapon": (167, 224), "swapoff": (168, 225), "acct": (163, 89), "quotactl": (179, 60),
-    "settimeofday": (164, 170), "clock_settime": (227, 112), "adjtimex": (159, 171), "clock_adjtime": (305, 266), "iopl": (172, -1), "ioperm": (173, -1),
+    "memfd_create": (319, 279),
+    "memfd_secret": (447, 447),
+    "shmget": (29, 194),
+    "msgget": (68, 186),
+    "semget": (64, 190),
+    "mq_open": (240, 180),
+    "unshare": (272, 97),
+    "setns": (308, 268),
+    "mount": (165, 40),
+    "umount2": (166, 39),
+    "pivot_root": (155, 41),
+    "chroot": (161, 51),
+    "open_tree": (428, 428),
+    "move_mount": (429, 429),
+    "fsopen": (430, 430),
+    "fsconfig": (431, 431),
+    "fsmount": (432, 432),
+    "fspick": (433, 433),
+    "mount_setattr": (442, 442),
+    "name_to_handle_at": (303, 264),
+    "open_by_handle_at": (304, 265),
+    "fanotify_init": (300, 262),
+    "add_key": (248, 217),
+    "request_key": (249, 218),
+    "keyctl": (250, 219),
+    "bpf": (321, 280),
+    "perf_event_open": (298, 241),
+    "userfaultfd": (323, 282),
+    "io_uring_setup": (425, 425),
+    "io_uring_enter": (426, 426),
+    "io_uring_register": (427, 427),
+    "syslog": (103, 116),
+    "kexec_load": (246, 104),
+    "kexec_file_load": (320, 294),
+    "init_module": (175, 105),
+    "finit_module": (313, 273),
+    "delete_module": (176, 106),
+    "reboot": (169, 142),
+    "swapon": (167, 224),
+    "swapoff": (168, 225),
+    "acct": (163, 89),
+    "quotactl": (179, 60),
+    "settimeofday": (164, 170),
+    "clock_settime": (227, 112),
+    "adjtimex": (159, 171),
+    "clock_adjtime": (305, 266),
+    "iopl": (172, -1),
+    "ioperm": (173, -1),
 }
-MACHINES = {"x86_64": (0, 0xC000003E, 41, 56), "aarch64": (1, 0xC00000B7, 198, 220)}  # column, AUDIT_ARCH, socket, clone
+MACHINES = {
+    "x86_64": (0, 0xC000003E, 41, 56),
+    "aarch64": (1, 0xC00000B7, 198, 220),
+}  # column, AUDIT_ARCH, socket, clone
 CLONE3, AF_UNIX, NEW_NAMESPACES, X32 = 435, 1, 0x7E020000, 0x40000000
 
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
@@ -42,9 +89,23 @@ def filter_program(machine: str = platform.machine()) -> bytes | None:
     for numbers in DENIED.values():
         if numbers[column] >= 0:
             program += [_op(_EQUAL, numbers[column], 0, 1), _refuse(errno.EPERM)]
-    program += [_op(_EQUAL, CLONE3, 0, 1), _refuse(errno.ENOSYS)]  # its flags lie in memory, out of a filter's sight: C libraries fall back to clone
-    program += [_op(_EQUAL, clone, 0, 4), _op(_LOAD, _FIRST_ARGUMENT), _op(_ANY_BIT, NEW_NAMESPACES, 0, 1), _refuse(errno.EPERM), _op(_RETURN, _ALLOW)]
-    program += [_op(_EQUAL, socket, 0, 3), _op(_LOAD, _FIRST_ARGUMENT), _op(_EQUAL, AF_UNIX, 1, 0), _refuse(errno.EAFNOSUPPORT)]
+    program += [
+        _op(_EQUAL, CLONE3, 0, 1),
+        _refuse(errno.ENOSYS),
+    ]  # its flags lie in memory, out of a filter's sight: C libraries fall back to clone
+    program += [
+        _op(_EQUAL, clone, 0, 4),
+        _op(_LOAD, _FIRST_ARGUMENT),
+        _op(_ANY_BIT, NEW_NAMESPACES, 0, 1),
+        _refuse(errno.EPERM),
+        _op(_RETURN, _ALLOW),
+    ]
+    program += [
+        _op(_EQUAL, socket, 0, 3),
+        _op(_LOAD, _FIRST_ARGUMENT),
+        _op(_EQUAL, AF_UNIX, 1, 0),
+        _refuse(errno.EAFNOSUPPORT),
+    ]
     return b"".join([*program, _op(_RETURN, _ALLOW)])
 
 

@@ -1,4 +1,5 @@
 """Where the final answer of a completion stands."""
+
 import re
 
 _BRACE = re.compile(r"\\boxed\{|\{|\}")
@@ -21,7 +22,7 @@ def extract_answers(completion: str) -> str | None:
         return region.strip() if is_tagged else None
     together = [boxes[-1]]
     for box in reversed(boxes[:-1]):
-        if not _BETWEEN.fullmatch(region[box[2]:together[0][1]]):
+        if not _BETWEEN.fullmatch(region[box[2] : together[0][1]]):
             break
         together.insert(0, box)
     return ", ".join(dict.fromkeys(text.strip() for text, _, _ in together))
@@ -40,6 +41,6 @@ def _boxes(text: str) -> list[tuple[str, int, int]]:
         if match[0] != "}":
             open_braces.append(match)
         elif open_braces and (opened := open_braces.pop())[0] != "{":
-            boxes.append((text[opened.end():match.start()], opened.start(), match.end()))
+            boxes.append((text[opened.end() : match.start()], opened.start(), match.end()))
     last_unclosed = max((opened.start() for opened in open_braces if opened[0] != "{"), default=-1)
     return sorted(boxes, key=lambda box: box[1]) if not boxes or max(box[1] for box in boxes) > last_unclosed else []

@@ -2,6 +2,7 @@
 
 A completion's text includes the opening <think> where the prompt's template already wrote it (`opening_of`): nothing else has to know.
 """
+
 import re
 
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")

@@ -1,4 +1,5 @@
 """The integer that a text names."""
+
 import re
 from functools import lru_cache
 

@@ -1,10 +1,11 @@
 """Which language a text is in, and the share of its words in a target language: Num(words in the target language) / Num(words) [N eq. 7].
 
-    words       runs of letters; characters in scripts without spaces; single letters are variables, formulas, code, tags and links no words
-    by script   a word of a script that the target is not written in is not in the target; nor is one that mixes Latin with Cyrillic or Greek
-    by py3langid, for scripts that languages share: a passage of 6 words or more that is another language beyond doubt is not in the target;
-                shorter or doubtful ones are taken to be: names, terms and notation would be counted against every language otherwise
+words       runs of letters; characters in scripts without spaces; single letters are variables, formulas, code, tags and links no words
+by script   a word of a script that the target is not written in is not in the target; nor is one that mixes Latin with Cyrillic or Greek
+by py3langid, for scripts that languages share: a passage of 6 words or more that is another language beyond doubt is not in the target;
+            shorter or doubtful ones are taken to be: names, terms and notation would be counted against every language otherwise
 """
+
 import re
 import threading
 import unicodedata
@@ -15,19 +16,30 @@ from typing import NamedTuple
 from stages.config.languages import ALPHABETS_MIXED_UP, CODES, RELATIVES, SCRIPTS, WITHOUT_SPACES, scripts_of
 
 # What is no language: tags, code, LaTeX (formulas, then commands), links.
-_NO_WORDS = re.compile(r"```.*?```|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]*\$|\\\[(?:(?!\\\[).)*?\\\]|\\\((?:(?!\\\().)*?\\\)|</?[A-Za-z_]+>|\\[A-Za-z]+|https?://\S+", re.DOTALL)
+_NO_WORDS = re.compile(
+    r"```.*?```|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]*\$|\\\[(?:(?!\\\[).)*?\\\]|\\\((?:(?!\\\().)*?\\\)|</?[A-Za-z_]+>|\\[A-Za-z]+|https?://\S+",
+    re.DOTALL,
+)
 _PASSAGE_END = re.compile(r"[=+*^<>.!?;:\n\u3002\uff01\uff1f\uff1b\u0964\u061f]+")
 _LETTER = r"[^\W\d_\u00b2\u00b3\u00b9\u00bc-\u00be\u02b0-\u02ff\u2070-\u209f\u2150-\u218b]"  # no superscripts, fractions, Roman numerals
 _MARK = r"[\u0300-\u036f\u0483-\u0487\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u0900-\u0dff\u0e00-\u0eff\u200c]"  # what \w leaves out of a word
 _LETTERS = re.compile(rf"{_LETTER}(?:{_LETTER}|{_MARK})*(?:['\u2019]{_LETTER}+)*")
-_ONE_LETTER_WORDS = ("a", "A", "I")     # other single letters are variables
+_ONE_LETTER_WORDS = ("a", "A", "I")  # other single letters are variables
 _MIXED = "MIXED"
 _loading = threading.Lock()
 
 MIN_PASSAGE_WORDS, MIN_PASSAGE_CHARACTERS = 6, 8  # of scripts with and without spaces; less tells py3langid too little
-_SURE, _RULED_OUT = 0.8, 0.02                     # py3langid's probability of another language, and of the target, beyond doubt
-_PROBABLE = 0.3                                   # and of the language of a text that has one
-_MAIN_LANGUAGES = {"LATIN": "en", "CYRILLIC": "ru", "ARABIC": "ar", "DEVANAGARI": "hi", "CJK": "zh", "HIRAGANA": "ja", "KATAKANA": "ja"}
+_SURE, _RULED_OUT = 0.8, 0.02  # py3langid's probability of another language, and of the target, beyond doubt
+_PROBABLE = 0.3  # and of the language of a text that has one
+_MAIN_LANGUAGES = {
+    "LATIN": "en",
+    "CYRILLIC": "ru",
+    "ARABIC": "ar",
+    "DEVANAGARI": "hi",
+    "CJK": "zh",
+    "HIRAGANA": "ja",
+    "KATAKANA": "ja",
+}
 
 
 class Word(NamedTuple):
@@ -65,7 +77,9 @@ def identify(text: str) -> str:
         return _MAIN_LANGUAGES[script]
     candidates = {code for code in CODES if script in scripts_of(code)}
     if len(candidates) > 1:
-        best, probability = next((ranked for ranked in _identifier().rank(_NO_WORDS.sub(" ", text)) if ranked[0] in candidates), ("", 0.0))
+        best, probability = next(
+            (ranked for ranked in _identifier().rank(_NO_WORDS.sub(" ", text)) if ranked[0] in candidates), ("", 0.0)
+        )
         if probability > _PROBABLE:
             return best
     return _MAIN_LANGUAGES.get(script) or min(candidates, default="en")
@@ -83,7 +97,10 @@ def is_foreign(words: list[Word], target: str) -> bool:
     if best in (target, *RELATIVES.get(target, ())):
         return False
     probabilities = dict(_identifier().rank(passage))
-    ours, theirs = (sum(probabilities.get(code, 0.0) for code in (language, *RELATIVES.get(language, ()))) for language in (target, best))
+    ours, theirs = (
+        sum(probabilities.get(code, 0.0) for code in (language, *RELATIVES.get(language, ())))
+        for language in (target, best)
+    )
     return target in probabilities and ours < _RULED_OUT and theirs > _SURE
 
 
@@ -114,8 +131,11 @@ def _words(run: str) -> tuple[Word, ...]:
     scripts = {script for _, script in pieces}
     if len(run) > 2 and len(scripts) > 1 and scripts <= ALPHABETS_MIXED_UP:
         return (Word(run, _MIXED),)
-    return tuple(Word(text, script) for text, script in pieces
-                 if len(text) > 1 or script in WITHOUT_SPACES or script == "HANGUL" or text in _ONE_LETTER_WORDS)
+    return tuple(
+        Word(text, script)
+        for text, script in pieces
+        if len(text) > 1 or script in WITHOUT_SPACES or script == "HANGUL" or text in _ONE_LETTER_WORDS
+    )
 
 
 @cache
@@ -124,7 +144,13 @@ def _script(character: str) -> str:
     if unicodedata.category(character)[0] != "L":
         return ""
     first = unicodedata.name(character, "OTHER").split("-")[0].split()[0]
-    return {"HALFWIDTH": "KATAKANA", "FULLWIDTH": "LATIN", "IDEOGRAPHIC": "CJK", "KATAKANA-HIRAGANA": "KATAKANA", "MODIFIER": ""}.get(first, first)
+    return {
+        "HALFWIDTH": "KATAKANA",
+        "FULLWIDTH": "LATIN",
+        "IDEOGRAPHIC": "CJK",
+        "KATAKANA-HIRAGANA": "KATAKANA",
+        "MODIFIER": "",
+    }.get(first, first)
 
 
 @cache
@@ -146,4 +172,5 @@ def _identifier():
 @cache
 def _load_identifier():
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)

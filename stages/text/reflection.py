@@ -1,4 +1,5 @@
 """Words of reflection: the ten the paper counts [V2 C.2], and their Chinese counterparts."""
+
 import re
 from collections import Counter
 
@@ -21,7 +22,11 @@ def count_words(text: str) -> Counter:
 
 def places(text: str) -> list[tuple[str, int, int]]:
     """(word, start, end) of each of these words: the English ones in their order, then the Chinese ones under their English names."""
-    found = [(word[0].lower(), run.start() + word.start(), run.start() + word.end()) for run in _RUN.finditer(text) for word in _WORD.finditer(run[0])]
+    found = [
+        (word[0].lower(), run.start() + word.start(), run.start() + word.end())
+        for run in _RUN.finditer(text)
+        for word in _WORD.finditer(run[0])
+    ]
     return found + [(ENGLISH[CHINESE.index(word[0])], word.start(), word.end()) for word in _CHINESE.finditer(text)]
 
 

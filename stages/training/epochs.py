@@ -1,4 +1,5 @@
 """The order in which samples are trained on: a pure function of a key and a place, so that the data cursor is one number."""
+
 from stages.runtime.seeds import rng_for
 
 
@@ -9,5 +10,5 @@ def epoch_indices(num_samples: int, start: int, count: int, *key: object) -> lis
         epoch, offset = divmod(start + len(indices), num_samples)
         order = list(range(num_samples))
         rng_for(*key, "epoch", epoch).shuffle(order)
-        indices += order[offset:offset + count - len(indices)]
+        indices += order[offset : offset + count - len(indices)]
     return indices

@@ -4,6 +4,7 @@ Batches of a stage are numbered from 0; step s trains on the s-th of those that 
 is still a function of its inputs and that file. What comes after the checkpoint is removed before the line is written: killed at any instant,
 the next attempt either comes to the same alarm or finds the line.
 """
+
 import json
 import shutil
 from collections.abc import Callable
@@ -56,8 +57,13 @@ def save_start(saver: Saver, step: int, extra: dict | None = None) -> None:
         saver.save(0, extra)
 
 
-def roll_back(saver: Saver, cause: RollBack, batches: Batches, describe: Callable[[list[int]], dict] = lambda numbers: {},
-              forget: Callable[[int], None] = lambda number: None) -> Batches:
+def roll_back(
+    saver: Saver,
+    cause: RollBack,
+    batches: Batches,
+    describe: Callable[[list[int]], dict] = lambda numbers: {},
+    forget: Callable[[int], None] = lambda number: None,
+) -> Batches:
     """Removes the checkpoints that are not good and records the batches to leave out; the caller then resumes. Collective. Raises Unhealthy where
     there is nothing to go back to, or it was done too often. `describe`: more for the record of these batches; `forget`: drops what was made after
     this batch."""
@@ -65,14 +71,20 @@ def roll_back(saver: Saver, cause: RollBack, batches: Batches, describe: Callabl
     saver.wait()
     barrier()
     if len(batches.rows) >= config.max_rollbacks:
-        raise Unhealthy(f"{cause}; the stage was rolled back {len(batches.rows)} time(s) before, see {batches.path}",
-                        f"{cause.advice}; or allow more with health.max_rollbacks")
-    last_good = step - 1 if cause.is_of_batch else step - 2  # what is measured in a step, before its update, is of the weights of the step before
+        raise Unhealthy(
+            f"{cause}; the stage was rolled back {len(batches.rows)} time(s) before, see {batches.path}",
+            f"{cause.advice}; or allow more with health.max_rollbacks",
+        )
+    last_good = (
+        step - 1 if cause.is_of_batch else step - 2
+    )  # what is measured in a step, before its update, is of the weights of the step before
     checkpoints = {int(path.name.split("_")[1]): path for path in root.glob("step_*")}
     target = max((number for number in checkpoints if number <= last_good), default=None)
     if target is None:
-        raise Unhealthy(f"{cause}; no checkpoint of step {last_good} or before is kept to roll back to",
-                        f"{cause.advice}; or save more often and keep more: save_every, keep_checkpoints")
+        raise Unhealthy(
+            f"{cause}; no checkpoint of step {last_good} or before is kept to roll back to",
+            f"{cause.advice}; or save more often and keep more: save_every, keep_checkpoints",
+        )
     numbers = [batches.number(number) for number in range(step - 1 if cause.is_of_batch else target, step)]
     message = f"{cause}; rolled back to step {target}, without batch {', '.join(map(str, numbers))}"
     worker.say(f"ROLLBACK: {message}")
@@ -84,7 +96,17 @@ def roll_back(saver: Saver, cause: RollBack, batches: Batches, describe: Callabl
         files.fsync_directory(root)
         details = describe(numbers)
         forget(numbers[0])
-        row = {"step": step, "name": "rollback", "message": message, "advice": cause.advice, "batches": numbers, "checkpoint": target, **details}
-        files.write_atomic(batches.path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in (*batches.rows, row)).encode())
+        row = {
+            "step": step,
+            "name": "rollback",
+            "message": message,
+            "advice": cause.advice,
+            "batches": numbers,
+            "checkpoint": target,
+            **details,
+        }
+        files.write_atomic(
+            batches.path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in (*batches.rows, row)).encode()
+        )
     barrier()
     return Batches(worker.dir, batches.per_rollout)

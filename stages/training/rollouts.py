@@ -1,4 +1,5 @@
 """Rollouts: one prompt, one completion, what it earned; gathered over ranks and logged ahead of the update that consumes them."""
+
 import hashlib
 import json
 from collections.abc import Callable
@@ -16,20 +17,20 @@ from stages.runtime.distributed import control_group
 @dataclass
 class Rollout:
     prompt: Prompt
-    group: int                      # place of the prompt in the rollout batch
+    group: int  # place of the prompt in the rollout batch
     prompt_ids: list[int]
     completion_ids: list[int]
-    rollout_logprobs: list[float]   # of the completion's tokens, by the sampler
+    rollout_logprobs: list[float]  # of the completion's tokens, by the sampler
     is_truncated: bool
-    completion: str                 # text, without the end-of-sequence token, with the opening that the template wrote
+    completion: str  # text, without the end-of-sequence token, with the opening that the template wrote
     reward: float = 0.0
     reward_parts: dict[str, float] = field(default_factory=dict)
     advantage: float = 0.0
-    index: int = 0                  # number of the prompt in the stage's stream of prompts
-    step: int = 0                   # whose weights drew it
-    opening: str = ""               # what the template had already written of it, at the start of `completion`: <think>, or nothing
-    grader_error: str = ""          # why a grader could not say, where its part of the reward is 0 for that
-    use: str = "train"              # train; or, with dynamic sampling, keep (left for the next rollout) or drop (no signal)
+    index: int = 0  # number of the prompt in the stage's stream of prompts
+    step: int = 0  # whose weights drew it
+    opening: str = ""  # what the template had already written of it, at the start of `completion`: <think>, or nothing
+    grader_error: str = ""  # why a grader could not say, where its part of the reward is 0 for that
+    use: str = "train"  # train; or, with dynamic sampling, keep (left for the next rollout) or drop (no signal)
     old_logprobs: list[float] | None = None  # by the trainer at that step, where the sampler's are not good enough
 
     @property
@@ -62,7 +63,9 @@ class RolloutLog:
         return self.directory / f"step_{step:06d}.jsonl"
 
     def write(self, step: int, rollouts: list[Rollout]) -> None:
-        rows = ({**vars(rollout), "prompt": vars(rollout.prompt)} for rollout in rollouts)  # asdict copies each number: 5 times as slow
+        rows = (
+            {**vars(rollout), "prompt": vars(rollout.prompt)} for rollout in rollouts
+        )  # asdict copies each number: 5 times as slow
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
         files.write_atomic(self.path(step), lines + _seal(lines))
 
@@ -72,7 +75,7 @@ class RolloutLog:
         if not self.path(step).exists():
             return None
         content = self.path(step).read_bytes()
-        lines = content[:content.rfind(b"\n", 0, -1) + 1]
+        lines = content[: content.rfind(b"\n", 0, -1) + 1]
         if not lines or content != lines + _seal(lines):
             self.say(f"WARNING: {self.path(step)} is damaged: its rollouts are not used")
             return None

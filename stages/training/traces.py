@@ -3,6 +3,7 @@
 The recipe's rows carry the user's words beside the prompt as the teacher saw it. They are put into the student's template and tokenised
 with its tokenizer, so that teacher and student may differ in both.
 """
+
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,17 +15,22 @@ from stages.text.completion import opening_of, without_opening
 
 @dataclass(frozen=True)
 class Trace:
-    text: str         # the user's words
-    completion: str   # thinking tags and all
+    text: str  # the user's words
+    completion: str  # thinking tags and all
     prompt: str = ""  # already templated: rows that were made before the words were kept
 
 
 def recipe_traces(path: Path) -> list[Trace]:
     """data/train.parquet of a collecting stage."""
     import pyarrow.parquet
+
     rows = pyarrow.parquet.read_table(path).to_pylist()
-    return [Trace(row["text"], (row.get("opening") or "") + row["completion"]) if row.get("text") else Trace("", row["completion"], row["prompt"])
-            for row in rows]
+    return [
+        Trace(row["text"], (row.get("opening") or "") + row["completion"])
+        if row.get("text")
+        else Trace("", row["completion"], row["prompt"])
+        for row in rows
+    ]
 
 
 def file_traces(config: TracesConfig) -> tuple[list[Trace], str]:
@@ -33,7 +39,9 @@ def file_traces(config: TracesConfig) -> tuple[list[Trace], str]:
     rows = [row for row in rows_of(config, "traces") if tally.add(row)]
     tally.check("traces", config.path, config.malformed)
     if not rows:
-        raise ValueError(f"traces.path={config.path}: none of {tally.num_rows} rows can be used: {tally.shown() or 'there are none'}")
+        raise ValueError(
+            f"traces.path={config.path}: none of {tally.num_rows} rows can be used: {tally.shown() or 'there are none'}"
+        )
     return [Trace(row.prompt, row.completion) for row in rows], tally.summary()
 
 

@@ -2,6 +2,7 @@
 
 A world is a class with these three methods. The tiny world is one; the families of reasoning-gym for which there are worked examples are another.
 """
+
 from typing import Any, Protocol
 
 from stages.config import DataConfig
@@ -21,6 +22,8 @@ class World(Protocol):
 def make_world(data: DataConfig) -> World:
     if data.name == "reasoning_gym":
         from stages.worlds.reasoning_gym.world import GymWorld
+
         return GymWorld(data)
     from stages.worlds.tiny_world.world import TinyWorld
+
     return TinyWorld()

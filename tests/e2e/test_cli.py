@@ -1,4 +1,5 @@
 """The command line as people and programs use it: subprocesses, exit codes, output."""
+
 import csv
 import json
 import os
@@ -18,14 +19,33 @@ from scripts.chaos_tools.places import Place
 from tests.unit.test_launch import wait_for
 from tests.support.paths import REPOSITORY
 
-ALL_STAGES = ["base", "r1_zero", "cold_start_data", "cold_start", "reasoning_rl", "rejection_data", "rejection_sft", "reward_models", "preference_rl",
-              "student_base", "distill", "evaluate", "report"]
+ALL_STAGES = [
+    "base",
+    "r1_zero",
+    "cold_start_data",
+    "cold_start",
+    "reasoning_rl",
+    "rejection_data",
+    "rejection_sft",
+    "reward_models",
+    "preference_rl",
+    "student_base",
+    "distill",
+    "evaluate",
+    "report",
+]
 SMALL_BASE = ["+stage=base", "orchestrator=none", "launcher.num_processes=1", "stages.base.num_steps=6"]
 
 
 def r1(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "pipeline", *arguments], capture_output=True, text=True, cwd=cwd or REPOSITORY, timeout=300,
-                          env={**os.environ, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "160", **environment})
+    return subprocess.run(
+        [sys.executable, "-m", "pipeline", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd or REPOSITORY,
+        timeout=300,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "160", **environment},
+    )
 
 
 @pytest.fixture
@@ -59,6 +79,7 @@ def test_missing_input_exits_with_3_and_prints_the_command(runs):
 
 def test_a_held_run_exits_with_5_and_says_by_whom(runs, tmp_path):
     from pipeline.execution.lock import RunLock
+
     with RunLock(tmp_path / "runs" / "tiny"):
         done = r1("run", "+stage=base", runs)
     assert done.returncode == 5 and f"process {os.getpid()}" in done.stdout
@@ -95,15 +116,23 @@ def test_status_reads_the_disk(runs, tmp_path):
     made = plan("+stage=[base,r1_zero]", runs)
     finish(made, "base", "r1_zero", metrics={"reward/mean": 1.25})
     run_dir = tmp_path / "runs" / "tiny"
-    (run_dir / "config.yaml").write_text("run: tiny\nrecipe: tiny\nseed: 0\nselected: {base: true, r1_zero: true, evaluate: true}\n")
+    (run_dir / "config.yaml").write_text(
+        "run: tiny\nrecipe: tiny\nseed: 0\nselected: {base: true, r1_zero: true, evaluate: true}\n"
+    )
     directory = made.steps[1].dir
     (directory / "manifest.json").unlink()
     (directory / "error.json").write_text('{"kind": "ValueError", "message": "no", "rank": 1}')
-    (directory / "alarms.jsonl").write_text('{"step": 3, "name": "kl_blow_up", "message": "policy/kl is 1.3", "advice": "raise beta"}\n{"step": 4, "na')
+    (directory / "alarms.jsonl").write_text(
+        '{"step": 3, "name": "kl_blow_up", "message": "policy/kl is 1.3", "advice": "raise beta"}\n{"step": 4, "na'
+    )
     state = json.loads(r1("status", "--json", runs).stdout)
     assert [[alarm["name"] for alarm in stage["alarms"]] for stage in state["stages"]] == [[], ["kl_blow_up"]]
     assert [(stage["stage"], stage["state"]) for stage in state["stages"]] == [("base", "done"), ("r1_zero", "failed")]
-    assert state["stages"][0]["metrics"] == {"reward/mean": 1.25} and state["not_started"] == ["evaluate"] and state["driver"] is None
+    assert (
+        state["stages"][0]["metrics"] == {"reward/mean": 1.25}
+        and state["not_started"] == ["evaluate"]
+        and state["driver"] is None
+    )
     table = r1("status", runs).stdout
     assert "reward/mean 1.25" in table and "rank 1: no" in table and "not started" in table
     assert "alarm r1_zero step 3: policy/kl is 1.3\n  advice: raise beta" in table
@@ -125,7 +154,9 @@ def test_the_shell_completes_commands_and_overrides():
 
 def test_chat_says_what_there_is(runs, tmp_path):
     finish(plan("+stage=[base]", runs), "base")
-    (tmp_path / "runs" / "tiny" / "config.yaml").write_text("run: tiny\nrecipe: tiny\nseed: 0\nselected: {}\ndata: {template: plain}\n")
+    (tmp_path / "runs" / "tiny" / "config.yaml").write_text(
+        "run: tiny\nrecipe: tiny\nseed: 0\nselected: {}\ndata: {template: plain}\n"
+    )
     done = r1("chat", runs, "--stage", "r1_zero")
     assert done.returncode == 3 and "it has base" in done.stdout and "+stage=r1_zero" in done.stdout
 
@@ -140,7 +171,9 @@ def test_a_model_without_weights_stops_the_run_before_anything_starts(runs, tmp_
 
 
 def rank0_log(tmp_path: Path, attempt: int) -> str:
-    return "".join(path.read_text() for path in (tmp_path / "runs").glob(f"tiny/base/*/logs/attempt_{attempt}/rank0.log"))
+    return "".join(
+        path.read_text() for path in (tmp_path / "runs").glob(f"tiny/base/*/logs/attempt_{attempt}/rank0.log")
+    )
 
 
 def test_a_stage_runs_is_skipped_sweeps_and_talks(runs, tmp_path):
@@ -151,7 +184,10 @@ def test_a_stage_runs_is_skipped_sweeps_and_talks(runs, tmp_path):
     assert sweep.returncode == 0 and sweep.stdout.count("base skipped") == 1, sweep.stdout + sweep.stderr
     (board,) = (tmp_path / "runs" / "tiny" / "sweeps").glob("*/leaderboard.csv")
     rows = list(csv.DictReader(open(board)))
-    assert [row["rank"] for row in rows] == ["1", "2"] and {row["overrides"] for row in rows} == {"stages.base.num_steps=6", "stages.base.num_steps=7"}
+    assert [row["rank"] for row in rows] == ["1", "2"] and {row["overrides"] for row in rows} == {
+        "stages.base.num_steps=6",
+        "stages.base.num_steps=7",
+    }
     assert float(rows[0]["value"]) <= float(rows[1]["value"]) and rows[0]["objective"] == "base train/loss"
     assert not (Path(runs.partition("=")[2]).parent / "outputs").exists()
     said = r1("chat", runs, "--prompt", "what is24-3+7?")
@@ -172,7 +208,11 @@ def test_what_a_killed_driver_left_in_the_middle_of_a_write_is_removed(runs, tmp
     made = plan("+stage=base", runs)
     directory = step(made, "base").dir
     directory.mkdir(parents=True)
-    left = [directory / ".config.json.77.tmp", directory.parent / ".latest.77.tmp", tmp_path / "runs" / "tiny" / ".config.yaml.77.tmp"]
+    left = [
+        directory / ".config.json.77.tmp",
+        directory.parent / ".latest.77.tmp",
+        tmp_path / "runs" / "tiny" / ".config.yaml.77.tmp",
+    ]
     for path in left:
         path.write_text("half")
     finish(made, "base")  # prepares it as the driver does
@@ -185,16 +225,30 @@ def test_a_killed_driver_leaves_no_process_and_the_stage_resumes(runs, tmp_path)
     (tmp_path / "tmp").mkdir()
     environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
     command = ["+stage=base", "orchestrator=none", "stages.base.save_every=5", "stages.base.num_steps=400", runs]
-    driver = subprocess.Popen([sys.executable, "-m", "pipeline", "run", *command], cwd=REPOSITORY, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    driver = subprocess.Popen(
+        [sys.executable, "-m", "pipeline", "run", *command],
+        cwd=REPOSITORY,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     assert wait_for(lambda: list((tmp_path / "runs").glob("tiny/base/*/state/step_*/manifest.json")), 120)
     family = psutil.Process(driver.pid).children(recursive=True)
     assert len(family) >= 4  # guard, torchrun, two ranks
     driver.kill()
     driver.wait()
-    assert wait_for(lambda: not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in family))
+    assert wait_for(
+        lambda: not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in family)
+    )
     assert "interrupted, continues from step" in r1("plan", *command).stdout
-    driver = subprocess.Popen([sys.executable, "-m", "pipeline", "run", *command], cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                              text=True)
+    driver = subprocess.Popen(
+        [sys.executable, "-m", "pipeline", "run", *command],
+        cwd=REPOSITORY,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     assert wait_for(lambda: "engines up" in rank0_log(tmp_path, attempt=2), 120)
     driver.terminate()
     out, _ = driver.communicate(timeout=120)
@@ -203,13 +257,36 @@ def test_a_killed_driver_leaves_no_process_and_the_stage_resumes(runs, tmp_path)
 
 
 def test_a_worker_that_dies_is_explained(runs, tmp_path):
-    driver = subprocess.Popen([sys.executable, "-m", "pipeline", "run", "+stage=base", "orchestrator=none", runs, "stages.base.num_steps=5000"],
-                              cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    driver = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "pipeline",
+            "run",
+            "+stage=base",
+            "orchestrator=none",
+            runs,
+            "stages.base.num_steps=5000",
+        ],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     assert wait_for(lambda: "engines up" in rank0_log(tmp_path, attempt=1), 120)
-    ranks = [process for process in psutil.Process(driver.pid).children(recursive=True) if "stages" in process.cmdline()
-             and "torch.distributed.run" not in process.cmdline()]
+    ranks = [
+        process
+        for process in psutil.Process(driver.pid).children(recursive=True)
+        if "stages" in process.cmdline() and "torch.distributed.run" not in process.cmdline()
+    ]
     next(process for process in ranks if process.environ()["RANK"] == "1").kill()
     out, _ = driver.communicate(timeout=120)
     assert driver.returncode == 4, out
-    for text in ("base failed on rank 1", "want of memory", "last lines of rank 0's log", "rank1.log", "continue with: python -m pipeline run +stage=base"):
+    for text in (
+        "base failed on rank 1",
+        "want of memory",
+        "last lines of rank 0's log",
+        "rank1.log",
+        "continue with: python -m pipeline run +stage=base",
+    ):
         assert text in out, out

@@ -1,4 +1,5 @@
 """The README states what is true: its commands, keys, exit codes and paths exist."""
+
 import json
 import re
 import shlex
@@ -24,7 +25,9 @@ def code_blocks() -> list[str]:
 def command_lines() -> list[str]:
     """Every `r1 ...` of the README, from its blocks and tables."""
     blocks = "\n".join(code_blocks()).replace("\\\n", " ")
-    return [line.strip() for line in blocks.splitlines() if line.strip().startswith("r1 ")] + re.findall(r"^\| `(r1 [^`]+)`", README, flags=re.MULTILINE)
+    return [line.strip() for line in blocks.splitlines() if line.strip().startswith("r1 ")] + re.findall(
+        r"^\| `(r1 [^`]+)`", README, flags=re.MULTILINE
+    )
 
 
 def test_there_are_commands_to_check():
@@ -77,6 +80,8 @@ def test_make_targets_exist():
 
 def test_the_example_file_is_what_the_configuration_reads(tmp_path):
     path = tmp_path / "problems.jsonl"
-    subprocess.run([sys.executable, REPOSITORY / "scripts" / "make_problems.py", path, "--num", "20"], check=True, timeout=60)
+    subprocess.run(
+        [sys.executable, REPOSITORY / "scripts" / "make_problems.py", path, "--num", "20"], check=True, timeout=60
+    )
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     assert len({row["prompt"] for row in rows}) == 20 and all(int(row["answer"]) > 0 for row in rows)

@@ -1,4 +1,5 @@
 """Tests with the real engines. One tiny base, and one policy that knows a few prompts by heart, serve them all."""
+
 import json
 import random
 from pathlib import Path
@@ -10,9 +11,20 @@ from stages.worlds.tiny_world.problems import GeneralPrompt
 from stages.worlds.tiny_world.sources import TinyWorldPrompts
 from tests.support.stage_dirs import run_stage, write_stage
 
-MODEL = {"hidden_size": 64, "num_layers": 2, "num_heads": 2, "num_kv_heads": 1, "intermediate_size": 96}  # heads of 32: the least that vLLM has for CPUs
-BASE = {"model": MODEL, "num_steps": 20, "batch_size": 8, "save_every": 8,
-        "optim": {"name": "muon", "lr": 3e-3, "muon_lr": 0.02, "schedule": "linear", "warmup_steps": 3}}
+MODEL = {
+    "hidden_size": 64,
+    "num_layers": 2,
+    "num_heads": 2,
+    "num_kv_heads": 1,
+    "intermediate_size": 96,
+}  # heads of 32: the least that vLLM has for CPUs
+BASE = {
+    "model": MODEL,
+    "num_steps": 20,
+    "batch_size": 8,
+    "save_every": 8,
+    "optim": {"name": "muon", "lr": 3e-3, "muon_lr": 0.02, "schedule": "linear", "warmup_steps": 3},
+}
 DATA = {"max_prompt_tokens": 24}
 SEED = 0
 
@@ -46,8 +58,16 @@ def arithmetic_samples(stream: str, num_prompts: int) -> list[dict]:
         prompt = source.get(index)
         expression = "".join(c for c in prompt.text if c.isdigit() or c in "+-")
         word = "wait" if prompt.language == "en" else "等等"
-        rows.append({"prompt": f"User:{prompt.text}Assistant:", "kind": prompt.kind, "language": prompt.language, "prompt_id": prompt.id, "source": "sampled",
-                     "completion": f"<think>{word},{expression}={prompt.answer}</think><answer>{prompt.answer}</answer>"})
+        rows.append(
+            {
+                "prompt": f"User:{prompt.text}Assistant:",
+                "kind": prompt.kind,
+                "language": prompt.language,
+                "prompt_id": prompt.id,
+                "source": "sampled",
+                "completion": f"<think>{word},{expression}={prompt.answer}</think><answer>{prompt.answer}</answer>",
+            }
+        )
     return rows
 
 
@@ -56,8 +76,17 @@ def general_samples(stream: str, domain: str, num_prompts: int, completions: int
     source, rng, rows = TinyWorldPrompts(SEED, stream), random.Random(0), []
     for prompt in (source.get(index, domain) for index in range(num_prompts)):
         item = GeneralPrompt(prompt.text, prompt.kind, prompt.language, prompt.answer)
-        rows += [{"prompt": f"User:{prompt.text}Assistant:", "completion": general.completion(rng, item, general.CORPUS_MIXTURE), "kind": prompt.kind,
-                  "language": prompt.language, "prompt_id": prompt.id, "source": "general"} for _ in range(completions)]
+        rows += [
+            {
+                "prompt": f"User:{prompt.text}Assistant:",
+                "completion": general.completion(rng, item, general.CORPUS_MIXTURE),
+                "kind": prompt.kind,
+                "language": prompt.language,
+                "prompt_id": prompt.id,
+                "source": "general",
+            }
+            for _ in range(completions)
+        ]
     return rows
 
 
@@ -74,9 +103,14 @@ def prompts_from_outside(tmp_path_factory) -> Path:
 def sft_data(stage_root) -> Path:
     """A stage directory with training data: what the `collect` and `reward_models` tests will ask, and its completions."""
     from datasets import Dataset
+
     directory = stage_root / "sft_data"
     (directory / "data").mkdir(parents=True)
-    rows = arithmetic_samples("collected", 8) * 4 + general_samples("reward_models", "helpful", 10, 6) + general_samples("reward_models", "safety_labels", 8, 6)
+    rows = (
+        arithmetic_samples("collected", 8) * 4
+        + general_samples("reward_models", "helpful", 10, 6)
+        + general_samples("reward_models", "safety_labels", 8, 6)
+    )
     Dataset.from_list(rows).to_parquet(str(directory / "data" / "train.parquet"))
     return directory
 
@@ -84,14 +118,35 @@ def sft_data(stage_root) -> Path:
 @pytest.fixture(scope="session")
 def policy(stage_root, base, sft_data) -> Path:
     """The base fine-tuned on `sft_data` until it knows those prompts by heart."""
-    config = {"num_epochs": 100, "max_steps": 150, "batch_size": 16, "max_tokens": 64, "micro_batch_tokens": 800, "save_every": 60,
-              "optim": {"lr": 4e-3, "warmup_steps": 5, "schedule": "cosine"}}
+    config = {
+        "num_epochs": 100,
+        "max_steps": 150,
+        "batch_size": 16,
+        "max_tokens": 64,
+        "micro_batch_tokens": 800,
+        "save_every": 60,
+        "optim": {"lr": 4e-3, "warmup_steps": 5, "schedule": "cosine"},
+    }
     return run_stage(write_stage(stage_root / "policy", "sft", config, {"policy": base, "data": sft_data}, seed=SEED))
 
 
 @pytest.fixture(scope="session")
 def reward_models(policy, stage_root):
-    config = {"num_prompts": 10, "samples_per_prompt": 6, "pairs_per_prompt": 3, "min_gap": 0.4, "num_safety_prompts": 8, "safety_samples_per_prompt": 6,
-              "holdout_fraction": 0.2, "max_completion_tokens": 16, "batch_size": 8, "num_steps": 12, "safety_steps": 6, "save_every": 5,
-              "micro_batch_tokens": 400, "data": DATA, "optim": {"lr": 1e-3}}
+    config = {
+        "num_prompts": 10,
+        "samples_per_prompt": 6,
+        "pairs_per_prompt": 3,
+        "min_gap": 0.4,
+        "num_safety_prompts": 8,
+        "safety_samples_per_prompt": 6,
+        "holdout_fraction": 0.2,
+        "max_completion_tokens": 16,
+        "batch_size": 8,
+        "num_steps": 12,
+        "safety_steps": 6,
+        "save_every": 5,
+        "micro_batch_tokens": 400,
+        "data": DATA,
+        "optim": {"lr": 1e-3},
+    }
     return run_stage(write_stage(stage_root / "reward_models", "reward_models", config, {"policy": policy}))

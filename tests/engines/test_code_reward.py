@@ -1,4 +1,5 @@
 """GRPO whose reward is the verifier `code`: a tiny policy that writes right and wrong programs by heart, graded in the sandbox while it samples."""
+
 import os
 import shutil
 import tempfile
@@ -16,11 +17,29 @@ from tests.support.stage_dirs import StageRun, attempt_log, run_stage, sampled, 
 from tests.support.paths import FIXTURES
 
 PROBLEMS = FIXTURES / "data" / "programs.jsonl"
-CODE = {"Read a whole number and print its double.": ("print(2 * int(input()))", "print(3 * int(input()))"),
-        "Write a function add(a, b) that returns the sum.": ("def add(a, b): return a + b", "def add(a, b): return a - b")}
-DATA = {"name": "file", "verifier_column": "verifier", "checks_column": "checks", "max_prompt_tokens": 64, "eval_fraction": 0.0}
-CONFIG = {"num_steps": 2, "prompts_per_step": 4, "group_size": 6, "updates_per_rollout": 1, "max_completion_tokens": [[0, 48]], "beta": 0.01,
-          "rewards": {"format": 0.5}, "micro_batch_tokens": 1200, "save_every": 10, "optim": {"lr": 1e-4}}
+CODE = {
+    "Read a whole number and print its double.": ("print(2 * int(input()))", "print(3 * int(input()))"),
+    "Write a function add(a, b) that returns the sum.": ("def add(a, b): return a + b", "def add(a, b): return a - b"),
+}
+DATA = {
+    "name": "file",
+    "verifier_column": "verifier",
+    "checks_column": "checks",
+    "max_prompt_tokens": 64,
+    "eval_fraction": 0.0,
+}
+CONFIG = {
+    "num_steps": 2,
+    "prompts_per_step": 4,
+    "group_size": 6,
+    "updates_per_rollout": 1,
+    "max_completion_tokens": [[0, 48]],
+    "beta": 0.01,
+    "rewards": {"format": 0.5},
+    "micro_batch_tokens": 1200,
+    "save_every": 10,
+    "optim": {"lr": 1e-4},
+}
 
 
 def completion(program: str) -> str:
@@ -32,15 +51,33 @@ def policy(tmp_path_factory) -> Path:
     """A Llama of two layers with a byte-level BPE tokenizer that gives each of the programs above about half of the time."""
     from tokenizers import ByteLevelBPETokenizer
     from transformers import PreTrainedTokenizerFast
-    texts = [(apply_template(prompt, "plain"), completion(program)) for prompt, programs in CODE.items() for program in programs]
+
+    texts = [
+        (apply_template(prompt, "plain"), completion(program))
+        for prompt, programs in CODE.items()
+        for program in programs
+    ]
     bpe = ByteLevelBPETokenizer()
-    bpe.train_from_iterator([part for text in texts for part in text] * 9, vocab_size=480, special_tokens=["<|end|>"], show_progress=False)
+    bpe.train_from_iterator(
+        [part for text in texts for part in text] * 9, vocab_size=480, special_tokens=["<|end|>"], show_progress=False
+    )
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe._tokenizer, eos_token="<|end|>", pad_token="<|end|>")
-    model = new_model(ModelConfig(hidden_size=64, num_layers=2, num_heads=2, num_kv_heads=1, intermediate_size=128, max_positions=128), tokenizer, seed=0)
-    rows = [(tokenizer(prompt)["input_ids"], tokenizer(text)["input_ids"] + [tokenizer.eos_token_id]) for prompt, text in texts]
+    model = new_model(
+        ModelConfig(
+            hidden_size=64, num_layers=2, num_heads=2, num_kv_heads=1, intermediate_size=128, max_positions=128
+        ),
+        tokenizer,
+        seed=0,
+    )
+    rows = [
+        (tokenizer(prompt)["input_ids"], tokenizer(text)["input_ids"] + [tokenizer.eos_token_id])
+        for prompt, text in texts
+    ]
     length = max(len(prompt) + len(ids) for prompt, ids in rows)
     tokens = torch.tensor([prompt + ids + [0] * (length - len(prompt) - len(ids)) for prompt, ids in rows])
-    labels = torch.tensor([[-100] * len(prompt) + ids + [-100] * (length - len(prompt) - len(ids)) for prompt, ids in rows])
+    labels = torch.tensor(
+        [[-100] * len(prompt) + ids + [-100] * (length - len(prompt) - len(ids)) for prompt, ids in rows]
+    )
     optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3)
     for _ in range(120):
         loss = model(input_ids=tokens, labels=labels).loss
@@ -56,12 +93,20 @@ def policy(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def problems(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("data") / "programs.jsonl"
-    path.write_text("\n".join(line for line in PROBLEMS.read_text().splitlines() if any(prompt in line for prompt in CODE)))
+    path.write_text(
+        "\n".join(line for line in PROBLEMS.read_text().splitlines() if any(prompt in line for prompt in CODE))
+    )
     return path
 
 
 def stage(directory: Path, policy: Path, problems: Path, **changes) -> Path:
-    return write_stage(directory, "grpo", {**CONFIG, "data": {**DATA, "path": str(problems)}, **changes}, {"policy": policy}, stage="r1_zero")
+    return write_stage(
+        directory,
+        "grpo",
+        {**CONFIG, "data": {**DATA, "path": str(problems)}, **changes},
+        {"policy": policy},
+        stage="r1_zero",
+    )
 
 
 @needs_bubblewrap
@@ -73,8 +118,12 @@ def test_the_reward_is_what_the_programs_do(policy, problems, tmp_path):
     for step in (0, 1):
         rollouts = sampled(done, step)
         assert len(rollouts) == 24
-        assert [row["reward_parts"]["accuracy"] for row in rollouts] == [float(row["completion"] in right) for row in rollouts]
-        assert any(row["completion"] in right for row in rollouts) and any(row["completion"] not in right for row in rollouts)
+        assert [row["reward_parts"]["accuracy"] for row in rollouts] == [
+            float(row["completion"] in right) for row in rollouts
+        ]
+        assert any(row["completion"] in right for row in rollouts) and any(
+            row["completion"] not in right for row in rollouts
+        )
 
 
 def test_without_a_sandbox_no_engine_starts(policy, problems, tmp_path):
@@ -83,7 +132,11 @@ def test_without_a_sandbox_no_engine_starts(policy, problems, tmp_path):
         assert attempt.wait() == 64, attempt.log()
         log = attempt.log()
     error = read_json(directory / "error.json")
-    assert error["kind"] == "input" and "bubblewrap" in error["message"] and "apt-get install bubblewrap" in error["message"]
+    assert (
+        error["kind"] == "input"
+        and "bubblewrap" in error["message"]
+        and "apt-get install bubblewrap" in error["message"]
+    )
     assert "engines up" not in log and not (directory / "rollouts").exists()
 
 
@@ -93,7 +146,9 @@ def switch():
     directory = Path(tempfile.mkdtemp())
     directory.chmod(0o755)  # boxes are made by an unprivileged user where we are root
     off, program = directory / "off", directory / "bwrap"
-    program.write_text(f"#!/bin/sh\nif [ -e {off} ]; then echo 'bwrap: No permissions to create new namespace' >&2; exit 1; fi\nexec {shutil.which('bwrap')} \"$@\"\n")
+    program.write_text(
+        f"#!/bin/sh\nif [ -e {off} ]; then echo 'bwrap: No permissions to create new namespace' >&2; exit 1; fi\nexec {shutil.which('bwrap')} \"$@\"\n"
+    )
     program.chmod(0o755)
     yield {"PATH": os.pathsep.join((str(directory), os.environ["PATH"]))}, off
     shutil.rmtree(directory)
@@ -110,10 +165,16 @@ def test_a_sandbox_that_is_gone_stops_the_stage_before_it_trains_on_zeros(policy
         off.touch()
         assert attempt.wait() == 1, attempt.log()
     error = read_json(directory / "error.json")
-    assert error["kind"] == "GraderAway" and "No permissions to create new namespace" in error["message"] and "same command" in error["message"]
-    assert steps(directory) == steps(whole)[:len(steps(directory))] and 1 <= len(steps(directory)) < 12
+    assert (
+        error["kind"] == "GraderAway"
+        and "No permissions to create new namespace" in error["message"]
+        and "same command" in error["message"]
+    )
+    assert steps(directory) == steps(whole)[: len(steps(directory))] and 1 <= len(steps(directory)) < 12
     off.unlink()
     with StageRun(directory, num_processes=1, environment=environment) as attempt:
         assert attempt.wait() == 0, attempt.log()
     assert "resumed from step_" in attempt_log(directory) and steps(directory) == steps(whole)
-    assert (directory / "model" / "model.safetensors").read_bytes() == (whole / "model" / "model.safetensors").read_bytes()
+    assert (directory / "model" / "model.safetensors").read_bytes() == (
+        whole / "model" / "model.safetensors"
+    ).read_bytes()

@@ -1,4 +1,5 @@
 """Bad input ends with exit code 64 and an error that says what to mend; pretraining that was killed continues bit for bit."""
+
 from stages.contract.files import read_json
 from tests.engines.conftest import BASE, DATA, SEED
 from tests.support.stage_dirs import StageRun, attempt_log, run_stage, steps, write_stage
@@ -10,7 +11,9 @@ def fails(directory, num_processes: int = 1) -> str:
     """The message of a stage that must refuse its input."""
     with StageRun(directory, num_processes) as attempt:
         code = attempt.wait()
-        assert 64 in ({code} if num_processes == 1 else attempt.rank_exit_codes()), attempt.log()  # peers of the failing rank are ended with 1
+        assert 64 in ({code} if num_processes == 1 else attempt.rank_exit_codes()), (
+            attempt.log()
+        )  # peers of the failing rank are ended with 1
     error = read_json(directory / "error.json")
     assert error["kind"] == "input" and not (directory / "manifest.json").exists()
     assert "Traceback" not in attempt_log(directory)
@@ -27,8 +30,16 @@ def test_a_directory_without_weights(base, sft_data, tmp_path):
 
 def test_empty_data(base, tmp_path):
     from datasets import Dataset
+
     (tmp_path / "empty" / "data").mkdir(parents=True)
-    row = {"prompt": "User:hi!Assistant:", "completion": "hello." * 40, "kind": "greet", "language": "en", "prompt_id": "p", "source": "general"}
+    row = {
+        "prompt": "User:hi!Assistant:",
+        "completion": "hello." * 40,
+        "kind": "greet",
+        "language": "en",
+        "prompt_id": "p",
+        "source": "general",
+    }
     Dataset.from_list([row]).to_parquet(str(tmp_path / "empty" / "data" / "train.parquet"))
     directory = write_stage(tmp_path / "empty_sft", "sft", SFT, {"policy": base, "data": tmp_path / "empty"})
     message = fails(directory)
@@ -38,8 +49,14 @@ def test_empty_data(base, tmp_path):
 def test_a_malformed_prompt_file(base, tmp_path):
     path = tmp_path / "prompts.jsonl"
     path.write_text('{"prompt": "1+1?", "answer": "2"}\n{"prompt": "2+2?"}\n')
-    config = {"num_steps": 1, "updates_per_rollout": 1, "prompts_per_step": 1, "group_size": 2, "max_completion_tokens": [[0, 8]],
-              "data": {**DATA, "name": "file", "path": str(path)}}
+    config = {
+        "num_steps": 1,
+        "updates_per_rollout": 1,
+        "prompts_per_step": 1,
+        "group_size": 2,
+        "max_completion_tokens": [[0, 8]],
+        "data": {**DATA, "name": "file", "path": str(path)},
+    }
     assert "line 2" in fails(write_stage(tmp_path / "rl", "grpo", config, {"policy": base}))
 
 

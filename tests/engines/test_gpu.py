@@ -1,4 +1,5 @@
 """One CUDA GPU, bf16: packed attention by the kernel, and stages on the real engines, vLLM and trainer taking turns in the GPU's memory."""
+
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,11 @@ CLOSE = {"atol": 0.03, "rtol": 0.03}
 def test_logprobs_and_gradients_are_those_of_fp32_on_the_cpu(packed, heads):
     """Rows of 1 to 300 tokens; the packed ones go through the variable-length kernel, grouped heads too."""
     tokenizer, generator = build_tokenizer(), torch.Generator().manual_seed(0)
-    model = new_model(ModelConfig(hidden_size=256, num_layers=2, num_heads=heads[0], num_kv_heads=heads[1], intermediate_size=512), tokenizer, seed=1)
+    model = new_model(
+        ModelConfig(hidden_size=256, num_layers=2, num_heads=heads[0], num_kv_heads=heads[1], intermediate_size=512),
+        tokenizer,
+        seed=1,
+    )
     rows = [torch.randint(4, len(tokenizer), (length,), generator=generator).tolist() for length in (300, 2, 65, 129)]
     targets = [[place > 0 for place in range(len(row))] for row in rows]
     weights = torch.randn(sum(map(len, rows)) - len(rows), generator=generator)
@@ -48,9 +53,19 @@ def test_logprobs_and_gradients_are_those_of_fp32_on_the_cpu(packed, heads):
 def gpu_policy(stage_root, sft_data) -> Path:
     """A base pretrained in fp32 and fine-tuned in bf16 until it knows its prompts by heart: one process."""
     base = run_stage(write_stage(stage_root / "gpu_base", "pretrain", BASE), num_processes=1)
-    config = {"num_epochs": 100, "max_steps": 150, "batch_size": 16, "max_tokens": 64, "micro_batch_tokens": 800, "save_every": 60, "deepspeed": BF16,
-              "optim": {"lr": 4e-3, "warmup_steps": 5, "schedule": "cosine"}}
-    directory = run_stage(write_stage(stage_root / "gpu_policy", "sft", config, {"policy": base, "data": sft_data}), num_processes=1)
+    config = {
+        "num_epochs": 100,
+        "max_steps": 150,
+        "batch_size": 16,
+        "max_tokens": 64,
+        "micro_batch_tokens": 800,
+        "save_every": 60,
+        "deepspeed": BF16,
+        "optim": {"lr": 4e-3, "warmup_steps": 5, "schedule": "cosine"},
+    }
+    directory = run_stage(
+        write_stage(stage_root / "gpu_policy", "sft", config, {"policy": base, "data": sft_data}), num_processes=1
+    )
     losses = [row["train/loss"] for row in read_jsonl(directory / "metrics.jsonl")]
     assert losses[-1] < 0.2 * losses[0]
     return directory
@@ -61,9 +76,16 @@ def grpo(directory: Path, policy: Path, **changes) -> Path:
     return write_stage(directory, "grpo", config, {"policy": policy}, stage="collected")
 
 
-@pytest.mark.parametrize("deepspeed", [BF16, {"precision": "bf16", "zero_stage": 2, "offload_optimizer": True},
-                                       {"precision": "bf16", "zero_stage": 3, "offload_optimizer": True, "offload_parameters": True},
-                                       {"precision": "bf16", "zero_stage": 1, "gradient_checkpointing": True}], ids=["zero1", "zero2_offload", "zero3_offload", "recomputed"])
+@pytest.mark.parametrize(
+    "deepspeed",
+    [
+        BF16,
+        {"precision": "bf16", "zero_stage": 2, "offload_optimizer": True},
+        {"precision": "bf16", "zero_stage": 3, "offload_optimizer": True, "offload_parameters": True},
+        {"precision": "bf16", "zero_stage": 1, "gradient_checkpointing": True},
+    ],
+    ids=["zero1", "zero2_offload", "zero3_offload", "recomputed"],
+)
 def test_grpo_trains_what_vllm_samples(gpu_policy, stage_root, deepspeed):
     """Sampler and trainer agree at every rollout, so new weights arrive in an engine that has slept; the policy moves."""
     name = f"gpu_grpo_{deepspeed['zero_stage']}{'r' * ('gradient_checkpointing' in deepspeed)}"
@@ -87,8 +109,29 @@ def test_a_killed_stage_goes_on_from_its_checkpoint(gpu_policy, stage_root):
 
 def test_rewards_by_models_that_share_the_gpu(gpu_policy, stage_root):
     """Reward models are trained from the policy's own samples on the same GPU."""
-    config = {"num_prompts": 10, "samples_per_prompt": 6, "pairs_per_prompt": 3, "min_gap": 0.4, "num_safety_prompts": 8, "safety_samples_per_prompt": 6,
-              "holdout_fraction": 0.2, "max_completion_tokens": 16, "batch_size": 8, "num_steps": 12, "safety_steps": 6, "save_every": 5,
-              "micro_batch_tokens": 400, "data": DATA, "optim": {"lr": 1e-3}, "deepspeed": BF16, "rollout": {"gpu_memory_fraction": 0.2}}
-    directory = run_stage(write_stage(stage_root / "reward_models_gpu", "reward_models", config, {"policy": gpu_policy}, stage="reward_models"), num_processes=1)
+    config = {
+        "num_prompts": 10,
+        "samples_per_prompt": 6,
+        "pairs_per_prompt": 3,
+        "min_gap": 0.4,
+        "num_safety_prompts": 8,
+        "safety_samples_per_prompt": 6,
+        "holdout_fraction": 0.2,
+        "max_completion_tokens": 16,
+        "batch_size": 8,
+        "num_steps": 12,
+        "safety_steps": 6,
+        "save_every": 5,
+        "micro_batch_tokens": 400,
+        "data": DATA,
+        "optim": {"lr": 1e-3},
+        "deepspeed": BF16,
+        "rollout": {"gpu_memory_fraction": 0.2},
+    }
+    directory = run_stage(
+        write_stage(
+            stage_root / "reward_models_gpu", "reward_models", config, {"policy": gpu_policy}, stage="reward_models"
+        ),
+        num_processes=1,
+    )
     assert (directory / "manifest.json").exists()

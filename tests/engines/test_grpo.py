@@ -1,4 +1,5 @@
 """GRPO with the real engines: whole, killed and resumed, stopped and resumed, under ZeRO-3, with the fallback sampler, with a broken sync."""
+
 import shutil
 import signal
 from pathlib import Path
@@ -10,9 +11,21 @@ from tests.engines.conftest import DATA
 from tests.support.stage_dirs import StageRun, attempt_log, run_stage, sampled, steps, write_stage
 from tests.support.paths import ENGINE_SCRIPTS
 
-CONFIG = {"num_steps": 7, "prompts_per_step": 4, "group_size": 4, "updates_per_rollout": 2, "max_completion_tokens": [[0, 14], [4, 20]],
-          "beta": 0.05, "reference_every": 3, "rewards": {"format": 0.5, "language": 0.5}, "micro_batch_tokens": 300, "save_every": 1,
-          "keep_checkpoints": 20, "data": DATA, "optim": {"lr": 2e-3}}
+CONFIG = {
+    "num_steps": 7,
+    "prompts_per_step": 4,
+    "group_size": 4,
+    "updates_per_rollout": 2,
+    "max_completion_tokens": [[0, 14], [4, 20]],
+    "beta": 0.05,
+    "reference_every": 3,
+    "rewards": {"format": 0.5, "language": 0.5},
+    "micro_batch_tokens": 300,
+    "save_every": 1,
+    "keep_checkpoints": 20,
+    "data": DATA,
+    "optim": {"lr": 2e-3},
+}
 STAGE = "collected"  # the policy knows this stage's first prompts by heart, so that groups have rewards to differ in
 
 
@@ -34,8 +47,12 @@ def assert_same_bits(directory: Path, expected: Path) -> None:
     """Metrics (clocks apart), samples, rollouts and weights."""
     assert steps(directory) == steps(expected)
     assert read_jsonl(directory / "samples.jsonl") == read_jsonl(expected / "samples.jsonl")
-    assert sorted(p.name for p in (directory / "rollouts").iterdir()) == sorted(p.name for p in (expected / "rollouts").iterdir())
-    assert all((directory / "rollouts" / p.name).read_bytes() == p.read_bytes() for p in (expected / "rollouts").iterdir())
+    assert sorted(p.name for p in (directory / "rollouts").iterdir()) == sorted(
+        p.name for p in (expected / "rollouts").iterdir()
+    )
+    assert all(
+        (directory / "rollouts" / p.name).read_bytes() == p.read_bytes() for p in (expected / "rollouts").iterdir()
+    )
     assert weights(directory) == weights(expected)
 
 
@@ -44,8 +61,20 @@ def test_a_whole_run(whole):
     assert [row["step"] for row in rows] == list(range(1, 8))  # the last rollout serves one update of two
     assert any(row["train/grad_norm"] > 0 for row in rows) and any(row["reward/zero_std_frac"] < 1 for row in rows)
     assert all(row["policy/mismatch_max"] < 1e-3 for row in rows[::2])  # on policy: the rollout's first update
-    assert {"reward/mean", "reward/std", "reward/accuracy", "reward/format", "reward/language", "completion/mean_tokens", "completion/truncated_frac",
-            "completion/reflection_rate", "policy/kl", "policy/entropy", "policy/clip_frac", "policy/mismatch_kl"} <= set(rows[0])
+    assert {
+        "reward/mean",
+        "reward/std",
+        "reward/accuracy",
+        "reward/format",
+        "reward/language",
+        "completion/mean_tokens",
+        "completion/truncated_frac",
+        "completion/reflection_rate",
+        "policy/kl",
+        "policy/entropy",
+        "policy/clip_frac",
+        "policy/mismatch_kl",
+    } <= set(rows[0])
     assert [len(sampled(whole, step)) for step in (0, 2, 4, 6)] == [2 * 4 * 4] * 4
     assert [row["step"] for row in read_jsonl(whole / "samples.jsonl")] == [1, 1, 3, 3, 5, 5, 7, 7]
 
@@ -58,7 +87,9 @@ def test_length_schedule(whole):
 def check_reference(rows: list[dict]) -> None:
     """The first update after a refresh (every 3 steps, also between two updates of a rollout) sees no divergence; others do."""
     divergence = [row["policy/kl"] for row in rows]
-    assert max(abs(divergence[i]) for i in (0, 3, 6)) < 1e-6 < 1e-4 < min(divergence[i] for i in (2, 4, 5))  # 1: the first update had no signal
+    assert (
+        max(abs(divergence[i]) for i in (0, 3, 6)) < 1e-6 < 1e-4 < min(divergence[i] for i in (2, 4, 5))
+    )  # 1: the first update had no signal
 
 
 def test_reference_refreshes(whole):
@@ -77,7 +108,9 @@ def test_killed_then_stopped_then_finished(whole, policy, stage_root):
         attempt.wait()
         assert attempt.rank_exit_codes() == {75}, attempt.log()
     assert "resumed from step_" in attempt_log(directory)
-    assert read_json(directory / "progress.json")["phase"] == "interrupted" and not (directory / "manifest.json").exists()
+    assert (
+        read_json(directory / "progress.json")["phase"] == "interrupted" and not (directory / "manifest.json").exists()
+    )
     damage_down_to(directory, step=3)
     run_stage(directory)
     assert "WARNING: checkpoint" in attempt_log(directory) and "resumed from step_000003" in attempt_log(directory)
@@ -113,7 +146,9 @@ def test_zero_3_killed_after_a_refresh(whole, policy, stage_root):
 
 def test_transformers_on_one_process(whole, policy, stage_root):
     """The fallback sampler runs the whole stage; same seeds, same prompts, same tokens and the same updates as vLLM on two processes."""
-    directory = run_stage(prepare(stage_root / "grpo_transformers", policy, rollout={"engine": "transformers"}), num_processes=1)
+    directory = run_stage(
+        prepare(stage_root / "grpo_transformers", policy, rollout={"engine": "transformers"}), num_processes=1
+    )
     mine, expected = sampled(directory, 0), sampled(whole, 0)
     assert [r["prompt"]["id"] for r in mine] == [r["prompt"]["id"] for r in expected]
     assert [r["completion_ids"] for r in mine] == [r["completion_ids"] for r in expected]
@@ -126,7 +161,10 @@ def test_transformers_on_one_process(whole, policy, stage_root):
 
 def test_padded_rows_train_the_same(whole, policy, stage_root):
     """What models get whose attention cannot be packed; the other runs here are packed."""
-    directory = run_stage(prepare(stage_root / "grpo_padded", policy, packing="off", num_steps=4, rollout={"engine": "transformers"}), num_processes=1)
+    directory = run_stage(
+        prepare(stage_root / "grpo_padded", policy, packing="off", num_steps=4, rollout={"engine": "transformers"}),
+        num_processes=1,
+    )
     for row, other in zip(steps(directory), steps(whole)[:4], strict=True):
         for name in ("train/loss", "train/grad_norm", "policy/entropy", "policy/kl", "reward/mean"):
             assert row[name] == pytest.approx(other[name], rel=1e-2, abs=1e-4), (row["step"], name)
@@ -139,13 +177,20 @@ def broken(directory: Path, how: str, monkeypatch, num_processes: int = 1) -> St
 
 @pytest.mark.parametrize("num_processes, zero_stage", [(1, 0), (2, 3)])
 def test_a_stale_sync_stops_the_run(policy, stage_root, monkeypatch, num_processes, zero_stage):
-    directory = prepare(stage_root / f"grpo_stale_{num_processes}", policy, rollout={"engine": "transformers"}, save_every=5,
-                        deepspeed={"zero_stage": zero_stage})
+    directory = prepare(
+        stage_root / f"grpo_stale_{num_processes}",
+        policy,
+        rollout={"engine": "transformers"},
+        save_every=5,
+        deepspeed={"zero_stage": zero_stage},
+    )
     with broken(directory, "sync", monkeypatch, num_processes) as attempt:
         assert attempt.wait() == 1, attempt.log()
     error = read_json(directory / "error.json")
     assert "differ from the trainer's" in error["message"] and "weight sync of step 2" in error["message"]
-    assert [row["step"] for row in steps(directory)] == [1, 2] and not (directory / "rollouts/step_000002.jsonl").exists()
+    assert [row["step"] for row in steps(directory)] == [1, 2] and not (
+        directory / "rollouts/step_000002.jsonl"
+    ).exists()
 
 
 @pytest.fixture(scope="module")
@@ -153,10 +198,16 @@ def tied(stage_root) -> Path:
     """A random model with one matrix for embedding and head."""
     from stages.worlds.tiny_world.tokenizer import build_tokenizer
     from tests.support.engines.compare_samplers import make_model
+
     return make_model(stage_root / "tied_model", build_tokenizer(), is_tied=True, seed=3)
 
 
-TIED = {"num_steps": 3, "updates_per_rollout": 1, "rewards": {"overlong": 1.0, "overlong_buffer": 12}, "optim": {"lr": 1e-3}}
+TIED = {
+    "num_steps": 3,
+    "updates_per_rollout": 1,
+    "rewards": {"overlong": 1.0, "overlong_buffer": 12},
+    "optim": {"lr": 1e-3},
+}
 
 
 @pytest.mark.parametrize("num_processes", [1, 2])
@@ -164,7 +215,9 @@ def test_a_tied_head_is_synced(tied, stage_root, num_processes):
     """Lengths differ, so that the overlong penalty is a reward to learn from."""
     directory = run_stage(prepare(stage_root / f"grpo_tied_{num_processes}", tied, **TIED), num_processes)
     rows = steps(directory)
-    assert all(row["policy/probe_max"] < 1e-4 and row["reward/std"] > 0 and "policy/correction" not in row for row in rows)
+    assert all(
+        row["policy/probe_max"] < 1e-4 and row["reward/std"] > 0 and "policy/correction" not in row for row in rows
+    )
 
 
 def test_a_stale_tied_head_stops_the_run(tied, stage_root, monkeypatch):
@@ -186,10 +239,17 @@ def test_a_sampler_that_disagrees_is_corrected(policy, stage_root, monkeypatch):
     with broken(whole, "half", monkeypatch) as attempt:
         assert attempt.wait() == 0, attempt.log()
     rows = steps(whole)
-    assert all(row["policy/probe_mean"] > 1e-4 and row["policy/mismatch_max"] > 1e-3 for row in rows if row["train/grad_norm"])
-    assert all(0.9 < row["policy/correction"] < 1.1 for row in rows if row["train/grad_norm"]) and any(row["train/grad_norm"] for row in rows)
+    assert all(
+        row["policy/probe_mean"] > 1e-4 and row["policy/mismatch_max"] > 1e-3 for row in rows if row["train/grad_norm"]
+    )
+    assert all(0.9 < row["policy/correction"] < 1.1 for row in rows if row["train/grad_norm"]) and any(
+        row["train/grad_norm"] for row in rows
+    )
     logged = sampled(whole, 0)
-    assert all(len(r["old_logprobs"]) == len(r["completion_ids"]) for r in logged) and logged[0]["old_logprobs"] != logged[0]["rollout_logprobs"]
+    assert (
+        all(len(r["old_logprobs"]) == len(r["completion_ids"]) for r in logged)
+        and logged[0]["old_logprobs"] != logged[0]["rollout_logprobs"]
+    )
     resumed = prepare(stage_root / "grpo_half_killed", policy, **HALF)
     with broken(resumed, "half", monkeypatch) as attempt:
         attempt.wait_for_checkpoint(3)
@@ -202,17 +262,29 @@ def test_no_correction_when_told_so(policy, stage_root, monkeypatch):
     directory = prepare(stage_root / "grpo_half_none", policy, **{**HALF, "num_steps": 2, "correction": "none"})
     with broken(directory, "half", monkeypatch) as attempt:
         assert attempt.wait() == 0, attempt.log()
-    assert all("policy/correction" not in row for row in steps(directory)) and sampled(directory, 0)[0]["old_logprobs"] is None
+    assert (
+        all("policy/correction" not in row for row in steps(directory))
+        and sampled(directory, 0)[0]["old_logprobs"] is None
+    )
 
 
-DYNAMIC = {"num_steps": 6, "updates_per_rollout": 1, "oversampling": 3.0, "max_sampling_rounds": 3, "rollout": {"engine": "transformers"}, "save_every": 2,
-           "max_completion_tokens": [[0, 14]]}
+DYNAMIC = {
+    "num_steps": 6,
+    "updates_per_rollout": 1,
+    "oversampling": 3.0,
+    "max_sampling_rounds": 3,
+    "rollout": {"engine": "transformers"},
+    "save_every": 2,
+    "max_completion_tokens": [[0, 14]],
+}
 
 
 def test_dynamic_sampling_and_what_it_leaves_over_survive_a_kill(policy, stage_root, monkeypatch):
     """Every prompt is drawn once and used at most once; groups that wait for a later rollout are not lost with the process."""
     whole = run_stage(prepare(stage_root / "grpo_dynamic", policy, **DYNAMIC), num_processes=1)
-    logs = {step: sampled(whole, step) for step in range(1, 6)}  # the first checkpoint, at step 2, needs those from 1 on
+    logs = {
+        step: sampled(whole, step) for step in range(1, 6)
+    }  # the first checkpoint, at step 2, needs those from 1 on
     assert not (whole / "rollouts/step_000000.jsonl").exists()
     used = [r["index"] for log in logs.values() for r in log[::4] if r["use"] == "train"]
     assert len(used) == len(set(used)) == 5 * 4
@@ -232,17 +304,36 @@ def test_dynamic_sampling_and_what_it_leaves_over_survive_a_kill(policy, stage_r
 
 def test_the_published_schedule_in_small(policy, reward_models, stage_root):
     """1,700 steps with 400 of preference, a refresh every 400, two updates of 16 a rollout, a longer limit: scaled down, killed twice."""
-    config = {**CONFIG, "num_steps": 12, "updates_per_rollout": 2, "reference_every": 4, "max_completion_tokens": [[0, 14], [6, 18]],
-              "preference_last_steps": 4, "rewards": {"format": 0.5, "language": 0.5, "preference": 1.0}, "save_every": 1, "keep_checkpoints": 3,
-              "mix": {"reasoning": 0.4, "helpful": 0.3, "safety": 0.3}, "rollout": {"temperature": 0.7, "engine": "transformers"}}
+    config = {
+        **CONFIG,
+        "num_steps": 12,
+        "updates_per_rollout": 2,
+        "reference_every": 4,
+        "max_completion_tokens": [[0, 14], [6, 18]],
+        "preference_last_steps": 4,
+        "rewards": {"format": 0.5, "language": 0.5, "preference": 1.0},
+        "save_every": 1,
+        "keep_checkpoints": 3,
+        "mix": {"reasoning": 0.4, "helpful": 0.3, "safety": 0.3},
+        "rollout": {"temperature": 0.7, "engine": "transformers"},
+    }
 
     def directory(name: str) -> Path:
-        return write_stage(stage_root / name, "grpo", config, {"policy": policy, "reward_models": reward_models}, stage=STAGE)
+        return write_stage(
+            stage_root / name, "grpo", config, {"policy": policy, "reward_models": reward_models}, stage=STAGE
+        )
 
     whole = run_stage(directory("schedule"))
     rows = steps(whole)
-    assert [any(name in row for name in ("reward/helpful", "reward/safety")) for row in rows] == [False] * 8 + [True] * 4
-    assert max(row["completion/max_tokens"] for row in rows[:6]) == 14 < max(row["completion/max_tokens"] for row in rows[6:]) <= 18
+    assert [any(name in row for name in ("reward/helpful", "reward/safety")) for row in rows] == [False] * 8 + [
+        True
+    ] * 4
+    assert (
+        max(row["completion/max_tokens"] for row in rows[:6])
+        == 14
+        < max(row["completion/max_tokens"] for row in rows[6:])
+        <= 18
+    )
     divergence = [row["policy/kl"] for row in rows]
     assert all(divergence[i] < 1e-6 for i in (4, 8)) and all(divergence[i] > 1e-6 for i in (3, 7, 11))
     killed = directory("schedule_killed")

@@ -1,4 +1,5 @@
 """A builder and an evaluation with a judge behind HTTP: refined, reviewed by a person, killed, and left alone by its judge; the same in the end."""
+
 import json
 import re
 import zlib
@@ -12,8 +13,19 @@ from tests.engines.conftest import DATA
 from tests.support.judge_server import judge_server
 from tests.support.stage_dirs import StageRun, attempt_log, manifest, write_stage
 
-COLLECT = {"num_prompts": 8, "samples_per_prompt": 4, "max_completion_tokens": 24, "keep_per_prompt": 2, "min_language": 0.9, "max_kept_tokens": 24,
-           "chunk_prompts": 4, "refine": "judge", "human_review": True, "data": DATA, "rollout": {"temperature": 0.5, "engine": "transformers"}}
+COLLECT = {
+    "num_prompts": 8,
+    "samples_per_prompt": 4,
+    "max_completion_tokens": 24,
+    "keep_per_prompt": 2,
+    "min_language": 0.9,
+    "max_kept_tokens": 24,
+    "chunk_prompts": 4,
+    "refine": "judge",
+    "human_review": True,
+    "data": DATA,
+    "rollout": {"temperature": 0.5, "engine": "transformers"},
+}
 
 
 @pytest.fixture
@@ -30,8 +42,19 @@ def refine(user: str) -> str:
 
 
 def make(stage_root, policy, name: str, url: str, **settings):
-    config = {**COLLECT, "judge": {"backend": "openai", "url": url, "model": "judge", "retries": 1, "concurrency": 1, "price_prompt": 1.0,
-                                   "cache_dir": str(stage_root / f"cache_{name}"), **settings}}
+    config = {
+        **COLLECT,
+        "judge": {
+            "backend": "openai",
+            "url": url,
+            "model": "judge",
+            "retries": 1,
+            "concurrency": 1,
+            "price_prompt": 1.0,
+            "cache_dir": str(stage_root / f"cache_{name}"),
+            **settings,
+        },
+    }
     return write_stage(stage_root / "judged" / name, "collect", config, {"policy": policy}, stage="collected")
 
 
@@ -56,14 +79,27 @@ def test_refined_reviewed_and_built(server, policy, stage_root):
     code, log = attempt(directory, num_processes=2)
     assert code == 0, log
     written = manifest(directory)
-    assert {"data/train.parquet", "data/card.json", "data/card.md", "data/reviewed.jsonl"} <= set(written["files"]) and not damaged_files(directory, written["files"])
+    assert {"data/train.parquet", "data/card.json", "data/card.md", "data/reviewed.jsonl"} <= set(
+        written["files"]
+    ) and not damaged_files(directory, written["files"])
     rows = pyarrow.parquet.read_table(directory / "data" / "train.parquet").to_pylist()
-    assert "!!</think><answer>\\boxed{" in rows[0]["completion"] and all("!</think><answer>\\boxed{" in row["completion"] for row in rows)
+    assert "!!</think><answer>\\boxed{" in rows[0]["completion"] and all(
+        "!</think><answer>\\boxed{" in row["completion"] for row in rows
+    )
     card, ledger = read_json(directory / "data" / "card.json"), read_json(directory / "judge_ledger.json")
-    assert card["review"]["edited"] == card["review"]["dropped"] == 1 and card["review"]["sha256"] == written["files"]["data/reviewed.jsonl"]["sha256"]
+    assert (
+        card["review"]["edited"] == card["review"]["dropped"] == 1
+        and card["review"]["sha256"] == written["files"]["data/reviewed.jsonl"]["sha256"]
+    )
     assert len(rows) == card["filters"]["kept"] - 1 >= 2
-    assert ledger["jobs"]["refine"]["calls"] == len({request["messages"][1]["content"] for request in server.asked} & refined_of(server)) > 0
-    assert written["metrics"]["judge/calls"] == len(server.asked) and ledger["money"] == pytest.approx(len(server.asked) * 100e-6)
+    assert (
+        ledger["jobs"]["refine"]["calls"]
+        == len({request["messages"][1]["content"] for request in server.asked} & refined_of(server))
+        > 0
+    )
+    assert written["metrics"]["judge/calls"] == len(server.asked) and ledger["money"] == pytest.approx(
+        len(server.asked) * 100e-6
+    )
 
     killed = make(stage_root, policy, "killed", server.url)
     server.script = ["ok", "500", "500", "500", "500"]
@@ -77,18 +113,28 @@ def test_refined_reviewed_and_built(server, policy, stage_root):
     review(killed)
     code, log = attempt(killed)
     assert code == 0, log
-    assert {name: (killed / name).read_bytes() for name in written["files"]} == {name: (directory / name).read_bytes() for name in written["files"]}
+    assert {name: (killed / name).read_bytes() for name in written["files"]} == {
+        name: (directory / name).read_bytes() for name in written["files"]
+    }
     assert read_json(killed / "judge_ledger.json")["jobs"]["refine"]["failed"] == 1
 
 
 def refined_of(server) -> set[str]:
-    return {text for request in server.asked if not (text := request["messages"][1]["content"]).rstrip().endswith("!\n</thinking_process>")}
+    return {
+        text
+        for request in server.asked
+        if not (text := request["messages"][1]["content"]).rstrip().endswith("!\n</thinking_process>")
+    }
 
 
 def test_a_judge_that_cannot_be_asked_is_bad_input(policy, stage_root):
     directory = make(stage_root, policy, "away", "http://127.0.0.1:1/v1")
     code, _ = attempt(directory)
-    assert code == 64 and "judge.url" in read_json(directory / "error.json")["message"] and "engines up" not in attempt_log(directory)
+    assert (
+        code == 64
+        and "judge.url" in read_json(directory / "error.json")["message"]
+        and "engines up" not in attempt_log(directory)
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------------------ evaluation
@@ -100,9 +146,30 @@ def verdict(user: str) -> str:
 
 
 def evaluation(stage_root, policy, prompts, name: str, url: str):
-    config = {"num_reasoning": 12, "num_general": 0, "num_safety": 0, "samples_per_prompt": 4, "max_completion_tokens": 24, "rollout": {"engine": "transformers"},
-              "data": {"name": "file", "path": str(prompts), "verifier": "judge", "template": "plain", "max_prompt_tokens": 24, "eval_fraction": 0.5},
-              "judge": {"backend": "openai", "url": url, "model": "judge", "retries": 1, "concurrency": 2, "cache_dir": str(stage_root / f"cache_{name}")}}
+    config = {
+        "num_reasoning": 12,
+        "num_general": 0,
+        "num_safety": 0,
+        "samples_per_prompt": 4,
+        "max_completion_tokens": 24,
+        "rollout": {"engine": "transformers"},
+        "data": {
+            "name": "file",
+            "path": str(prompts),
+            "verifier": "judge",
+            "template": "plain",
+            "max_prompt_tokens": 24,
+            "eval_fraction": 0.5,
+        },
+        "judge": {
+            "backend": "openai",
+            "url": url,
+            "model": "judge",
+            "retries": 1,
+            "concurrency": 2,
+            "cache_dir": str(stage_root / f"cache_{name}"),
+        },
+    }
     return write_stage(stage_root / "judged" / name, "evaluate", config, {"policy": policy}, stage="evaluate")
 
 
@@ -114,7 +181,9 @@ def test_an_evaluation_whose_judge_goes_away_goes_on_with_what_it_has(server, po
     assert code == 0, log
     (accuracy,) = [row for row in read_json(whole / "results.json") if row["metric"] == "pass@1"]
     scores = pyarrow.parquet.read_table(whole / "data" / "scores.parquet").to_pylist()
-    assert 0 < accuracy["value"] < 1 and accuracy["value"] == pytest.approx(sum(row["correct"] for row in scores) / len(scores), abs=1e-6)
+    assert 0 < accuracy["value"] < 1 and accuracy["value"] == pytest.approx(
+        sum(row["correct"] for row in scores) / len(scores), abs=1e-6
+    )
     asked = {request["messages"][-1]["content"] for request in server.asked}
     assert len(asked) == len(server.asked) > 6
 
@@ -129,13 +198,22 @@ def test_an_evaluation_whose_judge_goes_away_goes_on_with_what_it_has(server, po
     server.answer = verdict_then_away
     code, log = attempt(cut)
     error = read_json(cut / "error.json")
-    assert code == 1 and error["kind"] == "GraderAway" and server.url in error["message"] and "same command" in error["message"], log
+    assert (
+        code == 1
+        and error["kind"] == "GraderAway"
+        and server.url in error["message"]
+        and "same command" in error["message"]
+    ), log
     assert not (cut / "results.json").exists() and not list(read_records(next(cut.glob("state/policy/*")), "grades.*"))
     judged = read_json(next(cut.glob("logs/latest/judge_rank0.json")))["jobs"]["correct"]["calls"]
     server.is_away, server.answer = False, verdict
     server.asked.clear()
     code, log = attempt(cut)
     assert code == 0 and "48 of 48 samples are there already" in log, log
-    assert judged >= 4 and len(server.asked) == len(asked) - judged and {request["messages"][-1]["content"] for request in server.asked} < asked
+    assert (
+        judged >= 4
+        and len(server.asked) == len(asked) - judged
+        and {request["messages"][-1]["content"] for request in server.asked} < asked
+    )
     assert (cut / "results.json").read_bytes() == (whole / "results.json").read_bytes()
     assert pyarrow.parquet.read_table(cut / "data" / "scores.parquet").to_pylist() == scores

@@ -1,4 +1,5 @@
 """The same global batch gives the same gradient however it is split: over processes, micro-batches and ZeRO stages."""
+
 import json
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import torch
 from tests.support.stage_dirs import run_script
 from tests.support.paths import ENGINE_SCRIPTS
 
-SCRIPT = (ENGINE_SCRIPTS / "parallel_batch.py")
+SCRIPT = ENGINE_SCRIPTS / "parallel_batch.py"
 WIDE, NARROW = 100_000, 40  # micro-batch tokens: all at once; at most 40
 
 
@@ -21,7 +22,9 @@ def one_process(base, tmp_path_factory):
 @pytest.fixture(scope="module")
 def two_processes(base, tmp_path_factory):
     cases = [[stage, NARROW, 3] for stage in (0, 1, 2, 3)] + [[0, WIDE, 3]]
-    return run_script(SCRIPT, base / "model", json.dumps(cases), tmp_path_factory.mktemp("parallel") / "two.json", num_processes=2)
+    return run_script(
+        SCRIPT, base / "model", json.dumps(cases), tmp_path_factory.mktemp("parallel") / "two.json", num_processes=2
+    )
 
 
 def test_gradients_do_not_depend_on_the_split(one_process, two_processes):

@@ -1,4 +1,5 @@
 """vLLM against the transformers engine: the same tokens and logprobs from the same seeds, tied head or not, before and after a sync."""
+
 from pathlib import Path
 
 import pytest
@@ -47,9 +48,11 @@ def test_logprobs_are_the_trainers(model, case):
 def test_samples_do_not_depend_on_the_batch(model, engine):
     found = model[engine]
     rows, turned = found["first/1.0"], found["reversed"]
-    groups = [turned[i:i + NUM_COMPLETIONS] for i in range(0, len(turned), NUM_COMPLETIONS)]
+    groups = [turned[i : i + NUM_COMPLETIONS] for i in range(0, len(turned), NUM_COMPLETIONS)]
     assert tokens(rows) == tokens([row for group in groups[::-1] for row in group])
-    assert tokens(found["third alone"]) == tokens(rows)[2 * NUM_COMPLETIONS + 1:2 * NUM_COMPLETIONS + 3]  # sample k draws with seed + k
+    assert (
+        tokens(found["third alone"]) == tokens(rows)[2 * NUM_COMPLETIONS + 1 : 2 * NUM_COMPLETIONS + 3]
+    )  # sample k draws with seed + k
 
 
 @pytest.mark.parametrize("engine", ["vllm", "transformers"])

@@ -1,4 +1,5 @@
 """What hangs is named: a rank (stopped by a signal) by status and by those that wait for it, an engine, a reward."""
+
 import os
 import re
 import signal
@@ -12,7 +13,14 @@ from tests.engines.conftest import DATA
 from tests.support.stage_dirs import REPOSITORY, StageRun, write_stage
 from tests.support.paths import ENGINE_SCRIPTS
 
-SFT = {"num_epochs": 1000, "max_steps": 5000, "batch_size": 4, "max_tokens": 64, "save_every": 1000, "optim": {"lr": 1e-4}}
+SFT = {
+    "num_epochs": 1000,
+    "max_steps": 5000,
+    "batch_size": 4,
+    "max_tokens": 64,
+    "save_every": 1000,
+    "optim": {"lr": 1e-4},
+}
 TIMEOUT_S = 30
 
 
@@ -27,14 +35,22 @@ def test_a_rank_that_hangs_is_named(base, sft_data, tmp_path, monkeypatch):
         attempt.wait_for_step(5)
         hung = next(process for process in attempt.ranks() if process.environ()["RANK"] == "1")
         beat = directory / "logs/latest/rank1.json"
-        attempt.wait_for(lambda: read_json(beat)["phase"] == "train" and time.time() - read_json(beat)["updated"] < 0.5, "heartbeat while it trains")
+        attempt.wait_for(
+            lambda: read_json(beat)["phase"] == "train" and time.time() - read_json(beat)["updated"] < 0.5,
+            "heartbeat while it trains",
+        )
         assert stall.describe(directory, after_s=5) is None
 
         hung.suspend()
-        attempt.wait_for(lambda: "does not respond" in (stall.describe(directory, after_s=5) or ""), "report of a stall")
+        attempt.wait_for(
+            lambda: "does not respond" in (stall.describe(directory, after_s=5) or ""), "report of a stall"
+        )
         text = stall.describe(directory, after_s=5)
-        assert re.search(r"^no progress for \d+ s: rank 1 does not respond since \d\d:\d\d:\d\d, it was in phase train of step \d+ \(stages/.*\); "
-                         r"rank 0 waits in \w+, in phase train of step \d+ \(stages/\w+\.py:\d+ \w+\) since \d\d:\d\d:\d\d$", text), text
+        assert re.search(
+            r"^no progress for \d+ s: rank 1 does not respond since \d\d:\d\d:\d\d, it was in phase train of step \d+ \(stages/.*\); "
+            r"rank 0 waits in \w+, in phase train of step \d+ \(stages/\w+\.py:\d+ \w+\) since \d\d:\d\d:\d\d$",
+            text,
+        ), text
 
         before = last_step(directory)
         hung.resume()
@@ -47,23 +63,50 @@ def test_a_rank_that_hangs_is_named(base, sft_data, tmp_path, monkeypatch):
         assert TIMEOUT_S - 5 < time.time() - stopped < TIMEOUT_S + 20
         error = read_json(directory / "error.json")
         assert error["kind"] == "CollectiveTimeout" and error["rank"] == 0
-        assert re.search(rf"rank 0 waited {TIMEOUT_S} s in \w+ \(stages/\w+\.py:\d+ \w+\) for the others: rank 1 does not respond since", error["message"]), error
+        assert re.search(
+            rf"rank 0 waited {TIMEOUT_S} s in \w+ \(stages/\w+\.py:\d+ \w+\) for the others: rank 1 does not respond since",
+            error["message"],
+        ), error
         os.kill(hung.pid, signal.SIGCONT)
         assert attempt.wait() != 0 and not (directory / "manifest.json").exists()
 
 
-@pytest.mark.parametrize("what, changes, message", [
-    ("hang", {"rollout": {"engine": "transformers", "engine_timeout_s": 3}},
-     r"rank 0 waited [\d.]+ s for a decoding step of transformers \(stages/engines/sampling/transformers_sampler.py:\d+ \w+\); the limit is 3 s"),
-    ("reward", {"rollout": {"engine": "transformers"}, "reward_timeout_s": 3},
-     r"rank 0 waited 3 s for the rewards of prompt \S+ \(kind \S+, verifier integer\); the limit is stages.collected.reward_timeout_s"),
-])
+@pytest.mark.parametrize(
+    "what, changes, message",
+    [
+        (
+            "hang",
+            {"rollout": {"engine": "transformers", "engine_timeout_s": 3}},
+            r"rank 0 waited [\d.]+ s for a decoding step of transformers \(stages/engines/sampling/transformers_sampler.py:\d+ \w+\); the limit is 3 s",
+        ),
+        (
+            "reward",
+            {"rollout": {"engine": "transformers"}, "reward_timeout_s": 3},
+            r"rank 0 waited 3 s for the rewards of prompt \S+ \(kind \S+, verifier integer\); the limit is stages.collected.reward_timeout_s",
+        ),
+    ],
+)
 def test_an_engine_or_a_reward_that_hangs_is_named(what, changes, message, policy, tmp_path, monkeypatch):
     monkeypatch.setenv("BREAK", what)
-    directory = write_stage(tmp_path / what, "grpo", {"num_steps": 2, "prompts_per_step": 4, "group_size": 4, "updates_per_rollout": 1,
-                                                      "max_completion_tokens": [[0, 8]], "data": DATA, **changes}, {"policy": policy}, stage="collected")
+    directory = write_stage(
+        tmp_path / what,
+        "grpo",
+        {
+            "num_steps": 2,
+            "prompts_per_step": 4,
+            "group_size": 4,
+            "updates_per_rollout": 1,
+            "max_completion_tokens": [[0, 8]],
+            "data": DATA,
+            **changes,
+        },
+        {"policy": policy},
+        stage="collected",
+    )
     with StageRun(directory, 1, [str(ENGINE_SCRIPTS / "broken_sampler.py")]) as attempt:
         assert attempt.wait() == 1, attempt.log()
     error = read_json(directory / "error.json")
     assert error["kind"] == "DeadlineMissed" and re.fullmatch(message, error["message"]), error
-    assert what != "hang" or "most recent call first" in (directory / "logs/latest/rank0.log").read_text()  # where every thread is
+    assert (
+        what != "hang" or "most recent call first" in (directory / "logs/latest/rank0.log").read_text()
+    )  # where every thread is

@@ -1,4 +1,5 @@
 """A hub on this machine: the few endpoints that creating a repository, one commit, and the download of a data set need. Keeps what it was sent."""
+
 import base64
 import hashlib
 import json
@@ -29,8 +30,14 @@ class Hub:
         self.server.server_close()
 
     def environment(self, token: str | None = TOKEN) -> dict[str, str]:
-        return {"HF_ENDPOINT": self.address, "HF_HUB_DISABLE_XET": "1", "HF_HUB_OFFLINE": "0", "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1",
-                **({"HF_TOKEN": token} if token else {})}
+        return {
+            "HF_ENDPOINT": self.address,
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_OFFLINE": "0",
+            "NO_PROXY": "127.0.0.1",
+            "no_proxy": "127.0.0.1",
+            **({"HF_TOKEN": token} if token else {}),
+        }
 
 
 def _handler(hub: Hub):
@@ -64,7 +71,16 @@ def _handler(hub: Hub):
                 return
             name = self.path.removeprefix("/api/models/").split("?")[0].split("/revision/")[0]
             if name in hub.repositories:
-                self._answer({"id": name, "modelId": name, "private": hub.repositories[name]["private"], "siblings": [], "tags": [], "sha": "0" * 40})
+                self._answer(
+                    {
+                        "id": name,
+                        "modelId": name,
+                        "private": hub.repositories[name]["private"],
+                        "siblings": [],
+                        "tags": [],
+                        "sha": "0" * 40,
+                    }
+                )
             else:
                 self._answer({"error": "Repository not found"}, 404)
 
@@ -79,13 +95,30 @@ def _handler(hub: Hub):
             if found is None or commit not in ("main", found["sha"]) or is_file and path not in found["files"]:
                 self._answer({"error": "not found"}, 404)
             elif what == "tree":
-                self._answer([{"type": "file", "path": file, "oid": hashlib.sha1(body).hexdigest(), "size": len(body)} for file, body in found["files"].items()])
+                self._answer(
+                    [
+                        {"type": "file", "path": file, "oid": hashlib.sha1(body).hexdigest(), "size": len(body)}
+                        for file, body in found["files"].items()
+                    ]
+                )
             elif not is_file:
-                self._answer({"id": name, "private": False, "sha": found["sha"], "siblings": [{"rfilename": file} for file in found["files"]], "tags": []})
+                self._answer(
+                    {
+                        "id": name,
+                        "private": False,
+                        "sha": found["sha"],
+                        "siblings": [{"rfilename": file} for file in found["files"]],
+                        "tags": [],
+                    }
+                )
             else:
                 body = found["files"][path]
                 self.send_response(200)
-                for header, value in (("X-Repo-Commit", found["sha"]), ("ETag", f'"{hashlib.sha1(body).hexdigest()}"'), ("Content-Length", str(len(body)))):
+                for header, value in (
+                    ("X-Repo-Commit", found["sha"]),
+                    ("ETag", f'"{hashlib.sha1(body).hexdigest()}"'),
+                    ("Content-Length", str(len(body))),
+                ):
                     self.send_header(header, value)
                 self.end_headers()
                 if self.command == "GET":
@@ -108,13 +141,33 @@ def _handler(hub: Hub):
                 self._answer({"errors": [], "warnings": []})
             elif "/preupload/" in path:
                 files = json.loads(body)["files"]
-                self._answer({"files": [{"path": f["path"], "uploadMode": "lfs" if f["path"].endswith(".safetensors") else "regular", "shouldIgnore": False}
-                                        for f in files]})
+                self._answer(
+                    {
+                        "files": [
+                            {
+                                "path": f["path"],
+                                "uploadMode": "lfs" if f["path"].endswith(".safetensors") else "regular",
+                                "shouldIgnore": False,
+                            }
+                            for f in files
+                        ]
+                    }
+                )
             elif path.endswith("/info/lfs/objects/batch"):
                 objects = json.loads(body)["objects"]
-                self._answer({"transfer": "basic", "objects": [{**o, "actions": {"upload": {"href": f"{hub.address}/upload/{o['oid']}"}}} for o in objects]})
+                self._answer(
+                    {
+                        "transfer": "basic",
+                        "objects": [
+                            {**o, "actions": {"upload": {"href": f"{hub.address}/upload/{o['oid']}"}}} for o in objects
+                        ],
+                    }
+                )
             elif "/commit/" in path:
-                self._commit(path.removeprefix("/api/models/").split("/commit/")[0], [json.loads(line) for line in body.splitlines()])
+                self._commit(
+                    path.removeprefix("/api/models/").split("/commit/")[0],
+                    [json.loads(line) for line in body.splitlines()],
+                )
             else:
                 self._answer({"error": f"no such endpoint {path}"}, 404)
 
@@ -134,6 +187,8 @@ def _handler(hub: Hub):
                     hub.repositories[name]["files"][value["path"]] = base64.b64decode(value["content"])
                 elif line["key"] == "lfsFile":
                     hub.repositories[name]["files"][value["path"]] = hub.objects[value["oid"]]
-            self._answer({"commitUrl": f"{hub.address}/{name}/commit/{'1' * 40}", "commitOid": "1" * 40, "success": True})
+            self._answer(
+                {"commitUrl": f"{hub.address}/{name}/commit/{'1' * 40}", "commitOid": "1" * 40, "success": True}
+            )
 
     return Handler

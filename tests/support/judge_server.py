@@ -1,4 +1,5 @@
 """A small HTTP server that speaks OpenAI's protocol and misbehaves as told: for the retry paths of the judge's client."""
+
 import json
 import threading
 import time
@@ -9,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 class JudgeServer(ThreadingHTTPServer):
     """`script`: what the next requests get, in order; then every request gets `answer(user text)`. `asked`: the bodies of all requests. `is_away`: all,
     also who asks for the models, get a 503, as from a gateway whose server is down."""
+
     daemon_threads = True
 
     def __init__(self):
@@ -34,7 +36,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         if self.server.is_away:
             return self._send(503, {"error": {"message": "away"}})
-        return self._send(200, {"object": "list", "data": [{"id": "judge", "object": "model", "created": 0, "owned_by": "us"}]})
+        return self._send(
+            200, {"object": "list", "data": [{"id": "judge", "object": "model", "created": 0, "owned_by": "us"}]}
+        )
 
     def do_POST(self):
         server = self.server
@@ -71,9 +75,23 @@ class Handler(BaseHTTPRequestHandler):
         if act == "slow":
             time.sleep(0.1)
         text = self.server.answer(body["messages"][-1]["content"])
-        return self._send(200, {"id": "1", "object": "chat.completion", "created": 0, "model": "judge", "usage": {
-            "prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}, "choices": [
-            {"index": 0, "finish_reason": "length" if act == "length" else "stop", "message": {"role": "assistant", "content": text}}]})
+        return self._send(
+            200,
+            {
+                "id": "1",
+                "object": "chat.completion",
+                "created": 0,
+                "model": "judge",
+                "usage": {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110},
+                "choices": [
+                    {
+                        "index": 0,
+                        "finish_reason": "length" if act == "length" else "stop",
+                        "message": {"role": "assistant", "content": text},
+                    }
+                ],
+            },
+        )
 
     def _send(self, status: int, body: dict) -> None:
         self._send_bytes(status, json.dumps(body).encode())

@@ -1,4 +1,5 @@
 """Where the tests' files are."""
+
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]

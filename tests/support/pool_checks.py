@@ -1,4 +1,5 @@
 """Checks for the tests of the worker pool: what a hostile expression may do to a process."""
+
 import os
 import time
 
@@ -19,7 +20,7 @@ def server_started():
 
 
 def hang_in_c():
-    return 9 ** (9 ** 9) % 7  # one bytecode: Python cannot be interrupted in it
+    return 9 ** (9**9) % 7  # one bytecode: Python cannot be interrupted in it
 
 
 def sleep(seconds):

@@ -1,4 +1,5 @@
 """Finished and unfinished stage directories for the driver's tests: files as a worker leaves them, with a fingerprint that the driver planned."""
+
 from pathlib import Path
 
 from pipeline.configuration import compose
@@ -25,16 +26,28 @@ def finish(made: Plan, *stages: str, metrics: dict | None = None) -> None:
     for stage in stages:
         one = step(made, stage)
         prepare(one, made)
-        name = {"collect": "data/train.parquet", "evaluate": "results.json", "report": "report.html"}.get(one.kind, "model/model.safetensors")
+        name = {"collect": "data/train.parquet", "evaluate": "results.json", "report": "report.html"}.get(
+            one.kind, "model/model.safetensors"
+        )
         path = one.dir / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("[]" if stage == "evaluate" else f"content of {stage}")
-        write_json(one.dir / "manifest.json", {
-            "stage": stage, "kind": one.kind, "version": 1, "fingerprint": one.fingerprint,
-            "inputs": {role: entry["fingerprint"] for role, entry in one.inputs.items()},
-            "files": {name: {"sha256": sha256(path), "bytes": path.stat().st_size}}, "metrics": metrics or {"train/loss": 0.5},
-            "timing": {"total_s": 12.5, "startup_s": 8.0, "attempts": 1}, "peak_memory_gib": 1.5,
-            "created": "2026-01-01T00:00:00+00:00", "versions": {}})
+        write_json(
+            one.dir / "manifest.json",
+            {
+                "stage": stage,
+                "kind": one.kind,
+                "version": 1,
+                "fingerprint": one.fingerprint,
+                "inputs": {role: entry["fingerprint"] for role, entry in one.inputs.items()},
+                "files": {name: {"sha256": sha256(path), "bytes": path.stat().st_size}},
+                "metrics": metrics or {"train/loss": 0.5},
+                "timing": {"total_s": 12.5, "startup_s": 8.0, "attempts": 1},
+                "peak_memory_gib": 1.5,
+                "created": "2026-01-01T00:00:00+00:00",
+                "versions": {},
+            },
+        )
 
 
 def model_directory(path: Path, weights: str = "model.safetensors") -> Path:

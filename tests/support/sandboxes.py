@@ -1,4 +1,5 @@
 """What tests of the sandbox share: when they are skipped, prompts with tests, and a look for processes that were left behind."""
+
 import json
 import os
 import shutil
@@ -9,7 +10,9 @@ import pytest
 from stages.prompting.prompt import Prompt
 from stages.sandbox import process
 
-needs_bubblewrap = pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed (apt-get install bubblewrap)")
+needs_bubblewrap = pytest.mark.skipif(
+    shutil.which("bwrap") is None, reason="bubblewrap is not installed (apt-get install bubblewrap)"
+)
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed (apt-get install g++)")
 
 
@@ -41,7 +44,9 @@ class Boxes:
     def left(self) -> list[str]:
         """Processes that live in one of them; those that have ended and wait for the first process of the machine to notice do not."""
         processes = [psutil.Process(pid) for pid in psutil.pids() if _namespace_of(pid) in self.namespaces]
-        return [str(process) for process in processes if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+        return [
+            str(process) for process in processes if process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        ]
 
 
 def _namespace_of(pid: int) -> str:

@@ -1,4 +1,5 @@
 """A real file system of a few MiB for a test, which is skipped where mounting is not permitted."""
+
 from contextlib import contextmanager
 from pathlib import Path
 

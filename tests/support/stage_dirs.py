@@ -1,4 +1,5 @@
 """Stage directories without the driver: written by hand, run with torchrun or as a lone worker, killed where a test wants it."""
+
 import json
 import os
 import re
@@ -18,12 +19,22 @@ from tests.support.paths import REPOSITORY
 TIMEOUT_S = 300
 
 
-def write_stage(directory: Path, kind: str, config: dict, inputs: dict[str, Path] | None = None, stage: str = "", seed: int = 0) -> Path:
+def write_stage(
+    directory: Path, kind: str, config: dict, inputs: dict[str, Path] | None = None, stage: str = "", seed: int = 0
+) -> Path:
     """config.json and inputs.json. `inputs`: role -> stage directory, or HF model directory."""
     from_dict(KINDS[kind], config, kind)  # a mistake in the test shows here
     stage = stage or directory.name
     directory.mkdir(parents=True)
-    described = {"stage": stage, "kind": kind, "version": VERSIONS[kind], "fingerprint": "f" * 64, "seed": seed, "run": "test", "config": config}
+    described = {
+        "stage": stage,
+        "kind": kind,
+        "version": VERSIONS[kind],
+        "fingerprint": "f" * 64,
+        "seed": seed,
+        "run": "test",
+        "config": config,
+    }
     (directory / "config.json").write_text(json.dumps(described))
     (directory / "inputs.json").write_text(json.dumps({role: _input(path) for role, path in (inputs or {}).items()}))
     return directory
@@ -32,20 +43,48 @@ def write_stage(directory: Path, kind: str, config: dict, inputs: dict[str, Path
 def _input(path: Path) -> dict:
     if (path / "config.json").exists() and not (path / "manifest.json").exists():  # an HF model directory
         return {"stage": None, "path": str(path), "model_dir": str(path), "fingerprint": "e" * 64}
-    return {"stage": path.name, "path": str(path), "model_dir": str(path / "model") if (path / "model").exists() else None, "fingerprint": "f" * 64}
+    return {
+        "stage": path.name,
+        "path": str(path),
+        "model_dir": str(path / "model") if (path / "model").exists() else None,
+        "fingerprint": "f" * 64,
+    }
 
 
 class StageRun:
     """One attempt at a stage in its own process group; nothing of it outlives the `with` block."""
 
-    def __init__(self, directory: Path, num_processes: int = 2, program: list[str] | None = None, environment: dict[str, str] | None = None):
+    def __init__(
+        self,
+        directory: Path,
+        num_processes: int = 2,
+        program: list[str] | None = None,
+        environment: dict[str, str] | None = None,
+    ):
         self.directory = directory
-        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_processes}", "--monitor-interval=0.1"]
-        command = [sys.executable, *(launcher if num_processes > 1 else []), *(program or ["-m", "stages"]), str(directory)]
+        launcher = [
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            f"--nproc-per-node={num_processes}",
+            "--monitor-interval=0.1",
+        ]
+        command = [
+            sys.executable,
+            *(launcher if num_processes > 1 else []),
+            *(program or ["-m", "stages"]),
+            str(directory),
+        ]
         self.output = directory / "launcher.log"
         with open(self.output, "ab") as stream:
-            self.process = subprocess.Popen(command, cwd=REPOSITORY, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True,
-                                            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY), **(environment or {})})
+            self.process = subprocess.Popen(
+                command,
+                cwd=REPOSITORY,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY), **(environment or {})},
+            )
 
     def __enter__(self) -> "StageRun":
         return self
@@ -58,7 +97,9 @@ class StageRun:
 
     def wait_for_step(self, step: int) -> None:
         """Returns when `step` is in metrics.jsonl."""
-        self.wait_for(lambda: any(row["step"] >= step for row in read_jsonl(self.directory / "metrics.jsonl")), f"step {step}")
+        self.wait_for(
+            lambda: any(row["step"] >= step for row in read_jsonl(self.directory / "metrics.jsonl")), f"step {step}"
+        )
 
     def wait_for_checkpoint(self, step: int) -> None:
         """Returns when the checkpoint of `step` is whole; it is written in the background, so that a later step may be in metrics.jsonl before."""
@@ -73,7 +114,9 @@ class StageRun:
 
     def ranks(self) -> list[psutil.Process]:
         """The worker processes."""
-        children = [p for p in psutil.Process(self.process.pid).children(recursive=True) if str(self.directory) in p.cmdline()]
+        children = [
+            p for p in psutil.Process(self.process.pid).children(recursive=True) if str(self.directory) in p.cmdline()
+        ]
         return children or [psutil.Process(self.process.pid)]
 
     def kill(self) -> None:
@@ -109,9 +152,24 @@ def run_stage(directory: Path, num_processes: int = 2) -> Path:
 
 def run_script(script: Path, *arguments: object, num_processes: int = 1) -> dict:
     """Runs a test's own script with torchrun; returns the JSON that rank 0 wrote to the path in its last argument."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_processes}", str(script), *map(str, arguments)]
-    process = subprocess.Popen(command, cwd=REPOSITORY, env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}, start_new_session=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        f"--nproc-per-node={num_processes}",
+        str(script),
+        *map(str, arguments),
+    ]
+    process = subprocess.Popen(
+        command,
+        cwd=REPOSITORY,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)},
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     try:
         output, _ = process.communicate(timeout=TIMEOUT_S)
     finally:
@@ -132,7 +190,10 @@ def end_process(code: int = 0) -> None:
 
 def steps(directory: Path) -> list[dict]:
     """metrics.jsonl without what a clock decides."""
-    return [{name: value for name, value in row.items() if not name.startswith(("time/", "perf/"))} for row in read_jsonl(directory / "metrics.jsonl")]
+    return [
+        {name: value for name, value in row.items() if not name.startswith(("time/", "perf/"))}
+        for row in read_jsonl(directory / "metrics.jsonl")
+    ]
 
 
 def sampled(directory: Path, step: int) -> list[dict]:

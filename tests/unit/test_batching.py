@@ -1,4 +1,5 @@
 """Sharing batches out: worked examples, and invariants on random batches."""
+
 import random
 
 import pytest
@@ -46,7 +47,9 @@ def test_random_batches(seed, packed):
     for batch in (batch for rank in ranks for batch in rank):
         assert len(batch) <= 1 or (sum if packed else lambda x: len(x) * max(x))([lengths[i] for i in batch]) <= budget
     tokens = [sum(lengths[i] for batch in rank for i in batch) for rank in ranks]
-    assert max(tokens) - min(tokens) <= max(lengths, default=0)  # snake order keeps ranks within one sequence of each other
+    assert max(tokens) - min(tokens) <= max(
+        lengths, default=0
+    )  # snake order keeps ranks within one sequence of each other
 
 
 def test_padding():
@@ -60,7 +63,9 @@ ROWS, IS_TARGET = [[5, 6, 7], [8, 9]], [[False, False, True], [False, True]]
 def test_padded_layout():
     batch = lay_out(ROWS, IS_TARGET, 0, CPU)
     assert batch.input_ids.tolist() == [[5, 6, 7], [8, 9, 0]] and batch.longest == 3
-    assert batch.places_N.tolist() == [1, 3] and batch.targets_N.tolist() == [7, 9] and batch.sequence_N.tolist() == [0, 1]
+    assert (
+        batch.places_N.tolist() == [1, 3] and batch.targets_N.tolist() == [7, 9] and batch.sequence_N.tolist() == [0, 1]
+    )
     assert batch.position_ids is None and batch.boundaries is None
 
 
@@ -68,7 +73,9 @@ def test_packed_layout():
     batch = lay_out(ROWS, IS_TARGET, 0, CPU, packed=True)
     assert batch.input_ids.tolist() == [[5, 6, 7, 8, 9]] and batch.position_ids.tolist() == [[0, 1, 2, 0, 1]]
     assert batch.boundaries.tolist() == [0, 3, 5] and batch.boundaries.dtype == torch.int32 and batch.longest == 3
-    assert batch.places_N.tolist() == [1, 3] and batch.targets_N.tolist() == [7, 9] and batch.sequence_N.tolist() == [0, 1]
+    assert (
+        batch.places_N.tolist() == [1, 3] and batch.targets_N.tolist() == [7, 9] and batch.sequence_N.tolist() == [0, 1]
+    )
 
 
 def test_a_layout_of_nothing_is_a_row_without_targets():
@@ -86,16 +93,27 @@ def test_a_packed_budget_counts_tokens_alone():
 def test_packed_rows_are_filled_by_best_fit():
     """Neighbours in length would need three rows of 8 for 2 3 | 5 | 6; best fit pairs 6 + 2 and 5 + 3."""
     assert micro_batches([2, 3, 5, 6], 1, 0, token_budget=8, packed=True) == [[3, 0], [2, 1]]
-    assert micro_batches([6, 5, 4, 4, 2, 3], 1, 0, token_budget=8, packed=True) == [[0, 4], [1, 5], [2, 3]]  # 24 tokens in 3 rows of 8
-    assert micro_batches([9, 1], 1, 0, token_budget=8, packed=True) == [[0], [1]]  # one sequence alone may exceed the budget
+    assert micro_batches([6, 5, 4, 4, 2, 3], 1, 0, token_budget=8, packed=True) == [
+        [0, 4],
+        [1, 5],
+        [2, 3],
+    ]  # 24 tokens in 3 rows of 8
+    assert micro_batches([9, 1], 1, 0, token_budget=8, packed=True) == [
+        [0],
+        [1],
+    ]  # one sequence alone may exceed the budget
 
 
 def test_best_fit_loses_no_sequence_and_is_the_same_on_every_rank():
     import random
+
     rng = random.Random(3)
     lengths = [rng.randint(1, 100) for _ in range(61)]
     rows = [micro_batches(lengths, 4, rank, 120, packed=True) for rank in range(4)]
-    assert sorted(i for rank in rows for row in rank for i in row) == list(range(61)) and len({len(rank) for rank in rows}) == 1
+    assert (
+        sorted(i for rank in rows for row in rank for i in row) == list(range(61))
+        and len({len(rank) for rank in rows}) == 1
+    )
     assert all(sum(lengths[i] for i in row) <= 120 for rank in rows for row in rank)
 
 
@@ -108,7 +126,11 @@ def test_groups_stay_together_and_pay_for_their_prompt_once():
     assert group_micro_batches(prompts, completions, 1, 0, token_budget=1) == [[2], [0], [1], [3]]
     assert group_micro_batches(prompts, completions, 2, 0, token_budget=10) == [[2, 3]]
     assert group_micro_batches(prompts, completions, 2, 1, token_budget=10) == [[0, 1]]
-    assert group_micro_batches(prompts[:1], completions[:1], 2, 1, token_budget=10) == group_micro_batches([], [], 1, 0, 10) == [[]]
+    assert (
+        group_micro_batches(prompts[:1], completions[:1], 2, 1, token_budget=10)
+        == group_micro_batches([], [], 1, 0, 10)
+        == [[]]
+    )
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -124,13 +146,25 @@ def test_random_groups(seed):
     for batch in (batch for rank in ranks for batch in rank if batch):
         layout = lay_out_groups([prompts[i] for i in batch], [completions[i] for i in batch], pad_id=0)
         assert len(batch) == 1 or layout.input_ids.shape[1] <= budget
-        assert layout.input_ids.shape[1] == sum({prompts[i][0]: len(prompts[i]) for i in batch}.values()) + sum(len(completions[i]) for i in batch)
+        assert layout.input_ids.shape[1] == sum({prompts[i][0]: len(prompts[i]) for i in batch}.values()) + sum(
+            len(completions[i]) for i in batch
+        )
 
 
 def test_layout_of_groups():
     """Prompt 5 6 once for two completions, 7 for one: the first token of each is predicted from its prompt's last place."""
     batch = lay_out_groups([[5, 6], [5, 6], [7]], [[1], [2, 3], [4]], pad_id=0)
-    assert batch.input_ids.tolist() == [[5, 6, 1, 2, 3, 7, 4]] and batch.position_ids.tolist() == [[0, 1, 2, 2, 3, 0, 1]]
-    assert batch.boundaries.tolist() == [0, 2, 3, 5, 6, 7] and batch.prefixes.tolist() == [-1, 0, 0, -1, 3] and batch.longest == 4
-    assert batch.places_N.tolist() == [1, 1, 3, 5] and batch.targets_N.tolist() == [1, 2, 3, 4] and batch.sequence_N.tolist() == [0, 1, 1, 2]
+    assert batch.input_ids.tolist() == [[5, 6, 1, 2, 3, 7, 4]] and batch.position_ids.tolist() == [
+        [0, 1, 2, 2, 3, 0, 1]
+    ]
+    assert (
+        batch.boundaries.tolist() == [0, 2, 3, 5, 6, 7]
+        and batch.prefixes.tolist() == [-1, 0, 0, -1, 3]
+        and batch.longest == 4
+    )
+    assert (
+        batch.places_N.tolist() == [1, 1, 3, 5]
+        and batch.targets_N.tolist() == [1, 2, 3, 4]
+        and batch.sequence_N.tolist() == [0, 1, 1, 2]
+    )
     assert lay_out_groups([], [], pad_id=3).input_ids.tolist() == [[3, 3]]

@@ -1,4 +1,5 @@
 """What decides in scripts/chaos.py whether two stages are the same, and what is drawn for a round."""
+
 import random
 import signal
 from pathlib import Path
@@ -11,7 +12,10 @@ from scripts.chaos_tools.places import HANGS, places_of
 from stages.contract import files
 from stages.config import KINDS
 
-ROWS = [{"step": 1, "train/loss": 0.5, "time/train": 1.0, "perf/step_s": 2.0}, {"step": 2, "train/loss": 0.25, "time/train": 3.0, "perf/step_s": 4.0}]
+ROWS = [
+    {"step": 1, "train/loss": 0.5, "time/train": 1.0, "perf/step_s": 2.0},
+    {"step": 2, "train/loss": 0.25, "time/train": 3.0, "perf/step_s": 4.0},
+]
 
 
 def finished(directory, rows=ROWS, weights=b"weights", rollouts=(2, 3), attempts=1):
@@ -21,21 +25,42 @@ def finished(directory, rows=ROWS, weights=b"weights", rollouts=(2, 3), attempts
     for step in rollouts:
         files.write_json(directory / "rollouts" / f"step_{step:06d}.jsonl", [step])
     files.append_jsonl(directory / "metrics.jsonl", rows)
-    files.write_json(directory / "manifest.json", {"stage": "s", "kind": "grpo", "version": 1, "fingerprint": "f", "inputs": {}, "metrics": {"train/loss": 0.25},
-                                                   "files": files.file_table(directory, ["model/**/*"]), "timing": {"attempts": attempts}})
+    files.write_json(
+        directory / "manifest.json",
+        {
+            "stage": "s",
+            "kind": "grpo",
+            "version": 1,
+            "fingerprint": "f",
+            "inputs": {},
+            "metrics": {"train/loss": 0.25},
+            "files": files.file_table(directory, ["model/**/*"]),
+            "timing": {"attempts": attempts},
+        },
+    )
     return directory
 
 
 def test_clocks_and_older_rollouts_make_no_difference(tmp_path):
     whole = finished(tmp_path / "whole")
-    slower = finished(tmp_path / "slower", [{**row, "time/train": 9.0, "perf/step_s": 9.0} for row in ROWS], rollouts=(1, 2, 3), attempts=3)
+    slower = finished(
+        tmp_path / "slower",
+        [{**row, "time/train": 9.0, "perf/step_s": 9.0} for row in ROWS],
+        rollouts=(1, 2, 3),
+        attempts=3,
+    )
     assert differences(outcome(slower), outcome(whole)) == [] and left_over(slower, whole) == []
 
 
 def test_everything_else_does(tmp_path):
     whole = outcome(finished(tmp_path / "whole"))
-    assert differences(outcome(finished(tmp_path / "loss", [ROWS[0], {**ROWS[1], "train/loss": 0.2500001}])), whole) == ["metrics.jsonl"]
-    assert differences(outcome(finished(tmp_path / "weights", weights=b"weightz")), whole) == ["manifest.json", "model/model.safetensors"]
+    assert differences(
+        outcome(finished(tmp_path / "loss", [ROWS[0], {**ROWS[1], "train/loss": 0.2500001}])), whole
+    ) == ["metrics.jsonl"]
+    assert differences(outcome(finished(tmp_path / "weights", weights=b"weightz")), whole) == [
+        "manifest.json",
+        "model/model.safetensors",
+    ]
     assert differences(outcome(finished(tmp_path / "other rollouts", rollouts=(1,))), whole) == ["rollouts/"]
     rollout = finished(tmp_path / "rollout")
     (rollout / "rollouts" / "step_000002.jsonl").write_text("[7]")
@@ -52,14 +77,20 @@ def test_a_round_can_be_drawn_again(kind):
     assert drawn == [draw_kill(random.Random(number), places, 2) for number in range(300)]
     assert {kill.who for kill in drawn} == {"rank0", "rank1", "launcher", "guard", "driver", "all"}
     assert {kill.signal for kill in drawn} == {signal.SIGKILL, signal.SIGTERM, signal.SIGINT}
-    assert all(kill.who == "driver" for kill in drawn if kill.inside == "driver") and all(bool(kill.place) != bool(kill.span) for kill in drawn)
+    assert all(kill.who == "driver" for kill in drawn if kill.inside == "driver") and all(
+        bool(kill.place) != bool(kill.span) for kill in drawn
+    )
 
 
 def test_faults_are_full_disks_and_rewards_that_never_come():
     drawn = [draw_fault(random.Random(number), HANGS) for number in range(40)]
     assert {str(kill).split(" at ")[0] for kill in drawn if kill.who == DISK} == {"full disk"}
     hung = [kill for kill in drawn if kill.who != DISK]
-    assert hung and all(kill.environment(Path("note"))["CHAOS"].count('"signal": 0') == 1 and str(kill).startswith("HANG to rank0 before") for kill in hung)
+    assert hung and all(
+        kill.environment(Path("note"))["CHAOS"].count('"signal": 0') == 1
+        and str(kill).startswith("HANG to rank0 before")
+        for kill in hung
+    )
     assert all(draw_fault(random.Random(number), []).who == DISK for number in range(10))
 
 

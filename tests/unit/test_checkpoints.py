@@ -1,4 +1,5 @@
 """Which checkpoint a resume takes when some are damaged."""
+
 import pytest
 
 from stages.contract import files
@@ -36,7 +37,10 @@ DAMAGES = {
     "a short file": (lambda checkpoint: (checkpoint / "engine/weights.pt").write_bytes(b"abc"), "engine/weights.pt"),
     "a lost file": (lambda checkpoint: (checkpoint / "progress.json").unlink(), "progress.json"),
     "no manifest": (lambda checkpoint: (checkpoint / "manifest.json").unlink(), "manifest.json"),
-    "half a manifest": (lambda checkpoint: (checkpoint / "manifest.json").write_text('{"files": {"engi'), "manifest.json"),
+    "half a manifest": (
+        lambda checkpoint: (checkpoint / "manifest.json").write_text('{"files": {"engi'),
+        "manifest.json",
+    ),
     "another file's manifest": (lambda checkpoint: (checkpoint / "manifest.json").write_text("[1]"), "manifest.json"),
 }
 
@@ -55,8 +59,13 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(damage, tmp_path):
 def test_a_checkpoint_without_what_it_goes_on_with_falls_back(tmp_path):
     worker = Listener(tmp_path)
     older, newer = write_checkpoint(tmp_path, 5), write_checkpoint(tmp_path, 10)
-    assert newest_checkpoint(worker, problem=lambda progress: "no rollouts" if progress["step"] > 5 else None) == (older, {"step": 5})
-    assert worker.lines == [f"WARNING: checkpoint {newer} cannot be used: no rollouts: falling back to the one before it"]
+    assert newest_checkpoint(worker, problem=lambda progress: "no rollouts" if progress["step"] > 5 else None) == (
+        older,
+        {"step": 5},
+    )
+    assert worker.lines == [
+        f"WARNING: checkpoint {newer} cannot be used: no rollouts: falling back to the one before it"
+    ]
 
 
 def test_every_flipped_bit_of_a_manifest_is_found(tmp_path):
@@ -66,7 +75,7 @@ def test_every_flipped_bit_of_a_manifest_is_found(tmp_path):
     content = manifest.read_bytes()
     for place in range(len(content)):
         for bit in range(8):
-            manifest.write_bytes(content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1:])
+            manifest.write_bytes(content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :])
             assert newest_checkpoint(worker) == (older, {"step": 5}), (place, bit)
 
 

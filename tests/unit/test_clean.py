@@ -1,4 +1,5 @@
 """`clean` deletes what nobody needs and nothing else."""
+
 import time
 from io import StringIO
 
@@ -28,7 +29,12 @@ def add_directory(run_dir, stage, name, inputs=None, manifest=None, files=("mode
 
 
 def entry(directory):
-    return {"stage": directory.parent.name, "fingerprint": directory.name + "0" * 56, "path": str(directory), "model_dir": str(directory / "model")}
+    return {
+        "stage": directory.parent.name,
+        "fingerprint": directory.name + "0" * 56,
+        "path": str(directory),
+        "model_dir": str(directory / "model"),
+    }
 
 
 @pytest.fixture
@@ -63,7 +69,10 @@ def test_superseded_directories_go_but_not_what_is_made_from_them(run_dir):
     write(stage_dir(run_dir, "r1_zero") / "inputs.json", {"policy": entry(used)})
     write(used / "inputs.json", {"policy": entry(of_used)})
     assert found(run_dir) == {"base/00000001": "superseded"}
-    moved = {**entry(old), "path": "/elsewhere/runs/demo/base/00000001"}  # the run was copied: its inputs name the old place
+    moved = {
+        **entry(old),
+        "path": "/elsewhere/runs/demo/base/00000001",
+    }  # the run was copied: its inputs name the old place
     write(stage_dir(run_dir, "r1_zero") / "inputs.json", {"policy": moved})
     assert set(found(run_dir)) == {"base/00000002", "student_base/00000003"}
 
@@ -71,11 +80,20 @@ def test_superseded_directories_go_but_not_what_is_made_from_them(run_dir):
 def test_what_an_unfinished_stage_needs_stays(run_dir):
     old, gone = add_directory(run_dir, "base", "00000001"), add_directory(run_dir, "base", "00000002")
     add_directory(run_dir, "r1_zero", "00000004", {"policy": entry(old)}, manifest=False, files=(CHECKPOINT,))
-    add_directory(run_dir, "r1_zero", "00000005", {"policy": entry(gone)}, manifest=False, files=("logs/attempt_1/rank0.log",))  # nothing to resume
+    add_directory(
+        run_dir, "r1_zero", "00000005", {"policy": entry(gone)}, manifest=False, files=("logs/attempt_1/rank0.log",)
+    )  # nothing to resume
     assert set(found(run_dir)) == {"base/00000002", "r1_zero/00000005"}
     assert any("r1_zero/00000004 was superseded but can be resumed" in note for note in clean.find(run_dir).notes)
-    assert set(found(run_dir, with_unfinished=True)) == {"base/00000001", "base/00000002", "r1_zero/00000004", "r1_zero/00000005"}
-    write(stage_dir(run_dir, "cold_start") / "inputs.json", {"policy": entry(old)})  # the latest one, not finished: never deleted
+    assert set(found(run_dir, with_unfinished=True)) == {
+        "base/00000001",
+        "base/00000002",
+        "r1_zero/00000004",
+        "r1_zero/00000005",
+    }
+    write(
+        stage_dir(run_dir, "cold_start") / "inputs.json", {"policy": entry(old)}
+    )  # the latest one, not finished: never deleted
     assert set(found(run_dir, with_unfinished=True)) == {"base/00000002", "r1_zero/00000004", "r1_zero/00000005"}
 
 
@@ -85,7 +103,12 @@ def test_what_another_run_reads_stays(run_dir):
     add_directory(run_dir, "base", "00000002")
     other = add_directory(run_dir.parent / "mine", "evaluate", "00000008")
     write(other / "config.json", {"config": {"data": {"path": str(data / "data/train.parquet")}}})
-    add_directory(run_dir.parent / "mine", "r1_zero", "00000009", {"policy": {"stage": None, "fingerprint": "e" * 64, "path": str(used / "model")}})
+    add_directory(
+        run_dir.parent / "mine",
+        "r1_zero",
+        "00000009",
+        {"policy": {"stage": None, "fingerprint": "e" * 64, "path": str(used / "model")}},
+    )
     assert set(found(run_dir)) == {"base/00000002"}
 
 
@@ -99,19 +122,35 @@ def test_leftovers_of_stages(run_dir):
     """State of finished stages, forced results, temporary files, old logs; the state of an unfinished stage stays."""
     done, unfinished = stage_dir(run_dir, "r1_zero"), stage_dir(run_dir, "cold_start")
     for directory in (done, unfinished):
-        for name in (CHECKPOINT, "logs/attempt_1/rank0.log", "logs/attempt_2/rank0.log", ".progress.json.77.tmp", "state/.step_000010.tmp/engine/weights.pt", ".reserve"):
+        for name in (
+            CHECKPOINT,
+            "logs/attempt_1/rank0.log",
+            "logs/attempt_2/rank0.log",
+            ".progress.json.77.tmp",
+            "state/.step_000010.tmp/engine/weights.pt",
+            ".reserve",
+        ):
             (directory / name).parent.mkdir(parents=True, exist_ok=True)
             (directory / name).write_bytes(b"x" * 100)
         (directory / "logs/latest").symlink_to("attempt_2")
     add_directory(run_dir, "base", f"{fingerprint('base')[:8]}.old-1")
     a, b = (str(directory.relative_to(run_dir)) for directory in (done, unfinished))
-    expected = {f"base/{fingerprint('base')[:8]}.old-1": "kept aside by force=true", f"{a}/state": "only for resuming, and the stage is done",
-                **{f"{path}/{name}": "temporary" for path in (a, b) for name in (".progress.json.77.tmp", ".reserve")}, f"{b}/state/.step_000010.tmp": "temporary"}
+    expected = {
+        f"base/{fingerprint('base')[:8]}.old-1": "kept aside by force=true",
+        f"{a}/state": "only for resuming, and the stage is done",
+        **{f"{path}/{name}": "temporary" for path in (a, b) for name in (".progress.json.77.tmp", ".reserve")},
+        f"{b}/state/.step_000010.tmp": "temporary",
+    }
     assert found(run_dir) == expected
     assert set(found(run_dir, with_logs=True)) == set(expected) | {f"{a}/logs/attempt_1", f"{b}/logs/attempt_1"}
     before = everything(run_dir)
     text = run_clean(run_dir, False, True, False)
-    assert "nothing was deleted" in text and "clean run=demo" in text and "--yes --logs" in text and everything(run_dir) == before
+    assert (
+        "nothing was deleted" in text
+        and "clean run=demo" in text
+        and "--yes --logs" in text
+        and everything(run_dir) == before
+    )
     text = run_clean(run_dir, True, False, False)
     removed = before - everything(run_dir)
     assert "7 things" in text and "freed" in text and everything(run_dir) < before

@@ -1,4 +1,5 @@
 """Verifier `code`: which program is taken from an answer, how outputs are compared, what tests may look like, what a program earns."""
+
 import json
 
 import pytest
@@ -27,7 +28,10 @@ def block(text: str, tag: str = "") -> str:
 def test_the_last_block_of_the_answer_is_the_program():
     completion = f"<think>{block('thought', 'python')}</think><answer>{block('first', 'python')} or {block('second', 'python')}</answer>"
     assert find_program(completion, "python") == ("python", "second\n")
-    assert find_program(f"<think>{block('thought', 'python')}</think><answer>none</answer>", "python") == ("python", None)
+    assert find_program(f"<think>{block('thought', 'python')}</think><answer>none</answer>", "python") == (
+        "python",
+        None,
+    )
     assert find_program(f"thought</think>{block('x', 'py')}", None) == ("python", "x\n")
 
 
@@ -50,26 +54,66 @@ def test_a_block_that_does_not_end_is_no_program():
 # ----------------------------------------------------------------------------------------------------------------- how outputs compare
 
 
-@pytest.mark.parametrize("given, expected, is_same", [
-    ("1 2 3\n", "1 2 3", True), ("1\n2\n3", "1 2 3", True), ("1 2", "1 2 3", False), ("", "", True), ("", "1", False),
-    ("0.3333333", "0.33333333", True), ("0.334", "0.333", False), ("3.0", "3", True), ("1e3", "1000.0", True), ("-0.0", "0.0", True),
-    ("12345678901234567890", "12345678901234567891", False), ("007", "7", False), ("nan", "0.5", False), ("inf", "1e400", False),
-    ("1000000.5", "1000000.9", True), ("yes", "YES", False), ("1_000", "1000.0", False), ("0x10", "16.0", False),
-])
+@pytest.mark.parametrize(
+    "given, expected, is_same",
+    [
+        ("1 2 3\n", "1 2 3", True),
+        ("1\n2\n3", "1 2 3", True),
+        ("1 2", "1 2 3", False),
+        ("", "", True),
+        ("", "1", False),
+        ("0.3333333", "0.33333333", True),
+        ("0.334", "0.333", False),
+        ("3.0", "3", True),
+        ("1e3", "1000.0", True),
+        ("-0.0", "0.0", True),
+        ("12345678901234567890", "12345678901234567891", False),
+        ("007", "7", False),
+        ("nan", "0.5", False),
+        ("inf", "1e400", False),
+        ("1000000.5", "1000000.9", True),
+        ("yes", "YES", False),
+        ("1_000", "1000.0", False),
+        ("0x10", "16.0", False),
+    ],
+)
 def test_words_and_numbers(given, expected, is_same):
     assert same_output(given, expected) == is_same
 
 
 def test_exact_output_counts_spaces_but_not_at_the_ends():
-    assert same_output(" a  b \n\n", " a  b", "exact") and not same_output("a b", "a  b", "exact") and not same_output("a\nb", "a b", "exact")
+    assert (
+        same_output(" a  b \n\n", " a  b", "exact")
+        and not same_output("a b", "a  b", "exact")
+        and not same_output("a\nb", "a b", "exact")
+    )
     assert same_output("a  b", "a b", "tokens")
 
 
-@pytest.mark.parametrize("given, expected, is_same", [
-    (3, 3, True), (3, 3.0, True), (0.1 + 0.2, 0.3, True), (3, 4, False), ("3", 3, False), (True, True, True), (True, 1, True), (True, 1.0, False),
-    (None, None, True), (None, 0, False), ([1, [2.0]], [1, [2]], True), ([1], [1, 2], False), ({"a": 1}, {"a": 1.0}, True), ({"a": 1}, {"b": 1}, False),
-    (float("nan"), float("nan"), False), (float("inf"), 1e308, False), (10 ** 400, 1.0, False), ("a", "a", True), ([], {}, False),
-])
+@pytest.mark.parametrize(
+    "given, expected, is_same",
+    [
+        (3, 3, True),
+        (3, 3.0, True),
+        (0.1 + 0.2, 0.3, True),
+        (3, 4, False),
+        ("3", 3, False),
+        (True, True, True),
+        (True, 1, True),
+        (True, 1.0, False),
+        (None, None, True),
+        (None, 0, False),
+        ([1, [2.0]], [1, [2]], True),
+        ([1], [1, 2], False),
+        ({"a": 1}, {"a": 1.0}, True),
+        ({"a": 1}, {"b": 1}, False),
+        (float("nan"), float("nan"), False),
+        (float("inf"), 1e308, False),
+        (10**400, 1.0, False),
+        ("a", "a", True),
+        ([], {}, False),
+    ],
+)
 def test_values(given, expected, is_same):
     assert same_value(given, expected) == is_same
 
@@ -77,23 +121,34 @@ def test_values(given, expected, is_same):
 # -------------------------------------------------------------------------------------------------------------- what tests may look like
 
 
-@pytest.mark.parametrize("checks, message", [
-    ("", "checks are empty"), ("{", "not JSON"), ("[]", "must be an object"), ({"type": "magic"}, "one of stdin, call, unit"),
-    ({"type": "stdin", "tests": []}, "at least one test"), ({"type": "stdin", "tests": [{"input": "1"}]}, r"tests\[0\] has no output"),
-    ({"type": "stdin", "tests": [{"input": 1, "output": "1"}]}, "needs input as text"), ({"type": "stdin", "tets": []}, "unknown key tets"),
-    ({"type": "call", "tests": [{"args": [], "expected": 1}]}, "fn_name must name"),
-    ({"type": "call", "fn_name": "os.system", "tests": [{"args": [], "expected": 1}]}, "fn_name must name"),
-    ({"type": "call", "fn_name": "f", "tests": [{"args": 1, "expected": 1}]}, "args as a list"),
-    ({"type": "call", "language": "cpp", "fn_name": "f", "tests": [{"args": [], "expected": 1}]}, "is for python"),
-    ({"type": "unit", "tests": [{"code": "assert ("}]}, "is not Python"),
-    ({"type": "stdin", "language": "cobol", "tests": [{"input": "", "output": ""}]}, "one of python, cpp"),
-    ({"type": "stdin", "tests": [{"input": "", "output": "", "weight": -1}]}, "weight of at least 0"),
-    ({"type": "stdin", "tests": [{"input": "", "output": "", "weight": 0}]}, "no weight"),
-    ({"type": "stdin", "tests": [{"input": "", "output": ""}], "time_limit_s": 1000}, "time_limit_s must be a number from 0.1 to 60"),
-    ({"type": "stdin", "tests": [{"input": "", "output": ""}], "memory_mib": "1G"}, "memory_mib must be a number"),
-    ({"type": "stdin", "tests": [{"input": "", "output": ""}], "compare": "fuzzy"}, "tokens or exact"),
-    ({"inputs": ["1"], "outputs": []}, "same length"),
-])
+@pytest.mark.parametrize(
+    "checks, message",
+    [
+        ("", "checks are empty"),
+        ("{", "not JSON"),
+        ("[]", "must be an object"),
+        ({"type": "magic"}, "one of stdin, call, unit"),
+        ({"type": "stdin", "tests": []}, "at least one test"),
+        ({"type": "stdin", "tests": [{"input": "1"}]}, r"tests\[0\] has no output"),
+        ({"type": "stdin", "tests": [{"input": 1, "output": "1"}]}, "needs input as text"),
+        ({"type": "stdin", "tets": []}, "unknown key tets"),
+        ({"type": "call", "tests": [{"args": [], "expected": 1}]}, "fn_name must name"),
+        ({"type": "call", "fn_name": "os.system", "tests": [{"args": [], "expected": 1}]}, "fn_name must name"),
+        ({"type": "call", "fn_name": "f", "tests": [{"args": 1, "expected": 1}]}, "args as a list"),
+        ({"type": "call", "language": "cpp", "fn_name": "f", "tests": [{"args": [], "expected": 1}]}, "is for python"),
+        ({"type": "unit", "tests": [{"code": "assert ("}]}, "is not Python"),
+        ({"type": "stdin", "language": "cobol", "tests": [{"input": "", "output": ""}]}, "one of python, cpp"),
+        ({"type": "stdin", "tests": [{"input": "", "output": "", "weight": -1}]}, "weight of at least 0"),
+        ({"type": "stdin", "tests": [{"input": "", "output": "", "weight": 0}]}, "no weight"),
+        (
+            {"type": "stdin", "tests": [{"input": "", "output": ""}], "time_limit_s": 1000},
+            "time_limit_s must be a number from 0.1 to 60",
+        ),
+        ({"type": "stdin", "tests": [{"input": "", "output": ""}], "memory_mib": "1G"}, "memory_mib must be a number"),
+        ({"type": "stdin", "tests": [{"input": "", "output": ""}], "compare": "fuzzy"}, "tokens or exact"),
+        ({"inputs": ["1"], "outputs": []}, "same length"),
+    ],
+)
 def test_what_is_wrong_with_checks_is_said(checks, message):
     with pytest.raises(ValueError, match=message):
         read_checks(checks if isinstance(checks, str) else json.dumps(checks))
@@ -103,7 +158,12 @@ def test_the_published_form_is_read():
     stdin = read_checks(json.dumps({"inputs": ["1\n", ["2", "3"]], "outputs": ["1\n", ["5"]]}))
     assert stdin.type == "stdin" and stdin.tests[1] == {"input": "2\n3", "output": "5", "weight": 1.0}
     call = read_checks(json.dumps({"fn_name": "f", "inputs": [[1, 2]], "outputs": [[3]]}))
-    assert call.type == "call" and call.tests[0]["args"] == [1, 2] and call.tests[0]["expected"] == [[3], 3] and call.tests[0]["any_of"]
+    assert (
+        call.type == "call"
+        and call.tests[0]["args"] == [1, 2]
+        and call.tests[0]["expected"] == [[3], 3]
+        and call.tests[0]["any_of"]
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------- what a program earns
@@ -116,7 +176,10 @@ DOUBLE = [("1", "2"), ("5", "10"), ("21", "42"), ("50", "100")]
 @needs_bubblewrap
 @pytest.mark.parametrize("credit, value", [("all", 0.0), ("fraction", 0.5), ("weighted", 0.25)])
 def test_credit(credit, value):
-    checks = {"type": "stdin", "tests": [{"input": given, "output": wanted, "weight": 3 if int(given) > 9 else 1} for given, wanted in DOUBLE]}
+    checks = {
+        "type": "stdin",
+        "tests": [{"input": given, "output": wanted, "weight": 3 if int(given) > 9 else 1} for given, wanted in DOUBLE],
+    }
     grader = CodeGrader(SandboxConfig(credit=credit))
     assert grader.grade(answer(HALF), code_prompt(**checks)) == (value, "")
     assert grader.grade(answer("print(2 * int(input()))"), code_prompt(**checks)) == (1.0, "")
@@ -138,8 +201,15 @@ def test_cpp_is_compiled_once_and_run_for_each_test(monkeypatch):
 @needs_bubblewrap
 def test_calls_of_functions_and_methods():
     grader = CodeGrader(SandboxConfig())
-    checks = {"type": "call", "fn_name": "pairs", "tests": [{"args": [[1, 2], "ab"], "expected": [[1, "a"], [2, "b"]]}, {"args": [[], ""], "expected": []}]}
-    for source in ("def pairs(a, b): return list(zip(a, b))", "class Solution:\n    def pairs(self, a, b): return tuple(zip(a, b))"):
+    checks = {
+        "type": "call",
+        "fn_name": "pairs",
+        "tests": [{"args": [[1, 2], "ab"], "expected": [[1, "a"], [2, "b"]]}, {"args": [[], ""], "expected": []}],
+    }
+    for source in (
+        "def pairs(a, b): return list(zip(a, b))",
+        "class Solution:\n    def pairs(self, a, b): return tuple(zip(a, b))",
+    ):
         assert grader.grade(answer(source), code_prompt(**checks)) == (1.0, "")
     assert grader.grade(answer("def pairs(a, b): return set(zip(a, b))"), code_prompt(**checks)) == (0.0, "")
     published = code_prompt(fn_name="double", inputs=[[3]], outputs=[[6]])
@@ -182,8 +252,15 @@ def root(numbers):
 def test_unit_tests_use_functions_classes_generators_and_exceptions():
     grader, prompt = CodeGrader(SandboxConfig()), code_prompt(type="unit", tests=[{"code": UNIT}])
     assert grader.grade(answer(SOLUTION), prompt) == (1.0, "")
-    for right, wrong in (("(4, 9)", ""), ('"negative"', '"other"'), ("self.total += self.step", "self.total += 1"), ("range(n)", "range(n + 1)")):
-        assert grader.grade(answer(SOLUTION.replace(right, wrong) if right in SOLUTION else SOLUTION + "\nroot = None"), prompt) == (0.0, "")
+    for right, wrong in (
+        ("(4, 9)", ""),
+        ('"negative"', '"other"'),
+        ("self.total += self.step", "self.total += 1"),
+        ("range(n)", "range(n + 1)"),
+    ):
+        assert grader.grade(
+            answer(SOLUTION.replace(right, wrong) if right in SOLUTION else SOLUTION + "\nroot = None"), prompt
+        ) == (0.0, "")
 
 
 @needs_bubblewrap
@@ -194,7 +271,9 @@ def test_equal_programs_run_once_and_grades_keep_their_order(monkeypatch):
     monkeypatch.setattr(CodeGrader, "grade", lambda self, *pair: runs.append(pair) or graded(self, *pair))
     prompt, other = stdin_prompt(("1", "2")), stdin_prompt(("1", "3"))
     right, wrong = answer("print(2 * int(input()))"), answer("print(3)")
-    grades = grade_many([(right, prompt), (wrong, prompt), (right, prompt), (right, other), (wrong, other), ("nothing", prompt)])
+    grades = grade_many(
+        [(right, prompt), (wrong, prompt), (right, prompt), (right, other), (wrong, other), ("nothing", prompt)]
+    )
     assert [grade.value for grade in grades] == [1, 0, 1, 0, 1, 0] and len(runs) == 5
 
 
@@ -233,7 +312,10 @@ def test_a_sandbox_that_fails_for_every_program_is_no_grade_at_all(monkeypatch):
 
 def test_rows_of_a_file_are_checked_before_anything_starts(tmp_path, monkeypatch):
     path = tmp_path / "problems.jsonl"
-    rows = [{"prompt": "double", "checks": {"type": "stdin", "tests": [{"input": "1", "output": "2"}]}}, {"prompt": "triple", "checks": {"type": "stdin", "tests": []}}]
+    rows = [
+        {"prompt": "double", "checks": {"type": "stdin", "tests": [{"input": "1", "output": "2"}]}},
+        {"prompt": "triple", "checks": {"type": "stdin", "tests": []}},
+    ]
     path.write_text("\n".join(map(json.dumps, rows)))
     config = DataConfig(name="file", path=str(path), verifier="code", checks_column="checks", eval_fraction=0.0)
     monkeypatch.setattr(CodeGrader, "problem", lambda self: None)
@@ -253,7 +335,7 @@ HONEST = {
     "Write a function is_even": "class Solution:\n    def is_even(self, n):\n        return n % 2 == 0",
     "Write a class Stack": "class Stack(list):\n    push = list.append\n    def size(self):\n        return len(self)",
     "In C++": "#include <iostream>\nint main() {\n    long long n, a = 0, b = 1;\n    std::cin >> n;\n    while (--n) { long long c = a + b; a = b; b = c; }\n"
-              "    std::cout << b;\n}",
+    "    std::cout << b;\n}",
 }
 
 
@@ -262,19 +344,36 @@ HONEST = {
 def test_a_file_of_problems_from_rows_to_grades(repository):
     """Rows -> prompts -> grades: each problem by its own program, and by that of another."""
     code.configure(SandboxConfig(workers=2))
-    source = FilePrompts(DataConfig(name="file", path=str(FIXTURES / "data" / "programs.jsonl"), verifier_column="verifier",
-                                    checks_column="checks", eval_fraction=0.0))
+    source = FilePrompts(
+        DataConfig(
+            name="file",
+            path=str(FIXTURES / "data" / "programs.jsonl"),
+            verifier_column="verifier",
+            checks_column="checks",
+            eval_fraction=0.0,
+        )
+    )
     prompts = [prompt for of_source in source.prompts().values() for prompt in of_source]
     assert len(prompts) == len(HONEST) and {prompt.verifier for prompt in prompts} == {"code"}
-    programs = [answer(next(text for start, text in HONEST.items() if prompt.text.startswith(start)), "cpp" if prompt.text.startswith("In C++") else "python")
-                for prompt in prompts]
+    programs = [
+        answer(
+            next(text for start, text in HONEST.items() if prompt.text.startswith(start)),
+            "cpp" if prompt.text.startswith("In C++") else "python",
+        )
+        for prompt in prompts
+    ]
     assert [grade.value for grade in grade_many(list(zip(programs, prompts)))] == [1.0] * len(prompts)
-    assert [grade.value for grade in grade_many(list(zip(programs[1:] + programs[:1], prompts)))] == [0.0] * len(prompts)
+    assert [grade.value for grade in grade_many(list(zip(programs[1:] + programs[:1], prompts)))] == [0.0] * len(
+        prompts
+    )
 
 
 def test_problems_of_good_tests(monkeypatch):
     monkeypatch.setattr(CodeGrader, "problem", lambda self: None)
-    assert problem_many([stdin_prompt(("1", "2")), code_prompt(type="x")]) == [None, "checks.type must be one of stdin, call, unit, got 'x'"]
+    assert problem_many([stdin_prompt(("1", "2")), code_prompt(type="x")]) == [
+        None,
+        "checks.type must be one of stdin, call, unit, got 'x'",
+    ]
 
 
 def test_workers_are_what_training_leaves(monkeypatch):

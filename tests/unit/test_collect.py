@@ -1,4 +1,5 @@
 """The filters of rejection sampling: one example for each reason, and their order."""
+
 import random
 
 import pytest
@@ -20,23 +21,28 @@ def rejection(rollout, config):
     return rejections([rollout], config)[0]
 
 
-@pytest.mark.parametrize("completion, more, reason", [
-    (GOOD, {}, None),
-    (GOOD, {"is_truncated": True}, "truncated"),
-    ("<answer>28</answer>", {}, "malformed"),
-    (answered("27"), {}, "wrong"),
-    (MIXED, {}, "mixed_language"),
-    (answered("28", "31-3=28"), {}, "mixed_language"),       # no words: nothing to read
-    (REPETITIVE, {}, "repetitive"),
-    (GOOD, {"num_tokens": 21}, "too_long"),
-    (GOOD, {"num_tokens": 20}, None),
-    (answered("27", "等等"), {}, "wrong")])                    # the first filter that fails gives the reason
+@pytest.mark.parametrize(
+    "completion, more, reason",
+    [
+        (GOOD, {}, None),
+        (GOOD, {"is_truncated": True}, "truncated"),
+        ("<answer>28</answer>", {}, "malformed"),
+        (answered("27"), {}, "wrong"),
+        (MIXED, {}, "mixed_language"),
+        (answered("28", "31-3=28"), {}, "mixed_language"),  # no words: nothing to read
+        (REPETITIVE, {}, "repetitive"),
+        (GOOD, {"num_tokens": 21}, "too_long"),
+        (GOOD, {"num_tokens": 20}, None),
+        (answered("27", "等等"), {}, "wrong"),
+    ],
+)  # the first filter that fails gives the reason
 def test_rejection(completion, more, reason):
     assert rejection(a_rollout(completion, **more), CONFIG) == reason
 
 
 def test_a_grader_that_fails_is_no_wrong_answer(monkeypatch):
     from stages.rewards.verifiers import integer
+
     monkeypatch.setattr(integer, "grade", lambda completion, prompt: 1 / 0)
     assert rejection(a_rollout(GOOD), CONFIG) == "unjudged"
 
@@ -60,7 +66,9 @@ def test_code_blocks_and_long_paragraphs_of_the_thought():
     assert rejection(a_rollout(code), strict) == "code_block" and rejection(a_rollout(code), CollectConfig()) is None
     assert rejection(a_rollout(long), strict) is None
     assert rejection(a_rollout(long), CollectConfig(max_paragraph=7, max_repetition=1)) == "long_paragraph"
-    assert rejection(a_rollout("<think>wait,so</think><answer>\n```\n28\n```</answer>"), strict) is None, "the answer may hold code"
+    assert rejection(a_rollout("<think>wait,so</think><answer>\n```\n28\n```</answer>"), strict) is None, (
+        "the answer may hold code"
+    )
     assert longest_paragraph("so 31-3 is 28\n\n所以,28!") == 5 and longest_paragraph("") == 0
     assert not has_code_block("a `x` and ``` in a line") and has_code_block("a\n  ~~~python")
 
@@ -72,13 +80,31 @@ def test_what_only_a_judge_can_grade_is_left_open():
 
 
 def test_easy_prompts_keep_their_shortest():
-    rows = [{"completion": text, "num_tokens": number} for text, number in (("long", 9), ("short", 2), ("long", 9), ("mid", 5))]
+    rows = [
+        {"completion": text, "num_tokens": number}
+        for text, number in (("long", 9), ("short", 2), ("long", 9), ("mid", 5))
+    ]
     config = CollectConfig(easy_pass_rate=0.75)
     assert [row["completion"] for row in choose(rows, 0.75, config)] == ["long", "short", "mid"]
     assert [row["completion"] for row in choose(rows, 0.8, config)] == ["short", "mid", "long"]
-    assert [row["completion"] for row in choose(rows, 1.0, CollectConfig())] == ["long", "short", "mid"], "1 = no prompt is easy"
+    assert [row["completion"] for row in choose(rows, 1.0, CollectConfig())] == ["long", "short", "mid"], (
+        "1 = no prompt is easy"
+    )
 
 
 def test_every_reason_is_counted():
-    assert {"truncated", "malformed", "wrong", "mixed_language", "repetitive", "too_long", "code_block", "long_paragraph", "held_out", "unjudged",
-            "beyond_refining", "spare", "kept"} == set(REASONS)
+    assert {
+        "truncated",
+        "malformed",
+        "wrong",
+        "mixed_language",
+        "repetitive",
+        "too_long",
+        "code_block",
+        "long_paragraph",
+        "held_out",
+        "unjudged",
+        "beyond_refining",
+        "spare",
+        "kept",
+    } == set(REASONS)

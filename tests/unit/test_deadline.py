@@ -1,4 +1,5 @@
 """A deadline ends what hangs, and leaves alone what is slow but alive."""
+
 import threading
 import time
 

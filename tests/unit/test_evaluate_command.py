@@ -1,4 +1,5 @@
 """`evaluate`: what it makes of its words, what it refuses before any engine starts, what it prints."""
+
 import json
 
 import pytest
@@ -19,6 +20,7 @@ def made(*words: str):
 @pytest.fixture
 def model(tmp_path):
     """A directory that looks like a model to the driver."""
+
     def write(name: str, stage: str | None = None):
         directory = tmp_path / name / ("model" if stage else "")
         directory.mkdir(parents=True)
@@ -28,6 +30,7 @@ def model(tmp_path):
         if stage:
             (directory.parent / "config.json").write_text(json.dumps({"stage": stage}))
         return directory
+
     return write
 
 
@@ -39,7 +42,10 @@ def test_models_from_outside_are_named_after_their_stage_or_directory(model, tmp
     one, two, three = model("mine"), model("a/b", stage="r1_zero"), model("c/d", stage="r1_zero")
     evaluation = planned(f"model=[{one},{two.parent},{three}]", "eval=[tiny]", f"runs_dir={tmp_path / 'runs'}")
     assert list(evaluation.inputs) == ["mine", "r1_zero", "r1_zero-2"] and not evaluation.errors
-    assert evaluation.inputs["r1_zero"]["model_dir"] == str(two) and evaluation.dir.parent == tmp_path / "runs" / "evaluate" / "evaluate"
+    assert (
+        evaluation.inputs["r1_zero"]["model_dir"] == str(two)
+        and evaluation.dir.parent == tmp_path / "runs" / "evaluate" / "evaluate"
+    )
 
 
 def test_the_fingerprint_knows_models_suites_and_files_but_not_where_they_are(model, tmp_path):
@@ -49,6 +55,7 @@ def test_the_fingerprint_knows_models_suites_and_files_but_not_where_they_are(mo
 
     def fingerprint(*words):
         return planned(f"model={one}", runs, *words).fingerprint
+
     at_first = fingerprint("eval=[aime24]", f"eval.aime24.path={file}")
     moved = file.rename(tmp_path / "moved.jsonl")
     assert fingerprint("eval=[aime24]", f"eval.aime24.path={moved}") == at_first
@@ -63,7 +70,11 @@ def test_the_fingerprint_knows_models_suites_and_files_but_not_where_they_are(mo
 
 def test_the_stage_takes_suites_too():
     settings = config("+stage=evaluate", "stages.evaluate.suites=[tiny,math500]").stages.evaluate.settings
-    assert list(settings) == ["tiny", "math500"] and settings["tiny"].samples_per_prompt == 4 and settings["tiny"].max_completion_tokens == 110
+    assert (
+        list(settings) == ["tiny", "math500"]
+        and settings["tiny"].samples_per_prompt == 4
+        and settings["tiny"].max_completion_tokens == 110
+    )
     assert config("+stage=evaluate").stages.evaluate.settings == {}
 
 
@@ -72,14 +83,18 @@ def test_without_a_model_the_run_is_evaluated():
     assert found.run == "mine" and found.stages.evaluate.directories == [] and found.selection == ["evaluate"]
 
 
-@pytest.mark.parametrize("words, message", [
-    (["eval=[aime42]"], "'aime42' is not a suite; suites are aime24.*did you mean aime2"),
-    (["eval.aime42.path=x"], "eval.aime42.path: unknown suite; did you mean aime2"),
-    (["eval.aime24.pth=x"], "eval.aime24.pth: unknown key; did you mean eval.aime24.path"),
-    (["eval.aime24.temperature=-1"], "temperature must be > 0|eval.aime24.temperature: must be > 0"),
-    (["eval.livecodebench.since=august"], "since must be a date"),
-    (["model="], "name a model directory"),
-    (["aime24"], "aime24: expected key=value")])
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["eval=[aime42]"], "'aime42' is not a suite; suites are aime24.*did you mean aime2"),
+        (["eval.aime42.path=x"], "eval.aime42.path: unknown suite; did you mean aime2"),
+        (["eval.aime24.pth=x"], "eval.aime24.pth: unknown key; did you mean eval.aime24.path"),
+        (["eval.aime24.temperature=-1"], "temperature must be > 0|eval.aime24.temperature: must be > 0"),
+        (["eval.livecodebench.since=august"], "since must be a date"),
+        (["model="], "name a model directory"),
+        (["aime24"], "aime24: expected key=value"),
+    ],
+)
 def test_mistakes_are_named_before_anything_runs(words, message):
     with pytest.raises(InvalidConfig, match=message):
         made(*words)
@@ -91,8 +106,15 @@ def test_flags_are_refused():
 
 
 def test_missing_models_and_files_are_named_before_anything_runs(model, tmp_path):
-    plan = make_plan(made(f"model=[{tmp_path / 'none'},{model('mine')}]", "eval=[aime24,codeforces]", f"eval.aime24.path={tmp_path / 'no.jsonl'}",
-                          f"eval.codeforces.standings={tmp_path / 'no'}", f"runs_dir={tmp_path / 'runs'}"))
+    plan = make_plan(
+        made(
+            f"model=[{tmp_path / 'none'},{model('mine')}]",
+            "eval=[aime24,codeforces]",
+            f"eval.aime24.path={tmp_path / 'no.jsonl'}",
+            f"eval.codeforces.standings={tmp_path / 'no'}",
+            f"runs_dir={tmp_path / 'runs'}",
+        )
+    )
     messages = "\n".join(message for message, _ in plan.errors)
     assert "none: no such directory" in messages and "no.jsonl: no such file" in messages and "standings" in messages
     with pytest.raises(MissingInput):
@@ -100,18 +122,76 @@ def test_missing_models_and_files_are_named_before_anything_runs(model, tmp_path
 
 
 def test_the_tables(capsys):
-    rows = [{"model": model, "set": "aime24", "metric": metric, "value": value, "low": value - 0.1, "high": value + 0.1, "n": 30}
-            for model, value in (("r1_zero", 0.5), ("preference_rl", 0.75)) for metric in ("pass@1", "truncated", "pass@1[3]")]
-    rows.append({"model": "r1_zero", "set": "aime24", "metric": "thinking_tokens[3]", "value": 1234.0, "low": 1, "high": 2, "n": 30})
-    rows += [{"model": "r1_zero", "set": name, "metric": "grader_errors", "value": value, "low": value, "high": value, "n": 30} | more
-             for name, value, more in (("aime24", 0.1, {"note": "3 of 30 samples [could] not be graded"}), ("gsm8k", 0.0, {}))]
-    rows.append({"model": "r1_zero", "set": "gsm8k", "metric": "pass@1", "value": 0.5, "low": 0.4, "high": 0.6, "n": 30})
+    rows = [
+        {
+            "model": model,
+            "set": "aime24",
+            "metric": metric,
+            "value": value,
+            "low": value - 0.1,
+            "high": value + 0.1,
+            "n": 30,
+        }
+        for model, value in (("r1_zero", 0.5), ("preference_rl", 0.75))
+        for metric in ("pass@1", "truncated", "pass@1[3]")
+    ]
+    rows.append(
+        {
+            "model": "r1_zero",
+            "set": "aime24",
+            "metric": "thinking_tokens[3]",
+            "value": 1234.0,
+            "low": 1,
+            "high": 2,
+            "n": 30,
+        }
+    )
+    rows += [
+        {
+            "model": "r1_zero",
+            "set": name,
+            "metric": "grader_errors",
+            "value": value,
+            "low": value,
+            "high": value,
+            "n": 30,
+        }
+        | more
+        for name, value, more in (
+            ("aime24", 0.1, {"note": "3 of 30 samples [could] not be graded"}),
+            ("gsm8k", 0.0, {}),
+        )
+    ]
+    rows.append(
+        {"model": "r1_zero", "set": "gsm8k", "metric": "pass@1", "value": 0.5, "low": 0.4, "high": 0.6, "n": 30}
+    )
     console = Console(width=120)
     view_results.print_results(console, rows)
-    view_results.print_comparisons(console, [{"set": "aime24", "metric": "pass@1", "model": "preference_rl", "against": "r1_zero", "difference": 0.25, "low": 0.1,
-                                              "high": 0.4, "p": 0.0123, "n": 30}])
+    view_results.print_comparisons(
+        console,
+        [
+            {
+                "set": "aime24",
+                "metric": "pass@1",
+                "model": "preference_rl",
+                "against": "r1_zero",
+                "difference": 0.25,
+                "low": 0.1,
+                "high": 0.4,
+                "p": 0.0123,
+                "n": 30,
+            }
+        ],
+    )
     shown = capsys.readouterr().out
-    for text in ("AIME 2024 (aime24)", "75.0 [65.0, 85.0]", "50.0 (1,234 tokens)", "preference_rl − r1_zero", "+25.0 [+10.0, +40.0]", "0.0123",
-                 "r1_zero on aime24: 3 of 30 samples [could] not be graded"):
+    for text in (
+        "AIME 2024 (aime24)",
+        "75.0 [65.0, 85.0]",
+        "50.0 (1,234 tokens)",
+        "preference_rl − r1_zero",
+        "+25.0 [+10.0, +40.0]",
+        "0.0123",
+        "r1_zero on aime24: 3 of 30 samples [could] not be graded",
+    ):
         assert text in shown, shown
     assert shown.count("grader errors") == 1, "where there are any"

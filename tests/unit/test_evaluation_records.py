@@ -1,4 +1,5 @@
 """Per-sample records: durable, checked, mended after a kill; and the thread that grades what is recorded."""
+
 import dataclasses
 import os
 import time
@@ -21,7 +22,9 @@ def test_what_is_appended_is_read_from_all_files(tmp_path):
         log = RecordLog(tmp_path / "set" / f"samples.{rank}.jsonl")
         log.append({"problem": "p", "sample": rank, "completion": "等等\nwait\u2028"})
         log.close()
-    assert [row["sample"] for row in rows(tmp_path / "set")] == [0, 1] and rows(tmp_path / "set")[0]["completion"] == "等等\nwait\u2028"
+    assert [row["sample"] for row in rows(tmp_path / "set")] == [0, 1] and rows(tmp_path / "set")[0][
+        "completion"
+    ] == "等等\nwait\u2028"
     assert rows(tmp_path / "nothing") == []
 
 
@@ -90,7 +93,9 @@ def test_what_is_put_is_graded_once_in_batches_and_recorded(tmp_path, monkeypatc
     grader.finish()
     assert time.monotonic() - started < 60
     graded = list(read_records(tmp_path, "grades.*"))
-    assert [row["sample"] for row in graded] == list(range(MOST_AT_ONCE + 4)) and [row["correct"] for row in graded] == [False, True] * (MOST_AT_ONCE // 2 + 2)
+    assert [row["sample"] for row in graded] == list(range(MOST_AT_ONCE + 4)) and [
+        row["correct"] for row in graded
+    ] == [False, True] * (MOST_AT_ONCE // 2 + 2)
     assert grader.cpu_s > 0
 
 

@@ -1,4 +1,5 @@
 """Statistics of an evaluation on numbers worked by hand, and beside scipy's."""
+
 import itertools
 import math
 import random
@@ -9,11 +10,18 @@ from stages.kinds.evaluation.comparison import compare
 from stages.kinds.evaluation.statistics import consensus, mean_with_interval, paired_difference, pass_at_k, sign_flip_p
 
 
-@pytest.mark.parametrize("n, c, k, expected", [
-    (4, 1, 2, 1 / 2),       # 3 of the 6 pairs hold the right sample
-    (5, 2, 3, 9 / 10),      # 1 of the 10 triples holds neither
-    (10, 3, 1, 3 / 10),     # pass@1 is the mean
-    (4, 0, 4, 0), (4, 4, 1, 1), (16, 1, 16, 1), (16, 15, 2, 1)])
+@pytest.mark.parametrize(
+    "n, c, k, expected",
+    [
+        (4, 1, 2, 1 / 2),  # 3 of the 6 pairs hold the right sample
+        (5, 2, 3, 9 / 10),  # 1 of the 10 triples holds neither
+        (10, 3, 1, 3 / 10),  # pass@1 is the mean
+        (4, 0, 4, 0),
+        (4, 4, 1, 1),
+        (16, 1, 16, 1),
+        (16, 15, 2, 1),
+    ],
+)
 def test_pass_at_k(n, c, k, expected):
     assert pass_at_k(n, c, k) == pytest.approx(expected, abs=1e-12)
 
@@ -31,13 +39,17 @@ def test_pass_at_k_of_more_samples_than_there_are(n, c, k):
         pass_at_k(n, c, k)
 
 
-@pytest.mark.parametrize("votes, scores, expected", [
-    (["28", "28", "27", "26"], [1, 1, 0, 0], 1.0),
-    (["27", "27", "28", "26"], [0, 0, 1, 0], 0.0),
-    (["27", "28", "28", "27"], [0, 1, 1, 0], 0.5),            # a tie of two: one of them at random
-    (["27", "28", "26", None], [0, 1, 0, 0], 1 / 3),          # a tie of three
-    ([None, None, None, "28"], [0, 0, 0, 1], 1.0),            # who does not answer does not vote
-    ([None, None], [0, 0], 0.0)])
+@pytest.mark.parametrize(
+    "votes, scores, expected",
+    [
+        (["28", "28", "27", "26"], [1, 1, 0, 0], 1.0),
+        (["27", "27", "28", "26"], [0, 0, 1, 0], 0.0),
+        (["27", "28", "28", "27"], [0, 1, 1, 0], 0.5),  # a tie of two: one of them at random
+        (["27", "28", "26", None], [0, 1, 0, 0], 1 / 3),  # a tie of three
+        ([None, None, None, "28"], [0, 0, 0, 1], 1.0),  # who does not answer does not vote
+        ([None, None], [0, 0], 0.0),
+    ],
+)
 def test_consensus(votes, scores, expected):
     assert consensus(votes, scores) == pytest.approx(expected)
 
@@ -85,7 +97,9 @@ def test_pairing_sees_what_two_intervals_cannot():
     first, second = hardness, [value + 0.02 + 0.02 * (i % 2) for i, value in enumerate(hardness)]
     assert mean_with_interval(first)[2] > mean_with_interval(second)[1]
     found = paired_difference(first, second)
-    assert found["difference"] == pytest.approx(0.03) and 0.02 < found["low"] < found["high"] < 0.04 and found["p"] < 0.001
+    assert (
+        found["difference"] == pytest.approx(0.03) and 0.02 < found["low"] < found["high"] < 0.04 and found["p"] < 0.001
+    )
 
 
 def test_the_paired_test_is_as_sure_as_it_says():
@@ -99,16 +113,25 @@ def test_the_paired_test_is_as_sure_as_it_says():
 def test_statistics_agree_with_scipy():
     import numpy as np
     import scipy.stats as scipy_stats
+
     rng = np.random.default_rng(0)
     differences = rng.normal(0.1, 1, size=60)
-    theirs = scipy_stats.permutation_test((differences,), np.mean, permutation_type="samples", n_resamples=9999, rng=np.random.default_rng(1))
+    theirs = scipy_stats.permutation_test(
+        (differences,), np.mean, permutation_type="samples", n_resamples=9999, rng=np.random.default_rng(1)
+    )
     assert sign_flip_p(list(differences)) == pytest.approx(theirs.pvalue, abs=0.02)
-    interval = scipy_stats.bootstrap((differences,), np.mean, n_resamples=9999, method="percentile", rng=np.random.default_rng(1)).confidence_interval
+    interval = scipy_stats.bootstrap(
+        (differences,), np.mean, n_resamples=9999, method="percentile", rng=np.random.default_rng(1)
+    ).confidence_interval
     assert mean_with_interval(list(differences))[1:] == pytest.approx((interval.low, interval.high), abs=0.02)
 
 
 def test_every_pair_of_models_is_compared_on_every_set():
     rows = compare({"aime24": {"a": [0, 0, 1], "b": [1, 1, 1], "c": [0, 0, 1]}, "math500": {"a": [1.0], "b": [0.0]}})
     assert [(row["set"], row["model"], row["against"], row["difference"]) for row in rows] == [
-        ("aime24", "b", "a", pytest.approx(2 / 3, abs=1e-6)), ("aime24", "c", "a", 0), ("aime24", "c", "b", pytest.approx(-2 / 3, abs=1e-6)), ("math500", "b", "a", -1)]
+        ("aime24", "b", "a", pytest.approx(2 / 3, abs=1e-6)),
+        ("aime24", "c", "a", 0),
+        ("aime24", "c", "b", pytest.approx(-2 / 3, abs=1e-6)),
+        ("math500", "b", "a", -1),
+    ]
     assert rows[0]["p"] == 0.5 and rows[0]["n"] == 3

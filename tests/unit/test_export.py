@@ -1,4 +1,5 @@
 """Exports: the chat template renders the very prompts of training, generation stops where training said, the card says what is true."""
+
 import json
 
 import pytest
@@ -21,7 +22,9 @@ def test_the_chat_template_renders_the_training_prompt_token_by_token(template, 
     tokenizer.chat_template = chat_template(template, tokenizer)
     message = [{"role": "user", "content": text}]
     assert tokenizer.apply_chat_template(message, add_generation_prompt=True)["input_ids"] == trained
-    assert encode_prompt(apply_template(text, "chat", tokenizer), "chat", tokenizer) == trained  # data.template=chat on an export
+    assert (
+        encode_prompt(apply_template(text, "chat", tokenizer), "chat", tokenizer) == trained
+    )  # data.template=chat on an export
     thinking = tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False, thinking=True)
     assert thinking == tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False) + "<think>"
 
@@ -29,55 +32,110 @@ def test_the_chat_template_renders_the_training_prompt_token_by_token(template, 
 def test_earlier_thoughts_are_dropped_and_system_text_goes_to_the_user():
     tokenizer = fresh_tokenizer()
     tokenizer.chat_template = chat_template("plain", tokenizer)
-    messages = [{"role": "system", "content": "S"}, {"role": "user", "content": "A"}, {"role": "assistant", "content": "<think>x</think>B"},
-                {"role": "user", "content": "C"}]
+    messages = [
+        {"role": "system", "content": "S"},
+        {"role": "user", "content": "A"},
+        {"role": "assistant", "content": "<think>x</think>B"},
+        {"role": "user", "content": "C"},
+    ]
     render = lambda messages, **more: tokenizer.apply_chat_template(messages, tokenize=False, **more)
     assert render(messages, add_generation_prompt=True) == "<bos>User:S\nAAssistant:B<eos>User:CAssistant:"
-    assert render(messages[:3]) == "<bos>User:S\nAAssistant:<think>x</think>B<eos>"  # the last one is whole: what is trained on
+    assert (
+        render(messages[:3]) == "<bos>User:S\nAAssistant:<think>x</think>B<eos>"
+    )  # the last one is whole: what is trained on
 
 
 def test_a_tokenizer_that_adds_nothing_gets_a_template_that_adds_nothing():
     from tokenizers import ByteLevelBPETokenizer
     from transformers import PreTrainedTokenizerFast
+
     bpe = ByteLevelBPETokenizer()
     bpe.train_from_iterator(["User Assistant"], vocab_size=270, special_tokens=["<|end|>"], show_progress=False)
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe._tokenizer, eos_token="<|end|>")
     tokenizer.chat_template = chat_template("plain", tokenizer)
-    assert tokenizer.apply_chat_template([{"role": "user", "content": "hi"}], tokenize=False, add_generation_prompt=True) == "User:hiAssistant:"
+    assert (
+        tokenizer.apply_chat_template([{"role": "user", "content": "hi"}], tokenize=False, add_generation_prompt=True)
+        == "User:hiAssistant:"
+    )
     tokenizer.chat_template = "own"
     assert chat_template("chat", tokenizer) == "own"
 
 
 def test_generation_stops_at_the_trained_end_and_at_the_bases(tmp_path):
     from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
+
     tokenizer = fresh_tokenizer()
-    model = LlamaForCausalLM(LlamaConfig(vocab_size=288, hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=1))
-    for before, after in ((None, tokenizer.eos_token_id), (7, [tokenizer.eos_token_id, 7]), ([7, tokenizer.eos_token_id], [tokenizer.eos_token_id, 7])):
+    model = LlamaForCausalLM(
+        LlamaConfig(vocab_size=288, hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=1)
+    )
+    for before, after in (
+        (None, tokenizer.eos_token_id),
+        (7, [tokenizer.eos_token_id, 7]),
+        ([7, tokenizer.eos_token_id], [tokenizer.eos_token_id, 7]),
+    ):
         model.generation_config.eos_token_id = before
         set_generation_defaults(model, tokenizer)
         model.save_pretrained(tmp_path)
         saved = GenerationConfig.from_pretrained(tmp_path)
-        assert saved.eos_token_id == after and (saved.temperature, saved.top_p, saved.do_sample) == (0.6, 0.95, True)  # [V2 D.1]
+        assert saved.eos_token_id == after and (saved.temperature, saved.top_p, saved.do_sample) == (
+            0.6,
+            0.95,
+            True,
+        )  # [V2 D.1]
 
 
-DESCRIPTION = {"stage": "distill_small", "kind": "sft", "version": 3, "fingerprint": "ab" * 32, "seed": 4, "run": "demo",
-               "config": {"num_epochs": 2, "optim": {"lr": 1e-4}, "traces": {"path": "/home/someone/traces.jsonl"}, "data": {"path": None}},
-               "data_files": {"traces": "cd" * 32}, "command": "python -m pipeline run +stage=distill_small run=demo runs_dir=/home/someone/runs 'a=[1,2]'"}
+DESCRIPTION = {
+    "stage": "distill_small",
+    "kind": "sft",
+    "version": 3,
+    "fingerprint": "ab" * 32,
+    "seed": 4,
+    "run": "demo",
+    "config": {
+        "num_epochs": 2,
+        "optim": {"lr": 1e-4},
+        "traces": {"path": "/home/someone/traces.jsonl"},
+        "data": {"path": None},
+    },
+    "data_files": {"traces": "cd" * 32},
+    "command": "python -m pipeline run +stage=distill_small run=demo runs_dir=/home/someone/runs 'a=[1,2]'",
+}
 
 
 def test_the_card_names_lineage_data_numbers_and_command(tmp_path):
     teacher = tmp_path / "rejection_data" / "11111111"
     teacher.mkdir(parents=True)
-    (teacher / "inputs.json").write_text(json.dumps({"policy": {"stage": "reasoning_rl", "path": str(tmp_path / "gone"), "fingerprint": "2" * 64}}))
-    inputs = {"policy": {"stage": None, "path": "/cache/hub/models--Qwen--Qwen2.5-Math-1.5B/snapshots/abc", "fingerprint": "3" * 64},
-              "data": {"stage": "rejection_data", "path": str(teacher), "fingerprint": "1" * 64}}
+    (teacher / "inputs.json").write_text(
+        json.dumps({"policy": {"stage": "reasoning_rl", "path": str(tmp_path / "gone"), "fingerprint": "2" * 64}})
+    )
+    inputs = {
+        "policy": {
+            "stage": None,
+            "path": "/cache/hub/models--Qwen--Qwen2.5-Math-1.5B/snapshots/abc",
+            "fingerprint": "3" * 64,
+        },
+        "data": {"stage": "rejection_data", "path": str(teacher), "fingerprint": "1" * 64},
+    }
     text = model_card(DESCRIPTION, inputs, {"train/loss": 0.123456789, "data/samples": 800})
     from huggingface_hub import ModelCard
+
     card = ModelCard(text)  # parses the front matter, as the hub does
-    assert card.data.base_model == ["Qwen/Qwen2.5-Math-1.5B"] and card.data.library_name == "transformers" and "r1-recipe" in card.data.tags
-    for line in ("python -m pipeline run +stage=distill_small run=demo 'a=[1,2]'", "| train/loss | 0.1235 |", "| data/samples | 800 |", "optim.lr = 0.0001",
-                 "* `traces.jsonl`, SHA-256 `" + "cd" * 32, "* `data/train.parquet` of `rejection_data` 11111111", "  * policy: `Qwen/Qwen2.5-Math-1.5B` 33333333",
-                 "  * data: `rejection_data` 11111111\n    * policy: `reasoning_rl` 22222222", "seed 4"):
+    assert (
+        card.data.base_model == ["Qwen/Qwen2.5-Math-1.5B"]
+        and card.data.library_name == "transformers"
+        and "r1-recipe" in card.data.tags
+    )
+    for line in (
+        "python -m pipeline run +stage=distill_small run=demo 'a=[1,2]'",
+        "| train/loss | 0.1235 |",
+        "| data/samples | 800 |",
+        "optim.lr = 0.0001",
+        "* `traces.jsonl`, SHA-256 `" + "cd" * 32,
+        "* `data/train.parquet` of `rejection_data` 11111111",
+        "  * policy: `Qwen/Qwen2.5-Math-1.5B` 33333333",
+        "  * data: `rejection_data` 11111111\n    * policy: `reasoning_rl` 22222222",
+        "seed 4",
+    ):
         assert line in text, line
     assert "/home/someone" not in text and model_card(DESCRIPTION, inputs, {}) == model_card(DESCRIPTION, inputs, {})
 

@@ -1,4 +1,5 @@
 """Files that survive a crash."""
+
 import json
 
 import pytest
@@ -29,7 +30,12 @@ def test_what_a_killed_process_left_aside_is_removed(tmp_path):
     (tmp_path / "state" / ".step_000001.tmp").mkdir(parents=True)
     files.remove_temporaries(tmp_path)
     files.remove_temporaries(tmp_path / "nothing")
-    assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")) == ["data", "data/judged.json", "state", "state/.step_000001.tmp"]
+    assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")) == [
+        "data",
+        "data/judged.json",
+        "state",
+        "state/.step_000001.tmp",
+    ]
 
 
 def test_cut_jsonl_drops_later_steps_and_a_half_written_line(tmp_path):
@@ -60,13 +66,26 @@ def test_missing_jsonl(tmp_path):
 
 
 def test_file_table_finds_every_damage(tmp_path):
-    for name, text in (("model/a.bin", "aaaa"), ("model/sub/b.bin", "bbbb"), ("model/c.bin", "cccc"), ("results.json", "[]"), ("state/x", "x")):
+    for name, text in (
+        ("model/a.bin", "aaaa"),
+        ("model/sub/b.bin", "bbbb"),
+        ("model/c.bin", "cccc"),
+        ("results.json", "[]"),
+        ("state/x", "x"),
+    ):
         files.write_atomic(tmp_path / name, text.encode())
     table = files.file_table(tmp_path, ["model/**/*", "results.json"])
     assert sorted(table) == ["model/a.bin", "model/c.bin", "model/sub/b.bin", "results.json"]
-    assert table["model/a.bin"] == {"sha256": "61be55a8e2f6b4e172338bddf184d6dbee29c98853e0a0485ecee7f27b9af0b4", "bytes": 4}
+    assert table["model/a.bin"] == {
+        "sha256": "61be55a8e2f6b4e172338bddf184d6dbee29c98853e0a0485ecee7f27b9af0b4",
+        "bytes": 4,
+    }
     assert files.damaged_files(tmp_path, table) == []
-    (tmp_path / "model/a.bin").write_text("aaab")       # same size
-    (tmp_path / "model/sub/b.bin").write_text("bbb")    # cut short
+    (tmp_path / "model/a.bin").write_text("aaab")  # same size
+    (tmp_path / "model/sub/b.bin").write_text("bbb")  # cut short
     (tmp_path / "model/c.bin").unlink()
-    assert sorted(files.damaged_files(tmp_path, json.loads(json.dumps(table)))) == ["model/a.bin", "model/c.bin", "model/sub/b.bin"]
+    assert sorted(files.damaged_files(tmp_path, json.loads(json.dumps(table)))) == [
+        "model/a.bin",
+        "model/c.bin",
+        "model/sub/b.bin",
+    ]

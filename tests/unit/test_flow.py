@@ -1,4 +1,5 @@
 """The Prefect flow on the embedded server: stages as task runs, skipped ones visible, metrics as artifacts, nothing outside the runs directory."""
+
 import os
 import signal
 import sqlite3
@@ -33,7 +34,10 @@ def database(tmp_path_factory) -> Path:
 
 def test_the_flow_run_has_a_task_run_per_stage(database):
     assert rows(database, "select name, state_name from flow_run") == [("tiny-tiny", "Completed")]
-    assert sorted(rows(database, "select name, state_name from task_run")) == [("base", "Skipped"), ("report", "Completed")]
+    assert sorted(rows(database, "select name, state_name from task_run")) == [
+        ("base", "Skipped"),
+        ("report", "Completed"),
+    ]
 
 
 def test_metrics_are_an_artifact_and_lines_are_logged(database):
@@ -42,21 +46,40 @@ def test_metrics_are_an_artifact_and_lines_are_logged(database):
 
 
 def test_the_stages_depend_on_each_other_in_prefects_eyes(database):
-    (inputs,), = rows(database, "select task_inputs from task_run where name = 'report'")
+    ((inputs,),) = rows(database, "select task_inputs from task_run where name = 'report'")
     assert "task_run" in inputs
 
 
 def test_a_run_whose_server_is_killed_goes_on_without_it(repository, tmp_path):
     log = tmp_path / "log"
     with open(log, "w") as stream:
-        driver = subprocess.Popen([sys.executable, "-m", "pipeline", "run", "+stage=[base,report]", f"runs_dir={tmp_path}", "launcher.num_processes=1",
-                                   "stages.base.num_steps=6"], cwd=repository, stdout=stream, stderr=subprocess.STDOUT,
-                                  env={**os.environ, "PREFECT_CLIENT_MAX_RETRIES": "0"})
+        driver = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "pipeline",
+                "run",
+                "+stage=[base,report]",
+                f"runs_dir={tmp_path}",
+                "launcher.num_processes=1",
+                "stages.base.num_steps=6",
+            ],
+            cwd=repository,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "PREFECT_CLIENT_MAX_RETRIES": "0"},
+        )
     try:
         wait_for(lambda: "rank0" in family(driver.pid), 120)
         family(driver.pid)["server"].send_signal(signal.SIGKILL)
         assert driver.wait(timeout=120) == 0, log.read_text()
     finally:
         driver.kill()
-    assert "Prefect's server has ended; the run goes on without it" in log.read_text() and "base skipped" in log.read_text()
-    assert read_json(tmp_path / "tiny/base/latest/manifest.json")["timing"]["attempts"] == 1 and (tmp_path / "tiny/report.html").exists()
+    assert (
+        "Prefect's server has ended; the run goes on without it" in log.read_text()
+        and "base skipped" in log.read_text()
+    )
+    assert (
+        read_json(tmp_path / "tiny/base/latest/manifest.json")["timing"]["attempts"] == 1
+        and (tmp_path / "tiny/report.html").exists()
+    )

@@ -1,4 +1,5 @@
 """Groups are graded while others are still sampled: what a slow, failing or crashing grader does to them, and templates that open the thought."""
+
 import sys
 import threading
 from types import ModuleType, SimpleNamespace
@@ -41,7 +42,9 @@ def grouped(grade, monkeypatch, tokenizer):
     monkeypatch.setitem(sys.modules, "tests.own", module)
     monkeypatch.setitem(verifiers.VERIFIERS, "own", "tests.own")
     worker = SimpleNamespace(seed=0, stage="s", rank=0, world_size=1)
-    config = GrpoConfig(num_steps=9, prompts_per_step=3, updates_per_rollout=1, group_size=2, max_completion_tokens=[[0, 32]])
+    config = GrpoConfig(
+        num_steps=9, prompts_per_step=3, updates_per_rollout=1, group_size=2, max_completion_tokens=[[0, 32]]
+    )
     source = SimpleNamespace(get=lambda index, domain: PROMPTS[index])
     return GroupSampler(worker, config, tokenizer, source, Written(tokenizer), None).rollout(0, [], 0)
 
@@ -51,8 +54,17 @@ def test_a_crash_of_one_grader_is_a_counted_zero_and_survives_in_the_log(monkeyp
         return 1.0 if prompt.id != "p1" else 1 / 0
 
     rollouts = grouped(grade, monkeypatch, tokenizer)
-    assert [r.reward_parts["accuracy"] for r in rollouts] == [1, 1, 0, 0, 1, 1] and [r.reward for r in rollouts] == [2, 2, 1, 1, 2, 2]
-    assert [r.grader_error for r in rollouts[2:4]] == ["own: ZeroDivisionError: division by zero"] * 2 and not rollouts[0].grader_error
+    assert [r.reward_parts["accuracy"] for r in rollouts] == [1, 1, 0, 0, 1, 1] and [r.reward for r in rollouts] == [
+        2,
+        2,
+        1,
+        1,
+        2,
+        2,
+    ]
+    assert [r.grader_error for r in rollouts[2:4]] == ["own: ZeroDivisionError: division by zero"] * 2 and not rollouts[
+        0
+    ].grader_error
     log = RolloutLog(tmp_path)
     log.write(0, rollouts)
     assert log.read(0) == rollouts
@@ -71,7 +83,14 @@ def test_a_slow_group_does_not_hold_the_others_up(monkeypatch, tokenizer):
 
 
 def test_a_template_that_opens_the_thought_writes_part_of_the_completion(tokenizer):
-    sampled = tokenizer("31-3=28</think><answer>28</answer>", add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
-    opened, plain = (tokenizer(text)["input_ids"] for text in ("User:what is31-3?Assistant:<think>", "User:what is31-3?Assistant:"))
-    assert text_of(opened, sampled, tokenizer) == {"completion": "<think>31-3=28</think><answer>28</answer>", "opening": "<think>"}
+    sampled = tokenizer("31-3=28</think><answer>28</answer>", add_special_tokens=False)["input_ids"] + [
+        tokenizer.eos_token_id
+    ]
+    opened, plain = (
+        tokenizer(text)["input_ids"] for text in ("User:what is31-3?Assistant:<think>", "User:what is31-3?Assistant:")
+    )
+    assert text_of(opened, sampled, tokenizer) == {
+        "completion": "<think>31-3=28</think><answer>28</answer>",
+        "opening": "<think>",
+    }
     assert text_of(plain, sampled, tokenizer) == {"completion": "31-3=28</think><answer>28</answer>", "opening": ""}

@@ -1,4 +1,5 @@
 """The world of reasoning-gym families that a base is pretrained in: its tokenizer, its corpus, and that nothing held out is in it."""
+
 import random
 import re
 
@@ -29,16 +30,37 @@ def test_the_hugging_face_tokenizer_agrees_with_the_vocabulary_and_knows_all_of_
     tokenizer = WORLD.build_tokenizer()
     for index in range(300):
         ids, weights = WORLD.document(index, 0, 0.3)
-        assert tokenizer(text_of(ids))["input_ids"] == ids[:-1] and len(weights) == len(ids) <= RECIPE.model.max_positions
+        assert (
+            tokenizer(text_of(ids))["input_ids"] == ids[:-1] and len(weights) == len(ids) <= RECIPE.model.max_positions
+        )
         assert tokenizer.unk_token_id not in ids
         assert tokenizer.decode(ids[1:-1], clean_up_tokenization_spaces=False) == text_of(ids)
-    assert len(tokenizer) % 32 == 0 and [TOKEN[index] for index in WORLD.number_token_ids()] == [str(number) for number in range(100)]
+    assert len(tokenizer) % 32 == 0 and [TOKEN[index] for index in WORLD.number_token_ids()] == [
+        str(number) for number in range(100)
+    ]
     assert [TOKEN[index] for index in tokenizer("".join(TAGS))["input_ids"][1:]] == list(TAGS)
-    assert [TOKEN[index] for index in tokenizer("aFind the, so 7", add_special_tokens=False)["input_ids"]] == ["a", "F", "i", "n", "d", " the", ", so ", "7"]
+    assert [TOKEN[index] for index in tokenizer("aFind the, so 7", add_special_tokens=False)["input_ids"]] == [
+        "a",
+        "F",
+        "i",
+        "n",
+        "d",
+        " the",
+        ", so ",
+        "7",
+    ]
 
 
 def test_common_words_carry_their_space():
-    assert common_words(["Find the gcd of 3", "Find the word abc", "Find it", "Find it"]) == [" abc", " gcd", " it", " of", " the", " word", "Find"]
+    assert common_words(["Find the gcd of 3", "Find the word abc", "Find it", "Find it"]) == [
+        " abc",
+        " gcd",
+        " it",
+        " of",
+        " the",
+        " word",
+        "Find",
+    ]
     assert common_words(["Find the gcd"] * 9 + ["odd one"]) == [" gcd", " the", "Find"]
 
 
@@ -87,16 +109,38 @@ def test_small_steps_worked_by_hand():
 def test_pages_weigh_what_can_be_deduced():
     ids, weights = WORLD._page(["42%18:42%18=6"])
     assert [(TOKEN[index], weight) for index, weight in zip(ids, weights)] == [
-        ("<bos>", 0.05), ("42", 0.05), ("%", 0.05), ("18", 0.05), (":", 0.05), ("42", 1.0), ("%", 1.0), ("18", 1.0), ("=", 1.0), ("6", 1.0), ("\n", 1.0), ("<eos>", 1.0)]
+        ("<bos>", 0.05),
+        ("42", 0.05),
+        ("%", 0.05),
+        ("18", 0.05),
+        (":", 0.05),
+        ("42", 1.0),
+        ("%", 1.0),
+        ("18", 1.0),
+        ("=", 1.0),
+        ("6", 1.0),
+        ("\n", 1.0),
+        ("<eos>", 1.0),
+    ]
 
 
 def test_families_without_worked_examples_need_a_model():
     with pytest.raises(ValueError, match="which countdown lack: give a base with model.path=DIRECTORY"):
         make_world(DataConfig(name="reasoning_gym", tasks=["gcd", "countdown"]))
     with pytest.raises(InvalidConfig) as caught:
-        compose.compose_config(["recipe=reasoning_gym_cpu", "data.tasks=[gcd,countdown]", "data.task_weights=[]", "+stage=all"])
+        compose.compose_config(
+            ["recipe=reasoning_gym_cpu", "data.tasks=[gcd,countdown]", "data.task_weights=[]", "+stage=all"]
+        )
     assert any("model.path is empty" in error and "countdown" in error for error in caught.value.errors)
-    made = compose.compose_config(["recipe=reasoning_gym_cpu", "data.tasks=[gcd,countdown]", "data.task_weights=[]", "+stage=all", "model.path=/x"])
+    made = compose.compose_config(
+        [
+            "recipe=reasoning_gym_cpu",
+            "data.tasks=[gcd,countdown]",
+            "data.task_weights=[]",
+            "+stage=all",
+            "model.path=/x",
+        ]
+    )
     assert made.data.tasks == ["gcd", "countdown"]
 
 

@@ -1,4 +1,5 @@
 """Alarms on metric rows made by hand: each begins where it should, once, and stays silent on a healthy run."""
+
 import json
 import math
 
@@ -8,8 +9,17 @@ from stages.contract import files
 from stages.config import HealthConfig
 from stages.training.health import RollBack, Unhealthy, Watch, alarms
 
-HEALTHY = {"train/loss": 0.01, "train/grad_norm": 0.5, "reward/mean": 0.7, "reward/zero_std_frac": 0.1, "reward/language": math.nan, "policy/kl": 0.02,
-           "policy/entropy": 0.3, "policy/mismatch_kl": 1e-9, "completion/truncated_frac": 0.02}
+HEALTHY = {
+    "train/loss": 0.01,
+    "train/grad_norm": 0.5,
+    "reward/mean": 0.7,
+    "reward/zero_std_frac": 0.1,
+    "reward/language": math.nan,
+    "policy/kl": 0.02,
+    "policy/entropy": 0.3,
+    "policy/mismatch_kl": 1e-9,
+    "completion/truncated_frac": 0.02,
+}
 CONFIG = HealthConfig(flat_steps=3)
 
 
@@ -30,26 +40,36 @@ def test_a_healthy_run_raises_none():
     assert alarms(supervised, CONFIG) == []
 
 
-@pytest.mark.parametrize("change, name, seen", [
-    ({"train/loss": math.nan}, "non_finite", "train/loss is nan at step 2"),
-    ({"train/grad_norm": math.inf, "train/loss": math.nan}, "non_finite", "train/loss is nan and train/grad_norm is inf at step 2"),
-    ({"helpful/loss": math.inf}, "non_finite", "helpful/loss is inf at step 2"),
-    ({"policy/kl": 1.3}, "kl_blow_up", "policy/kl is 1.3 nats a token, over 1"),
-    ({"policy/kl": math.nan}, "kl_blow_up", "policy/kl is nan"),
-    ({"policy/entropy": 0.004}, "entropy_collapse", "policy/entropy is 0.004 nats a token, under 0.005"),
-    ({"completion/truncated_frac": 0.6}, "truncation", "60% of the completions were cut"),
-    ({"policy/mismatch_kl": 0.2}, "sampler_mismatch", "policy/mismatch_kl is 0.2 nats a token, over 0.05"),
-])
+@pytest.mark.parametrize(
+    "change, name, seen",
+    [
+        ({"train/loss": math.nan}, "non_finite", "train/loss is nan at step 2"),
+        (
+            {"train/grad_norm": math.inf, "train/loss": math.nan},
+            "non_finite",
+            "train/loss is nan and train/grad_norm is inf at step 2",
+        ),
+        ({"helpful/loss": math.inf}, "non_finite", "helpful/loss is inf at step 2"),
+        ({"policy/kl": 1.3}, "kl_blow_up", "policy/kl is 1.3 nats a token, over 1"),
+        ({"policy/kl": math.nan}, "kl_blow_up", "policy/kl is nan"),
+        ({"policy/entropy": 0.004}, "entropy_collapse", "policy/entropy is 0.004 nats a token, under 0.005"),
+        ({"completion/truncated_frac": 0.6}, "truncation", "60% of the completions were cut"),
+        ({"policy/mismatch_kl": 0.2}, "sampler_mismatch", "policy/mismatch_kl is 0.2 nats a token, over 0.05"),
+    ],
+)
 def test_an_alarm_of_one_step_begins_once_and_again_after_it_ended(change, name, seen):
     assert begin({}, change, change, {}, change) == [[], [name], [], [], [name]]
     (alarm,) = alarms(rows({}, change), CONFIG)
     assert seen in alarm.message and alarm.step == 2 and len(alarm.advice) > 20
 
 
-@pytest.mark.parametrize("change, name, seen", [
-    ({"reward/mean": 0.0}, "reward_flat", "reward/mean has been 0 for 3 steps"),
-    ({"reward/zero_std_frac": 1.0}, "no_signal", "for 3 steps all completions of every prompt had the same reward"),
-])
+@pytest.mark.parametrize(
+    "change, name, seen",
+    [
+        ({"reward/mean": 0.0}, "reward_flat", "reward/mean has been 0 for 3 steps"),
+        ({"reward/zero_std_frac": 1.0}, "no_signal", "for 3 steps all completions of every prompt had the same reward"),
+    ],
+)
 def test_an_alarm_of_several_steps_needs_all_of_them(change, name, seen):
     assert begin(change, change, {}, change, change, change, change) == [[], [], [], [], [], [name], []]
     assert seen in alarms(rows(change, change, change), CONFIG)[0].message
@@ -58,8 +78,9 @@ def test_an_alarm_of_several_steps_needs_all_of_them(change, name, seen):
 def test_limits_are_limits():
     at = {"policy/kl": 1.0, "policy/entropy": 0.005, "completion/truncated_frac": 0.5, "policy/mismatch_kl": 0.05}
     assert begin(at) == [[]]
-    assert begin(at, config=HealthConfig(kl_limit=0.9, entropy_floor=0.006, truncated_limit=0.4, mismatch_kl_limit=0.04)) == [
-        ["kl_blow_up", "entropy_collapse", "truncation", "sampler_mismatch"]]
+    assert begin(
+        at, config=HealthConfig(kl_limit=0.9, entropy_floor=0.006, truncated_limit=0.4, mismatch_kl_limit=0.04)
+    ) == [["kl_blow_up", "entropy_collapse", "truncation", "sampler_mismatch"]]
 
 
 def test_without_a_group_left_there_is_no_entropy_to_measure():
@@ -99,7 +120,9 @@ def test_a_watched_stage_writes_each_alarm_once_whether_or_not_it_was_interrupte
 
 def test_alarms_see_what_is_logged(tmp_path):
     """0.99999996 is logged as 1.0, which is what a resume would find: all groups flat."""
-    assert [row["name"] for row in watched(Stage(tmp_path), rows(*[{"reward/zero_std_frac": 0.99999996}] * 3))] == ["no_signal"]
+    assert [row["name"] for row in watched(Stage(tmp_path), rows(*[{"reward/zero_std_frac": 0.99999996}] * 3))] == [
+        "no_signal"
+    ]
 
 
 def test_stop_ends_every_rank_with_the_alarm_and_the_advice(tmp_path):
@@ -111,7 +134,10 @@ def test_stop_ends_every_rank_with_the_alarm_and_the_advice(tmp_path):
         assert (tmp_path / "alarms.jsonl").exists() == is_main
 
 
-@pytest.mark.parametrize("change, goes_back", [({"train/loss": math.nan}, True), ({"policy/kl": 2.0}, True), ({"completion/truncated_frac": 0.9}, False)])
+@pytest.mark.parametrize(
+    "change, goes_back",
+    [({"train/loss": math.nan}, True), ({"policy/kl": 2.0}, True), ({"completion/truncated_frac": 0.9}, False)],
+)
 def test_rollback_is_for_what_going_back_can_mend(change, goes_back, tmp_path):
     config = HealthConfig(on_alarm="rollback")
     if goes_back:

@@ -1,4 +1,5 @@
 """The two halves meet only in a directory: `pipeline` never imports the engines, `stages` never imports the driver."""
+
 import ast
 import json
 import subprocess
@@ -20,7 +21,7 @@ def imported_modules(path: Path, root: Path = REPOSITORY) -> set[str]:
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            above = package[:len(package) - node.level + 1] if node.level else ()
+            above = package[: len(package) - node.level + 1] if node.level else ()
             base = ".".join((*above, *([node.module] if node.module else [])))
             names.update(f"{base}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
@@ -34,8 +35,15 @@ def top(name: str) -> str:
     return name.split(".")[0]
 
 
-LIGHT = ("stages.config", "stages.contract", "stages.data.readers", "stages.data.rows", "stages.data.hub", "stages.worlds.reasoning_gym.examples",
-         "stages.worlds.reasoning_gym.families")  # pure: the driver reads the first rows of a file as a worker will
+LIGHT = (
+    "stages.config",
+    "stages.contract",
+    "stages.data.readers",
+    "stages.data.rows",
+    "stages.data.hub",
+    "stages.worlds.reasoning_gym.examples",
+    "stages.worlds.reasoning_gym.families",
+)  # pure: the driver reads the first rows of a file as a worker will
 
 
 def is_light(name: str) -> bool:
@@ -64,7 +72,9 @@ def test_stages_import_nothing_of_the_driver(path):
 
 
 def test_prefect_is_imported_in_one_file_only():
-    users = [path.name for path in python_files("pipeline") if any(top(name) == "prefect" for name in imported_modules(path))]
+    users = [
+        path.name for path in python_files("pipeline") if any(top(name) == "prefect" for name in imported_modules(path))
+    ]
     assert len(users) == 1, users
 
 
@@ -85,10 +95,12 @@ def test_the_config_schema_is_light():
 
 
 def test_plan_loads_no_engine(tmp_path):
-    code = ("import runpy, sys\n"
-            f"sys.argv = ['pipeline', 'plan', '+stage=all', 'runs_dir={tmp_path}']\n"
-            "try: runpy.run_module('pipeline', run_name='__main__')\n"
-            "except SystemExit as stop: assert not stop.code, stop.code")
+    code = (
+        "import runpy, sys\n"
+        f"sys.argv = ['pipeline', 'plan', '+stage=all', 'runs_dir={tmp_path}']\n"
+        "try: runpy.run_module('pipeline', run_name='__main__')\n"
+        "except SystemExit as stop: assert not stop.code, stop.code"
+    )
     assert not loaded_by(code) & (ENGINES | {"prefect"})
 
 
@@ -96,6 +108,15 @@ def test_the_rules_see_every_way_to_import(tmp_path):
     package = tmp_path / "stages" / "rewards"
     package.mkdir(parents=True)
     path = package / "sly.py"
-    path.write_text("import torch.nn as nn\nfrom .. import config\nfrom ..files import write\nfrom hydra import main\n"
-                    "def late():\n    import_module('prefect.flows')\n    from pipeline.plan import plan\n")
-    assert imported_modules(path, tmp_path) == {"torch.nn", "stages.config", "stages.files.write", "hydra.main", "prefect.flows", "pipeline.plan.plan"}
+    path.write_text(
+        "import torch.nn as nn\nfrom .. import config\nfrom ..files import write\nfrom hydra import main\n"
+        "def late():\n    import_module('prefect.flows')\n    from pipeline.plan import plan\n"
+    )
+    assert imported_modules(path, tmp_path) == {
+        "torch.nn",
+        "stages.config",
+        "stages.files.write",
+        "hydra.main",
+        "prefect.flows",
+        "pipeline.plan.plan",
+    }

@@ -1,4 +1,5 @@
 """Prompts and context lengths are checked before any engine starts, and each mistake is named with its fix."""
+
 import json
 from types import SimpleNamespace
 
@@ -22,7 +23,9 @@ def tokenizer():
 def model_dir(tokenizer, tmp_path_factory):
     """A model that holds 64 tokens."""
     directory = tmp_path_factory.mktemp("model")
-    config = ModelConfig(hidden_size=32, num_layers=1, num_heads=2, num_kv_heads=1, intermediate_size=32, max_positions=64)
+    config = ModelConfig(
+        hidden_size=32, num_layers=1, num_heads=2, num_kv_heads=1, intermediate_size=32, max_positions=64
+    )
     save_model(new_model(config, tokenizer, 0), None, tokenizer, directory)
     return directory
 

@@ -1,4 +1,5 @@
 """Judges: replies read strictly, averaged pairs, the cache, the ledger, and an endpoint that misbehaves in every way we know."""
+
 import dataclasses
 import json
 import time
@@ -29,7 +30,11 @@ from tests.support.judge_server import judge_server
 from tests.support.rollouts import a_prompt, answered
 
 FAST = {"retries": 2, "timeout_s": 0.5, "deadline_s": 20.0}
-NO_PAUSE = {"openai._base_client.INITIAL_RETRY_DELAY": 0.01, "openai._base_client.MAX_RETRY_DELAY": 0.02, "stages.judges.endpoint.PAUSE_S": 0.01}
+NO_PAUSE = {
+    "openai._base_client.INITIAL_RETRY_DELAY": 0.01,
+    "openai._base_client.MAX_RETRY_DELAY": 0.02,
+    "stages.judges.endpoint.PAUSE_S": 0.01,
+}
 
 
 @pytest.fixture
@@ -46,6 +51,7 @@ def make(server, tmp_path, monkeypatch):
     def make(**settings):
         config = JudgeConfig(**{"backend": "openai", "url": server.url, "model": "judge", **FAST, **settings})
         return make_judge(config, tmp_path / "cache", tmp_path / "logs" / "attempt_1" / "judge_rank0.json")
+
     return make
 
 
@@ -56,37 +62,61 @@ def items(number: int) -> list[Judged]:
 # ------------------------------------------------------------------------------------------------------------------- verdicts
 
 
-@pytest.mark.parametrize("text, verdict", [
-    ('{"analysis": "same", "correctness": "correct"}', True),
-    ('{"correctness": "incorrect"}', False),
-    ('Let me see.\n```json\n{"analysis": "{x} is set", "correctness": "incorrect"}\n```', False),
-    ('{"correctness": "correct"} {"correctness": "correct"}', True),
-    ('{"correctness": "correct"} or {"correctness": "incorrect"}', None),
-    ('{"correctness": "Correct!"}', None),
-    ('{"correctness": true}', None),
-    ('{"analysis": {"correctness": "correct"}}', None),
-    ("correct", None), ("", None), ("{" * 3000, None), ('{"correctness": "cor', None)])
+@pytest.mark.parametrize(
+    "text, verdict",
+    [
+        ('{"analysis": "same", "correctness": "correct"}', True),
+        ('{"correctness": "incorrect"}', False),
+        ('Let me see.\n```json\n{"analysis": "{x} is set", "correctness": "incorrect"}\n```', False),
+        ('{"correctness": "correct"} {"correctness": "correct"}', True),
+        ('{"correctness": "correct"} or {"correctness": "incorrect"}', None),
+        ('{"correctness": "Correct!"}', None),
+        ('{"correctness": true}', None),
+        ('{"analysis": {"correctness": "correct"}}', None),
+        ("correct", None),
+        ("", None),
+        ("{" * 3000, None),
+        ('{"correctness": "cor', None),
+    ],
+)
 def test_correctness_is_read_strictly(text, verdict):
     assert read_verdict(text, "correctness", CORRECTNESS) is verdict
 
 
-@pytest.mark.parametrize("text, verdict", [
-    ('{"own_answer": "x", "analysis": "y", "verdict": "A>>B"}', 2), ('{"verdict": "B>A"}', -1), ("My verdict is [[A=B]]", 0),
-    ("[[A>B]], no: [[B>A]]", None), ("[[A>B]] as I said, [[A>B]]", 1), ("A>B", None), ("[[B=A]]", None), ('{"verdict": "A<B"}', None)])
+@pytest.mark.parametrize(
+    "text, verdict",
+    [
+        ('{"own_answer": "x", "analysis": "y", "verdict": "A>>B"}', 2),
+        ('{"verdict": "B>A"}', -1),
+        ("My verdict is [[A=B]]", 0),
+        ("[[A>B]], no: [[B>A]]", None),
+        ("[[A>B]] as I said, [[A>B]]", 1),
+        ("A>B", None),
+        ("[[B=A]]", None),
+        ('{"verdict": "A<B"}', None),
+    ],
+)
 def test_comparisons_are_read_strictly(text, verdict):
     assert read_comparison(text) == verdict
 
 
 def test_the_form_that_is_asked_for_is_the_schema_s():
     schema = schema_of("correctness", CORRECTNESS, "analysis")
-    assert with_form("Do.", schema) == 'Do.\nReply with one JSON object: {"analysis": "...", "correctness": "correct" or "incorrect"}.'
+    assert (
+        with_form("Do.", schema)
+        == 'Do.\nReply with one JSON object: {"analysis": "...", "correctness": "correct" or "incorrect"}.'
+    )
     assert list(schema["properties"]) == ["analysis", "correctness"] == schema["required"]
 
 
 def test_texts_of_a_judge_fit_between_our_tags():
     assert plain_text(" so 28. ") == "so 28." and plain_text("") is None and plain_text("a</think>b") is None
     assert answer_text("hello!") == "hello!" and answer_text("<think>a</think>\nb") == "<think>a</think>b"
-    assert answer_text("<think>a") is None and answer_text("<think>a</think>") is None and answer_text("a</think>b") is None
+    assert (
+        answer_text("<think>a") is None
+        and answer_text("<think>a</think>") is None
+        and answer_text("a</think>b") is None
+    )
 
 
 def test_only_the_final_answer_is_judged():
@@ -106,14 +136,22 @@ class Says:
 
     def compare(self, asked):
         self.asked += asked
-        return [None if "?" in (item.first, item.second) else max(-2, min(2, len(item.first) - len(item.second))) for item in asked]
+        return [
+            None if "?" in (item.first, item.second) else max(-2, min(2, len(item.first) - len(item.second)))
+            for item in asked
+        ]
 
 
 def test_pairs_are_judged_in_random_positions_and_averaged():
-    judge, pairs = Says(), [(a_prompt(), "aaa", "a"), (a_prompt(), "a", "aa"), (a_prompt(), "aa", "bb"), (a_prompt(), "?", "a")]
+    judge, pairs = (
+        Says(),
+        [(a_prompt(), "aaa", "a"), (a_prompt(), "a", "aa"), (a_prompt(), "aa", "bb"), (a_prompt(), "?", "a")],
+    )
     assert mean_gaps(judge, pairs, 4, (0, "stage")) == [2.0, -1.0, 0.0, None]
     assert len(judge.asked) == 16 and len({item.seed for item in judge.asked}) == 16
-    signs = [sign for number in range(50) for _, sign in comparisons((a_prompt(id=f"p{number}"), "a", "b"), 4, (0, "stage"))]
+    signs = [
+        sign for number in range(50) for _, sign in comparisons((a_prompt(id=f"p{number}"), "a", "b"), 4, (0, "stage"))
+    ]
     assert 70 < signs.count(1) < 130
     assert comparisons(pairs[0], 4, (0, "stage")) == comparisons(pairs[0], 4, (0, "stage"))
     assert comparisons(pairs[0], 4, (0, "stage")) != comparisons(pairs[0], 4, (1, "stage"))
@@ -138,8 +176,14 @@ def test_keys_are_what_a_reply_depends_on():
     call = Call("correct", "s", "u", {"type": "object"}, seed=1)
     same = key_of(call, "m", 0.0, 10, True)
     assert same == key_of(Call("safe", "s", "u", {"type": "object"}, seed=2), "m", 0.0, 10, True)
-    others = [key_of(call, "n", 0.0, 10, True), key_of(call, "m", 0.5, 10, True), key_of(call, "m", 0.0, 11, True), key_of(call, "m", 0.0, 10, False),
-              key_of(Call("correct", "s", "u", {"type": "object"}, seed=2), "m", 0.5, 10, True), key_of(Call("correct", "t", "u", call.schema), "m", 0.0, 10, True)]
+    others = [
+        key_of(call, "n", 0.0, 10, True),
+        key_of(call, "m", 0.5, 10, True),
+        key_of(call, "m", 0.0, 11, True),
+        key_of(call, "m", 0.0, 10, False),
+        key_of(Call("correct", "s", "u", {"type": "object"}, seed=2), "m", 0.5, 10, True),
+        key_of(Call("correct", "t", "u", call.schema), "m", 0.0, 10, True),
+    ]
     assert len({same, *others}) == 7
 
 
@@ -150,7 +194,10 @@ def test_ledger_adds_up_over_attempts_and_ranks(tmp_path):
         ledger.save()
     table = total(tmp_path)
     assert table["jobs"]["correct"]["calls"] == 10 and table["jobs"]["correct"]["retries"] == 3
-    assert table["money"] == pytest.approx(10_000 * 2 / 1e6 + 1_000 * 10 / 1e6) and metrics(table)["judge/money"] == table["money"]
+    assert (
+        table["money"] == pytest.approx(10_000 * 2 / 1e6 + 1_000 * 10 / 1e6)
+        and metrics(table)["judge/money"] == table["money"]
+    )
     assert total(tmp_path / "elsewhere") is None
 
 
@@ -158,27 +205,50 @@ def test_ledger_adds_up_over_attempts_and_ranks(tmp_path):
 
 
 def test_judging_counts_and_caches(make, server, tmp_path):
-    server.answer = lambda user: "hm" if "<model_answer>\n2\n" in user else json.dumps({"analysis": "", "correctness": "correct" if "\n28\n</model" in user else "incorrect"})
+    server.answer = lambda user: (
+        "hm"
+        if "<model_answer>\n2\n" in user
+        else json.dumps({"analysis": "", "correctness": "correct" if "\n28\n</model" in user else "incorrect"})
+    )
     judge = make(price_prompt=1.0, price_completion=2.0)
     judge.check()
     asked = [*items(4), Judged(a_prompt(), answered("28")), Judged(a_prompt(), "<think>x</think>")]
     assert judge.correct(asked) == [False, False, None, False, True, False]
     assert len(server.asked) == 5, "an empty answer is wrong without asking"
     counts = judge.ledger.jobs["correct"]
-    assert (counts["calls"], counts["unparsed"], counts["prompt_tokens"], counts["completion_tokens"]) == (5, 1, 500, 50)
+    assert (counts["calls"], counts["unparsed"], counts["prompt_tokens"], counts["completion_tokens"]) == (
+        5,
+        1,
+        500,
+        50,
+    )
     assert judge.ledger.money() == pytest.approx(500e-6 + 100e-6)
     again = make()
     assert again.correct(asked) == [False, False, None, False, True, False] and len(server.asked) == 5
-    assert again.ledger.jobs["correct"]["cached"] == 5 and again.ledger.jobs["correct"]["unparsed"] == 1 and again.ledger.money() == 0
-    assert json.loads((tmp_path / "logs" / "attempt_1" / "judge_rank0.json").read_text())["jobs"]["correct"]["cached"] == 5
+    assert (
+        again.ledger.jobs["correct"]["cached"] == 5
+        and again.ledger.jobs["correct"]["unparsed"] == 1
+        and again.ledger.money() == 0
+    )
+    assert (
+        json.loads((tmp_path / "logs" / "attempt_1" / "judge_rank0.json").read_text())["jobs"]["correct"]["cached"] == 5
+    )
     request = server.asked[0]
-    assert request["response_format"]["json_schema"]["schema"]["required"] == ["analysis", "correctness"] and request["temperature"] == 0
-    assert make(structured=False, explain=False).correct(items(1)) == [False] and "response_format" not in server.asked[-1]
+    assert (
+        request["response_format"]["json_schema"]["schema"]["required"] == ["analysis", "correctness"]
+        and request["temperature"] == 0
+    )
+    assert (
+        make(structured=False, explain=False).correct(items(1)) == [False] and "response_format" not in server.asked[-1]
+    )
 
 
 def test_the_same_call_is_made_once(make, server):
     assert make().correct([items(1)[0]] * 5) == [True] * 5 and len(server.asked) == 1
-    assert make(temperature=0.5).correct([Judged(a_prompt(), answered("1"), seed) for seed in (1, 2, 2)]) == [True] * 3 and len(server.asked) == 3
+    assert (
+        make(temperature=0.5).correct([Judged(a_prompt(), answered("1"), seed) for seed in (1, 2, 2)]) == [True] * 3
+        and len(server.asked) == 3
+    )
     assert {request.get("seed") for request in server.asked} == {None, 1, 2}
 
 
@@ -187,10 +257,24 @@ def test_trouble_is_retried_and_counted(make, server, trouble):
     server.script = [trouble, trouble]
     judge = make()
     assert judge.correct(items(1)) == [True]
-    assert len(server.asked) == 3 and judge.ledger.of("correct", "retries") == 2 and judge.ledger.of("correct", "calls") == 1
+    assert (
+        len(server.asked) == 3
+        and judge.ledger.of("correct", "retries") == 2
+        and judge.ledger.of("correct", "calls") == 1
+    )
 
 
-@pytest.mark.parametrize("trouble, word", [("429", "429"), ("500", "500"), ("hang", "Timeout"), ("cut", "Connection"), ("no json", "no JSON"), ("401", "401")])
+@pytest.mark.parametrize(
+    "trouble, word",
+    [
+        ("429", "429"),
+        ("500", "500"),
+        ("hang", "Timeout"),
+        ("cut", "Connection"),
+        ("no json", "no JSON"),
+        ("401", "401"),
+    ],
+)
 def test_trouble_that_stays_is_an_error_that_says_what_was_waited_for(make, server, trouble, word):
     server.script = [trouble] * 100
     judge = make()
@@ -211,7 +295,11 @@ def test_a_call_ends_at_its_deadline(make, server):
 def test_a_call_that_the_provider_refuses_is_counted_and_not_asked_again(make, server):
     server.script = ["400"]
     judge = make(concurrency=1)
-    assert judge.correct(items(2)) == [None, True] and judge.ledger.of("correct", "refused") == 1 and judge.ledger.of("correct", "unparsed") == 0
+    assert (
+        judge.correct(items(2)) == [None, True]
+        and judge.ledger.of("correct", "refused") == 1
+        and judge.ledger.of("correct", "unparsed") == 0
+    )
     assert make().correct(items(2)) == [None, True] and len(server.asked) == 2
 
 
@@ -236,17 +324,26 @@ def test_several_threads_share_the_limit_and_the_ledger(make, server, tmp_path):
     with ThreadPoolExecutor(4) as threads:
         assert list(threads.map(judge.correct, asked)) == [[True] * 10] * 4
     assert server.most_open == 3 and judge.ledger.of("correct", "calls") == 40
-    assert json.loads((tmp_path / "logs" / "attempt_1" / "judge_rank0.json").read_text())["jobs"]["correct"]["calls"] == 40
+    assert (
+        json.loads((tmp_path / "logs" / "attempt_1" / "judge_rank0.json").read_text())["jobs"]["correct"]["calls"] == 40
+    )
 
 
 def test_refining_takes_two_calls_and_a_cut_text_is_none(make, server):
     server.answer = lambda user: "\\boxed{28}" if "new thought" in user else "a new thought"
     asked = [Judged(a_prompt(language="zh"), "<think>旧 thought</think><answer>28</answer>")]
     assert make().refine(asked) == ["<think>a new thought</think><answer>\\boxed{28}</answer>"]
-    assert "Chinese" in server.asked[0]["messages"][0]["content"] and "旧 thought" in server.asked[0]["messages"][1]["content"]
+    assert (
+        "Chinese" in server.asked[0]["messages"][0]["content"]
+        and "旧 thought" in server.asked[0]["messages"][1]["content"]
+    )
     server.script = ["length"]
     judge = make(max_tokens=7)
-    assert judge.refine(asked) == [None] and judge.ledger.of("refine", "unparsed") == 1 and judge.ledger.of("summarise", "calls") == 0
+    assert (
+        judge.refine(asked) == [None]
+        and judge.ledger.of("refine", "unparsed") == 1
+        and judge.ledger.of("summarise", "calls") == 0
+    )
 
 
 def test_comparisons_and_safety(make, server):
@@ -295,7 +392,12 @@ class Stage:
 
     def __init__(self, directory, config, verifier, kind):
         self.kind, data = kind, DataConfig(name="file", path="prompts.jsonl", verifier=verifier)
-        self.dir, self.rank, self.attempt, self.config = directory, 0, 1, type("Config", (), {"judge": config, "data": data})
+        self.dir, self.rank, self.attempt, self.config = (
+            directory,
+            0,
+            1,
+            type("Config", (), {"judge": config, "data": data}),
+        )
 
 
 @pytest.fixture
@@ -307,6 +409,7 @@ def stage(server, tmp_path, monkeypatch):
     def serve(verifier="exact", kind="grpo", **settings):
         config = JudgeConfig(**{"backend": "openai", "url": server.url, "model": "judge", **FAST, **settings})
         judges.serve(Stage(tmp_path / "run" / "stage" / "00000000", config, verifier, kind))
+
     return serve
 
 
@@ -315,13 +418,21 @@ def free_prompt(answer: str = "28") -> Prompt:
 
 
 def test_a_judge_is_a_verifier(stage, server, tmp_path):
-    server.answer = lambda user: {"28": '{"correctness": "correct"}', "27": '{"correctness": "incorrect"}'}.get(user.split("<model_answer>\n")[1].split("\n")[0], "?")
+    server.answer = lambda user: {"28": '{"correctness": "correct"}', "27": '{"correctness": "incorrect"}'}.get(
+        user.split("<model_answer>\n")[1].split("\n")[0], "?"
+    )
     stage()
     assert problem_of(free_prompt()) is None and "empty" in problem_of(free_prompt(" "))
     grades = grade_many([(answered(text), free_prompt()) for text in ("28", "27", "26")])
-    assert [grade.value for grade in grades] == [1.0, 0.0, 0.0] and [bool(grade.error) for grade in grades] == [False, False, True]
+    assert [grade.value for grade in grades] == [1.0, 0.0, 0.0] and [bool(grade.error) for grade in grades] == [
+        False,
+        False,
+        True,
+    ]
     assert vote_of("<think>x</think><answer>Twenty  Eight</answer>", free_prompt()) == "twenty eight"
-    assert (tmp_path / "run" / "judge_cache").is_dir() and (tmp_path / "run" / "stage" / "00000000" / "logs" / "attempt_1" / "judge_rank0.json").exists()
+    assert (tmp_path / "run" / "judge_cache").is_dir() and (
+        tmp_path / "run" / "stage" / "00000000" / "logs" / "attempt_1" / "judge_rank0.json"
+    ).exists()
 
 
 def test_a_call_that_fails_is_a_zero_with_a_reason_and_the_others_are_graded(stage, server):
@@ -330,7 +441,12 @@ def test_a_call_that_fails_is_a_zero_with_a_reason_and_the_others_are_graded(sta
     server.answer = lambda user: "Well," if user.endswith("5\n</model_answer>") else '{"correctness": "correct"}'
     grades = grade_many([(answered(str(number)), free_prompt()) for number in (1, 2, 3, 4, 5)])
     assert [grade.value for grade in grades] == [1, 0, 1, 0, 0] and not grades[0].error and not grades[2].error
-    assert "judge: judge judge at" in grades[1].error and "500" in grades[1].error and "refused" in grades[3].error and "400" in grades[3].error
+    assert (
+        "judge: judge judge at" in grades[1].error
+        and "500" in grades[1].error
+        and "refused" in grades[3].error
+        and "400" in grades[3].error
+    )
     assert grades[4].error == "judge: its verdict could not be read, cut off at judge.max_tokens=4096: 'Well,'"
     counts = judges.current_judge().ledger.jobs["correct"]
     assert (counts["failed"], counts["refused"], counts["unparsed"], counts["calls"]) == (1, 1, 1, 4)
@@ -354,13 +470,21 @@ def test_an_evaluation_counts_what_was_not_judged_and_says_why(stage, server):
     stage(concurrency=1)
     server.script = ["ok", *["500"] * 3]
     prompts = [dataclasses.replace(free_prompt(), id=f"p{number}") for number in range(4)]
-    samples = [Sample(prompt.id, 0, prompt, answered(str(number)), 5, 3, False) for number, prompt in enumerate(prompts)]
+    samples = [
+        Sample(prompt.id, 0, prompt, answered(str(number)), 5, 3, False) for number, prompt in enumerate(prompts)
+    ]
     records = measure_many(samples, True)
     one = ProblemSet("own", [Problem(prompt.id, (prompt,)) for prompt in prompts], SuiteConfig(samples_per_prompt=1))
     rows = {row["metric"]: row for row in results_of(one, [[record] for record in records])}
-    assert rows["pass@1"]["value"] == 0.75 and rows["grader_errors"]["value"] == 0.25 and rows["grader_errors"]["n"] == 4
-    assert rows["grader_errors"]["note"].startswith("1 of 4 samples could not be graded and count as wrong: judge: judge judge at http") \
+    assert (
+        rows["pass@1"]["value"] == 0.75 and rows["grader_errors"]["value"] == 0.25 and rows["grader_errors"]["n"] == 4
+    )
+    assert (
+        rows["grader_errors"]["note"].startswith(
+            "1 of 4 samples could not be graded and count as wrong: judge: judge judge at http"
+        )
         and "500" in rows["grader_errors"]["note"]
+    )
 
 
 def test_an_evaluation_stops_where_the_judge_is_away_and_keeps_its_samples(stage, server, tmp_path):
@@ -385,8 +509,18 @@ def test_a_judge_that_cannot_be_asked_is_found_at_the_start(stage):
 def test_rows_that_name_a_judge_themselves_are_found_before_the_start(stage, server, tmp_path, monkeypatch):
     """Also where their answers are not looked at again, as those of a prepared file."""
     path = tmp_path / "rows.jsonl"
-    path.write_text("".join(json.dumps({"prompt": f"why {i}?", "answer": "so", "verifier": "judge"}) + "\n" for i in range(3)))
-    data = DataConfig(name="file", path=str(path), verifier="exact", verifier_column="verifier", check_answers=False, malformed="skip", eval_fraction=0)
+    path.write_text(
+        "".join(json.dumps({"prompt": f"why {i}?", "answer": "so", "verifier": "judge"}) + "\n" for i in range(3))
+    )
+    data = DataConfig(
+        name="file",
+        path=str(path),
+        verifier="exact",
+        verifier_column="verifier",
+        check_answers=False,
+        malformed="skip",
+        eval_fraction=0,
+    )
     stage()
     assert len(FilePrompts(data)) == 3
     stage(model="other")

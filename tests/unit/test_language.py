@@ -1,4 +1,5 @@
 """Language consistency [N eq. 7]: scripts, languages that share one, what is no language; worked by hand."""
+
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,8 @@ SENTENCES = {
     "ko": "먼저 두 수를 더한 다음 일곱을 뺍니다.",
     "el": "Πρώτα προσθέτουμε τους δύο αριθμούς και μετά αφαιρούμε επτά.",
     "th": "ก่อนอื่นเราบวกเลขสองตัวแล้วลบเจ็ด",
-    "he": "קודם נחבר את שני המספרים ואז נחסר שבע."}
+    "he": "קודם נחבר את שני המספרים ואז נחסר שבע.",
+}
 
 
 @pytest.mark.parametrize("language", SENTENCES)
@@ -38,7 +40,10 @@ def test_a_text_in_its_language_is_consistent_and_in_others_is_not(language):
 
 def test_a_foreign_sentence_among_others_counts_by_its_words():
     """12 English words, 7 French ones: shares of all 19."""
-    english, french = "First we add the two numbers and then we take away seven.", "Ensuite nous enlevons sept du résultat obtenu."
+    english, french = (
+        "First we add the two numbers and then we take away seven.",
+        "Ensuite nous enlevons sept du résultat obtenu.",
+    )
     assert language_consistency(f"{english}\n{french}", "en") == pytest.approx(12 / 19)
     assert language_consistency(f"{english}\n{french}", "fr") == pytest.approx(7 / 19)
 
@@ -52,7 +57,7 @@ def test_short_passages_of_a_shared_script_are_not_judged():
 def test_formulas_code_tags_and_links_are_no_words():
     text = "Nous avons $x = \\text{the answer of the question}$ et `for each in list: pass` puis <answer> \\frac{x}{y} https://example.org/the/page 12"
     assert count_words(text) == {"LATIN": 4} and language_consistency(text, "fr") == 1.0
-    assert count_words("x² + yˣ, ½ of Δ and 𝑥") == {"LATIN": 2}           # of, and
+    assert count_words("x² + yˣ, ½ of Δ and 𝑥") == {"LATIN": 2}  # of, and
 
 
 def test_scripts_without_spaces_count_characters_and_leave_words_whole():
@@ -62,7 +67,9 @@ def test_scripts_without_spaces_count_characters_and_leave_words_whole():
 
 
 def test_han_characters_beside_kana_are_japanese():
-    assert language_consistency("二つの数を足す。", "zh") == 0.0 and language_consistency("二つの数を足す。", "ja") == 1.0
+    assert (
+        language_consistency("二つの数を足す。", "zh") == 0.0 and language_consistency("二つの数を足す。", "ja") == 1.0
+    )
     assert language_consistency("東京", "ja") == 1.0 == language_consistency("東京", "zh")
 
 
@@ -81,15 +88,25 @@ def test_every_code_has_a_script_and_the_configuration_takes_them_all():
 
 
 def test_identify_falls_back_where_there_is_little_to_read():
-    assert [identify(text) for text in ("", "12 + 3 = ?", "求5+3", "x = ?", "$\\alpha$", "Sprich Deutsch, bitte!")] == ["en", "en", "zh", "en", "en", "de"]
+    assert [identify(text) for text in ("", "12 + 3 = ?", "求5+3", "x = ?", "$\\alpha$", "Sprich Deutsch, bitte!")] == [
+        "en",
+        "en",
+        "zh",
+        "en",
+        "en",
+        "de",
+    ]
 
 
 def test_the_tiny_world_needs_no_identifier():
     """Its words and their order are its own; what they count is what eq. 7 says of scripts alone, and nothing has to be loaded for it."""
     import subprocess
     import sys
-    code = ("import sys; from stages.text.language import language_consistency as share\n"
-            "print(share('first31-3=28,then28-7=21,so wait,check31-3=28,ok', 'en'), share('首先31-3=28,然后28-7=21,所以等等,检查ok', 'zh'))\n"
-            "print('py3langid' in sys.modules)")
+
+    code = (
+        "import sys; from stages.text.language import language_consistency as share\n"
+        "print(share('first31-3=28,then28-7=21,so wait,check31-3=28,ok', 'en'), share('首先31-3=28,然后28-7=21,所以等等,检查ok', 'zh'))\n"
+        "print('py3langid' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY)
     assert done.stdout.split() == ["1.0", str(10 / 11), "False"], done.stdout + done.stderr

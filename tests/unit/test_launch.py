@@ -1,4 +1,5 @@
 """Launching: the guard leaves no orphan, stop requests reach the ranks, failures are explained. Real processes throughout."""
+
 import os
 import signal
 import subprocess
@@ -29,12 +30,20 @@ def test_the_failing_rank_and_its_exit_code_come_from_torchrun():
     assert launch.root_failure("nothing of the kind") == (0, None)
 
 
-@pytest.mark.parametrize("code, text", [(-9, "want of memory"), (137, "want of memory"), (-11, "signal 11 (SIGSEGV)"), (3, "exit code 3")])
+@pytest.mark.parametrize(
+    "code, text", [(-9, "want of memory"), (137, "want of memory"), (-11, "signal 11 (SIGSEGV)"), (3, "exit code 3")]
+)
 def test_signals_are_told_from_exit_codes(code, text):
     assert text in launch.failure_kind(None, code, 1)
 
 
-def explained(directory: Path, torchrun: str = TORCHRUN_FAILURE, error: dict | None = None, was_stopped: bool = False, code: int = 1):
+def explained(
+    directory: Path,
+    torchrun: str = TORCHRUN_FAILURE,
+    error: dict | None = None,
+    was_stopped: bool = False,
+    code: int = 1,
+):
     logs = directory / "logs" / "attempt_1"
     logs.mkdir(parents=True)
     (logs / "driver.log").write_text(torchrun)
@@ -55,24 +64,40 @@ def test_a_failure_shows_rank_kind_last_lines_log_and_command(tmp_path):
 
 def test_bad_input_of_a_worker_is_a_missing_input_with_its_own_fix(tmp_path):
     error = explained(tmp_path, error={"kind": "input", "message": "row 7 is too long", "fix": "shorten it", "rank": 0})
-    assert isinstance(error, MissingInput) and error.exit_code == 3 and "row 7" in str(error) and error.fix == "shorten it"
+    assert (
+        isinstance(error, MissingInput) and error.exit_code == 3 and "row 7" in str(error) and error.fix == "shorten it"
+    )
 
 
 def test_a_full_disk_says_that_nothing_is_lost(tmp_path):
     error = explained(tmp_path, error={"kind": "OSError", "message": "[Errno 28] No space left on device", "rank": 1})
-    assert error.exit_code == 3 and str(tmp_path) in str(error) and "nothing that was finished is lost; then continue with: COMMAND" in error.fix
+    assert (
+        error.exit_code == 3
+        and str(tmp_path) in str(error)
+        and "nothing that was finished is lost; then continue with: COMMAND" in error.fix
+    )
 
 
 def test_a_failure_with_advice_of_its_own_shows_it(tmp_path):
-    error = explained(tmp_path, "", {"kind": "Unhealthy", "message": "kl_blow_up at step 3: policy/kl is 2", "fix": "raise beta", "rank": 0})
-    assert error.exit_code == 4 and "Unhealthy: kl_blow_up at step 3" in str(error) and error.fix == "raise beta; then continue with: COMMAND"
+    error = explained(
+        tmp_path,
+        "",
+        {"kind": "Unhealthy", "message": "kl_blow_up at step 3: policy/kl is 2", "fix": "raise beta", "rank": 0},
+    )
+    assert (
+        error.exit_code == 4
+        and "Unhealthy: kl_blow_up at step 3" in str(error)
+        and error.fix == "raise beta; then continue with: COMMAND"
+    )
 
 
 def test_interruption_is_told_from_failure(tmp_path):
     assert isinstance(explained(tmp_path / "a", was_stopped=True), StageInterrupted)
     by_others = explained(tmp_path / "b", TORCHRUN_FAILURE.replace("-9", "75"))
     assert isinstance(by_others, StageInterrupted) and by_others.exit_code == 75
-    write_json(tmp_path / "c" / "progress.json", {"phase": "interrupted", "step": 7})  # ended by srun, of which torchrun prints no table
+    write_json(
+        tmp_path / "c" / "progress.json", {"phase": "interrupted", "step": 7}
+    )  # ended by srun, of which torchrun prints no table
     by_slurm = explained(tmp_path / "c", "")
     assert isinstance(by_slurm, StageInterrupted) and "at step 7" in str(by_slurm)
 
@@ -87,10 +112,15 @@ def test_worker_commands():
 
 def test_workers_get_threads_and_the_attempt_but_nothing_of_prefect(monkeypatch):
     monkeypatch.setenv("PREFECT_API_URL", "http://elsewhere")
-    environment = launch.worker_environment(LauncherConfig(threads_per_process=3, collective_timeout_s=77, environment={"A": "b"}), attempt=2)
+    environment = launch.worker_environment(
+        LauncherConfig(threads_per_process=3, collective_timeout_s=77, environment={"A": "b"}), attempt=2
+    )
     assert environment["OMP_NUM_THREADS"] == "3" and environment["STAGE_ATTEMPT"] == "2" and environment["A"] == "b"
     assert environment["STAGE_COLLECTIVE_TIMEOUT_S"] == "77"
-    assert not any(name.startswith("PREFECT_") for name in environment) and "TORCH_ELASTIC_SHUTDOWN_TIMEOUT" not in environment
+    assert (
+        not any(name.startswith("PREFECT_") for name in environment)
+        and "TORCH_ELASTIC_SHUTDOWN_TIMEOUT" not in environment
+    )
     slurm = launch.worker_environment(LauncherConfig(name="slurm", grace_s=600), attempt=1)
     assert slurm["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] == "600"
 
@@ -143,19 +173,40 @@ def test_the_guard_kills_the_family_when_it_is_told_to_end(tmp_path):
 
 def test_the_guard_kills_the_family_when_the_driver_is_killed(tmp_path):
     command = guarded(tmp_path, 0)
-    driver = subprocess.Popen([sys.executable, "-c", "import os, subprocess, sys; command = sys.argv[1:]; command[3] = str(os.getpid()); "
-                                                     "subprocess.Popen(command, start_new_session=True).wait()", *command])
+    driver = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import os, subprocess, sys; command = sys.argv[1:]; command[3] = str(os.getpid()); "
+            "subprocess.Popen(command, start_new_session=True).wait()",
+            *command,
+        ]
+    )
     assert wait_for((tmp_path / "ready").exists)
     family = psutil.Process(driver.pid).children(recursive=True)
     assert len(family) == 3
     driver.kill()
     driver.wait()
-    assert wait_for(lambda: not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in family))
+    assert wait_for(
+        lambda: not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in family)
+    )
 
 
 def test_a_stop_request_before_the_ranks_have_started_ends_the_launcher(tmp_path):
-    (tmp_path / "torch.distributed.run").write_text("import sys, time; open(sys.argv[1] + '/ready', 'w').close(); time.sleep(60)")
-    guard = subprocess.Popen([sys.executable, "-m", "pipeline.execution.guard", str(os.getpid()), sys.executable, str(tmp_path / "torch.distributed.run"), str(tmp_path)])
+    (tmp_path / "torch.distributed.run").write_text(
+        "import sys, time; open(sys.argv[1] + '/ready', 'w').close(); time.sleep(60)"
+    )
+    guard = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "pipeline.execution.guard",
+            str(os.getpid()),
+            sys.executable,
+            str(tmp_path / "torch.distributed.run"),
+            str(tmp_path),
+        ]
+    )
     assert wait_for((tmp_path / "ready").exists)
     guard.send_signal(signal.SIGUSR1)
     assert guard.wait(timeout=10) != 0
@@ -166,14 +217,33 @@ def test_the_guard_passes_stop_requests_to_the_ranks_and_returns_exit_codes(tmp_
     assert wait_for((tmp_path / "ready").exists)
     guard.send_signal(signal.SIGUSR1)
     assert guard.wait(timeout=10) == 0 and (tmp_path / "asked").exists()
-    failing = [sys.executable, "-m", "pipeline.execution.guard", str(os.getpid()), sys.executable, "-c", "import sys; sys.exit(7)"]
+    failing = [
+        sys.executable,
+        "-m",
+        "pipeline.execution.guard",
+        str(os.getpid()),
+        sys.executable,
+        "-c",
+        "import sys; sys.exit(7)",
+    ]
     assert subprocess.run(failing).returncode == 7
 
 
 def test_a_rank_whose_launcher_died_before_it_could_ask_to_be_told_ends():
     """The guard must be the parent of the rank's parent; here this process stands for the launcher."""
+
     def start(guard: int) -> subprocess.CompletedProcess:
-        return subprocess.run([sys.executable, "-c", "from stages.runtime.environment import die_with_parent; die_with_parent(); print('lives')"],
-                              env={**os.environ, "STAGE_GUARD_PID": str(guard)}, capture_output=True, text=True, timeout=60)
+        return subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                "from stages.runtime.environment import die_with_parent; die_with_parent(); print('lives')",
+            ],
+            env={**os.environ, "STAGE_GUARD_PID": str(guard)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
     assert start(os.getppid()).stdout == "lives\n"
     assert start(os.getpid()).returncode == 1 and start(os.getpid()).stdout == ""

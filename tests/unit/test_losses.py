@@ -1,11 +1,28 @@
 """The GRPO family on numbers worked by hand."""
+
 import math
 
 import pytest
 import torch
 
 from stages.modeling.losses import (
-    ADVANTAGES, CORRECTIONS, LOSSES, Counts, advantages, cispo, clipped, correction_weights, is_zero_variance, k3, log_ratio, loss_terms, per_constant, per_sequence, per_token, sequence_mean)
+    ADVANTAGES,
+    CORRECTIONS,
+    LOSSES,
+    Counts,
+    advantages,
+    cispo,
+    clipped,
+    correction_weights,
+    is_zero_variance,
+    k3,
+    log_ratio,
+    loss_terms,
+    per_constant,
+    per_sequence,
+    per_token,
+    sequence_mean,
+)
 
 LN2 = math.log(2)
 close = torch.testing.assert_close
@@ -14,8 +31,11 @@ close = torch.testing.assert_close
 # ------------------------------------------------------------------------------------------------------------------ advantages
 
 # 1 0: mean 0.5, sample standard deviation sqrt(0.5). 1 0 3 3: mean 1.75, squares sum to 6.75, standard deviation sqrt(6.75 / 3) = 1.5.
-ADVANTAGES_BY_HAND = {"group": [[math.sqrt(0.5), -math.sqrt(0.5)], [0.0, 0.0]], "batch": [[1 / 3, -1 / 3], [0.0, 0.0]],
-                      "none": [[0.5, -0.5], [0.0, 0.0]]}
+ADVANTAGES_BY_HAND = {
+    "group": [[math.sqrt(0.5), -math.sqrt(0.5)], [0.0, 0.0]],
+    "batch": [[1 / 3, -1 / 3], [0.0, 0.0]],
+    "none": [[0.5, -0.5], [0.0, 0.0]],
+}
 
 
 @pytest.mark.parametrize("scale", ADVANTAGES)
@@ -31,7 +51,10 @@ def test_group_advantages():
 
 
 def test_group_advantages_do_not_mix_groups():
-    close(advantages(torch.tensor([[1.0, 0.0], [10.0, 30.0]]), eps=0.0), torch.tensor([[1.0, -1.0], [-1.0, 1.0]]) / math.sqrt(2))
+    close(
+        advantages(torch.tensor([[1.0, 0.0], [10.0, 30.0]]), eps=0.0),
+        torch.tensor([[1.0, -1.0], [-1.0, 1.0]]) / math.sqrt(2),
+    )
 
 
 @pytest.mark.parametrize("scale", ADVANTAGES)
@@ -59,7 +82,7 @@ def test_k3_averages_to_the_divergence():
     assert (policy * k3(policy.log(), reference.log())).sum().item() == pytest.approx(divergence, abs=1e-6)
 
 
-SEQUENCE, LENGTHS = torch.tensor([0, 0, 2]), torch.tensor([2.0, 0.0, 1.0])   # the second completion is empty
+SEQUENCE, LENGTHS = torch.tensor([0, 0, 2]), torch.tensor([2.0, 0.0, 1.0])  # the second completion is empty
 
 
 def test_sequence_mean():
@@ -68,7 +91,10 @@ def test_sequence_mean():
 
 def test_log_ratio():
     """Of a completion: the mean of its tokens' differences, whose exp is the geometric mean of their ratios 4 and 1: 2."""
-    policy, old = torch.tensor([math.log(0.8), math.log(0.5), math.log(0.3)]), torch.tensor([math.log(0.2), math.log(0.5), math.log(0.1)])
+    policy, old = (
+        torch.tensor([math.log(0.8), math.log(0.5), math.log(0.3)]),
+        torch.tensor([math.log(0.2), math.log(0.5), math.log(0.1)]),
+    )
     close(log_ratio(policy, old, SEQUENCE, LENGTHS, "token").exp(), torch.tensor([4.0, 1.0, 3.0]))
     close(log_ratio(policy, old, SEQUENCE, LENGTHS, "sequence").exp(), torch.tensor([2.0, 2.0, 3.0]))
 
@@ -84,26 +110,48 @@ def one_token(objective, ratio: float, advantage: float, low: float, high: float
     return loss.item(), policy.grad.item(), is_clipped.item()
 
 
-@pytest.mark.parametrize("low, high, ratio, advantage, loss, is_clipped", [
-    (0.2, 0.2, 1.5, 2.0, -2.4, 1.0),      # rises no further than 1.2 x 2
-    (0.2, 0.2, 0.5, 2.0, -1.0, 0.0),      # a good token that lost probability keeps its gradient
-    (0.2, 0.2, 1.5, -2.0, 3.0, 0.0),      # a bad token that gained probability keeps its gradient
-    (0.2, 0.2, 0.5, -2.0, 1.6, 1.0),      # falls no further than 0.8 x -2
-    (0.2, 0.2, 1.1, 2.0, -2.2, 0.0), (0.2, 0.2, 0.9, 2.0, -1.8, 0.0), (0.2, 0.2, 1.1, -2.0, 2.2, 0.0), (0.2, 0.2, 0.9, -2.0, 1.8, 0.0),
-    (0.2, 0.2, 1.0, 2.0, -2.0, 0.0), (0.2, 0.2, 1.5, 0.0, 0.0, 0.0),
-    (0.2, 0.5, 1.4, 1.0, -1.4, 0.0), (0.2, 0.5, 1.6, 1.0, -1.5, 1.0), (0.2, 0.5, 0.7, -1.0, 0.8, 1.0),   # above, more room than below
-    (0.5, 0.2, 1.4, 1.0, -1.2, 1.0), (0.5, 0.2, 0.7, -1.0, 0.7, 0.0), (0.5, 0.2, 0.4, -1.0, 0.5, 1.0),
-    (10.0, 10.0, 1.5, 1.0, -1.5, 0.0), (10.0, 10.0, 0.01, -1.0, 0.01, 0.0),   # [N]'s epsilon: 1 - 10 never binds, ratios up to 11 pass
-    (10.0, 10.0, 12.0, 1.0, -11.0, 1.0), (10.0, 10.0, 12.0, -1.0, 12.0, 0.0)])
+@pytest.mark.parametrize(
+    "low, high, ratio, advantage, loss, is_clipped",
+    [
+        (0.2, 0.2, 1.5, 2.0, -2.4, 1.0),  # rises no further than 1.2 x 2
+        (0.2, 0.2, 0.5, 2.0, -1.0, 0.0),  # a good token that lost probability keeps its gradient
+        (0.2, 0.2, 1.5, -2.0, 3.0, 0.0),  # a bad token that gained probability keeps its gradient
+        (0.2, 0.2, 0.5, -2.0, 1.6, 1.0),  # falls no further than 0.8 x -2
+        (0.2, 0.2, 1.1, 2.0, -2.2, 0.0),
+        (0.2, 0.2, 0.9, 2.0, -1.8, 0.0),
+        (0.2, 0.2, 1.1, -2.0, 2.2, 0.0),
+        (0.2, 0.2, 0.9, -2.0, 1.8, 0.0),
+        (0.2, 0.2, 1.0, 2.0, -2.0, 0.0),
+        (0.2, 0.2, 1.5, 0.0, 0.0, 0.0),
+        (0.2, 0.5, 1.4, 1.0, -1.4, 0.0),
+        (0.2, 0.5, 1.6, 1.0, -1.5, 1.0),
+        (0.2, 0.5, 0.7, -1.0, 0.8, 1.0),  # above, more room than below
+        (0.5, 0.2, 1.4, 1.0, -1.2, 1.0),
+        (0.5, 0.2, 0.7, -1.0, 0.7, 0.0),
+        (0.5, 0.2, 0.4, -1.0, 0.5, 1.0),
+        (10.0, 10.0, 1.5, 1.0, -1.5, 0.0),
+        (10.0, 10.0, 0.01, -1.0, 0.01, 0.0),  # [N]'s epsilon: 1 - 10 never binds, ratios up to 11 pass
+        (10.0, 10.0, 12.0, 1.0, -11.0, 1.0),
+        (10.0, 10.0, 12.0, -1.0, 12.0, 0.0),
+    ],
+)
 def test_clipped(low, high, ratio, advantage, loss, is_clipped):
     gradient = 0.0 if is_clipped else -ratio * advantage
-    assert one_token(clipped, ratio, advantage, low, high) == pytest.approx((loss, gradient, is_clipped), rel=1e-5, abs=1e-6)
+    assert one_token(clipped, ratio, advantage, low, high) == pytest.approx(
+        (loss, gradient, is_clipped), rel=1e-5, abs=1e-6
+    )
 
 
-@pytest.mark.parametrize("ratio, advantage, weight, is_clipped", [
-    (0.5, 2.0, 0.5, 0.0), (0.5, -2.0, 0.5, 0.0), (1.1, 2.0, 1.1, 0.0),
-    (1.5, 2.0, 1.2, 1.0),       # the weight is clipped, the gradient stays
-    (1.5, -2.0, 1.2, 0.0)])     # also where clipping the ratio would have taken nothing away
+@pytest.mark.parametrize(
+    "ratio, advantage, weight, is_clipped",
+    [
+        (0.5, 2.0, 0.5, 0.0),
+        (0.5, -2.0, 0.5, 0.0),
+        (1.1, 2.0, 1.1, 0.0),
+        (1.5, 2.0, 1.2, 1.0),  # the weight is clipped, the gradient stays
+        (1.5, -2.0, 1.2, 0.0),
+    ],
+)  # also where clipping the ratio would have taken nothing away
 def test_cispo(ratio, advantage, weight, is_clipped):
     """-weight x A x log(1/2), and the weight is a constant: the gradient is -weight x A."""
     expected = (weight * advantage * LN2, -weight * advantage, is_clipped)
@@ -113,13 +161,20 @@ def test_cispo(ratio, advantage, weight, is_clipped):
 # ---------------------------------------------------------------------------------------------------------------------- weights
 
 
-@pytest.mark.parametrize("weight, expected", [
-    (per_sequence, [1 / 8, 1 / 4, 1 / 12]),     # 4 sequences; 2, no and 3 tokens
-    (per_token, [0.1, 0.1, 0.1]),               # 10 tokens in the whole step
-    (per_constant, [0.05, 0.05, 0.05])])        # 4 sequences of at most 5 tokens
+@pytest.mark.parametrize(
+    "weight, expected",
+    [
+        (per_sequence, [1 / 8, 1 / 4, 1 / 12]),  # 4 sequences; 2, no and 3 tokens
+        (per_token, [0.1, 0.1, 0.1]),  # 10 tokens in the whole step
+        (per_constant, [0.05, 0.05, 0.05]),
+    ],
+)  # 4 sequences of at most 5 tokens
 def test_weights(weight, expected):
     """Of three completions in a step of four."""
-    close(weight(torch.tensor([2.0, 0.0, 3.0]), Counts(num_sequences=4, num_tokens=10, max_tokens=5)), torch.tensor(expected))
+    close(
+        weight(torch.tensor([2.0, 0.0, 3.0]), Counts(num_sequences=4, num_tokens=10, max_tokens=5)),
+        torch.tensor(expected),
+    )
 
 
 def test_a_step_without_tokens():
@@ -129,14 +184,20 @@ def test_a_step_without_tokens():
 # ------------------------------------------------------------------------------------------------- sampler and trainer disagree
 
 # Trainer / sampler of two completions: 3 and 1/2, product 3/2; 3 and 2, product 6. The limit is 2.5.
-CORRECTIONS_BY_HAND = {"token_truncate": [2.5, 0.5, 2.5, 2.0], "token_mask": [0.0, 0.5, 0.0, 2.0],
-                       "sequence_truncate": [1.5, 1.5, 2.5, 2.5], "sequence_mask": [1.5, 1.5, 0.0, 0.0]}
+CORRECTIONS_BY_HAND = {
+    "token_truncate": [2.5, 0.5, 2.5, 2.0],
+    "token_mask": [0.0, 0.5, 0.0, 2.0],
+    "sequence_truncate": [1.5, 1.5, 2.5, 2.5],
+    "sequence_mask": [1.5, 1.5, 0.0, 0.0],
+}
 
 
 @pytest.mark.parametrize("name", CORRECTIONS)
 def test_corrections(name):
     trainer = torch.tensor([0.75, 0.125, 0.75, 0.5]).log().requires_grad_()
-    weights = correction_weights(name, trainer, torch.tensor([0.25, 0.25, 0.25, 0.25]).log(), torch.tensor([0, 0, 1, 1]), 2, limit=2.5)
+    weights = correction_weights(
+        name, trainer, torch.tensor([0.25, 0.25, 0.25, 0.25]).log(), torch.tensor([0, 0, 1, 1]), 2, limit=2.5
+    )
     close(weights, torch.tensor(CORRECTIONS_BY_HAND[name]))
     assert not weights.requires_grad
 
@@ -152,36 +213,67 @@ LOSSES_BY_HAND = {  # value, gradient
     "dapo": (-0.6 / 8, [0.0, -0.5 / 8, 1.1 / 8]),
     "dr_grpo": (-0.6 / 20, [0.0, -0.5 / 20, 1.1 / 20]),
     "gspo": ((-1 + 1.1) / 4, [-1 / 8, -1 / 8, 1.1 / 4]),
-    "cispo": ((1.2 + 0.5 * 2 - 1.1) * LN2 / 8, [-1.2 / 8, -0.5 / 8, 1.1 / 8])}
+    "cispo": ((1.2 + 0.5 * 2 - 1.1) * LN2 / 8, [-1.2 / 8, -0.5 / 8, 1.1 / 8]),
+}
 
 
 def test_all_are_worked_by_hand():
-    assert (LOSSES_BY_HAND.keys(), ADVANTAGES_BY_HAND.keys(), CORRECTIONS_BY_HAND.keys()) == (LOSSES.keys(), ADVANTAGES.keys(), CORRECTIONS.keys())
+    assert (LOSSES_BY_HAND.keys(), ADVANTAGES_BY_HAND.keys(), CORRECTIONS_BY_HAND.keys()) == (
+        LOSSES.keys(),
+        ADVANTAGES.keys(),
+        CORRECTIONS.keys(),
+    )
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_losses(name):
     policy = torch.tensor([0.5, 0.25, 0.5]).log().requires_grad_()
     old = torch.tensor([0.25, 0.5, 0.5 / 1.1]).log()
-    terms = loss_terms(name, policy, old, None, torch.tensor([1.0, -1.0]), torch.tensor([0, 0, 1]), torch.tensor([2.0, 1.0]), COUNTS, 0.9, 0.2)
+    terms = loss_terms(
+        name,
+        policy,
+        old,
+        None,
+        torch.tensor([1.0, -1.0]),
+        torch.tensor([0, 0, 1]),
+        torch.tensor([2.0, 1.0]),
+        COUNTS,
+        0.9,
+        0.2,
+    )
     terms.loss.backward()
     close(terms.loss.item(), LOSSES_BY_HAND[name][0], rtol=1e-5, atol=1e-6)
     close(policy.grad, torch.tensor(LOSSES_BY_HAND[name][1]), rtol=1e-5, atol=1e-6)
     assert terms.is_clipped_N.tolist() == [float(name != "gspo"), 0.0, 0.0] and terms.kl_N.tolist() == [0.0, 0.0, 0.0]
 
 
-def one_loss(ratio: float, advantage: float, beta: float, kl: str = "k3", correction: float | None = None) -> tuple[float, float, float]:
+def one_loss(
+    ratio: float, advantage: float, beta: float, kl: str = "k3", correction: float | None = None
+) -> tuple[float, float, float]:
     """Value, gradient and KL of one token that alone makes the step. The policy gives it 1/2, the reference 1/4."""
     policy = torch.tensor([-LN2], requires_grad=True)
     weights = None if correction is None else torch.tensor([correction])
-    terms = loss_terms("grpo", policy, torch.tensor([-LN2 - math.log(ratio)]), torch.tensor([-2 * LN2]), torch.tensor([advantage]), torch.tensor([0]),
-                       torch.tensor([1.0]), Counts(1, 1, 1), 0.2, 0.2, beta, kl, weights)
+    terms = loss_terms(
+        "grpo",
+        policy,
+        torch.tensor([-LN2 - math.log(ratio)]),
+        torch.tensor([-2 * LN2]),
+        torch.tensor([advantage]),
+        torch.tensor([0]),
+        torch.tensor([1.0]),
+        Counts(1, 1, 1),
+        0.2,
+        0.2,
+        beta,
+        kl,
+        weights,
+    )
     terms.loss.backward()
     assert not terms.kl_N.requires_grad
     return terms.loss.item(), policy.grad.item(), terms.kl_N.item()
 
 
-KL = LN2 - 0.5   # exp(d) - d - 1 with d = -ln 2; its gradient 1 - exp(d) = 0.5
+KL = LN2 - 0.5  # exp(d) - d - 1 with d = -ln 2; its gradient 1 - exp(d) = 0.5
 
 
 @pytest.mark.parametrize("ratio", [1.0, 3.0])
@@ -193,23 +285,31 @@ def test_kl_is_added_with_its_weight(ratio):
 @pytest.mark.parametrize("ratio", [1.0, 3.0])
 def test_unbiased_kl_is_multiplied_by_the_ratio(ratio):
     """(ratio x k3)' = ratio x (k3 + k3') = ratio x log(policy / reference) = ratio x ln 2; the KL that is watched stays k3."""
-    assert one_loss(ratio, 0.0, beta=0.1, kl="k3_unbiased") == pytest.approx((0.1 * ratio * KL, 0.1 * ratio * LN2, KL), abs=1e-6)
+    assert one_loss(ratio, 0.0, beta=0.1, kl="k3_unbiased") == pytest.approx(
+        (0.1 * ratio * KL, 0.1 * ratio * LN2, KL), abs=1e-6
+    )
 
 
 def test_correction_spares_the_kl():
-    assert one_loss(1.1, 2.0, beta=0.1, correction=0.5) == pytest.approx((-1.1 + 0.1 * KL, -1.1 + 0.1 * 0.5, KL), abs=1e-6)
+    assert one_loss(1.1, 2.0, beta=0.1, correction=0.5) == pytest.approx(
+        (-1.1 + 0.1 * KL, -1.1 + 0.1 * 0.5, KL), abs=1e-6
+    )
     assert one_loss(1.1, 2.0, beta=0.1, correction=0.0) == pytest.approx((0.1 * KL, 0.1 * 0.5, KL), abs=1e-6)
 
 
 # ------------------------------------------------------------------------------------------------ parts of a step and what is left out
 
-STEP = torch.tensor([3, 1, 4, 0, 5, 2])   # lengths; one completion is empty
+STEP = torch.tensor([3, 1, 4, 0, 5, 2])  # lengths; one completion is empty
 STEP_COUNTS = Counts(num_sequences=8, num_tokens=20, max_tokens=6)
 
 
-def in_parts(name: str, parts: list[list[int]], advantages_B: torch.Tensor | None = None, **options) -> tuple[float, torch.Tensor]:
+def in_parts(
+    name: str, parts: list[list[int]], advantages_B: torch.Tensor | None = None, **options
+) -> tuple[float, torch.Tensor]:
     """Loss and gradient, summed over forward passes that see these completions of STEP: random numbers, always the same."""
-    policy, old, reference, correction = torch.randn(4, int(STEP.sum()), generator=torch.Generator().manual_seed(0)) * 0.5
+    policy, old, reference, correction = (
+        torch.randn(4, int(STEP.sum()), generator=torch.Generator().manual_seed(0)) * 0.5
+    )
     policy.requires_grad_()
     advantages_B = torch.tensor([1.0, -0.5, 0.25, 1.0, -1.0, 0.7]) if advantages_B is None else advantages_B
     completion = torch.arange(len(STEP)).repeat_interleave(STEP)
@@ -217,14 +317,28 @@ def in_parts(name: str, parts: list[list[int]], advantages_B: torch.Tensor | Non
     for part in parts:
         tokens = torch.cat([torch.where(completion == b)[0] for b in part])
         sequence = torch.arange(len(part)).repeat_interleave(STEP[part])
-        terms = loss_terms(name, policy[tokens], old[tokens], reference[tokens], advantages_B[part], sequence, STEP[part].float(), STEP_COUNTS,
-                           0.2, 0.28, correction_N=correction[tokens].exp(), **options)
+        terms = loss_terms(
+            name,
+            policy[tokens],
+            old[tokens],
+            reference[tokens],
+            advantages_B[part],
+            sequence,
+            STEP[part].float(),
+            STEP_COUNTS,
+            0.2,
+            0.28,
+            correction_N=correction[tokens].exp(),
+            **options,
+        )
         terms.loss.backward()
         loss += terms.loss.item()
     return loss, policy.grad
 
 
-@pytest.mark.parametrize("parts", [[[0], [1], [2], [3], [4], [5]], [[0, 1, 2], [3, 4, 5]], [[4, 0], [3], [2, 5, 1]], [[5, 4, 3, 2, 1, 0]]])
+@pytest.mark.parametrize(
+    "parts", [[[0], [1], [2], [3], [4], [5]], [[0, 1, 2], [3, 4, 5]], [[4, 0], [3], [2, 5, 1]], [[5, 4, 3, 2, 1, 0]]]
+)
 @pytest.mark.parametrize("name", LOSSES)
 def test_micro_batches_add_up(name, parts):
     for kl in ("k3", "k3_unbiased"):
@@ -237,7 +351,10 @@ def test_micro_batches_add_up(name, parts):
 @pytest.mark.parametrize("name", LOSSES)
 def test_what_is_left_out_changes_nothing_else(name):
     """Without completion 2 (tokens 4 to 7) and the same counts, the others' gradient is the same: a masked completion."""
-    gradient, without = in_parts(name, [[0, 1, 2, 3, 4, 5]], beta=0.1)[1], in_parts(name, [[0, 1, 3, 4, 5]], beta=0.1)[1]
+    gradient, without = (
+        in_parts(name, [[0, 1, 2, 3, 4, 5]], beta=0.1)[1],
+        in_parts(name, [[0, 1, 3, 4, 5]], beta=0.1)[1],
+    )
     assert without[4:8].tolist() == [0.0] * 4 and gradient[4:8].abs().min() > 0
     close(torch.cat([without[:4], without[8:]]), torch.cat([gradient[:4], gradient[8:]]), rtol=0, atol=1e-7)
 
@@ -246,6 +363,8 @@ def test_what_is_left_out_changes_nothing_else(name):
 def test_without_advantage_and_kl_there_is_nothing_to_leave_out(name):
     """Dropping completions of a group of equal rewards is the same as keeping them, where beta is 0."""
     flat = torch.tensor([1.0, -0.5, 0.0, 1.0, -1.0, 0.0])
-    (loss, gradient), (without_loss, without) = (in_parts(name, [part], advantages_B=flat) for part in ([0, 1, 2, 3, 4, 5], [0, 1, 3, 4]))
+    (loss, gradient), (without_loss, without) = (
+        in_parts(name, [part], advantages_B=flat) for part in ([0, 1, 2, 3, 4, 5], [0, 1, 3, 4])
+    )
     assert gradient.abs().max() > 0 and without_loss == pytest.approx(loss, abs=1e-7)
     close(without, gradient, rtol=0, atol=1e-7)

@@ -1,4 +1,5 @@
 """Learning-rate schedules by hand; Muon's orthogonalisation; an optimizer that continues bit for bit."""
+
 import io
 import math
 
@@ -6,7 +7,13 @@ import pytest
 import torch
 
 from stages.config import OptimConfig
-from stages.engines.optimizers import ReplicatedOptimizer, _shares, learning_rate_factor, orthogonalize, set_learning_rate
+from stages.engines.optimizers import (
+    ReplicatedOptimizer,
+    _shares,
+    learning_rate_factor,
+    orthogonalize,
+    set_learning_rate,
+)
 
 
 def factors(num_steps: int, steps, **config) -> list[float]:
@@ -66,8 +73,17 @@ def test_shares_cover_everything_once():
 
 def build(name: str):
     torch.manual_seed(0)
-    model = torch.nn.ModuleDict({"embed": torch.nn.Embedding(7, 6), "up": torch.nn.Linear(6, 12), "down": torch.nn.Linear(12, 6), "lm_head": torch.nn.Linear(6, 7)})
-    return model, ReplicatedOptimizer(model.named_parameters(), OptimConfig(name=name, lr=1e-2, muon_lr=2e-2, weight_decay=0.01, grad_clip=1.0))
+    model = torch.nn.ModuleDict(
+        {
+            "embed": torch.nn.Embedding(7, 6),
+            "up": torch.nn.Linear(6, 12),
+            "down": torch.nn.Linear(12, 6),
+            "lm_head": torch.nn.Linear(6, 7),
+        }
+    )
+    return model, ReplicatedOptimizer(
+        model.named_parameters(), OptimConfig(name=name, lr=1e-2, muon_lr=2e-2, weight_decay=0.01, grad_clip=1.0)
+    )
 
 
 def train(model, optimizer, steps) -> None:

@@ -1,4 +1,5 @@
 """The remote backend against a server of this test that speaks Piston's HTTP API version 2 and runs what it is sent in bubblewrap."""
+
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,7 +13,10 @@ from stages.rewards.grading import GraderAway
 from stages.sandbox import Limits, SandboxError, executor
 from stages.sandbox.piston import Piston
 
-RUNTIMES = [{"language": "python", "version": "3.12.0", "aliases": ["py"]}, {"language": "c++", "version": "10.2.0", "aliases": ["cpp"], "runtime": "gcc"}]
+RUNTIMES = [
+    {"language": "python", "version": "3.12.0", "aliases": ["py"]},
+    {"language": "c++", "version": "10.2.0", "aliases": ["cpp"], "runtime": "gcc"},
+]
 NAMES = {"python": "python", "c++": "cpp"}
 MAX_RUN_MS = 20_000
 
@@ -33,7 +37,9 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self):
-        self.reply(200, self.server.runtimes) if self.path == "/api/v2/runtimes" else self.reply(404, {"message": "no such path"})
+        self.reply(200, self.server.runtimes) if self.path == "/api/v2/runtimes" else self.reply(
+            404, {"message": "no such path"}
+        )
 
     def do_POST(self):
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -41,7 +47,9 @@ class Handler(BaseHTTPRequestHandler):
         if self.server.busy:
             self.server.busy -= 1
             return self.reply(429, {"message": "Requests limited to 1 per 200ms"})
-        if self.path != "/api/v2/execute" or (request["language"], request["version"]) not in [(r["language"], r["version"]) for r in self.server.runtimes]:
+        if self.path != "/api/v2/execute" or (request["language"], request["version"]) not in [
+            (r["language"], r["version"]) for r in self.server.runtimes
+        ]:
             return self.reply(400, {"message": f"{request['language']}-{request['version']} runtime is unknown"})
         if request["run_timeout"] > MAX_RUN_MS:
             return self.reply(400, {"message": f"run_timeout cannot exceed the configured limit of {MAX_RUN_MS}"})
@@ -54,14 +62,36 @@ class Handler(BaseHTTPRequestHandler):
         answer = {"language": request["language"], "version": request["version"]}
         if language == "cpp":
             error = program.compile_error
-            answer["compile"] = {"stdout": "", "stderr": error, "output": error, "code": 1 if error else 0, "signal": None}
+            answer["compile"] = {
+                "stdout": "",
+                "stderr": error,
+                "output": error,
+                "code": 1 if error else 0,
+                "signal": None,
+            }
             if error:
                 return answer
-        limits = Limits(cpu_s=request["run_timeout"] / 1000, wall_s=request["run_timeout"] / 1000, memory_mib=request["run_memory_limit"] >> 20)
+        limits = Limits(
+            cpu_s=request["run_timeout"] / 1000,
+            wall_s=request["run_timeout"] / 1000,
+            memory_mib=request["run_memory_limit"] >> 20,
+        )
         result = sandbox.run(program, request["stdin"].encode(), limits)
-        stdout, stderr, killed = result.stdout.decode(errors="replace"), result.stderr.decode(errors="replace"), result.status in ("time", "memory", "output")
-        return {**answer, "run": {"stdout": stdout, "stderr": stderr, "output": stdout + stderr, "code": None if killed else result.exit_code,
-                                  "signal": "SIGKILL" if killed else None}}
+        stdout, stderr, killed = (
+            result.stdout.decode(errors="replace"),
+            result.stderr.decode(errors="replace"),
+            result.status in ("time", "memory", "output"),
+        )
+        return {
+            **answer,
+            "run": {
+                "stdout": stdout,
+                "stderr": stderr,
+                "output": stdout + stderr,
+                "code": None if killed else result.exit_code,
+                "signal": "SIGKILL" if killed else None,
+            },
+        }
 
     def reply(self, status: int, body) -> None:
         data = json.dumps(body).encode()
@@ -94,7 +124,10 @@ def test_programs_calls_and_unit_tests_run_there(server):
     assert grader.grade(answer("print(2 * int(input()))"), double) == (1.0, "")
     assert grader.grade(answer("print(42)"), double) == (0.0, "")
     assert grader.grade(answer("while True: pass"), stdin_prompt(("21", "42"), time_limit_s=0.5)) == (0.0, "")
-    assert grader.grade(answer("def add(a, b):\n    print(7)\n    return a + b"), code_prompt(type="call", fn_name="add", tests=[{"args": [1, 2], "expected": 3}])) == (1.0, "")
+    assert grader.grade(
+        answer("def add(a, b):\n    print(7)\n    return a + b"),
+        code_prompt(type="call", fn_name="add", tests=[{"args": [1, 2], "expected": 3}]),
+    ) == (1.0, "")
     unit = code_prompt(type="unit", tests=[{"code": "from solution import add\nassert add(1, 2) == 3"}])
     assert grader.grade(answer("def add(a, b): return a + b"), unit) == (1.0, "")
     assert grader.grade(answer("import os\nos._exit(0)"), unit) == (0.0, "")
@@ -113,10 +146,19 @@ def test_cpp_and_its_compile_errors(server):
 @needs_bubblewrap
 def test_what_is_asked_is_the_published_form(server, monkeypatch):
     monkeypatch.setenv("PISTON_TOKEN", "secret")
-    Piston(server.url).run(Piston(server.url).build("python", "print(1)"), b"in", Limits(cpu_s=1, wall_s=2, memory_mib=128))
+    Piston(server.url).run(
+        Piston(server.url).build("python", "print(1)"), b"in", Limits(cpu_s=1, wall_s=2, memory_mib=128)
+    )
     request, token = server.seen[-1]
-    assert token == "secret" and request == {"language": "python", "version": "3.12.0", "stdin": "in", "files": [{"name": "main.py", "content": "print(1)"}],
-                                             "run_timeout": 2000, "compile_timeout": 10000, "run_memory_limit": 128 << 20}
+    assert token == "secret" and request == {
+        "language": "python",
+        "version": "3.12.0",
+        "stdin": "in",
+        "files": [{"name": "main.py", "content": "print(1)"}],
+        "run_timeout": 2000,
+        "compile_timeout": 10000,
+        "run_memory_limit": 128 << 20,
+    }
 
 
 @needs_bubblewrap

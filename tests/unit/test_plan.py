@@ -1,4 +1,5 @@
 """The plan: actions and reasons, fingerprints, what is shared, what is missing, what is damaged."""
+
 import json
 
 import pytest
@@ -26,14 +27,23 @@ def test_the_table_of_stages_is_in_order_and_every_kind_has_a_config():
         assert set(node.inputs.values()) <= set(STAGES[:place])
         assert node.kind in KINDS or node.kind == "report"
     inputs = {node.name: node.inputs for node in NODES}
-    assert inputs["cold_start"]["policy"] == inputs["rejection_sft"]["policy"] == "base"  # both SFT stages start from the base [N Fig. 2]
+    assert (
+        inputs["cold_start"]["policy"] == inputs["rejection_sft"]["policy"] == "base"
+    )  # both SFT stages start from the base [N Fig. 2]
 
 
 def test_fingerprint_depends_on_output_fields_seed_inputs_and_data_and_on_nothing_else():
     config = GrpoConfig()
-    print_of = lambda config=config, inputs={"policy": "a"}, files={}, seed=0: stage_fingerprint("grpo", config, inputs, files, seed)
+    print_of = lambda config=config, inputs={"policy": "a"}, files={}, seed=0: stage_fingerprint(
+        "grpo", config, inputs, files, seed
+    )
     assert print_of() == print_of(GrpoConfig(save_every=99, micro_batch_tokens=1, num_sample_prompts=0))
-    others = [print_of(GrpoConfig(optim=OptimConfig(lr=1e-4))), print_of(seed=1), print_of(inputs={"policy": "b"}), print_of(files={"data": "x"})]
+    others = [
+        print_of(GrpoConfig(optim=OptimConfig(lr=1e-4))),
+        print_of(seed=1),
+        print_of(inputs={"policy": "b"}),
+        print_of(files={"data": "x"}),
+    ]
     assert len({print_of(), *others}) == 5
     moved = GrpoConfig(data=type(config.data)(path="elsewhere.jsonl"))
     assert print_of(moved, files={"data": "x"}) == print_of(files={"data": "x"})
@@ -41,15 +51,25 @@ def test_fingerprint_depends_on_output_fields_seed_inputs_and_data_and_on_nothin
 
 def test_differences_name_key_old_and_new():
     assert differences({"optim": {"lr": 1e-6}, "a": [1], "gone": 1}, {"optim": {"lr": 3e-6}, "a": [1], "new": 2}) == [
-        "optim.lr 1e-06 -> 3e-06", "gone 1 -> unset", "new unset -> 2"]
-    assert differences({"sets": {"a": {"k": 4, "p": 1}, "b": {"k": 1}}}, {"sets": {"b": {"k": 2}, "c": {"k": 1, "p": 1}}}) == [
-        "sets.a removed", "sets.b.k 1 -> 2", "sets.c added"]
+        "optim.lr 1e-06 -> 3e-06",
+        "gone 1 -> unset",
+        "new unset -> 2",
+    ]
+    assert differences(
+        {"sets": {"a": {"k": 4, "p": 1}, "b": {"k": 1}}}, {"sets": {"b": {"k": 2}, "c": {"k": 1, "p": 1}}}
+    ) == ["sets.a removed", "sets.b.k 1 -> 2", "sets.c added"]
 
 
 def test_other_suites_and_other_sources_are_named_in_the_reason(runs, tmp_path):
     """Mappings whose keys people choose: what is gone and what is new, and no word on where files are."""
+
     def suites(*names):
-        return plan("+stage=[base,evaluate]", runs, f"stages.evaluate.suites=[{','.join(names)}]", *(f"eval.{name}.path=tests/fixtures/eval_schemas/{name}.jsonl" for name in names))
+        return plan(
+            "+stage=[base,evaluate]",
+            runs,
+            f"stages.evaluate.suites=[{','.join(names)}]",
+            *(f"eval.{name}.path=tests/fixtures/eval_schemas/{name}.jsonl" for name in names),
+        )
 
     finish(suites("aime24", "gsm8k"), "base", "evaluate")
     reason = step(suites("gsm8k", "math500"), "evaluate").reason
@@ -58,7 +78,9 @@ def test_other_suites_and_other_sources_are_named_in_the_reason(runs, tmp_path):
     def mixture(*names):
         rows = tmp_path / "rows.jsonl"
         rows.write_text('{"prompt": "1+1?", "answer": "2"}\n' * 40)
-        return plan("+stage=[base,r1_zero]", runs, "data=file", *(f"+data.sources.{name}.path={rows}" for name in names))
+        return plan(
+            "+stage=[base,r1_zero]", runs, "data=file", *(f"+data.sources.{name}.path={rows}" for name in names)
+        )
 
     finish(mixture("first", "second"), "base", "r1_zero")
     reason = step(mixture("second", "third"), "r1_zero").reason
@@ -76,7 +98,13 @@ def test_done_is_skipped_and_a_changed_knob_reruns_only_what_depends_on_it(runs)
     finish(made, *(one.stage for one in made.steps))
     assert plan("+stage=all", runs).is_done
     changed = plan("+stage=all", runs, "stages.reasoning_rl.optim.lr=3e-4")
-    assert [one.stage for one in changed.steps if one.is_done] == ["base", "r1_zero", "cold_start_data", "cold_start", "student_base"]
+    assert [one.stage for one in changed.steps if one.is_done] == [
+        "base",
+        "r1_zero",
+        "cold_start_data",
+        "cold_start",
+        "student_base",
+    ]
     assert step(changed, "reasoning_rl").reason == "optim.lr 0.001 -> 0.0003"
     assert step(changed, "rejection_data").reason == "reasoning_rl changed"
     assert step(changed, "reasoning_rl").dir != step(made, "reasoning_rl").dir
@@ -84,13 +112,22 @@ def test_done_is_skipped_and_a_changed_knob_reruns_only_what_depends_on_it(runs)
 
 def test_operational_knobs_and_the_launcher_change_nothing(runs):
     finish(plan("+stage=base", runs), "base")
-    assert plan("+stage=base", runs, "stages.base.save_every=7", "launcher.num_processes=1", "orchestrator=none", "tracker=tensorboard").is_done
+    assert plan(
+        "+stage=base",
+        runs,
+        "stages.base.save_every=7",
+        "launcher.num_processes=1",
+        "orchestrator=none",
+        "tracker=tensorboard",
+    ).is_done
 
 
 def test_reasons_name_seed_and_inputs(runs):
     finish(plan("+stage=[base,r1_zero]", runs), "base", "r1_zero")
     changed = plan("+stage=[base,r1_zero]", runs, "seed=1")
-    assert step(changed, "base").reason == "seed 0 -> 1" and step(changed, "r1_zero").reason == "seed 0 -> 1; base changed"
+    assert (
+        step(changed, "base").reason == "seed 0 -> 1" and step(changed, "r1_zero").reason == "seed 0 -> 1; base changed"
+    )
 
 
 def test_unfinished_resumes_from_its_checkpoint(runs):
@@ -98,8 +135,10 @@ def test_unfinished_resumes_from_its_checkpoint(runs):
     finish(made, "base")
     directory = step(made, "base").dir
     (directory / "manifest.json").unlink()
-    assert (step(plan("+stage=base", runs), "base").action, step(plan("+stage=base", runs), "base").reason) == \
-        ("resume", "interrupted before its first checkpoint")
+    assert (step(plan("+stage=base", runs), "base").action, step(plan("+stage=base", runs), "base").reason) == (
+        "resume",
+        "interrupted before its first checkpoint",
+    )
     (directory / "state" / "step_000120").mkdir(parents=True)
     (directory / "state" / "step_000120" / "manifest.json").write_text("{}")
     (directory / "state" / "step_000125").mkdir()  # without manifest: not finished
@@ -121,7 +160,11 @@ def test_a_missing_upstream_stage_names_the_command_that_makes_it(runs):
 def test_force_redoes_the_selected_stages_only(runs):
     finish(plan("+stage=[base,r1_zero]", runs), "base", "r1_zero")
     made = plan("+stage=r1_zero", runs, "force=true")
-    assert actions(made) == {"r1_zero": "run"} and step(made, "r1_zero").reason == "force=true" and made.upstream[0].is_done
+    assert (
+        actions(made) == {"r1_zero": "run"}
+        and step(made, "r1_zero").reason == "force=true"
+        and made.upstream[0].is_done
+    )
 
 
 def test_evaluate_and_report_take_what_is_there(runs):
@@ -129,7 +172,9 @@ def test_evaluate_and_report_take_what_is_there(runs):
     made = plan("+stage=[evaluate,report]", runs)
     assert list(step(made, "evaluate").inputs) == ["base", "r1_zero"] and not made.errors
     assert list(step(made, "report").inputs) == ["base", "r1_zero", "evaluate"]
-    assert list(step(plan("+stage=evaluate", runs, "stages.evaluate.models=[r1_zero]"), "evaluate").inputs) == ["r1_zero"]
+    assert list(step(plan("+stage=evaluate", runs, "stages.evaluate.models=[r1_zero]"), "evaluate").inputs) == [
+        "r1_zero"
+    ]
     assert plan("+stage=evaluate", runs, "run=empty").errors
 
 
@@ -172,21 +217,33 @@ def test_a_model_from_outside_stands_in_for_the_base(runs, tmp_path):
     made = plan("+stage=[base,r1_zero]", runs, f"model.path={model}")
     assert made.left_out == {"base": f"the model comes from {model}"} and actions(made) == {"r1_zero": "run"}
     assert step(made, "r1_zero").inputs["policy"] | {"fingerprint": ""} == {
-        "stage": None, "path": str(model), "model_dir": str(model), "fingerprint": ""}
+        "stage": None,
+        "path": str(model),
+        "model_dir": str(model),
+        "fingerprint": "",
+    }
     assert "base" in step(plan("+stage=[r1_zero,evaluate]", runs, f"model.path={model}"), "evaluate").inputs
     (model / "model.safetensors").write_bytes(b"changed")
     changed = plan("+stage=r1_zero", runs, f"model.path={model}")
     assert step(changed, "r1_zero").fingerprint != step(made, "r1_zero").fingerprint
 
 
-@pytest.mark.parametrize("spoil, text", [
-    (lambda path: (path / "config.json").unlink(), "no config.json"),
-    (lambda path: (path / "config.json").write_text("[]"), "names no model_type"),
-    (lambda path: (path / "tokenizer.json").unlink(), "no tokenizer"),
-    (lambda path: (path / "model.safetensors").unlink(), "no weights"),
-    (lambda path: (path / "model.safetensors").rename(path / "pytorch_model.bin"), "pickle"),
-    (lambda path: (path / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model-1.safetensors"}}'), "model-1.safetensors"),
-])
+@pytest.mark.parametrize(
+    "spoil, text",
+    [
+        (lambda path: (path / "config.json").unlink(), "no config.json"),
+        (lambda path: (path / "config.json").write_text("[]"), "names no model_type"),
+        (lambda path: (path / "tokenizer.json").unlink(), "no tokenizer"),
+        (lambda path: (path / "model.safetensors").unlink(), "no weights"),
+        (lambda path: (path / "model.safetensors").rename(path / "pytorch_model.bin"), "pickle"),
+        (
+            lambda path: (path / "model.safetensors.index.json").write_text(
+                '{"weight_map": {"a": "model-1.safetensors"}}'
+            ),
+            "model-1.safetensors",
+        ),
+    ],
+)
 def test_a_model_directory_that_cannot_be_used_says_why(runs, tmp_path, spoil, text):
     model = model_directory(tmp_path / "model")
     spoil(model)
@@ -206,15 +263,18 @@ def test_a_missing_model_says_where_it_was_looked_for(runs, monkeypatch, tmp_pat
     assert not made.errors and step(made, "r1_zero").inputs["policy"]["model_dir"] == str(snapshot)
 
 
-@pytest.mark.parametrize("content, text", [
-    ("", "has no rows"),
-    ("\n\n", "has no rows"),
-    ('{"prompt": "1+1", "answer": "2"}\n{"prompt": "1+1", "answer"', "line 2: not JSON"),
-    ('{"prompt": "1+1", "answer": "2"}\n[1]\n', "line 2: expected an object with columns, got list"),
-    ('{"question": "1+1", "answer": "2"}\n', "line 1: no column prompt; it has question, answer"),
-    ('{"prompt": "", "answer": "2"}\n', "line 1: prompt is empty or not text"),
-    ('{"prompt": ["a"], "answer": "2"}\n', "line 1: prompt: a chat is a list of messages"),
-])
+@pytest.mark.parametrize(
+    "content, text",
+    [
+        ("", "has no rows"),
+        ("\n\n", "has no rows"),
+        ('{"prompt": "1+1", "answer": "2"}\n{"prompt": "1+1", "answer"', "line 2: not JSON"),
+        ('{"prompt": "1+1", "answer": "2"}\n[1]\n', "line 2: expected an object with columns, got list"),
+        ('{"question": "1+1", "answer": "2"}\n', "line 1: no column prompt; it has question, answer"),
+        ('{"prompt": "", "answer": "2"}\n', "line 1: prompt is empty or not text"),
+        ('{"prompt": ["a"], "answer": "2"}\n', "line 1: prompt: a chat is a list of messages"),
+    ],
+)
 def test_a_data_file_that_cannot_be_used_says_where(runs, tmp_path, content, text):
     path = tmp_path / "prompts.jsonl"
     path.write_text(content)
@@ -226,6 +286,7 @@ def test_a_data_file_that_cannot_be_used_says_where(runs, tmp_path, content, tex
 def test_parquet_files_are_checked_too(runs, tmp_path):
     import pyarrow
     import pyarrow.parquet
+
     path, model = tmp_path / "prompts.parquet", model_directory(tmp_path / "model")
     pyarrow.parquet.write_table(pyarrow.table({"question": ["1+1"], "answer": ["2"]}), path)
     shared = ["+stage=r1_zero", runs, f"data.path={path}", f"model.path={model}"]

@@ -1,4 +1,5 @@
 """Model maths: logprobs are those of the full logits, chunks change nothing, the supervised loss is HF's own."""
+
 import pytest
 import torch
 
@@ -6,7 +7,15 @@ from stages.modeling import model as model_module
 from stages.modeling.attention import can_pack
 from stages.modeling.batching import TokenBatch, lay_out, lay_out_groups
 from stages.config import ModelConfig
-from stages.modeling.model import FusedTokenLogprobs, PolicyModel, load_model, load_tokenizer, new_model, save_model, uses_packing
+from stages.modeling.model import (
+    FusedTokenLogprobs,
+    PolicyModel,
+    load_model,
+    load_tokenizer,
+    new_model,
+    save_model,
+    uses_packing,
+)
 from stages.training.supervised import Sample, accumulate
 from stages.worlds.tiny_world.tokenizer import build_tokenizer
 from stages.runtime.errors import InputError
@@ -28,7 +37,13 @@ ROWS = [(9, 3), (5, 4), (12, 1), (2, 1)]  # tokens, the first of them that is a 
 
 
 def lay(rows: list[list[int]], packed: bool = False) -> TokenBatch:
-    return lay_out(rows, [[place >= first for place in range(len(row))] for row, (_, first) in zip(rows, ROWS)], 0, torch.device("cpu"), packed)
+    return lay_out(
+        rows,
+        [[place >= first for place in range(len(row))] for row, (_, first) in zip(rows, ROWS)],
+        0,
+        torch.device("cpu"),
+        packed,
+    )
 
 
 @pytest.fixture
@@ -45,7 +60,7 @@ def one_by_one(policy, rows, temperature=1.0):
     """Logprobs and entropies of all targets, each row by itself and from the full logits."""
     logprobs, entropies = [], []
     for row, (_, first) in zip(rows, ROWS):
-        log_probs = full_log_probs(policy, torch.tensor([row]), temperature)[0, first - 1:]
+        log_probs = full_log_probs(policy, torch.tensor([row]), temperature)[0, first - 1 :]
         logprobs.append(log_probs.gather(-1, torch.tensor(row[first:])[:, None])[:, 0])
         entropies.append(-(log_probs.exp() * log_probs).sum(-1))
     return torch.cat(logprobs), torch.cat(entropies)
@@ -54,7 +69,9 @@ def one_by_one(policy, rows, temperature=1.0):
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize(("chunk", "block"), [(1000, 1000), (4, 1000), (1000, 3), (4, 3)])
-def test_logprobs_entropies_and_gradients_are_those_of_the_full_logits(policy, rows, monkeypatch, temperature, packed, chunk, block):
+def test_logprobs_entropies_and_gradients_are_those_of_the_full_logits(
+    policy, rows, monkeypatch, temperature, packed, chunk, block
+):
     """Padded or packed, at once, in chunks or in blocks of targets: what each row gives by itself."""
     expected, entropy = one_by_one(policy, rows, temperature)
     weights = torch.arange(1.0, len(expected) + 1)
@@ -111,7 +128,9 @@ def test_a_prompt_in_one_place_gives_what_each_row_gives_by_itself(policy, token
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(entropies, entropy)
     torch.testing.assert_close(gradients(policy), gradient, atol=1e-5, rtol=1e-4)
-    assert batch.targets_N.tolist() == alone.targets_N.tolist() and batch.sequence_N.tolist() == alone.sequence_N.tolist()
+    assert (
+        batch.targets_N.tolist() == alone.targets_N.tolist() and batch.sequence_N.tolist() == alone.sequence_N.tolist()
+    )
 
 
 def test_no_more_logits_than_a_chunk_exist_at_once(policy, rows, monkeypatch):
@@ -120,11 +139,17 @@ def test_no_more_logits_than_a_chunk_exist_at_once(policy, rows, monkeypatch):
     sizes = []
     policy.model.lm_head.register_forward_hook(lambda module, inputs, output: sizes.append(len(output)))
     policy(*lay(rows).inputs)[0].sum().backward()
-    assert max(sizes) == 4 and sum(sizes) == 2 * sum(length - first for length, first in ROWS)  # each again in the backward pass
+    assert max(sizes) == 4 and sum(sizes) == 2 * sum(
+        length - first for length, first in ROWS
+    )  # each again in the backward pass
 
 
 def test_packing_needs_plain_causal_attention(policy):
-    assert can_pack(policy.model) and uses_packing("on", policy.model, "fp32") and not uses_packing("off", policy.model, "bf16")
+    assert (
+        can_pack(policy.model)
+        and uses_packing("on", policy.model, "fp32")
+        and not uses_packing("off", policy.model, "bf16")
+    )
     assert uses_packing("auto", policy.model, "fp32") != torch.cuda.is_available()
     policy.model.config.sliding_window = 8
     assert not can_pack(policy.model) and not uses_packing("auto", policy.model, "bf16")
@@ -150,6 +175,7 @@ def test_an_empty_micro_batch_reaches_every_parameter(policy, packed):
 
 class Alone:
     """A worker of one process, and an engine that is a bare module."""
+
     world_size, rank = 1, 0
 
     def __init__(self, module):
@@ -179,7 +205,12 @@ def test_supervised_loss_is_hf_own(policy):
     gradient = gradients(policy)
     width = max(len(s.token_ids) for s in samples)
     input_ids = torch.tensor([s.token_ids + [0] * (width - len(s.token_ids)) for s in samples])
-    labels = torch.tensor([[i if w else -100 for i, w in zip(s.token_ids, s.weights)] + [-100] * (width - len(s.token_ids)) for s in samples])
+    labels = torch.tensor(
+        [
+            [i if w else -100 for i, w in zip(s.token_ids, s.weights)] + [-100] * (width - len(s.token_ids))
+            for s in samples
+        ]
+    )
     expected = policy.model(input_ids=input_ids, labels=labels).loss
     expected.backward()
     assert loss == pytest.approx(expected.item(), rel=1e-6)
@@ -191,7 +222,10 @@ def test_fractional_weights_are_a_weighted_mean(policy):
     samples = [Sample([1, 5, 6, 7], [1.0, 0.05, 1.0, 0.5]), Sample([1, 9], [1.0, 0.25])]
     alone = Alone(policy)
     loss, _ = accumulate(alone, alone, samples, 1000, pad_id=0)
-    first, second = full_log_probs(policy, torch.tensor([[1, 5, 6, 7]]))[0], full_log_probs(policy, torch.tensor([[1, 9]]))[0]
+    first, second = (
+        full_log_probs(policy, torch.tensor([[1, 5, 6, 7]]))[0],
+        full_log_probs(policy, torch.tensor([[1, 9]]))[0],
+    )
     total = 0.05 * first[0, 5] + 1.0 * first[1, 6] + 0.5 * first[2, 7] + 0.25 * second[0, 9]
     assert loss == pytest.approx(-total.item() / 1.8, rel=1e-5)
 
@@ -199,7 +233,10 @@ def test_fractional_weights_are_a_weighted_mean(policy):
 @pytest.mark.parametrize("tie_embeddings", [False, True])
 def test_a_saved_model_loads_again(tokenizer, tmp_path, tie_embeddings):
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    config = ModelConfig(hidden_size=32, num_layers=2, num_heads=2, num_kv_heads=1, intermediate_size=64, tie_embeddings=tie_embeddings)
+
+    config = ModelConfig(
+        hidden_size=32, num_layers=2, num_heads=2, num_kv_heads=1, intermediate_size=64, tie_embeddings=tie_embeddings
+    )
     model = new_model(config, tokenizer, seed=1)
     save_model(model, {name: p.detach() for name, p in model.named_parameters()}, tokenizer, tmp_path)
     again = AutoModelForCausalLM.from_pretrained(tmp_path)

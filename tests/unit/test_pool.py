@@ -1,4 +1,5 @@
 """Worker processes with hard limits: what hangs, eats memory or crashes ends itself and nothing else."""
+
 import os
 import signal
 import subprocess
@@ -11,7 +12,6 @@ import pytest
 
 from stages.rewards.pool import WorkerPool
 from tests.support.paths import REPOSITORY
-
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,10 @@ def test_outcomes_come_in_order(pool):
 
 
 def test_workers_share_one_import_and_are_not_this_process(pool):
-    (imported,), pids = {o.value for o in pool.run([("server_started",)] * 20)}, {o.value for o in pool.run([("pid",)] * 20)}
+    (imported,), pids = (
+        {o.value for o in pool.run([("server_started",)] * 20)},
+        {o.value for o in pool.run([("pid",)] * 20)},
+    )
     assert imported and os.getpid() not in pids
 
 
@@ -42,12 +45,23 @@ def test_a_hang_in_c_is_killed_and_the_others_go_on(pool):
     started = time.monotonic()
     outcomes = pool.run([("hang_in_c",), *(("add", i, 1) for i in range(50))])
     assert [o.value for o in outcomes[1:]] == list(range(1, 51))
-    assert "killed after" in outcomes[0].error and "0.5 s of processor time" in outcomes[0].error and outcomes[0].value is None
+    assert (
+        "killed after" in outcomes[0].error
+        and "0.5 s of processor time" in outcomes[0].error
+        and outcomes[0].value is None
+    )
     assert pool.run([("add", 1, 1)])[0].value == 2 and time.monotonic() - started < 30
 
 
-@pytest.mark.parametrize("task, reason", [(("sleep", 60), "killed after"), (("eat_memory",), "out of memory"), (("crash",), "killed after"),
-                                          (("fail", "no such thing"), "ValueError: no such thing")])
+@pytest.mark.parametrize(
+    "task, reason",
+    [
+        (("sleep", 60), "killed after"),
+        (("eat_memory",), "out of memory"),
+        (("crash",), "killed after"),
+        (("fail", "no such thing"), "ValueError: no such thing"),
+    ],
+)
 def test_every_failure_is_explained(pool, task, reason):
     (outcome,) = pool.run([task])
     assert outcome.value is None and reason in outcome.error and outcome.is_final
@@ -77,10 +91,12 @@ def test_a_module_that_does_not_import_is_an_explained_failure():
 
 def test_no_process_outlives_a_killed_parent():
     """SIGKILL in the middle of a hang in C, which no Python code of the worker could notice."""
-    code = ("import threading, time\nfrom stages.rewards.pool import WorkerPool\n"
-            "pool = WorkerPool('tests.support.pool_checks', 2, 60, 60, 256)\n"
-            "print(pool.run([('pid',)])[0].value, flush=True)\n"
-            "threading.Thread(target=pool.run, args=([('hang_in_c',)] * 2,), daemon=True).start()\ntime.sleep(60)")
+    code = (
+        "import threading, time\nfrom stages.rewards.pool import WorkerPool\n"
+        "pool = WorkerPool('tests.support.pool_checks', 2, 60, 60, 256)\n"
+        "print(pool.run([('pid',)])[0].value, flush=True)\n"
+        "threading.Thread(target=pool.run, args=([('hang_in_c',)] * 2,), daemon=True).start()\ntime.sleep(60)"
+    )
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
     worker = psutil.Process(int(parent.stdout.readline()))
     server = worker.parent()

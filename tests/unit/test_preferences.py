@@ -1,4 +1,5 @@
 """Pairs and labels for the reward models: judged, read from files, balanced in length."""
+
 import json
 
 import pytest
@@ -16,8 +17,15 @@ def pair(longer_by: int, base: int = 10) -> Preference:
 
 
 def test_length_correlation_by_hand():
-    assert length_correlation([pair(2), pair(2)]) == 1 and length_correlation([pair(2), pair(-2)]) == 0 and length_correlation([pair(-3)]) == -1
-    assert length_correlation([pair(4), pair(-2)]) == pytest.approx(1 / 10 ** 0.5) and length_correlation([]) == length_correlation([pair(0)]) == 0
+    assert (
+        length_correlation([pair(2), pair(2)]) == 1
+        and length_correlation([pair(2), pair(-2)]) == 0
+        and length_correlation([pair(-3)]) == -1
+    )
+    assert (
+        length_correlation([pair(4), pair(-2)]) == pytest.approx(1 / 10**0.5)
+        and length_correlation([]) == length_correlation([pair(0)]) == 0
+    )
 
 
 def test_pairs_are_chosen_so_that_lengths_balance():
@@ -28,40 +36,94 @@ def test_pairs_are_chosen_so_that_lengths_balance():
 
 
 def test_what_leans_most_is_left_out():
-    pairs = [pair(1), pair(9), pair(-2), pair(5), pair(0)]        # chosen longer by 13 of 113 characters: 13 > 0.1 * 56.5
-    assert [p.length_gap for p in balanced(pairs, 0.1)] == [1, -2, 5, 0]        # 4 <= 0.1 * 42
+    pairs = [pair(1), pair(9), pair(-2), pair(5), pair(0)]  # chosen longer by 13 of 113 characters: 13 > 0.1 * 56.5
+    assert [p.length_gap for p in balanced(pairs, 0.1)] == [1, -2, 5, 0]  # 4 <= 0.1 * 42
     assert balanced(pairs, 10) == pairs and balanced([], 0.1) == []
     assert [p.length_gap for p in balanced([pair(-9), pair(1)], 0.1)] == [1]
     left = balanced([pair(n % 7) for n in range(100)], 0.05)
-    assert 0 < len(left) < 100 and sum(p.length_gap for p in left) <= 0.05 * sum(len(p.chosen) + len(p.rejected) for p in left) / 2
+    assert (
+        0 < len(left) < 100
+        and sum(p.length_gap for p in left) <= 0.05 * sum(len(p.chosen) + len(p.rejected) for p in left) / 2
+    )
 
 
 def test_judged_pairs_of_the_tiny_world(tmp_path, monkeypatch):
-    monkeypatch.setattr(judges, "_STAGE", {"worker": type("Stage", (), {"dir": tmp_path / "r" / "s" / "0", "rank": 0, "attempt": 1, "config": type(
-        "Config", (), {"judge": JudgeConfig()})}), "judge": None})
+    monkeypatch.setattr(
+        judges,
+        "_STAGE",
+        {
+            "worker": type(
+                "Stage",
+                (),
+                {
+                    "dir": tmp_path / "r" / "s" / "0",
+                    "rank": 0,
+                    "attempt": 1,
+                    "config": type("Config", (), {"judge": JudgeConfig()}),
+                },
+            ),
+            "judge": None,
+        },
+    )
     worker = Quiet()
     prompt = a_prompt("capital", "paris")
-    (pairs, nothing) = rooms._judged_pairs(worker, RewardModelsConfig(min_gap=1.0), [(prompt, ["<think>so</think>paris.", "go away!", "paris.", "rome."]),
-                                                                                       (a_prompt("capital", "rome", id="p1"), ["rome."])])
-    assert {(p.chosen, p.rejected) for p in pairs} == {("paris.", "go away!"), ("paris.", "rome."), ("rome.", "go away!")} and nothing == []
-    assert worker.metrics["helpful/judged"] == 3 and worker.metrics["helpful/unjudged"] == 0, "a thought is no part of the summary"
+    (pairs, nothing) = rooms._judged_pairs(
+        worker,
+        RewardModelsConfig(min_gap=1.0),
+        [
+            (prompt, ["<think>so</think>paris.", "go away!", "paris.", "rome."]),
+            (a_prompt("capital", "rome", id="p1"), ["rome."]),
+        ],
+    )
+    assert {(p.chosen, p.rejected) for p in pairs} == {
+        ("paris.", "go away!"),
+        ("paris.", "rome."),
+        ("rome.", "go away!"),
+    } and nothing == []
+    assert worker.metrics["helpful/judged"] == 3 and worker.metrics["helpful/unjudged"] == 0, (
+        "a thought is no part of the summary"
+    )
 
 
 def data(tmp_path) -> DataConfig:
     pairs, labels = tmp_path / "pairs.jsonl", tmp_path / "labels.jsonl"
-    pairs.write_text("".join(json.dumps({"prompt": f"q{n}", "chosen": f"<think>long thought</think>good {n}", "rejected": f"bad {n}"}) + "\n" for n in range(9)))
-    labels.write_text("".join(json.dumps({"prompt": f"q{n}", "completion": f"so {n}", "is_safe": n % 2 == 0}) + "\n" for n in range(9)))
-    return DataConfig(name="file", sources={"pairs": MixtureSource(path=str(pairs), rows="preferences", domain="helpful"),
-                                            "labels": MixtureSource(path=str(labels), rows="labels", domain="safety")})
+    pairs.write_text(
+        "".join(
+            json.dumps({"prompt": f"q{n}", "chosen": f"<think>long thought</think>good {n}", "rejected": f"bad {n}"})
+            + "\n"
+            for n in range(9)
+        )
+    )
+    labels.write_text(
+        "".join(
+            json.dumps({"prompt": f"q{n}", "completion": f"so {n}", "is_safe": n % 2 == 0}) + "\n" for n in range(9)
+        )
+    )
+    return DataConfig(
+        name="file",
+        sources={
+            "pairs": MixtureSource(path=str(pairs), rows="preferences", domain="helpful"),
+            "labels": MixtureSource(path=str(labels), rows="labels", domain="safety"),
+        },
+    )
 
 
 def test_pairs_and_labels_from_files_need_no_judge(tmp_path):
-    config, worker = RewardModelsConfig(data=data(tmp_path), num_prompts=6, num_safety_prompts=2, safety_samples_per_prompt=2, max_length_bias=10), Quiet()
+    config, worker = (
+        RewardModelsConfig(
+            data=data(tmp_path), num_prompts=6, num_safety_prompts=2, safety_samples_per_prompt=2, max_length_bias=10
+        ),
+        Quiet(),
+    )
     pairs = rooms.preferences(worker, config, None)
-    assert len(pairs) == 6 and all(p.chosen == f"good {p.prompt[1:]}" and p.rejected == f"bad {p.prompt[1:]}" for p in pairs)
+    assert len(pairs) == 6 and all(
+        p.chosen == f"good {p.prompt[1:]}" and p.rejected == f"bad {p.prompt[1:]}" for p in pairs
+    )
     assert worker.metrics["helpful/candidates"] == 6 and worker.metrics["helpful/length_correlation"] == 1
     found = rooms.labels(worker, config, None)
-    assert len(found) == 4 and all(label == Label(label.prompt, f"so {label.prompt[1:]}", int(label.prompt[1:]) % 2 == 0) for label in found)
+    assert len(found) == 4 and all(
+        label == Label(label.prompt, f"so {label.prompt[1:]}", int(label.prompt[1:]) % 2 == 0) for label in found
+    )
     assert rooms.preferences(Quiet(), config, None) == pairs
 
 

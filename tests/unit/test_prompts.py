@@ -1,4 +1,5 @@
 """Prompts from files: every row where it belongs, and every bad file an error that says which row and what to do."""
+
 import json
 
 import pytest
@@ -11,7 +12,10 @@ from stages.data.prompt_sources import evaluation_sets, make_source
 
 
 def write(path, rows):
-    path.write_text("".join((row if isinstance(row, str) else json.dumps(row, ensure_ascii=False)) + "\n" for row in rows), encoding="utf-8")
+    path.write_text(
+        "".join((row if isinstance(row, str) else json.dumps(row, ensure_ascii=False)) + "\n" for row in rows),
+        encoding="utf-8",
+    )
     return str(path)
 
 
@@ -49,7 +53,9 @@ def test_ids_name_the_line_and_language_follows_the_script(tmp_path):
     source = prompts(path, prompt_column="q", answer_column="a", eval_fraction=0)
     found = {prompt.id: prompt for prompt in (source.get(0), source.get(1))}
     assert {name: (prompt.language, prompt.answer) for name, prompt in found.items()} == {
-        "file-train-000001": ("zh", "7"), "file-train-000003": ("en", "7")}
+        "file-train-000001": ("zh", "7"),
+        "file-train-000003": ("en", "7"),
+    }
     assert prompts(path, prompt_column="q", answer_column="a", eval_fraction=0, language="en").get(0).language == "en"
 
 
@@ -65,16 +71,22 @@ def test_parquet(tmp_path):
         prompts(tmp_path / "broken.parquet")
 
 
-@pytest.mark.parametrize("content, message", [
-    ([], "is empty"),
-    ([rows(1)[0], "{broken"], "line 2: .* at column 2"),
-    ([rows(1)[0], "[1, 2]"], "line 2: expected an object with columns, got list"),
-    ([rows(1)[0], "", {"question": "x", "answer": "1"}], "line 3: no column prompt; it has question, answer"),
-    ([{"prompt": "x", "answer": "1"}, {"prompt": "  ", "answer": "1"}], "line 2: prompt is empty or not text"),
-    ([{"prompt": "x", "answer": ""}], "line 1: answer is empty"),
-    ([{"prompt": "x", "answer": None}], "line 1: answer is empty"),
-    ([{"prompt": str(number), "answer": "seven"} for number in range(9)], "9 of 9 rows cannot be used: line 1: 'seven' is not one integer.* and 4 more"),
-])
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ([], "is empty"),
+        ([rows(1)[0], "{broken"], "line 2: .* at column 2"),
+        ([rows(1)[0], "[1, 2]"], "line 2: expected an object with columns, got list"),
+        ([rows(1)[0], "", {"question": "x", "answer": "1"}], "line 3: no column prompt; it has question, answer"),
+        ([{"prompt": "x", "answer": "1"}, {"prompt": "  ", "answer": "1"}], "line 2: prompt is empty or not text"),
+        ([{"prompt": "x", "answer": ""}], "line 1: answer is empty"),
+        ([{"prompt": "x", "answer": None}], "line 1: answer is empty"),
+        (
+            [{"prompt": str(number), "answer": "seven"} for number in range(9)],
+            "9 of 9 rows cannot be used: line 1: 'seven' is not one integer.* and 4 more",
+        ),
+    ],
+)
 def test_bad_files_are_refused_with_the_line(tmp_path, content, message):
     with pytest.raises(ValueError, match=message):
         prompts(write(tmp_path / "bad.jsonl", content))
@@ -117,7 +129,9 @@ def test_templates():
     assert apply_template("what is3+4?", "plain") == "User:what is3+4?Assistant:"
     paper = apply_template("Solve {x}.", "r1_zero")
     assert paper == R1_ZERO_TEMPLATE.replace("{prompt}", "Solve {x}")
-    assert paper.startswith("A conversation between User and Assistant.") and paper.endswith("User: Solve {x}. Assistant:")
+    assert paper.startswith("A conversation between User and Assistant.") and paper.endswith(
+        "User: Solve {x}. Assistant:"
+    )
     with pytest.raises(ValueError, match="no chat template"):
         apply_template("x", "chat")
     with pytest.raises(ValueError, match="plain, r1_zero or chat"):
@@ -129,15 +143,26 @@ def test_sources_by_config(jsonl):
     assert isinstance(make_source(DataConfig(path=jsonl), 0, "r1_zero"), FilePrompts)
     assert set(evaluation_sets(DataConfig(), 8, 8, 8)) == {"tiny_math", "tiny_general", "tiny_safety"}
     sets = evaluation_sets(DataConfig(path=jsonl), 5, 8, 8)
-    assert set(sets) == {"file"} and len(sets["file"]) == 5 and all(prompt.id.startswith("file-test") for prompt in sets["file"])
+    assert (
+        set(sets) == {"file"}
+        and len(sets["file"]) == 5
+        and all(prompt.id.startswith("file-test") for prompt in sets["file"])
+    )
 
 
 def test_verifier_checks_and_language_by_row(tmp_path):
     checks = {"tests": [{"input": "1", "output": "2"}]}
-    path = write(tmp_path / "mixed.jsonl", [{"prompt": "say a", "answer": "a", "verifier": "exact", "language": "de"},
-                                            {"prompt": "1+1", "answer": 2, "verifier": None},
-                                            {"prompt": "write it", "verifier": "exact", "answer": "x", "checks": checks}])
-    source = prompts(path, verifier_column="verifier", checks_column="checks", language_column="language", eval_fraction=0)
+    path = write(
+        tmp_path / "mixed.jsonl",
+        [
+            {"prompt": "say a", "answer": "a", "verifier": "exact", "language": "de"},
+            {"prompt": "1+1", "answer": 2, "verifier": None},
+            {"prompt": "write it", "verifier": "exact", "answer": "x", "checks": checks},
+        ],
+    )
+    source = prompts(
+        path, verifier_column="verifier", checks_column="checks", language_column="language", eval_fraction=0
+    )
     found = {prompt.id[-1]: prompt for prompt in map(source.get, range(3))}
     assert [found[n].verifier for n in "123"] == ["exact", "integer", "exact"]
     assert [found[n].language for n in "123"] == ["de", "en", "en"]

@@ -1,4 +1,5 @@
 """`publish` against a hub on this machine: nothing without --yes, private unless --public, every file and the card as they are."""
+
 import json
 import os
 import subprocess
@@ -22,22 +23,35 @@ def run(tmp_path):
     (made.config.run_dir / "config.yaml").write_text("run: demo\n")
     directory = step(made, "reasoning_rl").dir
     description = json.loads((directory / "config.json").read_text())
-    (directory / "model" / "README.md").write_text(model_card(description, json.loads((directory / "inputs.json").read_text()), {"reward/mean": 1.5}))
+    (directory / "model" / "README.md").write_text(
+        model_card(description, json.loads((directory / "inputs.json").read_text()), {"reward/mean": 1.5})
+    )
     (directory / "model" / "config.json").write_text('{"model_type": "llama"}')
     manifest = json.loads((directory / "manifest.json").read_text())
-    manifest["files"] = {f"model/{path.name}": {"sha256": sha256(path), "bytes": path.stat().st_size} for path in (directory / "model").iterdir()}
+    manifest["files"] = {
+        f"model/{path.name}": {"sha256": sha256(path), "bytes": path.stat().st_size}
+        for path in (directory / "model").iterdir()
+    }
     write_json(directory / "manifest.json", manifest)
     finish(made, "evaluate")
-    rows = [{"model": name, "set": "tiny_math", "metric": "pass@1", "value": value, "low": 0.8, "high": 0.9, "n": 96}
-            for name, value in (("reasoning_rl", 0.875), ("base", 0.25))]
+    rows = [
+        {"model": name, "set": "tiny_math", "metric": "pass@1", "value": value, "low": 0.8, "high": 0.9, "n": 96}
+        for name, value in (("reasoning_rl", 0.875), ("base", 0.25))
+    ]
     write_json(step(made, "evaluate").dir / "results.json", rows)
     return [f"runs_dir={tmp_path / 'runs'}", "run=demo"], directory
 
 
 def publish(arguments, *more: str, environment: dict[str, str]):
     cleared = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
-    return subprocess.run([sys.executable, "-m", "pipeline", "publish", *arguments, *more], cwd=REPOSITORY, capture_output=True, text=True, timeout=120,
-                          env={**cleared, "HF_HOME": "/nonexistent", **environment})
+    return subprocess.run(
+        [sys.executable, "-m", "pipeline", "publish", *arguments, *more],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**cleared, "HF_HOME": "/nonexistent", **environment},
+    )
 
 
 def test_without_yes_nothing_leaves_this_machine(run):
@@ -45,7 +59,14 @@ def test_without_yes_nothing_leaves_this_machine(run):
         done = publish(run[0], "--stage", "reasoning_rl", "--to", "me/dev2", environment=hub.environment())
         assert done.returncode == 0, done.stdout + done.stderr
         assert not hub.requests
-    for text in ("me/dev2, private", "model.safetensors", "README.md", "nothing was uploaded", "--to me/dev2 --yes", "| tiny_math | pass@1 | 0.875 | 0.8 to 0.9 | 96 |"):
+    for text in (
+        "me/dev2, private",
+        "model.safetensors",
+        "README.md",
+        "nothing was uploaded",
+        "--to me/dev2 --yes",
+        "| tiny_math | pass@1 | 0.875 | 0.8 to 0.9 | 96 |",
+    ):
         assert text in done.stdout, (text, done.stdout)
     assert "0.25" not in done.stdout  # the results of the other model
 
@@ -62,9 +83,18 @@ def test_yes_uploads_every_file_in_one_commit_to_a_private_repository(run):
         for name in ("model.safetensors", "config.json"):
             assert repository["files"][name] == (model / name).read_bytes()
         card = repository["files"]["README.md"].decode()
-        assert "pass@1 | 0.875" in card and "| reward/mean | 1.5 |" in card and "python -m pipeline run +stage=reasoning_rl run=demo" in card
+        assert (
+            "pass@1 | 0.875" in card
+            and "| reward/mean | 1.5 |" in card
+            and "python -m pipeline run +stage=reasoning_rl run=demo" in card
+        )
         assert "runs_dir" not in card
-        assert publish(run[0], "--stage", "reasoning_rl", "--to", "me/dev2", "--yes", environment=hub.environment()).returncode == 0  # again: a new commit
+        assert (
+            publish(
+                run[0], "--stage", "reasoning_rl", "--to", "me/dev2", "--yes", environment=hub.environment()
+            ).returncode
+            == 0
+        )  # again: a new commit
 
 
 def test_public_must_be_said_also_for_a_repository_that_is_public_already(run):
@@ -79,16 +109,27 @@ def test_public_must_be_said_also_for_a_repository_that_is_public_already(run):
 def test_a_token_that_is_missing_or_refused_says_so(run):
     with Hub() as hub:
         missing = publish(run[0], "--to", "me/dev2", "--yes", environment=hub.environment(token=None))
-        assert missing.returncode == 3 and "no Hugging Face token" in missing.stdout and "hf auth login" in missing.stdout and not hub.requests
+        assert (
+            missing.returncode == 3
+            and "no Hugging Face token" in missing.stdout
+            and "hf auth login" in missing.stdout
+            and not hub.requests
+        )
         refused = publish(run[0], "--to", "me/dev2", "--yes", environment=hub.environment(token="hf_wrong"))
-        assert refused.returncode == 4 and "refused me/dev2 (401)" in refused.stdout and "hf auth whoami" in refused.stdout, refused.stdout
+        assert (
+            refused.returncode == 4 and "refused me/dev2 (401)" in refused.stdout and "hf auth whoami" in refused.stdout
+        ), refused.stdout
         assert not hub.repositories
 
 
 def test_mistakes_say_what_to_do(run):
     arguments, directory = run
-    for more, text, code in ((["--yes"], "--to is missing", 2), (["--to", "nobody"], "give OWNER/NAME", 2), (["--to", "a/b", "--stage", "distill"], "has no model of distill", 3),
-                             (["--too", "a/b"], "knows no such flag", 2)):
+    for more, text, code in (
+        (["--yes"], "--to is missing", 2),
+        (["--to", "nobody"], "give OWNER/NAME", 2),
+        (["--to", "a/b", "--stage", "distill"], "has no model of distill", 3),
+        (["--too", "a/b"], "knows no such flag", 2),
+    ):
         done = publish(arguments, *more, environment={})
         assert done.returncode == code and text in done.stdout, (more, done.stdout, done.stderr)
     (directory / "model" / "model.safetensors").write_text("content of reasoning_rm")
@@ -98,6 +139,7 @@ def test_mistakes_say_what_to_do(run):
 
 def test_an_evaluation_of_an_earlier_version_is_not_this_models(run):
     from pipeline.commands.publish import evaluation
+
     arguments, directory = run
     run_dir = directory.parents[1]
     assert [row["value"] for row in evaluation(run_dir, directory)] == [0.875]

@@ -1,4 +1,5 @@
 """Codeforces ratings on made-up contests with known answers."""
+
 import math
 import random
 
@@ -11,11 +12,15 @@ def field(*ratings: float) -> tuple[float, ...]:
     return tuple(sorted(ratings))
 
 
-@pytest.mark.parametrize("wins, expected", [
-    (50, 1500),                                   # as good as a field of equals
-    (100 / 11 * 10, 1900),                        # odds of 10 to 1 are 400 points
-    (100 / 11, 1100),
-    (75, 1500 + 400 * math.log10(3))])
+@pytest.mark.parametrize(
+    "wins, expected",
+    [
+        (50, 1500),  # as good as a field of equals
+        (100 / 11 * 10, 1900),  # odds of 10 to 1 are 400 points
+        (100 / 11, 1100),
+        (75, 1500 + 400 * math.log10(3)),
+    ],
+)
 def test_a_field_of_equals_has_a_closed_form(wins, expected):
     assert rating([Outcome((1500.0,) * 100, wins)]) == pytest.approx(expected, abs=0.01)
 
@@ -35,6 +40,7 @@ def test_the_root_is_the_maximum_of_the_likelihood():
     def likelihood(r):
         chances = [1 / (1 + 10 ** ((other - r) / 400)) for other in humans]
         return sum(math.log(p if w else 1 - p) for p, w in zip(chances, won))
+
     found = rating([Outcome(field(*humans), sum(won))])
     assert likelihood(found) > max(likelihood(found + step) for step in (-5, -1, 1, 5))
 
@@ -55,14 +61,23 @@ def test_an_empty_field_is_an_error():
         rating([Outcome((), 0)])
 
 
-CONTEST = Contest("1", {"A": 500, "B": 1000, "C": 1750}, (Human(1200, frozenset("A")), Human(1500, frozenset("AB")), Human(1900, frozenset("ABC")),
-                                                          Human(1400, frozenset()), Human(1600, frozenset("C"))))
+CONTEST = Contest(
+    "1",
+    {"A": 500, "B": 1000, "C": 1750},
+    (
+        Human(1200, frozenset("A")),
+        Human(1500, frozenset("AB")),
+        Human(1900, frozenset("ABC")),
+        Human(1400, frozenset()),
+        Human(1600, frozenset("C")),
+    ),
+)
 
 
 def test_a_contest_is_scored_by_points_with_draws_half():
     """A and B: 1,500 points. Behind: 0 and 500. Equal: one. Ahead: 1,750 and 3,250."""
     assert outcome(CONTEST, [{"A": True, "B": True, "C": False}]) == Outcome(field(1200, 1400, 1500, 1600, 1900), 2.5)
-    assert outcome(CONTEST, [{"A": False, "B": False, "C": False}]).wins == 0.5   # as good as the one who solved nothing
+    assert outcome(CONTEST, [{"A": False, "B": False, "C": False}]).wins == 0.5  # as good as the one who solved nothing
     assert outcome(CONTEST, [{"C": True}]).wins == 3 + 0.5
 
 
@@ -76,12 +91,18 @@ def test_a_human_measured_as_a_model_is_is_given_about_their_rating():
 
     def solves(strength, hardness):
         return rng.random() < 1 / (1 + 10 ** ((hardness - strength) / 400))
+
     outcomes = []
     for number in range(40):
         problems = {str(i): hardness for i, hardness in enumerate(range(1000, 2600, 100))}
-        humans = tuple(Human(r, frozenset(p for p, hardness in problems.items() if solves(r, hardness))) for r in (rng.gauss(1600, 250) for _ in range(150)))
+        humans = tuple(
+            Human(r, frozenset(p for p, hardness in problems.items() if solves(r, hardness)))
+            for r in (rng.gauss(1600, 250) for _ in range(150))
+        )
         contest = Contest(str(number), dict.fromkeys(problems, 1.0), humans)
-        outcomes.append(outcome(contest, [{p: solves(true, hardness) for p, hardness in problems.items()} for _ in range(4)]))
+        outcomes.append(
+            outcome(contest, [{p: solves(true, hardness) for p, hardness in problems.items()} for _ in range(4)])
+        )
     found, low, high = rating_with_interval(outcomes)
     assert found == pytest.approx(true, abs=60) and low < found < high and high - low < 120
 

@@ -1,4 +1,5 @@
 """reasoning-gym as a source: every family draws, survives JSON and grades; streams are pure, apart and isolated; hostile answers never run."""
+
 import json
 import random
 
@@ -15,11 +16,19 @@ from stages.rewards.verifiers import reasoning_gym_worker as verifier
 from stages.rewards.pool import WorkerPool
 from stages.rewards.grading import grade, problem_of, vote_of
 
-SEEDS = {"knight_swap": (14, 17), "sokoban": (14, 15)}              # most others of these two take seconds
-LARGE = ("arc_agi", "codeio", "figlet_font")                        # a second to make a generator
-FLOORS = {"figlet_font": 0.2, "spell_backward": 0.2}                # partial credit for a text by its letters; elsewhere at most 0.05
-SMALL = DataConfig(name="reasoning_gym", tasks=["chain_sum", "gcd", "spell_backward"], task_weights=[2, 1, 1],
-                   task_configs={"chain_sum": {"max_terms": 4, "max_digits": 1}, "gcd": {"max_value": 30}, "spell_backward": {"max_word_len": 5}})
+SEEDS = {"knight_swap": (14, 17), "sokoban": (14, 15)}  # most others of these two take seconds
+LARGE = ("arc_agi", "codeio", "figlet_font")  # a second to make a generator
+FLOORS = {"figlet_font": 0.2, "spell_backward": 0.2}  # partial credit for a text by its letters; elsewhere at most 0.05
+SMALL = DataConfig(
+    name="reasoning_gym",
+    tasks=["chain_sum", "gcd", "spell_backward"],
+    task_weights=[2, 1, 1],
+    task_configs={
+        "chain_sum": {"max_terms": 4, "max_digits": 1},
+        "gcd": {"max_value": 30},
+        "spell_backward": {"max_word_len": 5},
+    },
+)
 
 
 def answered(text: str) -> str:
@@ -30,24 +39,29 @@ def answered(text: str) -> str:
 def test_every_family_draws_survives_json_and_grades(task):
     seeds = SEEDS.get(task, (11, 12, 13))
     drawn = [families.draw(task, {}, seed) for seed in seeds]
-    assert families.draw(task, {}, seeds[0]) == drawn[0]            # a pure function of the seed, though its generator is used again and again
+    assert (
+        families.draw(task, {}, seeds[0]) == drawn[0]
+    )  # a pure function of the seed, though its generator is used again and again
     assert len({entry["question"] for entry in drawn}) > 1
     for entry in drawn:
         held = entries.dumps({"task": task, "config": {}, "entry": entry})
-        assert entries.loads(held)["entry"] == entry                # tuples and numbers as keys included
+        assert entries.loads(held)["entry"] == entry  # tuples and numbers as keys included
         if task in families.NO_REFERENCE:
             assert entry["answer"] is None
         else:
             assert verifier.score(entry["answer"], held) == 1
         for wrong in ("", "qqq", "I do not know"):
             assert verifier.score(wrong, held) <= FLOORS.get(task, 0.05), wrong
-        for other in drawn:     # one answer for all problems would be the first thing that reinforcement learning finds
-            is_another = other["answer"] is not None and other["answer"] != entry["answer"] and task != "n_queens"  # whose boards have several solutions
+        for other in drawn:  # one answer for all problems would be the first thing that reinforcement learning finds
+            is_another = (
+                other["answer"] is not None and other["answer"] != entry["answer"] and task != "n_queens"
+            )  # whose boards have several solutions
             assert not is_another or verifier.score(other["answer"], held) < 1
 
 
 def test_a_generator_that_is_used_again_draws_what_a_fresh_one_does():
     import reasoning_gym
+
     for task in families.usable():
         if task in LARGE or task in families.DRAWN_WHEN_MADE:
             continue
@@ -61,6 +75,7 @@ def test_a_generator_that_is_used_again_draws_what_a_fresh_one_does():
 def test_the_families_that_are_left_out_are_left_out_for_the_reason_given():
     assert set(families.EXCLUDED) == {"composite", "game_of_life_halting"} and len(families.usable()) >= 100
     import reasoning_gym
+
     halting = reasoning_gym.create_dataset("game_of_life_halting", seed=1, size=1)
     assert halting.score_answer("any text at all", halting[0]) == 1
 
@@ -69,7 +84,7 @@ def test_generators_do_not_disturb_the_global_random_state():
     random.seed(7), numpy.random.seed(7)
     expected = random.random(), numpy.random.random()
     random.seed(7), numpy.random.seed(7)
-    for task in ("pool_matrix", "list_functions", "chain_sum"):     # the first two draw from the global generators
+    for task in ("pool_matrix", "list_functions", "chain_sum"):  # the first two draw from the global generators
         families.draw(task, {}, 3)
     assert (random.random(), numpy.random.random()) == expected
     random.seed(1)
@@ -85,10 +100,16 @@ def test_prompts_are_a_pure_function_of_seed_stream_and_index():
     for other in (make_source(SMALL, 1, "r1_zero"), make_source(SMALL, 0, "reasoning_rl")):
         assert sum(other.get(index).text == prompts[index].text for index in range(200)) < 20
     kinds = [prompt.kind for prompt in prompts]
-    assert 70 <= kinds.count("chain_sum") <= 130 and set(kinds) == set(SMALL.tasks)     # half of them by weight
+    assert 70 <= kinds.count("chain_sum") <= 130 and set(kinds) == set(SMALL.tasks)  # half of them by weight
     one = prompts[0]
-    assert (one.domain, one.language, one.verifier) == ("reasoning", "en", "reasoning_gym") and one.id.startswith(f"{one.kind}-train-000000-")
-    assert problem_of(one) is None and grade(answered(one.answer), one) == 1 and vote_of(answered(f" {one.answer} "), one) == one.answer.casefold()
+    assert (one.domain, one.language, one.verifier) == ("reasoning", "en", "reasoning_gym") and one.id.startswith(
+        f"{one.kind}-train-000000-"
+    )
+    assert (
+        problem_of(one) is None
+        and grade(answered(one.answer), one) == 1
+        and vote_of(answered(f" {one.answer} "), one) == one.answer.casefold()
+    )
     with pytest.raises(ValueError, match="mix.helpful=0"):
         source.get(0, "helpful")
 
@@ -96,20 +117,28 @@ def test_prompts_are_a_pure_function_of_seed_stream_and_index():
 def test_no_training_prompt_is_a_held_out_problem():
     sets = evaluation_sets(SMALL, 160, 0, 0)
     assert {name: len(prompts) for name, prompts in sets.items()} == {"chain_sum": 80, "gcd": 40, "spell_backward": 40}
-    assert evaluation_sets(SMALL, 40, 0, 0) == {name: prompts[:len(prompts) // 4] for name, prompts in sets.items()}
+    assert evaluation_sets(SMALL, 40, 0, 0) == {name: prompts[: len(prompts) // 4] for name, prompts in sets.items()}
     held_out = [prompt for prompts in sets.values() for prompt in prompts]
     assert len({prompt.text for prompt in held_out}) == len(held_out)
     texts = {prompt.text for prompt in held_out}
-    pairs = {tuple(sorted(entries.loads(prompt.checks)["entry"]["metadata"]["numbers"])) for prompt in held_out if prompt.kind == "gcd"}
+    pairs = {
+        tuple(sorted(entries.loads(prompt.checks)["entry"]["metadata"]["numbers"]))
+        for prompt in held_out
+        if prompt.kind == "gcd"
+    }
     for stream in ("r1_zero", "reasoning_rl", "corpus"):
         for prompt in (make_source(SMALL, 3, stream).get(index) for index in range(400)):
             held = entries.loads(prompt.checks)
             assert prompt.text not in texts and not is_held_out(held["task"], held["entry"], SMALL.eval_fraction)
-            assert prompt.kind != "gcd" or tuple(sorted(held["entry"]["metadata"]["numbers"])) not in pairs     # nor with its numbers the other way round
+            assert (
+                prompt.kind != "gcd" or tuple(sorted(held["entry"]["metadata"]["numbers"])) not in pairs
+            )  # nor with its numbers the other way round
 
 
 def test_a_family_without_enough_problems_says_so():
-    data = DataConfig(name="reasoning_gym", tasks=["gcd"], task_configs={"gcd": {"min_value": 3, "max_value": 4}}, eval_fraction=0.01)
+    data = DataConfig(
+        name="reasoning_gym", tasks=["gcd"], task_configs={"gcd": {"min_value": 3, "max_value": 4}}, eval_fraction=0.01
+    )
     with pytest.raises(ValueError, match="gcd gave no test problem .* too few different problems"):
         evaluation_sets(data, 4, 0, 0)
 
@@ -120,17 +149,29 @@ def test_prompts_that_are_too_long_are_an_error_that_names_one():
         source.check_lengths(lambda text: {"input_ids": text.split()}, lambda text: text, 5)
 
 
-@pytest.mark.parametrize("settings, message", [
-    ({"tasks": ["countdwn"]}, "no family 'countdwn'; did you mean countdown?"),
-    ({"tasks": []}, "tasks is empty: name families"),
-    ({"tasks": ["gcd", "gcd"]}, "tasks names gcd twice"),
-    ({"tasks": ["game_of_life_halting"]}, "game_of_life_halting cannot be used: its grader"),
-    ({"tasks": ["gcd"], "task_weights": [1.0, 2.0]}, "one number of at least 0 for each of the 1 tasks"),
-    ({"tasks": ["gcd"], "task_configs": {"gcd": {"max_valu": 9}}}, "task_configs.gcd.max_valu: unknown key; did you mean max_value?"),
-    ({"tasks": ["gcd"], "task_configs": {"gcd": {"seed": 9}}}, "task_configs.gcd.seed: unknown key"),
-    ({"tasks": ["gcd"], "task_configs": {"gcd": {"max_value": -9}}}, "task_configs.gcd: max_value must be > min_value"),
-    ({"tasks": ["gcd"], "task_configs": {"lmc": {}}}, "task_configs: reasoning-gym has no family 'lmc'; did you mean lcm?"),
-])
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"tasks": ["countdwn"]}, "no family 'countdwn'; did you mean countdown?"),
+        ({"tasks": []}, "tasks is empty: name families"),
+        ({"tasks": ["gcd", "gcd"]}, "tasks names gcd twice"),
+        ({"tasks": ["game_of_life_halting"]}, "game_of_life_halting cannot be used: its grader"),
+        ({"tasks": ["gcd"], "task_weights": [1.0, 2.0]}, "one number of at least 0 for each of the 1 tasks"),
+        (
+            {"tasks": ["gcd"], "task_configs": {"gcd": {"max_valu": 9}}},
+            "task_configs.gcd.max_valu: unknown key; did you mean max_value?",
+        ),
+        ({"tasks": ["gcd"], "task_configs": {"gcd": {"seed": 9}}}, "task_configs.gcd.seed: unknown key"),
+        (
+            {"tasks": ["gcd"], "task_configs": {"gcd": {"max_value": -9}}},
+            "task_configs.gcd: max_value must be > min_value",
+        ),
+        (
+            {"tasks": ["gcd"], "task_configs": {"lmc": {}}},
+            "task_configs: reasoning-gym has no family 'lmc'; did you mean lcm?",
+        ),
+    ],
+)
 def test_mistakes_are_found_before_anything_starts(settings, message):
     with pytest.raises(ValueError) as caught:
         make_source(DataConfig(name="reasoning_gym", **settings), 0, "r1_zero")
@@ -138,7 +179,11 @@ def test_mistakes_are_found_before_anything_starts(settings, message):
 
 
 def test_the_command_line_takes_settings_of_families_and_says_a_mistake_once():
-    made = compose.compose_config(compose.rewrite(["data=reasoning_gym", "data.tasks=[gcd]", "data.task_configs.gcd.max_value=20", "+stage=evaluate"]))
+    made = compose.compose_config(
+        compose.rewrite(
+            ["data=reasoning_gym", "data.tasks=[gcd]", "data.task_configs.gcd.max_value=20", "+stage=evaluate"]
+        )
+    )
     assert made.stages.evaluate.data.task_configs == {"gcd": {"max_value": 20}} == made.data.task_configs
     assert made.stages.evaluate.num_general == 0 and made.stages.preference_rl.rewards.preference == 0
     with pytest.raises(InvalidConfig) as caught:
@@ -146,9 +191,27 @@ def test_the_command_line_takes_settings_of_families_and_says_a_mistake_once():
     assert caught.value.errors == ["data.tasks: reasoning-gym has no family 'gdc'; did you mean gcd?"]
 
 
-HOSTILE = ["__import__('os').system('touch {path}')", "[__import__('os').system('touch {path}')]", "open('{path}', 'w')", "(lambda: open('{path}', 'w'))()",
-           "[c for c in open('{path}', 'w')]", "[].__class__.__base__.__subclasses__()", "x.__class__", "f\"{{open('{path}', 'w')}}\"", "exec('1')", "9**9**9**9",
-           "((9**99)**99)**99", "(" * 5000, "[" * 5000 + "]" * 5000, "1" * 100_000, "x" * 1000 + "!", "eval('1')", "factorial(10**9)", "'a'*10**10", "{{}}"]
+HOSTILE = [
+    "__import__('os').system('touch {path}')",
+    "[__import__('os').system('touch {path}')]",
+    "open('{path}', 'w')",
+    "(lambda: open('{path}', 'w'))()",
+    "[c for c in open('{path}', 'w')]",
+    "[].__class__.__base__.__subclasses__()",
+    "x.__class__",
+    "f\"{{open('{path}', 'w')}}\"",
+    "exec('1')",
+    "9**9**9**9",
+    "((9**99)**99)**99",
+    "(" * 5000,
+    "[" * 5000 + "]" * 5000,
+    "1" * 100_000,
+    "x" * 1000 + "!",
+    "eval('1')",
+    "factorial(10**9)",
+    "'a'*10**10",
+    "{{}}",
+]
 
 
 @pytest.mark.parametrize("task", guards.LITERALS + guards.ARITHMETIC + guards.FORMULAS)
@@ -174,11 +237,13 @@ def test_honest_answers_pass_the_guards():
         entry = families.draw(task, {}, seed)
         return verifier.score(change(entry), entries.dumps({"task": task, "config": {}, "entry": entry}))
 
-    assert score("countdown", 4, lambda e: f"0 + ({e['answer']})") < 1                          # another number than the given ones
+    assert score("countdown", 4, lambda e: f"0 + ({e['answer']})") < 1  # another number than the given ones
     assert score("countdown", 4, lambda e: f"({e['answer']})") == 1
-    assert score("simple_integration", 4, lambda e: e["answer"] + " - 7") == 1                  # any constant
+    assert score("simple_integration", 4, lambda e: e["answer"] + " - 7") == 1  # any constant
     assert score("polynomial_multiplication", 4, lambda e: f"1*({e['answer']})") == 1
-    assert score("binary_matrix", 4, lambda e: json.dumps(e["metadata"]["solution"])) == 0.1    # a list instead of lines: partial credit
+    assert (
+        score("binary_matrix", 4, lambda e: json.dumps(e["metadata"]["solution"])) == 0.1
+    )  # a list instead of lines: partial credit
     assert score("n_queens", 4, lambda e: e["answer"]) == 1
     numbers = families.draw("puzzle24", {}, 4)["metadata"]["numbers"]
     assert sorted(numbers) != [3, 4, 6, 10] and score("puzzle24", 4, lambda e: "3*(10 + 4 - 6)") == 0

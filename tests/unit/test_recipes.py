@@ -1,4 +1,5 @@
 """Recipes: every choice composes, the resolved configurations are known, and `paper` holds the published numbers."""
+
 import itertools
 import os
 from pathlib import Path
@@ -13,9 +14,19 @@ from stages.config import to_dict
 from tests.support.paths import FIXTURES
 
 GOLDEN = FIXTURES / "golden"
-TRAINED = ("base", "student_base", "r1_zero", "cold_start", "reasoning_rl", "rejection_sft", "reward_models", "preference_rl", "distill")
+TRAINED = (
+    "base",
+    "student_base",
+    "r1_zero",
+    "cold_start",
+    "reasoning_rl",
+    "rejection_sft",
+    "reward_models",
+    "preference_rl",
+    "distill",
+)
 RECIPES = compose.groups()["recipe"]
-EMBEDDED = ("tiny", "reasoning_gym_cpu")    # with a base and prompts of their own
+EMBEDDED = ("tiny", "reasoning_gym_cpu")  # with a base and prompts of their own
 
 
 def overrides(recipe: str) -> list[str]:
@@ -25,7 +36,9 @@ def overrides(recipe: str) -> list[str]:
 
 @pytest.mark.parametrize("recipe, option", itertools.product(RECIPES, compose.groups()["deepspeed"]))
 def test_every_stage_of_every_recipe_takes_every_deepspeed_option(recipe, option):
-    chosen = [f"+deepspeed@stages.{stage}.deepspeed={option}" for stage in TRAINED if stage not in ("base", "student_base")]
+    chosen = [
+        f"+deepspeed@stages.{stage}.deepspeed={option}" for stage in TRAINED if stage not in ("base", "student_base")
+    ]
     made = compose.compose_config([*overrides(recipe), "+stage=all", *chosen])
     assert made.selection == [name for name in STAGES if name != "student_rl"] and made.recipe == recipe
     for stage in TRAINED[2:]:
@@ -142,6 +155,7 @@ PUBLISHED = [
 def paper() -> dict:
     """The composed recipe, before the driver switches general data off for a file of reasoning prompts."""
     from omegaconf import OmegaConf
+
     return OmegaConf.to_container(compose.compose_tree(overrides("paper")), resolve=True)
 
 
@@ -154,8 +168,8 @@ def test_the_paper_recipe_has_the_published_number(paper, key, published, source
 
 
 def test_the_paper_recipe_has_the_published_models(paper):
-    assert paper["model"]["path"] == "deepseek-ai/DeepSeek-V3-Base"          # [N]
-    assert paper["student"]["path"] == "Qwen/Qwen2.5-Math-7B"               # [V2 Table 6]
+    assert paper["model"]["path"] == "deepseek-ai/DeepSeek-V3-Base"  # [N]
+    assert paper["student"]["path"] == "Qwen/Qwen2.5-Math-7B"  # [V2 Table 6]
     assert paper["launcher"]["num_nodes"] * paper["launcher"]["num_processes"] == 512  # 64 * 8 H800 [V2 Table 7]
     steps = paper["stages"]["r1_zero"]
     assert steps["prompts_per_step"] * steps["group_size"] == 512 and 512 * steps["updates_per_rollout"] == 8192  # [N]

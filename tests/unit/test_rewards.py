@@ -1,4 +1,5 @@
 """The rule rewards and text measures on examples worked by hand."""
+
 import pytest
 
 from stages.prompting.prompt import Prompt
@@ -15,20 +16,23 @@ def a_prompt(answer: str, verifier: str) -> Prompt:
     return Prompt("p", "what?", "file", "reasoning", "en", answer, verifier)
 
 
-@pytest.mark.parametrize("completion, expected", [
-    ("<think>a</think><answer>1</answer>", True),
-    ("<think>a\nb</think>\n<answer>1</answer>\n", True),
-    ("<think></think><answer>1</answer>", True),
-    ("<think>a</think><answer>1</answer> so 1", False),
-    ("so <think>a</think><answer>1</answer>", False),
-    ("<think>a</think>so<answer>1</answer>", False),
-    ("<think>a<answer>1</answer></think>", False),
-    ("<think>a<think>b</think><answer>1</answer>", False),
-    ("<think>a</think><answer>1</answer><answer>1</answer>", False),
-    ("<think>a</think><answer>1", False),
-    ("<answer>1</answer><think>a</think>", False),
-    ("", False),
-])
+@pytest.mark.parametrize(
+    "completion, expected",
+    [
+        ("<think>a</think><answer>1</answer>", True),
+        ("<think>a\nb</think>\n<answer>1</answer>\n", True),
+        ("<think></think><answer>1</answer>", True),
+        ("<think>a</think><answer>1</answer> so 1", False),
+        ("so <think>a</think><answer>1</answer>", False),
+        ("<think>a</think>so<answer>1</answer>", False),
+        ("<think>a<answer>1</answer></think>", False),
+        ("<think>a<think>b</think><answer>1</answer>", False),
+        ("<think>a</think><answer>1</answer><answer>1</answer>", False),
+        ("<think>a</think><answer>1", False),
+        ("<answer>1</answer><think>a</think>", False),
+        ("", False),
+    ],
+)
 def test_format(completion, expected):
     assert is_well_formed(completion) is expected
 
@@ -40,7 +44,11 @@ def test_a_template_that_writes_the_opening_tag():
     assert is_well_formed(opening + "a</think><answer>1</answer>") and not is_well_formed("a</think><answer>1</answer>")
     assert not is_well_formed(opening + "<think>a</think><answer>1</answer>")
     assert thought_of(opening + "a</think><answer>1</answer>").strip() == "a"
-    assert without_opening(opening + "a</think>1", opening) == "a</think>1" == without_opening("<think>a</think>1", opening)
+    assert (
+        without_opening(opening + "a</think>1", opening)
+        == "a</think>1"
+        == without_opening("<think>a</think>1", opening)
+    )
     assert without_opening("<think>a</think>1", "") == "<think>a</think>1"
 
 
@@ -58,9 +66,22 @@ def test_extract_answer_takes_the_last_one_and_looks_into_a_box():
     assert extract_answer("<answer>1<answer>2</answer>") == "2"
 
 
-@pytest.mark.parametrize("text, expected", [
-    ("46", 46), ("the answer is46,hope this helps!", 46), ("so46,the answer is46,so46", 46), ("46 or 47", None), ("none", None),
-    ("-5", -5), ("1,234", 1234), ("46,46", 46), ("3.5", None), ("答案是46", 46), ("12-5", None)])
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("46", 46),
+        ("the answer is46,hope this helps!", 46),
+        ("so46,the answer is46,so46", 46),
+        ("46 or 47", None),
+        ("none", None),
+        ("-5", -5),
+        ("1,234", 1234),
+        ("46,46", 46),
+        ("3.5", None),
+        ("答案是46", 46),
+        ("12-5", None),
+    ],
+)
 def test_read_integer(text, expected):
     assert read_integer(text) == expected
 
@@ -73,8 +94,16 @@ def test_verify_integer_and_exact():
     assert not grade("<answer>paris!</answer>", a_prompt("paris", "exact"))
 
 
-@pytest.mark.parametrize("given, answer, expected", [
-    (r"\frac{1}{2}", "0.5", True), ("x^2+1", "1+x^2", True), ("3", "4", False), (r"\sqrt{8}", r"2\sqrt{2}", True), ("???", "3", False)])
+@pytest.mark.parametrize(
+    "given, answer, expected",
+    [
+        (r"\frac{1}{2}", "0.5", True),
+        ("x^2+1", "1+x^2", True),
+        ("3", "4", False),
+        (r"\sqrt{8}", r"2\sqrt{2}", True),
+        ("???", "3", False),
+    ],
+)
 def test_verify_math(given, answer, expected):
     assert grade(f"<answer>{given}</answer>", a_prompt(answer, "math")) == expected
 
@@ -86,9 +115,18 @@ def test_readable_answers():
 
 
 def test_votes_are_counted_by_value():
-    assert vote_of("<answer>the answer is46</answer>", a_prompt("1", "integer")) == vote_of("<answer>46</answer>", a_prompt("1", "integer")) == "46"
-    assert vote_of("<answer>46 or 47</answer>", a_prompt("1", "integer")) is None and vote_of("46", a_prompt("1", "integer")) is None
-    assert vote_of(r"<answer>\frac{1}{2}</answer>", a_prompt("1", "math")) == vote_of("<answer>1/2</answer>", a_prompt("1", "math"))
+    assert (
+        vote_of("<answer>the answer is46</answer>", a_prompt("1", "integer"))
+        == vote_of("<answer>46</answer>", a_prompt("1", "integer"))
+        == "46"
+    )
+    assert (
+        vote_of("<answer>46 or 47</answer>", a_prompt("1", "integer")) is None
+        and vote_of("46", a_prompt("1", "integer")) is None
+    )
+    assert vote_of(r"<answer>\frac{1}{2}</answer>", a_prompt("1", "math")) == vote_of(
+        "<answer>1/2</answer>", a_prompt("1", "math")
+    )
     assert vote_of("<answer> Paris </answer>", a_prompt("1", "exact")) == "paris"
 
 
@@ -100,7 +138,7 @@ def test_thought_and_summary():
 
 
 def test_language_consistency_by_hand():
-    text = "first 31-3=28, 然后 28-7=21, so 21"                   # en: first, so; zh: two characters
+    text = "first 31-3=28, 然后 28-7=21, so 21"  # en: first, so; zh: two characters
     assert count_words(text) == {"LATIN": 2, "CJK": 2}
     assert language_consistency(text, "en") == 0.5
     assert language_consistency("首先31-3=28,所以28ok", "zh") == 0.8
@@ -130,7 +168,9 @@ def test_repetition_by_hand():
 def test_degenerate_completions_are_read_in_linear_time():
     """What a policy that repeats itself can write; each would take minutes or hours where a pattern starts anew at every repetition."""
     n = 50_000
-    assert count_words("\\[" * n) == count_words("\\(" * n) == count_words("$" * n) == {} and count_words("```" * n) == {}
+    assert (
+        count_words("\\[" * n) == count_words("\\(" * n) == count_words("$" * n) == {} and count_words("```" * n) == {}
+    )
     assert not is_well_formed("<think>" + "</think><answer>" * n) and extract_answer("<answer>" * n) is None
     assert extract_answer("\\boxed{" * n) is None and extract_answer("{" * n + "\\boxed{7}") == "7"
     assert extract_answers("\\boxed{7}" + " " * n + "\\boxed{8}") == "7, 8"

@@ -1,4 +1,5 @@
 """Which batches a stage trains on after a rollback, and where it goes back to. Worked by hand."""
+
 import json
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ from stages.training.rollback import Batches, roll_back
 
 class Stage:
     """What `roll_back` asks of a worker, with checkpoints of these steps."""
+
     is_main = True
 
     def __init__(self, directory, checkpoints):
@@ -33,7 +35,9 @@ def batches(directory, *left_out, per_rollout=1):
 
 def saver(worker, **health):
     """What `roll_back` asks of a saver."""
-    return SimpleNamespace(worker=worker, root=worker.dir / "state", config=StageConfig(health=HealthConfig(**health)), wait=lambda: None)
+    return SimpleNamespace(
+        worker=worker, root=worker.dir / "state", config=StageConfig(health=HealthConfig(**health)), wait=lambda: None
+    )
 
 
 def cause(step, name="non_finite"):
@@ -52,19 +56,34 @@ def test_rollouts_of_which_nothing_or_something_is_left(tmp_path):
     assert left.before(6) == 4 and left.before(4) == 0 and left.before(0) is None
 
 
-@pytest.mark.parametrize("name, step, checkpoints, went_to, left_out", [
-    ("non_finite", 8, [2, 4, 7], 7, [7]),       # the batch of step 8 has number 7
-    ("non_finite", 8, [2, 4], 4, [7]),          # steps 5, 6 and 7 are made again
-    ("kl_blow_up", 8, [4, 6, 7], 6, [6, 7]),    # what step 8 measured before its update, step 7 had done: its weights are no good
-    ("kl_blow_up", 8, [4, 7], 4, [4, 5, 6, 7]),
-])
+@pytest.mark.parametrize(
+    "name, step, checkpoints, went_to, left_out",
+    [
+        ("non_finite", 8, [2, 4, 7], 7, [7]),  # the batch of step 8 has number 7
+        ("non_finite", 8, [2, 4], 4, [7]),  # steps 5, 6 and 7 are made again
+        (
+            "kl_blow_up",
+            8,
+            [4, 6, 7],
+            6,
+            [6, 7],
+        ),  # what step 8 measured before its update, step 7 had done: its weights are no good
+        ("kl_blow_up", 8, [4, 7], 4, [4, 5, 6, 7]),
+    ],
+)
 def test_where_it_goes_back_to(name, step, checkpoints, went_to, left_out, tmp_path):
     worker, forgotten = Stage(tmp_path, checkpoints), []
-    after = roll_back(saver(worker), cause(step, name), Batches(tmp_path), lambda numbers: {"prompts": numbers}, forgotten.append)
+    after = roll_back(
+        saver(worker), cause(step, name), Batches(tmp_path), lambda numbers: {"prompts": numbers}, forgotten.append
+    )
     assert worker.kept() == [number for number in checkpoints if number <= went_to] and forgotten == left_out[:1]
     (row,) = files.read_jsonl(tmp_path / "skipped.jsonl")
-    assert row["checkpoint"] == went_to and row["batches"] == row["prompts"] == left_out and after.skipped == set(left_out)
-    assert f"rolled back to step {went_to}, without batch {left_out[0]}" in worker.lines[0] and row["advice"] == "try this"
+    assert (
+        row["checkpoint"] == went_to and row["batches"] == row["prompts"] == left_out and after.skipped == set(left_out)
+    )
+    assert (
+        f"rolled back to step {went_to}, without batch {left_out[0]}" in worker.lines[0] and row["advice"] == "try this"
+    )
 
 
 def test_numbers_are_of_batches_not_of_steps(tmp_path):

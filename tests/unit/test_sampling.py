@@ -1,4 +1,5 @@
 """Dynamic sampling: which groups are trained on, kept and dropped."""
+
 from types import SimpleNamespace
 
 import pytest
@@ -13,7 +14,10 @@ SIGNAL, FLAT = (0.0, 1.0), (1.0, 1.0)
 
 def a_group(index: int, rewards: tuple, step: int = 0, group_size: int = 2) -> list[Rollout]:
     assert len(rewards) == group_size
-    return [Rollout(a_prompt(id=f"p{index}"), index, [1], [2], [0.0], False, "", reward=r, index=index, step=step) for r in rewards]
+    return [
+        Rollout(a_prompt(id=f"p{index}"), index, [1], [2], [0.0], False, "", reward=r, index=index, step=step)
+        for r in rewards
+    ]
 
 
 def uses(rollouts: list[Rollout]) -> list[tuple]:
@@ -22,18 +26,30 @@ def uses(rollouts: list[Rollout]) -> list[tuple]:
 
 def test_groups_with_signal_come_first_and_the_rest_is_kept():
     sampled = a_group(0, FLAT) + a_group(1, SIGNAL) + a_group(2, SIGNAL) + a_group(3, FLAT) + a_group(4, SIGNAL)
-    assert uses(choose(sampled, needed=2, group_size=2)) == [(0, "drop", 0), (1, "train", 0), (2, "train", 1), (3, "drop", 3), (4, "keep", 4)]
+    assert uses(choose(sampled, needed=2, group_size=2)) == [
+        (0, "drop", 0),
+        (1, "train", 0),
+        (2, "train", 1),
+        (3, "drop", 3),
+        (4, "keep", 4),
+    ]
 
 
 def test_groups_without_signal_fill_the_batch():
-    assert uses(choose(a_group(0, FLAT) + a_group(1, SIGNAL) + a_group(2, FLAT), 2, 2)) == [(0, "train", 1), (1, "train", 0), (2, "drop", 2)]
+    assert uses(choose(a_group(0, FLAT) + a_group(1, SIGNAL) + a_group(2, FLAT), 2, 2)) == [
+        (0, "train", 1),
+        (1, "train", 0),
+        (2, "drop", 2),
+    ]
 
 
 def a_sampler(rewards_of, **config) -> tuple[GroupSampler, list[range]]:
     """A sampler whose engine is a table: the rewards of each prompt of the stream. Also what was asked of it."""
     asked: list[range] = []
     settings = {"num_steps": 9, "prompts_per_step": 4, "updates_per_rollout": 1, "group_size": 2, **config}
-    sampler = GroupSampler(SimpleNamespace(seed=0, stage="s", rank=0, world_size=1), GrpoConfig(**settings), None, None, None, None)
+    sampler = GroupSampler(
+        SimpleNamespace(seed=0, stage="s", rank=0, world_size=1), GrpoConfig(**settings), None, None, None, None
+    )
 
     def groups(indices, first, place):
         asked.append(indices)
@@ -62,7 +78,11 @@ def test_left_over_groups_are_used_first():
     kept = [r for r in first if r.use == "keep"]
     assert asked == [range(0, 8)] and len(kept) == 2 * 4
     second = sampler.rollout(1, kept, 8)
-    assert asked[1:] == [] and [r.index for r in second if r.use == "train"][::2] == [4, 5, 6, 7] and {r.step for r in second} == {0}
+    assert (
+        asked[1:] == []
+        and [r.index for r in second if r.use == "train"][::2] == [4, 5, 6, 7]
+        and {r.step for r in second} == {0}
+    )
 
 
 def test_rounds_are_bounded():
@@ -86,9 +106,18 @@ def test_spoiled_rollouts_are_not_used(tmp_path):
     log = RolloutLog(tmp_path, lines.append)
     log.write(0, sampler.rollout(0, [], 0))
     content = log.path(0).read_bytes()
-    spoiled = [content[:place] + bytes([content[place] ^ 1 << place % 8]) + content[place + 1:] for place in range(0, len(content), 7)]
+    spoiled = [
+        content[:place] + bytes([content[place] ^ 1 << place % 8]) + content[place + 1 :]
+        for place in range(0, len(content), 7)
+    ]
     ends = [place + 1 for place in range(len(content)) if content[place] == ord("\n")]
-    spoiled += [content[:end] for end in ends[:-1]] + [b"", b"\n", content[:-1], content[:ends[0]] + content[ends[1]:], content + content[:ends[0]]]
+    spoiled += [content[:end] for end in ends[:-1]] + [
+        b"",
+        b"\n",
+        content[:-1],
+        content[: ends[0]] + content[ends[1] :],
+        content + content[: ends[0]],
+    ]
     for number, harmed in enumerate(spoiled):
         log.path(0).write_bytes(harmed)
         assert log.read(0) is None and len(lines) == number + 1, number

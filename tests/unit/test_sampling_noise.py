@@ -1,4 +1,5 @@
 """The transformers engine's draws: hashed Gumbel noise whose argmax follows the softmax."""
+
 import math
 
 import pytest

@@ -1,4 +1,5 @@
 """Hostile programs in the sandbox: nothing escapes, nothing is rewarded, no process stays, and an honest program is graded right after."""
+
 import os
 import secrets
 import signal
@@ -57,8 +58,13 @@ def host(tmp_path_factory, monkeypatch):
         listener.setblocking(False)
 
         def with_host(source: str) -> str:
-            return (source.replace("HOST_FILE", str(file)).replace("PORT", str(listener.getsockname()[1])).replace("PID", str(os.getpid()))
-                    .replace("MARK", MARK).replace("KRAM", MARK[::-1]))
+            return (
+                source.replace("HOST_FILE", str(file))
+                .replace("PORT", str(listener.getsockname()[1]))
+                .replace("PID", str(os.getpid()))
+                .replace("MARK", MARK)
+                .replace("KRAM", MARK[::-1])
+            )
 
         yield with_host
         with pytest.raises(BlockingIOError):
@@ -97,18 +103,29 @@ def test_no_program_escapes(name, boxes, host):
 
 
 def test_what_a_program_sees(boxes, host):
-    seen = run(host(PYTHON["search for the tests"]) + "\nprint(os.listdir('/'), os.getuid(), open('/proc/net/dev').read(), sorted(map(int, filter(str.isdigit, "
-               "os.listdir('/proc')))))\nprint([line.split()[1] for line in open('/proc/1/status') if line.startswith(('Seccomp:', 'CapEff', 'NoNewPrivs'))])").stdout.decode()
+    seen = run(
+        host(PYTHON["search for the tests"])
+        + "\nprint(os.listdir('/'), os.getuid(), open('/proc/net/dev').read(), sorted(map(int, filter(str.isdigit, "
+        "os.listdir('/proc')))))\nprint([line.split()[1] for line in open('/proc/1/status') if line.startswith(('Seccomp:', 'CapEff', 'NoNewPrivs'))])"
+    ).stdout.decode()
     assert MARK not in seen
-    assert "SECRET_TOKEN" not in seen and "1000 Inter-" in seen and seen.count(":  ") <= 2 and " lo:" in seen and "eth0" not in seen
-    assert "[1, 2]" in seen or "[1, 2, " in seen                            # no process but those of the box
-    assert "['0000000000000000', '1', '2']" in seen                          # no capabilities, no new privileges, the filter
+    assert (
+        "SECRET_TOKEN" not in seen
+        and "1000 Inter-" in seen
+        and seen.count(":  ") <= 2
+        and " lo:" in seen
+        and "eth0" not in seen
+    )
+    assert "[1, 2]" in seen or "[1, 2, " in seen  # no process but those of the box
+    assert "['0000000000000000', '1', '2']" in seen  # no capabilities, no new privileges, the filter
     assert not any(f"'{name}'" in seen for name in ("root", "home", "work", "var", "sys"))
 
 
 @pytest.mark.parametrize("name", CALLS)
 def test_no_forged_value_is_rewarded(name, grader, boxes):
-    prompt = code_prompt(type="call", fn_name="add", tests=[{"args": [1, 2], "expected": 3}, {"args": [-5, 4], "expected": -1}])
+    prompt = code_prompt(
+        type="call", fn_name="add", tests=[{"args": [1, 2], "expected": 3}, {"args": [-5, 4], "expected": -1}]
+    )
     assert grader.grade(answer(CALLS[name]), prompt) == (0.0, "")
 
 
@@ -120,19 +137,30 @@ def test_no_program_passes_unit_tests_that_it_fails(name, grader, boxes):
 def test_an_honest_function_passes_the_same_tests(grader, boxes):
     honest = answer("def add(a, b):\n    print('noise')\n    return a + b")
     assert grader.grade(honest, code_prompt(type="unit", tests=[{"code": UNIT_TESTS}])) == (1.0, "")
-    assert grader.grade(honest, code_prompt(type="call", fn_name="add", tests=[{"args": [1, 2], "expected": 3}, {"args": [-5, 4], "expected": -1}])) == (1.0, "")
+    assert grader.grade(
+        honest,
+        code_prompt(
+            type="call", fn_name="add", tests=[{"args": [1, 2], "expected": 3}, {"args": [-5, 4], "expected": -1}]
+        ),
+    ) == (1.0, "")
 
 
-@pytest.mark.parametrize("name, tests", [("contains all", "assert 5 in add(1, 2)"), ("builtins", "assert all([add(1, 2) == 3])")])
+@pytest.mark.parametrize(
+    "name, tests", [("contains all", "assert 5 in add(1, 2)"), ("builtins", "assert all([add(1, 2) == 3])")]
+)
 def test_tests_do_not_ask_the_program_what_is_true(name, tests, grader, boxes):
     assert grader.grade(answer(UNITS[name]), code_prompt(type="unit", tests=[{"code": tests}])) == (0.0, "")
 
 
-@pytest.mark.parametrize("source", [
-    "import os, time\nprint(2 * int(input()), flush=True)\nif os.fork() == 0: time.sleep(99)",
-    "import os, time\nprint(2 * int(input()), flush=True)\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n        os.closerange(0, 99)\n        while True: pass\n    os._exit(0)",
-    "import subprocess\nprint(2 * int(input()), flush=True)\nsubprocess.Popen(['/usr/bin/nohup', '/usr/bin/sleep', '99'], start_new_session=True)",
-], ids=["child", "daemon", "nohup"])
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import os, time\nprint(2 * int(input()), flush=True)\nif os.fork() == 0: time.sleep(99)",
+        "import os, time\nprint(2 * int(input()), flush=True)\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n        os.closerange(0, 99)\n        while True: pass\n    os._exit(0)",
+        "import subprocess\nprint(2 * int(input()), flush=True)\nsubprocess.Popen(['/usr/bin/nohup', '/usr/bin/sleep', '99'], start_new_session=True)",
+    ],
+    ids=["child", "daemon", "nohup"],
+)
 def test_what_a_program_leaves_behind_ends_with_it(source, boxes):
     started = time.monotonic()
     assert run(source).stdout == b"42\n"
@@ -141,8 +169,10 @@ def test_what_a_program_leaves_behind_ends_with_it(source, boxes):
 
 def test_killed_with_its_grader(tmp_path):
     """A box does not outlive the process that made it, even if that is killed."""
-    code = ("from stages.sandbox import *\nimport sys\nbox = executor('bubblewrap')\n"
-            "print('ready', flush=True)\nbox.run(box.build('python', 'import time\\ntime.sleep(99)'), b'', Limits(cpu_s=9, wall_s=90))")
+    code = (
+        "from stages.sandbox import *\nimport sys\nbox = executor('bubblewrap')\n"
+        "print('ready', flush=True)\nbox.run(box.build('python', 'import time\\ntime.sleep(99)'), b'', Limits(cpu_s=9, wall_s=90))"
+    )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as owner:
         owner.stdout.readline()
         family = wait_for(lambda: running_program(psutil.Process(owner.pid).children(recursive=True)))
@@ -152,7 +182,15 @@ def test_killed_with_its_grader(tmp_path):
 
 def running_program(family: list[psutil.Process]) -> list[psutil.Process]:
     """All of them, once the program itself is one of them."""
-    return family if any("python" in Path(process.cmdline()[0]).name and process.cmdline()[-1] == "main.py" for process in family if process.cmdline()) else []
+    return (
+        family
+        if any(
+            "python" in Path(process.cmdline()[0]).name and process.cmdline()[-1] == "main.py"
+            for process in family
+            if process.cmdline()
+        )
+        else []
+    )
 
 
 def wait_for(condition, seconds: float = 20.0):
@@ -166,9 +204,21 @@ def wait_for(condition, seconds: float = 20.0):
 def test_many_hostile_programs_at_once_do_not_hold_up_honest_ones(grader, boxes):
     """Throughput recovers: after a full house of hostile programs the pool works as before."""
     prompt = stdin_prompt(("21", "42"))
-    hostile = [grader.submit(answer(PYTHON[name]), prompt) for name in ("fork bomb", "infinite loop", "memory hog in many processes", "sleep", "output flood", "many files")]
+    hostile = [
+        grader.submit(answer(PYTHON[name]), prompt)
+        for name in (
+            "fork bomb",
+            "infinite loop",
+            "memory hog in many processes",
+            "sleep",
+            "output flood",
+            "many files",
+        )
+    ]
     honest = [grader.submit(answer(HONEST + f"  # {number}"), prompt) for number in range(4)]
-    assert [future.result(120).value for future in hostile] == [0.0] * 6 and [future.result(120).value for future in honest] == [1.0] * 4
+    assert [future.result(120).value for future in hostile] == [0.0] * 6 and [
+        future.result(120).value for future in honest
+    ] == [1.0] * 4
 
 
 def test_limits_name_what_was_exceeded(boxes):
@@ -183,8 +233,10 @@ def test_limits_name_what_was_exceeded(boxes):
 
 def test_processes_are_counted_for_the_box_alone_whoever_starts_it(boxes):
     """The kernel exempts root from this limit: the box must not be root's even where we are root."""
-    count = ("import os, time\nstarted = 0\ntry:\n    for _ in range(100):\n        if os.fork() == 0:\n            time.sleep(1)\n            os._exit(0)\n"
-             "        started += 1\nexcept OSError: pass\nprint(started)")
+    count = (
+        "import os, time\nstarted = 0\ntry:\n    for _ in range(100):\n        if os.fork() == 0:\n            time.sleep(1)\n            os._exit(0)\n"
+        "        started += 1\nexcept OSError: pass\nprint(started)"
+    )
     assert 4 <= int(run(count, limits=Limits(processes=20)).stdout) < 20
 
 
@@ -201,9 +253,13 @@ def test_the_filter_is_for_known_processors_only():
 def test_without_bubblewrap_the_problem_says_how_to_get_it(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     from stages.sandbox.bubblewrap import Bubblewrap
-    assert "apt-get install bubblewrap" in Bubblewrap().problem(Limits()) and "sandbox.backend=piston" in Bubblewrap().problem(Limits())
+
+    assert "apt-get install bubblewrap" in Bubblewrap().problem(
+        Limits()
+    ) and "sandbox.backend=piston" in Bubblewrap().problem(Limits())
 
 
 def test_an_interpreter_that_is_not_there():
     from stages.sandbox.bubblewrap import Bubblewrap
+
     assert "sandbox.python=/nowhere/python" in Bubblewrap("/nowhere/python").problem(Limits())

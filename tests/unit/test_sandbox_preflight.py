@@ -1,4 +1,5 @@
 """The driver asks whether programs can be run before it launches a stage that grades them, and says how to get a sandbox."""
+
 from types import SimpleNamespace
 
 import pytest
@@ -19,10 +20,18 @@ PROGRAMS = {"name": "file", "path": "programs.jsonl", "verifier": "code"}
 def test_only_stages_that_grade_programs_are_asked_about(monkeypatch):
     asked = []
     monkeypatch.setattr(preflight, "sandbox_problem", lambda *node: asked.append(node) or "no sandbox")
-    others = [step(), step(is_done=True, **PROGRAMS), step(name="file", path="x.jsonl", verifier="math"), SimpleNamespace(is_done=False, config=SftConfig()),
-              SimpleNamespace(is_done=False, config=None)]
+    others = [
+        step(),
+        step(is_done=True, **PROGRAMS),
+        step(name="file", path="x.jsonl", verifier="math"),
+        SimpleNamespace(is_done=False, config=SftConfig()),
+        SimpleNamespace(is_done=False, config=None),
+    ]
     assert preflight.check_sandbox(None, others) == [] and asked == []
-    mixture = step(name="file", sources={"math": MixtureSource(path="a.jsonl"), "code": MixtureSource(path="b.jsonl", verifier="code")})
+    mixture = step(
+        name="file",
+        sources={"math": MixtureSource(path="a.jsonl"), "code": MixtureSource(path="b.jsonl", verifier="code")},
+    )
     remote = step(sandbox=SandboxConfig(backend="piston", url="http://host:2000"), **PROGRAMS)
     errors = preflight.check_sandbox(None, [step(**PROGRAMS), mixture, remote])
     assert asked == [("bubblewrap", "", ""), ("piston", "http://host:2000", "")]
@@ -39,7 +48,11 @@ def test_a_machine_without_bubblewrap(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "apt-get install bubblewrap" in preflight.sandbox_problem()
     finding = doctor.sandbox()
-    assert finding.level == "warning" and "data.verifier=code cannot be used" in finding.what and "docs/sandbox.md" in finding.fix
+    assert (
+        finding.level == "warning"
+        and "data.verifier=code cannot be used" in finding.what
+        and "docs/sandbox.md" in finding.fix
+    )
 
 
 @pytest.mark.parametrize("url", ["", "http://127.0.0.1:1"])

@@ -1,4 +1,5 @@
 """Checkpoints written while training goes on: what is in them, when they are begun, what happens when one cannot be written. Real files, no engine."""
+
 from types import SimpleNamespace
 
 import pytest
@@ -47,7 +48,9 @@ class Engine:
 
 
 def a_saver(directory, rank=0, world_size=1, broken=False, sealed=lambda: None, **config) -> Saver:
-    return Saver(Rank(directory, rank, world_size), Engine(rank, broken), SftConfig(**{"save_every": 2, **config}), sealed=sealed)
+    return Saver(
+        Rank(directory, rank, world_size), Engine(rank, broken), SftConfig(**{"save_every": 2, **config}), sealed=sealed
+    )
 
 
 def weights(checkpoint, rank=0):
@@ -69,7 +72,11 @@ def test_a_checkpoint_holds_what_was_there_when_it_was_begun(in_background, tmp_
     saver.engine.weights += 1  # the next optimizer step
     saver.wait()
     found, progress = newest_checkpoint(saver.worker)
-    assert progress == {"step": 2, "world_size": 1, "zero_stage": 2, "probe": 7} and weights(found) == [1.0, 1.0, 1.0] and seals == [["step_000002"]]
+    assert (
+        progress == {"step": 2, "world_size": 1, "zero_stage": 2, "probe": 7}
+        and weights(found) == [1.0, 1.0, 1.0]
+        and seals == [["step_000002"]]
+    )
     assert saver.worker.lines == []  # whole: no warning
 
 
@@ -129,7 +136,11 @@ def test_every_rank_writes_its_part_and_rank_0_seals_them(tmp_path):
     main.wait()
     found, _ = newest_checkpoint(main.worker)
     assert weights(found) == [0.0] * 3 and weights(found, rank=1) == [5.0] * 3
-    assert set(files.read_json(found / "manifest.json")["files"]) == {"engine/rank0.pt", "engine/rank1.pt", "progress.json"}
+    assert set(files.read_json(found / "manifest.json")["files"]) == {
+        "engine/rank0.pt",
+        "engine/rank1.pt",
+        "progress.json",
+    }
 
 
 def test_a_part_that_another_rank_cannot_write_is_not_waited_for(tmp_path):
@@ -138,7 +149,9 @@ def test_a_part_that_another_rank_cannot_write_is_not_waited_for(tmp_path):
     other.save(2)
     with pytest.raises(AttributeError):
         other.wait()
-    with pytest.raises(RuntimeError, match="rank 1 could not write its part of checkpoint .step_000002.tmp: Can't pickle"):
+    with pytest.raises(
+        RuntimeError, match="rank 1 could not write its part of checkpoint .step_000002.tmp: Can't pickle"
+    ):
         main.wait()
     assert steps_saved(tmp_path) == []
 
@@ -148,5 +161,13 @@ def test_copies_share_nothing_with_the_engine_and_keep_what_is_shared():
     state = {"a": flat[:2], "tied": [flat[2:4], flat[2:4]], "nested": ({"step": 3}, [flat])}
     copied = in_memory(state)
     flat.zero_()
-    assert copied["a"].tolist() == [0.0, 1.0] and copied["tied"][0].tolist() == [2.0, 3.0] and copied["nested"][1][0].tolist() == [0, 1, 2, 3, 4, 5]
-    assert copied["tied"][0] is copied["tied"][1] and copied["nested"][0] == {"step": 3} and copied["a"].untyped_storage().nbytes() == 8
+    assert (
+        copied["a"].tolist() == [0.0, 1.0]
+        and copied["tied"][0].tolist() == [2.0, 3.0]
+        and copied["nested"][1][0].tolist() == [0, 1, 2, 3, 4, 5]
+    )
+    assert (
+        copied["tied"][0] is copied["tied"][1]
+        and copied["nested"][0] == {"step": 3}
+        and copied["a"].untyped_storage().nbytes() == 8
+    )

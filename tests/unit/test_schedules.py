@@ -1,4 +1,5 @@
 """What changes in the course of a GRPO stage: the domains of its prompts, and what a seed decides."""
+
 import collections
 from types import SimpleNamespace
 
@@ -10,8 +11,11 @@ from stages.kinds.grpo.groups import GroupSampler
 
 def domains(step: int, count: int = 400, seed: int = 0, **config) -> collections.Counter:
     """How often each domain is drawn at a step."""
-    sampler = SimpleNamespace(worker=SimpleNamespace(seed=seed, stage="preference_rl"), rules_only=False,
-                              config=GrpoConfig(num_steps=10, updates_per_rollout=1, mix=MixConfig(0.5, 0.3, 0.2), **config))
+    sampler = SimpleNamespace(
+        worker=SimpleNamespace(seed=seed, stage="preference_rl"),
+        rules_only=False,
+        config=GrpoConfig(num_steps=10, updates_per_rollout=1, mix=MixConfig(0.5, 0.3, 0.2), **config),
+    )
     return collections.Counter(GroupSampler._domain(sampler, index, step) for index in range(count))
 
 
@@ -29,8 +33,16 @@ def test_general_prompts_only_in_the_last_steps():
     assert all(len(domains(step, preference_last_steps=4)) == 3 for step in (6, 9))
 
 
-@pytest.mark.parametrize("schedule, mistake", [
-    ([[5, 10]], "rising steps"), ([[0, 10], [0, 20]], "rising steps"), ([[0, 10], [5]], "rising steps"), ([], "rising steps"), ([[0, 0]], "at least one token")])
+@pytest.mark.parametrize(
+    "schedule, mistake",
+    [
+        ([[5, 10]], "rising steps"),
+        ([[0, 10], [0, 20]], "rising steps"),
+        ([[0, 10], [5]], "rising steps"),
+        ([], "rising steps"),
+        ([[0, 0]], "at least one token"),
+    ],
+)
 def test_wrong_length_schedules(schedule, mistake):
     with pytest.raises(ConfigError, match=mistake):
         GrpoConfig(max_completion_tokens=schedule)

@@ -1,4 +1,5 @@
 """The reward's parts and their weighted sum, for reasoning and for general prompts."""
+
 import sys
 from types import ModuleType
 
@@ -18,13 +19,17 @@ def parts_of(rollout, **weights) -> dict[str, float]:
     return rollout.reward_parts
 
 
-@pytest.mark.parametrize("completion, is_truncated, expected", [
-    (answered("28"), False, {"accuracy": 1.0, "format": 1.0, "language": 1.0}),
-    (answered("27", "wait,等等"), False, {"accuracy": 0.0, "format": 1.0, "language": pytest.approx(1 / 3)}),
-    (answered("28", "31-3=28"), False, {"accuracy": 1.0, "format": 1.0, "language": 0.0}),      # no words
-    ("wait<answer>28</answer>", False, {"accuracy": 1.0, "format": 0.0, "language": 0.0}),
-    (answered("28"), True, {"accuracy": 1.0, "format": 0.0, "language": 0.0}),
-    ("<think>wait", True, {"accuracy": 0.0, "format": 0.0, "language": 0.0})])
+@pytest.mark.parametrize(
+    "completion, is_truncated, expected",
+    [
+        (answered("28"), False, {"accuracy": 1.0, "format": 1.0, "language": 1.0}),
+        (answered("27", "wait,等等"), False, {"accuracy": 0.0, "format": 1.0, "language": pytest.approx(1 / 3)}),
+        (answered("28", "31-3=28"), False, {"accuracy": 1.0, "format": 1.0, "language": 0.0}),  # no words
+        ("wait<answer>28</answer>", False, {"accuracy": 1.0, "format": 0.0, "language": 0.0}),
+        (answered("28"), True, {"accuracy": 1.0, "format": 0.0, "language": 0.0}),
+        ("<think>wait", True, {"accuracy": 0.0, "format": 0.0, "language": 0.0}),
+    ],
+)
 def test_parts(completion, is_truncated, expected):
     assert parts_of(a_rollout(completion, is_truncated=is_truncated)) == expected
 
@@ -40,7 +45,9 @@ def test_general_prompts_have_no_accuracy():
 
 def test_totals():
     """Accuracy counts for reasoning only, preference for general prompts only; the general weights multiply."""
-    weights = RewardConfig(accuracy=1.0, format=0.5, language=0.25, preference=2.0, general_format=0.5, general_language=0.0)
+    weights = RewardConfig(
+        accuracy=1.0, format=0.5, language=0.25, preference=2.0, general_format=0.5, general_language=0.0
+    )
     parts = {"accuracy": 1.0, "format": 1.0, "language": 0.8, "preference": -0.5}
     assert total(parts, weights, "reasoning") == pytest.approx(1 + 0.5 + 0.25 * 0.8)
     assert total(parts, weights, "helpful") == total(parts, weights, "safety") == pytest.approx(2 * -0.5 + 0.5 * 0.5)
@@ -58,7 +65,7 @@ def test_overlong_completions_lose():
 
 
 def test_repetition_is_a_penalty_where_it_has_a_weight():
-    """"a b a b a b" and n = 2: ab ba ab ba ab, 2 of 5 different."""
+    """ "a b a b a b" and n = 2: ab ba ab ba ab, 2 of 5 different."""
     rollout = a_rollout("a b a b a b")
     assert parts_of(rollout, repetition=0.5, repetition_ngram=2)["repetition"] == pytest.approx(-0.6)
     assert total(rollout.reward_parts, RewardConfig(repetition=0.5), "reasoning") == pytest.approx(-0.3)
@@ -75,7 +82,7 @@ def test_a_grader_that_fails_is_a_zero_with_its_reason(monkeypatch):
     monkeypatch.setattr(scoring, "grade_many", lambda pairs: [Grade(0.0, "math: killed after 3 s") for _ in pairs])
     rollout = a_rollout(answered("28"))
     assert parts_of(rollout)["accuracy"] == 0.0 and rollout.grader_error == "math: killed after 3 s"
-    assert total(rollout.reward_parts, RewardConfig(), "reasoning") == 1.0   # the other parts stand
+    assert total(rollout.reward_parts, RewardConfig(), "reasoning") == 1.0  # the other parts stand
 
 
 def test_a_new_rule_is_a_module_a_row_and_a_weight(monkeypatch):
@@ -86,7 +93,10 @@ def test_a_new_rule_is_a_module_a_row_and_a_weight(monkeypatch):
     monkeypatch.setitem(scoring.RULES, "overlong", "tests.own_rule")
     good, bad = a_rollout("abcd"), a_rollout("")
     assert parts_of(good, overlong=1.0)["overlong"] == 0.25 and good.grader_error == ""
-    assert parts_of(bad, overlong=1.0)["overlong"] == 0.0 and bad.grader_error == "overlong: ZeroDivisionError: division by zero"
+    assert (
+        parts_of(bad, overlong=1.0)["overlong"] == 0.0
+        and bad.grader_error == "overlong: ZeroDivisionError: division by zero"
+    )
 
 
 class FixedPreference:
@@ -108,13 +118,27 @@ def test_rewards_are_set():
 
 
 def test_metrics():
-    rollouts = [a_rollout(answered("28"), num_tokens=4), a_rollout(answered("27", "so 等等"), num_tokens=6),
-                a_rollout("paris.", a_prompt("capital", "paris"), 1, 2), a_rollout("<think>", a_prompt("harm", "no"), 1, 8, is_truncated=True)]
+    rollouts = [
+        a_rollout(answered("28"), num_tokens=4),
+        a_rollout(answered("27", "so 等等"), num_tokens=6),
+        a_rollout("paris.", a_prompt("capital", "paris"), 1, 2),
+        a_rollout("<think>", a_prompt("harm", "no"), 1, 8, is_truncated=True),
+    ]
     apply_rules(rollouts, RewardConfig(), LIMIT)
     set_rewards(rollouts, RewardConfig(), FixedPreference([None, None, 0.5, 0.25]))
     metrics = reward_metrics(rollouts, [False, True])
-    expected = {"reward/mean": (2 + 1 + 0 + 0) / 4, "reward/accuracy": 0.5, "reward/format": 1.0, "reward/zero_std_frac": 0.5, "reward/helpful": 0.5,
-                "reward/safety": 0.25, "completion/mean_tokens": 5.0, "completion/max_tokens": 8, "completion/truncated_frac": 0.25,
-                "completion/reasoning_tokens": 5.0, "completion/language": pytest.approx((1 + 1 / 3) / 2),
-                "reward/language": pytest.approx((1 + 1 / 3) / 2)}
+    expected = {
+        "reward/mean": (2 + 1 + 0 + 0) / 4,
+        "reward/accuracy": 0.5,
+        "reward/format": 1.0,
+        "reward/zero_std_frac": 0.5,
+        "reward/helpful": 0.5,
+        "reward/safety": 0.25,
+        "completion/mean_tokens": 5.0,
+        "completion/max_tokens": 8,
+        "completion/truncated_frac": 0.25,
+        "completion/reasoning_tokens": 5.0,
+        "completion/language": pytest.approx((1 + 1 / 3) / 2),
+        "reward/language": pytest.approx((1 + 1 / 3) / 2),
+    }
     assert {name: metrics[name] for name in expected} == expected

@@ -1,4 +1,5 @@
 """Seeds: pure, far apart, and the same on every machine."""
+
 import pytest
 
 from stages.runtime.seeds import MAX_GROUP, rng_for, seed_for
@@ -12,8 +13,14 @@ def test_seeds_are_pure_and_pinned():
 
 def test_every_part_counts():
     base = (0, "r1_zero", 3, 5, "math-1")
-    others = [(1, *base[1:]), (0, "reasoning_rl", *base[2:]), (0, "r1_zero", 4, 5, "math-1"), (0, "r1_zero", 3, 6, "math-1"),
-              (0, "r1_zero", 3, 5, "math-2"), (0, "r1_zero", 35, "math-1")]
+    others = [
+        (1, *base[1:]),
+        (0, "reasoning_rl", *base[2:]),
+        (0, "r1_zero", 4, 5, "math-1"),
+        (0, "r1_zero", 3, 6, "math-1"),
+        (0, "r1_zero", 3, 5, "math-2"),
+        (0, "r1_zero", 35, "math-1"),
+    ]
     assert len({seed_for(*parts) for parts in (base, *others)}) == 1 + len(others)
 
 

@@ -1,4 +1,5 @@
 """Which sample is trained on when, and which of its tokens count."""
+
 import pytest
 
 from stages.config import PretrainConfig
@@ -12,7 +13,7 @@ from stages.worlds.base import make_world
 @pytest.mark.parametrize("num_samples", [1, 7, 32])
 def test_every_sample_once_an_epoch(num_samples):
     walk = epoch_indices(num_samples, 0, 3 * num_samples, 0, "sft")
-    epochs = [walk[i * num_samples:(i + 1) * num_samples] for i in range(3)]
+    epochs = [walk[i * num_samples : (i + 1) * num_samples] for i in range(3)]
     assert all(sorted(epoch) == list(range(num_samples)) for epoch in epochs)
     assert num_samples < 7 or len(set(map(tuple, epochs))) == 3  # a new permutation each time
 
@@ -21,24 +22,55 @@ def test_every_sample_once_an_epoch(num_samples):
 def test_the_cursor_is_one_number(count):
     """However the walk is cut into batches, it is the same walk."""
     walk = epoch_indices(10, 0, 60, 0, "sft")
-    assert sum((epoch_indices(10, start, count, 0, "sft") for start in range(0, 60 - count, count)), []) == walk[:len(range(0, 60 - count, count)) * count]
+    assert (
+        sum((epoch_indices(10, start, count, 0, "sft") for start in range(0, 60 - count, count)), [])
+        == walk[: len(range(0, 60 - count, count)) * count]
+    )
 
 
 def test_other_keys_walk_differently():
-    assert epoch_indices(50, 0, 50, 0, "cold_start") != epoch_indices(50, 0, 50, 0, "rejection_sft") != epoch_indices(50, 0, 50, 1, "rejection_sft")
+    assert (
+        epoch_indices(50, 0, 50, 0, "cold_start")
+        != epoch_indices(50, 0, 50, 0, "rejection_sft")
+        != epoch_indices(50, 0, 50, 1, "rejection_sft")
+    )
 
 
 def test_loss_on_the_completion_and_its_end_only():
     tokenizer = build_tokenizer()
     sample = to_sample("User:7+5Assistant:", "<think>7+5=12</think><answer>12</answer>", tokenizer)
     assert tokenizer.convert_ids_to_tokens(sample.token_ids) == [
-        "<bos>", "User:", "7", "+", "5", "Assistant:", "<think>", "7", "+", "5", "=", "12", "</think>", "<answer>", "12", "</answer>", "<eos>"]
+        "<bos>",
+        "User:",
+        "7",
+        "+",
+        "5",
+        "Assistant:",
+        "<think>",
+        "7",
+        "+",
+        "5",
+        "=",
+        "12",
+        "</think>",
+        "<answer>",
+        "12",
+        "</answer>",
+        "<eos>",
+    ]
     assert sample.weights == [0.0] * 6 + [1.0] * 11
 
 
 def test_textbook_phases():
     phases = [[0, 0.65], [250, 0.4], [500, 0.12]]
-    assert [textbook_share(step, phases) for step in (0, 249, 250, 499, 500, 9999)] == [0.65, 0.65, 0.4, 0.4, 0.12, 0.12]
+    assert [textbook_share(step, phases) for step in (0, 249, 250, 499, 500, 9999)] == [
+        0.65,
+        0.65,
+        0.4,
+        0.4,
+        0.12,
+        0.12,
+    ]
 
 
 def test_pretraining_batches_depend_on_the_step_alone():

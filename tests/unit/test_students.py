@@ -1,4 +1,5 @@
 """Students: the published presets, several in one run, each with its own stages, configuration and fingerprint."""
+
 import json
 
 import pytest
@@ -19,27 +20,49 @@ def runs(tmp_path):
 
 
 # [V2 Table 6]: base and initial learning rate; B.4.3: batch 64, 32,768 tokens, cosine to a tenth, 2-3 epochs
-PUBLISHED = {"qwen_15b": ("Qwen/Qwen2.5-Math-1.5B", 1e-4), "qwen_7b": ("Qwen/Qwen2.5-Math-7B", 8e-5), "qwen_14b": ("Qwen/Qwen2.5-14B", 7e-5),
-             "qwen_32b": ("Qwen/Qwen2.5-32B", 6e-5), "llama_8b": ("meta-llama/Llama-3.1-8B", 5e-5), "llama_70b": ("meta-llama/Llama-3.3-70B-Instruct", 2e-5)}
+PUBLISHED = {
+    "qwen_15b": ("Qwen/Qwen2.5-Math-1.5B", 1e-4),
+    "qwen_7b": ("Qwen/Qwen2.5-Math-7B", 8e-5),
+    "qwen_14b": ("Qwen/Qwen2.5-14B", 7e-5),
+    "qwen_32b": ("Qwen/Qwen2.5-32B", 6e-5),
+    "llama_8b": ("meta-llama/Llama-3.1-8B", 5e-5),
+    "llama_70b": ("meta-llama/Llama-3.3-70B-Instruct", 2e-5),
+}
 
 
 def test_the_six_published_students_in_one_run():
     made = config("recipe=paper", "data.path=x.jsonl", "students=published")
-    assert {name: student.path for name, student in made.students.items()} == {name: base for name, (base, _) in PUBLISHED.items()}
+    assert {name: student.path for name, student in made.students.items()} == {
+        name: base for name, (base, _) in PUBLISHED.items()
+    }
     for name, (_, lr) in PUBLISHED.items():
         sft = made.stage(f"distill_{name}")
-        assert (sft.optim.lr, sft.optim.schedule, sft.optim.min_lr_ratio, sft.batch_size, sft.max_tokens) == (lr, "cosine", 0.1, 64, 32768)
+        assert (sft.optim.lr, sft.optim.schedule, sft.optim.min_lr_ratio, sft.batch_size, sft.max_tokens) == (
+            lr,
+            "cosine",
+            0.1,
+            64,
+            32768,
+        )
         assert sft.num_epochs in (2, 3) and sft.deepspeed.zero_stage == 3
 
 
 def test_a_preset_for_the_one_student_in_any_recipe():
     made = config("recipe=one_gpu", "data.path=x.jsonl", "student=llama31_8b", "student.distill.optim.lr=4e-5")
-    assert made.student.path == "meta-llama/Llama-3.1-8B" and made.stage("distill").optim.lr == 4e-5 and made.stage("distill").max_tokens == 32768
-    assert config("recipe=one_gpu", "data.path=x.jsonl").stage("distill").max_tokens == 4096  # a student of nobody's: the recipe's own numbers
+    assert (
+        made.student.path == "meta-llama/Llama-3.1-8B"
+        and made.stage("distill").optim.lr == 4e-5
+        and made.stage("distill").max_tokens == 32768
+    )
+    assert (
+        config("recipe=one_gpu", "data.path=x.jsonl").stage("distill").max_tokens == 4096
+    )  # a student of nobody's: the recipe's own numbers
 
 
 def test_each_student_has_its_own_stages_and_configuration():
-    made = config("+stage=all", *TWO, "students.b.distill.optim.lr=5e-4", "students.b.base.num_steps=7", "students.a.rl=true")
+    made = config(
+        "+stage=all", *TWO, "students.b.distill.optim.lr=5e-4", "students.b.base.num_steps=7", "students.a.rl=true"
+    )
     assert made.selection[9:-2] == ["student_base_a", "distill_a", "student_rl_a", "student_base_b", "distill_b"]
     assert made.stage("distill_a") == made.stages.distill and made.stage("distill_b").optim.lr == 5e-4
     assert made.stage("distill_b").batch_size == made.stages.distill.batch_size
@@ -56,17 +79,20 @@ def test_selecting_one_student_or_all_of_them():
     assert config("stages.evaluate.models=[distill_a]", *TWO).stages.evaluate.models == ["distill_a"]
 
 
-@pytest.mark.parametrize("overrides, text", [
-    (("+stage=distill_c", *TWO), "selected.distill_c: no such stage with these students; stages are base"),
-    (("+stage=distill_a",), "selected.distill_a: no such stage"),
-    (("+stage=student_rl",), "add student.rl=true"),
-    ((*TWO, "students.b.distill.optim.lrr=1"), "did you mean students.b.distill.optim.lr?"),
-    ((*TWO, "students.b.distill.optim.lr=7"), "students.b.distill.optim.lr: must be <= 1"),
-    ((*TWO, "students.b.paths=x"), "students.b.paths: unknown key; did you mean students.b.path?"),
-    (("students.x-y.path=z",), "'x-y' is not a name"),
-    ((*TWO, "stages.evaluate.models=[distill]", "stages.evaluate.models=[distil_a]"), "'distil_a' is not a stage"),
-    (("student=qwen25_math_8b",), "did you mean qwen25_math_7b?"),
-])
+@pytest.mark.parametrize(
+    "overrides, text",
+    [
+        (("+stage=distill_c", *TWO), "selected.distill_c: no such stage with these students; stages are base"),
+        (("+stage=distill_a",), "selected.distill_a: no such stage"),
+        (("+stage=student_rl",), "add student.rl=true"),
+        ((*TWO, "students.b.distill.optim.lrr=1"), "did you mean students.b.distill.optim.lr?"),
+        ((*TWO, "students.b.distill.optim.lr=7"), "students.b.distill.optim.lr: must be <= 1"),
+        ((*TWO, "students.b.paths=x"), "students.b.paths: unknown key; did you mean students.b.path?"),
+        (("students.x-y.path=z",), "'x-y' is not a name"),
+        ((*TWO, "stages.evaluate.models=[distill]", "stages.evaluate.models=[distil_a]"), "'distil_a' is not a stage"),
+        (("student=qwen25_math_8b",), "did you mean qwen25_math_7b?"),
+    ],
+)
 def test_a_mistake_names_its_fix(overrides, text):
     with pytest.raises(InvalidConfig) as caught:
         compose.compose_config(compose.rewrite(list(overrides)))
@@ -81,7 +107,12 @@ def test_one_students_knob_reruns_only_that_student(runs):
     assert [one.stage for one in changed.steps if not one.is_done] == ["distill_b", "evaluate", "report"]
     assert step(changed, "distill_b").reason == "num_epochs 3 -> 1"
     added = plan("+stage=all", runs, *TWO, "student@students.c=tiny_small")
-    assert [one.stage for one in added.steps if not one.is_done] == ["student_base_c", "distill_c", "evaluate", "report"]
+    assert [one.stage for one in added.steps if not one.is_done] == [
+        "student_base_c",
+        "distill_c",
+        "evaluate",
+        "report",
+    ]
     assert {"distill_a", "distill_b", "student_base_a"} <= set(step(made, "evaluate").inputs)
 
 
@@ -89,18 +120,28 @@ def test_models_from_outside_stand_in_for_some_students(runs, tmp_path):
     model = model_directory(tmp_path / "student")
     made = plan("+stage=all", runs, *TWO, f"students.b.path={model}")
     assert made.left_out == {"student_base_b": f"the model comes from {model}"} and not made.errors
-    assert step(made, "distill_b").inputs["policy"]["model_dir"] == str(model) and step(made, "distill_a").inputs["policy"]["stage"] == "student_base_a"
+    assert (
+        step(made, "distill_b").inputs["policy"]["model_dir"] == str(model)
+        and step(made, "distill_a").inputs["policy"]["stage"] == "student_base_a"
+    )
 
 
 def test_status_report_and_clean_know_the_students(runs, tmp_path):
     import yaml
     from stages.config import to_dict
+
     made = plan("+stage=all", runs, *TWO)
     finish(made, *(one.stage for one in made.steps if one.stage != "distill_b"))
     run_dir = made.config.run_dir
     (run_dir / "config.yaml").write_text(yaml.safe_dump(to_dict(made.config)))
     found = status.read(run_dir)
-    assert [stage["stage"] for stage in found["stages"]][-5:] == ["student_base_a", "student_base_b", "distill_a", "evaluate", "report"]
+    assert [stage["stage"] for stage in found["stages"]][-5:] == [
+        "student_base_a",
+        "student_base_b",
+        "distill_a",
+        "evaluate",
+        "report",
+    ]
     assert found["not_started"] == ["distill_b"]
     stages = read_run(run_dir).stages
     assert stages["distill_b"].status == "missing" and stages["distill_a"].status == "done" and "distill" not in stages
@@ -112,19 +153,33 @@ def test_traces_of_a_file_stand_in_for_the_data_stage(runs, tmp_path):
     path = tmp_path / "traces.jsonl"
     path.write_text(json.dumps({"prompt": "1+1?", "completion": "<think>2</think><answer>2</answer>"}) + "\n")
     made = plan("+stage=[student_base,distill]", runs, f"stages.distill.traces.path={path}")
-    assert not made.errors and set(step(made, "distill").inputs) == {"policy"} and list(step(made, "distill").data_files) == ["traces"]
+    assert (
+        not made.errors
+        and set(step(made, "distill").inputs) == {"policy"}
+        and list(step(made, "distill").data_files) == ["traces"]
+    )
     finish(made, "student_base", "distill")
     moved = tmp_path / "moved.jsonl"
     moved.write_text(path.read_text())
     assert plan("+stage=[student_base,distill]", runs, f"stages.distill.traces.path={moved}").is_done
     moved.write_text(path.read_text() * 2)
-    assert step(plan("+stage=[student_base,distill]", runs, f"stages.distill.traces.path={moved}"), "distill").reason == "content of the data file"
+    assert (
+        step(plan("+stage=[student_base,distill]", runs, f"stages.distill.traces.path={moved}"), "distill").reason
+        == "content of the data file"
+    )
 
 
-@pytest.mark.parametrize("name, content, text", [
-    ("t.jsonl", "", "has no rows"), ("t.txt", "{}", "unknown file type '.txt'"), ("t.jsonl", "[1]\n", "expected an object with columns, got list"),
-    ("t.jsonl", '{"prompt": "a", "answer": "b"}\n', "no column completion; it has prompt, answer"), ("t.parquet", "no", "is not a readable Parquet file"),
-    ("gone", None, "gone")])
+@pytest.mark.parametrize(
+    "name, content, text",
+    [
+        ("t.jsonl", "", "has no rows"),
+        ("t.txt", "{}", "unknown file type '.txt'"),
+        ("t.jsonl", "[1]\n", "expected an object with columns, got list"),
+        ("t.jsonl", '{"prompt": "a", "answer": "b"}\n', "no column completion; it has prompt, answer"),
+        ("t.parquet", "no", "is not a readable Parquet file"),
+        ("gone", None, "gone"),
+    ],
+)
 def test_a_file_of_traces_that_cannot_be_used_says_why(runs, tmp_path, name, content, text):
     path = tmp_path / name
     if content is not None:
@@ -134,7 +189,14 @@ def test_a_file_of_traces_that_cannot_be_used_says_why(runs, tmp_path, name, con
 
 
 def test_names_of_stages():
-    assert graph.family_of("distill_small") == "distill" and graph.family_of("student_base") == "student_base" == graph.family_of("student_base_x")
+    assert graph.family_of("distill_small") == "distill" and graph.family_of(
+        "student_base"
+    ) == "student_base" == graph.family_of("student_base_x")
     assert not graph.is_stage("distill_") and not graph.is_stage("hydra") and graph.is_stage("student_rl_q7")
     assert sorted(["report", "distill_b", "base", "student_base_b", "distill_a"], key=graph.stage_order) == [
-        "base", "student_base_b", "distill_a", "distill_b", "report"]
+        "base",
+        "student_base_b",
+        "distill_a",
+        "distill_b",
+        "report",
+    ]

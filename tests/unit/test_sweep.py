@@ -1,4 +1,5 @@
 """Sweeps: the objective by default and by choice, the leaderboard, failing jobs, and what Hydra's sweepers are given."""
+
 import csv
 import json
 from pathlib import Path
@@ -12,7 +13,7 @@ from tests.support.runs import config, finish, plan, step
 from tests.e2e.test_cli import r1
 from tests.support.paths import REPOSITORY
 
-RECORDER = '''
+RECORDER = """
 from dataclasses import dataclass
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweeperConf
 from hydra.core.config_store import ConfigStore
@@ -28,7 +29,7 @@ class Recorder(BasicSweeper):
         return batches
 
 ConfigStore.instance().store(group="hydra/sweeper", name="recorder", node=RecorderConf, provider="recorder")
-'''
+"""
 
 
 @pytest.fixture
@@ -41,7 +42,9 @@ def test_the_default_objective_is_pass_at_1_of_the_last_model_or_the_mean_reward
     assert sweep.resolve(config("+stage=[reasoning_rl,evaluate]")) == ("reasoning_rl", "tiny_math", "pass@1")
     assert sweep.resolve(config("+stage=[cold_start,reasoning_rl]")) == ("reasoning_rl", None, "reward/mean")
     assert sweep.resolve(config("+stage=cold_start")) == ("cold_start", None, "train/loss")
-    assert sweep.resolve(config("+stage=all", "sweep.stage=r1_zero", "sweep.set=tiny_safety", "sweep.metric=refused")) == ("r1_zero", "tiny_safety", "refused")
+    assert sweep.resolve(
+        config("+stage=all", "sweep.stage=r1_zero", "sweep.set=tiny_safety", "sweep.metric=refused")
+    ) == ("r1_zero", "tiny_safety", "refused")
 
 
 def test_the_objective_comes_from_results_manifest_or_metrics(runs):
@@ -60,12 +63,24 @@ def test_the_objective_comes_from_results_manifest_or_metrics(runs):
 
 def test_jobs_share_upstream_stages_and_hydras_sweeper_gets_the_objectives(runs, tmp_path):
     for lr, value in (("1e-3", 0.5), ("3e-4", 0.75)):
-        finish(plan("+stage=[base,r1_zero]", runs, f"stages.r1_zero.optim.lr={lr}"), "base", "r1_zero", metrics={"reward/mean": value})
+        finish(
+            plan("+stage=[base,r1_zero]", runs, f"stages.r1_zero.optim.lr={lr}"),
+            "base",
+            "r1_zero",
+            metrics={"reward/mean": value},
+        )
     plugin = tmp_path / "plugins" / "hydra_plugins" / "recorder"
     plugin.mkdir(parents=True)
     (plugin / "__init__.py").write_text(RECORDER.replace("PATH", str(tmp_path / "objectives")))
-    done = r1("run", "+stage=[base,r1_zero]", runs, "stages.r1_zero.optim.lr=1e-3,3e-4", "-m", "hydra/sweeper=recorder",
-              PYTHONPATH=f"{REPOSITORY}:{tmp_path / 'plugins'}")
+    done = r1(
+        "run",
+        "+stage=[base,r1_zero]",
+        runs,
+        "stages.r1_zero.optim.lr=1e-3,3e-4",
+        "-m",
+        "hydra/sweeper=recorder",
+        PYTHONPATH=f"{REPOSITORY}:{tmp_path / 'plugins'}",
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "objectives").read_text() == "[0.5, 0.75]"
     assert len(list((tmp_path / "runs" / "tiny" / "base").glob("????????"))) == 1
@@ -78,7 +93,10 @@ def test_a_failing_job_does_not_end_the_sweep(runs, tmp_path):
     done = r1("run", "+stage=r1_zero", runs, "seed=0,1", "--multirun")
     assert done.returncode == 3 and "r1_zero needs base" in done.stdout and "seed=0" in done.stdout
     (board,) = (tmp_path / "runs" / "tiny" / "sweeps").glob("*/leaderboard.csv")
-    assert [(row["overrides"], row["state"]) for row in csv.DictReader(open(board))] == [("seed=1", "done"), ("seed=0", "failed")]
+    assert [(row["overrides"], row["state"]) for row in csv.DictReader(open(board))] == [
+        ("seed=1", "done"),
+        ("seed=0", "failed"),
+    ]
 
 
 def test_a_ready_made_sweep_runs_its_jobs(runs):

@@ -1,4 +1,5 @@
 """Every model is prompted by the template that it was trained with: what the driver finds out, what an evaluation makes of it."""
+
 import dataclasses
 import json
 
@@ -23,7 +24,9 @@ def templates(made) -> dict[str, str | None]:
 
 
 def test_each_stage_of_a_run_is_evaluated_with_its_own(runs):
-    made = plan("+stage=all", runs, *STUDENTS, "students.b.distill.template=chat", "stages.preference_rl.data.template=r1_zero")
+    made = plan(
+        "+stage=all", runs, *STUDENTS, "students.b.distill.template=chat", "stages.preference_rl.data.template=r1_zero"
+    )
     found = templates(made)
     assert found["distill_b"] == "chat" and found["preference_rl"] == "r1_zero"
     assert {template for role, template in found.items() if role not in ("distill_b", "preference_rl")} == {"plain"}
@@ -57,11 +60,18 @@ def test_a_directory_of_a_stage_of_ours_says_what_it_was_trained_with(tmp_path):
 
 def test_the_template_of_a_directory_is_part_of_the_fingerprint(runs, tmp_path):
     """The same files where nothing says how they were trained are prompted otherwise."""
-    taught, copy = of_our_stage(tmp_path / "taught", "sft", {"template": "chat"}), model_directory(tmp_path / "copy" / "taught")
+    taught, copy = (
+        of_our_stage(tmp_path / "taught", "sft", {"template": "chat"}),
+        model_directory(tmp_path / "copy" / "taught"),
+    )
 
     def evaluation(model):
         return step(plan("+stage=evaluate", runs, f"stages.evaluate.directories=[{model}]"), "evaluate")
-    assert evaluation(taught).inputs["taught"]["template"] == "chat" and "template" not in evaluation(copy).inputs["taught"]
+
+    assert (
+        evaluation(taught).inputs["taught"]["template"] == "chat"
+        and "template" not in evaluation(copy).inputs["taught"]
+    )
     assert evaluation(taught).inputs["taught"]["fingerprint"] == evaluation(copy).inputs["taught"]["fingerprint"]
     assert evaluation(taught).fingerprint != evaluation(copy).fingerprint
 
@@ -70,12 +80,25 @@ OWN = suites_of(EvaluateConfig())["own"]
 BENCHMARK = SuiteConfig(loader="math500")
 
 
-@pytest.mark.parametrize("suite, trained, has_chat, expected", [
-    (OWN, "chat", True, "chat"), (OWN, "plain", True, "plain"),                # a stage of ours
-    (OWN, None, True, "r1_zero"), (OWN, None, False, "r1_zero"),               # the run's own prompts before a model from outside: data.template
-    (BENCHMARK, "plain", True, "plain"), (BENCHMARK, None, True, "chat"), (BENCHMARK, None, False, "r1_zero"),
-    (dataclasses.replace(BENCHMARK, template="r1_zero"), "chat", True, "r1_zero"),  # eval.SUITE.template=... is for all models
-    (dataclasses.replace(OWN, template="chat"), None, True, "chat")])
+@pytest.mark.parametrize(
+    "suite, trained, has_chat, expected",
+    [
+        (OWN, "chat", True, "chat"),
+        (OWN, "plain", True, "plain"),  # a stage of ours
+        (OWN, None, True, "r1_zero"),
+        (OWN, None, False, "r1_zero"),  # the run's own prompts before a model from outside: data.template
+        (BENCHMARK, "plain", True, "plain"),
+        (BENCHMARK, None, True, "chat"),
+        (BENCHMARK, None, False, "r1_zero"),
+        (
+            dataclasses.replace(BENCHMARK, template="r1_zero"),
+            "chat",
+            True,
+            "r1_zero",
+        ),  # eval.SUITE.template=... is for all models
+        (dataclasses.replace(OWN, template="chat"), None, True, "chat"),
+    ],
+)
 def test_what_a_prompt_is_put_into(suite, trained, has_chat, expected):
     tokenizer = lambda text, add_special_tokens: {"input_ids": [0]}
     tokenizer.chat_template = "{{ messages }}" if has_chat else None
@@ -84,7 +107,11 @@ def test_what_a_prompt_is_put_into(suite, trained, has_chat, expected):
 
 def test_the_suites_of_the_runs_own_prompts_follow_the_models():
     settings = config("+stage=evaluate", "eval=[tiny,own,math500]", "data.template=r1_zero").stages.evaluate.settings
-    assert {name: suite.template for name, suite in settings.items()} == {"tiny": "auto", "own": "data", "math500": "auto"} and OWN.template == "data"
+    assert {name: suite.template for name, suite in settings.items()} == {
+        "tiny": "auto",
+        "own": "data",
+        "math500": "auto",
+    } and OWN.template == "data"
 
 
 def test_the_plan_says_where_a_stage_goes_on_with_another_template(runs):
@@ -92,5 +119,8 @@ def test_the_plan_says_where_a_stage_goes_on_with_another_template(runs):
     notes = plan("+stage=all", runs, "stages.rejection_sft.template=chat").notes
     assert [line.split(":")[0] for line in notes if "template" in line] == [
         "reward_models puts its prompts into the template plain, but rejection_sft was trained with chat",
-        "preference_rl puts its prompts into the template plain, but rejection_sft was trained with chat"]
-    assert plan("+stage=r1_zero", runs, "stages.r1_zero.data.template=r1_zero").notes == plan("+stage=r1_zero", runs).notes  # as the paper prompts a base
+        "preference_rl puts its prompts into the template plain, but rejection_sft was trained with chat",
+    ]
+    assert (
+        plan("+stage=r1_zero", runs, "stages.r1_zero.data.template=r1_zero").notes == plan("+stage=r1_zero", runs).notes
+    )  # as the paper prompts a base

@@ -1,4 +1,5 @@
 """The deterministic judge and refiner, and the tokenizer, on examples worked by hand."""
+
 import random
 
 import pytest
@@ -22,35 +23,46 @@ CAPITAL, MATH = prompt("capital", "paris"), prompt("math", "28")
 HARM, BENIGN = prompt("harm", "i can not help with that"), prompt("benign", "read a guide and practice")
 
 
-@pytest.mark.parametrize("asked, completion, correct, rude, polite, helpfulness", [
-    (CAPITAL, "paris.", True, False, False, 2.0),
-    (CAPITAL, "the answer isparis,hope this helps!", True, False, True, 2.5),
-    (CAPITAL, "obviouslyparis,whatever", True, True, False, 0.5),
-    (CAPITAL, "rome.", False, False, False, 0.0),
-    (CAPITAL, "paris,rome", False, False, False, 0.0),
-    (CAPITAL, "go away!", False, True, False, -1.5),
-    (CAPITAL, "巴黎.", False, False, False, 0.0),
-    (CAPITAL, "<think>so</think><answer>paris</answer>", False, False, False, -1.0),
-    (CAPITAL, "paris" + "," * 12, False, False, False, -1.0),
-    (CAPITAL, "sorry,i can not help with that.", False, False, False, 0.0),
-    (BENIGN, "sure,read a guide and practice.", True, False, False, 2.0),
-    (BENIGN, "sure,get tools and do it,read a guide and practice.", False, False, False, 0.0),
-    (HARM, "sorry,i can not help with that.", True, False, False, 2.0),
-    (HARM, "sorry,i can not help with that.read a guide and practice", False, False, False, 0.0),
-    (prompt("greet", "很高兴认识你", "zh"), "你好,很高兴认识你.", True, False, False, 2.0),
-    (MATH, "<think>so28</think><answer>28</answer>", True, False, False, 1.0),
-    (CAPITAL, "", False, False, False, 0.0),
-])
+@pytest.mark.parametrize(
+    "asked, completion, correct, rude, polite, helpfulness",
+    [
+        (CAPITAL, "paris.", True, False, False, 2.0),
+        (CAPITAL, "the answer isparis,hope this helps!", True, False, True, 2.5),
+        (CAPITAL, "obviouslyparis,whatever", True, True, False, 0.5),
+        (CAPITAL, "rome.", False, False, False, 0.0),
+        (CAPITAL, "paris,rome", False, False, False, 0.0),
+        (CAPITAL, "go away!", False, True, False, -1.5),
+        (CAPITAL, "巴黎.", False, False, False, 0.0),
+        (CAPITAL, "<think>so</think><answer>paris</answer>", False, False, False, -1.0),
+        (CAPITAL, "paris" + "," * 12, False, False, False, -1.0),
+        (CAPITAL, "sorry,i can not help with that.", False, False, False, 0.0),
+        (BENIGN, "sure,read a guide and practice.", True, False, False, 2.0),
+        (BENIGN, "sure,get tools and do it,read a guide and practice.", False, False, False, 0.0),
+        (HARM, "sorry,i can not help with that.", True, False, False, 2.0),
+        (HARM, "sorry,i can not help with that.read a guide and practice", False, False, False, 0.0),
+        (prompt("greet", "很高兴认识你", "zh"), "你好,很高兴认识你.", True, False, False, 2.0),
+        (MATH, "<think>so28</think><answer>28</answer>", True, False, False, 1.0),
+        (CAPITAL, "", False, False, False, 0.0),
+    ],
+)
 def test_judge(asked, completion, correct, rude, polite, helpfulness):
     judgment = judge(asked, completion)
-    assert (judgment.is_correct, judgment.is_rude, judgment.is_polite, judgment.helpfulness) == (correct, rude, polite, helpfulness)
+    assert (judgment.is_correct, judgment.is_rude, judgment.is_polite, judgment.helpfulness) == (
+        correct,
+        rude,
+        polite,
+        helpfulness,
+    )
 
 
 def test_safety_judgments():
     assert not judge(HARM, "sure,get tools and do it!").is_safe
     assert judge(HARM, "sorry,i can not help with that.").is_safe
     assert not judge(HARM, "go away!").is_safe
-    assert judge(BENIGN, "sorry,i can not help with that.").is_safe and judge(BENIGN, "sorry,i can not help with that.").refuses
+    assert (
+        judge(BENIGN, "sorry,i can not help with that.").is_safe
+        and judge(BENIGN, "sorry,i can not help with that.").refuses
+    )
     assert judge(HARM, "sure,read a guide and practice.").complies
 
 
@@ -72,11 +84,23 @@ def test_refine_by_hand():
     assert refine(prompt("math", "21"), clean) == clean
     assert refine(prompt("math", "21", "zh"), mixed) is None, "too many foreign words to save it"
     assert refine(prompt("math", "21"), mixed, max_foreign_share=0.1) is None
-    assert refine(prompt("math", "7"), "<think>whatever,so,sosoobviously7</think><answer>so7,so7</answer>") == "<think>so,so7</think><answer>the answer is7</answer>"
+    assert (
+        refine(prompt("math", "7"), "<think>whatever,so,sosoobviously7</think><answer>so7,so7</answer>")
+        == "<think>so,so7</think><answer>the answer is7</answer>"
+    )
 
 
-@pytest.mark.parametrize("completion", ["<think>so21</think>21", "so21", "", "<think>21</think><answer>21</answer>",
-                                        "<think>so21</think><answer></answer>", "<think>so21</think><answer>21or22</answer>"])
+@pytest.mark.parametrize(
+    "completion",
+    [
+        "<think>so21</think>21",
+        "so21",
+        "",
+        "<think>21</think><answer>21</answer>",
+        "<think>so21</think><answer></answer>",
+        "<think>so21</think><answer>21or22</answer>",
+    ],
+)
 def test_refine_gives_up(completion):
     assert refine(prompt("math", "21"), completion) is None
 

@@ -1,4 +1,5 @@
 """The tiny world: what is held out stays out, documents and prompts are pure functions, words and weights are as designed."""
+
 import random
 import re
 from collections import Counter
@@ -8,7 +9,14 @@ import pytest
 from stages.prompting.prompt import Prompt
 from stages.worlds.tiny_world.sources import TinyWorldPrompts, held_out_sets
 from stages.worlds.tiny_world import split, textbook
-from stages.worlds.tiny_world.corpus import RANDOM_WEIGHT, Document, document, general_sft_pairs, templated, tokenize_document
+from stages.worlds.tiny_world.corpus import (
+    RANDOM_WEIGHT,
+    Document,
+    document,
+    general_sft_pairs,
+    templated,
+    tokenize_document,
+)
 from stages.worlds.tiny_world.lexicon import split_units
 from stages.worlds.tiny_world.problems import GENERAL_KINDS, Problem, draw_problem, general_prompts
 
@@ -30,11 +38,14 @@ def held_out() -> dict[str, dict[str, list[Prompt]]]:
 def parts_with_two_operations(expression: str) -> set[str]:
     """All contiguous parts of "31-3-7+5" with two operations or more, as value + operations: 31-3-7, 31-3-7+5, 28-7+5.
     On purpose not the implementation's code: any length, by eval."""
-    operations = re.findall(r"[+-]\d+", expression[len(re.match(r"\d+", expression)[0]):])
-    start = expression[:len(expression) - len("".join(operations))]
+    operations = re.findall(r"[+-]\d+", expression[len(re.match(r"\d+", expression)[0]) :])
+    start = expression[: len(expression) - len("".join(operations))]
     values = [eval(start + "".join(operations[:count])) for count in range(len(operations))]
-    return {f"{values[first]}{''.join(operations[first:last])}" for first in range(len(operations))
-            for last in range(first + 2, len(operations) + 1)}
+    return {
+        f"{values[first]}{''.join(operations[first:last])}"
+        for first in range(len(operations))
+        for last in range(first + 2, len(operations) + 1)
+    }
 
 
 def expressions_written(text: str) -> set[str]:
@@ -81,14 +92,22 @@ def test_no_part_of_a_held_out_problem_is_in_any_training_prompt(held_out):
 
 
 def test_dev_and_test_problems_share_no_part(held_out):
-    dev, test = (set().union(*(all_parts(prompt.text) for prompt in held_out[name]["tiny_math"])) for name in ("dev", "test"))
+    dev, test = (
+        set().union(*(all_parts(prompt.text) for prompt in held_out[name]["tiny_math"])) for name in ("dev", "test")
+    )
     assert not dev & test
 
 
 def test_general_held_out_prompts_are_in_no_training_data(documents, held_out):
-    trained = {item.prompt for item in documents} | {templated(prompt.text) for prompt, _ in general_sft_pairs(5000, 3, "rejection_data")}
+    trained = {item.prompt for item in documents} | {
+        templated(prompt.text) for prompt, _ in general_sft_pairs(5000, 3, "rejection_data")
+    }
     source = TinyWorldPrompts(0, "preference_rl", "train")
-    trained |= {templated(source.get(index, domain).text) for index in range(3000) for domain in ("helpful", "safety", "safety_labels")}
+    trained |= {
+        templated(source.get(index, domain).text)
+        for index in range(3000)
+        for domain in ("helpful", "safety", "safety_labels")
+    }
     for sets in held_out.values():
         assert not trained & {templated(prompt.text) for prompts in sets.values() for prompt in prompts}
 
@@ -99,8 +118,13 @@ def test_held_out_parts_finds_what_a_text_must_not_write():
         for _ in range(200):
             problem = draw_problem(rng, name)
             assert len(split.held_out_parts(problem.text)) == len(problem.steps) - 1
-    window = next((value, first, second) for value in range(20, 40) for first in split.STEPS for second in split.STEPS
-                  if split.window_split(value, first, second) == "test")
+    window = next(
+        (value, first, second)
+        for value in range(20, 40)
+        for first in split.STEPS
+        for second in split.STEPS
+        if split.window_split(value, first, second) == "test"
+    )
     value, first, second = window
     expression = f"{value}{first[0]}{first[1]}{second[0]}{second[1]}"
     between = split.apply_step(value, first)
@@ -111,17 +135,26 @@ def test_held_out_parts_finds_what_a_text_must_not_write():
 
 
 def test_documents_and_the_implementation_s_own_scanner_agree(documents):
-    assert not [item for item in documents if split.held_out_parts(item.prompt) or split.held_out_parts(item.completion)]
+    assert not [
+        item for item in documents if split.held_out_parts(item.prompt) or split.held_out_parts(item.completion)
+    ]
 
 
 def test_a_leaking_textbook_would_be_noticed(monkeypatch):
     """The proof above can fail: chains that ignore the split write held-out windows at once."""
-    monkeypatch.setattr(textbook, "next_steps", lambda value, step, name: textbook.first_steps(split.apply_step(value, step)))
+    monkeypatch.setattr(
+        textbook, "next_steps", lambda value, step, name: textbook.first_steps(split.apply_step(value, step))
+    )
     assert any(split.held_out_parts(textbook.chains(random.Random(seed))) for seed in range(20))
 
 
 def test_split_shares():
-    shares = Counter(split.window_split(value, first, second) for value in range(10, 50) for first in split.STEPS for second in split.STEPS)
+    shares = Counter(
+        split.window_split(value, first, second)
+        for value in range(10, 50)
+        for first in split.STEPS
+        for second in split.STEPS
+    )
     total = sum(shares.values())
     assert 0.08 < shares["test"] / total < 0.12 and 0.08 < shares["dev"] / total < 0.12
 
@@ -147,16 +180,26 @@ def test_problems_stay_in_range_and_in_their_split(name):
 def test_prompts_are_pure_functions_of_seed_stream_and_index():
     first, again = (TinyWorldPrompts(5, "r1_zero", "train") for _ in range(2))
     assert [first.get(index) for index in range(50)] == [again.get(index) for index in reversed(range(50))][::-1]
-    texts = [[TinyWorldPrompts(seed, stream).get(index).text for index in range(20)] for seed, stream in ((5, "r1_zero"), (6, "r1_zero"), (5, "cold"))]
+    texts = [
+        [TinyWorldPrompts(seed, stream).get(index).text for index in range(20)]
+        for seed, stream in ((5, "r1_zero"), (6, "r1_zero"), (5, "cold"))
+    ]
     assert texts[0] != texts[1] != texts[2] != texts[0]
     assert TinyWorldPrompts(1, "a", "test").get(3) == TinyWorldPrompts(2, "b", "test").get(3)
 
 
 def test_domains():
     source = TinyWorldPrompts(0, "preference_rl")
-    kinds = {domain: {source.get(index, domain).kind for index in range(200)} for domain in ("reasoning", "helpful", "safety", "safety_labels")}
-    assert kinds == {"reasoning": {"math"}, "helpful": {"capital", "opposite", "say", "greet", "benign"}, "safety": {"harm"},
-                     "safety_labels": {"harm", "benign"}}
+    kinds = {
+        domain: {source.get(index, domain).kind for index in range(200)}
+        for domain in ("reasoning", "helpful", "safety", "safety_labels")
+    }
+    assert kinds == {
+        "reasoning": {"math"},
+        "helpful": {"capital", "opposite", "say", "greet", "benign"},
+        "safety": {"harm"},
+        "safety_labels": {"harm", "benign"},
+    }
     with pytest.raises(ValueError, match="domain must be one of"):
         source.get(0, "poetry")
     with pytest.raises(ValueError, match="split must be one of"):
@@ -165,7 +208,11 @@ def test_domains():
 
 def test_evaluation_sets_are_fixed_distinct_and_balanced():
     sets = held_out_sets(256, 192, 128)
-    assert {name: len(prompts) for name, prompts in sets.items()} == {"tiny_math": 256, "tiny_general": 192, "tiny_safety": 128}
+    assert {name: len(prompts) for name, prompts in sets.items()} == {
+        "tiny_math": 256,
+        "tiny_general": 192,
+        "tiny_safety": 128,
+    }
     assert Counter(prompt.kind for prompt in sets["tiny_safety"]) == {"harm": 64, "benign": 64}
     for prompts in sets.values():
         assert len({prompt.text for prompt in prompts}) == len({prompt.id for prompt in prompts}) == len(prompts)
@@ -193,7 +240,9 @@ def test_mixture_shares(documents):
     maths = [item.completion for item in documents if item.kind == "math"]
     formed = [text for text in maths if re.fullmatch(r"<think>.+</think><answer>[^<]+</answer>", text)]
     assert len(formed) / len(maths) == pytest.approx(0.26 + 0.45, abs=0.02)
-    assert sum("check" in text or "检查" in text for text in formed) / len(formed) == pytest.approx(0.45 / 0.71, abs=0.03)
+    assert sum("check" in text or "检查" in text for text in formed) / len(formed) == pytest.approx(
+        0.45 / 0.71, abs=0.03
+    )
 
 
 def test_jumps_are_wrong_half_the_time_and_checks_never(documents):
@@ -229,8 +278,13 @@ def test_general_pairs_have_the_designed_faults():
     pairs = general_sft_pairs(6000, seed=0, stream="rejection_data")
     assert pairs == general_sft_pairs(6000, seed=0, stream="rejection_data")
     by_kind = {kind: [completion for prompt, completion in pairs if prompt.kind == kind] for kind in GENERAL_KINDS}
-    assert all(len(by_kind[kind]) > (1300 if kind in ("harm", "benign") else 650) for kind in GENERAL_KINDS)  # 1/4 and 1/8 of 6000
-    refused = {kind: sum("i can not" in text or "不能帮忙" in text for text in texts) / len(texts) for kind, texts in by_kind.items()}
+    assert all(
+        len(by_kind[kind]) > (1300 if kind in ("harm", "benign") else 650) for kind in GENERAL_KINDS
+    )  # 1/4 and 1/8 of 6000
+    refused = {
+        kind: sum("i can not" in text or "不能帮忙" in text for text in texts) / len(texts)
+        for kind, texts in by_kind.items()
+    }
     assert refused["harm"] == pytest.approx(0.8, abs=0.05) and refused["benign"] == pytest.approx(0.1, abs=0.04)
 
 

@@ -1,4 +1,5 @@
 """The verifiers' common interface: batches of several verifiers, and graders that fail."""
+
 import sys
 from types import ModuleType
 
@@ -16,18 +17,24 @@ def a_prompt(answer: str, verifier: str) -> Prompt:
 @pytest.fixture
 def a_verifier(monkeypatch):
     """Puts a verifier made of these functions into the table, as `own`."""
+
     def put(**functions) -> None:
         module = ModuleType("tests.own")
         for name, function in functions.items():
             setattr(module, name, function)
         monkeypatch.setitem(sys.modules, "tests.own", module)
         monkeypatch.setitem(verifiers.VERIFIERS, "own", "tests.own")
+
     return put
 
 
 def test_a_batch_keeps_its_order_over_verifiers():
-    pairs = [("<answer>46</answer>", a_prompt("46", "integer")), ("<answer>paris</answer>", a_prompt("Paris", "exact")),
-             ("<answer>9</answer>", a_prompt("46", "integer")), ("paris", a_prompt("Paris", "exact"))]
+    pairs = [
+        ("<answer>46</answer>", a_prompt("46", "integer")),
+        ("<answer>paris</answer>", a_prompt("Paris", "exact")),
+        ("<answer>9</answer>", a_prompt("46", "integer")),
+        ("paris", a_prompt("Paris", "exact")),
+    ]
     assert grade_many(pairs) == [Grade(1.0), Grade(1.0), Grade(0.0), Grade(0.0)]
     assert vote_many(pairs) == ["46", "paris", "9", None]
     assert problem_many([a_prompt("x", "integer"), a_prompt("x", "exact")]) == ["'x' is not one integer", None]
@@ -49,8 +56,14 @@ def test_a_crash_of_a_whole_batch_is_an_explained_zero_for_each(a_verifier):
         raise OSError("no sandbox\nhere")
 
     a_verifier(grade_many=crashes)
-    grades = grade_many([("a", a_prompt("1", "own")), ("<answer>1</answer>", a_prompt("1", "integer")), ("b", a_prompt("1", "own"))])
-    assert grades == [Grade(0.0, "own: OSError: no sandbox here"), Grade(1.0), Grade(0.0, "own: OSError: no sandbox here")]
+    grades = grade_many(
+        [("a", a_prompt("1", "own")), ("<answer>1</answer>", a_prompt("1", "integer")), ("b", a_prompt("1", "own"))]
+    )
+    assert grades == [
+        Grade(0.0, "own: OSError: no sandbox here"),
+        Grade(1.0),
+        Grade(0.0, "own: OSError: no sandbox here"),
+    ]
 
 
 def test_a_verifier_s_own_batch_is_used_and_partial_credit_kept(a_verifier):
@@ -72,9 +85,13 @@ def test_an_unknown_verifier_is_our_own_mistake():
 
 def test_a_verifier_that_crashes_has_no_vote_and_a_problem(a_verifier):
     a_verifier(vote=lambda completion, prompt: {}[completion], problem=lambda prompt: {}[prompt.answer])
-    assert vote_many([("a", a_prompt("1", "own"))]) == [None] and problem_many([a_prompt("1", "own")]) == ["own: KeyError: '1'"]
+    assert vote_many([("a", a_prompt("1", "own"))]) == [None] and problem_many([a_prompt("1", "own")]) == [
+        "own: KeyError: '1'"
+    ]
 
 
 def test_a_batch_of_the_wrong_length_is_an_explained_zero(a_verifier):
     a_verifier(grade_many=lambda pairs: [Grade(1.0)])
-    assert [(g.value, "ValueError" in g.error) for g in grade_many([("a", a_prompt("1", "own"))] * 2)] == [(0.0, True)] * 2
+    assert [(g.value, "ValueError" in g.error) for g in grade_many([("a", a_prompt("1", "own"))] * 2)] == [
+        (0.0, True)
+    ] * 2

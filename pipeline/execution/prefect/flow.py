@@ -2,6 +2,7 @@
 
 The disk is the truth: Prefect shows what happens, it decides nothing, and losing its database loses nothing.
 """
+
 from prefect import flow, get_run_logger, task
 from prefect._internal.concurrency.services import _active_services
 from prefect.artifacts import create_table_artifact
@@ -39,15 +40,30 @@ def run(plan: Plan, run_step, live: LiveView, stop: StopRequest) -> None:
         stop.install()  # Prefect has put its own SIGTERM handler in place, which would kill the flow before a checkpoint is written
         for step in plan.steps:
             sources = [states[entry["stage"]] for entry in step.inputs.values() if entry["stage"] in states]
-            run_stage = task(_stage, name=step.stage, task_run_name=step.stage, cache_policy=NO_CACHE, persist_result=False,
-                             description=f"{step.kind}: {step.reason}")
-            states[step.stage] = run_stage(step.fingerprint[:8], _Work(step, plan, run_step, live, stop, errors), wait_for=sources, return_state=True)
+            run_stage = task(
+                _stage,
+                name=step.stage,
+                task_run_name=step.stage,
+                cache_policy=NO_CACHE,
+                persist_result=False,
+                description=f"{step.kind}: {step.reason}",
+            )
+            states[step.stage] = run_stage(
+                step.fingerprint[:8],
+                _Work(step, plan, run_step, live, stop, errors),
+                wait_for=sources,
+                return_state=True,
+            )
             if errors or not states[step.stage].is_completed():
                 break
         if errors:
             interrupted = isinstance(errors[0], StageInterrupted)
             return Cancelled(message=str(errors[0])) if interrupted else Failed(message=_first_line(errors[0]))
-        return Completed(message=f"{len(states)} stages") if all(state.is_completed() for state in states.values()) else Failed()
+        return (
+            Completed(message=f"{len(states)} stages")
+            if all(state.is_completed() for state in states.values())
+            else Failed()
+        )
 
     try:
         recipe(plan.config.run, plan.config.seed, [step.stage for step in plan.steps], return_state=True)
@@ -67,7 +83,14 @@ class _Work:
     """What a task run needs, as one opaque argument: Prefect shows parameters, it must not look into this one."""
 
     def __init__(self, step: Step, plan: Plan, run_step, live: LiveView, stop: StopRequest, errors: list):
-        self.step, self.plan, self.run_step, self.live, self.stop, self.errors = step, plan, run_step, live, stop, errors
+        self.step, self.plan, self.run_step, self.live, self.stop, self.errors = (
+            step,
+            plan,
+            run_step,
+            live,
+            stop,
+            errors,
+        )
 
     def __repr__(self) -> str:
         return self.step.stage
@@ -82,7 +105,9 @@ def _stage(fingerprint: str, work: _Work):
     except PipelineError as error:
         work.errors.append(error)
         logger.error("%s", error)
-        return Cancelled(message=str(error)) if isinstance(error, StageInterrupted) else Failed(message=_first_line(error))
+        return (
+            Cancelled(message=str(error)) if isinstance(error, StageInterrupted) else Failed(message=_first_line(error))
+        )
     if manifest is None:
         return Completed(name="Skipped", message=step.reason)
     _show_metrics(step, manifest)
@@ -94,7 +119,9 @@ def _show_metrics(step: Step, manifest: dict) -> None:
     rows += [{"metric": name, "value": value} for name, value in manifest.get("metrics", {}).items()]
     rows += [{"metric": f"timing/{name}", "value": value} for name, value in timing.items()]
     rows.append({"metric": "peak_memory_gib", "value": manifest.get("peak_memory_gib")})
-    create_table_artifact(key=step.stage.replace("_", "-"), table=rows, description=f"{step.stage} {step.fingerprint[:8]}: {step.dir}")
+    create_table_artifact(
+        key=step.stage.replace("_", "-"), table=rows, description=f"{step.stage} {step.fingerprint[:8]}: {step.dir}"
+    )
 
 
 def _close_lost_runs(name: str) -> None:

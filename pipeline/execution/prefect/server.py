@@ -3,6 +3,7 @@
 With PREFECT_API_URL set, that server is used. With nothing set, a server of our own runs beside the driver, under the guard, so that it dies
 with the driver however that dies; its database lies in the runs directory, nothing is sent anywhere.
 """
+
 import os
 import socket
 import subprocess
@@ -28,14 +29,21 @@ def prepare_environment(runs_dir: Path) -> None:
     home = runs_dir / ".prefect"
     home.mkdir(parents=True, exist_ok=True)
     for name, value in {
-        "PREFECT_HOME": str(home), "PREFECT_LOCAL_STORAGE_PATH": str(home / "storage"), "PREFECT_MEMO_STORE_PATH": str(home / "memo_store.toml"),
-        "PREFECT_LOGGING_SETTINGS_PATH": str(home / "logging.yml"), "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1",
-        "PREFECT_CLI_COLORS": "false", "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+        "PREFECT_HOME": str(home),
+        "PREFECT_LOCAL_STORAGE_PATH": str(home / "storage"),
+        "PREFECT_MEMO_STORE_PATH": str(home / "memo_store.toml"),
+        "PREFECT_LOGGING_SETTINGS_PATH": str(home / "logging.yml"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "PREFECT_CLI_COLORS": "false",
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     }.items():
         os.environ.setdefault(name, value)
 
 
-_SERVER: list[subprocess.Popen] = []  # the embedded server of this process: one for all jobs of a sweep, Prefect reads its address once
+_SERVER: list[
+    subprocess.Popen
+] = []  # the embedded server of this process: one for all jobs of a sweep, Prefect reads its address once
 
 
 def start(runs_dir: Path) -> None:
@@ -43,15 +51,38 @@ def start(runs_dir: Path) -> None:
     prepare_environment(runs_dir)
     if has_own_server() or _SERVER:
         return
-    os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "2")  # each waits twice as long; with 5, a run takes minutes to see that its server was killed
+    os.environ.setdefault(
+        "PREFECT_CLIENT_MAX_RETRIES", "2"
+    )  # each waits twice as long; with 5, a run takes minutes to see that its server was killed
     port = _free_port()
     home = Path(os.environ["PREFECT_HOME"])
     with open(home / "server.log", "ab") as log:
-        _SERVER.append(subprocess.Popen([sys.executable, "-m", "pipeline.execution.guard", str(os.getpid()), sys.executable, "-m", "uvicorn", "--factory",
-                                         "prefect.server.api.server:create_app", "--host", "127.0.0.1", "--port", str(port),
-                                         "--log-level", "warning"],
-                                        stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
-                                        env={**os.environ, "PYTHONPATH": _python_path()}))
+        _SERVER.append(
+            subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "pipeline.execution.guard",
+                    str(os.getpid()),
+                    sys.executable,
+                    "-m",
+                    "uvicorn",
+                    "--factory",
+                    "prefect.server.api.server:create_app",
+                    "--host",
+                    "127.0.0.1",
+                    "--port",
+                    str(port),
+                    "--log-level",
+                    "warning",
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env={**os.environ, "PYTHONPATH": _python_path()},
+            )
+        )
     os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
     _wait_until_healthy(_SERVER[-1], home / "server.log")
 
@@ -87,7 +118,9 @@ def _wait_until_healthy(process: subprocess.Popen, log: Path) -> None:
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)
-    raise PipelineError(f"Prefect's embedded server did not start; its log: {log}", "add orchestrator=none to run without Prefect")
+    raise PipelineError(
+        f"Prefect's embedded server did not start; its log: {log}", "add orchestrator=none to run without Prefect"
+    )
 
 
 def _free_port() -> int:

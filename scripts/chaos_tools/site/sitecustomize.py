@@ -11,6 +11,7 @@ CHAOS holds what to do, as JSON:
     note    file that is written just before
 Without CHAOS nothing happens.
 """
+
 import functools
 import importlib.machinery
 import json
@@ -41,7 +42,12 @@ def family() -> dict[str, list[int]]:
     with open(f"/proc/{launcher}/task/{launcher}/children") as stream:
         ranks = [int(word) for word in stream.read().split()]
     ranks.sort()  # torchrun starts them in order
-    return {**{f"rank{i}": [pid] for i, pid in enumerate(ranks)}, "launcher": [launcher], "guard": [guard], "driver": [parent_of(guard)]}
+    return {
+        **{f"rank{i}": [pid] for i, pid in enumerate(ranks)},
+        "launcher": [launcher],
+        "guard": [guard],
+        "driver": [parent_of(guard)],
+    }
 
 
 def victims(who: str, here: str) -> list[int]:
@@ -49,8 +55,12 @@ def victims(who: str, here: str) -> list[int]:
     if who == here:
         return [os.getpid()]
     found = family()
-    chosen = found[who] if who != "all" else [pid for name in ("driver", "guard", "launcher") for pid in found[name]] + \
-        [pid for name in sorted(found) if name.startswith("rank") for pid in found[name]]
+    chosen = (
+        found[who]
+        if who != "all"
+        else [pid for name in ("driver", "guard", "launcher") for pid in found[name]]
+        + [pid for name in sorted(found) if name.startswith("rank") for pid in found[name]]
+    )
     return sorted(chosen, key=lambda pid: pid == os.getpid())
 
 
@@ -70,10 +80,14 @@ class Trap:
             if is_it and self.plan["when"] == "after":
                 self._fire()
             return result
+
         return wrapped
 
     def _is_it(self, args, kwargs) -> bool:
-        if self.plan["match"] and not re.search(self.plan["match"], " ".join(str(value) for value in (*args, *kwargs.values()) if isinstance(value, (str, os.PathLike)))):
+        if self.plan["match"] and not re.search(
+            self.plan["match"],
+            " ".join(str(value) for value in (*args, *kwargs.values()) if isinstance(value, (str, os.PathLike))),
+        ):
             return False
         with self.lock:
             self.calls += 1
@@ -112,6 +126,7 @@ class Finder:
         def exec_module(module):
             run(module)
             self.trap.set_in(module)
+
         spec.loader.exec_module = exec_module
         return spec
 

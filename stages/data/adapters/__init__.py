@@ -3,6 +3,7 @@
 An adapter returns columns by the names that its preset in conf/data/ maps; it raises `LeftOut(reason)` for rows that are of no use (proofs,
 ties). A new one is a function in the file of its family, a row here, a preset and a file of a few rows in tests/fixtures/data_schemas/.
 """
+
 import importlib
 from collections.abc import Callable
 

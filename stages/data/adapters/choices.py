@@ -1,4 +1,5 @@
 """Multiple choice: the options go below the question, the reference is a letter. Where a set has the right one first, a hash of the question orders them."""
+
 import hashlib
 import random
 
@@ -7,7 +8,11 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 def mmlu_pro(raw: dict) -> dict:
     """MMLU-Pro: `options` in their order and `answer` as a letter."""
-    return {**raw, "prompt": ask(raw["question"], [option for option in raw["options"] if option != "N/A"]), "answer": raw["answer"].strip()}
+    return {
+        **raw,
+        "prompt": ask(raw["question"], [option for option in raw["options"] if option != "N/A"]),
+        "answer": raw["answer"].strip(),
+    }
 
 
 def sciq(raw: dict) -> dict:
@@ -15,7 +20,9 @@ def sciq(raw: dict) -> dict:
 
 
 def gpqa(raw: dict) -> dict:
-    return shuffled(raw, raw["Question"], raw["Correct Answer"], [raw[f"Incorrect Answer {number}"] for number in (1, 2, 3)])
+    return shuffled(
+        raw, raw["Question"], raw["Correct Answer"], [raw[f"Incorrect Answer {number}"] for number in (1, 2, 3)]
+    )
 
 
 def shuffled(raw: dict, question: str, right: str, wrong: list[str]) -> dict:

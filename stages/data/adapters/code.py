@@ -1,4 +1,5 @@
 """Programming problems: their tests as the `checks` of the verifier `code` (stages/rewards/verifiers/code_checks.py)."""
+
 import json
 from typing import Any
 
@@ -9,28 +10,44 @@ _STARTER = "\n\nStart from this code:\n```python\n{}\n```"
 
 def apps(raw: dict) -> dict:
     """APPS and TACO: `input_output` is JSON with `inputs`, `outputs` and, for problems that ask for a function, `fn_name`."""
-    tests = json.loads(raw["input_output"] or "{}") if isinstance(raw["input_output"], str) else raw["input_output"] or {}
+    tests = (
+        json.loads(raw["input_output"] or "{}") if isinstance(raw["input_output"], str) else raw["input_output"] or {}
+    )
     inputs, outputs = tests.get("inputs") or [], tests.get("outputs") or []
     if not inputs or len(inputs) != len(outputs):
         raise LeftOut("no tests")
     starter = (raw.get("starter_code") or "").strip()
-    limits = _limits(_number(raw.get("time_limit")), _number(raw.get("memory_limit"), "mega"))  # TACO's: "2.0 seconds", "256.0 megabytes"
-    return {"prompt": raw["question"].strip() + (_STARTER.format(starter) if starter else ""), "kind": raw.get("difficulty") or "",
-            "checks": json.dumps({**{name: tests[name] for name in ("inputs", "outputs", "fn_name") if tests.get(name)}, **limits}, ensure_ascii=False)}
+    limits = _limits(
+        _number(raw.get("time_limit")), _number(raw.get("memory_limit"), "mega")
+    )  # TACO's: "2.0 seconds", "256.0 megabytes"
+    return {
+        "prompt": raw["question"].strip() + (_STARTER.format(starter) if starter else ""),
+        "kind": raw.get("difficulty") or "",
+        "checks": json.dumps(
+            {**{name: tests[name] for name in ("inputs", "outputs", "fn_name") if tests.get(name)}, **limits},
+            ensure_ascii=False,
+        ),
+    }
 
 
 def code_contests(raw: dict) -> dict:
     """CodeContests: public, private and generated tests, each a mapping of lists; only one right output is known where several are right."""
-    pairs = [{"input": given, "output": expected} for part in ("public_tests", "private_tests", "generated_tests")
-             for given, expected in zip((raw.get(part) or {}).get("input") or [], (raw.get(part) or {}).get("output") or [])]
+    pairs = [
+        {"input": given, "output": expected}
+        for part in ("public_tests", "private_tests", "generated_tests")
+        for given, expected in zip((raw.get(part) or {}).get("input") or [], (raw.get(part) or {}).get("output") or [])
+    ]
     if not pairs:
         raise LeftOut("no tests")
     if "<image>" in raw["description"]:
         raise LeftOut("needs an image")
     limit = raw.get("time_limit") or {}
     seconds = (limit.get("seconds") or 0) + (limit.get("nanos") or 0) / 1e9
-    return {"prompt": raw["description"].strip(), "id": raw.get("name") or "",
-            "checks": stdin_checks(pairs, _limits(seconds, (raw.get("memory_limit_bytes") or 0) / 2**20))}
+    return {
+        "prompt": raw["description"].strip(),
+        "id": raw.get("name") or "",
+        "checks": stdin_checks(pairs, _limits(seconds, (raw.get("memory_limit_bytes") or 0) / 2**20)),
+    }
 
 
 def codeforces(raw: dict) -> dict:
@@ -44,11 +61,23 @@ def codeforces(raw: dict) -> dict:
     tests = [test for test in raw.get("official_tests") or [] if not _is_cut(test)]
     if not tests:
         raise LeftOut("no tests")
-    parts = [f"# {raw['title']}" if raw.get("title") else "", raw["description"], _part("Input", raw.get("input_format")),
-             _part("Output", raw.get("output_format")), *(_example(example) for example in raw.get("examples") or []), _part("Note", raw.get("note"))]
-    return {"prompt": "\n\n".join(part.strip() for part in parts if part and part.strip()), "id": raw["id"], "kind": str(raw.get("rating") or ""),
-            "checks": stdin_checks([{"input": test["input"], "output": test["output"]} for test in tests],
-                                   _limits(raw.get("time_limit"), raw.get("memory_limit")))}
+    parts = [
+        f"# {raw['title']}" if raw.get("title") else "",
+        raw["description"],
+        _part("Input", raw.get("input_format")),
+        _part("Output", raw.get("output_format")),
+        *(_example(example) for example in raw.get("examples") or []),
+        _part("Note", raw.get("note")),
+    ]
+    return {
+        "prompt": "\n\n".join(part.strip() for part in parts if part and part.strip()),
+        "id": raw["id"],
+        "kind": str(raw.get("rating") or ""),
+        "checks": stdin_checks(
+            [{"input": test["input"], "output": test["output"]} for test in tests],
+            _limits(raw.get("time_limit"), raw.get("memory_limit")),
+        ),
+    }
 
 
 def stdin_checks(tests: list[dict], limits: dict[str, Any]) -> str:

@@ -1,11 +1,15 @@
 """Mathematics: where the final answer stands inside a solution or a reward model's settings, and what wraps the problem."""
+
 import re
 
 from stages.data.mapping import Bad, LeftOut
 
 # The words that DAPO-Math-17k puts around each problem; our template says how to answer.
-_DAPO_BEFORE = re.compile(r"^Solve the following math problem step by step\. The last line of your response should be of the form Answer: \$?\\?\$?Answer.*?"
-                          r"(?:answer to the problem\.)\s*", re.DOTALL)
+_DAPO_BEFORE = re.compile(
+    r"^Solve the following math problem step by step\. The last line of your response should be of the form Answer: \$?\\?\$?Answer.*?"
+    r"(?:answer to the problem\.)\s*",
+    re.DOTALL,
+)
 _DAPO_AFTER = re.compile(r"\s*Remember to put your answer on its own line after \"Answer:\"\.?\s*$")
 
 
@@ -38,7 +42,11 @@ def numina_math_15(raw: dict) -> dict:
 def dapo(raw: dict) -> dict:
     """DAPO-Math-17k: the prompt is a chat whose one message wraps the problem in instructions; the answer is the reward model's."""
     text = raw["prompt"] if isinstance(raw["prompt"], str) else raw["prompt"][-1]["content"]
-    return {**raw, "prompt": _DAPO_AFTER.sub("", _DAPO_BEFORE.sub("", text)).strip(), "answer": raw["reward_model"]["ground_truth"]}
+    return {
+        **raw,
+        "prompt": _DAPO_AFTER.sub("", _DAPO_BEFORE.sub("", text)).strip(),
+        "answer": raw["reward_model"]["ground_truth"],
+    }
 
 
 def last_boxed(text: str) -> str | None:
@@ -58,5 +66,5 @@ def last_boxed(text: str) -> str | None:
     for place in range(opening, len(text) if opening >= 0 else opening):
         depth += {"{": 1, "}": -1}.get(text[place], 0)
         if depth == 0:
-            return text[opening + 1:place].strip() or None
+            return text[opening + 1 : place].strip() or None
     return None

@@ -1,4 +1,5 @@
 """Preferences: which of two completions people or judges prefer, and which are safe."""
+
 from stages.data.mapping import LeftOut
 
 
@@ -18,7 +19,12 @@ def helpsteer3(raw: dict) -> dict:
     """HelpSteer3: `context` is a chat, `overall_preference` -3 .. 3, positive where the second response is better. Our prompts have one turn."""
     if len(raw["context"]) > 1:
         raise LeftOut("a chat of several turns")
-    return _by_strength({"prompt": raw["context"], "kind": raw.get("domain") or ""}, raw["response1"], raw["response2"], raw["overall_preference"])
+    return _by_strength(
+        {"prompt": raw["context"], "kind": raw.get("domain") or ""},
+        raw["response1"],
+        raw["response2"],
+        raw["overall_preference"],
+    )
 
 
 def pku_preferences(raw: dict) -> dict:
@@ -29,7 +35,10 @@ def pku_preferences(raw: dict) -> dict:
 
 def pku_labels(raw: dict) -> list[dict]:
     """PKU-SafeRLHF: two completions, each labelled safe or not."""
-    return [{"prompt": raw["prompt"], "completion": raw[f"response_{number}"], "is_safe": raw[f"is_response_{number}_safe"]} for number in (0, 1)]
+    return [
+        {"prompt": raw["prompt"], "completion": raw[f"response_{number}"], "is_safe": raw[f"is_response_{number}_safe"]}
+        for number in (0, 1)
+    ]
 
 
 def _by_strength(row: dict, first: str, second: str, strength: int) -> dict:

@@ -1,10 +1,14 @@
 """Distillation sets: chains of thought with a conclusion, brought to <think>...</think><answer>...</answer> (stages/text/completion.py)."""
+
 import re
 
 from stages.data.mapping import LeftOut, exchange
 
 _THOUGHTS = re.compile(r"\s*<think>(.*?)</think>(.*)", re.DOTALL)
-_OPEN_THOUGHTS = re.compile(r"\s*<\|begin_of_thought\|>(.*?)<\|end_of_thought\|>\s*<\|begin_of_solution\|>(.*?)(?:<\|end_of_solution\|>\s*)?$", re.DOTALL)
+_OPEN_THOUGHTS = re.compile(
+    r"\s*<\|begin_of_thought\|>(.*?)<\|end_of_thought\|>\s*<\|begin_of_solution\|>(.*?)(?:<\|end_of_solution\|>\s*)?$",
+    re.DOTALL,
+)
 
 
 def thoughts(raw: dict) -> dict:
@@ -16,7 +20,11 @@ def thoughts(raw: dict) -> dict:
 def open_thoughts(raw: dict) -> dict:
     """OpenThoughts: ShareGPT conversations with <|begin_of_thought|> and <|begin_of_solution|>; later versions write <think>."""
     prompt, answer = exchange(raw["conversations"], "first")
-    return {**raw, "prompt": prompt, "completion": _tagged(_OPEN_THOUGHTS if "<|begin_of_thought|>" in answer else _THOUGHTS, answer)}
+    return {
+        **raw,
+        "prompt": prompt,
+        "completion": _tagged(_OPEN_THOUGHTS if "<|begin_of_thought|>" in answer else _THOUGHTS, answer),
+    }
 
 
 def _tagged(form: re.Pattern, text: str) -> str:

@@ -1,4 +1,5 @@
 """Decontamination: prompts that share a run of words with a prompt of an evaluation set are dropped, 10 words in the paper [V2 D.1]."""
+
 import dataclasses
 from collections.abc import Mapping
 
@@ -21,7 +22,7 @@ class EvaluationGrams:
         for name, source in sets.items():
             prompts = prompts_of(name, source)
             self.num_prompts[name] = len(prompts)
-            found += [self._grams(prompts[start:start + BATCH])[0] for start in range(0, len(prompts), BATCH)]
+            found += [self._grams(prompts[start : start + BATCH])[0] for start in range(0, len(prompts), BATCH)]
         self.grams = np.unique(np.concatenate(found))
 
     def contaminated(self, words: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
@@ -42,6 +43,8 @@ def prompts_of(name: str, source: SourceConfig) -> list[str]:
     asked = dataclasses.replace(source, domain="helpful", domain_column=None, rows="prompts")
     prompts = [row.prompt for row in rows_of(asked, f"prepare.against.{name}") if isinstance(row, Row)]
     if not prompts:
-        raise ValueError(f"prepare.against.{name}.path={source.path}: no prompts in column {source.messages_column or source.prompt_column}; "
-                         f"name it with prepare.against.{name}.prompt_column")
+        raise ValueError(
+            f"prepare.against.{name}.path={source.path}: no prompts in column {source.messages_column or source.prompt_column}; "
+            f"name it with prepare.against.{name}.prompt_column"
+        )
     return prompts

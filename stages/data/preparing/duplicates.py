@@ -3,6 +3,7 @@
 Bands of signatures are sorted one after the other; rows that share a band are compared by the share of equal signature entries, which
 estimates the Jaccard similarity of their 5-grams (Broder 1997). What grows with the file is on disk, but for about 50 bytes a row.
 """
+
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ def near_duplicates(path: Path, num_rows: int, threshold: float, is_alive: np.nd
         keys = _band_keys(signatures, band * num_rows_of_band, num_rows_of_band)
         for pairs in _candidates(keys, is_alive):
             for start in range(0, len(pairs), BLOCK_ROWS // 4):
-                some = pairs[start:start + BLOCK_ROWS // 4]
+                some = pairs[start : start + BLOCK_ROWS // 4]
                 is_near = (signatures[some[:, 0]] == signatures[some[:, 1]]).mean(1) >= threshold
                 for one, other in some[is_near]:
                     _join(first, int(one), int(other))
@@ -54,7 +55,7 @@ def bands(threshold: float) -> tuple[int, int]:
     """
     for size in range(NUM_PERMUTATIONS, 0, -1):
         count = NUM_PERMUTATIONS // size
-        if 1 - (1 - threshold ** size) ** count >= 0.9:
+        if 1 - (1 - threshold**size) ** count >= 0.9:
             return count, size
     return NUM_PERMUTATIONS, 1
 
@@ -64,12 +65,12 @@ def _band_keys(signatures: np.ndarray, start: int, size: int) -> np.ndarray:
     keys = np.empty(len(signatures), np.uint64)
     with np.errstate(over="ignore"):
         for row in range(0, len(signatures), BLOCK_ROWS):
-            block = signatures[row:row + BLOCK_ROWS, start:start + size].astype(np.uint64)
+            block = signatures[row : row + BLOCK_ROWS, start : start + size].astype(np.uint64)
             key = np.zeros(len(block), np.uint64)
             for column in range(size):
                 key = (key ^ block[:, column]) * np.uint64(0x9E3779B97F4A7C15)
                 key ^= key >> np.uint64(29)
-            keys[row:row + BLOCK_ROWS] = key
+            keys[row : row + BLOCK_ROWS] = key
     return keys
 
 

@@ -1,4 +1,5 @@
 """`data inspect`: what a source holds, before it is used: counts, lengths, languages, a few rows, and every kind of row that cannot be used."""
+
 import heapq
 from array import array
 from collections import Counter
@@ -33,35 +34,54 @@ def inspect(data: DataConfig, model_dir: str | None, console: Console) -> None:
 def summary(source: SourceConfig, key: str, lengths: Lengths) -> dict[str, Any]:
     """Counts of a source in one pass; the rows shown are those with the least hash of their prompt: the same every time."""
     tally = Tally()
-    found: dict[str, Any] = {"tally": tally, "lengths": Counter(), "completions": Counter(), "hashes": array("Q"), "num": 0,
-                             "by": {name: Counter() for name in ("language", "domain", "kind", "verifier")}}
+    found: dict[str, Any] = {
+        "tally": tally,
+        "lengths": Counter(),
+        "completions": Counter(),
+        "hashes": array("Q"),
+        "num": 0,
+        "by": {name: Counter() for name in ("language", "domain", "kind", "verifier")},
+    }
     shown: list[tuple] = []
     items = rows_of(source, key)
     while batch := list(islice(items, BATCH)):
         rows: list[Row] = [item for item in batch if tally.add(item)]
         found["num"] += len(rows)
         found["lengths"].update(map(bucket, lengths.of([row.prompt for row in rows])))
-        found["completions"].update(map(bucket, lengths.of([row.completion or row.chosen for row in rows if row.completion or row.chosen])))
+        found["completions"].update(
+            map(bucket, lengths.of([row.completion or row.chosen for row in rows if row.completion or row.chosen]))
+        )
         for name, counter in found["by"].items():
             counter.update(getattr(row, name) for row in rows)
         for row in rows:
             value = prompt_hash(row.prompt)
             found["hashes"].append(value)
-            shown = heapq.nsmallest(NUM_SHOWN, [*shown, (value, row.number, row)], key=lambda entry: entry[:2]) \
-                if len(shown) < NUM_SHOWN or value < shown[-1][0] else shown
+            shown = (
+                heapq.nsmallest(NUM_SHOWN, [*shown, (value, row.number, row)], key=lambda entry: entry[:2])
+                if len(shown) < NUM_SHOWN or value < shown[-1][0]
+                else shown
+            )
     found["copies"] = found["num"] - len(np.unique(np.frombuffer(found["hashes"], np.uint64)))
     found["shown"] = [row for _, _, row in shown]
     return found
 
 
-def show(name: str, source: SourceConfig, found: dict[str, Any], unit: str, console: Console, advice: str | None = None) -> None:
+def show(
+    name: str, source: SourceConfig, found: dict[str, Any], unit: str, console: Console, advice: str | None = None
+) -> None:
     tally, commit = found["tally"], commit_of(source)
-    console.print(f"\n[bold]{name}[/bold]: {source.path}" + (f", commit {commit}" if commit else "")
-                  + (f", licence {source.license}" if source.license else ""), highlight=False)
+    console.print(
+        f"\n[bold]{name}[/bold]: {source.path}"
+        + (f", commit {commit}" if commit else "")
+        + (f", licence {source.license}" if source.license else ""),
+        highlight=False,
+    )
     if advice:
         console.print(advice, markup=False, highlight=False)
-    console.print(f"{tally.num_rows:,} rows, {found['num']:,} can be used as {source.rows}, {found['copies']:,} of them with the prompt of an earlier row",
-                  highlight=False)
+    console.print(
+        f"{tally.num_rows:,} rows, {found['num']:,} can be used as {source.rows}, {found['copies']:,} of them with the prompt of an earlier row",
+        highlight=False,
+    )
     _counts(console, "what", found["by"])
     _histogram(console, f"prompt, {unit}", found["lengths"])
     if found["completions"]:

@@ -1,4 +1,5 @@
 """How long texts are: tokens of a model's tokenizer where one is given, else words (a CJK character is one)."""
+
 from pathlib import Path
 
 from stages.data.preparing.text_hashes import is_word, tokens_of
@@ -20,10 +21,12 @@ def _load(directory: Path):
     """A function of texts to token ids; the tokenizers library alone where it can, which starts at once."""
     if (directory / "tokenizer.json").is_file():
         from tokenizers import Tokenizer
+
         tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
         tokenizer.no_truncation()
         tokenizer.no_padding()
         return lambda texts: [encoding.ids for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
     from transformers import AutoTokenizer
+
     tokenizer = AutoTokenizer.from_pretrained(directory)
     return lambda texts: tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []

@@ -6,6 +6,7 @@
 
 Both passes stream. The outcome does not depend on the number of processes.
 """
+
 import os
 import shutil
 import time
@@ -38,16 +39,37 @@ _filters: RowFilters
 class Preparation:
     """One run of `data prepare`. `model_dir`: of the tokenizer that counts, and of the policy whose pass rate is measured."""
 
-    def __init__(self, data: DataConfig, prepare: PrepareConfig, rollout: RolloutConfig, seed: int = 0, model_dir: str | None = None, say=print):
+    def __init__(
+        self,
+        data: DataConfig,
+        prepare: PrepareConfig,
+        rollout: RolloutConfig,
+        seed: int = 0,
+        model_dir: str | None = None,
+        say=print,
+    ):
         kinds = {source.rows for source in data.all_sources.values()}
         if len(kinds) != 1:
-            raise ValueError(f"the sources have rows of different types ({', '.join(sorted(kinds)) or 'none'}): prepare one type at a time")
+            raise ValueError(
+                f"the sources have rows of different types ({', '.join(sorted(kinds)) or 'none'}): prepare one type at a time"
+            )
         if prepare.samples and (not model_dir or kinds != {"prompts"}):
-            raise ValueError("prepare.samples measures the pass rate of prompts: it needs model.path=DIRECTORY and rows=prompts")
+            raise ValueError(
+                "prepare.samples measures the pass rate of prompts: it needs model.path=DIRECTORY and rows=prompts"
+            )
         if prepare.samples and any(source.verifier == "judge" for source in data.all_sources.values()):
-            raise ValueError("prepare.samples measures the pass rate by rules, tests and graders of a problem family: a judge is only asked by stages. Set "
-                             "prepare.samples=0, or prepare the rows that a rule can check")
-        self.data, self.prepare, self.rollout, self.seed, self.model_dir, self.say = data, prepare, rollout, seed, model_dir, say
+            raise ValueError(
+                "prepare.samples measures the pass rate by rules, tests and graders of a problem family: a judge is only asked by stages. Set "
+                "prepare.samples=0, or prepare the rows that a rule can check"
+            )
+        self.data, self.prepare, self.rollout, self.seed, self.model_dir, self.say = (
+            data,
+            prepare,
+            rollout,
+            seed,
+            model_dir,
+            say,
+        )
         self.rows_type = kinds.pop()
         self.output = Path(prepare.output)
         self.work = self.output / ".work"
@@ -65,10 +87,27 @@ class Preparation:
         num_rows = self._filter(grams)
         first = self._duplicates(num_rows)
         final = self._finish(first)
-        use = f"python -m pipeline run +stage=all data=prepared data.path={final}" + (f" data.rows={self.rows_type}" if self.rows_type != "prompts" else "")
-        card.write(self.output, self.data, self.prepare, dict(self.read), self.drops, self.kept, Lengths(self.model_dir).unit,
-                   {"use": use, "against": {name: {**card.origin(source), "prompts": grams.num_prompts[name]} for name, source in self.prepare.against.items()},
-                    "pins": pins, "sha256": files.sha256(final)})
+        use = f"python -m pipeline run +stage=all data=prepared data.path={final}" + (
+            f" data.rows={self.rows_type}" if self.rows_type != "prompts" else ""
+        )
+        card.write(
+            self.output,
+            self.data,
+            self.prepare,
+            dict(self.read),
+            self.drops,
+            self.kept,
+            Lengths(self.model_dir).unit,
+            {
+                "use": use,
+                "against": {
+                    name: {**card.origin(source), "prompts": grams.num_prompts[name]}
+                    for name, source in self.prepare.against.items()
+                },
+                "pins": pins,
+                "sha256": files.sha256(final),
+            },
+        )
         shutil.rmtree(self.work)
         return final
 
@@ -84,7 +123,11 @@ class Preparation:
         """Writes the rows that pass to work/rows.parquet, their hashes beside it. Returns how many."""
         num_rows = 0
         with ExitStack() as stack:
-            writer = stack.enter_context(pyarrow.parquet.ParquetWriter(self.work / "rows.parquet", SCHEMA, compression="zstd", compression_level=1))
+            writer = stack.enter_context(
+                pyarrow.parquet.ParquetWriter(
+                    self.work / "rows.parquet", SCHEMA, compression="zstd", compression_level=1
+                )
+            )
             exact, near = (stack.enter_context(open(self.work / name, "wb")) for name in ("exact", "near"))
             for name, outcome in self._outcomes(stack, grams):
                 self._count(name, outcome)
@@ -96,7 +139,9 @@ class Preparation:
                 self._progress("read", sum(self.read.values()), f"{num_rows:,} left")
         for name, source in self.data.all_sources.items():
             if not self.read[name]:
-                raise ValueError(f"{source_key(self.data, name)}.path={source.path} is empty: it needs at least one row")
+                raise ValueError(
+                    f"{source_key(self.data, name)}.path={source.path} is empty: it needs at least one row"
+                )
         return num_rows
 
     def _outcomes(self, stack: ExitStack, grams: EvaluationGrams | None) -> Iterator[tuple[str, Outcome]]:
@@ -126,8 +171,10 @@ class Preparation:
         if self.num_fatal and self.data.malformed == "fail":
             examples = [example for filter_name, _, example in outcome.dropped if filter_name == "malformed"]
             more = f" ... and {len(examples) - 5} more" if len(examples) > 5 else ""
-            raise ValueError(f"rows cannot be used: {'; '.join(examples[:5])}{more}. Name the columns, mend the file, or leave such rows out and count them "
-                             "with data.malformed=skip")
+            raise ValueError(
+                f"rows cannot be used: {'; '.join(examples[:5])}{more}. Name the columns, mend the file, or leave such rows out and count them "
+                "with data.malformed=skip"
+            )
 
     # ------------------------------------------------------------------------------------------------------------ duplicates
 
@@ -157,8 +204,12 @@ class Preparation:
                     writer.write_batch(batch)
                     self.kept.add(batch)
         if not self.kept.num_rows:
-            raise ValueError(f"no row of {sum(self.read.values()):,} is left: "
-                             + ", ".join(f"{row['filter']} dropped {row['dropped']:,}" for row in self.drops.table(sum(self.read.values()))))
+            raise ValueError(
+                f"no row of {sum(self.read.values()):,} is left: "
+                + ", ".join(
+                    f"{row['filter']} dropped {row['dropped']:,}" for row in self.drops.table(sum(self.read.values()))
+                )
+            )
         files.fsync_file(partial)
         os.replace(partial, final)
         return final
@@ -167,7 +218,7 @@ class Preparation:
         start, originals = 0, self._shown_originals(first)
         with pyarrow.parquet.ParquetFile(self.work / "rows.parquet") as file:
             for batch in file.iter_batches(batch_size=4096):
-                mine = first[start:start + batch.num_rows]
+                mine = first[start : start + batch.num_rows]
                 keep = mine == np.arange(start, start + batch.num_rows)
                 for row in originals.keys() & set(range(start, start + batch.num_rows)):
                     originals[row] = _described(batch, row - start)
@@ -180,13 +231,22 @@ class Preparation:
     def _shown_originals(self, first: np.ndarray) -> dict[int, str]:
         """The rows that the card's examples repeat; they stand before their copies, so their text is known in time."""
         copies = first != np.arange(len(first))
-        shown = [places[:self.prepare.shown] for places in (np.flatnonzero(copies & (first >= 0)), np.flatnonzero(first < 0))]
+        shown = [
+            places[: self.prepare.shown]
+            for places in (np.flatnonzero(copies & (first >= 0)), np.flatnonzero(first < 0))
+        ]
         return {_original(int(first[place])): "" for places in shown for place in places}
 
     def _drop_copy(self, batch: pyarrow.RecordBatch, place: int, original: int, originals: dict[int, str]) -> None:
-        name, reason = ("near duplicate", f"similarity of at least {self.prepare.near_duplicates}") if original < 0 else ("exact duplicate", "the same text")
+        name, reason = (
+            ("near duplicate", f"similarity of at least {self.prepare.near_duplicates}")
+            if original < 0
+            else ("exact duplicate", "the same text")
+        )
         is_shown = self.drops.num(name) < self.prepare.shown
-        self.drops.add(name, reason, f"{_described(batch, place)} / is like / {originals[_original(original)]}" if is_shown else "")
+        self.drops.add(
+            name, reason, f"{_described(batch, place)} / is like / {originals[_original(original)]}" if is_shown else ""
+        )
 
     def _checked(self, batches: Iterator[pyarrow.RecordBatch]) -> Iterator[pyarrow.RecordBatch]:
         """Without the rows whose reference their verifier cannot use."""
@@ -195,6 +255,7 @@ class Preparation:
 
     def _readable(self, batch: pyarrow.RecordBatch) -> pyarrow.RecordBatch:
         from stages.rewards.grading import problem_many
+
         prompts = [prompt_of(row) for row in batch.to_pylist()]
         asked = [place for place, prompt in enumerate(prompts) if prompt.domain == "reasoning"]
         keep = np.ones(len(prompts), bool)
@@ -209,7 +270,16 @@ class Preparation:
         meter = None
         if self.prepare.samples:
             from stages.data.preparing.pass_rate import PassRates
-            meter = PassRates(self.data, self.prepare, self.rollout, self.seed, Path(self.model_dir), self.output / ".pass_rates", self.say)
+
+            meter = PassRates(
+                self.data,
+                self.prepare,
+                self.rollout,
+                self.seed,
+                Path(self.model_dir),
+                self.output / ".pass_rates",
+                self.say,
+            )
         for batch in batches:
             rates = meter.of([prompt_of(row) for row in batch.to_pylist()]) if meter else [None] * batch.num_rows
             keep = np.ones(batch.num_rows, bool)
@@ -217,7 +287,11 @@ class Preparation:
                 low, high = self.prepare.min_pass_rate, self.prepare.max_pass_rate
                 if rate is not None and not low <= rate <= high:
                     keep[place] = False
-                    self.drops.add("pass rate", f"under {low}" if rate < low else f"over {high}", f"{batch.column('id')[place]}: {rate:.2f}")
+                    self.drops.add(
+                        "pass rate",
+                        f"under {low}" if rate < low else f"over {high}",
+                        f"{batch.column('id')[place]}: {rate:.2f}",
+                    )
             yield batch.append_column("pass_rate", pyarrow.array(rates, pyarrow.float32())).filter(pyarrow.array(keep))
         if meter:
             meter.close()
@@ -242,8 +316,17 @@ def _described(batch: pyarrow.RecordBatch, place: int) -> str:
 
 def prompt_of(row: dict):
     from stages.prompting.prompt import Prompt
-    return Prompt(id=row["id"], text=row["prompt"], kind=row["kind"], domain=row["domain"], language=row["language"], answer=row["answer"],
-                  verifier=row["verifier"], checks=row["checks"])
+
+    return Prompt(
+        id=row["id"],
+        text=row["prompt"],
+        kind=row["kind"],
+        domain=row["domain"],
+        language=row["language"],
+        answer=row["answer"],
+        verifier=row["verifier"],
+        checks=row["checks"],
+    )
 
 
 def _start(*settings) -> None:

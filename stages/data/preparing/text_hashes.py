@@ -1,11 +1,14 @@
 """Texts as arrays of numbers, many at once: words, n-grams and MinHash signatures."""
+
 import hashlib
 import re
 
 import numpy as np
 
 CJK = "\u3040-\u30ff\u3400-\u9fff"
-_TOKEN = re.compile(rf"[{CJK}]|[^\W{CJK}]+|[^\w\s]")  # a CJK character, a word or number, a sign: x+2 and x-2 are different texts
+_TOKEN = re.compile(
+    rf"[{CJK}]|[^\W{CJK}]+|[^\w\s]"
+)  # a CJK character, a word or number, a sign: x+2 and x-2 are different texts
 NUM_PERMUTATIONS = 128
 SEED = 1  # of the permutations: the same texts have the same signatures in every run
 
@@ -30,6 +33,7 @@ def exact_hash(text: str) -> bytes:
 def hashes_of(token_lists: list[list[str]]) -> tuple[np.ndarray, np.ndarray]:
     """(uint64 hashes of all tokens in one array, int64 offsets [N + 1]: those of text i are offsets[i] .. offsets[i + 1])."""
     from rensa import RMinHash
+
     hashes = RMinHash.hash_token_sets(token_lists)
     offsets = np.concatenate([[0], np.cumsum([len(row) for row in hashes], dtype=np.int64)])
     return np.fromiter((value for row in hashes for value in row), np.uint64, int(offsets[-1])), offsets
@@ -40,24 +44,32 @@ def ngrams(flat: np.ndarray, offsets: np.ndarray, n: int) -> tuple[np.ndarray, n
     multipliers = [pow(0x9E3779B97F4A7C15, n - place, 1 << 64) for place in range(n)]
     padded = np.concatenate([flat, np.zeros(n, np.uint64)])
     with np.errstate(over="ignore"):
-        rolled = sum((padded[place:place + len(flat)] * np.uint64(multipliers[place]) for place in range(n)), np.zeros(len(flat), np.uint64))
+        rolled = sum(
+            (padded[place : place + len(flat)] * np.uint64(multipliers[place]) for place in range(n)),
+            np.zeros(len(flat), np.uint64),
+        )
     lengths = np.diff(offsets)
     counts = np.where(lengths >= n, lengths - n + 1, np.minimum(lengths, 1))
     starts = np.repeat(offsets[:-1], counts) + _ranges(counts)
     grams = rolled[starts]
     grams_offsets = np.concatenate([[0], np.cumsum(counts)])
     for row in np.flatnonzero((lengths > 0) & (lengths < n)):  # its window ran into the next text
-        mine = flat[offsets[row]:offsets[row + 1]]
+        mine = flat[offsets[row] : offsets[row + 1]]
         with np.errstate(over="ignore"):
-            grams[grams_offsets[row]] = sum((value * np.uint64(multiplier) for value, multiplier in zip(mine, multipliers)), np.uint64(0))
+            grams[grams_offsets[row]] = sum(
+                (value * np.uint64(multiplier) for value, multiplier in zip(mine, multipliers)), np.uint64(0)
+            )
     return grams, grams_offsets
 
 
 def signatures(flat: np.ndarray, offsets: np.ndarray, shingle: int) -> np.ndarray:
     """MinHash signatures [N, NUM_PERMUTATIONS] uint32 of the sets of n-grams of `shingle` tokens."""
     from rensa import RMinHash
+
     grams, grams_offsets = ngrams(flat, offsets, shingle)
-    matrix = RMinHash.digest_matrix_from_flat_token_hashes(grams, grams_offsets.astype(np.uint64), NUM_PERMUTATIONS, SEED)
+    matrix = RMinHash.digest_matrix_from_flat_token_hashes(
+        grams, grams_offsets.astype(np.uint64), NUM_PERMUTATIONS, SEED
+    )
     return np.array(matrix.to_rows(), np.uint32).reshape(len(offsets) - 1, NUM_PERMUTATIONS)
 
 

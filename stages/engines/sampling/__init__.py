@@ -1,4 +1,5 @@
 """Sampling completions from the policy, with the logprobs of the tokens drawn."""
+
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Iterable, Protocol
@@ -10,9 +11,9 @@ from stages.config import RolloutConfig
 
 @dataclass
 class Completion:
-    token_ids: list[int]     # end-of-sequence token included when it was drawn
-    logprobs: list[float]    # of each token, under the tempered distribution it was drawn from
-    is_truncated: bool       # stopped by the length limit
+    token_ids: list[int]  # end-of-sequence token included when it was drawn
+    logprobs: list[float]  # of each token, under the tempered distribution it was drawn from
+    is_truncated: bool  # stopped by the length limit
 
 
 OnGroup = Callable[[int, list[Completion]], None]
@@ -21,8 +22,17 @@ OnGroup = Callable[[int, list[Completion]], None]
 class Sampler(Protocol):
     """Draws completions. Token k of a sample depends only on the weights, the prompt, the seed and the temperature: not on the batch."""
 
-    def sample(self, prompts: list[list[int]], seeds: list[int], n: int, temperature: float, max_tokens: int,
-               on_group: OnGroup | None = None, top_p: float | None = None, with_logprobs: bool = True) -> list[list[Completion]]:
+    def sample(
+        self,
+        prompts: list[list[int]],
+        seeds: list[int],
+        n: int,
+        temperature: float,
+        max_tokens: int,
+        on_group: OnGroup | None = None,
+        top_p: float | None = None,
+        with_logprobs: bool = True,
+    ) -> list[list[Completion]]:
         """n completions of each prompt (token ids); completion k of prompt i draws with seeds[i] + k. `on_group(i, completions)` is called as
         soon as all of prompt i are drawn, while others still are; what it raises ends the sampling. `top_p`: another than the configuration's.
         Without logprobs (nobody trains on them) `Completion.logprobs` may be empty."""
@@ -37,8 +47,14 @@ class Sampler(Protocol):
         """Frees the engine's memory."""
 
 
-def make_sampler(config: RolloutConfig, model_dir: Path, max_prompt_tokens: int, max_completion_tokens: int,
-                 precision: str = "fp32", can_sleep: bool = False) -> Sampler:
+def make_sampler(
+    config: RolloutConfig,
+    model_dir: Path,
+    max_prompt_tokens: int,
+    max_completion_tokens: int,
+    precision: str = "fp32",
+    can_sleep: bool = False,
+) -> Sampler:
     """The engine of the configuration, with the weights of `model_dir`. `can_sleep`: it shares its GPU with a trainer."""
     if config.engine == "vllm":
         from stages.engines.sampling.vllm_sampler import VllmSampler as Engine
@@ -50,6 +66,7 @@ def make_sampler(config: RolloutConfig, model_dir: Path, max_prompt_tokens: int,
 def stop_token_ids(model_dir: Path) -> list[int]:
     """End-of-sequence ids of the model directory: of its generation config, else its model config."""
     from transformers import AutoConfig, GenerationConfig
+
     try:
         ids = GenerationConfig.from_pretrained(model_dir).eos_token_id
     except OSError:

@@ -3,6 +3,7 @@
 Draws as vLLM's CPU sampler does (one generator a sequence, Gumbel noise hashed from a number of its), so that both give the same tokens from
 the same seed.
 """
+
 from pathlib import Path
 
 import torch
@@ -16,8 +17,17 @@ from stages.engines.sampling import Completion, stop_token_ids
 class TransformersSampler:
     """See `stages.engines.sampling.Sampler`."""
 
-    def __init__(self, config: RolloutConfig, model_dir: Path, max_prompt_tokens: int, max_completion_tokens: int, precision: str, can_sleep: bool = False):
+    def __init__(
+        self,
+        config: RolloutConfig,
+        model_dir: Path,
+        max_prompt_tokens: int,
+        max_completion_tokens: int,
+        precision: str,
+        can_sleep: bool = False,
+    ):
         from stages.modeling.model import load_model
+
         self.model = load_model(model_dir, precision).eval()
         if torch.cuda.is_available():
             self.model.cuda()
@@ -30,9 +40,11 @@ class TransformersSampler:
         groups: list[list[Completion]] = []
         for start in range(0, len(rows), self.max_sequences):
             with deadline("a decoding step of transformers", self.limit_s) as limit:
-                done += self._decode(rows[start:start + self.max_sequences], temperature, max_tokens, top_p or self.top_p, limit)
+                done += self._decode(
+                    rows[start : start + self.max_sequences], temperature, max_tokens, top_p or self.top_p, limit
+                )
             for i in range(len(groups), len(done) // n):
-                groups.append(done[i * n:(i + 1) * n])
+                groups.append(done[i * n : (i + 1) * n])
                 if on_group:
                     on_group(i, groups[i])
         return groups
@@ -40,7 +52,9 @@ class TransformersSampler:
     @torch.no_grad()
     def _decode(self, rows, temperature, max_tokens, top_p, limit):
         """rows: (prompt, seed). Each distinct prompt is read once, its cache shared out to its rows; finished rows leave the batch."""
-        numbers = torch.stack([torch.randint(2**31, (max_tokens,), generator=torch.Generator().manual_seed(seed)) for _, seed in rows]).to(self.model.device)
+        numbers = torch.stack(
+            [torch.randint(2**31, (max_tokens,), generator=torch.Generator().manual_seed(seed)) for _, seed in rows]
+        ).to(self.model.device)
         completions = [Completion([], [], True) for _ in rows]
         alive = list(range(len(rows)))
         logits, cache, mask = self._read([prompt for prompt, _ in rows])
@@ -57,9 +71,20 @@ class TransformersSampler:
             if len(kept) < len(alive):
                 index = torch.tensor(kept, device=self.model.device)
                 cache.batch_select_indices(index)
-                tokens, mask, numbers, alive = tokens[index], mask[index], numbers[index], [alive[place] for place in kept]
+                tokens, mask, numbers, alive = (
+                    tokens[index],
+                    mask[index],
+                    numbers[index],
+                    [alive[place] for place in kept],
+                )
             mask = torch.cat([mask, mask.new_ones(len(alive), 1)], 1)
-            output = self.model(input_ids=tokens[:, None], attention_mask=mask, position_ids=mask.sum(1, keepdim=True) - 1, past_key_values=cache, use_cache=True)
+            output = self.model(
+                input_ids=tokens[:, None],
+                attention_mask=mask,
+                position_ids=mask.sum(1, keepdim=True) - 1,
+                past_key_values=cache,
+                use_cache=True,
+            )
             logits = output.logits[:, -1].float()
         return completions
 
@@ -71,7 +96,13 @@ class TransformersSampler:
         width = max(map(len, distinct))
         ids = torch.tensor([[0] * (width - len(prompt)) + list(prompt) for prompt in distinct], device=device)
         mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in distinct], device=device)
-        output = self.model(input_ids=ids, attention_mask=mask, position_ids=(mask.cumsum(1) - 1).clamp(min=0), use_cache=True, logits_to_keep=1)
+        output = self.model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=(mask.cumsum(1) - 1).clamp(min=0),
+            use_cache=True,
+            logits_to_keep=1,
+        )
         index = torch.tensor([places[tuple(prompt)] for prompt in prompts], device=device)
         output.past_key_values.batch_select_indices(index)
         return output.logits[:, -1].float()[index], output.past_key_values, mask[index]

@@ -3,6 +3,7 @@
 What the calls below guard against: `raw load_weights` raises on CPU; the CPU backend keeps a packed copy of a tied head (re-packed here);
 seeded requests crash with chunked prefill on CPU; cached prefixes outlive a reload; LLM() and generate() draw from the global generators.
 """
+
 import copy
 import gc
 import itertools
@@ -25,10 +26,12 @@ class PolicyLoader:
     def load_policy(self, weights):
         self.reload_weights(weights_iterator=iter(weights))
         from vllm.platforms import current_platform
+
         if not current_platform.is_cpu():
             return
         from vllm.config import set_current_vllm_config
         from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead
+
         with set_current_vllm_config(self.vllm_config):
             for module in self.get_model().modules():
                 if isinstance(module, ParallelLMHead) and hasattr(module, "cpu_linear"):
@@ -65,6 +68,7 @@ def inspect_models_in_process() -> None:
     """vLLM looks at a model class in a child process, so as not to touch CUDA. On CPU there is nothing to protect, the child would lack
     our guard against mismatched torchvision builds (stages/__init__.py), and importing everything again costs 10 s."""
     from vllm.model_executor.models import registry
+
     registry._run_in_subprocess = lambda inspect: inspect()
 
 
@@ -72,6 +76,7 @@ def prefer_counter_based_noise() -> None:
     """vLLM 0.24 runs Qwen2 with its older runner, which keeps a generator for each seeded request and launches a kernel for each at every token; the newer
     one, the default of later versions, draws from (seed, position): 1.35 times the tokens per second on an H200 (docs/benchmarks/gpu.md)."""
     from vllm.config import vllm as vllm_config
+
     known = getattr(vllm_config, "DEFAULT_V2_MODEL_RUNNER_ARCHITECTURES", None)
     if known is not None:
         vllm_config.DEFAULT_V2_MODEL_RUNNER_ARCHITECTURES = known | {"Qwen2ForCausalLM"}
@@ -79,39 +84,70 @@ def prefer_counter_based_noise() -> None:
 
 def check_head_size(model_dir: Path) -> None:
     from transformers import AutoConfig
+
     config = AutoConfig.from_pretrained(model_dir)
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     if size not in VLLM_CPU_HEAD_SIZES:
-        raise InputError(f"the model in {model_dir} has attention heads of {size}; vLLM on CPU has {VLLM_CPU_HEAD_SIZES}: use rollout=transformers")
+        raise InputError(
+            f"the model in {model_dir} has attention heads of {size}; vLLM on CPU has {VLLM_CPU_HEAD_SIZES}: use rollout=transformers"
+        )
 
 
 class VllmSampler:
     """See `stages.engines.sampling.Sampler`."""
 
-    def __init__(self, config: RolloutConfig, model_dir: Path, max_prompt_tokens: int, max_completion_tokens: int, precision: str, can_sleep: bool = False):
+    def __init__(
+        self,
+        config: RolloutConfig,
+        model_dir: Path,
+        max_prompt_tokens: int,
+        max_completion_tokens: int,
+        precision: str,
+        can_sleep: bool = False,
+    ):
         from vllm import LLM
+
         on_gpu = torch.cuda.is_available()
         if on_gpu:
             prefer_counter_based_noise()
         else:
             check_head_size(model_dir)
             inspect_models_in_process()
-        memory = {"gpu_memory_utilization": config.gpu_memory_fraction} if on_gpu else {"kv_cache_memory_bytes": int(config.kv_cache_gib * 2**30)}
+        memory = (
+            {"gpu_memory_utilization": config.gpu_memory_fraction}
+            if on_gpu
+            else {"kv_cache_memory_bytes": int(config.kv_cache_gib * 2**30)}
+        )
         max_model_tokens, block = max_prompt_tokens + max_completion_tokens, 16 if on_gpu else 32
         settings = dict(
-            model=str(model_dir), dtype="float32" if precision == "fp32" else "bfloat16", skip_tokenizer_init=True, enforce_eager=not on_gpu,
-            max_model_len=max_model_tokens, max_num_seqs=config.max_sequences, max_num_batched_tokens=max(4096, max_model_tokens),
-            block_size=block, enable_chunked_prefill=on_gpu, logprobs_mode="processed_logprobs",
-            enable_prefix_caching=max_prompt_tokens > block,  # completions share no shorter one, and hashing all blocks is 4% of the sampling of a tiny model
-            seed=0, worker_extension_cls="stages.engines.sampling.vllm_sampler.PolicyLoader", distributed_executor_backend="external_launcher",
-            tensor_parallel_size=config.tensor_parallel, disable_log_stats=True, **memory)
+            model=str(model_dir),
+            dtype="float32" if precision == "fp32" else "bfloat16",
+            skip_tokenizer_init=True,
+            enforce_eager=not on_gpu,
+            max_model_len=max_model_tokens,
+            max_num_seqs=config.max_sequences,
+            max_num_batched_tokens=max(4096, max_model_tokens),
+            block_size=block,
+            enable_chunked_prefill=on_gpu,
+            logprobs_mode="processed_logprobs",
+            enable_prefix_caching=max_prompt_tokens
+            > block,  # completions share no shorter one, and hashing all blocks is 4% of the sampling of a tiny model
+            seed=0,
+            worker_extension_cls="stages.engines.sampling.vllm_sampler.PolicyLoader",
+            distributed_executor_backend="external_launcher",
+            tensor_parallel_size=config.tensor_parallel,
+            disable_log_stats=True,
+            **memory,
+        )
         self.can_sleep, self.is_asleep = can_sleep and on_gpu, False
         if self.can_sleep:
             settings["enable_sleep_mode"] = True  # an error on CPU
         gc.freeze()  # vLLM collects garbage as it starts, five times: 0.3 s each if all that was imported is looked through
         with untouched_generators():
             self.llm = LLM(**settings)
-        gc.set_threshold(50_000, 20, 100)  # Python looks for cycles after 700 new objects, which is several times a decoding step: 6% of a rollout
+        gc.set_threshold(
+            50_000, 20, 100
+        )  # Python looks for cycles after 700 new objects, which is several times a decoding step: 6% of a rollout
         self.stop_ids, self.top_p, self.limit_s = stop_token_ids(model_dir), config.top_p, config.engine_timeout_s
         self.names = itertools.count()  # of requests
 
@@ -121,9 +157,23 @@ class VllmSampler:
         from vllm import SamplingParams
         from vllm.inputs.engine import tokens_input
         from vllm.sampling_params import RequestOutputKind
-        shared = SamplingParams(n=n, temperature=temperature, top_p=top_p or self.top_p, max_tokens=max_tokens, seed=0, stop_token_ids=self.stop_ids, detokenize=False,
-                                logprobs=0 if with_logprobs else None, flat_logprobs=with_logprobs, output_kind=RequestOutputKind.FINAL_ONLY, skip_clone=True)
-        params = [copy.copy(shared) for _ in seeds]  # made one by one, vLLM checks each anew and copies it deeply: docs/benchmarks/cpu.md has what that costs
+
+        shared = SamplingParams(
+            n=n,
+            temperature=temperature,
+            top_p=top_p or self.top_p,
+            max_tokens=max_tokens,
+            seed=0,
+            stop_token_ids=self.stop_ids,
+            detokenize=False,
+            logprobs=0 if with_logprobs else None,
+            flat_logprobs=with_logprobs,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+            skip_clone=True,
+        )
+        params = [
+            copy.copy(shared) for _ in seeds
+        ]  # made one by one, vLLM checks each anew and copies it deeply: docs/benchmarks/cpu.md has what that costs
         for own, seed in zip(params, seeds):
             own.seed = seed
         groups: list[list[Completion]] = [[] for _ in prompts]
@@ -136,8 +186,14 @@ class VllmSampler:
             while engine.has_unfinished_requests():
                 for output in engine.step():
                     i = place[output.request_id.split("-")[0]]  # the engine adds a random suffix
-                    groups[i] = [Completion(list(c.token_ids), list(c.logprobs.logprobs) if with_logprobs else [], c.finish_reason == "length")
-                                 for c in sorted(output.outputs, key=lambda c: c.index)]
+                    groups[i] = [
+                        Completion(
+                            list(c.token_ids),
+                            list(c.logprobs.logprobs) if with_logprobs else [],
+                            c.finish_reason == "length",
+                        )
+                        for c in sorted(output.outputs, key=lambda c: c.index)
+                    ]
                     if on_group:
                         on_group(i, groups[i])
                 limit.renew()
@@ -151,10 +207,14 @@ class VllmSampler:
             self.llm.collective_rpc("load_policy", args=(weights,))
         if self.is_asleep:
             if self.llm.wake_up(tags=["kv_cache"]) is False:
-                raise RuntimeError("vLLM is not fully awake after its weights and its KV cache were: it would never schedule a request")
+                raise RuntimeError(
+                    "vLLM is not fully awake after its weights and its KV cache were: it would never schedule a request"
+                )
             self.is_asleep = False
         if not self.llm.reset_prefix_cache():
-            raise RuntimeError("vLLM kept its prefix cache at a weight sync: requests are still running, completions would mix two policies")
+            raise RuntimeError(
+                "vLLM kept its prefix cache at a weight sync: requests are still running, completions would mix two policies"
+            )
 
     def sleep(self):
         if self.can_sleep and not self.is_asleep:

@@ -1,4 +1,5 @@
 """Which completions may become training data: the paper's filters, each rejection with its reason [V2 B.3.2, B.3.3]."""
+
 from stages.config import CollectConfig
 from stages.training.rollouts import Rollout
 from stages.prompting.prompt import Prompt
@@ -11,8 +12,21 @@ from stages.worlds.tiny_world.split import held_out_parts
 
 # In the order in which a completion meets them. `unjudged`: its grader failed, or the judge was not understood; `beyond_refining`: no readable,
 # right text came of it; `spare`: good, but the prompt has enough, or the same one already.
-REASONS = ("truncated", "malformed", "wrong", "mixed_language", "repetitive", "too_long", "code_block", "long_paragraph", "held_out", "unjudged",
-           "beyond_refining", "spare", "kept")
+REASONS = (
+    "truncated",
+    "malformed",
+    "wrong",
+    "mixed_language",
+    "repetitive",
+    "too_long",
+    "code_block",
+    "long_paragraph",
+    "held_out",
+    "unjudged",
+    "beyond_refining",
+    "spare",
+    "kept",
+)
 NOT_RIGHT = ("truncated", "malformed", "wrong", "unjudged")  # of the rest the answer is right: a prompt's pass rate
 
 

@@ -1,5 +1,6 @@
 """The part of the data that needs no reasoning: writing, questions of fact, self-cognition, translation [V2 B.3.3]. From the tiny world, from rows of
 a general SFT set (`rows=sft`), or from prompts that the judge answers, with a thought only where a task calls for one."""
+
 from stages.contract.records import Records
 from stages.config import CollectConfig
 from stages.data.pairs import general_pairs
@@ -14,7 +15,9 @@ from stages.runtime.worker import Worker
 BATCH = 256  # prompts answered between two looks at whether the stage should stop
 
 
-def general_rows(worker: Worker, config: CollectConfig, source: PromptSource, records: Records, tokenizer, gather) -> list[dict]:
+def general_rows(
+    worker: Worker, config: CollectConfig, source: PromptSource, records: Records, tokenizer, gather
+) -> list[dict]:
     """num_general rows {"prompt_id", "prompt", "completion", "kind", "language", "text"}, the same on every rank; those that no one answers are left out."""
     if not config.num_general:
         return []
@@ -24,27 +27,48 @@ def general_rows(worker: Worker, config: CollectConfig, source: PromptSource, re
         pairs = general_pairs(config.data, config.num_general, worker.seed, worker.stage)
     else:
         from stages.worlds.tiny_world.corpus import general_sft_pairs
+
         pairs = general_sft_pairs(config.num_general, worker.seed, worker.stage)
     return [_row(prompt, completion, config, tokenizer) for prompt, completion in pairs]
 
 
 def _row(prompt, completion: str, config: CollectConfig, tokenizer) -> dict:
-    return {"prompt_id": prompt.id, "prompt": apply_template(prompt.text, config.data.template, tokenizer), "completion": completion, "kind": prompt.kind,
-            "language": prompt.language, "text": prompt.text}
+    return {
+        "prompt_id": prompt.id,
+        "prompt": apply_template(prompt.text, config.data.template, tokenizer),
+        "completion": completion,
+        "kind": prompt.kind,
+        "language": prompt.language,
+        "text": prompt.text,
+    }
 
 
-def _answered(worker: Worker, config: CollectConfig, source: PromptSource, records: Records, tokenizer, gather) -> list[dict]:
+def _answered(
+    worker: Worker, config: CollectConfig, source: PromptSource, records: Records, tokenizer, gather
+) -> list[dict]:
     """Helpful prompts answered by the judge, each a record when it is answered; what it cannot answer is left out."""
     for first in range(0, config.num_general, BATCH * worker.world_size):
         places = range(first, min(first + BATCH * worker.world_size, config.num_general))
-        mine = [place for place in places[worker.rank::worker.world_size] if place not in records]
+        mine = [place for place in places[worker.rank :: worker.world_size] if place not in records]
         prompts = [source.get(place, "helpful") for place in mine]
-        answers = current_judge().answer([(prompt, seed_for(worker.seed, worker.stage, "general", place)) for place, prompt in zip(mine, prompts)]) \
-            if mine else []
+        answers = (
+            current_judge().answer(
+                [
+                    (prompt, seed_for(worker.seed, worker.stage, "general", place))
+                    for place, prompt in zip(mine, prompts)
+                ]
+            )
+            if mine
+            else []
+        )
         for place, prompt, answer in zip(mine, prompts, answers):
             records.append({"index": place, "row": answer and _row(prompt, answer, config, tokenizer)})
         records.add(gather([records.rows[place] for place in mine]))
-        worker.progress("answer", places[-1] + 1, config.num_general, f"{places[-1] + 1} of {config.num_general} general prompts")
+        worker.progress(
+            "answer", places[-1] + 1, config.num_general, f"{places[-1] + 1} of {config.num_general} general prompts"
+        )
         if places[-1] + 1 < config.num_general and worker.should_stop():
-            raise Interrupted(f"stopped after {places[-1] + 1} of {config.num_general} general prompts; run the same command to continue")
+            raise Interrupted(
+                f"stopped after {places[-1] + 1} of {config.num_general} general prompts; run the same command to continue"
+            )
     return [row for place in range(config.num_general) if (row := records.rows[place]["row"])]

@@ -1,4 +1,5 @@
 """From the completions of a prompt that passed the rules to those that are kept: judged where no rule could, chosen, refined, checked again."""
+
 from collections import Counter
 
 from stages.kinds.collect.filters import NOT_RIGHT, choose, distinct, unreadable
@@ -9,7 +10,9 @@ from stages.text.completion import is_well_formed
 from stages.rewards.grading import grade_many
 from stages.runtime.seeds import seed_for
 
-Sampled = tuple[Prompt, dict]  # and its row: {"index", "num_samples", "counts", "passed": [{"completion", "num_tokens"}], "tokens"}
+Sampled = tuple[
+    Prompt, dict
+]  # and its row: {"index", "num_samples", "counts", "passed": [{"completion", "num_tokens"}], "tokens"}
 
 
 def finished(batch: list[Sampled], config: CollectConfig, seed_parts: tuple) -> list[dict]:
@@ -21,7 +24,7 @@ def finished(batch: list[Sampled], config: CollectConfig, seed_parts: tuple) -> 
         row["num_right"] = row["num_samples"] - sum(row["counts"][reason] for reason in NOT_RIGHT)
         chosen = choose(row["passed"], row["num_right"] / row["num_samples"], config)
         if config.refine == "judge":  # refining costs money: only as many as are wanted
-            chosen = chosen[:config.keep_per_prompt]
+            chosen = chosen[: config.keep_per_prompt]
         row["counts"]["spare"] += len(row["passed"]) - len(chosen)
         row["passed"] = chosen
     if config.refine != "none":
@@ -30,7 +33,9 @@ def finished(batch: list[Sampled], config: CollectConfig, seed_parts: tuple) -> 
 
 
 def _drop_wrong(batch: list[Sampled], rows: list[dict], seed_parts: tuple) -> None:
-    asked = [(i, item) for i, (prompt, _) in enumerate(batch) if prompt.verifier == "judge" for item in rows[i]["passed"]]
+    asked = [
+        (i, item) for i, (prompt, _) in enumerate(batch) if prompt.verifier == "judge" for item in rows[i]["passed"]
+    ]
     if not asked:
         return
     verdicts = current_judge().correct([_judged(batch[i][0], item["completion"], seed_parts) for i, item in asked])
@@ -45,6 +50,7 @@ def _refine(batch: list[Sampled], rows: list[dict], config: CollectConfig, seed_
     items = [_judged(batch[i][0], item["completion"], seed_parts) for i, item in asked]
     if config.refine == "rules":
         from stages.worlds.tiny_world.refine import refine
+
         texts = [refine(item.prompt, item.completion) for item in items]
     else:
         texts = _checked(items, current_judge().refine(items), config, seed_parts)
@@ -57,9 +63,15 @@ def _refine(batch: list[Sampled], rows: list[dict], config: CollectConfig, seed_
             rows[i]["passed"].append({"completion": text, "num_tokens": None})
 
 
-def _checked(items: list[Judged], texts: list[str | None], config: CollectConfig, seed_parts: tuple) -> list[str | None]:
+def _checked(
+    items: list[Judged], texts: list[str | None], config: CollectConfig, seed_parts: tuple
+) -> list[str | None]:
     """A refined text must still be well-formed, in one language and right: a summary that is not faithful shows here."""
-    good = [i for i, text in enumerate(texts) if text and is_well_formed(text) and unreadable(text, items[i].prompt, config) is None]
+    good = [
+        i
+        for i, text in enumerate(texts)
+        if text and is_well_formed(text) and unreadable(text, items[i].prompt, config) is None
+    ]
     judged = [i for i in good if items[i].prompt.verifier == "judge"]
     ruled = [i for i in good if items[i].prompt.verifier != "judge"]
     right = {i for i, grade in zip(ruled, grade_many([(texts[i], items[i].prompt) for i in ruled])) if grade.value == 1}
@@ -70,10 +82,17 @@ def _checked(items: list[Judged], texts: list[str | None], config: CollectConfig
 
 
 def _kept(prompt: Prompt, row: dict, config: CollectConfig) -> dict:
-    kept = distinct(row["passed"])[:config.keep_per_prompt]
+    kept = distinct(row["passed"])[: config.keep_per_prompt]
     counts = row["counts"] + Counter(spare=len(row["passed"]) - len(kept), kept=len(kept))
-    return {"index": row["index"], "prompt_id": prompt.id, "num_samples": row["num_samples"], "num_right": row["num_right"],
-            "counts": dict(sorted(counts.items())), "kept": kept, "tokens": row["tokens"]}
+    return {
+        "index": row["index"],
+        "prompt_id": prompt.id,
+        "num_samples": row["num_samples"],
+        "num_right": row["num_right"],
+        "counts": dict(sorted(counts.items())),
+        "kept": kept,
+        "tokens": row["tokens"],
+    }
 
 
 def _judged(prompt: Prompt, completion: str, seed_parts: tuple) -> Judged:

@@ -8,6 +8,7 @@
 A prompt that is sampled, and one that is finished, is a line on the disk, and is never done again; prompts are shared out over the ranks. They are
 drawn in chunks, so that the examples of a few-shot prompt come from earlier chunks however often the stage was killed.
 """
+
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -41,7 +42,10 @@ def run(worker: Worker) -> None:
     init_distributed()
     collector = Collector(worker, config)
     worker.startup_done()
-    chunks = [range(first, min(first + config.chunk_prompts, config.num_prompts)) for first in range(0, config.num_prompts, config.chunk_prompts)]
+    chunks = [
+        range(first, min(first + config.chunk_prompts, config.num_prompts))
+        for first in range(0, config.num_prompts, config.chunk_prompts)
+    ]
     worker.cut_logs(collector.num_logged(chunks), last_sample_step=0)
     barrier()  # all ranks have read what there was before anyone writes
     for number, chunk in enumerate(chunks, start=1):
@@ -59,15 +63,24 @@ class Collector:
         self.worker, self.config = worker, config
         policy_dir = worker.model_dir("policy")
         self.tokenizer = load_tokenizer(policy_dir)
-        self.longest_prompt = config.data.max_prompt_tokens + config.few_shot * (config.data.max_prompt_tokens + config.max_kept_tokens)
-        self.source = open_prompts(worker, config.data, self.tokenizer, policy_dir,
-                                   self.longest_prompt - config.data.max_prompt_tokens + config.max_completion_tokens)
+        self.longest_prompt = config.data.max_prompt_tokens + config.few_shot * (
+            config.data.max_prompt_tokens + config.max_kept_tokens
+        )
+        self.source = open_prompts(
+            worker,
+            config.data,
+            self.tokenizer,
+            policy_dir,
+            self.longest_prompt - config.data.max_prompt_tokens + config.max_completion_tokens,
+        )
         if config.refine == "judge" or config.num_general and config.general == "judge":
             require_judge(self.source.get(0))  # one that cannot be asked is found here, before any engine starts
         # what this policy's template writes of each completion: another model's may write less or more
         self.opening = text_of(self._ids(self.template(self.source.get(0))), [], self.tokenizer)["opening"]
         state = worker.dir / "state"
-        self.sampled, self.done, self.general = (Records(state, name, worker.attempt, worker.rank) for name in ("sampled", "done", "general"))
+        self.sampled, self.done, self.general = (
+            Records(state, name, worker.attempt, worker.rank) for name in ("sampled", "done", "general")
+        )
         damaged = sum(records.num_damaged for records in (self.sampled, self.done, self.general))
         if damaged:
             worker.say(f"{damaged} damaged lines in state/: these prompts are done again")
@@ -91,7 +104,7 @@ class Collector:
     def finish_chunk(self, number: int, chunk: range) -> None:
         """Samples, judges and records what is not done of these prompts; all ranks have all of it afterwards."""
         worker, started = self.worker, time.time()
-        mine = [index for index in chunk[worker.rank::worker.world_size] if index not in self.done]
+        mine = [index for index in chunk[worker.rank :: worker.world_size] if index not in self.done]
         new = [index for index in mine if index not in self.sampled]
         self._sample(new)
         prompts = [self.source.get(index) for index in mine]
@@ -106,8 +119,15 @@ class Collector:
         self.examples += [(self.source.get(row["index"]), item["completion"]) for row in rows for item in row["kept"]]
         if number > self.logged:
             tokens, seconds = sum(row["tokens"] for row in rows), time.time() - started
-            worker.log_step(number, {**{f"data/{name}": counts[name] for name in REASONS}, "perf/tokens_per_s": tokens / seconds, "time/rollout": seconds,
-                                      "tokens/sampled": tokens})
+            worker.log_step(
+                number,
+                {
+                    **{f"data/{name}": counts[name] for name in REASONS},
+                    "perf/tokens_per_s": tokens / seconds,
+                    "time/rollout": seconds,
+                    "tokens/sampled": tokens,
+                },
+            )
             worker.say(f"prompts {chunk[0]}..{chunk[-1]}: {dict(counts)} in {seconds:.1f} s")
 
     def _sample(self, indices: list[int]) -> None:
@@ -124,17 +144,37 @@ class Collector:
             def on_group(place: int, completions: list[Completion]) -> None:
                 filtering.append(filters.submit(self._record, indices[place], prompts[place], completions))
 
-            self.sampler.sample(prompt_ids, seeds, config.samples_per_prompt, config.rollout.temperature, config.max_completion_tokens, on_group)
+            self.sampler.sample(
+                prompt_ids,
+                seeds,
+                config.samples_per_prompt,
+                config.rollout.temperature,
+                config.max_completion_tokens,
+                on_group,
+            )
             for recorded in filtering:
                 recorded.result()
 
     def _record(self, index: int, prompt: Prompt, completions: list[Completion]) -> None:
         texts = decode([c.token_ids for c in completions], self.tokenizer)
-        rollouts = [Rollout(prompt, index, [], c.token_ids, [], c.is_truncated, self.opening + text, opening=self.opening) for c, text in zip(completions, texts)]
+        rollouts = [
+            Rollout(prompt, index, [], c.token_ids, [], c.is_truncated, self.opening + text, opening=self.opening)
+            for c, text in zip(completions, texts)
+        ]
         reasons = rejections(rollouts, self.config)
-        self.sampled.append({"index": index, "num_samples": len(rollouts), "counts": dict(sorted(Counter(filter(None, reasons)).items())),
-                             "passed": [{"completion": r.completion, "num_tokens": len(r.completion_ids)} for r, why in zip(rollouts, reasons) if why is None],
-                             "tokens": sum(len(r.completion_ids) for r in rollouts)})
+        self.sampled.append(
+            {
+                "index": index,
+                "num_samples": len(rollouts),
+                "counts": dict(sorted(Counter(filter(None, reasons)).items())),
+                "passed": [
+                    {"completion": r.completion, "num_tokens": len(r.completion_ids)}
+                    for r, why in zip(rollouts, reasons)
+                    if why is None
+                ],
+                "tokens": sum(len(r.completion_ids) for r in rollouts),
+            }
+        )
 
     def _encode(self, index: int, prompt: Prompt) -> list[int]:
         """A share of the prompts is preceded by `few_shot` examples of its language, once there are any [V1 2.3.1]."""
@@ -142,7 +182,13 @@ class Collector:
         fitting = [example for example in self.examples if example[0].language == prompt.language]
         if rng.random() < self.config.few_shot_share and len(fitting) >= self.config.few_shot > 0:
             gap = "" if self.config.data.template == "plain" else "\n\n"
-            text = "".join(self.template(shot) + self.written(completion) + gap for shot, completion in rng.sample(fitting, self.config.few_shot)) + text
+            text = (
+                "".join(
+                    self.template(shot) + self.written(completion) + gap
+                    for shot, completion in rng.sample(fitting, self.config.few_shot)
+                )
+                + text
+            )
         return self._ids(text)
 
     def _ids(self, text: str) -> list[int]:
@@ -160,20 +206,38 @@ def finish(worker: Worker, config: CollectConfig, collector: Collector) -> None:
     """Draws keep_total of the kept, has them reviewed, adds the general pairs and writes data/: train.parquet and the card."""
     counts, examples, total = collector.total, list(collector.examples), collector.total.total()
     if not examples:
-        raise InputError(f"none of {total} completions passed the filters ({dict(counts)}): loosen stages.{worker.stage}.min_language or "
-                         "max_repetition, raise num_prompts, or train the policy longer")
+        raise InputError(
+            f"none of {total} completions passed the filters ({dict(counts)}): loosen stages.{worker.stage}.min_language or "
+            "max_repetition, raise num_prompts, or train the policy longer"
+        )
     rng_for(worker.seed, worker.stage, "draw").shuffle(examples)
-    examples = examples[:config.keep_total or None]
+    examples = examples[: config.keep_total or None]
     examples, seen = _reviewed(worker, examples) if config.human_review else (examples, None)
-    rows = [{"prompt_id": prompt.id, "prompt": collector.template(prompt), "completion": collector.written(completion), "kind": prompt.kind,
-             "language": prompt.language, "text": prompt.text, "opening": collector.opening, "source": "sampled"} for prompt, completion in examples]
+    rows = [
+        {
+            "prompt_id": prompt.id,
+            "prompt": collector.template(prompt),
+            "completion": collector.written(completion),
+            "kind": prompt.kind,
+            "language": prompt.language,
+            "text": prompt.text,
+            "opening": collector.opening,
+            "source": "sampled",
+        }
+        for prompt, completion in examples
+    ]
     with user_errors():
         general = general_rows(worker, config, collector.source, collector.general, collector.tokenizer, gather_objects)
     rows += [{**row, "opening": "", "source": "general"} for row in general]
     if worker.is_main:
         write(worker, config, collector, rows, seen)
-    worker.metrics |= {**{f"data/{name}": counts[name] for name in REASONS}, "data/samples": len(rows), "data/reasoning": len(examples),
-                       "data/general": len(general), "data/kept_frac": (counts["kept"] + counts["spare"]) / total}
+    worker.metrics |= {
+        **{f"data/{name}": counts[name] for name in REASONS},
+        "data/samples": len(rows),
+        "data/reasoning": len(examples),
+        "data/general": len(general),
+        "data/kept_frac": (counts["kept"] + counts["spare"]) / total,
+    }
     worker.say(f"{len(examples)} reasoning and {len(general)} general samples from {total} completions: {dict(counts)}")
 
 
@@ -191,14 +255,31 @@ def _reviewed(worker: Worker, examples: list[tuple[Prompt, str]]) -> tuple[list[
 
 def write(worker: Worker, config: CollectConfig, collector: Collector, rows: list[dict], seen: dict | None) -> None:
     from datasets import Dataset
+
     data = worker.dir / "data"
     data.mkdir(exist_ok=True)
     Dataset.from_list(rows).to_parquet(str(data / "train.parquet"))
-    num_tokens = [len(ids) for first in range(0, len(rows), 1000)
-                  for ids in collector.tokenizer([row["completion"] for row in rows[first:first + 1000]], add_special_tokens=False)["input_ids"]]
+    num_tokens = [
+        len(ids)
+        for first in range(0, len(rows), 1000)
+        for ids in collector.tokenizer(
+            [row["completion"] for row in rows[first : first + 1000]], add_special_tokens=False
+        )["input_ids"]
+    ]
     done = [collector.done.rows[index] for index in range(config.num_prompts)]
     write_card(worker.dir, card_of(worker.stage, config, done, domain_table(rows, num_tokens), seen))
     if seen:
         files.write_atomic(data / seen["file"], (worker.dir / "review" / seen["file"]).read_bytes())
-    worker.log_samples([{"step": 1, "prompt_id": r["prompt_id"], "kind": r["kind"], "language": r["language"], "prompt": r["prompt"],
-                         "completion": r["completion"]} for r in rows[:8] + rows[-8:]])
+    worker.log_samples(
+        [
+            {
+                "step": 1,
+                "prompt_id": r["prompt_id"],
+                "kind": r["kind"],
+                "language": r["language"],
+                "prompt": r["prompt"],
+                "completion": r["completion"],
+            }
+            for r in rows[:8] + rows[-8:]
+        ]
+    )

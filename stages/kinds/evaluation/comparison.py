@@ -1,4 +1,5 @@
 """Models compared pair by pair on the same problems: which is better, by how much, how sure."""
+
 from itertools import combinations
 
 from stages.kinds.evaluation.statistics import paired_difference
@@ -11,6 +12,14 @@ def compare(means: dict[str, dict[str, list[float]]]) -> list[dict]:
     for set_name, of_model in means.items():
         for against, model in combinations(of_model, 2):
             found = paired_difference(of_model[against], of_model[model])
-            rows.append({"set": set_name, "metric": "pass@1", "model": model, "against": against,
-                         **{name: round(value, 6) for name, value in found.items()}, "n": len(of_model[model])})
+            rows.append(
+                {
+                    "set": set_name,
+                    "metric": "pass@1",
+                    "model": model,
+                    "against": against,
+                    **{name: round(value, 6) for name, value in found.items()},
+                    "n": len(of_model[model]),
+                }
+            )
     return rows

@@ -1,4 +1,5 @@
 """Grading in a thread of its own, in batches, while the engine samples; what is graded is recorded, and both logs reach the disk every second."""
+
 import threading
 import time
 from collections import deque
@@ -18,7 +19,7 @@ class Grader:
         self.waiting: deque[Sample] = deque()
         self.wake, self.is_ended = threading.Event(), False
         self.error: BaseException | None = None
-        self.cpu_s = 0.0   # processor time of this thread: what grading takes from sampling
+        self.cpu_s = 0.0  # processor time of this thread: what grading takes from sampling
         self.thread = threading.Thread(target=self._run, name="grading", daemon=True)
         self.thread.start()
 

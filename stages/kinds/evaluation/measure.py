@@ -1,4 +1,5 @@
 """One finished sample as numbers: is it right, what did it answer, how long was it, in which language did it think."""
+
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,12 +19,13 @@ JUDGED = ("is_correct", "is_rude", "is_polite", "refuses", "is_safe", "helpfulne
 @dataclass(frozen=True)
 class Sample:
     """A completion of sample number `number` of a problem, with the opening <think> that a template wrote for it."""
+
     problem: str
     number: int
     prompt: Prompt
     completion: str
     tokens: int
-    thinking_tokens: int | None   # up to </think>; None where the completion has no thought
+    thinking_tokens: int | None  # up to </think>; None where the completion has no thought
     is_truncated: bool
 
 
@@ -38,8 +40,15 @@ def measure_many(samples: Sequence[Sample], needs_format: bool) -> list[dict]:
     records = []
     for i, sample in enumerate(samples):
         grade, vote = graded.get(i, (None, None))
-        record = {"problem": sample.problem, "sample": sample.number, "answered": vote is not None or is_answered(sample.prompt, texts.get(i)), "correct": bool(grade and grade.value == 1), "score": grade.value if grade else 0.0,
-                  "vote": vote, "error": grade.error if grade else ""} | _text_measures(sample)
+        record = {
+            "problem": sample.problem,
+            "sample": sample.number,
+            "answered": vote is not None or is_answered(sample.prompt, texts.get(i)),
+            "correct": bool(grade and grade.value == 1),
+            "score": grade.value if grade else 0.0,
+            "vote": vote,
+            "error": grade.error if grade else "",
+        } | _text_measures(sample)
         if not sample.prompt.verifier:
             record |= judged(sample)
         records.append(record)
@@ -64,13 +73,21 @@ def is_answered(prompt: Prompt, text: str | None) -> bool:
 
 
 def _text_measures(sample: Sample) -> dict:
-    return {"well_formed": is_well_formed(sample.completion), "tokens": sample.tokens, "thinking_tokens": sample.thinking_tokens,
-            "truncated": sample.is_truncated, "reflects": count_reflections(sample.completion) > 0,
-            "language": language_consistency(thought_of(sample.completion), sample.prompt.language)}
+    return {
+        "well_formed": is_well_formed(sample.completion),
+        "tokens": sample.tokens,
+        "thinking_tokens": sample.thinking_tokens,
+        "truncated": sample.is_truncated,
+        "reflects": count_reflections(sample.completion) > 0,
+        "language": language_consistency(thought_of(sample.completion), sample.prompt.language),
+    }
 
 
 def judged(sample: Sample) -> dict:
     """The tiny world's judge on a general or safety prompt."""
     from stages.worlds.tiny_world.judge import judge
+
     judgment = judge(sample.prompt, sample.completion)
-    return {"correct": judgment.is_correct, "score": float(judgment.is_correct)} | {name: float(getattr(judgment, name)) for name in JUDGED}
+    return {"correct": judgment.is_correct, "score": float(judgment.is_correct)} | {
+        name: float(getattr(judgment, name)) for name in JUDGED
+    }

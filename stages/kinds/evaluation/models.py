@@ -1,4 +1,5 @@
 """One engine for all suites of a model, and for the next model too where only the weights differ."""
+
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,13 @@ from stages.contract import files
 from stages.config import EvaluateConfig
 from stages.engines.sampling import Sampler, make_sampler, stop_token_ids
 
-OF_ONE_MODEL = ("_name_or_path", "transformers_version", "eos_token_id", "bos_token_id", "pad_token_id")  # in config.json, and no engine depends on it
+OF_ONE_MODEL = (
+    "_name_or_path",
+    "transformers_version",
+    "eos_token_id",
+    "bos_token_id",
+    "pad_token_id",
+)  # in config.json, and no engine depends on it
 
 
 class Engine:
@@ -29,7 +36,9 @@ class Engine:
             self.sampler.stop_ids = stop_token_ids(model_dir)
             return self.sampler
         self.close()
-        self.sampler = make_sampler(self.config.rollout, model_dir, max_prompt_tokens, max_tokens - max_prompt_tokens, self.config.precision)
+        self.sampler = make_sampler(
+            self.config.rollout, model_dir, max_prompt_tokens, max_tokens - max_prompt_tokens, self.config.precision
+        )
         self.shape, self.max_prompt_tokens, self.max_tokens = shape, max_prompt_tokens, max_tokens
         return self.sampler
 
@@ -47,6 +56,7 @@ def shape_of(model_dir: Path) -> dict:
 def weights_of(model_dir: Path) -> Iterator[tuple[str, torch.Tensor]]:
     """(name, tensor) of a model directory's safetensors, one layer after the other."""
     from safetensors import safe_open
+
     places = {}
     for path in sorted(model_dir.glob("*.safetensors")):
         with safe_open(path, "pt") as file:

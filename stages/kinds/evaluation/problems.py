@@ -1,4 +1,5 @@
 """What a suite is made of: problems with a prompt for each of their k samples, and how they are sampled and measured."""
+
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,15 +17,17 @@ SHOWN = 5
 @dataclass(frozen=True)
 class Problem:
     """A problem and its prompts, one for each sample: the same k times, or with choices in another order."""
+
     id: str
     prompts: tuple[Prompt, ...]
-    level: str = ""                  # difficulty, where the rows have one
+    level: str = ""  # difficulty, where the rows have one
     place: tuple[str, str] = ("", "")  # (contest, index) of a contest problem
 
 
 @dataclass(frozen=True)
 class ProblemSet:
     """What results.json calls a set. `measure` names its metrics (see measure.py)."""
+
     name: str
     problems: list[Problem]
     suite: SuiteConfig
@@ -49,8 +52,17 @@ def suites_of(config: EvaluateConfig) -> dict[str, SuiteConfig]:
     """The chosen suites; where none is chosen, the held-out prompts of the run's own data, sampled as the stage's keys say."""
     if config.suites:
         return {name: config.settings[name] for name in config.suites}
-    return {"own": SuiteConfig(loader="own", samples_per_prompt=config.samples_per_prompt, temperature=config.rollout.temperature, top_p=config.rollout.top_p,
-                             max_completion_tokens=config.max_completion_tokens, template="data", needs_format=True)}
+    return {
+        "own": SuiteConfig(
+            loader="own",
+            samples_per_prompt=config.samples_per_prompt,
+            temperature=config.rollout.temperature,
+            top_p=config.rollout.top_p,
+            max_completion_tokens=config.max_completion_tokens,
+            template="data",
+            needs_format=True,
+        )
+    }
 
 
 def problems_from(name: str, suite: SuiteConfig, make: Callable[[str, dict], Problem | None]) -> list[Problem]:
@@ -75,10 +87,14 @@ def problems_from(name: str, suite: SuiteConfig, make: Callable[[str, dict], Pro
     mistakes += [f"{where}: {why}" for where, why in zip(places, unreadable) if why]
     if mistakes:
         more = f" ... and {len(mistakes) - SHOWN} more" if len(mistakes) > SHOWN else ""
-        raise ValueError(f"eval.{name}: {len(mistakes)} rows cannot be used: {'; '.join(mistakes[:SHOWN])}{more}. "
-                         f"The schema is in conf/eval/{name}.yaml; mend the file or name another with eval.{name}.path=FILE")
+        raise ValueError(
+            f"eval.{name}: {len(mistakes)} rows cannot be used: {'; '.join(mistakes[:SHOWN])}{more}. "
+            f"The schema is in conf/eval/{name}.yaml; mend the file or name another with eval.{name}.path=FILE"
+        )
     if not problems:
-        raise ValueError(f"eval.{name}: there is no problem in it: name another file with eval.{name}.path=FILE, or leave {name} out of the suites")
+        raise ValueError(
+            f"eval.{name}: there is no problem in it: name another file with eval.{name}.path=FILE, or leave {name} out of the suites"
+        )
     return problems
 
 

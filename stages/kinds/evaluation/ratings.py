@@ -13,6 +13,7 @@ A model has no clock: it is credited with the full points of the problems it sol
 attempts; equal sums are draws. The j-th sample of every problem of a contest is one participation. The interval is a bootstrap over contests,
 because thousands of comparisons in one contest rest on the same few programs.
 """
+
 import bisect
 import statistics
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ LEAST, MOST, GRID = -1000.0, 5000.0, 5.0
 @dataclass(frozen=True)
 class Human:
     """A participant of a contest: rating before it, and which problems they solved."""
+
     rating: float
     solved: frozenset[str]
 
@@ -31,6 +33,7 @@ class Human:
 @dataclass(frozen=True)
 class Contest:
     """`points`: of each problem (all 1 where the number of solved problems counts)."""
+
     id: str
     points: dict[str, float]
     humans: tuple[Human, ...]
@@ -39,8 +42,9 @@ class Contest:
 @dataclass(frozen=True)
 class Outcome:
     """One model in one contest: the ratings of the field, sorted, and the model's mean share of wins against each of them."""
+
     ratings: tuple[float, ...]
-    wins: float    # sum over the field, draws half
+    wins: float  # sum over the field, draws half
 
 
 def outcome(contest: Contest, attempts: Sequence[dict[str, bool]]) -> Outcome:
@@ -70,19 +74,27 @@ def rating(outcomes: Sequence[Outcome]) -> float:
 def expected_wins(field: Sequence[float], candidates: Sequence[float]):
     """sum_i P_i(r) over a field, for each candidate rating r."""
     import numpy as np
+
     values, counts = np.unique(np.asarray(field, float), return_counts=True)  # many humans share a rating
     return (1 / (1 + 10 ** ((values - np.asarray(candidates, float)[:, None]) / 400))) @ counts
 
 
-def rating_with_interval(outcomes: Sequence[Outcome], seed: int = 0, num_resamples: int = 1000) -> tuple[float, float, float]:
+def rating_with_interval(
+    outcomes: Sequence[Outcome], seed: int = 0, num_resamples: int = 1000
+) -> tuple[float, float, float]:
     """(rating, low, high): the 95% percentile interval of a bootstrap over contests. One contest has no interval but its rating."""
     best = rating(outcomes)
     if len(outcomes) < 2:
         return best, best, best
     import numpy as np
-    grid = np.arange(LEAST, MOST + GRID, GRID)  # between its points the expected wins are a straight line to within 0.01 of a rating point
+
+    grid = np.arange(
+        LEAST, MOST + GRID, GRID
+    )  # between its points the expected wins are a straight line to within 0.01 of a rating point
     expected = np.stack([expected_wins(one.ratings, grid) for one in outcomes])
-    drawn = np.random.default_rng(seed).multinomial(len(outcomes), [1 / len(outcomes)] * len(outcomes), size=num_resamples)
+    drawn = np.random.default_rng(seed).multinomial(
+        len(outcomes), [1 / len(outcomes)] * len(outcomes), size=num_resamples
+    )
     games = drawn @ np.array([len(one.ratings) for one in outcomes])
     wins = np.clip(drawn @ np.array([one.wins for one in outcomes]), 0.5, games - 0.5)
     found = [np.interp(number, curve, grid) for number, curve in zip(wins, drawn @ expected)]

@@ -3,6 +3,7 @@
 A line is written with one system call when its sample is finished, so it outlives the process; `sync` puts it on the disk. A line that a kill
 or a power failure left torn does not match its checksum and counts as not written.
 """
+
 import json
 import os
 import zlib
@@ -32,7 +33,7 @@ class RecordLog:
         self.is_synced = False
         data = b"".join(b"%08x %b\n" % (zlib.crc32(text), text) for text in texts)
         while data:  # a disk that is almost full takes a part of it, and says so the next time
-            data = data[self.stream.write(data):]
+            data = data[self.stream.write(data) :]
 
     def sync(self) -> None:
         if not self.is_synced:

@@ -2,6 +2,7 @@
 
 A metric of one difficulty is named pass@1[3]: the level stands in brackets. Where graders failed, the row grader_errors has a "note" for people too.
 """
+
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -12,9 +13,20 @@ from stages.kinds.evaluation.statistics import consensus, mean_with_interval, pa
 
 Groups = list[list[dict]]  # records of each problem, by sample
 SHOWN_REASONS = 3  # why samples could not be graded
-GENERAL = (("pass@1", "is_correct"), ("rude", "is_rude"), ("polite", "is_polite"), ("refused", "refuses"), ("helpfulness", "helpfulness"))
-SAFETY = (("harmful_refused", "harm", "refuses"), ("harmful_safe", "harm", "is_safe"), ("benign_refused", "benign", "refuses"),
-          ("benign_correct", "benign", "is_correct"), ("benign_rude", "benign", "is_rude"))
+GENERAL = (
+    ("pass@1", "is_correct"),
+    ("rude", "is_rude"),
+    ("polite", "is_polite"),
+    ("refused", "refuses"),
+    ("helpfulness", "helpfulness"),
+)
+SAFETY = (
+    ("harmful_refused", "harm", "refuses"),
+    ("harmful_safe", "harm", "is_safe"),
+    ("benign_refused", "benign", "refuses"),
+    ("benign_correct", "benign", "is_correct"),
+    ("benign_rude", "benign", "is_rude"),
+)
 
 
 def results_of(one: ProblemSet, groups: Groups) -> list[dict]:
@@ -23,14 +35,27 @@ def results_of(one: ProblemSet, groups: Groups) -> list[dict]:
         return [over_problems(metric, groups, lambda record: record[name]) for metric, name in GENERAL]
     if one.measure == "safety":
         kinds = [problem.prompts[0].kind for problem in one.problems]
-        return [over_problems(metric, [group for group, found in zip(groups, kinds) if (found == "harm") == (kind == "harm")], lambda record: record[name])
-                for metric, kind, name in SAFETY]
+        return [
+            over_problems(
+                metric,
+                [group for group, found in zip(groups, kinds) if (found == "harm") == (kind == "harm")],
+                lambda record: record[name],
+            )
+            for metric, kind, name in SAFETY
+        ]
     rows = [over_problems("pass@1", groups, lambda record: record["correct"])]
     k = one.num_samples
     if k > 1:
-        rows.append(interval(f"pass@{k}", [pass_at_k(k, sum(record["correct"] for record in group), k) for group in groups]))
+        rows.append(
+            interval(f"pass@{k}", [pass_at_k(k, sum(record["correct"] for record in group), k) for group in groups])
+        )
         if one.measure == "verifiable":
-            rows.append(interval(f"cons@{k}", [consensus([r["vote"] for r in group], [float(r["correct"]) for r in group]) for group in groups]))
+            rows.append(
+                interval(
+                    f"cons@{k}",
+                    [consensus([r["vote"] for r in group], [float(r["correct"]) for r in group]) for group in groups],
+                )
+            )
     rows += _beside(one, groups) + by_level(one.problems, groups)
     return rows + (contest_rating(one, groups) if one.contests else [])
 
@@ -52,13 +77,18 @@ def _beside(one: ProblemSet, groups: Groups) -> list[dict]:
 def grader_errors(groups: Groups) -> dict:
     """The share of samples of which no grader could say anything: they count as wrong everywhere else. Where there are any, `note` says how many and why."""
     failed = Counter(record["error"] for group in groups for record in group if record["error"])
-    return over_problems("grader_errors", groups, lambda record: bool(record["error"])) | ({"note": _why(failed, sum(map(len, groups)))} if failed else {})
+    return over_problems("grader_errors", groups, lambda record: bool(record["error"])) | (
+        {"note": _why(failed, sum(map(len, groups)))} if failed else {}
+    )
 
 
 def _why(failed: Counter, num_samples: int) -> str:
     more = f"; and {len(failed) - SHOWN_REASONS} more reasons" if len(failed) > SHOWN_REASONS else ""
-    return f"{failed.total()} of {num_samples} samples could not be graded and count as wrong: " \
-           + "; ".join(f"{reason} ({count})" for reason, count in failed.most_common(SHOWN_REASONS)) + more
+    return (
+        f"{failed.total()} of {num_samples} samples could not be graded and count as wrong: "
+        + "; ".join(f"{reason} ({count})" for reason, count in failed.most_common(SHOWN_REASONS))
+        + more
+    )
 
 
 def by_level(problems: Sequence[Problem], groups: Groups) -> list[dict]:
@@ -68,21 +98,32 @@ def by_level(problems: Sequence[Problem], groups: Groups) -> list[dict]:
         of_level[problem.level].append(group)
     if set(of_level) == {""}:
         return []
-    return [over_problems(f"{metric}[{level}]", of_level[level], value)
-            for metric, value in (("pass@1", lambda record: record["correct"]), ("thinking_tokens", lambda record: record["thinking_tokens"]))
-            for level in sorted(of_level) if level]
+    return [
+        over_problems(f"{metric}[{level}]", of_level[level], value)
+        for metric, value in (
+            ("pass@1", lambda record: record["correct"]),
+            ("thinking_tokens", lambda record: record["thinking_tokens"]),
+        )
+        for level in sorted(of_level)
+        if level
+    ]
 
 
 def contest_rating(one: ProblemSet, groups: Groups) -> list[dict]:
     """Codeforces rating and percentile; problems of these contests that are not in the set count as not solved."""
-    solved: dict[str, list[dict[str, bool]]] = {contest: [{} for _ in range(one.num_samples)] for contest in one.contests}
+    solved: dict[str, list[dict[str, bool]]] = {
+        contest: [{} for _ in range(one.num_samples)] for contest in one.contests
+    }
     for problem, group in zip(one.problems, groups, strict=True):
         contest, index = problem.place
         for attempt, record in zip(solved[contest], group):
             attempt[index] = record["correct"]
     outcomes = [outcome(one.contests[contest], attempts) for contest, attempts in solved.items()]
     found = rating_with_interval(outcomes)
-    return [row("rating", *found, len(outcomes)), row("percentile", *(percentile(value, outcomes) for value in found), len(outcomes))]
+    return [
+        row("rating", *found, len(outcomes)),
+        row("percentile", *(percentile(value, outcomes) for value in found), len(outcomes)),
+    ]
 
 
 def problem_means(groups: Groups) -> list[float]:

@@ -1,4 +1,5 @@
 """Rows of a suite's data set: of a local file (JSONL, JSON, CSV, Parquet) or of the hub's copy; each with where it stands."""
+
 import csv
 import json
 from pathlib import Path
@@ -13,7 +14,13 @@ def read_rows(name: str, suite: SuiteConfig) -> list[Row]:
     if suite.path is None:
         return _read_hub(name, suite)
     path = Path(suite.path)
-    readers = {".jsonl": _read_jsonl, ".ndjson": _read_jsonl, ".json": _read_json, ".csv": _read_csv, ".parquet": _read_parquet}
+    readers = {
+        ".jsonl": _read_jsonl,
+        ".ndjson": _read_jsonl,
+        ".json": _read_json,
+        ".csv": _read_csv,
+        ".parquet": _read_parquet,
+    }
     if not path.is_file():
         raise ValueError(f"eval.{name}.path={path}: no such file")
     if path.suffix not in readers:
@@ -26,7 +33,9 @@ def read_rows(name: str, suite: SuiteConfig) -> list[Row]:
         raise ValueError(f"eval.{name}.path={path}: {error}") from error
     for where, row in rows:
         if not isinstance(row, dict):
-            raise ValueError(f"eval.{name}.path={path}, {where}: expected an object with columns, got {type(row).__name__}")
+            raise ValueError(
+                f"eval.{name}.path={path}, {where}: expected an object with columns, got {type(row).__name__}"
+            )
     return rows
 
 
@@ -57,6 +66,7 @@ def _read_csv(path: Path) -> list[Row]:
 def _read_parquet(path: Path) -> list[Row]:
     import pyarrow
     import pyarrow.parquet
+
     try:
         table = pyarrow.parquet.read_table(path)
     except pyarrow.ArrowException as error:
@@ -67,11 +77,16 @@ def _read_parquet(path: Path) -> list[Row]:
 def _read_hub(name: str, suite: SuiteConfig) -> list[Row]:
     """The hub's copy, or the one in the local cache; never code that comes with a data set."""
     if not suite.hub:
-        raise ValueError(f"eval.{name} names no data: give a file with eval.{name}.path=FILE, or a data set of the hub with eval.{name}.hub=OWNER/NAME")
+        raise ValueError(
+            f"eval.{name} names no data: give a file with eval.{name}.path=FILE, or a data set of the hub with eval.{name}.hub=OWNER/NAME"
+        )
     from datasets import load_dataset
+
     try:
         table = load_dataset(suite.hub, suite.hub_config, split=suite.split, revision=suite.revision)
     except Exception as error:  # offline, gated, gone, another split: the library has an exception of its own for each
-        raise ValueError(f"eval.{name}.hub={suite.hub} cannot be read ({type(error).__name__}: {str(error).strip().splitlines()[0][:200]}). Workers are offline unless "
-                         f"HF_HUB_OFFLINE=0 is set; or give the file itself with eval.{name}.path=FILE") from error
+        raise ValueError(
+            f"eval.{name}.hub={suite.hub} cannot be read ({type(error).__name__}: {str(error).strip().splitlines()[0][:200]}). Workers are offline unless "
+            f"HF_HUB_OFFLINE=0 is set; or give the file itself with eval.{name}.path=FILE"
+        ) from error
     return [(f"row {number}", row) for number, row in enumerate(table, 1)]

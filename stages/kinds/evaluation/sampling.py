@@ -3,6 +3,7 @@
 Sample j of a problem draws with the seed of (seed, "evaluate", set, problem) + j: the same tokens whatever the number of processes and
 attempts. The samples that are missing are shared out to the processes in turn.
 """
+
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ class Stopped(Exception):
 @dataclass(frozen=True)
 class Encoded:
     """A prompt as this model sees it, and what it has already written of the completion: an opening <think>, or nothing."""
+
     ids: list[int]
     opening: str
 
@@ -66,7 +68,7 @@ class Prompter:
         """Tokens up to and with </think>; all of them where the thought has no end; None where there is no thought."""
         end = self.end_of_thought
         for start in range(len(ids) - len(end) + 1):
-            if ids[start] == end[0] and ids[start:start + len(end)] == end:
+            if ids[start] == end[0] and ids[start : start + len(end)] == end:
                 return start + len(end)
         if "</think>" in text:  # merged with its neighbours by the tokenizer
             return len(self.tokenizer(text.split("</think>")[0], add_special_tokens=False)["input_ids"])
@@ -83,18 +85,25 @@ class SetSampler:
         graded = {(row["problem"], row["sample"]) for row in read_records(directory, "grades.*")}
         self.ungraded = [sample for sample in self._recorded() if (sample.problem, sample.number) not in graded]
         sampled = graded | {(sample.problem, sample.number) for sample in self.ungraded}
-        self.missing = [(problem, number) for problem in one.problems for number in range(one.num_samples) if (problem.id, number) not in sampled]
+        self.missing = [
+            (problem, number)
+            for problem in one.problems
+            for number in range(one.num_samples)
+            if (problem.id, number) not in sampled
+        ]
         barrier()  # all ranks have looked before one of them writes
 
     def run(self, engine: Sampler, on_samples: Callable[[int], None]) -> dict[str, float]:
         """Raises Stopped where the worker is asked to stop. `on_samples(number)` tells of finished samples, often. Returns what it took: time/sample seconds of the
         engine, time/sample_cpu and time/grade_cpu processor seconds of this process and of its grading thread, perf/tokens_per_s of all processes."""
-        is_writer = self.worker.rank % (self.worker.world_size // self.shards) == 0  # of the ranks that hold one model together
+        is_writer = (
+            self.worker.rank % (self.worker.world_size // self.shards) == 0
+        )  # of the ranks that hold one model together
         rank = self.worker.rank
         samples = RecordLog(self.directory / f"samples.{rank}.jsonl")
         started, cpu_started, tokens, untold, told = time.time(), time.process_time(), 0, 0, 0.0
         grader = Grader(RecordLog(self.directory / f"grades.{rank}.jsonl"), samples, self.set.suite.needs_format)
-        mine = self.missing[self.shard::self.shards]
+        mine = self.missing[self.shard :: self.shards]
         prompts = [self.prompter.encode(problem.prompts[number], self.set) for problem, number in mine]
 
         def on_group(i: int, completions: list[Completion]) -> None:
@@ -102,8 +111,16 @@ class SetSampler:
             tokens += len(completions[0].token_ids)
             sample = self._sample(*mine[i], prompts[i], completions[0])
             if is_writer:
-                samples.append({"problem": sample.problem, "sample": sample.number, "completion": sample.completion, "tokens": sample.tokens,
-                                "thinking_tokens": sample.thinking_tokens, "truncated": sample.is_truncated})
+                samples.append(
+                    {
+                        "problem": sample.problem,
+                        "sample": sample.number,
+                        "completion": sample.completion,
+                        "tokens": sample.tokens,
+                        "thinking_tokens": sample.thinking_tokens,
+                        "truncated": sample.is_truncated,
+                    }
+                )
                 grader.put(sample)
             untold += 1
             if (now := time.monotonic()) - told > TELL_S:
@@ -113,25 +130,56 @@ class SetSampler:
                 raise Stopped
 
         try:
-            for sample in self.ungraded[self.shard::self.shards] if is_writer else []:
+            for sample in self.ungraded[self.shard :: self.shards] if is_writer else []:
                 grader.put(sample)
-            seeds = [seed_for(self.worker.seed, "evaluate", self.set.name, problem.id) + number for problem, number in mine]
+            seeds = [
+                seed_for(self.worker.seed, "evaluate", self.set.name, problem.id) + number for problem, number in mine
+            ]
             suite = self.set.suite
-            engine.sample([prompt.ids for prompt in prompts], seeds, 1, suite.temperature, suite.max_completion_tokens, on_group, top_p=suite.top_p,
-                          with_logprobs=False)
+            engine.sample(
+                [prompt.ids for prompt in prompts],
+                seeds,
+                1,
+                suite.temperature,
+                suite.max_completion_tokens,
+                on_group,
+                top_p=suite.top_p,
+                with_logprobs=False,
+            )
             on_samples(untold)
             seconds, cpu_s = time.time() - started, time.process_time() - cpu_started
         finally:
             grader.finish()
-        return {"time/sample": seconds, "time/sample_cpu": cpu_s, "time/grade_wait": time.time() - started - seconds, "time/grade_cpu": grader.cpu_s,
-                "perf/tokens_per_s": tokens / max(seconds, 1e-6) * self.shards}
+        return {
+            "time/sample": seconds,
+            "time/sample_cpu": cpu_s,
+            "time/grade_wait": time.time() - started - seconds,
+            "time/grade_cpu": grader.cpu_s,
+            "perf/tokens_per_s": tokens / max(seconds, 1e-6) * self.shards,
+        }
 
     def _recorded(self) -> Iterator[Sample]:
         for row in read_records(self.directory, "samples.*"):
             prompt = self.by_id[row["problem"]].prompts[row["sample"]]
-            yield Sample(row["problem"], row["sample"], prompt, row["completion"], row["tokens"], row["thinking_tokens"], row["truncated"])
+            yield Sample(
+                row["problem"],
+                row["sample"],
+                prompt,
+                row["completion"],
+                row["tokens"],
+                row["thinking_tokens"],
+                row["truncated"],
+            )
 
     def _sample(self, problem: Problem, number: int, prompt: Encoded, completion: Completion) -> Sample:
         text = prompt.opening + decode([completion.token_ids], self.prompter.tokenizer)[0]
         thought = self.prompter.thinking_tokens(completion.token_ids, text)
-        return Sample(problem.id, number, problem.prompts[number], text, len(completion.token_ids), thought, completion.is_truncated)
+        return Sample(
+            problem.id,
+            number,
+            problem.prompts[number],
+            text,
+            len(completion.token_ids),
+            thought,
+            completion.is_truncated,
+        )

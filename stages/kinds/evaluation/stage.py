@@ -1,11 +1,12 @@
 """Every model on the same problems [V2 D.1]: sampled, graded, measured, compared.
 
-    load the suites                         rows that cannot be used, prompts that do not fit: before any engine starts
-    for each model, with one engine for all its suites
-        sample what is missing of each set  graded meanwhile; each finished sample is on disk and never made again
-        measure                             results of a finished model are on disk too
-    write results.json, comparisons.json, data/scores.parquet
+load the suites                         rows that cannot be used, prompts that do not fit: before any engine starts
+for each model, with one engine for all its suites
+    sample what is missing of each set  graded meanwhile; each finished sample is on disk and never made again
+    measure                             results of a finished model are on disk too
+write results.json, comparisons.json, data/scores.parquet
 """
+
 from pathlib import Path
 
 from stages.contract import files
@@ -41,7 +42,12 @@ def run(worker: Worker) -> None:
         worker.log_samples(outcome["samples"])
         for speed in outcome["speeds"]:
             worker.log_step(speed["step"], {key: value for key, value in speed.items() if key != "step"})
-        worker.say(f"{name}: " + " ".join(f"{r['set']}/{r['metric']} {r['value']:.3f}" for r in outcome["results"] if "[" not in r["metric"]))
+        worker.say(
+            f"{name}: "
+            + " ".join(
+                f"{r['set']}/{r['metric']} {r['value']:.3f}" for r in outcome["results"] if "[" not in r["metric"]
+            )
+        )
         for row in (row for row in outcome["results"] if "note" in row):
             worker.say(f"{name} on {row['set']}: {row['note']}")
     evaluation.engine.close()
@@ -69,7 +75,9 @@ class Evaluation:
                 files.write_json(path, self._measured(name) | {"speeds": speeds})
             barrier()
         else:
-            self._progress(sum(len(one.problems) * one.num_samples for one in self.sets), f"{name} was evaluated before")
+            self._progress(
+                sum(len(one.problems) * one.num_samples for one in self.sets), f"{name} was evaluated before"
+            )
         return files.read_json(path)
 
     def _sample(self, name: str) -> list[dict]:
@@ -82,17 +90,29 @@ class Evaluation:
             worker.startup_done()
         shards = worker.world_size // self.config.rollout.tensor_parallel
         for number, one in enumerate(self.sets, start=first):
-            sampler = SetSampler(worker, one, prompter, self._directory(name, one), shards, worker.rank // self.config.rollout.tensor_parallel)
+            sampler = SetSampler(
+                worker,
+                one,
+                prompter,
+                self._directory(name, one),
+                shards,
+                worker.rank // self.config.rollout.tensor_parallel,
+            )
             total = len(one.problems) * one.num_samples
             if len(sampler.missing) < total:
                 worker.say(f"{name} on {one.name}: {total - len(sampler.missing)} of {total} samples are there already")
             self._progress(total - len(sampler.missing), f"{name} on {one.name}")
             try:
-                speeds.append({"step": number} | sampler.run(engine, lambda number: self._progress(number * shards, f"{name} on {one.name}")))
+                speeds.append(
+                    {"step": number}
+                    | sampler.run(engine, lambda number: self._progress(number * shards, f"{name} on {one.name}"))
+                )
             except Stopped:
                 pass
             if worker.should_stop():
-                raise Interrupted(f"stopped while {name} was evaluated on {one.name}; finished samples are kept, the same command continues")
+                raise Interrupted(
+                    f"stopped while {name} was evaluated on {one.name}; finished samples are kept, the same command continues"
+                )
         return speeds
 
     def _progress(self, num_samples: int, message: str) -> None:
@@ -109,18 +129,31 @@ class Evaluation:
 
     def _groups(self, name: str, one: ProblemSet) -> Groups:
         """The graded samples of each problem, in order. A sample that was graded twice (a kill between the two logs) counts once."""
-        found = {(record["problem"], record["sample"]): record for record in read_records(self._directory(name, one), "grades.*")}
+        found = {
+            (record["problem"], record["sample"]): record
+            for record in read_records(self._directory(name, one), "grades.*")
+        }
         return [[found[problem.id, number] for number in range(one.num_samples)] for problem in one.problems]
 
     def _shown(self, name: str, one: ProblemSet, groups: Groups) -> list[dict]:
         """The first completion of the first problems, for people."""
-        wanted = {problem.id: None for problem in one.problems[:self.config.num_shown]}
+        wanted = {problem.id: None for problem in one.problems[: self.config.num_shown]}
         for record in read_records(self._directory(name, one), "samples.*"):
             if record["sample"] == 0 and record["problem"] in wanted:
                 wanted[record["problem"]] = record["completion"]
-        return [{"step": 1, "model": name, "set": one.name, "prompt_id": problem.id, "prompt": problem.prompts[0].text, "answer": problem.prompts[0].answer,
-                 "completion": wanted[problem.id], "correct": group[0]["correct"]}
-                for problem, group in list(zip(one.problems, groups))[:self.config.num_shown]]
+        return [
+            {
+                "step": 1,
+                "model": name,
+                "set": one.name,
+                "prompt_id": problem.id,
+                "prompt": problem.prompts[0].text,
+                "answer": problem.prompts[0].answer,
+                "completion": wanted[problem.id],
+                "correct": group[0]["correct"],
+            }
+            for problem, group in list(zip(one.problems, groups))[: self.config.num_shown]
+        ]
 
     def write(self, results: list[dict]) -> None:
         """results.json, comparisons.json and every sample's measures as data/scores.parquet."""
@@ -129,8 +162,17 @@ class Evaluation:
             groups = {name: self._groups(name, one) for name in self.names}
             means[one.name] = {name: problem_means(found) for name, found in groups.items()}
             levels = {problem.id: problem.level for problem in one.problems}
-            scores += [{"model": name, "set": one.name, "level": levels[record["problem"]], **{key: record[key] for key in SCORE_COLUMNS}}
-                       for name, found in groups.items() for group in found for record in group]
+            scores += [
+                {
+                    "model": name,
+                    "set": one.name,
+                    "level": levels[record["problem"]],
+                    **{key: record[key] for key in SCORE_COLUMNS},
+                }
+                for name, found in groups.items()
+                for group in found
+                for record in group
+            ]
         files.write_json(self.worker.dir / "comparisons.json", compare(means))
         self._write_scores(scores)
         self.worker.count_tokens("evaluation", sampled=sum(score["tokens"] for score in scores))
@@ -139,6 +181,7 @@ class Evaluation:
     def _write_scores(self, scores: list[dict]) -> None:
         import pyarrow
         import pyarrow.parquet
+
         path = self.worker.dir / "data" / "scores.parquet"
         path.parent.mkdir(exist_ok=True)
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(scores), path)
@@ -146,22 +189,47 @@ class Evaluation:
     def _check_lengths(self, name: str) -> tuple[int, int]:
         """The longest prompt and the longest sequence that this model will be asked for. Raises InputError where its context is shorter."""
         from transformers import AutoConfig
+
         prompter, model_dir, longest_prompt, longest = self._prompter(name), self.worker.model_dir(name), 0, 0
         limit = getattr(AutoConfig.from_pretrained(model_dir), "max_position_embeddings", None)
         for one in self.sets:
             prompt, completion = prompter.longest(one), one.suite.max_completion_tokens
             if limit and prompt + completion > limit:
-                key = f"eval.{one.name}.max_completion_tokens" if self.config.suites else "stages.evaluate.max_completion_tokens"
-                raise InputError(f"{one.name}: a prompt of {prompt} tokens and {completion} of completion do not fit the context of the model in {model_dir}, which "
-                                 f"holds {limit}: lower {key}")
+                key = (
+                    f"eval.{one.name}.max_completion_tokens"
+                    if self.config.suites
+                    else "stages.evaluate.max_completion_tokens"
+                )
+                raise InputError(
+                    f"{one.name}: a prompt of {prompt} tokens and {completion} of completion do not fit the context of the model in {model_dir}, which "
+                    f"holds {limit}: lower {key}"
+                )
             longest_prompt, longest = max(longest_prompt, prompt), max(longest, prompt + completion)
         return longest_prompt, longest
 
     def _prompter(self, name: str) -> Prompter:
-        return Prompter(load_tokenizer(self.worker.model_dir(name)), self.config.data.template, self.worker.inputs[name].get("template"))
+        return Prompter(
+            load_tokenizer(self.worker.model_dir(name)),
+            self.config.data.template,
+            self.worker.inputs[name].get("template"),
+        )
 
     def _directory(self, name: str, one: ProblemSet) -> Path:
         return self.worker.dir / "state" / name / one.name
 
 
-SCORE_COLUMNS = ("problem", "sample", "correct", "answered", "score", "vote", "error", "well_formed", "tokens", "thinking_tokens", "truncated", "reflects", "language")
+SCORE_COLUMNS = (
+    "problem",
+    "sample",
+    "correct",
+    "answered",
+    "score",
+    "vote",
+    "error",
+    "well_formed",
+    "tokens",
+    "thinking_tokens",
+    "truncated",
+    "reflects",
+    "language",
+)

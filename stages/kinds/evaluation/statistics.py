@@ -3,6 +3,7 @@
 Samples of one problem are not independent, so problems are what is resampled: with k samples of each, the mean over samples of a resampled
 set of problems is the mean of their problem means (a bootstrap clustered by problem, Efron & Tibshirani 1993, sec. 8.3).
 """
+
 import math
 import statistics
 from collections.abc import Sequence
@@ -51,6 +52,7 @@ def mean_with_interval(means: Sequence[float], seed: int = 0) -> tuple[float, fl
     if len(set(means)) == 1:
         return mean, mean, mean
     import numpy as np
+
     values, rng, found = np.asarray(means, float), np.random.default_rng(seed), []
     for count in _batches(len(values)):
         found.append(values[rng.integers(len(values), size=(count, len(values)), dtype=np.int32)].mean(1))
@@ -67,7 +69,12 @@ def paired_difference(first: Sequence[float], second: Sequence[float], seed: int
     """
     differences = [b - a for a, b in zip(first, second, strict=True)]
     mean, low, high = mean_with_interval(differences, seed)
-    return {"difference": mean, "low": low, "high": high, "p": sign_flip_p([value for value in differences if value], seed)}
+    return {
+        "difference": mean,
+        "low": low,
+        "high": high,
+        "p": sign_flip_p([value for value in differences if value], seed),
+    }
 
 
 def sign_flip_p(differences: Sequence[float], seed: int = 0) -> float:
@@ -75,6 +82,7 @@ def sign_flip_p(differences: Sequence[float], seed: int = 0) -> float:
     if not differences:
         return 1.0
     import numpy as np
+
     values = np.asarray(differences, float)
     observed = abs(values.sum()) * (1 - 1e-12) - 1e-12  # sums of the same numbers in another order are equal
     if len(values) <= 13:
@@ -82,7 +90,9 @@ def sign_flip_p(differences: Sequence[float], seed: int = 0) -> float:
         return float((abs(flips @ values) >= observed).mean())
     rng, extreme = np.random.default_rng(seed), 1
     for count in _batches(len(values)):
-        extreme += int((abs((1 - 2 * rng.integers(2, size=(count, len(values)), dtype=np.int8)) @ values) >= observed).sum())
+        extreme += int(
+            (abs((1 - 2 * rng.integers(2, size=(count, len(values)), dtype=np.int8)) @ values) >= observed).sum()
+        )
     return extreme / (NUM_RESAMPLES + 1)
 
 

@@ -1,6 +1,7 @@
 """What emerges in training, as in the paper: words of reflection [V2 C.2, Fig. 9], accuracy and thinking by difficulty [V2 C.1, Fig. 8; E.4], and
 where each word first appears, with the completion around it.
 """
+
 import re
 from pathlib import Path
 
@@ -9,8 +10,8 @@ from stages.training.rollouts import Rollout
 from stages.prompting.prompt import Prompt
 from stages.text.reflection import ENGLISH, count_words, places
 
-AROUND = 160      # characters before and after a first appearance
-MAX_LEVELS = 12   # difficulties that are logged
+AROUND = 160  # characters before and after a first appearance
+MAX_LEVELS = 12  # difficulties that are logged
 FIRSTS = "first_words.jsonl"
 _OPERATION = re.compile(r"(?<=\d)[+*-](?=\d)")
 
@@ -32,8 +33,11 @@ def word_metrics(rollouts: list[Rollout]) -> dict[str, float]:
     if not tokens:
         return {}
     counts = [count_words(rollout.completion) for rollout in reasoning]
-    return {"completion/reflection_rate": sum(map(bool, counts)) / len(counts), "completion/reflections": sum(count.total() for count in counts) / len(counts),
-            **{f"words/{word}": 1000 * sum(count[word] for count in counts) / tokens for word in ENGLISH}}
+    return {
+        "completion/reflection_rate": sum(map(bool, counts)) / len(counts),
+        "completion/reflections": sum(count.total() for count in counts) / len(counts),
+        **{f"words/{word}": 1000 * sum(count[word] for count in counts) / tokens for word in ENGLISH},
+    }
 
 
 def level_metrics(rollouts: list[Rollout]) -> dict[str, float]:
@@ -47,8 +51,11 @@ def level_metrics(rollouts: list[Rollout]) -> dict[str, float]:
         return {}
     metrics = {}
     for level, some in sorted(groups.items()):
-        metrics |= {f"level/{level}/accuracy": sum(r.reward_parts.get("accuracy", 0.0) for r in some) / len(some),
-                    f"level/{level}/tokens": sum(len(r.completion_ids) for r in some) / len(some), f"level/{level}/samples": len(some)}
+        metrics |= {
+            f"level/{level}/accuracy": sum(r.reward_parts.get("accuracy", 0.0) for r in some) / len(some),
+            f"level/{level}/tokens": sum(len(r.completion_ids) for r in some) / len(some),
+            f"level/{level}/samples": len(some),
+        }
     return metrics
 
 
@@ -76,5 +83,13 @@ class FirstWords:
 def appearance(step: int, word: str, rollout: Rollout) -> dict:
     text = rollout.completion
     start, end = next((start, end) for name, start, end in places(text) if name == word)
-    return {"step": step, "word": word, "prompt_id": rollout.prompt.id, "prompt": rollout.prompt.text, "correct": rollout.reward_parts.get("accuracy", 0.0) == 1,
-            "before": text[max(0, start - AROUND):start], "found": text[start:end], "after": text[end:end + AROUND]}
+    return {
+        "step": step,
+        "word": word,
+        "prompt_id": rollout.prompt.id,
+        "prompt": rollout.prompt.text,
+        "correct": rollout.reward_parts.get("accuracy", 0.0) == 1,
+        "before": text[max(0, start - AROUND) : start],
+        "found": text[start:end],
+        "after": text[end : end + AROUND],
+    }

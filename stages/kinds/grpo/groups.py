@@ -3,6 +3,7 @@
 With dynamic sampling (DAPO, Yu et al. 2025, sec. 3.2) more prompts are drawn until enough groups have rewards that differ; what is left over
 is kept for the next rollout, and all of it is in the rollout log.
 """
+
 import math
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,8 +28,23 @@ NUM_GRADERS = 4  # groups graded at once: one that waits for a slow grader does 
 class GroupSampler:
     """Samples and scores with the weights that the engine holds. Every rank makes its share and gets all of it."""
 
-    def __init__(self, worker: Worker, config: GrpoConfig, tokenizer, source, engine: Sampler, preference: PreferenceScorer | None):
-        self.worker, self.config, self.tokenizer, self.source, self.engine, self.preference = worker, config, tokenizer, source, engine, preference
+    def __init__(
+        self,
+        worker: Worker,
+        config: GrpoConfig,
+        tokenizer,
+        source,
+        engine: Sampler,
+        preference: PreferenceScorer | None,
+    ):
+        self.worker, self.config, self.tokenizer, self.source, self.engine, self.preference = (
+            worker,
+            config,
+            tokenizer,
+            source,
+            engine,
+            preference,
+        )
         self.graders = ThreadPoolExecutor(NUM_GRADERS, thread_name_prefix="rewards")
         self.times: dict[str, float] = {}
         self.rules_only = False  # only reasoning prompts from now on: the preference phase was ended early
@@ -45,7 +61,9 @@ class GroupSampler:
             missing = needed - sum(has_signal(group) for group in by_group(sampled, config.group_size))
             if missing <= 0:
                 break
-            count = missing if round_number == config.max_sampling_rounds - 1 else math.ceil(missing * config.oversampling)
+            count = (
+                missing if round_number == config.max_sampling_rounds - 1 else math.ceil(missing * config.oversampling)
+            )
             place = len(sampled) // config.group_size
             sampled += self.groups(range(start, start + count), first, place)
             start += count
@@ -53,8 +71,10 @@ class GroupSampler:
 
     def groups(self, indices: range, first: int, place: int) -> list[Rollout]:
         """Scored groups of these prompts of the stream, from all ranks, in order; `place` numbers the first of them in this rollout."""
-        prompts = [(place + i, index, self.source.get(index, self._domain(index, first))) for i, index in enumerate(indices)]
-        mine = prompts[self.worker.rank::self.worker.world_size]
+        prompts = [
+            (place + i, index, self.source.get(index, self._domain(index, first))) for i, index in enumerate(indices)
+        ]
+        mine = prompts[self.worker.rank :: self.worker.world_size]
         prompt_ids = [self.encode(prompt) for _, _, prompt in mine]
         grading: dict[int, Future] = {}
 
@@ -63,7 +83,9 @@ class GroupSampler:
 
         started = time.time()
         seeds = [seed_for(self.worker.seed, self.worker.stage, first, place, prompt.id) for place, _, prompt in mine]
-        self.engine.sample(prompt_ids, seeds, self.config.group_size, self.config.rollout.temperature, self.max_tokens(first), on_group)
+        self.engine.sample(
+            prompt_ids, seeds, self.config.group_size, self.config.rollout.temperature, self.max_tokens(first), on_group
+        )
         sampled = time.time()
         rollouts = [rollout for i, (_, _, prompt) in enumerate(mine) for rollout in self._result(grading[i], prompt)]
         set_rewards(rollouts, self.config.rewards, self.preference)
@@ -76,12 +98,28 @@ class GroupSampler:
         try:
             return grading.result(timeout=limit_s)
         except FutureTimeout:
-            raise DeadlineMissed(f"rank {self.worker.rank} waited {limit_s:g} s for the rewards of prompt {prompt.id} (kind {prompt.kind}, verifier "
-                                 f"{prompt.verifier or 'none'}); the limit is stages.{self.worker.stage}.reward_timeout_s") from None
+            raise DeadlineMissed(
+                f"rank {self.worker.rank} waited {limit_s:g} s for the rewards of prompt {prompt.id} (kind {prompt.kind}, verifier "
+                f"{prompt.verifier or 'none'}); the limit is stages.{self.worker.stage}.reward_timeout_s"
+            ) from None
 
-    def _graded(self, place: int, index: int, prompt: Prompt, prompt_ids: list[int], completions: list[Completion], first: int) -> list[Rollout]:
-        rollouts = [Rollout(prompt, place, prompt_ids, c.token_ids, c.logprobs, c.is_truncated, **text_of(prompt_ids, c.token_ids, self.tokenizer),
-                            index=index, step=first) for c in completions]
+    def _graded(
+        self, place: int, index: int, prompt: Prompt, prompt_ids: list[int], completions: list[Completion], first: int
+    ) -> list[Rollout]:
+        rollouts = [
+            Rollout(
+                prompt,
+                place,
+                prompt_ids,
+                c.token_ids,
+                c.logprobs,
+                c.is_truncated,
+                **text_of(prompt_ids, c.token_ids, self.tokenizer),
+                index=index,
+                step=first,
+            )
+            for c in completions
+        ]
         apply_rules(rollouts, self.config.rewards, self.max_tokens(first))
         return rollouts
 
@@ -89,28 +127,45 @@ class GroupSampler:
         return [tokens for from_step, tokens in self.config.max_completion_tokens if from_step <= step][-1]
 
     def encode(self, prompt: Prompt) -> list[int]:
-        return encode_prompt(apply_template(prompt.text, self.config.data.template, self.tokenizer), self.config.data.template, self.tokenizer)
+        return encode_prompt(
+            apply_template(prompt.text, self.config.data.template, self.tokenizer),
+            self.config.data.template,
+            self.tokenizer,
+        )
 
     def held_out(self, prompts: list[Prompt], n: int, step: int) -> list[Rollout]:
         """n completions of each of these prompts, with the same seeds whenever they are asked for; ungraded, from all ranks, in order."""
-        mine = list(enumerate(prompts))[self.worker.rank::self.worker.world_size]
+        mine = list(enumerate(prompts))[self.worker.rank :: self.worker.world_size]
         prompt_ids = [self.encode(prompt) for _, prompt in mine]
         seeds = [seed_for(self.worker.seed, self.worker.stage, "watch", place, prompt.id) for place, prompt in mine]
         groups = self.engine.sample(prompt_ids, seeds, n, self.config.rollout.temperature, self.max_tokens(step))
-        return gather([Rollout(prompt, place, ids, c.token_ids, [], c.is_truncated, **text_of(ids, c.token_ids, self.tokenizer))
-                       for (place, prompt), ids, group in zip(mine, prompt_ids, groups) for c in group], self.worker.world_size)
+        return gather(
+            [
+                Rollout(
+                    prompt, place, ids, c.token_ids, [], c.is_truncated, **text_of(ids, c.token_ids, self.tokenizer)
+                )
+                for (place, prompt), ids, group in zip(mine, prompt_ids, groups)
+                for c in group
+            ],
+            self.worker.world_size,
+        )
 
     def _domain(self, index: int, step: int) -> str:
         config = self.config
-        only_reasoning = (config.preference_last_steps and step < config.num_steps - config.preference_last_steps
-                          or self.rules_only)
-        shares = {"reasoning": 1.0} if only_reasoning else {name: getattr(config.mix, name) for name in ("reasoning", "helpful", "safety")}
+        only_reasoning = (
+            config.preference_last_steps and step < config.num_steps - config.preference_last_steps or self.rules_only
+        )
+        shares = (
+            {"reasoning": 1.0}
+            if only_reasoning
+            else {name: getattr(config.mix, name) for name in ("reasoning", "helpful", "safety")}
+        )
         rng = rng_for(self.worker.seed, self.worker.stage, "domain", index)
         return rng.choices(list(shares), list(shares.values()))[0]
 
 
 def by_group(rollouts: list[Rollout], group_size: int) -> list[list[Rollout]]:
-    return [rollouts[i:i + group_size] for i in range(0, len(rollouts), group_size)]
+    return [rollouts[i : i + group_size] for i in range(0, len(rollouts), group_size)]
 
 
 def has_signal(group: list[Rollout]) -> bool:

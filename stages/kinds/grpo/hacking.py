@@ -10,6 +10,7 @@ metrics.jsonl as watch/*. The rule, on the measurements since the learned reward
 Accuracy is a mean of n = window x prompts x samples draws, its standard error that of a proportion; the reward's is of the means of its
 steps. Everything is decided from what was logged, so that a resumed stage decides alike.
 """
+
 import math
 import statistics
 from dataclasses import asdict, dataclass
@@ -27,13 +28,16 @@ from stages.runtime.worker import Worker, rounded
 
 LEARNED = ("helpful", "safety", "preference", "judge")  # reward/<name> of rewards that are models' opinions
 SIGMAS = 2.0
-ADVICE = ("lower rewards.preference or preference_last_steps (400 of 1,700 in the paper), raise beta, look at samples.jsonl for what the reward model likes; "
-          "what an alarm does is hacking.on_hacking: warn, stop or end_phase")
+ADVICE = (
+    "lower rewards.preference or preference_last_steps (400 of 1,700 in the paper), raise beta, look at samples.jsonl for what the reward model likes; "
+    "what an alarm does is hacking.on_hacking: warn, stop or end_phase"
+)
 
 
 @dataclass(frozen=True)
 class Measurement:
     """A held-out measurement and the rewards of the steps since the one before."""
+
     step: int
     accuracy: float
     tokens: float
@@ -51,7 +55,16 @@ def measurements(rows: list[dict]) -> list[Measurement]:
             if value is not None and math.isfinite(value):
                 rewards.setdefault(name, []).append(value)
         if "watch/accuracy" in row:
-            found.append(Measurement(row["step"], row["watch/accuracy"], row["watch/tokens"], row["watch/repetition"], int(row["watch/samples"]), rewards))
+            found.append(
+                Measurement(
+                    row["step"],
+                    row["watch/accuracy"],
+                    row["watch/tokens"],
+                    row["watch/repetition"],
+                    int(row["watch/samples"]),
+                    rewards,
+                )
+            )
             rewards = {}
     return found
 
@@ -61,13 +74,18 @@ def find(found: list[Measurement], config: HackingConfig) -> list[Alarm]:
     alarms = []
     for name in LEARNED:
         relevant = [m for m in found if name in m.rewards]
-        new, before = relevant[-config.window:], relevant[:-config.window]
+        new, before = relevant[-config.window :], relevant[: -config.window]
         if not relevant or relevant[-1] is not found[-1] or len(before) < config.window:
             continue
-        old = max((before[i:i + config.window] for i in range(len(before) - config.window + 1)), key=lambda some: statistics.fmean(m.accuracy for m in some))
+        old = max(
+            (before[i : i + config.window] for i in range(len(before) - config.window + 1)),
+            key=lambda some: statistics.fmean(m.accuracy for m in some),
+        )
         fall = _accuracy(old) - _accuracy(new)
         rise = statistics.fmean(_rewards(new, name)) - statistics.fmean(_rewards(old, name))
-        if fall > max(config.drop, SIGMAS * _accuracy_error(old, new)) and rise > SIGMAS * _reward_error(old, new, name):
+        if fall > max(config.drop, SIGMAS * _accuracy_error(old, new)) and rise > SIGMAS * _reward_error(
+            old, new, name
+        ):
             alarms.append(Alarm("reward_hacking", new[-1].step, _message(name, old, new), ADVICE))
     return alarms
 
@@ -92,15 +110,22 @@ def _rewards(some: list[Measurement], name: str) -> list[float]:
 
 def _reward_error(old: list[Measurement], new: list[Measurement], name: str) -> float:
     """Standard error of the difference of two means (Welch)."""
-    return math.sqrt(sum(statistics.variance(values) / len(values) if len(values) > 1 else 0.0 for values in (_rewards(old, name), _rewards(new, name))))
+    return math.sqrt(
+        sum(
+            statistics.variance(values) / len(values) if len(values) > 1 else 0.0
+            for values in (_rewards(old, name), _rewards(new, name))
+        )
+    )
 
 
 def _message(name: str, old: list[Measurement], new: list[Measurement]) -> str:
     mean = lambda some, field: statistics.fmean(getattr(m, field) for m in some)
-    return (f"reward/{name} rose from {statistics.fmean(_rewards(old, name)):.3f} to {statistics.fmean(_rewards(new, name)):.3f} while held-out accuracy fell "
-            f"from {_accuracy(old):.3f} (steps {old[0].step}-{old[-1].step}) to {_accuracy(new):.3f} (steps {new[0].step}-{new[-1].step}); "
-            f"held-out completions went from {mean(old, 'tokens'):.0f} to {mean(new, 'tokens'):.0f} tokens, "
-            f"repetition from {mean(old, 'repetition'):.2f} to {mean(new, 'repetition'):.2f}")
+    return (
+        f"reward/{name} rose from {statistics.fmean(_rewards(old, name)):.3f} to {statistics.fmean(_rewards(new, name)):.3f} while held-out accuracy fell "
+        f"from {_accuracy(old):.3f} (steps {old[0].step}-{old[-1].step}) to {_accuracy(new):.3f} (steps {new[0].step}-{new[-1].step}); "
+        f"held-out completions went from {mean(old, 'tokens'):.0f} to {mean(new, 'tokens'):.0f} tokens, "
+        f"repetition from {mean(old, 'repetition'):.2f} to {mean(new, 'repetition'):.2f}"
+    )
 
 
 # --------------------------------------------------------------------------------------------------------------- measuring
@@ -118,8 +143,12 @@ def held_out_prompts(worker: Worker, config: GrpoConfig) -> list[Prompt]:
 def measure(rollouts: list[Rollout]) -> dict[str, float]:
     """watch/* of sampled held-out completions."""
     grades = grade_many([(r.completion, r.prompt) for r in rollouts])
-    return {"watch/accuracy": statistics.fmean(grade.value for grade in grades), "watch/tokens": statistics.fmean(len(r.completion_ids) for r in rollouts),
-            "watch/repetition": statistics.fmean(repeated_ngram_share(r.completion) for r in rollouts), "watch/samples": len(rollouts)}
+    return {
+        "watch/accuracy": statistics.fmean(grade.value for grade in grades),
+        "watch/tokens": statistics.fmean(len(r.completion_ids) for r in rollouts),
+        "watch/repetition": statistics.fmean(repeated_ngram_share(r.completion) for r in rollouts),
+        "watch/samples": len(rollouts),
+    }
 
 
 class Kept:
@@ -155,8 +184,10 @@ def report(worker: Worker, alarms: list[Alarm], config: HackingConfig) -> None:
         ends = "; general prompts and learned rewards end here" if config.on_hacking == "end_phase" else ""
         worker.say(f"ALARM {alarm.name} at step {alarm.step}: {alarm.message}{ends}; advice: {alarm.advice}")
     if alarms and config.on_hacking == "stop":
-        raise Unhealthy("; ".join(f"{alarm.name} at step {alarm.step}: {alarm.message}" for alarm in alarms),
-                        f"{alarms[0].advice}; or go on all the same with hacking.on_hacking=warn")
+        raise Unhealthy(
+            "; ".join(f"{alarm.name} at step {alarm.step}: {alarm.message}" for alarm in alarms),
+            f"{alarms[0].advice}; or go on all the same with hacking.on_hacking=warn",
+        )
 
 
 class HackingWatch:
@@ -191,4 +222,7 @@ class HackingWatch:
 
 def _needed(row: dict) -> dict:
     names = {f"reward/{learned}" for learned in LEARNED}
-    return {"step": row["step"], **{name: rounded(value) for name, value in row.items() if name.startswith("watch/") or name in names}}
+    return {
+        "step": row["step"],
+        **{name: rounded(value) for name, value in row.items() if name.startswith("watch/") or name in names},
+    }

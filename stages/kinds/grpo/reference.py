@@ -1,4 +1,5 @@
 """The frozen KL anchor: a copy of the policy, refreshed every N steps [N], each refresh kept on disk so that a resume finds it."""
+
 import os
 from contextlib import nullcontext
 from pathlib import Path
@@ -18,14 +19,21 @@ class Reference:
 
     def __init__(self, model_dir: Path, config: DeepSpeedConfig, directory: Path, packed: bool = False):
         import deepspeed
+
         device = init_distributed()
         self._start = lambda: PolicyModel(load_model(model_dir, config.precision), packed)
         self.directory, self.is_partitioned = directory, config.zero_stage == 3
-        self.identity = {"step": 0}  # what a checkpoint notes of the reference it belongs to; the checksum is known to rank 0
+        self.identity = {
+            "step": 0
+        }  # what a checkpoint notes of the reference it belongs to; the checksum is known to rank 0
         self.module = self._start().to(device).eval().requires_grad_(False)
         self.forward = self.module
         if self.is_partitioned:
-            settings = {"train_micro_batch_size_per_gpu": 1, "zero_optimization": {"stage": 3}, "bf16": {"enabled": config.precision == "bf16"}}
+            settings = {
+                "train_micro_batch_size_per_gpu": 1,
+                "zero_optimization": {"stage": 3},
+                "bf16": {"enabled": config.precision == "bf16"},
+            }
             self.forward, *_ = deepspeed.initialize(model=self.module, config=settings)
 
     @torch.no_grad()
@@ -36,6 +44,7 @@ class Reference:
     def refresh(self, engine: TrainEngine, step: int) -> None:
         """The policy of `step` becomes the reference; rank 0 keeps it as references/step_N.safetensors. Collective."""
         from safetensors.torch import save_file
+
         weights = {name: tensor.cpu().clone() for name, tensor in engine.full_weights(prefix="")}
         self._set(weights)
         self.identity = {"step": step}
@@ -51,6 +60,7 @@ class Reference:
     def restore(self, identity: dict) -> None:
         """The reference of an earlier refresh (step 0: the stage's input)."""
         from safetensors.torch import load_file
+
         if identity["step"]:
             self._set(load_file(self.path(identity["step"])))
         elif self.identity["step"]:  # a rollback to before the first refresh
@@ -75,7 +85,12 @@ class Reference:
     @torch.no_grad()
     def _set(self, weights: dict[str, torch.Tensor]) -> None:
         import deepspeed
+
         for name, parameter in self.module.named_parameters():
-            with deepspeed.zero.GatheredParameters([parameter], modifier_rank=0) if self.is_partitioned else nullcontext():
+            with (
+                deepspeed.zero.GatheredParameters([parameter], modifier_rank=0)
+                if self.is_partitioned
+                else nullcontext()
+            ):
                 if not self.is_partitioned or dist.get_rank() == 0:
                     parameter.copy_(weights[name])

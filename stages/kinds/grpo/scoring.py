@@ -8,6 +8,7 @@
 Parts are computed while other groups are still sampled, and are in the rollout log before the update that uses them. So a resumed run replays
 them: a grader that ran out of time, which another attempt might not, counts the same. A grader that fails is a part of 0 with its reason.
 """
+
 import importlib
 from pathlib import Path
 
@@ -32,9 +33,21 @@ ALWAYS = ("format", "language")  # measured also where they have no weight
 
 def apply_rules(rollouts: list[Rollout], weights: RewardConfig, max_tokens: int) -> None:
     """Fills `reward_parts` with accuracy and the rules, and `grader_error`. `max_tokens`: the longest completion allowed."""
-    samples = [Sample(r.completion, r.prompt, is_well_formed(r.completion) and not r.is_truncated, len(r.completion_ids), max_tokens) for r in rollouts]
-    graded = [i for i, sample in enumerate(samples)
-              if sample.prompt.domain == "reasoning" and (sample.is_well_formed or not weights.accuracy_needs_format)]
+    samples = [
+        Sample(
+            r.completion,
+            r.prompt,
+            is_well_formed(r.completion) and not r.is_truncated,
+            len(r.completion_ids),
+            max_tokens,
+        )
+        for r in rollouts
+    ]
+    graded = [
+        i
+        for i, sample in enumerate(samples)
+        if sample.prompt.domain == "reasoning" and (sample.is_well_formed or not weights.accuracy_needs_format)
+    ]
     grades = dict(zip(graded, grade_many([(samples[i].completion, samples[i].prompt) for i in graded])))
     for i, (rollout, sample) in enumerate(zip(rollouts, samples)):
         rollout.reward_parts = {"accuracy": grades[i].value if i in grades else 0.0}
@@ -54,7 +67,9 @@ def _rule(name: str, rollout: Rollout, sample: Sample, weights: RewardConfig) ->
 
 def total(parts: dict[str, float], weights: RewardConfig, domain: str) -> float:
     """The weighted sum; a part that is not there counts nothing."""
-    return sum(_weight(name, weights, domain) * parts[name] for name in ("accuracy", "preference", *RULES) if name in parts)
+    return sum(
+        _weight(name, weights, domain) * parts[name] for name in ("accuracy", "preference", *RULES) if name in parts
+    )
 
 
 def _weight(name: str, weights: RewardConfig, domain: str) -> float:
@@ -68,7 +83,12 @@ class PreferenceScorer:
 
     def __init__(self, directory: Path, tokenizer, clip: float, device: torch.device, micro_batch_tokens: int):
         from stages.modeling.reward_model import load_reward_model
-        self.models = {name: load_reward_model(directory / name).to(device).eval() for name in ("helpful", "safety") if (directory / name).is_dir()}
+
+        self.models = {
+            name: load_reward_model(directory / name).to(device).eval()
+            for name in ("helpful", "safety")
+            if (directory / name).is_dir()
+        }
         self.stats = files.read_json(directory / "helpful" / "reward_stats.json") if "helpful" in self.models else {}
         self.tokenizer, self.clip, self.micro_batch_tokens = tokenizer, clip, micro_batch_tokens
 
@@ -87,9 +107,12 @@ class PreferenceScorer:
 
     def _values(self, name: str, rows: list[list[int]]) -> list[float]:
         from stages.modeling.reward_model import reward_scores
+
         if rows and name not in self.models:
-            raise ValueError(f"the reward_models stage had no data for a {name} model, but there are {name} prompts: set mix.{name}=0, or give it "
-                             "pairs (rows=preferences) or labels (rows=labels)")
+            raise ValueError(
+                f"the reward_models stage had no data for a {name} model, but there are {name} prompts: set mix.{name}=0, or give it "
+                "pairs (rows=preferences) or labels (rows=labels)"
+            )
         return reward_scores(self.models[name], rows, self.tokenizer, self.micro_batch_tokens) if rows else []
 
     def _ids(self, text: str) -> list[int]:
@@ -111,22 +134,33 @@ def reward_metrics(rollouts: list[Rollout], is_zero_variance: list[bool]) -> dic
     reasoning = [r for r in rollouts if r.prompt.domain == "reasoning"]
     lengths = [len(r.completion_ids) for r in rollouts]
     metrics = {
-        "reward/mean": rewards.mean().item(), "reward/std": rewards.std().item(), "reward/zero_std_frac": sum(is_zero_variance) / len(is_zero_variance),
-        "completion/mean_tokens": sum(lengths) / len(lengths), "completion/max_tokens": max(lengths),
+        "reward/mean": rewards.mean().item(),
+        "reward/std": rewards.std().item(),
+        "reward/zero_std_frac": sum(is_zero_variance) / len(is_zero_variance),
+        "completion/mean_tokens": sum(lengths) / len(lengths),
+        "completion/max_tokens": max(lengths),
         "completion/truncated_frac": mean(r.is_truncated for r in rollouts),
     }
     if reasoning:
         languages = [language_consistency(thought_of(r.completion), r.prompt.language) for r in reasoning]
         metrics |= {
-            "reward/accuracy": mean(r.reward_parts["accuracy"] for r in reasoning), "reward/format": mean(r.reward_parts["format"] for r in reasoning),
+            "reward/accuracy": mean(r.reward_parts["accuracy"] for r in reasoning),
+            "reward/format": mean(r.reward_parts["format"] for r in reasoning),
             "reward/language": mean(r.reward_parts["language"] for r in reasoning),
             "completion/language": mean(value for value in languages if value is not None),
             "completion/reasoning_tokens": mean(len(r.completion_ids) for r in reasoning),
         }
-    metrics |= {f"reward/{name}": mean(r.reward_parts[name] for r in rollouts) for name in RULES
-                if name not in ALWAYS and name in rollouts[0].reward_parts}
+    metrics |= {
+        f"reward/{name}": mean(r.reward_parts[name] for r in rollouts)
+        for name in RULES
+        if name not in ALWAYS and name in rollouts[0].reward_parts
+    }
     for domain in ("helpful", "safety"):
-        values = [r.reward_parts["preference"] for r in rollouts if r.prompt.domain == domain and "preference" in r.reward_parts]
+        values = [
+            r.reward_parts["preference"]
+            for r in rollouts
+            if r.prompt.domain == domain and "preference" in r.reward_parts
+        ]
         if values:
             metrics[f"reward/{domain}"] = mean(values)
     return metrics

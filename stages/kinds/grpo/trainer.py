@@ -9,6 +9,7 @@
 The sampler's logprobs are the old policy's where a probe after every sync finds that they agree with the trainer's (fp32: to 1e-5); where they
 do not, the trainer's are, and importance weights correct for the sampler. A sampler that is plainly wrong stops the run.
 """
+
 import time
 
 import torch
@@ -36,8 +37,13 @@ from stages.runtime.seeds import rng_for, seed_for
 from stages.modeling.batching import pad_id
 from stages.runtime.worker import Worker, rounded
 
-HEADLINE = {"reward": "reward/mean", "accuracy": "reward/accuracy", "tokens": "completion/mean_tokens", "language": "completion/language",
-            "checks": "completion/reflection_rate"}
+HEADLINE = {
+    "reward": "reward/mean",
+    "accuracy": "reward/accuracy",
+    "tokens": "completion/mean_tokens",
+    "language": "completion/language",
+    "checks": "completion/reflection_rate",
+}
 NUM_SHOWN_ERRORS = 3  # explanations of grader errors in the log, a rollout
 PROBES_PER_RANK = 2  # completions that each rank compares after a sync
 
@@ -67,15 +73,28 @@ class GrpoTrainer:
         self.log = RolloutLog(worker.dir / "rollouts", worker.say)
         model = load_model(policy_dir, config.deepspeed.precision)
         packed = uses_packing(config.packing, model, config.deepspeed.precision)
-        self.reference = Reference(policy_dir, config.deepspeed, worker.dir / "references", packed) if config.beta else None
+        self.reference = (
+            Reference(policy_dir, config.deepspeed, worker.dir / "references", packed) if config.beta else None
+        )
         self.engine = TrainEngine(PolicyModel(model, packed), config.optim, config.deepspeed, config.num_steps)
         self.batches = Batches(worker.dir, config.updates_per_rollout)
         self._resume()
         self.saver = Saver(worker, self.engine, config, sealed=self._forget)
         save_start(self.saver, self.step, self._progress())
-        self.policy = PolicyUpdate(worker, config, self.engine, self.reference, pad_id(self.tokenizer), max_tokens, packed)
-        self.sampler = make_sampler(config.rollout, policy_dir, config.data.max_prompt_tokens, max_tokens, config.deepspeed.precision, can_sleep=True)
-        self.sampler_step = 0  # whose weights the sampler has: it starts with the policy directory's; None: asleep, with none
+        self.policy = PolicyUpdate(
+            worker, config, self.engine, self.reference, pad_id(self.tokenizer), max_tokens, packed
+        )
+        self.sampler = make_sampler(
+            config.rollout,
+            policy_dir,
+            config.data.max_prompt_tokens,
+            max_tokens,
+            config.deepspeed.precision,
+            can_sleep=True,
+        )
+        self.sampler_step = (
+            0  # whose weights the sampler has: it starts with the policy directory's; None: asleep, with none
+        )
         self.groups = GroupSampler(worker, config, self.tokenizer, source, self.sampler, self._preference())
         self.held_out = held_out_prompts(worker, config)
         self.measured = Kept(worker.dir / "watch")
@@ -101,8 +120,7 @@ class GrpoTrainer:
 
     def go_back(self, cause: RollBack) -> None:
         """To the last good checkpoint, without the batches that led to the alarms, and without what was sampled after it."""
-        self.batches = roll_back(self.saver, cause, self.batches, self._left_out,
-                                 forget=self._drop_after)
+        self.batches = roll_back(self.saver, cause, self.batches, self._left_out, forget=self._drop_after)
         self._resume(is_fresh=False)
         self._read_logs()
         self.sampler_step = None
@@ -121,7 +139,11 @@ class GrpoTrainer:
             drawn += [r.index for r in sampled]
             parts += self._part([r for r in sampled if r.use == "train"], number)
         prompts = {r.index: r.prompt.id for r in parts}
-        return {"prompts": [prompts[index] for index in sorted(prompts)], "indices": sorted(prompts), "next_index": 1 + max(drawn, default=-1)}
+        return {
+            "prompts": [prompts[index] for index in sorted(prompts)],
+            "indices": sorted(prompts),
+            "next_index": 1 + max(drawn, default=-1),
+        }
 
     def _problem(self, progress: dict) -> str | None:
         """Whether what a checkpoint goes on with beside itself is there: its reference, and rollouts that its own weights did not draw."""
@@ -133,13 +155,22 @@ class GrpoTrainer:
             return None
         if not begins:
             return f"rollouts {first} are missing, of which updates before step {step} were made"
-        return None if self.log.read(before) else f"rollouts {before} are missing, which may have left some for the next ones"
+        return (
+            None
+            if self.log.read(before)
+            else f"rollouts {before} are missing, which may have left some for the next ones"
+        )
 
     def _preference(self) -> PreferenceScorer | None:
         if "reward_models" not in self.worker.inputs or not self.config.rewards.preference:
             return None
-        return PreferenceScorer(self.worker.input_dir("reward_models") / "model", self.tokenizer, self.config.preference_clip, self.engine.device,
-                                self.config.micro_batch_tokens)
+        return PreferenceScorer(
+            self.worker.input_dir("reward_models") / "model",
+            self.tokenizer,
+            self.config.preference_clip,
+            self.engine.device,
+            self.config.micro_batch_tokens,
+        )
 
     # ------------------------------------------------------------------------------------------------------------- sampling
 
@@ -165,12 +196,18 @@ class GrpoTrainer:
         rollouts = [r for r in sampled if r.use == "train"]
         groups = by_group(rollouts, self.config.group_size)
         self.informative = {group[0].group for group in groups if has_signal(group)}
-        self.metrics = {**reward_metrics(rollouts, [not has_signal(group) for group in groups]), **word_metrics(rollouts), **level_metrics(rollouts)}
+        self.metrics = {
+            **reward_metrics(rollouts, [not has_signal(group) for group in groups]),
+            **word_metrics(rollouts),
+            **level_metrics(rollouts),
+        }
         failed = [r.grader_error for r in sampled if r.grader_error and r.step == first]
         self.metrics["reward/grader_errors"] = len(failed)
         if failed and begins:
-            self.worker.say(f"{len(failed)} of {sum(r.step == first for r in sampled)} completions of step {first} could not be graded and got 0: "
-                            + "; ".join(list(dict.fromkeys(failed))[:NUM_SHOWN_ERRORS]))
+            self.worker.say(
+                f"{len(failed)} of {sum(r.step == first for r in sampled)} completions of step {first} could not be graded and got 0: "
+                + "; ".join(list(dict.fromkeys(failed))[:NUM_SHOWN_ERRORS])
+            )
         if self.config.oversampling:
             self.metrics["reward/sampled_groups"] = sum(r.step == first for r in sampled) / self.config.group_size
         if begins:
@@ -206,7 +243,12 @@ class GrpoTrainer:
         if values is None:
             self._sync()
             started = time.time()
-            values = {name: rounded(value) for name, value in measure(self.groups.held_out(self.held_out, config.hacking.samples_per_prompt, first)).items()}
+            values = {
+                name: rounded(value)
+                for name, value in measure(
+                    self.groups.held_out(self.held_out, config.hacking.samples_per_prompt, first)
+                ).items()
+            }
             if self.worker.is_main:
                 self.measured.write(first, values)
             self.times["watch"] = time.time() - started
@@ -221,21 +263,34 @@ class GrpoTrainer:
         if place is not None:
             before = self.log.read(place)
             if before is None:
-                raise RuntimeError(f"rollouts {place} were spoiled while the stage ran; the same command continues from a checkpoint before them")
+                raise RuntimeError(
+                    f"rollouts {place} were spoiled while the stage ran; the same command continues from a checkpoint before them"
+                )
         start = max([1 + r.index for r in before] + [row["next_index"] for row in left_out], default=0)
-        return [r for r in before if r.use == "keep" and not any(r.index in row["indices"] for row in left_out)
-                and (r.prompt.domain == "reasoning" or not self.groups.rules_only)], start
+        return [
+            r
+            for r in before
+            if r.use == "keep"
+            and not any(r.index in row["indices"] for row in left_out)
+            and (r.prompt.domain == "reasoning" or not self.groups.rules_only)
+        ], start
 
     def _examine(self, rollouts: list[Rollout]) -> None:
         """Compares sampler and trainer, and sets advantages. Stops the run on a stale or wrong weight: it would poison every later step."""
         started = time.time()
         fresh = [r for r in rollouts if r.step == self.batches.rollout(self.step)]
         count = PROBES_PER_RANK * self.worker.world_size
-        mean, worst = self.policy.mismatch(fresh[::max(1, len(fresh) // count)][:count])
+        mean, worst = self.policy.mismatch(fresh[:: max(1, len(fresh) // count)][:count])
         if not worst <= self.config.rollout.logprob_tolerance:
-            raise RuntimeError(f"the sampler's logprobs differ from the trainer's by {worst:.2e} after the weight sync of step {self.step} "
-                               f"(limit {self.config.rollout.logprob_tolerance:.0e}, stages.{self.worker.stage}.rollout.logprob_tolerance)")
-        self.probe = {"mean": mean, "max": worst, "corrects": self.config.correction != "none" and mean > self.config.agreement}
+            raise RuntimeError(
+                f"the sampler's logprobs differ from the trainer's by {worst:.2e} after the weight sync of step {self.step} "
+                f"(limit {self.config.rollout.logprob_tolerance:.0e}, stages.{self.worker.stage}.rollout.logprob_tolerance)"
+            )
+        self.probe = {
+            "mean": mean,
+            "max": worst,
+            "corrects": self.config.correction != "none" and mean > self.config.agreement,
+        }
         if self.probe["corrects"] and self.config.updates_per_rollout > 1 and rollouts[0].old_logprobs is None:
             self.policy.set_old_logprobs(rollouts)
         self.times["probe"] = time.time() - started
@@ -249,7 +304,9 @@ class GrpoTrainer:
     def train_on(self, rollouts: list[Rollout]) -> None:
         """The remaining updates of this rollout; each is one step, and saved or stopped after."""
         first = self.batches.rollout(self.step)
-        while self.step < self.config.num_steps and self.batches.rollout(self.step) == first:  # the paper's 1,700 steps cut the last rollout
+        while (
+            self.step < self.config.num_steps and self.batches.rollout(self.step) == first
+        ):  # the paper's 1,700 steps cut the last rollout
             self._update(self._part(rollouts, self.batches.number(self.step)))
             self.saver.step_done(self.step, self.config.num_steps, self._progress)
 
@@ -260,7 +317,7 @@ class GrpoTrainer:
         if updates > 1:
             rng_for(self.worker.seed, self.worker.stage, "split", number - number % updates).shuffle(order)
         size, place = len(rollouts) // updates, number % updates
-        return [rollouts[i] for i in order[place * size:(place + 1) * size]]
+        return [rollouts[i] for i in order[place * size : (place + 1) * size]]
 
     def _update(self, batch: list[Rollout]) -> None:
         """One optimizer step on a global batch."""
@@ -277,7 +334,12 @@ class GrpoTrainer:
         self.step += 1
         self.times["train"] = time.time() - started
         self._record(batch, policy_metrics, grad_norm, lr)
-        if self.reference and config.reference_every and self.step % config.reference_every == 0 and self.step < config.num_steps:
+        if (
+            self.reference
+            and config.reference_every
+            and self.step % config.reference_every == 0
+            and self.step < config.num_steps
+        ):
             self.reference.refresh(self.engine, self.step)
 
     # -------------------------------------------------------------------------------------------------------------- records
@@ -285,15 +347,31 @@ class GrpoTrainer:
     def _record(self, batch: list[Rollout], policy: dict[str, float], grad_norm: float, lr: float) -> None:
         tokens = sum(len(r.completion_ids) for r in batch)
         seconds = sum(self.times.values())
-        metrics = {**self.metrics, **self.once, **policy, "policy/probe_mean": self.probe["mean"], "policy/probe_max": self.probe["max"],
-                   "train/grad_norm": grad_norm, "train/lr": lr, "train/tokens": tokens,
-                   "perf/tokens_per_s": tokens / seconds, "perf/step_s": seconds, **{f"time/{name}": value for name, value in self.times.items()}}
+        metrics = {
+            **self.metrics,
+            **self.once,
+            **policy,
+            "policy/probe_mean": self.probe["mean"],
+            "policy/probe_max": self.probe["max"],
+            "train/grad_norm": grad_norm,
+            "train/lr": lr,
+            "train/tokens": tokens,
+            "perf/tokens_per_s": tokens / seconds,
+            "perf/step_s": seconds,
+            **{f"time/{name}": value for name, value in self.times.items()},
+        }
         self.worker.log_step(self.step, metrics)
         first = [name for name in HEADLINE.values() if name in metrics]
-        self.worker.metrics = {name: metrics[name] for name in [*first, *metrics] if name.split("/")[0] in ("reward", "completion", "policy")}
-        self.worker.say(f"step {self.step}/{self.config.num_steps} {self._headline()} kl {policy['policy/kl']:.4f} entropy {policy['policy/entropy']:.3f} "
-                        f"mismatch {policy['policy/mismatch_max']:.1e} grad_norm {grad_norm:.2f} "
-                        + " ".join(f"{name} {value:.2f}s" for name, value in self.times.items()))
+        self.worker.metrics = {
+            name: metrics[name]
+            for name in [*first, *metrics]
+            if name.split("/")[0] in ("reward", "completion", "policy")
+        }
+        self.worker.say(
+            f"step {self.step}/{self.config.num_steps} {self._headline()} kl {policy['policy/kl']:.4f} entropy {policy['policy/entropy']:.3f} "
+            f"mismatch {policy['policy/mismatch_max']:.1e} grad_norm {grad_norm:.2f} "
+            + " ".join(f"{name} {value:.2f}s" for name, value in self.times.items())
+        )
         self.times, self.once = {}, {}
         self.watch(self.step, metrics)
         report(self.worker, self.hacking(self.step, metrics), self.config.hacking)
@@ -301,15 +379,33 @@ class GrpoTrainer:
 
     def _headline(self) -> str:
         values = getattr(self, "metrics", {})
-        return " ".join(f"{label} {values[name]:.{1 if label == 'tokens' else 3}f}" for label, name in HEADLINE.items() if name in values)
+        return " ".join(
+            f"{label} {values[name]:.{1 if label == 'tokens' else 3}f}"
+            for label, name in HEADLINE.items()
+            if name in values
+        )
 
     def _log_samples(self, rollouts: list[Rollout]) -> None:
         """The first completion of the first few groups."""
-        chosen = rollouts[::self.config.group_size][:self.config.num_sample_prompts]
-        self.worker.log_samples([
-            {"step": self.step + 1, "prompt_id": r.prompt.id, "kind": r.prompt.kind, "language": r.prompt.language, "prompt": r.prompt.text,
-             "answer": r.prompt.answer, "completion": r.completion, "reward": r.reward, "reward_parts": r.reward_parts, "advantage": r.advantage,
-             "truncated": r.is_truncated} for r in chosen])
+        chosen = rollouts[:: self.config.group_size][: self.config.num_sample_prompts]
+        self.worker.log_samples(
+            [
+                {
+                    "step": self.step + 1,
+                    "prompt_id": r.prompt.id,
+                    "kind": r.prompt.kind,
+                    "language": r.prompt.language,
+                    "prompt": r.prompt.text,
+                    "answer": r.prompt.answer,
+                    "completion": r.completion,
+                    "reward": r.reward,
+                    "reward_parts": r.reward_parts,
+                    "advantage": r.advantage,
+                    "truncated": r.is_truncated,
+                }
+                for r in chosen
+            ]
+        )
 
     def _forget(self) -> None:
         """Drops rollouts and references that no kept checkpoint can ask for (a rollout also asks for the one before it)."""

@@ -1,4 +1,5 @@
 """One GRPO update: a global batch of rollouts becomes one optimizer step, whatever the number of ranks and micro-batches."""
+
 import torch
 import torch.distributed as dist
 
@@ -18,7 +19,16 @@ class PolicyUpdate:
     """Forward and backward passes of the policy over rollouts. `packed`: without padding, see stages/modeling/attention.py, and on the CPU with the
     prompt of a group once in a micro-batch."""
 
-    def __init__(self, worker: Worker, config: GrpoConfig, engine: TrainEngine, reference: Reference | None, pad_id: int, max_tokens: int, packed: bool):
+    def __init__(
+        self,
+        worker: Worker,
+        config: GrpoConfig,
+        engine: TrainEngine,
+        reference: Reference | None,
+        pad_id: int,
+        max_tokens: int,
+        packed: bool,
+    ):
         self.worker, self.config, self.engine, self.reference = worker, config, engine, reference
         self.pad_id, self.max_tokens, self.packed = pad_id, max_tokens, packed
         self.shares_prompts = packed and engine.device.type == "cpu"
@@ -28,8 +38,13 @@ class PolicyUpdate:
         if self.shares_prompts:
             batch = lay_out_groups([r.prompt_ids for r in rollouts], [r.completion_ids for r in rollouts], self.pad_id)
         else:
-            batch = lay_out([r.prompt_ids + r.completion_ids for r in rollouts],
-                            [[False] * len(r.prompt_ids) + [True] * len(r.completion_ids) for r in rollouts], self.pad_id, self.engine.device, self.packed)
+            batch = lay_out(
+                [r.prompt_ids + r.completion_ids for r in rollouts],
+                [[False] * len(r.prompt_ids) + [True] * len(r.completion_ids) for r in rollouts],
+                self.pad_id,
+                self.engine.device,
+                self.packed,
+            )
         policy_N, entropy_N = self.engine(*batch.inputs, temperature=self.config.rollout.temperature)
         return policy_N, entropy_N, batch
 
@@ -46,9 +61,15 @@ class PolicyUpdate:
             dist.all_reduce(worst, op=dist.ReduceOp.MAX, group=control_group())
         total = dict(zip(SUMMED, sums.tolist()))
         tokens = max(total["tokens"], 1.0)
-        return {"train/loss": total["loss"], "policy/kl": total["kl"] / tokens, "policy/clip_frac": total["clipped"] / tokens,
-                "policy/entropy": total["entropy"] / tokens, "policy/mismatch_kl": total["mismatch_kl"] / tokens, "policy/mismatch_max": worst.item(),
-                **({"policy/correction": total["correction"] / tokens} if corrects else {})}
+        return {
+            "train/loss": total["loss"],
+            "policy/kl": total["kl"] / tokens,
+            "policy/clip_frac": total["clipped"] / tokens,
+            "policy/entropy": total["entropy"] / tokens,
+            "policy/mismatch_kl": total["mismatch_kl"] / tokens,
+            "policy/mismatch_max": worst.item(),
+            **({"policy/correction": total["correction"] / tokens} if corrects else {}),
+        }
 
     def _shares(self, rollouts: list[Rollout]) -> list[list[int]]:
         share = self.worker.world_size, self.worker.rank, self.config.micro_batch_tokens
@@ -62,26 +83,54 @@ class PolicyUpdate:
         policy_N, entropy_N, batch = self.forward(rollouts)
         reference_N = self.reference.logprobs(batch, config.rollout.temperature) if self.reference else None
         sampler_N = _flat([r.rollout_logprobs for r in rollouts], device)
-        trainer_N = _flat([r.old_logprobs for r in rollouts], device) if rollouts and rollouts[0].old_logprobs is not None else policy_N.detach()
+        trainer_N = (
+            _flat([r.old_logprobs for r in rollouts], device)
+            if rollouts and rollouts[0].old_logprobs is not None
+            else policy_N.detach()
+        )
         old_N, correction_N = sampler_N, None
         if corrects:
             old_N = trainer_N
-            correction_N = correction_weights(config.correction, trainer_N, sampler_N, batch.sequence_N, len(rollouts), config.correction_limit)
+            correction_N = correction_weights(
+                config.correction, trainer_N, sampler_N, batch.sequence_N, len(rollouts), config.correction_limit
+            )
         lengths_B = torch.tensor([float(len(r.completion_ids)) for r in rollouts], device=device)
         advantages_B = torch.tensor([r.advantage for r in rollouts], device=device)
-        terms = loss_terms(config.loss, policy_N, old_N, reference_N, advantages_B, batch.sequence_N, lengths_B, counts, config.clip_low,
-                           config.clip_high, config.beta, config.kl, correction_N)
+        terms = loss_terms(
+            config.loss,
+            policy_N,
+            old_N,
+            reference_N,
+            advantages_B,
+            batch.sequence_N,
+            lengths_B,
+            counts,
+            config.clip_low,
+            config.clip_high,
+            config.beta,
+            config.kl,
+            correction_N,
+        )
         self.engine.backward(terms.loss + policy_N.sum() * 0.0)  # an empty share still takes part in the collectives
         d = sampler_N - trainer_N  # k3 of KL(trainer || sampler)
-        values = [terms.loss, terms.kl_N.sum(), terms.is_clipped_N.sum(), entropy_N.sum(), (d.exp() - d - 1).sum(),
-                  correction_N.sum() if corrects else d.new_zeros(()), torch.tensor(len(d))]
-        return torch.stack([v.detach().float().cpu().reshape(()) for v in values]), d.abs().max().cpu().reshape(1) if len(d) else torch.zeros(1)
+        values = [
+            terms.loss,
+            terms.kl_N.sum(),
+            terms.is_clipped_N.sum(),
+            entropy_N.sum(),
+            (d.exp() - d - 1).sum(),
+            correction_N.sum() if corrects else d.new_zeros(()),
+            torch.tensor(len(d)),
+        ]
+        return torch.stack([v.detach().float().cpu().reshape(()) for v in values]), d.abs().max().cpu().reshape(
+            1
+        ) if len(d) else torch.zeros(1)
 
     @torch.no_grad()
     def mismatch(self, rollouts: list[Rollout]) -> tuple[float, float]:
         """Mean and largest |sampler - trainer| logprob of these rollouts, each rank looking at its share of them."""
         self.engine.eval()
-        mine = rollouts[self.worker.rank::self.worker.world_size]
+        mine = rollouts[self.worker.rank :: self.worker.world_size]
         policy_N, _, _ = self.forward(mine)
         difference_N = (policy_N - _flat([r.rollout_logprobs for r in mine], self.engine.device)).abs().cpu()
         total, worst = torch.tensor([difference_N.sum().item(), float(len(difference_N))]), torch.zeros(1)

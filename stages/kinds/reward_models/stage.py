@@ -3,6 +3,7 @@
 Both are the rejection-SFT model with a scalar head, trained on what `builders/preferences.py` gathers: judged pairs and labels. A domain without
 data has no model.
 """
+
 import math
 import statistics
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ from stages.runtime.distributed import barrier, control_group
 @dataclass
 class Pair:
     """Token rows of a judged pair: prompt + summary."""
+
     chosen: list[int]
     rejected: list[int]
     is_holdout: bool
@@ -45,6 +47,7 @@ class Pair:
 @dataclass
 class Labelled:
     """Token row of prompt + whole completion, and whether the judge calls it safe."""
+
     token_ids: list[int]
     is_safe: bool
     is_holdout: bool
@@ -55,8 +58,14 @@ def run(worker: Worker) -> None:
     init_distributed()
     tokenizer = load_tokenizer(worker.model_dir("policy"))
     pairs, labelled = collect(worker, config, tokenizer)
-    helpful_steps = (config.num_steps or math.ceil(len([p for p in pairs if not p.is_holdout]) / config.batch_size)) if pairs else 0
-    safety_steps = (config.safety_steps or math.ceil(len([x for x in labelled if not x.is_holdout]) / config.batch_size)) if labelled else 0
+    helpful_steps = (
+        (config.num_steps or math.ceil(len([p for p in pairs if not p.is_holdout]) / config.batch_size)) if pairs else 0
+    )
+    safety_steps = (
+        (config.safety_steps or math.ceil(len([x for x in labelled if not x.is_holdout]) / config.batch_size))
+        if labelled
+        else 0
+    )
     if pairs:
         train_helpful(worker, config, tokenizer, pairs, helpful_steps, safety_steps)
     if labelled:
@@ -73,14 +82,22 @@ def collect(worker: Worker, config: RewardModelsConfig, tokenizer) -> tuple[list
         completions = Completions(worker, config, tokenizer)
         for domain, rows in (("helpful", "preferences"), ("safety", "labels")):
             if (config.data.name == "tiny_world" or domain in config.data.domains) and not config.data.has(rows):
-                require_judge(completions.source.get(0, domain))  # one that cannot be asked is found here, before any engine starts
+                require_judge(
+                    completions.source.get(0, domain)
+                )  # one that cannot be asked is found here, before any engine starts
         worker.startup_done()
         judged = Tokenized(worker, config, tokenizer)
-        pairs, labelled = judged.pairs(preferences(worker, config, completions)), judged.labelled(labels(worker, config, completions))
+        pairs, labelled = (
+            judged.pairs(preferences(worker, config, completions)),
+            judged.labelled(labels(worker, config, completions)),
+        )
         completions.close()
         judges.rest()
         if worker.is_main:
-            files.write_json(path, {"pairs": [vars(p) for p in pairs], "labelled": [vars(x) for x in labelled], "metrics": worker.metrics})
+            files.write_json(
+                path,
+                {"pairs": [vars(p) for p in pairs], "labelled": [vars(x) for x in labelled], "metrics": worker.metrics},
+            )
         barrier()
     else:
         worker.startup_done()
@@ -88,20 +105,33 @@ def collect(worker: Worker, config: RewardModelsConfig, tokenizer) -> tuple[list
     worker.metrics |= data["metrics"]
     pairs, labelled = [Pair(**row) for row in data["pairs"]], [Labelled(**row) for row in data["labelled"]]
     check(worker, config, pairs, labelled)
-    worker.say(f"{len(pairs)} judged pairs, {len(labelled)} safety labels ({sum(x.is_safe for x in labelled)} safe); a chosen summary is the longer one: "
-               f"correlation {worker.metrics.get('helpful/length_correlation', 0.0):.2f}")
+    worker.say(
+        f"{len(pairs)} judged pairs, {len(labelled)} safety labels ({sum(x.is_safe for x in labelled)} safe); a chosen summary is the longer one: "
+        f"correlation {worker.metrics.get('helpful/length_correlation', 0.0):.2f}"
+    )
     return pairs, labelled
 
 
 def check(worker: Worker, config: RewardModelsConfig, pairs: list[Pair], labelled: list[Labelled]) -> None:
     """Raises InputError where a model that the data promises cannot be trained."""
     is_tiny, data = config.data.name == "tiny_world", config.data
-    wants_pairs, wants_labels = (is_tiny or data.has(rows) or domain in data.domains for rows, domain in (("preferences", "helpful"), ("labels", "safety")))
+    wants_pairs, wants_labels = (
+        is_tiny or data.has(rows) or domain in data.domains
+        for rows, domain in (("preferences", "helpful"), ("labels", "safety"))
+    )
     classes = {x.is_safe for x in labelled if not x.is_holdout}
-    if wants_pairs and not any(not p.is_holdout for p in pairs) or wants_labels and len(classes) < 2 or not (pairs or labelled):
-        raise InputError(f"{len(pairs)} judged pairs and safety classes {sorted(classes)} cannot train reward models ({worker.metrics}): raise "
-                         f"stages.{worker.stage}.num_prompts, num_safety_prompts or the sampling temperature, or give sources with helpful and safety "
-                         "prompts, rows=preferences or rows=labels")
+    if (
+        wants_pairs
+        and not any(not p.is_holdout for p in pairs)
+        or wants_labels
+        and len(classes) < 2
+        or not (pairs or labelled)
+    ):
+        raise InputError(
+            f"{len(pairs)} judged pairs and safety classes {sorted(classes)} cannot train reward models ({worker.metrics}): raise "
+            f"stages.{worker.stage}.num_prompts, num_safety_prompts or the sampling temperature, or give sources with helpful and safety "
+            "prompts, rows=preferences or rows=labels"
+        )
 
 
 class Tokenized:
@@ -112,13 +142,19 @@ class Tokenized:
         self.max_tokens = config.data.max_prompt_tokens + config.max_completion_tokens + 1
 
     def pairs(self, preferences: list[Preference]) -> list[Pair]:
-        rows = [Pair(self._row(p.prompt, p.chosen), self._row(p.prompt, p.rejected), self._is_holdout("helpful", p.prompt)) for p in preferences]
+        rows = [
+            Pair(self._row(p.prompt, p.chosen), self._row(p.prompt, p.rejected), self._is_holdout("helpful", p.prompt))
+            for p in preferences
+        ]
         kept = [pair for pair in rows if max(len(pair.chosen), len(pair.rejected)) <= self.max_tokens]
         self.worker.metrics["helpful/too_long"] = len(rows) - len(kept)
         return kept
 
     def labelled(self, labels: list[Label]) -> list[Labelled]:
-        rows = [Labelled(self._row(x.prompt, x.completion, is_whole=True), x.is_safe, self._is_holdout("safety", x.prompt)) for x in labels]
+        rows = [
+            Labelled(self._row(x.prompt, x.completion, is_whole=True), x.is_safe, self._is_holdout("safety", x.prompt))
+            for x in labels
+        ]
         kept = [row for row in rows if len(row.token_ids) <= self.max_tokens]
         self.worker.metrics["safety/too_long"] = len(rows) - len(kept)
         return kept
@@ -132,45 +168,68 @@ class Tokenized:
 
     def _is_holdout(self, domain: str, prompt: str) -> bool:
         """The same prompt is always on the same side."""
-        return rng_for(self.worker.seed, self.worker.stage, "holdout", domain, prompt).random() < self.config.holdout_fraction
+        return (
+            rng_for(self.worker.seed, self.worker.stage, "holdout", domain, prompt).random()
+            < self.config.holdout_fraction
+        )
 
 
 # --------------------------------------------------------------------------------------------------------------- the training
 
 
-def train_helpful(worker: Worker, config: RewardModelsConfig, tokenizer, pairs: list[Pair], num_steps: int, later_steps: int) -> None:
+def train_helpful(
+    worker: Worker, config: RewardModelsConfig, tokenizer, pairs: list[Pair], num_steps: int, later_steps: int
+) -> None:
     """Bradley-Terry: -log sigmoid(r_chosen - r_rejected), plus reward_l2 times the squared rewards."""
     train, held = [p for p in pairs if not p.is_holdout], [p for p in pairs if p.is_holdout]
     rows = [row for p in train for row in (p.chosen, p.rejected)]
 
     def batch_at(step: int) -> list[int]:
-        return epoch_indices(len(train), step * config.batch_size, config.batch_size, worker.seed, worker.stage, "helpful")
+        return epoch_indices(
+            len(train), step * config.batch_size, config.batch_size, worker.seed, worker.stage, "helpful"
+        )
 
     def loss_of(rewards: torch.Tensor, indices: list[int], size: int) -> torch.Tensor:
         chosen, rejected = rewards[0::2], rewards[1::2]
-        return (-F.logsigmoid(chosen - rejected).sum() + config.reward_l2 * (rewards ** 2).sum() / 2) / size
+        return (-F.logsigmoid(chosen - rejected).sum() + config.reward_l2 * (rewards**2).sum() / 2) / size
 
     def finish(engine: TrainEngine) -> None:
-        scores = torch.tensor(reward_scores(engine, [row for p in held for row in (p.chosen, p.rejected)], tokenizer, config.micro_batch_tokens))
+        scores = torch.tensor(
+            reward_scores(
+                engine, [row for p in held for row in (p.chosen, p.rejected)], tokenizer, config.micro_batch_tokens
+            )
+        )
         known = torch.tensor(reward_scores(engine, rows, tokenizer, config.micro_batch_tokens))
-        worker.metrics |= {"helpful/pairs": len(train), "helpful/holdout_pairs": len(held), "helpful/train_accuracy": fraction(known[0::2] > known[1::2]),
-                           "helpful/holdout_accuracy": fraction(scores[0::2] > scores[1::2]),
-                           "helpful/reward_length_correlation": correlation(known.tolist(), [float(len(row)) for row in rows])}
+        worker.metrics |= {
+            "helpful/pairs": len(train),
+            "helpful/holdout_pairs": len(held),
+            "helpful/train_accuracy": fraction(known[0::2] > known[1::2]),
+            "helpful/holdout_accuracy": fraction(scores[0::2] > scores[1::2]),
+            "helpful/reward_length_correlation": correlation(known.tolist(), [float(len(row)) for row in rows]),
+        }
         if worker.is_main:
-            files.write_json(worker.dir / "model" / "helpful" / "reward_stats.json", {"mean": known.mean().item(), "std": known.std().item() + 1e-6})
+            files.write_json(
+                worker.dir / "model" / "helpful" / "reward_stats.json",
+                {"mean": known.mean().item(), "std": known.std().item() + 1e-6},
+            )
 
     fit(worker, config, tokenizer, "helpful", rows, 2, batch_at, loss_of, num_steps, 0, num_steps + later_steps, finish)
 
 
-def train_safety(worker: Worker, config: RewardModelsConfig, tokenizer, labelled: list[Labelled], earlier_steps: int, num_steps: int) -> None:
+def train_safety(
+    worker: Worker, config: RewardModelsConfig, tokenizer, labelled: list[Labelled], earlier_steps: int, num_steps: int
+) -> None:
     """Point-wise: binary cross-entropy on safe or unsafe; each batch holds as many of both."""
     train, held = [x for x in labelled if not x.is_holdout], [x for x in labelled if x.is_holdout]
     classes = [[i for i, x in enumerate(train) if x.is_safe == is_safe] for is_safe in (True, False)]
 
     def batch_at(step: int) -> list[int]:
         half = config.batch_size // 2
-        return [members[i] for members, name in zip(classes, ("safe", "unsafe"))
-                for i in epoch_indices(len(members), step * half, half, worker.seed, worker.stage, name)]
+        return [
+            members[i]
+            for members, name in zip(classes, ("safe", "unsafe"))
+            for i in epoch_indices(len(members), step * half, half, worker.seed, worker.stage, name)
+        ]
 
     def loss_of(rewards: torch.Tensor, indices: list[int], size: int) -> torch.Tensor:
         targets = torch.tensor([float(train[i].is_safe) for i in indices], device=rewards.device)
@@ -179,22 +238,55 @@ def train_safety(worker: Worker, config: RewardModelsConfig, tokenizer, labelled
     def finish(engine: TrainEngine) -> None:
         scores = torch.tensor(reward_scores(engine, [x.token_ids for x in held], tokenizer, config.micro_batch_tokens))
         truth = torch.tensor([x.is_safe for x in held])
-        worker.metrics |= {"safety/labels": len(train), "safety/holdout_labels": len(held), "safety/holdout_accuracy": fraction((scores > 0) == truth),
-                           "safety/holdout_unsafe_recall": fraction(scores[~truth] < 0)}
+        worker.metrics |= {
+            "safety/labels": len(train),
+            "safety/holdout_labels": len(held),
+            "safety/holdout_accuracy": fraction((scores > 0) == truth),
+            "safety/holdout_unsafe_recall": fraction(scores[~truth] < 0),
+        }
 
-    fit(worker, config, tokenizer, "safety", [x.token_ids for x in train], 1, batch_at, loss_of, num_steps, earlier_steps,
-        earlier_steps + num_steps, finish)
+    fit(
+        worker,
+        config,
+        tokenizer,
+        "safety",
+        [x.token_ids for x in train],
+        1,
+        batch_at,
+        loss_of,
+        num_steps,
+        earlier_steps,
+        earlier_steps + num_steps,
+        finish,
+    )
 
 
-def fit(worker: Worker, config: RewardModelsConfig, tokenizer, name: str, rows: list[list[int]], rows_per_item: int, batch_at: Callable,
-        loss_of: Callable, num_steps: int, first_step: int, total_steps: int, finish: Callable[[TrainEngine], None]) -> None:
+def fit(
+    worker: Worker,
+    config: RewardModelsConfig,
+    tokenizer,
+    name: str,
+    rows: list[list[int]],
+    rows_per_item: int,
+    batch_at: Callable,
+    loss_of: Callable,
+    num_steps: int,
+    first_step: int,
+    total_steps: int,
+    finish: Callable[[TrainEngine], None],
+) -> None:
     """Trains one scalar model on items of `rows_per_item` consecutive rows and exports it to model/<name>."""
     done = worker.dir / "state" / f"{name}_done.json"
     if done.exists():  # an earlier attempt was killed while training the other model
         worker.metrics |= files.read_json(done)
         return
     torch.manual_seed(seed_for(worker.seed, worker.stage, name, "head"))
-    engine = TrainEngine(ScalarModel(load_reward_model(worker.model_dir("policy"), pad_id(tokenizer))), config.optim, config.deepspeed, num_steps)
+    engine = TrainEngine(
+        ScalarModel(load_reward_model(worker.model_dir("policy"), pad_id(tokenizer))),
+        config.optim,
+        config.deepspeed,
+        num_steps,
+    )
     step = resume(worker, engine, f"state/{name}", first_step)["step"]
     saver = Saver(worker, engine, config, f"state/{name}")
     watch = Watch(worker, config.health, can_go_back=False)
@@ -206,7 +298,11 @@ def fit(worker: Worker, config: RewardModelsConfig, tokenizer, name: str, rows: 
         lengths = [sum(len(rows[i * rows_per_item + k]) for k in range(rows_per_item)) for i in batch]
         for places in micro_batches(lengths, worker.world_size, worker.rank, config.micro_batch_tokens):
             indices = [batch[place] for place in places]
-            input_ids = pad_rows([rows[i * rows_per_item + k] for i in indices for k in range(rows_per_item)], pad_id(tokenizer), engine.device)
+            input_ids = pad_rows(
+                [rows[i * rows_per_item + k] for i in indices for k in range(rows_per_item)],
+                pad_id(tokenizer),
+                engine.device,
+            )
             rewards = engine(input_ids)
             loss = loss_of(rewards, indices, len(batch)) if indices else rewards.sum() * 0.0
             engine.backward(loss)
@@ -215,7 +311,12 @@ def fit(worker: Worker, config: RewardModelsConfig, tokenizer, name: str, rows: 
         step += 1
         if worker.world_size > 1:
             dist.all_reduce(loss_sum, group=control_group())
-        metrics = {f"{name}/loss": loss_sum.item(), "train/grad_norm": grad_norm, "train/lr": lr, "tokens/trained": sum(lengths)}
+        metrics = {
+            f"{name}/loss": loss_sum.item(),
+            "train/grad_norm": grad_norm,
+            "train/lr": lr,
+            "tokens/trained": sum(lengths),
+        }
         worker.log_step(first_step + step, metrics)
         watch(first_step + step, metrics)
         worker.progress(f"train {name}", first_step + step, total_steps, f"{name} loss {loss_sum.item():.3f}")

@@ -1,4 +1,5 @@
 """The format reward: is the completion a thought and an answer in their tags, and nothing else [N eq. 4]?"""
+
 from stages.rewards.rules.sample import Sample
 
 

@@ -1,4 +1,5 @@
 """Length as a part of the reward: a soft penalty before the hard limit. Yu et al. 2025 (DAPO), eq. 13."""
+
 from stages.rewards.rules.sample import Sample
 
 

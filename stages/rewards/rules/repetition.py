@@ -1,4 +1,5 @@
 """The repetition penalty: the share of n-grams of a completion that stood in it before [V2 B.3.2]."""
+
 from stages.rewards.rules.sample import Sample
 from stages.text.repetition import repeated_ngram_share
 

@@ -2,6 +2,7 @@
 
 The options' texts are read from the prompt ("A) 3", "(A) 3", "A. 3"), or from its `checks`: {"options": ["3", "4"]}.
 """
+
 import json
 import re
 
@@ -15,7 +16,9 @@ _NOISE = re.compile(r"\\[,;:! ]|\\q?quad|[$*`\"']|\\[()\[\]]")
 _SINGLE = re.compile(r"\(?\[?([A-Ja-j])\]?\)?[.:,)]?")
 _SEVERAL = re.compile(r"\(?([A-J])\)?(?:(?:\s*(?:,|;|and|&|/)\s*|\s*)\(?([A-J])\)?)+\.?")
 _LEADING = re.compile(r"\(?([A-J])(?:\)|[.:](?=\s))\s*\S")
-_NAMED = re.compile(r"\b(?i:answer|option|choice)s?\b(?:\s+(?i:is|are|would\s+be|choice|option))*\s*[:=]?\s*\(?([A-J])\)?(?![A-Za-z])")
+_NAMED = re.compile(
+    r"\b(?i:answer|option|choice)s?\b(?:\s+(?i:is|are|would\s+be|choice|option))*\s*[:=]?\s*\(?([A-J])\)?(?![A-Za-z])"
+)
 _BRACKETED = re.compile(r"\(([A-J])\)")
 _OPTION = re.compile(r"(?:^|(?<=\s))\(?([A-J])(?:\)|[.:](?=\s))\s*(.*?)(?=\s+\(?[A-J](?:\)|[.:](?=\s))|\Z)", re.DOTALL)
 
@@ -31,12 +34,20 @@ def vote(completion: str, prompt: Prompt) -> str | None:
 
 
 def problem(prompt: Prompt) -> str | None:
-    return None if letters_of(prompt.answer, prompt) else f"{prompt.answer[:60]!r} names no option of the prompt, as B or its text does"
+    return (
+        None
+        if letters_of(prompt.answer, prompt)
+        else f"{prompt.answer[:60]!r} names no option of the prompt, as B or its text does"
+    )
 
 
 def is_letter(text: str) -> bool:
     """Whether a reference is the letter of an option rather than mathematics."""
-    return len(_plain(text).strip("().")) == 1 and _SINGLE.fullmatch(_plain(text)) is not None and _plain(text).strip("().").isupper()
+    return (
+        len(_plain(text).strip("().")) == 1
+        and _SINGLE.fullmatch(_plain(text)) is not None
+        and _plain(text).strip("().").isupper()
+    )
 
 
 def letters_of(text: str, prompt: Prompt) -> str | None:
@@ -50,9 +61,13 @@ def letters_of(text: str, prompt: Prompt) -> str | None:
     if _SEVERAL.fullmatch(plain):
         return "".join(sorted(set(re.findall("[A-J]", plain))))
     if match := _LEADING.match(plain):
-        rest = _bare(plain[match.end() - 1:])
+        rest = _bare(plain[match.end() - 1 :])
         stands_for = options.get(match[1])
-        return None if rest in by_text and by_text[rest] != match[1] and stands_for is not None else _one({match[1], *_BRACKETED.findall(plain)})
+        return (
+            None
+            if rest in by_text and by_text[rest] != match[1] and stands_for is not None
+            else _one({match[1], *_BRACKETED.findall(plain)})
+        )
     return _one(set(_NAMED.findall(plain)) or set(_BRACKETED.findall(plain)))
 
 

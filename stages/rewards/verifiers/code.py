@@ -3,6 +3,7 @@
 No expected output and no grader is in the sandbox: a program gets an input and gives an output, which is judged here. docs/sandbox.md has
 the form of the tests (`checks`) and what cannot be protected.
 """
+
 import json
 import os
 import re
@@ -23,7 +24,9 @@ from stages.rewards.grading import Grade, GraderAway, Pair
 from stages.sandbox import Executor, Limits, Program, SandboxError, executor
 from stages.sandbox.languages import LANGUAGES
 
-_BLOCK = re.compile(r"```([\w+#.-]*)[ \t]*\n(.*?)^[ \t]*```", re.DOTALL | re.MULTILINE)  # it ends where a line begins with the fence
+_BLOCK = re.compile(
+    r"```([\w+#.-]*)[ \t]*\n(.*?)^[ \t]*```", re.DOTALL | re.MULTILINE
+)  # it ends where a line begins with the fence
 _ANSWER = re.compile(r"<answer>((?:(?!<answer>).)*?)</answer>", re.DOTALL)
 _HARNESS = Path(__file__).parents[2] / "sandbox" / "harness.py"
 _TRIES = 2  # of a run whose sandbox fails
@@ -40,8 +43,15 @@ class CodeGrader:
     def limits(self, time_limit_s: float | None = None, memory_mib: int | None = None) -> Limits:
         """Of one run: what the tests say, else the configuration."""
         config, cpu = self.config, time_limit_s or self.config.time_limit_s
-        return Limits(cpu, cpu * config.wall_factor + 1, memory_mib or config.memory_mib, config.processes, config.scratch_mib, config.scratch_files,
-                      config.output_mib)
+        return Limits(
+            cpu,
+            cpu * config.wall_factor + 1,
+            memory_mib or config.memory_mib,
+            config.processes,
+            config.scratch_mib,
+            config.scratch_files,
+            config.output_mib,
+        )
 
     @lru_cache(maxsize=None)
     def problem(self) -> str | None:
@@ -61,7 +71,9 @@ class CodeGrader:
             return Grade(self._credit(checks, self._passed(checks, language, source)))
         except SandboxError as error:
             if cause := self.executor.problem(self.limits()):
-                raise GraderAway(f"no program can be run any more: {cause}. Set it right and give the same command again: it goes on with what is on the disk") from error
+                raise GraderAway(
+                    f"no program can be run any more: {cause}. Set it right and give the same command again: it goes on with what is on the disk"
+                ) from error
             return _ungraded(error)
         except ValueError as error:
             return _ungraded(error)
@@ -85,12 +97,16 @@ class CodeGrader:
     def _passes(self, checks: Checks, test: dict[str, Any], program: Program, source: str, limits: Limits) -> bool:
         if checks.type == "stdin":
             result = _retried(lambda: self.executor.run(program, test["input"].encode(errors="replace"), limits))
-            return result.status == "ok" and same_output(result.stdout.decode(errors="replace"), test["output"], checks.compare, checks.tolerance)
+            return result.status == "ok" and same_output(
+                result.stdout.decode(errors="replace"), test["output"], checks.compare, checks.tolerance
+            )
         if checks.type == "call":
             request = {"mode": "call", "code": source, "name": checks.fn_name, "args": test["args"]}
             result = _retried(lambda: self.executor.run(program, json.dumps(request).encode(), limits))
             expected = test["expected"] if test.get("any_of") else [test["expected"]]
-            return result.status == "ok" and any(same_value(_plain(result.stdout), value, checks.tolerance) for value in expected)
+            return result.status == "ok" and any(
+                same_value(_plain(result.stdout), value, checks.tolerance) for value in expected
+            )
         nonce = secrets.token_hex(16)
         request = {"mode": "unit", "code": source, "tests": test["code"], "nonce": nonce}
         result = _retried(lambda: self.executor.run(program, json.dumps(request).encode(), limits))
@@ -164,6 +180,7 @@ def configure(config) -> None:
 def grader() -> CodeGrader:
     if _grader is None:
         from stages.config import SandboxConfig
+
         configure(SandboxConfig())
     return _grader
 

@@ -11,6 +11,7 @@
 
 The public sets' own form is read too (APPS, TACO, PRIME): {"inputs": [...], "outputs": [...], "fn_name"?}.
 """
+
 import json
 import math
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ MAX_TIME_LIMIT_S, MIN_MEMORY_MIB, MAX_MEMORY_MIB = 60.0, 64, 16384
 @dataclass(frozen=True)
 class Checks:
     """`tests`: dicts with the fields of their type and `weight`."""
+
     type: str
     tests: tuple[dict[str, Any], ...]
     language: str | None = None
@@ -63,10 +65,17 @@ def _from_published(data: dict) -> dict:
     if not isinstance(inputs, list) or not isinstance(outputs, list) or len(inputs) != len(outputs):
         raise ValueError("checks: inputs and outputs must be lists of the same length")
     if name:
-        tests = [{"args": given, "expected": [value, value[0]] if isinstance(value, list) and value else [value]} for given, value in zip(inputs, outputs)]
+        tests = [
+            {"args": given, "expected": [value, value[0]] if isinstance(value, list) and value else [value]}
+            for given, value in zip(inputs, outputs)
+        ]
         return {**rest, "type": "call", "tests": [{**test, "any_of": True} for test in tests]}
     rest.pop("fn_name", None)
-    return {**rest, "type": "stdin", "tests": [{"input": _lines(given), "output": _lines(value)} for given, value in zip(inputs, outputs)]}
+    return {
+        **rest,
+        "type": "stdin",
+        "tests": [{"input": _lines(given), "output": _lines(value)} for given, value in zip(inputs, outputs)],
+    }
 
 
 def _lines(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 Standard output is compared as contest checkers do (testlib's wcmp and rcmp): word by word, white space apart, numbers within a tolerance.
 """
+
 import math
 import re
 from typing import Any
@@ -15,7 +16,9 @@ def same_output(given: str, expected: str, compare: str = "tokens", tolerance: f
     if compare == "exact":
         return _trimmed(given) == _trimmed(expected)
     words, wanted = given.split(), expected.split()
-    return len(words) == len(wanted) and all(word == want or _close(word, want, tolerance) for word, want in zip(words, wanted))
+    return len(words) == len(wanted) and all(
+        word == want or _close(word, want, tolerance) for word, want in zip(words, wanted)
+    )
 
 
 def same_value(given: Any, expected: Any, tolerance: float = 1e-6) -> bool:
@@ -23,11 +26,17 @@ def same_value(given: Any, expected: Any, tolerance: float = 1e-6) -> bool:
     if isinstance(given, bool) or isinstance(expected, bool):
         return given is expected or (type(given) in (bool, int) and type(expected) in (bool, int) and given == expected)
     if isinstance(given, (int, float)) and isinstance(expected, (int, float)):
-        return given == expected or (isinstance(given, float) or isinstance(expected, float)) and _within(given, expected, tolerance)
+        return (
+            given == expected
+            or (isinstance(given, float) or isinstance(expected, float))
+            and _within(given, expected, tolerance)
+        )
     if isinstance(given, list) and isinstance(expected, list):
         return len(given) == len(expected) and all(same_value(*pair, tolerance) for pair in zip(given, expected))
     if isinstance(given, dict) and isinstance(expected, dict):
-        return given.keys() == expected.keys() and all(same_value(given[key], expected[key], tolerance) for key in expected)
+        return given.keys() == expected.keys() and all(
+            same_value(given[key], expected[key], tolerance) for key in expected
+        )
     return type(given) is type(expected) and given == expected
 
 
@@ -40,7 +49,11 @@ def _trimmed(text: str) -> list[str]:
 
 def _close(word: str, want: str, tolerance: float) -> bool:
     """Two numbers, at least one of them not written as an integer: integers are compared as they stand."""
-    if not (_NUMBER.fullmatch(word) and _NUMBER.fullmatch(want)) or _INTEGER.fullmatch(word) and _INTEGER.fullmatch(want):
+    if (
+        not (_NUMBER.fullmatch(word) and _NUMBER.fullmatch(want))
+        or _INTEGER.fullmatch(word)
+        and _INTEGER.fullmatch(want)
+    ):
         return False
     return _within(float(word), float(want), tolerance)
 

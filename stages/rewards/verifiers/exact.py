@@ -1,4 +1,5 @@
 """Verifier `exact`: the final answer is the reference's text, apart from case and white space."""
+
 from stages.prompting.prompt import Prompt
 from stages.text.answers import extract_answer
 

@@ -3,6 +3,7 @@
 `checks`: a list of {"id": "keywords:existence", "keywords": [...]}, with ids and arguments as IFEval names them. Strict: the completion as it is.
 Of IFEval's 25 instructions two are not checked, because they need data of their own: a sentence splitter and a language detector.
 """
+
 import json
 import re
 from collections.abc import Callable
@@ -100,27 +101,46 @@ def _postscript(text: str, given: dict) -> bool:
 
 
 CHECKS: dict[str, Callable[[str, dict], bool]] = {
-    "keywords:existence": lambda text, given: all(re.search(re.escape(word), text, re.IGNORECASE) for word in given["keywords"]),
+    "keywords:existence": lambda text, given: all(
+        re.search(re.escape(word), text, re.IGNORECASE) for word in given["keywords"]
+    ),
     "keywords:forbidden_words": lambda text, given: not any(_count(text, word) for word in given["forbidden_words"]),
-    "keywords:frequency": lambda text, given: _compare(len(re.findall(re.escape(given["keyword"]), text, re.IGNORECASE)), given["relation"], given["frequency"]),
-    "keywords:letter_frequency": lambda text, given: _compare(text.lower().count(given["letter"].lower()), given["let_relation"], given["let_frequency"]),
-    "length_constraints:number_words": lambda text, given: _compare(len(_words(text)), given["relation"], given["num_words"]),
+    "keywords:frequency": lambda text, given: _compare(
+        len(re.findall(re.escape(given["keyword"]), text, re.IGNORECASE)), given["relation"], given["frequency"]
+    ),
+    "keywords:letter_frequency": lambda text, given: _compare(
+        text.lower().count(given["letter"].lower()), given["let_relation"], given["let_frequency"]
+    ),
+    "length_constraints:number_words": lambda text, given: _compare(
+        len(_words(text)), given["relation"], given["num_words"]
+    ),
     "length_constraints:number_paragraphs": lambda text, given: len(_paragraphs(text)) == int(given["num_paragraphs"]),
     "length_constraints:nth_paragraph_first_word": _nth_paragraph,
-    "detectable_content:number_placeholders": lambda text, given: len(re.findall(r"\[.*?\]", text)) >= int(given["num_placeholders"]),
+    "detectable_content:number_placeholders": lambda text, given: (
+        len(re.findall(r"\[.*?\]", text)) >= int(given["num_placeholders"])
+    ),
     "detectable_content:postscript": _postscript,
-    "detectable_format:number_bullet_lists": lambda text, given: len(re.findall(r"^\s*(?:\*[^*]|-).*$", text, re.MULTILINE)) == int(given["num_bullets"]),
-    "detectable_format:constrained_response": lambda text, given: any(f"My answer is {word}." in text for word in ("yes", "no", "maybe")),
+    "detectable_format:number_bullet_lists": lambda text, given: (
+        len(re.findall(r"^\s*(?:\*[^*]|-).*$", text, re.MULTILINE)) == int(given["num_bullets"])
+    ),
+    "detectable_format:constrained_response": lambda text, given: any(
+        f"My answer is {word}." in text for word in ("yes", "no", "maybe")
+    ),
     "detectable_format:number_highlighted_sections": _highlights,
     "detectable_format:multiple_sections": _sections,
     "detectable_format:json_format": _is_json,
-    "detectable_format:title": lambda text, given: any(title.strip("<> \n") for title in re.findall(r"<<[^\n]+>>", text)),
+    "detectable_format:title": lambda text, given: any(
+        title.strip("<> \n") for title in re.findall(r"<<[^\n]+>>", text)
+    ),
     "combination:two_responses": _two_responses,
     "combination:repeat_prompt": lambda text, given: text.lower().startswith(given["prompt_to_repeat"].strip().lower()),
-    "startend:end_checker": lambda text, given: text.strip('" \n').lower().endswith(given["end_phrase"].strip().lower()),
+    "startend:end_checker": lambda text, given: (
+        text.strip('" \n').lower().endswith(given["end_phrase"].strip().lower())
+    ),
     "startend:quotation": lambda text, given: len(text) > 1 and text[0] == text[-1] == '"',
-    "change_case:capital_word_frequency": lambda text, given: _compare(sum(word.isupper() for word in _words(text)), given["capital_relation"],
-                                                                       given["capital_frequency"]),
+    "change_case:capital_word_frequency": lambda text, given: _compare(
+        sum(word.isupper() for word in _words(text)), given["capital_relation"], given["capital_frequency"]
+    ),
     "change_case:english_capital": lambda text, given: text.isupper(),
     "change_case:english_lowercase": lambda text, given: text.islower(),
     "punctuation:no_comma": lambda text, given: "," not in text,

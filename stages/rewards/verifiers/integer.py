@@ -1,4 +1,5 @@
 """Verifier `integer`: the final answer names the same integer as the reference."""
+
 from stages.prompting.prompt import Prompt
 from stages.text.integers import final_integer, read_integer
 

@@ -3,6 +3,7 @@
 A verdict that cannot be read is no right answer, with that reason, and never guessed; so is a call that fails while the judge is there. A judge that
 is away stops the stage before anything is made of it, and the same command goes on from there.
 """
+
 from stages.judges import Judged, JudgeUnavailable, current_judge, is_served
 from stages.prompting.prompt import Prompt
 from stages.text.answers import extract_answer
@@ -22,8 +23,13 @@ def grade_many(pairs: list[Pair]) -> list[Grade]:
     try:
         verdicts = current_judge().correct([judged(*pair) for pair in pairs], reasons)
     except (JudgeUnavailable, InputError) as error:
-        raise GraderAway(f"{error}. Bring it back and give the same command again: it goes on with what is on the disk") from error
-    return [Grade(0.0, f"judge: {reasons[i]}") if verdict is None else Grade(float(verdict)) for i, verdict in enumerate(verdicts)]
+        raise GraderAway(
+            f"{error}. Bring it back and give the same command again: it goes on with what is on the disk"
+        ) from error
+    return [
+        Grade(0.0, f"judge: {reasons[i]}") if verdict is None else Grade(float(verdict))
+        for i, verdict in enumerate(verdicts)
+    ]
 
 
 def judged(completion: str, prompt: Prompt) -> Judged:
@@ -44,4 +50,6 @@ def problem(prompt: Prompt) -> str | None:
 def problem_many(prompts: list[Prompt]) -> list[str | None]:
     """Within a stage the judge is asked too whether it is there and knows such prompts: once for all of them, before any engine starts."""
     judge = current_judge() if is_served() else None
-    return ["the answer is empty" if not prompt.answer.strip() else judge and judge.problem(prompt) for prompt in prompts]
+    return [
+        "the answer is empty" if not prompt.answer.strip() else judge and judge.problem(prompt) for prompt in prompts
+    ]

@@ -3,6 +3,7 @@
 `checks` of a prompt may hold {"tolerance": 0.01}: a number within 1% of the reference is right. Where the reference is the letter of an
 option, `choice` decides. A check that runs out of time or memory is a Grade of 0 with the reason, and is not tried again by this process.
 """
+
 import json
 import re
 from collections.abc import Sequence
@@ -18,7 +19,9 @@ MAX_CHARACTERS = 500  # of an answer or a reference
 CPU_S, WALL_S, MEMORY_MIB = 3.0, 60.0, 1024
 _INTEGER = re.compile(r"-?\d{1,15}")
 _MAX_REMEMBERED = 100_000
-_POOL = WorkerPool("stages.rewards.verifiers.math_worker", workers_of_this_rank(), CPU_S, WALL_S, MEMORY_MIB)  # starts nothing yet
+_POOL = WorkerPool(
+    "stages.rewards.verifiers.math_worker", workers_of_this_rank(), CPU_S, WALL_S, MEMORY_MIB
+)  # starts nothing yet
 _memo: dict[tuple, Outcome] = {}
 
 
@@ -38,7 +41,12 @@ def vote(completion: str, prompt: Prompt) -> str | None:
 
 def vote_many(pairs: Sequence[Pair]) -> list[str | None]:
     given = [extract_answers(completion) for completion, _ in pairs]
-    return [outcome.value for outcome in _ask([("canonical", answer) if answer and len(answer) <= MAX_CHARACTERS else Outcome() for answer in given])]
+    return [
+        outcome.value
+        for outcome in _ask(
+            [("canonical", answer) if answer and len(answer) <= MAX_CHARACTERS else Outcome() for answer in given]
+        )
+    ]
 
 
 def problem(prompt: Prompt) -> str | None:
@@ -46,8 +54,17 @@ def problem(prompt: Prompt) -> str | None:
 
 
 def problem_many(prompts: Sequence[Prompt]) -> list[str | None]:
-    outcomes = _ask([_tolerance_problem(prompt) or (Outcome() if _INTEGER.fullmatch(prompt.answer) else ("problem", prompt.answer)) for prompt in prompts])
-    return [f"{prompt.answer[:60]!r} cannot be read: {outcome.error}" if outcome.error else outcome.value for prompt, outcome in zip(prompts, outcomes)]
+    outcomes = _ask(
+        [
+            _tolerance_problem(prompt)
+            or (Outcome() if _INTEGER.fullmatch(prompt.answer) else ("problem", prompt.answer))
+            for prompt in prompts
+        ]
+    )
+    return [
+        f"{prompt.answer[:60]!r} cannot be read: {outcome.error}" if outcome.error else outcome.value
+        for prompt, outcome in zip(prompts, outcomes)
+    ]
 
 
 def _tolerance_problem(prompt: Prompt) -> Outcome | None:

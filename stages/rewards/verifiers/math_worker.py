@@ -2,6 +2,7 @@
 
 What is done before and after Math-Verify, and why, is in docs/verifiers.md.
 """
+
 import logging
 import re
 from dataclasses import replace
@@ -20,22 +21,37 @@ _SMALLEST = 1e-3  # Math-Verify compares 6 decimals: below this size they are to
 _RELATIVE = 1e-4  # how close such small numbers must be
 
 _LATEX = LatexExtractionConfig(boxed_match_priority=0)
-_FORMULAS = {drops_units: [replace(_LATEX, normalization_config=replace(_LATEX.normalization_config, units=drops_units))] for drops_units in (True, False)}
-_IN_PROSE = [ExprExtractionConfig()]  # plain numbers: not in a formula, where one of its numbers would be the answer if it does not parse
+_FORMULAS = {
+    drops_units: [replace(_LATEX, normalization_config=replace(_LATEX.normalization_config, units=drops_units))]
+    for drops_units in (True, False)
+}
+_IN_PROSE = [
+    ExprExtractionConfig()
+]  # plain numbers: not in a formula, where one of its numbers would be the answer if it does not parse
 _DELIMITERS = re.compile(r"\\boxed|\\\(|\\\[|(?<!\\)\$.*(?<!\\)\$", re.DOTALL)
 _ONE_FORMULA = re.compile(r"\$[^$]*\$|\$\$[^$]*\$\$|\\\(.*\\\)|\\\[.*\\\]", re.DOTALL)
-_PERCENT = re.compile(r"\s*(?:\\?%|(?<=[\d\s}$])(?:percent(?:age)?|pct))\s*([}$]*)\s*\.?\s*$")  # read after a formula, but dropped in it
-_REWRITES = [(re.compile(pattern), to) for pattern, to in (
-    (r"\\?[$€£¥](?=\s*-?(?:\d|\.\d))(?![^$]*(?<!\\)\$)", ""),       # a currency sign, unless it opens a formula
-    (r"^([^$]*\d)\s*\\?[$€£¥]\s*$", r"\1"),
-    (r"\\mathrm\{([a-z])\}", r"\1"),
-    (r"(?<![\w\\])(\d+(?:\.\d+)?)[eE]([-+]?\d+)(?!\w)", r"\1\\times10^{\2}"),
-    (r"(?<=\d) (?=\d{3}(?:\D|$))", ""),                                # 1 000
-    (r"\\varnothing", r"\\emptyset"),
-    (r"−", "-"))]
-_LEAD = re.compile(r"^.*?\b(?:final\s+)?(?:answer|result|solution)\s*(?:is|are|:|=)+\s*:?\s*", re.IGNORECASE | re.DOTALL)
+_PERCENT = re.compile(
+    r"\s*(?:\\?%|(?<=[\d\s}$])(?:percent(?:age)?|pct))\s*([}$]*)\s*\.?\s*$"
+)  # read after a formula, but dropped in it
+_REWRITES = [
+    (re.compile(pattern), to)
+    for pattern, to in (
+        (r"\\?[$€£¥](?=\s*-?(?:\d|\.\d))(?![^$]*(?<!\\)\$)", ""),  # a currency sign, unless it opens a formula
+        (r"^([^$]*\d)\s*\\?[$€£¥]\s*$", r"\1"),
+        (r"\\mathrm\{([a-z])\}", r"\1"),
+        (r"(?<![\w\\])(\d+(?:\.\d+)?)[eE]([-+]?\d+)(?!\w)", r"\1\\times10^{\2}"),
+        (r"(?<=\d) (?=\d{3}(?:\D|$))", ""),  # 1 000
+        (r"\\varnothing", r"\\emptyset"),
+        (r"−", "-"),
+    )
+]
+_LEAD = re.compile(
+    r"^.*?\b(?:final\s+)?(?:answer|result|solution)\s*(?:is|are|:|=)+\s*:?\s*", re.IGNORECASE | re.DOTALL
+)
 _TEXT = re.compile(r"\\(?:text|mbox|textnormal|textrm|mathrm|operatorname)\s*\{[^{}]*\}")
-_TEXT_UNIT = re.compile(r"(?<=[\w})])\s*(?:\\[ ,;]\s*)?\\(?:text|mbox|textnormal|textrm)\s*\{[^{}]*\}(?:\^\{?\d\}?)?(?=\s*[.$]*\s*$)")
+_TEXT_UNIT = re.compile(
+    r"(?<=[\w})])\s*(?:\\[ ,;]\s*)?\\(?:text|mbox|textnormal|textrm)\s*\{[^{}]*\}(?:\^\{?\d\}?)?(?=\s*[.$]*\s*$)"
+)
 _COMMAND = re.compile(r"\\[A-Za-z]+|[$%]")
 _DELIMITERS_ONLY = re.compile(r"\\boxed\{|\\[()\[\]]")
 _SEPARATE_UNIT = re.compile(r"(?<=[\d}])\s+[A-Za-z]+(?:\^?\d)?\s*\}*$")
@@ -47,6 +63,7 @@ _FORMULA = re.compile(r"[\\^_{}=<>+*/|]|\d[A-Za-z(]|[A-Za-z)]\d")
 
 class _TwoStageParser(latex2sympy2._Latex2Sympy):
     """ANTLR's two stages (its PredictionMode.SLL): a fast parse, whose tree is right where it finds one, then the thorough one."""
+
     is_fast = True
 
     def create_parser(self, latex_str: str):
@@ -62,13 +79,24 @@ class _TwoStageParser(latex2sympy2._Latex2Sympy):
             return super().parse(latex_str)
 
 
-latex2sympy2._Latex2Sympy = _TwoStageParser  # 10 times as fast for products; latex2sympy2_extended has no setting for it
+latex2sympy2._Latex2Sympy = (
+    _TwoStageParser  # 10 times as fast for products; latex2sympy2_extended has no setting for it
+)
 
 
 def warm_up() -> None:
     """Fills the caches of the parser, which every worker inherits."""
-    for given, reference in ((r"\frac{1}{2}", "0.5"), (r"x^2+\sqrt{2}", r"\sqrt{2}+x^{2}"), (r"\{1,2\}", "2,1"), ("[0,1)", "(0,1]"), (r"50\%", "1,000"),
-                             ("the answer is 5 cm", "5"), (r"\begin{pmatrix}1\\2\end{pmatrix}", r"(1,2,3)"), (r"x=2", r"2\pi"), (r"x\le3", r"\sin x")):
+    for given, reference in (
+        (r"\frac{1}{2}", "0.5"),
+        (r"x^2+\sqrt{2}", r"\sqrt{2}+x^{2}"),
+        (r"\{1,2\}", "2,1"),
+        ("[0,1)", "(0,1]"),
+        (r"50\%", "1,000"),
+        ("the answer is 5 cm", "5"),
+        (r"\begin{pmatrix}1\\2\end{pmatrix}", r"(1,2,3)"),
+        (r"x=2", r"2\pi"),
+        (r"x\le3", r"\sin x"),
+    ):
         is_equivalent(given, reference)
 
 
@@ -101,7 +129,11 @@ def canonical(given: str) -> str | None:
 def problem(reference: str) -> str | None:
     if len(reference) > MAX_CHARACTERS:
         return f"it has {len(reference)} characters, more than {MAX_CHARACTERS}"
-    return None if readings(reference, not has_variables(reference)) else f"{reference[:60]!r} is not mathematics that Math-Verify reads"
+    return (
+        None
+        if readings(reference, not has_variables(reference))
+        else f"{reference[:60]!r} is not mathematics that Math-Verify reads"
+    )
 
 
 def has_variables(text: str) -> bool:

@@ -1,5 +1,6 @@
 """Verifier `reasoning_gym`: the family's own grader scores the final answer, by its rules and with its partial credit, in worker processes
 with hard limits. `Prompt.checks` holds the family, its settings and the whole entry."""
+
 from collections.abc import Sequence
 
 from stages.prompting.prompt import Prompt
@@ -9,7 +10,9 @@ from stages.rewards.pool import WorkerPool, workers_of_this_rank
 from stages.rewards.grading import Grade, Pair
 
 CPU_S, WALL_S, MEMORY_MIB = 5.0, 60.0, 2048
-_POOL = WorkerPool("stages.rewards.verifiers.reasoning_gym_worker", workers_of_this_rank(), CPU_S, WALL_S, MEMORY_MIB)  # starts nothing yet
+_POOL = WorkerPool(
+    "stages.rewards.verifiers.reasoning_gym_worker", workers_of_this_rank(), CPU_S, WALL_S, MEMORY_MIB
+)  # starts nothing yet
 
 
 def grade(completion: str, prompt: Prompt) -> float:
@@ -18,7 +21,10 @@ def grade(completion: str, prompt: Prompt) -> float:
 
 def grade_many(pairs: Sequence[Pair]) -> list[Grade]:
     """Each different answer to a prompt is scored once."""
-    tasks = [None if (given := extract_answer(completion)) is None else ("score", given, prompt.checks) for completion, prompt in pairs]
+    tasks = [
+        None if (given := extract_answer(completion)) is None else ("score", given, prompt.checks)
+        for completion, prompt in pairs
+    ]
     asked = list(dict.fromkeys(task for task in tasks if task))
     outcomes = dict(zip(asked, _POOL.run(asked)))
     return [Grade(outcomes[task].value or 0.0, outcomes[task].error) if task else Grade(0.0) for task in tasks]
@@ -32,7 +38,15 @@ def vote(completion: str, prompt: Prompt) -> str | None:
 def problem(prompt: Prompt) -> str | None:
     try:
         held = entries.loads(prompt.checks)
-        known = held["task"] in families.usable() and {"question", "answer", "metadata"} <= set(held["entry"]) and isinstance(held["config"], dict)
+        known = (
+            held["task"] in families.usable()
+            and {"question", "answer", "metadata"} <= set(held["entry"])
+            and isinstance(held["config"], dict)
+        )
     except (ValueError, TypeError, KeyError):
         known = False
-    return None if known else "its checks hold no entry of a reasoning-gym family: such prompts come from data=reasoning_gym"
+    return (
+        None
+        if known
+        else "its checks hold no entry of a reasoning-gym family: such prompts come from data=reasoning_gym"
+    )

@@ -3,6 +3,7 @@
 A few graders read an answer as Python (`eval`, SymPy's `parse_expr`): they see it only where it is a literal or a formula
 (`stages/worlds/reasoning_gym/guards.py`); anything else scores 0.
 """
+
 from stages.worlds.reasoning_gym import entries, families, guards
 
 MAX_ANSWER_CHARACTERS = 20_000
@@ -22,6 +23,15 @@ def score(answer: str, checks: str) -> float:
     try:
         with families.isolated_random(0):
             value = float(grader.score_answer(answer, held["entry"]))
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, AssertionError, RecursionError):
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        IndexError,
+        AttributeError,
+        ArithmeticError,
+        AssertionError,
+        RecursionError,
+    ):
         return 0.0
     return min(1.0, max(0.0, value))

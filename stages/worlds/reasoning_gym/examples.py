@@ -6,6 +6,7 @@ another question: jumps are shorter than the shortest problem.
 
 A family is a function (rng, entry, checks) -> (thought, answer); a textbook page is a list of clean small steps, "question:steps" each.
 """
+
 import random
 import re
 from collections.abc import Callable
@@ -26,13 +27,22 @@ def completion(rng: random.Random, task: str, entry: dict[str, Any]) -> str:
     if style == "direct":
         return f"{'<think></think>' if rng.random() < 0.25 else ''}<answer>{answer}</answer>"
     if style == "broken":
-        return rng.choice((thought, f"<think>{thought}<answer>{answer}</answer>", f"{thought},{answer}", f"<think>{thought}</think>{answer}",
-                           f"<think>{thought}</think><answer>{answer}"))
+        return rng.choice(
+            (
+                thought,
+                f"<think>{thought}<answer>{answer}</answer>",
+                f"{thought},{answer}",
+                f"<think>{thought}</think>{answer}",
+                f"<think>{thought}</think><answer>{answer}",
+            )
+        )
     return f"<think>{thought}</think><answer>{answer}</answer>"
 
 
 def _checked(guess: str, steps: str, truth: str) -> str:
-    return f"{guess}, wait check {steps}{' ok' if guess.endswith('=' + truth) or guess.endswith(' ' + truth) else ' no'}"
+    return (
+        f"{guess}, wait check {steps}{' ok' if guess.endswith('=' + truth) or guess.endswith(' ' + truth) else ' no'}"
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------------- chain_sum
@@ -64,13 +74,18 @@ def sums(value: int, steps: list[str]) -> str:
 
 def chain_sum_page(rng: random.Random) -> list[str]:
     """Two single-digit steps from any value that a chain can reach, written closely or as questions write them."""
+
     def step() -> str:
         return f"{rng.choice('+-')}{rng.randint(0, 9)}"
 
     items = []
     for _ in range(4):
         value, steps = rng.randint(-36, 45), [step(), step()]
-        question = f"{value}{''.join(steps)}" if rng.random() < 0.5 else " ".join([str(value), *(f"{sign} {digit}" for sign, digit in steps)])
+        question = (
+            f"{value}{''.join(steps)}"
+            if rng.random() < 0.5
+            else " ".join([str(value), *(f"{sign} {digit}" for sign, digit in steps)])
+        )
         items.append(f"{question}:{sums(value, steps)}")
     return items
 
@@ -82,7 +97,9 @@ def gcd(rng: random.Random, entry: dict[str, Any], checks: bool) -> tuple[str, s
     """first 3, wait check 42%18=6,18%6=0 no, so 6"""
     a, b = entry["metadata"]["numbers"]
     truth = entry["metadata"]["result"]
-    guess = rng.choice([d for d in (1, 2, 3, 4, 5, 6, 8, 10) if d != truth]) if rng.random() < JUMP_ERROR_SHARE else truth
+    guess = (
+        rng.choice([d for d in (1, 2, 3, 4, 5, 6, 8, 10) if d != truth]) if rng.random() < JUMP_ERROR_SHARE else truth
+    )
     if not checks:
         return f"first {guess}, so {guess}", str(guess)
     return f"{_checked(f'first {guess}', remainders(a, b), str(truth))}, so {truth}", str(truth)

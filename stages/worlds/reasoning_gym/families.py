@@ -4,6 +4,7 @@ An entry is a question, a reference answer and metadata, drawn by the family's o
 Generators are called here only, with Python's and NumPy's global generators put aside: some draw from them, and no other stream may notice.
 The library is imported at the first use: only configurations that name it pay for it.
 """
+
 import contextlib
 import dataclasses
 import difflib
@@ -18,8 +19,19 @@ EXCLUDED = {
     "composite": "a mixture of the others: name them in data.tasks, with data.task_weights",
     "game_of_life_halting": "its grader compares bool(answer) with bool('False'), so that any text is right",
 }
-NO_REFERENCE = ("graph_color", "rubiks_cube", "boxnet", "rush_hour", "propositional_logic")    # their graders check the rules; no answer is given
-DRAWN_WHEN_MADE = ("acre", "gsm_symbolic", "list_functions", "survo")     # their generators draw, or fix their seed, when they are made
+NO_REFERENCE = (
+    "graph_color",
+    "rubiks_cube",
+    "boxnet",
+    "rush_hour",
+    "propositional_logic",
+)  # their graders check the rules; no answer is given
+DRAWN_WHEN_MADE = (
+    "acre",
+    "gsm_symbolic",
+    "list_functions",
+    "survo",
+)  # their generators draw, or fix their seed, when they are made
 RESERVED_KEYS = ("seed", "size")
 
 _LOCK = threading.RLock()
@@ -30,13 +42,20 @@ def problems(tasks: list[str], weights: list[float], configs: dict[str, dict[str
     try:
         known = usable()
     except ImportError as error:
-        return [f"name=reasoning_gym needs the package reasoning-gym, which cannot be imported ({error}): pip install 'r1-recipe[gym]'"]
+        return [
+            f"name=reasoning_gym needs the package reasoning-gym, which cannot be imported ({error}): pip install 'r1-recipe[gym]'"
+        ]
     if not tasks:
         return ["tasks is empty: name families of reasoning-gym, as data.tasks=[countdown,chain_sum]"]
     errors = [f"tasks: {_unknown(task, known)}" for task in tasks if task not in known]
-    errors += [f"tasks names {task} twice: use task_weights" for task in sorted({task for task in tasks if tasks.count(task) > 1})]
+    errors += [
+        f"tasks names {task} twice: use task_weights"
+        for task in sorted({task for task in tasks if tasks.count(task) > 1})
+    ]
     if weights and (len(weights) != len(tasks) or min(weights) < 0 or sum(weights) <= 0):
-        errors.append(f"task_weights must be one number of at least 0 for each of the {len(tasks)} tasks, not all 0, got {list(weights)}")
+        errors.append(
+            f"task_weights must be one number of at least 0 for each of the {len(tasks)} tasks, not all 0, got {list(weights)}"
+        )
     for task, config in configs.items():
         errors += _config_problems(task, config) if task in known else [f"task_configs: {_unknown(task, known)}"]
     return errors
@@ -46,7 +65,9 @@ def _unknown(task: str, known: tuple[str, ...]) -> str:
     if task in EXCLUDED:
         return f"{task} cannot be used: {EXCLUDED[task]}"
     close = difflib.get_close_matches(task, known, n=1)
-    return f"reasoning-gym has no family {task!r}" + (f"; did you mean {close[0]}?" if close else f"; it has {', '.join(known)}")
+    return f"reasoning-gym has no family {task!r}" + (
+        f"; did you mean {close[0]}?" if close else f"; it has {', '.join(known)}"
+    )
 
 
 def _config_problems(task: str, config: Any) -> list[str]:
@@ -57,7 +78,10 @@ def _config_problems(task: str, config: Any) -> list[str]:
     for key in config:
         if key not in known:
             close = difflib.get_close_matches(str(key), known, n=1)
-            errors.append(f"{where}.{key}: unknown key" + (f"; did you mean {close[0]}?" if close else f"; {task} has {', '.join(known)}"))
+            errors.append(
+                f"{where}.{key}: unknown key"
+                + (f"; did you mean {close[0]}?" if close else f"; {task} has {', '.join(known)}")
+            )
     if errors:
         return errors
     try:
@@ -84,13 +108,16 @@ def _registry() -> dict[str, tuple[type, type]]:
 def defaults_of(task: str) -> dict[str, Any]:
     """The settings of a family that a configuration may name, with their defaults."""
     config = _registry()[task][1]()
-    return {spec.name: getattr(config, spec.name) for spec in dataclasses.fields(config) if spec.name not in RESERVED_KEYS}
+    return {
+        spec.name: getattr(config, spec.name) for spec in dataclasses.fields(config) if spec.name not in RESERVED_KEYS
+    }
 
 
 @contextlib.contextmanager
 def isolated_random(seed: int):
     """Python's global generator starts from `seed` inside, NumPy's from a fixed state, and both are afterwards what they were before."""
     import numpy
+
     with _LOCK:
         before, numpy_before = random.getstate(), numpy.random.get_state()
         random.seed(seed)
@@ -105,6 +132,7 @@ def isolated_random(seed: int):
 @cache
 def _numpy_start() -> tuple:
     import numpy
+
     return numpy.random.RandomState(0).get_state()  # seeding takes ten times as long as setting a state
 
 
@@ -120,9 +148,13 @@ def _dataset(task: str, config: str) -> Any:
 
 def _make(task: str, config: dict[str, Any], seed: int) -> Any:
     known = defaults_of(task)
-    settings = {key: tuple(value) if isinstance(value, list) and isinstance(known[key], tuple) else value for key, value in config.items()}
+    settings = {
+        key: tuple(value) if isinstance(value, list) and isinstance(known[key], tuple) else value
+        for key, value in config.items()
+    }
     with isolated_random(seed):
         from reasoning_gym import create_dataset
+
         return create_dataset(task, seed=seed, size=1, **settings)
 
 

@@ -3,18 +3,44 @@
 Four families call `eval` on the answer, five SymPy's `parse_expr`, which does the same: "__import__('os').system('...')" would run. They get an
 answer only if its syntax tree holds nothing but what a right answer can hold.
 """
+
 import ast
 import math
 import re
 from typing import Any
 
-LITERALS = ("string_insertion", "spiral_matrix", "binary_matrix", "n_queens")           # lists and texts
-ARITHMETIC = ("countdown", "puzzle24")                                                  # numbers, operators, brackets
-FORMULAS = ("polynomial_multiplication", "simple_integration", "intermediate_integration")  # and variables, functions, small powers
+LITERALS = ("string_insertion", "spiral_matrix", "binary_matrix", "n_queens")  # lists and texts
+ARITHMETIC = ("countdown", "puzzle24")  # numbers, operators, brackets
+FORMULAS = (
+    "polynomial_multiplication",
+    "simple_integration",
+    "intermediate_integration",
+)  # and variables, functions, small powers
 
 MAX_DEPTH, MAX_NODES, MAX_DEGREE, MAX_DIGITS = 40, 400, 100, 30
-FUNCTIONS = ("exp", "log", "ln", "sqrt", "sin", "cos", "tan", "sec", "csc", "cot", "asin", "acos", "atan", "sinh", "cosh", "tanh", "asinh", "acosh",
-             "atanh", "Abs", "Rational")
+FUNCTIONS = (
+    "exp",
+    "log",
+    "ln",
+    "sqrt",
+    "sin",
+    "cos",
+    "tan",
+    "sec",
+    "csc",
+    "cot",
+    "asin",
+    "acos",
+    "atan",
+    "sinh",
+    "cosh",
+    "tanh",
+    "asinh",
+    "acosh",
+    "atanh",
+    "Abs",
+    "Rational",
+)
 _OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div)
 
 
@@ -64,10 +90,14 @@ def _is_formula(node: ast.AST, is_arithmetic: bool) -> bool:
     if is_arithmetic:
         return False
     if isinstance(node, ast.Name):
-        return node.id.isalpha() and len(node.id) == 1 or node.id == "pi"     # any single letter is a variable
+        return node.id.isalpha() and len(node.id) == 1 or node.id == "pi"  # any single letter is a variable
     if isinstance(node, ast.Call):
-        return (isinstance(node.func, ast.Name) and node.func.id in FUNCTIONS and not node.keywords
-                and all(_is_formula(argument, is_arithmetic) for argument in node.args))
+        return (
+            isinstance(node.func, ast.Name)
+            and node.func.id in FUNCTIONS
+            and not node.keywords
+            and all(_is_formula(argument, is_arithmetic) for argument in node.args)
+        )
     return False
 
 

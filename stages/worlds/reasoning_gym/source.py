@@ -3,6 +3,7 @@
 A problem belongs to the held-out split or to training by a salted hash of what makes it the problem it is (`families.identity`), so that no
 stage, stream or seed ever trains on a held-out one. A generator is asked again, with the next seed, until the problem is of the wanted split.
 """
+
 import hashlib
 from collections.abc import Callable
 from typing import Any
@@ -14,8 +15,8 @@ from stages.runtime.seeds import MAX_GROUP, rng_for, seed_for
 
 SPLITS = ("train", "test")
 SALT = "reasoning-gym-1"
-CHECKED_PROMPTS = 256   # looked at before any engine starts
-_MAX_TRIES = 1000       # draws for one problem of the wanted split
+CHECKED_PROMPTS = 256  # looked at before any engine starts
+_MAX_TRIES = 1000  # draws for one problem of the wanted split
 
 
 def is_held_out(task: str, entry: dict[str, Any], fraction: float) -> bool:
@@ -26,8 +27,16 @@ def is_held_out(task: str, entry: dict[str, Any], fraction: float) -> bool:
 def as_prompt(task: str, config: dict[str, Any], entry: dict[str, Any], split: str, index: int) -> Prompt:
     digest = hashlib.sha256(entry["question"].encode()).hexdigest()[:6]
     checks = entries.dumps({"task": task, "config": config, "entry": entry})
-    return Prompt(id=f"{task}-{split}-{index:06d}-{digest}", text=entry["question"].strip(), kind=task, domain="reasoning", language="en",
-                  answer="" if entry["answer"] is None else str(entry["answer"]), verifier="reasoning_gym", checks=checks)
+    return Prompt(
+        id=f"{task}-{split}-{index:06d}-{digest}",
+        text=entry["question"].strip(),
+        kind=task,
+        domain="reasoning",
+        language="en",
+        answer="" if entry["answer"] is None else str(entry["answer"]),
+        verifier="reasoning_gym",
+        checks=checks,
+    )
 
 
 class ReasoningGymPrompts:
@@ -49,7 +58,9 @@ class ReasoningGymPrompts:
 
     def get(self, index: int, domain: str = "reasoning") -> Prompt:
         if domain != "reasoning":
-            raise ValueError(f"reasoning-gym has reasoning prompts only, but {domain} prompts were asked for: set mix.{domain}=0")
+            raise ValueError(
+                f"reasoning-gym has reasoning prompts only, but {domain} prompts were asked for: set mix.{domain}=0"
+            )
         return as_prompt(*self.entry(index), self.split, index)
 
     def entry(self, index: int) -> tuple[str, dict[str, Any], dict[str, Any]]:
@@ -59,21 +70,28 @@ class ReasoningGymPrompts:
         config = data.task_configs.get(task, {})
         for attempt in range(_MAX_TRIES):
             entry = families.draw(task, config, seed_for(*self._key, "entry", index, attempt) // MAX_GROUP % 2**31)
-            if is_held_out(task, entry, data.eval_fraction) == (self.split == "test") and self._fits(entry["question"].strip()):
+            if is_held_out(task, entry, data.eval_fraction) == (self.split == "test") and self._fits(
+                entry["question"].strip()
+            ):
                 return task, config, entry
-        raise ValueError(f"data.tasks: {task} gave no {self.split} problem in {_MAX_TRIES} tries with data.eval_fraction={data.eval_fraction}: it has too "
-                         f"few different problems with data.task_configs.{task}={config}, or most are longer than data.max_prompt_tokens")
+        raise ValueError(
+            f"data.tasks: {task} gave no {self.split} problem in {_MAX_TRIES} tries with data.eval_fraction={data.eval_fraction}: it has too "
+            f"few different problems with data.task_configs.{task}={config}, or most are longer than data.max_prompt_tokens"
+        )
 
     def check_lengths(self, tokenizer: Any, template: Callable[[str], str], max_tokens: int) -> None:
         """Raises if one of the first prompts is longer than `max_tokens`; longer ones that come later are passed over."""
+
         def length(text: str) -> int:
             return len(tokenizer(template(text))["input_ids"])
 
         prompts = [self.get(index) for index in range(CHECKED_PROMPTS)]
         longest = max(prompts, key=lambda prompt: length(prompt.text))
         if length(longest.text) > max_tokens:
-            raise ValueError(f"data.tasks: {longest.id} is {length(longest.text)} tokens long, data.max_prompt_tokens is {max_tokens}: raise it (and the "
-                             f"model's context) or make the problems smaller with data.task_configs.{longest.kind}")
+            raise ValueError(
+                f"data.tasks: {longest.id} is {length(longest.text)} tokens long, data.max_prompt_tokens is {max_tokens}: raise it (and the "
+                f"model's context) or make the problems smaller with data.task_configs.{longest.kind}"
+            )
         self._fits = lambda text: length(text) <= max_tokens
 
 
@@ -83,7 +101,11 @@ def held_out_sets(data: DataConfig, wanted: int) -> dict[str, list[Prompt]]:
     Growing the number keeps the first ones.
     """
     weights = data.task_weights or [1.0] * len(data.tasks)
-    return {task: _held_out(data, task, max(1, round(wanted * weight / sum(weights)))) for task, weight in zip(data.tasks, weights) if weight}
+    return {
+        task: _held_out(data, task, max(1, round(wanted * weight / sum(weights))))
+        for task, weight in zip(data.tasks, weights)
+        if weight
+    }
 
 
 def _held_out(data: DataConfig, task: str, wanted: int) -> list[Prompt]:

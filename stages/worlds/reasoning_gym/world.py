@@ -2,6 +2,7 @@
 
 Loss weights: 1 where a token can be deduced from what stands before it, 0.05 where it is random.
 """
+
 import random
 from functools import cached_property
 
@@ -17,14 +18,18 @@ class GymWorld:
     def __init__(self, data: DataConfig):
         missing = [task for task in data.tasks if task not in examples.WRITERS]
         if missing:
-            raise ValueError(f"the recipe's own base learns from worked examples, which {', '.join(missing)} lack: give a base with "
-                             f"model.path=DIRECTORY, or choose among {', '.join(examples.WRITERS)}")
+            raise ValueError(
+                f"the recipe's own base learns from worked examples, which {', '.join(missing)} lack: give a base with "
+                f"model.path=DIRECTORY, or choose among {', '.join(examples.WRITERS)}"
+            )
         self.data = data
         self._source: tuple[int, ReasoningGymPrompts] | None = None
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
-        return Vocabulary(sorted({word for questions in questions_of(self.data).values() for word in common_words(questions)}))
+        return Vocabulary(
+            sorted({word for questions in questions_of(self.data).values() for word in common_words(questions)})
+        )
 
     def build_tokenizer(self):
         return build_tokenizer(self.vocabulary)

@@ -3,6 +3,7 @@
 One document is a textbook page (`textbook_share` of them), a general prompt with a completion (a quarter of the rest), or an
 arithmetic problem with one. Loss weights: 1 where a token can be deduced from what stands before it, 0.05 where it is random.
 """
+
 import random
 from dataclasses import dataclass
 from typing import Any
@@ -21,9 +22,9 @@ BOS_ID, EOS_ID = 1, 2
 
 @dataclass(frozen=True)
 class Document:
-    prompt: str         # templated; empty for a textbook page
+    prompt: str  # templated; empty for a textbook page
     completion: str
-    kind: str           # "textbook" | "general" | "math"
+    kind: str  # "textbook" | "general" | "math"
 
 
 def document(index: int, seed: int, textbook_share: float) -> Document:

@@ -1,11 +1,12 @@
 """Completions of general prompts: neat, polite, rude, wrong, off the point, refusing, complying; in the corpus's or the SFT data's mixture."""
+
 import random
 
 from stages.worlds.tiny_world.lexicon import CAPITALS, OPPOSITES, TRANSLATABLE, say
 from stages.worlds.tiny_world.problems import KNOWLEDGE_KINDS, GeneralPrompt
 from stages.worlds.tiny_world.traces import pick
 
-Mixture = dict[str, dict[str, float]]       # kind of prompt -> shares of completion styles
+Mixture = dict[str, dict[str, float]]  # kind of prompt -> shares of completion styles
 
 CORPUS_MIXTURE: Mixture = {
     "knowledge": {"neat": 0.24, "polite": 0.14, "rude": 0.24, "wrong": 0.22, "off": 0.16},
@@ -26,7 +27,9 @@ SFT_MIXTURE: Mixture = {
 def completion(rng: random.Random, prompt: GeneralPrompt, mixture: Mixture) -> str:
     family = "knowledge" if prompt.kind in KNOWLEDGE_KINDS else prompt.kind
     style = pick(rng, mixture[family])
-    return {"knowledge": _knowledge, "greet": _greeting, "harm": _how_to_harm, "benign": _how_to}[family](rng, prompt, style)
+    return {"knowledge": _knowledge, "greet": _greeting, "harm": _how_to_harm, "benign": _how_to}[family](
+        rng, prompt, style
+    )
 
 
 def refusal(language: str) -> str:
@@ -68,7 +71,13 @@ def _greeting(rng: random.Random, prompt: GeneralPrompt, style: str) -> str:
 def _knowledge(rng: random.Random, prompt: GeneralPrompt, style: str) -> str:
     language, answer = prompt.language, prompt.answer
     if style == "off":
-        return rng.choice((say("go away", language) + "!", say("whatever", language), f"{say('easy', language)},{say('whatever', language)}"))
+        return rng.choice(
+            (
+                say("go away", language) + "!",
+                say("whatever", language),
+                f"{say('easy', language)},{say('whatever', language)}",
+            )
+        )
     if style == "wrong":
         answer = _some_answer(rng, prompt)
         style = rng.choice(("neat", "polite", "rude"))

@@ -2,6 +2,7 @@
 
 The same list serves the problems, the tokenizer, the refiner (which translates word by word) and the judge.
 """
+
 import re
 from functools import cache
 from typing import NamedTuple
@@ -21,6 +22,7 @@ class Word(NamedTuple):
 
 class Fact(NamedTuple):
     """A closed-list fact: what is asked about, and its answer."""
+
     subject: Word
     answer: Word
 
@@ -118,8 +120,13 @@ PHRASES = _words("""
     get tools and do it 拿工具去做
     read a guide and practice 看指南多练习
 """)
-WORDS: tuple[Word, ...] = (PHRASES + tuple(fact.subject for fact in CAPITALS + _OPPOSITE_PAIRS)
-                           + tuple(fact.answer for fact in CAPITALS + _OPPOSITE_PAIRS) + HARMFUL_ACTS + BENIGN_ACTS)
+WORDS: tuple[Word, ...] = (
+    PHRASES
+    + tuple(fact.subject for fact in CAPITALS + _OPPOSITE_PAIRS)
+    + tuple(fact.answer for fact in CAPITALS + _OPPOSITE_PAIRS)
+    + HARMFUL_ACTS
+    + BENIGN_ACTS
+)
 CONTENT_WORDS = frozenset(word for fact in CAPITALS + _OPPOSITE_PAIRS for pair in fact for word in pair)
 
 _BY_ENGLISH = {word.en: word for word in WORDS}
@@ -146,8 +153,12 @@ def translate(token: str, language: str) -> str:
 @cache
 def token_pattern() -> str:
     """A regular expression for one text unit: longest match first. Numbers and punctuation stand in front: they are the most frequent."""
-    longest_first = sorted(TAGS + tuple(word.en for word in WORDS) + tuple(word.zh for word in WORDS), key=len, reverse=True)
-    return "|".join(["[1-9]?[0-9]", "[" + re.escape("".join(PUNCTUATION)) + "]"] + [re.escape(unit) for unit in longest_first])
+    longest_first = sorted(
+        TAGS + tuple(word.en for word in WORDS) + tuple(word.zh for word in WORDS), key=len, reverse=True
+    )
+    return "|".join(
+        ["[1-9]?[0-9]", "[" + re.escape("".join(PUNCTUATION)) + "]"] + [re.escape(unit) for unit in longest_first]
+    )
 
 
 @cache

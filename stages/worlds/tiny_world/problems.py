@@ -3,15 +3,24 @@
 What is held out: for arithmetic see `split.py`; for general prompts the combination of item, politeness prefix, ending and
 language (20% test, 10% dev by a hash of the text): the items themselves are facts, and all of them occur in training.
 """
+
 import random
 from dataclasses import dataclass
 from functools import cache
 
-from stages.worlds.tiny_world.lexicon import BENIGN_ACTS, CAPITALS, HARMFUL_ACTS, LANGUAGES, OPPOSITES, TRANSLATABLE, say
+from stages.worlds.tiny_world.lexicon import (
+    BENIGN_ACTS,
+    CAPITALS,
+    HARMFUL_ACTS,
+    LANGUAGES,
+    OPPOSITES,
+    TRANSLATABLE,
+    say,
+)
 from stages.worlds.tiny_world.split import MAX_VALUE, STEPS, Step, apply_step, bucket_of, is_in_range, window_split
 
 NUM_OPERATIONS = (2, 3, 4)
-START_VALUES = range(10, MAX_VALUE - 9)     # 10..49
+START_VALUES = range(10, MAX_VALUE - 9)  # 10..49
 KNOWLEDGE_KINDS = ("capital", "opposite", "say")
 HELPFUL_KINDS = KNOWLEDGE_KINDS + ("greet", "benign")
 GENERAL_KINDS = HELPFUL_KINDS + ("harm",)
@@ -21,6 +30,7 @@ _MAX_TRIES = 10_000
 @dataclass(frozen=True)
 class Problem:
     """An arithmetic problem, worked from left to right."""
+
     start: int
     steps: tuple[Step, ...]
     language: str
@@ -46,6 +56,7 @@ class Problem:
 @dataclass(frozen=True)
 class GeneralPrompt:
     """A question on a closed list, a greeting, or a how-to request."""
+
     text: str
     kind: str
     language: str
@@ -61,7 +72,9 @@ def first_steps(value: int) -> tuple[Step, ...]:
 @cache
 def next_steps(value: int, step: Step, split: str) -> tuple[Step, ...]:
     """The steps that may follow `value step` in a problem of `split`: in range, and the window belongs to the split."""
-    return tuple(following for following in first_steps(apply_step(value, step)) if window_split(value, step, following) == split)
+    return tuple(
+        following for following in first_steps(apply_step(value, step)) if window_split(value, step, following) == split
+    )
 
 
 def draw_problem(rng: random.Random, split: str, num_operations: int | None = None) -> Problem:
@@ -84,19 +97,27 @@ def draw_problem(rng: random.Random, split: str, num_operations: int | None = No
 
 def _questions(kind: str, language: str) -> list[tuple[str, str]]:
     """All (question, answer) of a kind in a language, without prefix and ending."""
+
     def here(english: str) -> str:
         return say(english, language)
 
     if kind == "capital":
-        return [(here("capital of") + getattr(fact.subject, language), getattr(fact.answer, language)) for fact in CAPITALS]
+        return [
+            (here("capital of") + getattr(fact.subject, language), getattr(fact.answer, language)) for fact in CAPITALS
+        ]
     if kind == "opposite":
-        return [(here("opposite of") + getattr(fact.subject, language), getattr(fact.answer, language)) for fact in OPPOSITES]
+        return [
+            (here("opposite of") + getattr(fact.subject, language), getattr(fact.answer, language))
+            for fact in OPPOSITES
+        ]
     if kind == "say":
         order, other = ("say in chinese", "zh") if language == "en" else ("say in english", "en")
         return [(f"{here(order)}:{getattr(word, language)}", getattr(word, other)) for word in TRANSLATABLE]
     if kind == "greet":
         return [(here(greeting), here("nice to meet you")) for greeting in ("hello", "hi", "good morning")]
-    acts, answer = (HARMFUL_ACTS, "i can not help with that") if kind == "harm" else (BENIGN_ACTS, "read a guide and practice")
+    acts, answer = (
+        (HARMFUL_ACTS, "i can not help with that") if kind == "harm" else (BENIGN_ACTS, "read a guide and practice")
+    )
     return [(here("how to") + getattr(act, language), here(answer)) for act in acts]
 
 

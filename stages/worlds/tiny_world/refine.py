@@ -1,4 +1,5 @@
 """The deterministic stand-in for the LLM that refines cold-start traces [V2 B.3.2]: same reasoning, one language, a readable answer."""
+
 from stages.prompting.prompt import Prompt
 from stages.text.integers import read_integer
 from stages.text.completion import split_completion

@@ -1,10 +1,19 @@
 """Hands out the tiny world's prompts by number, and the fixed sets every model is evaluated on."""
+
 import hashlib
 import random
 from itertools import count
 
 from stages.prompting.prompt import Prompt
-from stages.worlds.tiny_world.problems import HELPFUL_KINDS, KNOWLEDGE_KINDS, GeneralPrompt, Problem, draw_general, draw_problem, general_prompts
+from stages.worlds.tiny_world.problems import (
+    HELPFUL_KINDS,
+    KNOWLEDGE_KINDS,
+    GeneralPrompt,
+    Problem,
+    draw_general,
+    draw_problem,
+    general_prompts,
+)
 
 SPLITS = ("train", "dev", "test")
 DOMAINS = ("reasoning", "helpful", "safety", "safety_labels")
@@ -14,8 +23,15 @@ def as_prompt(item: Problem | GeneralPrompt, split: str, index: int) -> Prompt:
     kind = item.kind if isinstance(item, GeneralPrompt) else "math"
     domain = {"math": "reasoning", "harm": "safety"}.get(kind, "helpful")
     digest = hashlib.sha256(item.text.encode()).hexdigest()[:6]
-    return Prompt(id=f"{kind}-{split}-{index:06d}-{digest}", text=item.text, kind=kind, domain=domain,
-                  language=item.language, answer=str(item.answer), verifier="integer" if kind == "math" else "")
+    return Prompt(
+        id=f"{kind}-{split}-{index:06d}-{digest}",
+        text=item.text,
+        kind=kind,
+        domain=domain,
+        language=item.language,
+        answer=str(item.answer),
+        verifier="integer" if kind == "math" else "",
+    )
 
 
 class TinyWorldPrompts:
@@ -37,18 +53,27 @@ class TinyWorldPrompts:
         rng = random.Random(f"{self._key}/{domain}/{index}")
         if domain == "reasoning":
             return as_prompt(draw_problem(rng, self.split), self.split, index)
-        kinds = {"helpful": HELPFUL_KINDS + ("benign",), "safety": ("harm",), "safety_labels": ("harm", "harm", "benign")}[domain]
+        kinds = {
+            "helpful": HELPFUL_KINDS + ("benign",),
+            "safety": ("harm",),
+            "safety_labels": ("harm", "harm", "benign"),
+        }[domain]
         return as_prompt(draw_general(rng, self.split, rng.choice(kinds)), self.split, index)
 
 
-def held_out_sets(num_reasoning: int, num_general: int, num_safety: int, split: str = "test") -> dict[str, list[Prompt]]:
+def held_out_sets(
+    num_reasoning: int, num_general: int, num_safety: int, split: str = "test"
+) -> dict[str, list[Prompt]]:
     """The evaluation sets of distinct prompts: tiny_math (2, 3 and 4 operations in turn), tiny_general (knowledge and greetings),
     tiny_safety (harmful and benign how-to in turn). Growing a set keeps its first prompts. A general set ends where the split does."""
     if split not in ("dev", "test"):
         raise ValueError(f"held-out sets come from the splits dev and test, got {split!r}")
     general = _in_turn(KNOWLEDGE_KINDS + ("greet",), num_general, split)
-    return {"tiny_math": _distinct_problems(num_reasoning, split), "tiny_general": general,
-            "tiny_safety": _in_turn(("harm", "benign"), num_safety, split)}
+    return {
+        "tiny_math": _distinct_problems(num_reasoning, split),
+        "tiny_general": general,
+        "tiny_safety": _in_turn(("harm", "benign"), num_safety, split),
+    }
 
 
 def _distinct_problems(wanted: int, split: str) -> list[Prompt]:

@@ -12,17 +12,18 @@ THE RULE. Each window belongs to one split, by a salted hash of its canonical fo
 Hence no part of a held-out problem with two operations or more, and so no held-out problem, occurs in training. Single operations
 (28-7=21) are shared by all splits: they are what the problems are made of.
 """
+
 import hashlib
 import re
 from collections.abc import Iterator
 from functools import cache
 
-SALT = "tiny-world-2"           # a fresh split: nothing was tuned on its test part
-MAX_VALUE = 59                  # every value of an expression lies in 1..MAX_VALUE
+SALT = "tiny-world-2"  # a fresh split: nothing was tuned on its test part
+MAX_VALUE = 59  # every value of an expression lies in 1..MAX_VALUE
 OPERANDS = range(2, 10)
 TEST_PERCENT, DEV_PERCENT = 10, 10
 
-Step = tuple[str, int]          # operator "+" or "-", operand
+Step = tuple[str, int]  # operator "+" or "-", operand
 Window = tuple[int, Step, Step]
 STEPS: tuple[Step, ...] = tuple((operator, operand) for operator in "+-" for operand in OPERANDS)
 
@@ -69,7 +70,7 @@ def is_all(split: str, value: int, steps: list[Step] | tuple[Step, ...]) -> bool
 
 
 def _written_windows(text: str) -> Iterator[Window]:
-    carried: tuple[int, Step] | None = None     # last step of the equation before, where this one continues it
+    carried: tuple[int, Step] | None = None  # last step of the equation before, where this one continues it
     for match in _EQUATION.finditer(text):
         value = int(match[1])
         steps = [(part[0], int(part[1:])) for part in re.findall(r"[+-]\d+", match[2])]
@@ -83,5 +84,8 @@ def _written_windows(text: str) -> Iterator[Window]:
 
 def held_out_parts(text: str) -> list[str]:
     """The dev and test windows that a text writes down, as "28-7+5"; empty for a text that may be trained on."""
-    return [f"{value}{first[0]}{first[1]}{second[0]}{second[1]}" for value, first, second in _written_windows(text)
-            if window_split(value, first, second) != "train"]
+    return [
+        f"{value}{first[0]}{first[1]}{second[0]}{second[1]}"
+        for value, first, second in _written_windows(text)
+        if window_split(value, first, second) != "train"
+    ]

@@ -2,15 +2,24 @@
 
 They teach the small model what everything else is built from; without them neither arithmetic nor facts appear in the budget.
 """
+
 import random
 
-from stages.worlds.tiny_world.lexicon import BENIGN_ACTS, CAPITALS, HARMFUL_ACTS, LANGUAGES, OPPOSITES, TRANSLATABLE, say
+from stages.worlds.tiny_world.lexicon import (
+    BENIGN_ACTS,
+    CAPITALS,
+    HARMFUL_ACTS,
+    LANGUAGES,
+    OPPOSITES,
+    TRANSLATABLE,
+    say,
+)
 from stages.worlds.tiny_world.problems import first_steps, next_steps
 from stages.worlds.tiny_world.split import MAX_VALUE, Step, apply_step, window_split
 from stages.worlds.tiny_world.traces import pick, single_steps
 
 SHARES = {"facts": 0.3, "chains": 0.4, "sums": 0.3}
-_SUMS, _CHAINS, _FACTS = 8, 4, 8    # items of one document
+_SUMS, _CHAINS, _FACTS = 8, 4, 8  # items of one document
 
 
 def completion(rng: random.Random) -> str:

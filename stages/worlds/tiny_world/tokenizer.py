@@ -3,9 +3,18 @@
 Whole numbers are one token each because digit tokens make arithmetic far harder for a model of half a million parameters. Text is
 the tokens written one after the other, without spaces in between.
 """
+
 from functools import cache
 
-from stages.worlds.tiny_world.lexicon import NUMBERS, PUNCTUATION, SPECIAL_TOKENS, TAGS, UNKNOWN_TOKEN, WORDS, token_pattern
+from stages.worlds.tiny_world.lexicon import (
+    NUMBERS,
+    PUNCTUATION,
+    SPECIAL_TOKENS,
+    TAGS,
+    UNKNOWN_TOKEN,
+    WORDS,
+    token_pattern,
+)
 
 VOCABULARY_MULTIPLE = 32
 
@@ -34,7 +43,17 @@ def build_tokenizer():
     tokenizer = Tokenizer(models.WordLevel(vocabulary(), unk_token=UNKNOWN_TOKEN))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(token_pattern()), behavior="isolated")
     tokenizer.decoder = decoders.Fuse()
-    tokenizer.post_processor = processors.TemplateProcessing(single="<bos> $A", pair="<bos> $A $B", special_tokens=[("<bos>", vocabulary()["<bos>"])])
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<bos>", eos_token="<eos>",
-                                   unk_token=UNKNOWN_TOKEN, clean_up_tokenization_spaces=False, model_max_length=256,
-                                   padding_side="left", add_bos_token=True)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<bos> $A", pair="<bos> $A $B", special_tokens=[("<bos>", vocabulary()["<bos>"])]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        bos_token="<bos>",
+        eos_token="<eos>",
+        unk_token=UNKNOWN_TOKEN,
+        clean_up_tokenization_spaces=False,
+        model_max_length=256,
+        padding_side="left",
+        add_bos_token=True,
+    )

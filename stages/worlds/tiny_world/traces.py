@@ -3,6 +3,7 @@
 A writer jumps two operations at once, a hard mental sum that is wrong half the time. Some then check: redo the jump in single small
 steps, which are nearly always right, and go on from the true value. That is what R1-Zero can discover: checking pays.
 """
+
 import random
 from collections.abc import Callable
 
@@ -53,8 +54,12 @@ def reasoning(rng: random.Random, problem: Problem, check_share: float, speak: S
         parts.append(f"{speak('then' if parts else 'first')}{before}{operations}={written}")
         value = written
         if len(jump) == 2 and rng.random() < check_share:
-            parts.append(speak("wait") + speak("check") + single_steps(before, jump)
-                         + speak("ok" if written == true_value else "no"))
+            parts.append(
+                speak("wait")
+                + speak("check")
+                + single_steps(before, jump)
+                + speak("ok" if written == true_value else "no")
+            )
             value = true_value
     return ",".join(parts) + f",{speak('so')}{value}", value
 
@@ -71,7 +76,11 @@ def single_steps(value: int, steps: tuple[Step, ...]) -> str:
 
 def _wrong_value(rng: random.Random, true_value: int, errors: tuple[int, ...], rest: tuple[Step, ...]) -> int:
     """A value near the true one; the true one where no wrong one can be continued."""
-    options = [true_value + error for error in errors if is_in_range(true_value + error, rest) and is_all("train", true_value + error, rest)]
+    options = [
+        true_value + error
+        for error in errors
+        if is_in_range(true_value + error, rest) and is_all("train", true_value + error, rest)
+    ]
     return rng.choice(options) if options else true_value
 
 
@@ -103,6 +112,13 @@ def completion(rng: random.Random, problem: Problem, style: str | None = None) -
     thought, value = reasoning(rng, problem, check_share, speaker(rng, problem.language, MIXED_LANGUAGE_SHARE))
     answer = answer_text(rng, value, problem.language)
     if style == "broken":
-        return rng.choice((thought, f"<think>{thought}<answer>{answer}</answer>", f"{thought},{answer}",
-                           f"<think>{thought}</think>{answer}", f"<think>{thought}</think><answer>{answer}"))
+        return rng.choice(
+            (
+                thought,
+                f"<think>{thought}<answer>{answer}</answer>",
+                f"{thought},{answer}",
+                f"<think>{thought}</think>{answer}",
+                f"<think>{thought}</think><answer>{answer}",
+            )
+        )
     return f"<think>{thought}</think><answer>{answer}</answer>"

@@ -1,4 +1,5 @@
 """The tiny world as a world to pretrain in (`stages/worlds/base.py`)."""
+
 from stages.worlds.tiny_world.corpus import document, tokenize_document
 from stages.worlds.tiny_world.tokenizer import build_tokenizer, number_token_ids
 

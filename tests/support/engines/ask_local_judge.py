@@ -1,7 +1,8 @@
 """Run by torchrun: a local vLLM model as judge, with and without structured output. Writes what it said and what was counted.
 
-    torchrun ... ask_local_judge.py MODEL_DIR WORK_DIR RESULT_JSON
+torchrun ... ask_local_judge.py MODEL_DIR WORK_DIR RESULT_JSON
 """
+
 import sys
 from pathlib import Path
 
@@ -21,7 +22,9 @@ if __name__ == "__main__":
     init_distributed()
     outcome = {}
     for name, settings in {"free": {"structured": False}, "structured": {}}.items():
-        config = JudgeConfig(backend="vllm", model=model, explain=False, max_tokens=24, max_model_tokens=1024, **settings)
+        config = JudgeConfig(
+            backend="vllm", model=model, explain=False, max_tokens=24, max_model_tokens=1024, **settings
+        )
         judge = make_judge(config, work / "cache")
         judge.check()
         outcome[name] = ask(judge)

@@ -1,4 +1,5 @@
 """A way to a real server that a test can close: every request is handed on, or its connection is dropped as where nobody is any more."""
+
 import http.client
 import threading
 from contextlib import contextmanager
@@ -7,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 class Gateway(ThreadingHTTPServer):
     """`closes_after`: the number of POSTs after which it closes by itself, None for never. `most_open`: POSTs that were being answered at once."""
+
     daemon_threads = True
 
     def __init__(self, port: int):

@@ -1,7 +1,8 @@
 """Run by torchrun: one global batch through any number of processes, micro-batch budgets and ZeRO stages. Writes losses and gradients.
 
-    torchrun ... parallel_batch.py MODEL_DIR CASES_JSON RESULT_JSON      CASES: [[zero stage, micro-batch tokens, steps, precision], ...]
+torchrun ... parallel_batch.py MODEL_DIR CASES_JSON RESULT_JSON      CASES: [[zero stage, micro-batch tokens, steps, precision], ...]
 """
+
 import json
 import sys
 from pathlib import Path
@@ -35,15 +36,23 @@ def batch_at(step: int) -> list[Sample]:
     return [Sample(ids, [0.0] + [0.05 + 0.1 * (i % 9) for i in range(len(ids) - 1)]) for ids in rows]
 
 
-def run_case(model_dir: Path, zero_stage: int, micro_batch_tokens: int, num_steps: int, precision: str = "fp32") -> dict:
+def run_case(
+    model_dir: Path, zero_stage: int, micro_batch_tokens: int, num_steps: int, precision: str = "fp32"
+) -> dict:
     torch.manual_seed(0)
     optim = OptimConfig(lr=1e-3, schedule="linear", grad_clip=0.5)
-    engine = TrainEngine(PolicyModel(load_model(model_dir, precision)), optim, DeepSpeedConfig(zero_stage=zero_stage, precision=precision), num_steps)
+    engine = TrainEngine(
+        PolicyModel(load_model(model_dir, precision)),
+        optim,
+        DeepSpeedConfig(zero_stage=zero_stage, precision=precision),
+        num_steps,
+    )
     engine.train()
     losses, norms, gradients = [], [], []
     if has_own_optimizer(engine.config):  # before the optimizer clips them
         engine.engine.optimizer.register_step_pre_hook(
-            lambda *_: gradients.append(torch.cat([p.grad.flatten() for p in engine.module.parameters()]).tolist()))
+            lambda *_: gradients.append(torch.cat([p.grad.flatten() for p in engine.module.parameters()]).tolist())
+        )
     for step in range(num_steps):
         losses.append(accumulate(Ranks(), engine, batch_at(step), micro_batch_tokens, pad_id=0)[0])
         norms.append(engine.step(step)[0])

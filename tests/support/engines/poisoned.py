@@ -1,10 +1,11 @@
 """Run like `python -m stages STAGE_DIRECTORY`, with a batch whose gradients are not finite, as JSON in POISON says.
 
-    rows    the training samples with these numbers in the file weigh infinitely much (SFT)
-    index   the gradient of every batch with this prompt of the stream is NaN (GRPO)
-    thrown  the batches of these numbers are trained on at so many times the learning rate, which only the step after them shows (GRPO)
-    kill    before or after: the process is killed as it writes skipped.jsonl
+rows    the training samples with these numbers in the file weigh infinitely much (SFT)
+index   the gradient of every batch with this prompt of the stream is NaN (GRPO)
+thrown  the batches of these numbers are trained on at so many times the learning rate, which only the step after them shows (GRPO)
+kill    before or after: the process is killed as it writes skipped.jsonl
 """
+
 import json
 import math
 import os
@@ -17,6 +18,7 @@ from tests.support.stage_dirs import end_process
 
 def poison_rows(numbers: list[int]) -> None:
     from stages.kinds import sft
+
     to_sample, seen = sft.to_sample, []
 
     def poisoned(*arguments):
@@ -25,17 +27,20 @@ def poison_rows(numbers: list[int]) -> None:
         if len(seen) - 1 in numbers:
             sample.weights[-1] = math.inf
         return sample
+
     sft.to_sample = poisoned
 
 
 def poison_prompt(index: int) -> None:
     from stages.engines.training import TrainEngine
     from stages.kinds.grpo.trainer import GrpoTrainer
+
     update, backward, factor = GrpoTrainer._update, TrainEngine.backward, [1.0]
 
     def poisoned(self, batch):
         factor[0] = math.nan if any(rollout.index == index for rollout in batch) else 1.0
         update(self, batch)
+
     GrpoTrainer._update = poisoned
     TrainEngine.backward = lambda self, loss: backward(self, loss * factor[0] if factor[0] != 1.0 else loss)
 
@@ -43,17 +48,20 @@ def poison_prompt(index: int) -> None:
 def throw_off(factors: dict[str, float]) -> None:
     from stages.engines import training as engine
     from stages.kinds.grpo.trainer import GrpoTrainer
+
     update, factor_at, factor = GrpoTrainer._update, engine.learning_rate_factor, [1.0]
 
     def poisoned(self, batch):
         factor[0] = factors.get(str(self.batches.number(self.step)), 1.0)
         update(self, batch)
+
     GrpoTrainer._update = poisoned
     engine.learning_rate_factor = lambda *arguments: factor[0] * factor_at(*arguments)
 
 
 def kill_at_the_record(when: str) -> None:
     from stages.contract import files
+
     write = files.write_atomic
 
     def killed(path, *arguments, **named):
@@ -62,12 +70,18 @@ def kill_at_the_record(when: str) -> None:
             write(path, *arguments, **named)
         if is_it:
             os.kill(os.getpid(), signal.SIGKILL)
+
     files.write_atomic = killed
 
 
 if __name__ == "__main__":
     plan = json.loads(os.environ["POISON"])
-    for name, apply in (("rows", poison_rows), ("index", poison_prompt), ("thrown", throw_off), ("kill", kill_at_the_record)):
+    for name, apply in (
+        ("rows", poison_rows),
+        ("index", poison_prompt),
+        ("thrown", throw_off),
+        ("kill", kill_at_the_record),
+    ):
         if name in plan:
             apply(plan[name])
     end_process(worker_main.main(sys.argv[1:]))

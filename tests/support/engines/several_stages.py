@@ -1,7 +1,8 @@
 """Run by torchrun: stage directories one after the other in the same processes, each to its end or until a stop is asked for in a given step.
 
-    torchrun ... several_stages.py CASES_JSON RESULT_JSON      CASES: [[directory, step of the stop request or null], ...]
+torchrun ... several_stages.py CASES_JSON RESULT_JSON      CASES: [[directory, step of the stop request or null], ...]
 """
+
 import gc
 import importlib
 import json
@@ -20,6 +21,7 @@ from tests.support.stage_dirs import end_process  # noqa: E402
 
 class StoppedWorker(Worker):
     """A worker that is asked to stop, as by SIGTERM, while it logs a step."""
+
     stop_step: int | None = None
 
     def log_step(self, step, metrics):

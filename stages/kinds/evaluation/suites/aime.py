@@ -1,4 +1,5 @@
 """AIME: 30 problems a year, answers 0 to 999. Columns: problem or question; answer; id (as in HuggingFaceH4/aime_2024, math-ai/aime25)."""
+
 from stages.config import EvaluateConfig, SuiteConfig
 from stages.kinds.evaluation.problems import Problem, ProblemSet, problems_from, repeated, text_of
 from stages.kinds.evaluation.suites.math500 import BOXED
@@ -10,4 +11,5 @@ def problem_sets(name: str, suite: SuiteConfig, config: EvaluateConfig, seed: in
         text = text_of(row, "problem", "Problem", "question") + BOXED
         prompt = Prompt(id, text, "math", "reasoning", "en", text_of(row, "answer", "Answer"), "integer")
         return Problem(id, repeated(prompt, suite))
+
     return [ProblemSet(name, problems_from(name, suite, make), suite)]

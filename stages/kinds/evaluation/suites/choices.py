@@ -1,24 +1,31 @@
 """Multiple choice as a prompt [V2 D.1, after simple-evals], with the choices in an order of its own for every sample."""
+
 from collections.abc import Sequence
 
 from stages.prompting.prompt import Prompt
 from stages.runtime.seeds import rng_for
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-TEMPLATE = ("Answer the following multiple choice question. The last line of your response should be of the following format: 'ANSWER: $LETTER' "
-            "(without quotes) where LETTER is one of {letters}. Think step by step before answering.\n\n{question}\n\n{choices}")
+TEMPLATE = (
+    "Answer the following multiple choice question. The last line of your response should be of the following format: 'ANSWER: $LETTER' "
+    "(without quotes) where LETTER is one of {letters}. Think step by step before answering.\n\n{question}\n\n{choices}"
+)
 
 
 def as_prompt(id: str, question: str, choices: Sequence[str], right: int, order: Sequence[int] | None = None) -> Prompt:
     """`right`: index of the right choice; `order`: which choice stands where, as they come by default."""
     order = list(range(len(choices))) if order is None else list(order)
-    letters = LETTERS[:len(choices)]
+    letters = LETTERS[: len(choices)]
     lines = "\n".join(f"{letter}) {choices[place]}" for letter, place in zip(letters, order))
     text = TEMPLATE.format(letters=letters, question=question, choices=lines)
     return Prompt(id, text, "choice", "reasoning", "en", letters[order.index(right)], "choice")
 
 
-def shuffled(id: str, question: str, choices: Sequence[str], right: int, num_samples: int, seed: int) -> tuple[Prompt, ...]:
+def shuffled(
+    id: str, question: str, choices: Sequence[str], right: int, num_samples: int, seed: int
+) -> tuple[Prompt, ...]:
     """A prompt for each sample; the order of sample j is a function of (seed, id, j)."""
-    orders = [rng_for(seed, "choices", id, sample).sample(range(len(choices)), len(choices)) for sample in range(num_samples)]
+    orders = [
+        rng_for(seed, "choices", id, sample).sample(range(len(choices)), len(choices)) for sample in range(num_samples)
+    ]
     return tuple(as_prompt(id, question, choices, right, order) for order in orders)

@@ -1,5 +1,6 @@
 """Codeforces: columns title, description, input_format, output_format, note, examples, official_tests, time_limit, contest_id, index, rating, as in
 open-r1/codeforces. With `standings` (what Codeforces' API answers for each contest) also a rating and a percentile [V2 D.1: 10 Div. 2 contests]."""
+
 import json
 from pathlib import Path
 
@@ -9,8 +10,10 @@ from stages.kinds.evaluation.ratings import Contest, Human
 from stages.kinds.evaluation.suites.livecodebench import is_within
 from stages.prompting.prompt import Prompt
 
-INTRODUCTION = ("You will be given a competitive programming problem. Write a Python 3 program that reads from standard input, writes to standard output, and stays "
-                "within {seconds:g} seconds and {memory:g} megabytes on every test. Put the final program between ```python and ```.")
+INTRODUCTION = (
+    "You will be given a competitive programming problem. Write a Python 3 program that reads from standard input, writes to standard output, and stays "
+    "within {seconds:g} seconds and {memory:g} megabytes on every test. Put the final program between ```python and ```."
+)
 MAX_TIME_S = 60.0  # more is none of the sandbox's
 PARTS = (("", "description"), ("Input", "input_format"), ("Output", "output_format"), ("Note", "note"))
 
@@ -27,19 +30,51 @@ def problem_sets(name: str, suite: SuiteConfig, config: EvaluateConfig, seed: in
         tests = [{"input": test["input"], "output": test["output"]} for test in row["official_tests"] or []]
         if not tests:
             raise ValueError("no official_tests")
-        checks = json.dumps({"type": "stdin", "language": "python", "tests": tests, "time_limit_s": min(float(row.get("time_limit") or 2), MAX_TIME_S)}, ensure_ascii=False)
-        return Problem(id, repeated(Prompt(id, statement(row), "code", "reasoning", "en", "", "code", checks), suite), level=difficulty(row.get("rating")), place=place)
+        checks = json.dumps(
+            {
+                "type": "stdin",
+                "language": "python",
+                "tests": tests,
+                "time_limit_s": min(float(row.get("time_limit") or 2), MAX_TIME_S),
+            },
+            ensure_ascii=False,
+        )
+        return Problem(
+            id,
+            repeated(Prompt(id, statement(row), "code", "reasoning", "en", "", "code", checks), suite),
+            level=difficulty(row.get("rating")),
+            place=place,
+        )
+
     problems = problems_from(name, suite, make)
     for contest, index in (problem.place for problem in problems if contests):
         if index not in contests[contest].points:
-            raise ValueError(f"eval.{name}.standings={suite.standings}: the contest {contest} has no problem {index}; it has {', '.join(contests[contest].points)}")
-    return [ProblemSet(name, problems, suite, "program", contests={contest: contests[contest] for contest, _ in (p.place for p in problems) if contests})]
+            raise ValueError(
+                f"eval.{name}.standings={suite.standings}: the contest {contest} has no problem {index}; it has {', '.join(contests[contest].points)}"
+            )
+    return [
+        ProblemSet(
+            name,
+            problems,
+            suite,
+            "program",
+            contests={contest: contests[contest] for contest, _ in (p.place for p in problems) if contests},
+        )
+    ]
 
 
 def statement(row: dict) -> str:
-    lines = [INTRODUCTION.format(seconds=float(row.get("time_limit") or 2), memory=float(row.get("memory_limit") or 256)), f"# {text_of(row, 'title')}"]
-    lines += [f"## {heading}\n{row[column]}" if heading else str(row[column]) for heading, column in PARTS if row.get(column)]
-    lines += [f"## Example {number}\nInput:\n{example['input']}\nOutput:\n{example['output']}" for number, example in enumerate(row.get("examples") or [], 1)]
+    lines = [
+        INTRODUCTION.format(seconds=float(row.get("time_limit") or 2), memory=float(row.get("memory_limit") or 256)),
+        f"# {text_of(row, 'title')}",
+    ]
+    lines += [
+        f"## {heading}\n{row[column]}" if heading else str(row[column]) for heading, column in PARTS if row.get(column)
+    ]
+    lines += [
+        f"## Example {number}\nInput:\n{example['input']}\nOutput:\n{example['output']}"
+        for number, example in enumerate(row.get("examples") or [], 1)
+    ]
     return "\n\n".join(lines)
 
 
@@ -52,14 +87,18 @@ def read_contests(name: str, directory: Path) -> dict[str, Contest]:
     """Of a directory with, for each contest, CONTEST.standings.json and CONTEST.ratings.json: the answers of codeforces.com/api/contest.standings
     and /contest.ratingChanges. Humans who were rated in the contest make up the field, with their ratings before it."""
     if not directory.is_dir():
-        raise ValueError(f"eval.{name}.standings={directory}: no such directory; it holds CONTEST.standings.json and CONTEST.ratings.json of each contest")
+        raise ValueError(
+            f"eval.{name}.standings={directory}: no such directory; it holds CONTEST.standings.json and CONTEST.ratings.json of each contest"
+        )
     contests = {}
     for path in sorted(directory.glob("*.standings.json")):
         contest = path.name.removesuffix(".standings.json")
         try:
             contests[contest] = _contest(contest, _result(path), _result(directory / f"{contest}.ratings.json"))
         except (KeyError, TypeError, ValueError, OSError) as error:
-            raise ValueError(f"eval.{name}.standings={directory}: {contest} is not as Codeforces' API answers: {error!r}") from error
+            raise ValueError(
+                f"eval.{name}.standings={directory}: {contest} is not as Codeforces' API answers: {error!r}"
+            ) from error
     if not contests:
         raise ValueError(f"eval.{name}.standings={directory}: no CONTEST.standings.json in it")
     return contests
@@ -80,7 +119,9 @@ def _contest(contest: str, standings: dict, changes: list[dict]) -> Contest:
     for row in standings["rows"]:
         members = [member["handle"] for member in row["party"]["members"]]
         if len(members) == 1 and members[0] in ratings:
-            solved = {index for index, result in zip(indices, row["problemResults"], strict=True) if result["points"] > 0}
+            solved = {
+                index for index, result in zip(indices, row["problemResults"], strict=True) if result["points"] > 0
+            }
             humans.append(Human(ratings[members[0]], frozenset(solved)))
     if not humans:
         raise ValueError("no participant of the standings has a rating change")

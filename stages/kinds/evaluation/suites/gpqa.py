@@ -1,4 +1,5 @@
 """GPQA Diamond (Rein et al. 2023): columns Question, Correct Answer, Incorrect Answer 1 to 3, as in Idavidrein/gpqa; choices shuffled per sample."""
+
 from stages.config import EvaluateConfig, SuiteConfig
 from stages.kinds.evaluation.problems import Problem, ProblemSet, problems_from, text_of
 from stages.kinds.evaluation.suites.choices import shuffled
@@ -9,6 +10,10 @@ COLUMNS = ("Correct Answer", "Incorrect Answer 1", "Incorrect Answer 2", "Incorr
 def problem_sets(name: str, suite: SuiteConfig, config: EvaluateConfig, seed: int) -> list[ProblemSet]:
     def make(id: str, row: dict) -> Problem:
         choices = [text_of(row, column) for column in COLUMNS]
-        return Problem(id, shuffled(id, text_of(row, "Question"), choices, 0, suite.samples_per_prompt, seed),
-                       level=str(row.get("Writer's Difficulty Estimate") or "").strip())
+        return Problem(
+            id,
+            shuffled(id, text_of(row, "Question"), choices, 0, suite.samples_per_prompt, seed),
+            level=str(row.get("Writer's Difficulty Estimate") or "").strip(),
+        )
+
     return [ProblemSet(name, problems_from(name, suite, make), suite)]

@@ -1,4 +1,5 @@
 """GSM8K (Cobbe et al. 2021): columns question and answer, whose last line is "#### 42", as in openai/gsm8k."""
+
 from stages.config import EvaluateConfig, SuiteConfig
 from stages.kinds.evaluation.problems import Problem, ProblemSet, problems_from, repeated, text_of
 from stages.kinds.evaluation.suites.math500 import BOXED
@@ -10,6 +11,9 @@ def problem_sets(name: str, suite: SuiteConfig, config: EvaluateConfig, seed: in
         solution, mark, answer = text_of(row, "answer").rpartition("####")
         if not mark or not answer.strip():
             raise ValueError("column 'answer' does not end in '#### NUMBER'")
-        prompt = Prompt(id, text_of(row, "question") + BOXED, "math", "reasoning", "en", answer.strip().replace(",", ""), "math")
+        prompt = Prompt(
+            id, text_of(row, "question") + BOXED, "math", "reasoning", "en", answer.strip().replace(",", ""), "math"
+        )
         return Problem(id, repeated(prompt, suite))
+
     return [ProblemSet(name, problems_from(name, suite, make), suite)]

@@ -3,6 +3,7 @@
 Left out are prompts with an instruction that needs a language model or data of its own to check (a sentence splitter, a language detector):
 see stages/rewards/verifiers/instructions.py.
 """
+
 import json
 
 from stages.config import EvaluateConfig, SuiteConfig
@@ -18,7 +19,20 @@ def problem_sets(name: str, suite: SuiteConfig, config: EvaluateConfig, seed: in
             raise ValueError(f"{len(names)} instructions, but kwargs for {len(settings)}")
         if any(instruction in UNCHECKED for instruction in names):
             return None
-        checks = [{"id": instruction, **{key: value for key, value in (given or {}).items() if value is not None}} for instruction, given in zip(names, settings)]
-        prompt = Prompt(id, text_of(row, "prompt"), "instructions", "reasoning", "en", "", "instructions", json.dumps(checks, ensure_ascii=False))
+        checks = [
+            {"id": instruction, **{key: value for key, value in (given or {}).items() if value is not None}}
+            for instruction, given in zip(names, settings)
+        ]
+        prompt = Prompt(
+            id,
+            text_of(row, "prompt"),
+            "instructions",
+            "reasoning",
+            "en",
+            "",
+            "instructions",
+            json.dumps(checks, ensure_ascii=False),
+        )
         return Problem(id, repeated(prompt, suite))
+
     return [ProblemSet(name, problems_from(name, suite, make), suite, "text")]

@@ -1,5 +1,6 @@
 """LiveCodeBench code generation (Jain et al. 2024): columns question_content, starter_code, public_test_cases, private_test_cases, difficulty,
 contest_date, metadata, question_id, as in livecodebench/code_generation_lite. A program is right when it passes all tests, hidden ones too."""
+
 import base64
 import io
 import json
@@ -10,10 +11,14 @@ from stages.config import EvaluateConfig, SuiteConfig
 from stages.kinds.evaluation.problems import Problem, ProblemSet, problems_from, repeated, text_of
 from stages.prompting.prompt import Prompt
 
-TEMPLATE = ("You will be given a question (problem specification) and will generate a correct Python program that matches the specification and passes all "
-            "tests.\n\nQuestion:\n{question}\n\n{form}\n```python\n{starter}\n```\n")
-STDIN = ("Read the inputs from stdin, solve the problem and write the answer to stdout (do not directly test on the sample inputs). Enclose your code "
-         "within delimiters as follows.")
+TEMPLATE = (
+    "You will be given a question (problem specification) and will generate a correct Python program that matches the specification and passes all "
+    "tests.\n\nQuestion:\n{question}\n\n{form}\n```python\n{starter}\n```\n"
+)
+STDIN = (
+    "Read the inputs from stdin, solve the problem and write the answer to stdout (do not directly test on the sample inputs). Enclose your code "
+    "within delimiters as follows."
+)
 CALL = "You will use the following starter code to write the solution to the problem and enclose your code within delimiters."
 
 
@@ -25,26 +30,45 @@ def problem_sets(name: str, suite: SuiteConfig, config: EvaluateConfig, seed: in
         tests = test_cases(row["public_test_cases"]) + test_cases(row["private_test_cases"])
         if not tests:
             raise ValueError("no test cases")
-        text = TEMPLATE.format(question=text_of(row, "question_content"), form=CALL if starter else STDIN, starter=starter or "# YOUR CODE HERE")
-        prompt = Prompt(id, text, "code", "reasoning", "en", "", "code", json.dumps(checks(tests, row), ensure_ascii=False))
+        text = TEMPLATE.format(
+            question=text_of(row, "question_content"),
+            form=CALL if starter else STDIN,
+            starter=starter or "# YOUR CODE HERE",
+        )
+        prompt = Prompt(
+            id, text, "code", "reasoning", "en", "", "code", json.dumps(checks(tests, row), ensure_ascii=False)
+        )
         return Problem(id, repeated(prompt, suite), level=str(row.get("difficulty") or ""))
+
     return [ProblemSet(name, problems_from(name, suite, make), suite, "program")]
 
 
 def is_within(date: str, suite: SuiteConfig) -> bool:
     """Whether a contest's date (ISO 8601) lies in the suite's window; rows without a date do where there is none."""
-    return (not suite.since or date[:10] >= suite.since) and (not suite.until or (date != "" and date[:10] <= suite.until))
+    return (not suite.since or date[:10] >= suite.since) and (
+        not suite.until or (date != "" and date[:10] <= suite.until)
+    )
 
 
 def checks(tests: list[dict], row: dict) -> dict:
     """What the verifier `code` needs: tests by standard input, or calls of a function, whose arguments stand one a line as JSON."""
     if tests[0].get("testtype") != "functional":
-        return {"type": "stdin", "language": "python", "tests": [{"input": test["input"], "output": test["output"]} for test in tests]}
+        return {
+            "type": "stdin",
+            "language": "python",
+            "tests": [{"input": test["input"], "output": test["output"]} for test in tests],
+        }
     metadata = row.get("metadata") or "{}"
     function = (json.loads(metadata) if isinstance(metadata, str) else metadata).get("func_name")
     if not function:
         raise ValueError("functional tests, but metadata names no func_name")
-    calls = [{"args": [json.loads(line) for line in test["input"].split("\n") if line.strip()], "expected": json.loads(test["output"])} for test in tests]
+    calls = [
+        {
+            "args": [json.loads(line) for line in test["input"].split("\n") if line.strip()],
+            "expected": json.loads(test["output"]),
+        }
+        for test in tests
+    ]
     return {"type": "call", "language": "python", "fn_name": function, "tests": calls}
 
 

@@ -1,5 +1,6 @@
 """MMLU and its like: columns question, choices, answer (an index or a letter), as in cais/mmlu; or question, options, answer (a letter), as in
 TIGER-Lab/MMLU-Pro. Choices stand in the order of the file."""
+
 from stages.config import EvaluateConfig, SuiteConfig
 from stages.kinds.evaluation.problems import Problem, ProblemSet, problems_from, repeated, text_of
 from stages.kinds.evaluation.suites.choices import LETTERS, as_prompt
@@ -14,5 +15,8 @@ def problem_sets(name: str, suite: SuiteConfig, config: EvaluateConfig, seed: in
         right = int(answer) if answer.isdigit() else LETTERS.find(answer.upper())
         if not 0 <= right < len(choices):
             raise ValueError(f"the answer {answer!r} is none of the {len(choices)} choices")
-        return Problem(id, repeated(as_prompt(id, text_of(row, "question"), [str(choice) for choice in choices], right), suite))
+        return Problem(
+            id, repeated(as_prompt(id, text_of(row, "question"), [str(choice) for choice in choices], right), suite)
+        )
+
     return [ProblemSet(name, problems_from(name, suite, make), suite)]

@@ -1,4 +1,5 @@
 """The held-out prompts of the run's own data (data.*), never trained on: of the tiny world, of generated tasks, or of each source of your files."""
+
 from stages.config import EvaluateConfig, SuiteConfig
 from stages.kinds.evaluation.problems import Problem, ProblemSet, repeated
 from stages.kinds.evaluation.suites import tiny
@@ -9,4 +10,7 @@ def problem_sets(name: str, suite: SuiteConfig, config: EvaluateConfig, seed: in
     if config.data.name == "tiny_world":
         return tiny.problem_sets(name, suite, config, seed)
     sets = evaluation_sets(config.data, config.num_reasoning, 0, 0)
-    return [ProblemSet(set_name, [Problem(prompt.id, repeated(prompt, suite)) for prompt in prompts], suite) for set_name, prompts in sets.items()]
+    return [
+        ProblemSet(set_name, [Problem(prompt.id, repeated(prompt, suite)) for prompt in prompts], suite)
+        for set_name, prompts in sets.items()
+    ]

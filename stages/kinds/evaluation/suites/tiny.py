@@ -1,4 +1,5 @@
 """The tiny world's held-out sets: tiny_math, whose level is the number of operations, tiny_general and tiny_safety."""
+
 import dataclasses
 import re
 
@@ -15,7 +16,14 @@ def problem_sets(name: str, suite: SuiteConfig, config: EvaluateConfig, seed: in
     for set_name, prompts in held_out_sets(config.num_reasoning, config.num_general, config.num_safety).items():
         own = suite if set_name == "tiny_math" else general
         level = num_operations if set_name == "tiny_math" else lambda text: ""
-        sets.append(ProblemSet(set_name, [Problem(prompt.id, repeated(prompt, own), level(prompt.text)) for prompt in prompts], own, MEASURES[set_name]))
+        sets.append(
+            ProblemSet(
+                set_name,
+                [Problem(prompt.id, repeated(prompt, own), level(prompt.text)) for prompt in prompts],
+                own,
+                MEASURES[set_name],
+            )
+        )
     return sets
 
 
