@@ -1,1 +1,3 @@
-"""The driver half: command line, configuration, plan, launching, Prefect flow, status. Imports no engine (tests/unit/test_import_rules.py)."""
+"""The driver half: command line, configuration, plan, launching, Prefect flow, status. Imports no engine
+(tests/unit/test_import_rules.py).
+"""

@@ -16,8 +16,10 @@ COMMANDS = {
     "evaluate": "models on benchmarks: evaluate model=DIR eval=[aime24,math500]; 'model=[A,B]' compares two",
     "report": "write the HTML report of what there is so far",
     "chat": "talk to a model of the run: chat --stage NAME, chat --prompt TEXT",
-    "publish": "show what of a model would go to the Hugging Face hub; publish --to OWNER/NAME --yes uploads it, private",
-    "data": "rows from outside: data inspect, data prepare (filters, duplicates, data card), data fetch; data=PRESET or data.path=FILE",
+    "publish": "show what of a model would go to the Hugging Face hub; publish --to OWNER/NAME --yes uploads it, "
+    "private",
+    "data": "rows from outside: data inspect, data prepare (filters, duplicates, data card), data fetch; "
+    "data=PRESET or data.path=FILE",
     "clean": "show what of a run nobody needs any more; clean --yes deletes it",
     "doctor": "check this machine and the installation",
 }
@@ -90,7 +92,7 @@ def _shell_completion(arguments: list[str]) -> int:
     """Hydra completes overrides; the command before them is ours: r1 -sc install=bash, then r1 run +stage=<TAB>."""
     line = os.environ.get("COMP_LINE", "")
     words = line.split()
-    if "query" in "".join(arguments) and (len(words) < 2 or len(words) == 2 and not line.endswith(" ")):
+    if "query" in "".join(arguments) and (len(words) < 2 or (len(words) == 2 and not line.endswith(" "))):
         print(" ".join(COMMANDS))
         return 0
     if len(words) > 1 and words[1] in COMMANDS:

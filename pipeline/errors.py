@@ -4,7 +4,8 @@ EXIT_CODES = {
     0: "done",
     1: "unexpected error, or `plan` found errors",
     2: "configuration: unknown key, wrong type, value out of range, unknown option",
-    3: "an input is missing or cannot be used: upstream stage, model directory, data file, damaged checkpoint, full disk",
+    3: "an input is missing or cannot be used: upstream stage, model directory, data file, damaged checkpoint, "
+    "full disk",
     4: "a stage failed",
     5: "another driver holds the run",
     75: "interrupted; the same command continues",

@@ -1,4 +1,6 @@
-"""What people see while stages run: a live line with ETA on a terminal, plain lines elsewhere; and the tables of plan and status."""
+"""What people see while stages run: a live line with ETA on a terminal, plain lines elsewhere; and the tables of plan
+and status.
+"""
 
 import time
 from pathlib import Path
@@ -32,7 +34,9 @@ COLOURS = {
 
 
 class LiveView:
-    """Context manager for the stages of one run. `line` takes the log lines of rank 0, `progress` the content of progress.json."""
+    """Context manager for the stages of one run. `line` takes the log lines of rank 0, `progress` the content of
+    progress.json.
+    """
 
     def __init__(self, console: Console, num_stages: int):
         self.console, self.num_stages, self.finished = console, num_stages, 0
@@ -97,7 +101,9 @@ class LiveView:
 
 
 def numbers(metrics: dict) -> str:
-    """The most telling numbers of a manifest, four at most; of an evaluation, pass@1 of the models furthest along on reasoning."""
+    """The most telling numbers of a manifest, four at most; of an evaluation, pass@1 of the models furthest along on
+    reasoning.
+    """
     scores = [name for name in metrics if name.endswith("/pass@1") and not name.endswith("tiny_general/pass@1")]
     chosen = scores[-4:] or [name for name in SHOWN_METRICS if name in metrics][:4] or list(metrics)[:4]
     return "  ".join(f"{name} {metrics[name]:.3g}" for name in chosen)

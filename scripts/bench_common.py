@@ -1,4 +1,6 @@
-"""What the benchmarks share: the same model for every side, one side at a time in processes of its own, medians after warm-up."""
+"""What the benchmarks share: the same model for every side, one side at a time in processes of its own, medians after
+warm-up.
+"""
 
 import json
 import os
@@ -59,7 +61,9 @@ def make_model(shape: str, directory: Path) -> Path:
 
 
 def write_stage(directory: Path, kind: str, config: dict, inputs: dict[str, Path]) -> Path:
-    """A stage directory for the real worker. `inputs`: role -> HF model directory, or a directory with data/train.parquet."""
+    """A stage directory for the real worker. `inputs`: role -> HF model directory, or a directory with
+    data/train.parquet.
+    """
     directory.mkdir(parents=True)
     entries = {
         role: {"stage": None, "path": str(path), "model_dir": str(path), "fingerprint": "0"}
@@ -83,7 +87,9 @@ def write_stage(directory: Path, kind: str, config: dict, inputs: dict[str, Path
 
 
 def matmul_flops(config, num_tokens: int, num_scored: int, longest: int) -> float:
-    """Multiply-adds x 2 of one forward pass: matrices on every token, the head on scored tokens, attention on half of the square."""
+    """Multiply-adds x 2 of one forward pass: matrices on every token, the head on scored tokens, attention on half of
+    the square.
+    """
     d, layers = config.hidden_size, config.num_hidden_layers
     kv = d * config.num_key_value_heads // config.num_attention_heads
     body = layers * (2 * d * d + 2 * d * kv + 3 * d * config.intermediate_size)
@@ -111,7 +117,9 @@ def peak_gib() -> float:
 def run_side(
     script: Path, arguments: list[str], result: Path, num_processes: int, threads: int, timeout_s: int = 1800
 ) -> list[dict]:
-    """Runs one side alone, under torchrun when it has several ranks; returns each rank's JSON. Raises with the end of its output."""
+    """Runs one side alone, under torchrun when it has several ranks; returns each rank's JSON. Raises with the end of
+    its output.
+    """
     launcher = (
         ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_processes}"]
         if num_processes > 1

@@ -1,7 +1,8 @@
 """How fast `data prepare` is and how much memory it takes: `python scripts/bench_data.py --rows 100000 1000000`.
 
-Writes files of made-up word problems (some repeated, some nearly, some of an evaluation set), prepares each in a process of its own and
-prints rows a second, processor seconds and the largest memory of all its processes together. Nothing of it is kept.
+Writes files of made-up word problems (some repeated, some nearly, some of an evaluation set), prepares each in a
+process of its own and prints rows a second, processor seconds and the largest memory of all its processes together.
+Nothing of it is kept.
 """
 
 import argparse
@@ -74,7 +75,8 @@ def measure(num_rows: int, processes: int, directory: Path) -> None:
         sys.exit(f"data prepare failed with exit code {child.returncode}")
     kept = json.loads((directory / "out" / "card.json").read_text())["kept"]["rows"]
     print(
-        f"{num_rows:>10,} {path.stat().st_size / 2**20:>9.0f} {seconds:>8.1f} {num_rows / seconds:>8,.0f} {processor_seconds() - used:>7.0f} {peak / 2**20:>9.0f} {kept:>10,}",
+        f"{num_rows:>10,} {path.stat().st_size / 2**20:>9.0f} {seconds:>8.1f} {num_rows / seconds:>8,.0f} "
+        f"{processor_seconds() - used:>7.0f} {peak / 2**20:>9.0f} {kept:>10,}",
         flush=True,
     )
 
@@ -86,7 +88,9 @@ def processor_seconds() -> float:
 
 
 def watch(child: subprocess.Popen) -> int:
-    """Bytes of the private and shared memory of the process and its children together, at most, looked at five times a second."""
+    """Bytes of the private and shared memory of the process and its children together, at most, looked at five times a
+    second.
+    """
     peak, process = 0, psutil.Process(child.pid)
     while child.poll() is None:
         try:

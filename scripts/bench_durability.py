@@ -1,6 +1,7 @@
 """What it costs that nothing is lost: the tiny recipe's own stages with and without their rollout log and checkpoints.
 
-    python scripts/bench_durability.py                             # r1_zero and base, a checkpoint after every step and as the recipe says
+    python scripts/bench_durability.py                             # r1_zero and base, a checkpoint after every step and
+                                                                   as the recipe says
     python scripts/bench_durability.py --stages r1_zero --steps 20 --repeats 3
 
     nothing       no rollout log, no checkpoints
@@ -9,8 +10,9 @@
     each          a checkpoint after every step, written while training goes on
     each, waits   the same, and training waits for it
 
-All run one after the other, again and again; a number is the mean between two logged steps, the median over the repeats, the first steps left
-out: by the clock, and of processor time, which says more on a machine that has other work. Checkpoints are written to --work: measure on the disk that the runs will be on.
+All run one after the other, again and again; a number is the mean between two logged steps, the median over the
+repeats, the first steps left out: by the clock, and of processor time, which says more on a machine that has other
+work. Checkpoints are written to --work: measure on the disk that the runs will be on.
 """
 
 import argparse
@@ -45,8 +47,8 @@ def work(options: argparse.Namespace) -> None:
     import importlib
 
     from stages.__main__ import KIND_MODULES
-    from stages.training.rollouts import RolloutLog
     from stages.runtime.worker import Worker
+    from stages.training.rollouts import RolloutLog
 
     if options.mode == "nothing":
         RolloutLog.write = lambda *_: None
@@ -97,7 +99,10 @@ def measure(
 def ratio(seconds: dict[str, list[dict]], mode: str, name: str) -> str:
     """The median, what it is of the first mode's, and every value."""
     value, first = (statistics.median(row[name] for row in seconds[which]) for which in (mode, next(iter(seconds))))
-    return f"{value:.4f} s a step, {value / first:.3f} of {next(iter(seconds))} {[round(row[name], 4) for row in seconds[mode]]}"
+    return (
+        f"{value:.4f} s a step, {value / first:.3f} of {next(iter(seconds))} "
+        f"{[round(row[name], 4) for row in seconds[mode]]}"
+    )
 
 
 def main() -> int:

@@ -1,11 +1,13 @@
-"""Evaluation beside a bare vLLM loop: 500 problems of the tiny world x 16 samples on two processes, and what grading takes.
+"""Evaluation beside a bare vLLM loop: 500 problems of the tiny world x 16 samples on two processes, and what grading
+takes.
 
     python scripts/bench_evaluate.py MODEL_DIR [--problems 500] [--samples 16] [--rounds 2]
 
-Prompts, sampling parameters and limits are the same on all sides. `vllm`: LLM.generate with n samples a prompt, nothing else, on an engine with vLLM's own choices
-(block size, prefix cache, garbage collection). `tuned`: the same loop on the stage's engine. `stage`: the evaluate stage as the product runs it, which templates, decodes,
-records and grades besides. Sides take turns, another one first in each round. Tokens per processor second are what another process on the machine
-does not change much; tokens per second are what a person sees on an idle machine.
+Prompts, sampling parameters and limits are the same on all sides. `vllm`: LLM.generate with n samples a prompt, nothing
+else, on an engine with vLLM's own choices (block size, prefix cache, garbage collection). `tuned`: the same loop on the
+stage's engine. `stage`: the evaluate stage as the product runs it, which templates, decodes, records and grades
+besides. Sides take turns, another one first in each round. Tokens per processor second are what another process on the
+machine does not change much; tokens per second are what a person sees on an idle machine.
 """
 
 import argparse
@@ -34,15 +36,16 @@ ROLLOUT = {"temperature": 1.0, "top_p": 1.0, "max_sequences": 256, "kv_cache_gib
 def loop(options: argparse.Namespace) -> None:
     """This rank's share of the problems, drawn by LLM.generate."""
     environment.prepare()
+    from vllm import LLM, SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
     from stages.config import RolloutConfig
+    from stages.engines.sampling import make_sampler, stop_token_ids
+    from stages.engines.sampling.vllm_sampler import inspect_models_in_process
     from stages.engines.training import init_distributed
     from stages.modeling.model import load_tokenizer
     from stages.prompting.templates import PLAIN_TEMPLATE
-    from stages.engines.sampling import make_sampler, stop_token_ids
-    from stages.engines.sampling.vllm_sampler import inspect_models_in_process
     from stages.worlds.tiny_world.sources import held_out_sets
-    from vllm import LLM, SamplingParams
-    from vllm.sampling_params import RequestOutputKind
 
     rank, ranks = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     tokenizer = load_tokenizer(Path(options.model))
@@ -161,7 +164,8 @@ def run_worker(stage: Path, num_processes: int) -> None:
     if process.returncode:
         log = stage / "logs" / "latest" / "rank0.log"
         raise RuntimeError(
-            f"the stage ended with {process.returncode}\n{output[-2000:]}\n{log.read_text()[-2000:] if log.exists() else ''}"
+            "the stage ended with "
+            f"{process.returncode}\n{output[-2000:]}\n{log.read_text()[-2000:] if log.exists() else ''}"
         )
 
 
@@ -192,10 +196,12 @@ def main() -> None:
         print(
             f"round {number + 1}: "
             + "; ".join(
-                f"{side} {measured[side]['tokens_per_s']:,.0f} tokens/s, {measured[side]['tokens_per_cpu_s']:,.0f} per CPU-s"
+                f"{side} {measured[side]['tokens_per_s']:,.0f} tokens/s, {measured[side]['tokens_per_cpu_s']:,.0f} "
+                "per CPU-s"
                 for side in sides
             )
-            + f"; grading {stage['grade_share']:.1%} of the stage's CPU, {stage['wait_share']:.1%} waited for after sampling; pass@1 {stage['pass@1']:.3f}; "
+            + f"; grading {stage['grade_share']:.1%} of the stage's CPU, {stage['wait_share']:.1%} waited for after "
+            f"sampling; pass@1 {stage['pass@1']:.3f}; "
             f"load {os.getloadavg()[0]:.1f}",
             flush=True,
         )
@@ -204,7 +210,8 @@ def main() -> None:
             [one["stage"][name] / one[side][name] for one in rounds] for name in ("tokens_per_s", "tokens_per_cpu_s")
         ]
         print(
-            f"stage / {side}, medians: {statistics.median(ratios[0]):.3f} by the clock, {statistics.median(ratios[1]):.3f} by processor time"
+            f"stage / {side}, medians: {statistics.median(ratios[0]):.3f} by the clock, "
+            f"{statistics.median(ratios[1]):.3f} by processor time"
         )
 
 

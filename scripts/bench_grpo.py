@@ -1,10 +1,13 @@
-"""GRPO steps of this project and of TRL's GRPOTrainer, on the same model, prompts, group size, lengths, loss and optimizer, one after the other.
+"""GRPO steps of this project and of TRL's GRPOTrainer, on the same model, prompts, group size, lengths, loss and
+optimizer, one after the other.
 
-    python scripts/bench_grpo.py                        # tiny: 0.51M parameters, 16 prompts x 16 completions, at most 48 tokens
+    python scripts/bench_grpo.py                        # tiny: 0.51M parameters, 16 prompts x 16 completions, at most
+                                                        48 tokens
     python scripts/bench_grpo.py --shape 86m            # 86M parameters, 32,000 tokens of vocabulary, 4 x 8, 64 tokens
 
-Prints medians over the steps after warm-up, ratios, and the work that each side leaves out. `bare` is vLLM's generate() alone on our requests.
-The machine should have nothing else to do. TRL needs `pip install trl==1.16.0` (part of the dev extra).
+Prints medians over the steps after warm-up, ratios, and the work that each side leaves out. `bare` is vLLM's generate()
+alone on our requests. The machine should have nothing else to do. TRL needs `pip install trl==1.16.0` (part of the dev
+extra).
 """
 
 import argparse
@@ -50,14 +53,13 @@ def prompt_text(index: int, work: dict, vocabulary: int) -> str:
 
 
 def reward_of(kind: str, completion_ids: list[int], vocabulary: int) -> float:
-    """dense: the share of tokens in the lower half of the vocabulary; it differs within every group, so that none can be left out.
-    sparse: 1 for the one completion in 20 whose second token is in the lowest twentieth; about half of the groups of 16 then have no signal."""
+    """dense: the share of tokens in the lower half of the vocabulary; it differs within every group, so that none can
+    be left out. sparse: 1 for the one completion in 20 whose second token is in the lowest twentieth; about half of the
+    groups of 16 then have no signal.
+    """
     if kind == "sparse":
         return float(len(completion_ids) > 1 and completion_ids[1] < vocabulary / 20)
     return sum(token < vocabulary / 2 for token in completion_ids) / max(1, len(completion_ids))
-
-
-# ------------------------------------------------------------------------------------------------------------------------ ours
 
 
 def our_config(side: str, options, work: dict) -> dict:
@@ -86,6 +88,7 @@ def ours(options, work: dict) -> None:
 
     environment.prepare()
     import torch
+
     from stages.kinds.grpo import groups as sampling
     from stages.kinds.grpo.trainer import GrpoTrainer
     from stages.prompting.prompt import Prompt
@@ -166,9 +169,10 @@ def bare(options, work: dict) -> None:
 
     environment.prepare()
     import torch.distributed as dist
+
     from stages.config import RolloutConfig
-    from stages.engines.training import init_distributed
     from stages.engines.sampling import make_sampler
+    from stages.engines.training import init_distributed
     from stages.runtime.seeds import seed_for
 
     init_distributed()
@@ -215,9 +219,6 @@ def bare(options, work: dict) -> None:
             }
         )
     write_result(options.result, {"steps": steps[options.warmup :], "peak": peak_gib()})
-
-
-# ------------------------------------------------------------------------------------------------------------------------- TRL
 
 
 def trl(options, work: dict, with_vllm: bool) -> None:
@@ -326,16 +327,15 @@ def trl(options, work: dict, with_vllm: bool) -> None:
 
 
 def reload_weights(trainer) -> None:
-    """TRL pushes weights with the engine model's load_weights, which fails on CPUs whose kernels pack them: done here as we do it."""
+    """TRL pushes weights with the engine model's load_weights, which fails on CPUs whose kernels pack them: done here
+    as we do it.
+    """
     llm = trainer.vllm_generation.llm
     llm.collective_rpc(
         "reload_weights",
         kwargs={"weights_iterator": ((name, p.detach()) for name, p in trainer.model.named_parameters())},
     )
     llm.reset_prefix_cache()
-
-
-# ----------------------------------------------------------------------------------------------------------------------- table
 
 
 def compare(options, work: dict) -> dict:
@@ -394,8 +394,10 @@ def line(side: str, result: dict) -> str:
     steps = result["steps"]
     tokens, rollout = median(steps, "tokens"), median(steps, "rollout")
     return (
-        f"{side:9} step {median(steps, 'step'):6.2f} s ({quartiles(steps, 'step')})  rollout {rollout:6.2f} s ({tokens / rollout:6.0f} tokens/s)  "
-        f"train {median(steps, 'train'):6.2f} s  sync {median(steps, 'sync'):5.3f} s  {tokens / median(steps, 'step'):6.0f} tokens/s in all  "
+        f"{side:9} step {median(steps, 'step'):6.2f} s ({quartiles(steps, 'step')})  rollout {rollout:6.2f} s "
+        f"({tokens / rollout:6.0f} tokens/s)  "
+        f"train {median(steps, 'train'):6.2f} s  sync {median(steps, 'sync'):5.3f} s  "
+        f"{tokens / median(steps, 'step'):6.0f} tokens/s in all  "
         f"peak {result['peak']:.2f} GiB"
     )
 
@@ -412,7 +414,8 @@ def conclude(found: dict, reward: str) -> None:
             )
         rate = row["update_flops"] / median(row["steps"], "train")
         print(
-            f"{side}: the update makes {rate / 1e9:.0f} GFLOP/s, {rate / row['rate']:.2f} of a 2048 x 2048 product in the same processes "
+            f"{side}: the update makes {rate / 1e9:.0f} GFLOP/s, {rate / row['rate']:.2f} of a 2048 x 2048 product "
+            "in the same processes "
             f"({row['rate'] / 1e9:.0f} GFLOP/s); sampler against trainer {row['mismatch']:.1e}"
         )
     if "bare" in found and "ours" in found:
@@ -422,7 +425,8 @@ def conclude(found: dict, reward: str) -> None:
         }
         print(f"ours: rollout throughput / bare vLLM's: {rates['ours'] / rates['bare']:.3f}")
     print(
-        "Left out: ours makes no old-logprob pass (its sampler's logprobs are compared with the trainer's after every sync); TRL makes one with vLLM "
+        "Left out: ours makes no old-logprob pass (its sampler's logprobs are compared with the trainer's after "
+        "every sync); TRL makes one with vLLM "
         "only. All make a reference pass (beta > 0). "
         + (
             "Ours leaves groups of equal rewards out of both passes: their advantage is 0, so they only "

@@ -1,9 +1,11 @@
-"""How full packed rows are: best fit beside the consecutive runs that were cut before, on lengths as in the paper's SFT data.
+"""How full packed rows are: best fit beside the consecutive runs that were cut before, on lengths as in the paper's SFT
+data.
 
     python scripts/bench_packing.py
 
-Lengths are log-normal around the mean of each domain, mixed as in [V2 Table 5], up to 32,768 tokens; batches of 64 and 128, rows of 32,768.
-Prints the tokens of all ranks' rows that are used, and the forward passes a step (the slowest rank's; all make as many).
+Lengths are log-normal around the mean of each domain, mixed as in [V2 Table 5], up to 32,768 tokens; batches of 64 and
+128, rows of 32,768. Prints the tokens of all ranks' rows that are used, and the forward passes a step (the slowest
+rank's; all make as many).
 """
 
 import argparse
@@ -13,7 +15,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from stages.modeling.batching import _deal, micro_batches  # noqa: E402
+from stages.modeling.batching import _deal, micro_batches
 
 DOMAINS = (
     (395_285, 6094.2),
@@ -49,7 +51,8 @@ def consecutive_runs(lengths: list[int], world_size: int) -> list[int]:
 def main(num_batches: int, seed: int) -> None:
     rng = random.Random(seed)
     print(
-        "| batch | ranks | fill before | fill, best fit | passes a step before | best fit | least possible |\n|---|---|---|---|---|---|---|"
+        "| batch | ranks | fill before | fill, best fit | passes a step before | best fit | least possible "
+        "|\n|---|---|---|---|---|---|---|"
     )
     for batch_size, world_size in ((64, 1), (64, 8), (128, 1), (128, 8)):
         tokens = before = after = 0
@@ -62,7 +65,8 @@ def main(num_batches: int, seed: int) -> None:
             least += math.ceil(sum(lengths) / world_size / BUDGET)
         full = tokens / (BUDGET * world_size)
         print(
-            f"| {batch_size} | {world_size} | {full / before:.1%} | {full / after:.1%} | {before / num_batches:.2f} | {after / num_batches:.2f} "
+            f"| {batch_size} | {world_size} | {full / before:.1%} | {full / after:.1%} | {before / num_batches:.2f} "
+            f"| {after / num_batches:.2f} "
             f"| {least / num_batches:.2f} |"
         )
 

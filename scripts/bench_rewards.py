@@ -1,9 +1,11 @@
-"""What rewards cost: math checks a second, whether a pathological answer stalls the others, and the integer verifier and the language part.
+"""What rewards cost: math checks a second, whether a pathological answer stalls the others, and the integer verifier
+and the language part.
 
     python scripts/bench_rewards.py [--checks 4000]
 
-Every pair is a different one, so nothing is remembered; the references repeat as in groups of 16 completions. The share of kinds of answers is
-our own estimate of the MATH set. Run it on an idle machine: processor time a check is printed beside the rate for that reason.
+Every pair is a different one, so nothing is remembered; the references repeat as in groups of 16 completions. The share
+of kinds of answers is our own estimate of the MATH set. Run it on an idle machine: processor time a check is printed
+beside the rate for that reason.
 """
 
 import argparse
@@ -16,11 +18,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import psutil  # noqa: E402
+import psutil
 
-from stages.prompting.prompt import Prompt  # noqa: E402
-from stages.text.language import language_consistency  # noqa: E402
-from stages.rewards.grading import grade_many  # noqa: E402
+from stages.prompting.prompt import Prompt
+from stages.rewards.grading import grade_many
+from stages.text.language import language_consistency
 
 GROUP = 16
 TOWERS = ("9^{9^{9^{9}}}", "(10^9)!", "2^{3^{4^{5^{6}}}}", "(x+y+z+w+1)^{4000}")
@@ -47,8 +49,10 @@ def bench_math(num_checks: int) -> None:
     own = sum(resource.getrusage(resource.RUSAGE_SELF)[:2]) - sum(before[:2])
     theirs = workers_s() - workers_before
     print(
-        f"math: {len(grades) / seconds:.0f} different checks a second in groups of {GROUP}, processor time of each: {theirs / len(grades) * 1e3:.2f} ms "
-        f"by the workers, {own / len(grades) * 1e3:.2f} ms here: {2 * len(grades) / (own + theirs):.0f} a second on 2 cores that do nothing else; "
+        f"math: {len(grades) / seconds:.0f} different checks a second in groups of {GROUP}, processor time of each: "
+        f"{theirs / len(grades) * 1e3:.2f} ms "
+        f"by the workers, {own / len(grades) * 1e3:.2f} ms here: {2 * len(grades) / (own + theirs):.0f} a second on "
+        "2 cores that do nothing else; "
         f"{sum(g.value for g in grades) / len(grades):.0%} right, {sum(bool(g.error) for g in grades)} errors"
     )
     everything = [item for kind in kinds for item in group_of(kind, draw)]
@@ -80,7 +84,8 @@ def bench_stall() -> None:
         batches[1] = [item for _ in range(25) for item in group_of("fraction", draw)]
         tower_s, (grade,) = outcomes[-1]
         print(
-            f"stall: {len(batches[0])} checks take {beside:.2f} s beside {tower} and {alone:.2f} s without it ({beside / alone:.2f} times); "
+            f"stall: {len(batches[0])} checks take {beside:.2f} s beside {tower} and {alone:.2f} s without it "
+            f"({beside / alone:.2f} times); "
             f"it: {tower_s:.1f} s, {grade.error[:60] or grade.value}"
         )
 

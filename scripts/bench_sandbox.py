@@ -1,4 +1,5 @@
-"""What the sandbox costs on this machine: runs of a trivial Python program, bare and in a box, one after the other and in the pool; C++.
+"""What the sandbox costs on this machine: runs of a trivial Python program, bare and in a box, one after the other and
+in the pool; C++.
 
     python scripts/bench_sandbox.py [--runs 40]
 
@@ -16,9 +17,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from stages.config import SandboxConfig  # noqa: E402
-from stages.prompting.prompt import Prompt  # noqa: E402
-from stages.rewards.verifiers.code import CodeGrader, free_cores  # noqa: E402
+from stages.config import SandboxConfig
+from stages.prompting.prompt import Prompt
+from stages.rewards.verifiers.code import CodeGrader, free_cores
 
 PYTHON = "print(2 * int(input()))"
 CPP = "#include <bits/stdc++.h>\nint main() { int n; std::cin >> n; std::cout << 2 * n << std::endl; }"
@@ -64,7 +65,8 @@ def main() -> None:
     if problem := grader.problem():
         sys.exit(problem)
     print(
-        f"{len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}; workers by default here {free_cores()}, in this benchmark {grader.config.workers}"
+        f"{len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}; "
+        f"workers by default here {free_cores()}, in this benchmark {grader.config.workers}"
     )
     sandbox, limits, stdin = grader.executor, grader.limits(), b"21\n"
 
@@ -78,7 +80,8 @@ def main() -> None:
     boxed = seconds(lambda: sandbox.run(python, stdin, limits), runs)
     print(f"python, bare subprocess   {bare * 1000:7.1f} ms")
     print(
-        f"python, in a box          {boxed * 1000:7.1f} ms   {boxed / bare:.2f} times bare, {(boxed - bare) * 1000:.1f} ms more"
+        f"python, in a box          {boxed * 1000:7.1f} ms   {boxed / bare:.2f} times bare, "
+        f"{(boxed - bare) * 1000:.1f} ms more"
     )
 
     compiled = seconds(lambda: sandbox.build("cpp", CPP), 3)
@@ -101,7 +104,8 @@ def main() -> None:
     after = rate(grader, task, 2 * runs)
     print(f"in the pool               {before:7.1f} programs a second")
     print(
-        f"{2 * len(HOSTILE)} hostile programs        {hostile:7.1f} s; then {after:.1f} programs a second, {after / before:.2f} of before"
+        f"{2 * len(HOSTILE)} hostile programs        {hostile:7.1f} s; then {after:.1f} programs a second, "
+        f"{after / before:.2f} of before"
     )
 
 

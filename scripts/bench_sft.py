@@ -1,12 +1,16 @@
-"""SFT tokens per second of this project's stage and of TRL's SFTTrainer, on the same model, samples, loss and optimizer, one after the other.
+"""SFT tokens per second of this project's stage and of TRL's SFTTrainer, on the same model, samples, loss and
+optimizer, one after the other.
 
     python scripts/bench_sft.py                        # tiny: 0.51M parameters, 128 samples a step, about 4,900 tokens
-    python scripts/bench_sft.py --shape 86m            # 86M parameters, 32,000 tokens of vocabulary, 32 samples, about 1,100 tokens
+    python scripts/bench_sft.py --shape 86m            # 86M parameters, 32,000 tokens of vocabulary, 32 samples, about
+                                                       1,100 tokens
     python scripts/bench_sft.py --sides ours,trl_bfd --layouts 2x1 --trl-micro-batch 4
 
-Real tokens (prompt and completion, no padding) per second from the end of one optimizer step to the end of the next, all steps after warm-up; the step itself as median and quartiles.
-TRL runs packed (bfd: whole samples, isolated; wrapped: cut anywhere, not isolated), padded, and padded with samples of like length together.
-Tokens per processor second (of all ranks) say more on a machine that others use; on an idle one the first number counts. TRL needs `pip install trl==1.16.0` (part of the dev extra).
+Real tokens (prompt and completion, no padding) per second from the end of one optimizer step to the end of the next,
+all steps after warm-up; the step itself as median and quartiles. TRL runs packed (bfd: whole samples, isolated;
+wrapped: cut anywhere, not isolated), padded, and padded with samples of like length together. Tokens per processor
+second (of all ranks) say more on a machine that others use; on an idle one the first number counts. TRL needs `pip
+install trl==1.16.0` (part of the dev extra).
 """
 
 import argparse
@@ -158,7 +162,9 @@ def trl(options, work: dict) -> None:
 
 
 def leakage(trainer) -> float:
-    """Largest difference that a packed row's first sample makes to the hidden states of its second: 0 but for rounding where they are isolated."""
+    """Largest difference that a packed row's first sample makes to the hidden states of its second: 0 but for rounding
+    where they are isolated.
+    """
     import torch
 
     row = next(row for row in trainer.train_dataset if len(row["seq_lengths"]) > 1)
@@ -227,6 +233,7 @@ def compare(options, work: dict) -> dict:
 
 def write_data(directory: Path, model: Path, num: int) -> list[dict]:
     from datasets import Dataset
+
     from stages.contract.files import read_json
 
     samples = make_samples(num, read_json(model / "config.json")["vocab_size"])
@@ -262,7 +269,9 @@ def merged(ranks: list[dict], adds_tokens: bool) -> list[dict]:
 
 
 def rate(result: dict, per: str = "step") -> float:
-    """Of all steps together: where samples of like length are together, single steps differ too much for a median of rates."""
+    """Of all steps together: where samples of like length are together, single steps differ too much for a median of
+    rates.
+    """
     return sum(row["tokens"] for row in result["steps"]) / sum(row[per] for row in result["steps"])
 
 
@@ -271,8 +280,10 @@ def line(side: str, layout: str, result: dict) -> str:
     more = f"  rows {result['micro']}, attention {result['attention']}" if side in TRL else ""
     more += f", one sample's effect on the next {result['leak']:.0e}" if result.get("leak") is not None else ""
     return (
-        f"{side:11} {layout}  step {median(steps, 'step'):6.3f} s ({quartiles(steps, 'step')})  {median(steps, 'tokens'):6.0f} tokens  {rate(result):7.0f} "
-        f"tokens/s  {rate(result, 'cpu'):6.0f} a processor second  loss {steps[-1]['loss']:.3f}  peak {result['peak']:.2f} GiB{more}"
+        f"{side:11} {layout}  step {median(steps, 'step'):6.3f} s ({quartiles(steps, 'step')})  "
+        f"{median(steps, 'tokens'):6.0f} tokens  {rate(result):7.0f} "
+        f"tokens/s  {rate(result, 'cpu'):6.0f} a processor second  loss {steps[-1]['loss']:.3f}  peak "
+        f"{result['peak']:.2f} GiB{more}"
     )
 
 
@@ -290,13 +301,18 @@ def conclude(found: dict) -> None:
         if keys:
             best = max(keys, key=lambda key: rate(found[key]))
             print(
-                f"{' '.join(mine)} / {' '.join(best)} ({kind}): tokens per second {rate(found[mine]) / rate(found[best]):.2f}, "
-                f"per processor second {rate(found[mine], 'cpu') / rate(found[best], 'cpu'):.2f}, peak memory {found[mine]['peak'] / found[best]['peak']:.2f}"
+                f"{' '.join(mine)} / {' '.join(best)} ({kind}): tokens per second "
+                f"{rate(found[mine]) / rate(found[best]):.2f}, "
+                f"per processor second {rate(found[mine], 'cpu') / rate(found[best], 'cpu'):.2f}, "
+                f"peak memory {found[mine]['peak'] / found[best]['peak']:.2f}"
             )
     print(
-        "Left out: ours projects only tokens with a loss to the vocabulary and computes no entropy and no accuracy; TRL on a CPU projects all tokens and "
-        "computes both. Ours lays a batch out at every step and writes a line of metrics; TRL tokenises and packs before the clock starts. Neither "
-        "recomputes activations; both clip gradients and use fused AdamW. Steps of trl_sorted hold samples of like length only, so that they differ in size."
+        "Left out: ours projects only tokens with a loss to the vocabulary and computes no entropy and no accuracy; "
+        "TRL on a CPU projects all tokens and "
+        "computes both. Ours lays a batch out at every step and writes a line of metrics; "
+        "TRL tokenises and packs before the clock starts. Neither "
+        "recomputes activations; both clip gradients and use fused AdamW. "
+        "Steps of trl_sorted hold samples of like length only, so that they differ in size."
     )
 
 

@@ -1,15 +1,18 @@
-"""Kills a run again and again and compares what it makes in the end with a run that nobody touched: python scripts/chaos.py --kills 40
+"""Kills a run again and again and compares what it makes in the end with a run that nobody touched: python
+scripts/chaos.py --kills 40
 
     a short run of the tiny recipe, undisturbed          every stage kind; the hashes of all it makes are kept
     again and again, for one stage at a time:
         its directory is taken away, the others stay     a kill then costs one or two starts of the workers
-        the driver starts it; one of its processes, or all, gets SIGKILL, SIGTERM or SIGINT, at a random instant or at a named place in the code
-        sometimes the newest checkpoint, or what it goes on with, is damaged, and the resumed attempt is killed too, up to --most kills
-        the same command until it is done                all hashes must be those of the undisturbed run, and no process may be left
+        the driver starts it; one of its processes, or all, gets SIGKILL, SIGTERM or SIGINT, at a random instant or at a
+        named place in the code sometimes the newest checkpoint, or what it goes on with, is damaged, and the resumed
+        attempt is killed too, up to --most kills
+        the same command until it is done                all hashes must be those of the undisturbed run, and no process
+                                                         may be left
 
-All that is random follows from --seed and the number of the round. The named places are in `chaos_tools/places.py`; the signal there is
-sent by the process itself (`chaos_tools/site/sitecustomize.py`), so that the product has no hooks for this. Exit code 1: something differed; its
-directory is kept.
+All that is random follows from --seed and the number of the round. The named places are in `chaos_tools/places.py`; the
+signal there is sent by the process itself (`chaos_tools/site/sitecustomize.py`), so that the product has no hooks for
+this. Exit code 1: something differed; its directory is kept.
 """
 
 import argparse
@@ -27,13 +30,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from pipeline.execution.guard import kill_all  # noqa: E402
-from scripts.chaos_tools.driver import TIMEOUT_S, Driver, Ending  # noqa: E402
-from scripts.chaos_tools.kill import DISK, Kill, damage, draw_fault, draw_kill, signal_name  # noqa: E402
-from scripts.chaos_tools.outcome import differences, left_over, outcome  # noqa: E402
-from scripts.chaos_tools.places import HANGS, places_of  # noqa: E402
-from scripts.chaos_tools.small_disk import SmallDisk, small_disk  # noqa: E402
-from stages.contract.files import append_jsonl, read_json, read_jsonl  # noqa: E402
+from pipeline.execution.guard import kill_all
+from scripts.chaos_tools.driver import TIMEOUT_S, Driver, Ending
+from scripts.chaos_tools.kill import DISK, Kill, damage, draw_fault, draw_kill, signal_name
+from scripts.chaos_tools.outcome import differences, left_over, outcome
+from scripts.chaos_tools.places import HANGS, places_of
+from scripts.chaos_tools.small_disk import SmallDisk, small_disk
+from stages.contract.files import append_jsonl, read_json, read_jsonl
 
 INTERRUPTED, MOST_RESUMES = 75, 4
 DAMAGE_SHARE, FAULT_SHARE = 0.3, 0.5
@@ -158,7 +161,10 @@ class Round:
         ]
         litter = f" | left over: {', '.join(self.litter)}" if self.litter else ""
         result = "same" if not self.problems else "DIFFERENT: " + "; ".join(self.problems)
-        return f"{self.number:4} {self.stage:16} {'; '.join(what)} | exit codes {self.endings} {seconds:.0f} s{litter} | {result}"
+        return (
+            f"{self.number:4} {self.stage:16} {'; '.join(what)} | exit codes {self.endings} {seconds:.0f} "
+            f"s{litter} | {result}"
+        )
 
 
 class Chaos:
@@ -202,7 +208,8 @@ class Chaos:
             raise SystemExit(f"the undisturbed run ended with {ending.code}, attempts {attempts}:\n{tail(ending.log)}")
         self.expected = {stage: outcome(self.whole / stage / "latest") for stage in self.made}
         print(
-            f"undisturbed run in {ending.seconds:.0f} s: {sum(map(len, self.expected.values()))} hashes of {len(self.made)} stages",
+            f"undisturbed run in {ending.seconds:.0f} s: {sum(map(len, self.expected.values()))} hashes of "
+            f"{len(self.made)} stages",
             flush=True,
         )
 
@@ -296,7 +303,7 @@ def how_far(directory: Path) -> str:
     saved = [
         path
         for path in directory.glob("state/**/*")
-        if re.fullmatch(r"step_\d+", path.name) or path.parent.name == "state" and path.suffix == ".json"
+        if re.fullmatch(r"step_\d+", path.name) or (path.parent.name == "state" and path.suffix == ".json")
     ]
     return f"{len(read_jsonl(directory / 'metrics.jsonl'))} logged, {len(saved)} saved"
 
@@ -306,9 +313,12 @@ def tail(log: Path) -> str:
 
 
 def summary(rounds: list[Round]) -> str:
-    """A line a stage: kills by signal and by where they hit, damaged checkpoints, rounds that differed. Then who was hit."""
+    """A line a stage: kills by signal and by where they hit, damaged checkpoints, rounds that differed. Then who was
+    hit.
+    """
     lines = [
-        f"{'stage':16} {'rounds':>6} {'kills':>6} {'KILL':>5} {'TERM':>5} {'INT':>5} {'faults':>7} {'moments':>8} {'places':>7} {'damaged':>8} {'different':>10}"
+        f"{'stage':16} {'rounds':>6} {'kills':>6} {'KILL':>5} {'TERM':>5} {'INT':>5} {'faults':>7} {'moments':>8} "
+        f"{'places':>7} {'damaged':>8} {'different':>10}"
     ]
     for stage in [*KINDS, "all"]:
         mine = [r for r in rounds if stage in (r.stage, "all")]
@@ -316,7 +326,8 @@ def summary(rounds: list[Round]) -> str:
         signals = collections.Counter(signal_name(kill.signal) for kill in kills)
         if mine:
             lines.append(
-                f"{stage:16} {len(mine):6} {len(kills):6} {signals['SIGKILL']:5} {signals['SIGTERM']:5} {signals['SIGINT']:5} {signals['HANG']:7} "
+                f"{stage:16} {len(mine):6} {len(kills):6} {signals['SIGKILL']:5} {signals['SIGTERM']:5} "
+                f"{signals['SIGINT']:5} {signals['HANG']:7} "
                 f"{sum(bool(kill.span) for kill in kills):8} {sum(bool(kill.place) for kill in kills):7} "
                 f"{sum(len(r.damages) for r in mine):8} {sum(bool(r.problems) for r in mine):10}"
             )
@@ -325,7 +336,8 @@ def summary(rounds: list[Round]) -> str:
     return "\n".join(
         [
             *lines,
-            f"who: {', '.join(f'{name} {count}' for name, count in sorted(who.items()))}; {len(names)} different places",
+            f"who: {', '.join(f'{name} {count}' for name, count in sorted(who.items()))}; "
+            f"{len(names)} different places",
         ]
     )
 

@@ -1,10 +1,11 @@
-"""lm-evaluation-harness and `evaluate` on the same export and the same local problems, both greedy: the verdicts must agree one by one. (Completions
-may part at a near tie of two tokens: the engines add up floats in different orders.)
+"""lm-evaluation-harness and `evaluate` on the same export and the same local problems, both greedy: the verdicts must
+agree one by one. (Completions may part at a near tie of two tokens: the engines add up floats in different orders.)
 
     python scripts/crosscheck_lm_eval.py MODEL_DIR [--problems 60] [--lm-eval-python PYTHON]
 
-lm_eval is not a dependency of this project (pip install lm_eval, in an environment of its own whose Python is named here). Its task is a YAML file and a
-JSONL file, written below; the export is read as it is. docs/evaluation.md has what was seen.
+lm_eval is not a dependency of this project (pip install lm_eval, in an environment of its own whose Python is named
+here). Its task is a YAML file and a JSONL file, written below; the export is read as it is. docs/evaluation.md has what
+was seen.
 """
 
 import argparse
@@ -125,12 +126,15 @@ def run(command: list[str]) -> None:
 
 
 def compare(problems: list[dict], theirs: dict, ours: dict) -> int:
-    """Prints what agrees. Theirs strips the ends of a completion and may leave special tokens out, so texts are compared without white space and tags."""
+    """Prints what agrees. Theirs strips the ends of a completion and may leave special tokens out, so texts are
+    compared without white space and tags.
+    """
     shared = [row["prompt"] for row in problems if row["prompt"] in ours and row["prompt"] in theirs]
     texts = sum(plain(theirs[prompt][0]) == plain(ours[prompt][0]) for prompt in shared)
     verdicts = [prompt for prompt in shared if theirs[prompt][1] != ours[prompt][1]]
     print(
-        f"{len(shared)} shared problems: lm_eval {sum(theirs[p][1] for p in shared)} right, ours {sum(ours[p][1] for p in shared)} right; {texts} completions are the "
+        f"{len(shared)} shared problems: lm_eval {sum(theirs[p][1] for p in shared)} right, "
+        f"ours {sum(ours[p][1] for p in shared)} right; {texts} completions are the "
         f"same, {len(verdicts)} verdicts differ"
     )
     for prompt in verdicts:

@@ -1,12 +1,16 @@
-"""GRPO and SFT steps of the real worker on a GPU: seconds of each phase, tokens per second, MFU, memory, sampler against trainer.
+"""GRPO and SFT steps of the real worker on a GPU: seconds of each phase, tokens per second, MFU, memory, sampler
+against trainer.
 
-    scripts/gpu_check.sh                                        # Qwen2.5-0.5B shape, 8 prompts x 16 completions x 4,096 tokens; SFT up to 16k tokens
+    scripts/gpu_check.sh                                        # Qwen2.5-0.5B shape, 8 prompts x 16 completions x 4,096
+                                                                tokens; SFT up to 16k tokens
     scripts/gpu_check.sh --shape 1.5b --tokens 8192 --steps 3
-    scripts/gpu_check.sh --device cpu --shape tiny              # the same program in fp32 at a toy size: proves the logic, measures nothing
+    scripts/gpu_check.sh --device cpu --shape tiny              # the same program in fp32 at a toy size: proves the
+                                                                logic, measures nothing
 
-The model is random and the reward a share of tokens, so that every group has signal; nothing is downloaded. Needs torch, transformers,
-vllm, deepspeed, datasets and pyarrow, but neither Hydra nor Prefect. Where trl is installed, its GRPOTrainer does the same work (vLLM
-colocated). The worker alone prints to logs in its stage directory; what goes wrong there ends up in the message here.
+The model is random and the reward a share of tokens, so that every group has signal; nothing is downloaded. Needs
+torch, transformers, vllm, deepspeed, datasets and pyarrow, but neither Hydra nor Prefect. Where trl is installed, its
+GRPOTrainer does the same work (vLLM colocated). The worker alone prints to logs in its stage directory; what goes wrong
+there ends up in the message here.
 """
 
 import argparse
@@ -92,12 +96,10 @@ PHASES = ("sync", "rollout", "reward", "probe", "log", "train")
 NEEDED = ("torch", "transformers", "tokenizers", "safetensors", "vllm", "deepspeed", "datasets", "pyarrow")
 
 
-# ------------------------------------------------------------------------------------------------------------ model and data
-
-
 def make_model(shape: str, directory: Path, precision: str) -> Path:
-    """A random Qwen2 and a tokenizer of one token a byte. (A directory of Qwen2 gets Qwen2's byte-level tokenizer whatever its files say:
-    a word-level one would read every prompt as empty.)"""
+    """A random Qwen2 and a tokenizer of one token a byte. (A directory of Qwen2 gets Qwen2's byte-level tokenizer
+    whatever its files say: a word-level one would read every prompt as empty.)
+    """
     import torch
     from tokenizers.pre_tokenizers import ByteLevel
     from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
@@ -125,7 +127,9 @@ def write_prompts(path: Path, num: int, num_tokens: int) -> Path:
 
 
 def write_samples(directory: Path, num: int, max_tokens: int) -> Path:
-    """Training pairs from an eighth of max_tokens to max_tokens long, more short ones than long ones; the prompt is a tenth."""
+    """Training pairs from an eighth of max_tokens to max_tokens long, more short ones than long ones; the prompt is a
+    tenth.
+    """
     import pyarrow
     import pyarrow.parquet
 
@@ -141,9 +145,6 @@ def write_samples(directory: Path, num: int, max_tokens: int) -> Path:
 def reward_of(completion_ids: list[int], vocabulary: int) -> float:
     """Share of tokens in the lower half of the vocabulary: differs within every group."""
     return sum(token < vocabulary / 2 for token in completion_ids) / max(1, len(completion_ids))
-
-
-# ------------------------------------------------------------------------------------------------------------------ the worker
 
 
 def run_worker(options) -> None:
@@ -177,7 +178,9 @@ def run_worker(options) -> None:
 
 
 def watch_memory():
-    """Looks at the GPU twenty times a second (vLLM's pool is not in PyTorch's own counters). Returns a function that gives the peaks."""
+    """Looks at the GPU twenty times a second (vLLM's pool is not in PyTorch's own counters). Returns a function that
+    gives the peaks.
+    """
     import torch
 
     peak, index = [0], int(os.environ.get("LOCAL_RANK", "0"))
@@ -273,11 +276,10 @@ def run_stage(options, directory: Path) -> dict:
     }
 
 
-# --------------------------------------------------------------------------------------------------------------------- TRL
-
-
 def run_trl(options) -> None:
-    """GRPOTrainer with vLLM in its process, asleep during updates: the same model, prompts, lengths, beta and activation recomputation."""
+    """GRPOTrainer with vLLM in its process, asleep during updates: the same model, prompts, lengths, beta and
+    activation recomputation.
+    """
     os.environ.update(
         {
             "VLLM_CPU_KVCACHE_SPACE": "1",
@@ -374,11 +376,10 @@ def run_trl(options) -> None:
     os._exit(0)
 
 
-# ----------------------------------------------------------------------------------------------------------------- the numbers
-
-
 def forward_flops(shape: dict, lengths: list[int], num_scored: int) -> float:
-    """Of one forward pass: matrices on every token, attention on half of each sequence's own square, the head on scored tokens."""
+    """Of one forward pass: matrices on every token, attention on half of each sequence's own square, the head on scored
+    tokens.
+    """
     d, layers = shape["hidden_size"], shape["num_hidden_layers"]
     kv = d * shape["num_key_value_heads"] // shape["num_attention_heads"]
     body = layers * (2 * d * d + 2 * d * kv + 3 * d * shape["intermediate_size"])
@@ -386,7 +387,9 @@ def forward_flops(shape: dict, lengths: list[int], num_scored: int) -> float:
 
 
 def grpo_flops(options, directory: Path, step: int) -> float:
-    """Model FLOPs of a step's update, without recomputation: forward and backward of the policy, forward of the reference."""
+    """Model FLOPs of a step's update, without recomputation: forward and backward of the policy, forward of the
+    reference.
+    """
     from stages.contract.files import read_jsonl
 
     rollouts = read_jsonl(directory / "rollouts" / f"step_{step:06d}.jsonl")[:-1]  # the last line is the checksum
@@ -447,9 +450,6 @@ def peak_of(device: dict) -> tuple[float, str]:
     return device["measured"], f"a measured {device['size']}^3 product, {device['measured'] / 1e12:.3g} TFLOP/s"
 
 
-# ------------------------------------------------------------------------------------------------------------------ the report
-
-
 def grpo_lines(options, result: dict, directory: Path, peak: float) -> list[str]:
     rows, processes = result["rows"], options.processes
     wall, tokens = median(rows, "wall"), median(rows, "train/tokens")
@@ -460,7 +460,8 @@ def grpo_lines(options, result: dict, directory: Path, peak: float) -> list[str]
         "",
         "## GRPO",
         "",
-        f"{options.prompts} prompts x {options.group} completions, at most {options.tokens} tokens, beta {BETA}, median of {len(rows)} steps; "
+        f"{options.prompts} prompts x {options.group} completions, at most {options.tokens} tokens, beta {BETA}, "
+        f"median of {len(rows)} steps; "
         f"start-up {result['startup_s']:.0f} s.",
         "",
         "| phase | seconds |",
@@ -478,7 +479,8 @@ def grpo_lines(options, result: dict, directory: Path, peak: float) -> list[str]
         f"| MFU of the update | {rates[len(rates) // 2] / peak / processes:.4f} |",
         *memory_lines(result),
         f"| policy/mismatch_max | {max(row['policy/mismatch_max'] for row in rows):.2e} |",
-        f"| policy/probe_mean, probe_max | {median(rows, 'policy/probe_mean'):.2e}, {max(row['policy/probe_max'] for row in rows):.2e} |",
+        f"| policy/probe_mean, probe_max | {median(rows, 'policy/probe_mean'):.2e}, "
+        f"{max(row['policy/probe_max'] for row in rows):.2e} |",
         f"| groups without signal | {max(row['reward/zero_std_frac'] for row in rows):.2f} |",
     ]
 
@@ -491,7 +493,8 @@ def sft_lines(options, result: dict, flops_a_token: float, peak: float) -> list[
         "",
         "## SFT",
         "",
-        f"{options.sft_batch} samples a step of up to {options.sft_tokens} tokens, micro-batches of {options.sft_tokens} tokens, median of {len(rows)} "
+        f"{options.sft_batch} samples a step of up to {options.sft_tokens} tokens, "
+        f"micro-batches of {options.sft_tokens} tokens, median of {len(rows)} "
         f"steps; start-up {result['startup_s']:.0f} s.",
         "",
         "| what | value |",
@@ -523,14 +526,17 @@ def trl_lines(ours: dict, trl: dict | str, bf16: bool) -> list[str]:
         "",
         "## Beside TRL",
         "",
-        f"GRPOTrainer {version_of('trl')}, vLLM colocated, {trl['micro']} completions in a forward pass; fp32 weights{', under bf16 autocast' if bf16 else ''}. "
+        f"GRPOTrainer {version_of('trl')}, vLLM colocated, {trl['micro']} completions in a forward pass; "
+        f"fp32 weights{', under bf16 autocast' if bf16 else ''}. "
         "It makes an old-logprob pass, ours does not.",
         "",
         "| side | step, s | rollout, s | the rest, s | overall tokens/s |",
         "|---|---|---|---|---|",
-        f"| ours | {wall:.3f} | {median(ours['rows'], 'time/rollout'):.3f} | {wall - median(ours['rows'], 'time/rollout'):.3f} | "
+        f"| ours | {wall:.3f} | {median(ours['rows'], 'time/rollout'):.3f} | "
+        f"{wall - median(ours['rows'], 'time/rollout'):.3f} | "
         f"{median(ours['rows'], 'train/tokens') / wall:.0f} |",
-        f"| TRL | {other:.3f} | {median(rows, 'rollout'):.3f} | {other - median(rows, 'rollout'):.3f} | {tokens / other:.0f} |",
+        f"| TRL | {other:.3f} | {median(rows, 'rollout'):.3f} | {other - median(rows, 'rollout'):.3f} | "
+        f"{tokens / other:.0f} |",
         "",
         f"TRL / ours, time of a step: {other / wall:.2f}",
     ]
@@ -549,8 +555,10 @@ def header(options, device: dict, source: str) -> list[str]:
         f"`scripts/gpu_check.sh {shlex.join(sys.argv[1:])}`",
         "",
         f"{device['name']}{memory}; {options.processes} process(es); Python {platform.python_version()}, {versions}.",
-        f"Random Qwen2 of the {options.shape} shape, {options.precision}, {'activations kept' if options.keep_activations else 'activations recomputed'}. "
-        f"MFU counts model FLOPs without recomputation, as a share of {source}. Measured {device['size']}^3 product: {device['measured'] / 1e12:.3g} TFLOP/s.",
+        f"Random Qwen2 of the {options.shape} shape, {options.precision}, "
+        f"{'activations kept' if options.keep_activations else 'activations recomputed'}. "
+        f"MFU counts model FLOPs without recomputation, as a share of {source}. "
+        f"Measured {device['size']}^3 product: {device['measured'] / 1e12:.3g} TFLOP/s.",
     ]
 
 
@@ -572,7 +580,8 @@ def check(options) -> None:
         )[0]
         if not device["name"]:
             raise SystemExit(
-                "gpu_check: PyTorch finds no GPU here. Run it on a machine with one, or prove its logic with --device cpu --shape tiny"
+                "gpu_check: PyTorch finds no GPU here. Run it on a machine with one, "
+                "or prove its logic with --device cpu --shape tiny"
             )
         peak, source = peak_of(device)
         print(f"{device['name']}: MFU is a share of {source}", flush=True)

@@ -1,4 +1,5 @@
-"""Writes a small JSONL file of problems with answers, to try `data.path=FILE` with: python scripts/make_problems.py problems.jsonl
+"""Writes a small JSONL file of problems with answers, to try `data.path=FILE` with: python scripts/make_problems.py
+problems.jsonl
 
 The problems are those the embedded base model can read, so that the whole example runs without downloads.
 """
@@ -10,7 +11,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from stages.worlds.tiny_world.problems import draw_problem  # noqa: E402
+from stages.worlds.tiny_world.problems import draw_problem
 
 
 def rows(num: int, seed: int) -> list[dict]:

@@ -1,6 +1,8 @@
-"""Results of several runs of the same recipe with different seeds, as a Markdown table: mean over runs and its standard error.
+"""Results of several runs of the same recipe with different seeds, as a Markdown table: mean over runs and its standard
+error.
 
-python scripts/summarize_seeds.py runs/seed0 runs/seed1 runs/seed2     # or RUN/evaluate/FINGERPRINT, where a run has several
+python scripts/summarize_seeds.py runs/seed0 runs/seed1 runs/seed2     # or RUN/evaluate/FINGERPRINT, where a run has
+                                                                       several
 """
 
 import json

@@ -1,7 +1,8 @@
-"""The science: what runs in worker processes. Knows nothing of Hydra, Prefect or the driver; reads and writes one stage directory.
+"""The science: what runs in worker processes. Knows nothing of Hydra, Prefect or the driver; reads and writes one stage
+directory.
 
-Importing this package first hides torchvision, torchaudio and torchcodec where they do not match a CPU build of torch: vLLM pulls in
-their CUDA-linked builds, whose import failure would otherwise take every transformers model down with it.
+Importing this package first hides torchvision, torchaudio and torchcodec where they do not match a CPU build of torch:
+vLLM pulls in their CUDA-linked builds, whose import failure would otherwise take every transformers model down with it.
 """
 
 import sys

@@ -1,7 +1,7 @@
 """Worker entry: `python -m stages STAGE_DIRECTORY`, one process a rank (torchrun sets RANK and the rest), or alone.
 
-All it needs to know is in the directory's config.json and inputs.json. Exit codes: 0 done, 64 bad input, 75 interrupted but
-resumable, 1 failed; error.json says why.
+All it needs to know is in the directory's config.json and inputs.json. Exit codes: 0 done, 64 bad input, 75 interrupted
+but resumable, 1 failed; error.json says why.
 """
 
 import contextlib

@@ -1,4 +1,6 @@
-"""Talk to a model directory: `python -m stages.chat MODEL_DIR [--prompt TEXT]`. Each line is a prompt of its own, as in training."""
+"""Talk to a model directory: `python -m stages.chat MODEL_DIR [--prompt TEXT]`. Each line is a prompt of its own, as in
+training.
+"""
 
 import argparse
 import sys
@@ -12,6 +14,7 @@ def main(arguments: list[str]) -> int:
     environment.prepare()
     import torch
     from transformers.utils import logging
+
     from stages.modeling.model import load_model, load_tokenizer
 
     logging.disable_progress_bar()
@@ -53,13 +56,15 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 def answer(text: str, model, tokenizer, options: argparse.Namespace) -> None:
     """Prints the completion token by token. Words outside the vocabulary are named: the tiny world's models know few."""
     import torch
+
     from stages.prompting.templates import apply_template, encode_prompt
 
     prompt_ids = encode_prompt(apply_template(text, options.template, tokenizer), options.template, tokenizer)
     unknown = sum(token == tokenizer.unk_token_id for token in prompt_ids) if tokenizer.unk_token_id is not None else 0
     if unknown:
         print(
-            f"({unknown} words of this prompt are not in the model's vocabulary; the tiny world's models know prompts like "
+            f"({unknown} words of this prompt are not in the model's vocabulary; "
+            "the tiny world's models know prompts like "
             "'what is24-3+7+2?', without spaces around numbers)",
             file=sys.stderr,
         )

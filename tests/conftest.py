@@ -10,7 +10,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
-import stages  # noqa: E402,F401  (its import sets the engines' environment; it must come before torch)
+import stages  # noqa: F401  (its import sets the engines' environment; it must come before torch)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from pipeline.configuration.graph import FAMILIES, NODES, family_of, is_stage, stage_order
 from pipeline.errors import MissingInput, StageFailed
 from pipeline.files import read_json
-from pipeline.configuration.graph import FAMILIES, NODES, family_of, is_stage, stage_order
 from pipeline.paths import REPOSITORY
 from pipeline.planning.models import template_of_directory
 

@@ -1,7 +1,8 @@
 """`clean`: what of a run nobody needs any more, how much it is, and, when told to, its deletion.
 
-Needed is where each stage's `latest` points, what can be resumed, and everything those were made from, also by other runs of the same
-runs_dir. A directory is renamed before it is deleted: what a killed `clean` leaves is a temporary file, never half a result.
+Needed is where each stage's `latest` points, what can be resumed, and everything those were made from, also by other
+runs of the same runs_dir. A directory is renamed before it is deleted: what a killed `clean` leaves is a temporary
+file, never half a result.
 """
 
 import os
@@ -15,9 +16,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.files import read_json
 from pipeline.configuration.graph import is_stage
 from pipeline.execution.lock import RunLock
+from pipeline.files import read_json
 from pipeline.view import size
 
 FINGERPRINT, FORCED = re.compile(r"[0-9a-f]{8}"), re.compile(r"[0-9a-f]{8}\.old-\d+")
@@ -54,7 +55,8 @@ def main(run_dir: Path, console: Console, is_confirmed: bool, with_logs: bool, w
                 f" --{name}" for name, is_set in (("logs", with_logs), ("unfinished", with_unfinished)) if is_set
             )
             console.print(
-                f"nothing was deleted; to do so: python -m pipeline clean run={run_dir.name} runs_dir={run_dir.parent} --yes{flags}",
+                f"nothing was deleted; to do so: python -m pipeline clean run={run_dir.name} "
+                f"runs_dir={run_dir.parent} --yes{flags}",
                 highlight=False,
                 soft_wrap=True,
             )
@@ -102,7 +104,9 @@ def stage_directories(run_dir: Path) -> list[Path]:
 
 
 def needed_directories(run_dir: Path, resumable: list[Path]) -> tuple[set[Path], list[Path]]:
-    """(directories of the run that something needs, inputs.json files that cannot be read). Runs beside this one count as needing."""
+    """(directories of the run that something needs, inputs.json files that cannot be read). Runs beside this one count
+    as needing.
+    """
     needed, unreadable = set(), []
     frontier = [link.parent / os.readlink(link) for link in run_dir.glob("*/latest") if link.is_symlink()]
     frontier += [

@@ -1,4 +1,6 @@
-"""`data inspect|prepare|fetch`: the configuration is composed here, the rows are read in a child process; the driver loads no engine."""
+"""`data inspect|prepare|fetch`: the configuration is composed here, the rows are read in a child process; the driver
+loads no engine.
+"""
 
 import json
 import os
@@ -8,9 +10,9 @@ import tempfile
 from pathlib import Path
 
 from pipeline.configuration import compose
-from pipeline.planning import models
 from pipeline.errors import InvalidConfig, MissingInput, StageFailed, StageInterrupted
 from pipeline.paths import REPOSITORY
+from pipeline.planning import models
 from stages.config import to_dict
 
 ACTIONS = ("inspect", "prepare", "fetch")

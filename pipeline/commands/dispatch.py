@@ -6,8 +6,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pipeline.configuration import compose
 from pipeline import view
+from pipeline.configuration import compose
 from pipeline.configuration.schema import RunConfig
 from pipeline.errors import InvalidConfig, MissingInput
 
@@ -105,7 +105,9 @@ def chat(arguments: list[str], console: Console) -> int:
 
 
 def data(arguments: list[str], console: Console) -> int:
-    """`data inspect|prepare|fetch [key=value ...]`: rows from outside, looked at, filtered into a file, or fetched from the hub."""
+    """`data inspect|prepare|fetch [key=value ...]`: rows from outside, looked at, filtered into a file, or fetched from
+    the hub.
+    """
     from pipeline.commands import data as data_command
 
     return data_command.main(arguments)
@@ -128,7 +130,9 @@ def clean(arguments: list[str], console: Console) -> int:
 
 
 def publish(arguments: list[str], console: Console) -> int:
-    """`publish [--stage NAME] --to OWNER/NAME [--yes] [--public] [run=NAME]`: shows what would go to the hub, uploads it with --yes."""
+    """`publish [--stage NAME] --to OWNER/NAME [--yes] [--public] [run=NAME]`: shows what would go to the hub, uploads
+    it with --yes.
+    """
     from pipeline.commands import publish as publishing
 
     stage, rest = _option("--stage", arguments)

@@ -1,4 +1,6 @@
-"""`doctor`: can this machine run the recipe? Versions, cores, memory, GPU, disk, ports, sandbox, and whether the engines import; each problem with its fix."""
+"""`doctor`: can this machine run the recipe? Versions, cores, memory, GPU, disk, ports, sandbox, and whether the
+engines import; each problem with its fix.
+"""
 
 import os
 import shutil
@@ -22,7 +24,8 @@ INSTALL = "make install (or: pip install -e '.[cpu]')"
 IMPORTS = {
     "transformers": "import stages; from transformers import Qwen2ForCausalLM",
     "deepspeed": "import stages; import deepspeed",
-    "vllm": "import stages; from stages import environment; environment.prepare(); from vllm import LLM, SamplingParams",
+    "vllm": "import stages; from stages import environment; environment.prepare(); from vllm import LLM, "
+    "SamplingParams",
     "prefect": "import prefect.flows",
 }
 IMPORT_TIMEOUT_S = 180
@@ -170,7 +173,9 @@ def sandbox() -> Finding:
 
 
 def imports() -> list[Finding]:
-    """Whether the engines import, each in a process of its own: here they would stay in memory, and a crash would end the doctor."""
+    """Whether the engines import, each in a process of its own: here they would stay in memory, and a crash would end
+    the doctor.
+    """
     findings = []
     for name, code in IMPORTS.items():
         started = time.monotonic()

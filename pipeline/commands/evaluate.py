@@ -1,4 +1,6 @@
-"""The command `evaluate`: any model directories, or the models of a run, on any suites; the stage `evaluate` without the rest of the recipe."""
+"""The command `evaluate`: any model directories, or the models of a run, on any suites; the stage `evaluate` without
+the rest of the recipe.
+"""
 
 import json
 import shlex
@@ -6,16 +8,17 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pipeline.configuration import compose
-from pipeline.execution.prefect import server as prefect_server
 from pipeline.commands import evaluation_tables as view_results
+from pipeline.configuration import compose
 from pipeline.errors import InvalidConfig
+from pipeline.execution.prefect import server as prefect_server
+from pipeline.execution.run import run_stages
 from pipeline.files import read_json
 from pipeline.planning.plan import remember_overrides
-from pipeline.execution.run import run_stages
 
 USAGE = (
-    "evaluate [model=DIR | 'model=[A,B]'] [eval=[aime24,math500,tiny]] [eval.SUITE.path=FILE] [run=NAME] [key=value ...]: without model= the models of the run "
+    "evaluate [model=DIR | 'model=[A,B]'] [eval=[aime24,math500,tiny]] [eval.SUITE.path=FILE] [run=NAME] [key=value "
+    "...]: without model= the models of the run "
     "that run= names"
 )
 
@@ -38,7 +41,9 @@ def main(arguments: list[str], console: Console) -> int:
 
 
 def as_overrides(arguments: list[str]) -> list[str]:
-    """The stage's overrides for this command's words. Models from outside get a run of their own and do without the recipe's data."""
+    """The stage's overrides for this command's words. Models from outside get a run of their own and do without the
+    recipe's data.
+    """
     models = [
         directory
         for word in arguments

@@ -1,4 +1,6 @@
-"""Evaluation results on the terminal: a table a set, with 95% intervals; the paired comparisons; accuracy by difficulty."""
+"""Evaluation results on the terminal: a table a set, with 95% intervals; the paired comparisons; accuracy by
+difficulty.
+"""
 
 from rich.console import Console
 from rich.markup import escape

@@ -1,7 +1,9 @@
-"""`publish`: a stage's model to the Hugging Face hub. Shows what would go where; uploads with --yes; private unless told otherwise.
+"""`publish`: a stage's model to the Hugging Face hub. Shows what would go where; uploads with --yes; private unless
+told otherwise.
 
-What is uploaded is what the manifest lists under model/, each file checked against its checksum, with the evaluation's numbers added to
-the model card. One commit holds all files: a reader of the repository sees the old version or the whole new one.
+What is uploaded is what the manifest lists under model/, each file checked against its checksum, with the evaluation's
+numbers added to the model card. One commit holds all files: a reader of the repository sees the old version or the
+whole new one.
 """
 
 import re
@@ -12,10 +14,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.planning import manifest
 from pipeline.commands.chat import model_stage
 from pipeline.errors import InvalidConfig, MissingInput, StageFailed
 from pipeline.files import read_json
+from pipeline.planning import manifest
 from pipeline.view import size
 
 CARD = "README.md"
@@ -85,7 +87,9 @@ def pack(run_dir: Path, directory: Path) -> Parcel:
 
 
 def evaluation(run_dir: Path, directory: Path) -> list[dict]:
-    """The results of the run's latest evaluation for this very model: an evaluation of an earlier version says nothing about it."""
+    """The results of the run's latest evaluation for this very model: an evaluation of an earlier version says nothing
+    about it.
+    """
     latest = run_dir / "evaluate" / "latest"
     stage = directory.parent.name
     inputs = read_json(latest / "inputs.json", {}) or {}
@@ -97,9 +101,8 @@ def evaluation(run_dir: Path, directory: Path) -> list[dict]:
 def with_results(card: str, rows: list[dict]) -> str:
     """The card with a table of results before the numbers of training.
 
-    >>> print(with_results("## Numbers at the end of training", [{"set": "s", "metric": "pass@1", "value": 0.5, "low": 0.4, "high": 0.6, "n": 9}]))
-    ## Evaluation
-    <BLANKLINE>
+    >>> print(with_results("## Numbers at the end of training", [{"set": "s", "metric": "pass@1", "value": 0.5, "low":
+    0.4, "high": 0.6, "n": 9}])) ## Evaluation <BLANKLINE>
     | set | metric | value | 95% interval | n |
     |---|---|---|---|---|
     | s | pass@1 | 0.5 | 0.4 to 0.6 | 9 |
@@ -133,7 +136,8 @@ def upload(parcel: Parcel, target: str, is_public: bool) -> str:
         if not is_public and not api.repo_info(target).private:  # it was there, and is read by everybody
             raise InvalidConfig(
                 [
-                    f"--to {target} exists and is public: add --public if everybody may read the model, or name another repository"
+                    f"--to {target} exists and is public: add --public if everybody may read the model, "
+                    "or name another repository"
                 ]
             )
         operations = [CommitOperationAdd(name, str(path)) for name, path in parcel.files.items()]

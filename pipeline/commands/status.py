@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline.execution import lock, stall
-from pipeline.planning import manifest
-from pipeline.configuration.schema import LauncherConfig, from_tree
-from pipeline.files import read_json, read_jsonl
 from pipeline.configuration.graph import STAGES, build, is_stage, stage_order
+from pipeline.configuration.schema import LauncherConfig, from_tree
+from pipeline.execution import lock, stall
+from pipeline.files import read_json, read_jsonl
+from pipeline.planning import manifest
 from pipeline.view import COLOURS, duration, numbers
 from stages.config import ConfigError
 
@@ -51,7 +51,9 @@ def _selected(tree: dict) -> list[str]:
 
 
 def stage_state(stage_dir: Path, is_held: bool, stall_after_s: float) -> dict:
-    """The state of a stage's latest directory; `others` counts directories of other configurations, `stalled` says since when which rank waits."""
+    """The state of a stage's latest directory; `others` counts directories of other configurations, `stalled` says
+    since when which rank waits.
+    """
     directory = (stage_dir / "latest").resolve()
     verdict = manifest.verify(directory)
     progress, error = read_json(directory / "progress.json", {}), read_json(directory / "error.json")
@@ -143,7 +145,8 @@ def show(state: dict, console: Console) -> None:
     for stage in state["stages"]:
         for alarm in stage["alarms"]:
             console.print(
-                f"[yellow]alarm[/] {stage['stage']} step {alarm['step']}: {escape(alarm['message'])}\n  advice: {escape(alarm['advice'])}",
+                f"[yellow]alarm[/] {stage['stage']} step {alarm['step']}: {escape(alarm['message'])}\n  advice: "
+                f"{escape(alarm['advice'])}",
                 highlight=False,
                 soft_wrap=True,
             )

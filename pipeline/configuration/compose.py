@@ -1,7 +1,8 @@
-"""From the command line to a RunConfig: friendly spellings, a check of every override before Hydra composes, composition.
+"""From the command line to a RunConfig: friendly spellings, a check of every override before Hydra composes,
+composition.
 
-Hydra stops at the first mistake and knows no ranges. Here every override is checked against the dataclasses first, then the rest is
-composed and checked as a whole, so that one run of a command reports all mistakes.
+Hydra stops at the first mistake and knows no ranges. Here every override is checked against the dataclasses first, then
+the rest is composed and checked as a whole, so that one run of a command reports all mistakes.
 """
 
 import dataclasses
@@ -18,10 +19,10 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from pipeline.configuration.graph import STAGES, is_stage
 from pipeline.configuration.schema import RunConfig, default_tree, from_tree, suite_files
 from pipeline.errors import InvalidConfig
 from pipeline.paths import CONF_DIR
-from pipeline.configuration.graph import STAGES, is_stage
 from stages.config import ConfigError
 from stages.config.convert import convert
 from stages.config.fields import range_error
@@ -48,9 +49,6 @@ FLAGS_WITH_VALUE = {
 def register_schema() -> None:
     """Gives Hydra the defaults of all keys under the name `schema` (first in conf/config.yaml)."""
     ConfigStore.instance().store(name="schema", node=default_tree())
-
-
-# --------------------------------------------------------------------------------------------------------------- command line
 
 
 def split_flags(arguments: list[str]) -> tuple[list[str], list[str]]:
@@ -80,10 +78,12 @@ def rewrite(overrides: list[str]) -> list[str]:
     """The spellings that people type, as Hydra wants them.
 
     `eval=[a,b]` -> `stages.evaluate.suites=[a,b]`;
-    `stage=X` -> `+stage=X` (several are joined), and the stage of one student, which has no file in conf/stage, -> `++selected.distill_X=true`;
-    `deepspeed@stages.r1_zero.deepspeed=zero3`, `students=published`, `experiment=X` -> with `+`; `students.NAME.path=DIR`, `student.distill.key=value` -> with `++`;
-    `data.path=FILE` also chooses `data=file` unless a data group is chosen, `stages.X.data.path=FILE` likewise for one stage, and so do
-    `data.sources.NAME.path=FILE` and `.preset=NAME`; a key within a mapping of free keys, as these and `launcher.environment.X`, adds to it (`++`).
+    `stage=X` -> `+stage=X` (several are joined), and the stage of one student, which has no file in conf/stage, ->
+    `++selected.distill_X=true`; `deepspeed@stages.r1_zero.deepspeed=zero3`, `students=published`, `experiment=X` ->
+    with `+`; `students.NAME.path=DIR`, `student.distill.key=value` -> with `++`; `data.path=FILE` also chooses
+    `data=file` unless a data group is chosen, `stages.X.data.path=FILE` likewise for one stage, and so do
+    `data.sources.NAME.path=FILE` and `.preset=NAME`; a key within a mapping of free keys, as these and
+    `launcher.environment.X`, adds to it (`++`).
     """
     result, stages = [], []
     for override in overrides:
@@ -126,9 +126,6 @@ def _is_in_free_mapping(key: str) -> bool:
     """Whether the key is, or lies within, a field of the schema that takes any keys: Hydra's schema cannot know them."""
     parts = key.split(".")
     return any(get_origin(schema_of(".".join(parts[:end]))[0]) is dict for end in range(2, len(parts) + 1))
-
-
-# --------------------------------------------------------------------------------------------------------------------- checks
 
 
 def check_overrides(overrides: list[str], is_sweep: bool = False) -> tuple[list[str], list[str]]:
@@ -190,7 +187,9 @@ def _first_value(override: Override) -> Any:
 
 
 def _sweep_values(override: Override) -> list[Any]:
-    """The values of a swept override that can be listed; nothing for a plain one (the composed configuration is checked)."""
+    """The values of a swept override that can be listed; nothing for a plain one (the composed configuration is
+    checked).
+    """
     if not override.is_sweep_override() or not override.is_discrete_sweep():
         return []
     return list(override.sweep_iterator(transformer=lambda element: _plain(element)))
@@ -201,7 +200,7 @@ def _plain(element: Any) -> Any:
 
 
 def _value_mistakes(key: str, value: Any, expected: Any, metadata: dict) -> list[str]:
-    if isinstance(value, str) and "${" in value or dataclasses.is_dataclass(expected):
+    if (isinstance(value, str) and "${" in value) or dataclasses.is_dataclass(expected):
         return []
     errors: list[str] = []
     converted = convert(expected, value, key, errors)
@@ -265,11 +264,10 @@ def _hint(name: Any, known) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
-# ----------------------------------------------------------------------------------------------------------------- composition
-
-
 def compose_config(overrides: list[str], is_sweep: bool = False) -> RunConfig:
-    """The checked configuration of these overrides. Raises InvalidConfig with every mistake. Swept keys are checked value by value."""
+    """The checked configuration of these overrides. Raises InvalidConfig with every mistake. Swept keys are checked
+    value by value.
+    """
     errors, good = check_overrides(overrides, is_sweep)
     plain = [text for text in good if not OverridesParser.create().parse_overrides([text])[0].is_sweep_override()]
     try:

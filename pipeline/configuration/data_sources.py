@@ -1,4 +1,6 @@
-"""What the driver knows of data from outside: presets of a mixture, what a source can serve, the identity of its files, a first look at its rows."""
+"""What the driver knows of data from outside: presets of a mixture, what a source can serve, the identity of its files,
+a first look at its rows.
+"""
 
 import dataclasses
 from functools import lru_cache
@@ -26,9 +28,6 @@ PRESETS = CONF_DIR / "data"
 MAX_CHECKED_ROWS = 20_000  # a longer source is looked at up to here before launch; the worker reads all of it
 
 Error = tuple[str, str]
-
-
-# ------------------------------------------------------------------------------------------------------------------- presets
 
 
 @lru_cache
@@ -65,9 +64,6 @@ def _filled(source: dict, key: str) -> tuple[dict, list[str]]:
     return {**{name: value for name, value in preset(source["preset"]).items() if name in known}, **source}, []
 
 
-# -------------------------------------------------------------------------------------------------------------- what it serves
-
-
 def all_nodes(config: Any) -> dict[str, DataConfig | TracesConfig]:
     """Field -> data node of a stage that reads rows from outside."""
     return (
@@ -82,7 +78,9 @@ def all_nodes(config: Any) -> dict[str, DataConfig | TracesConfig]:
 
 
 def without_what_data_lacks(stage: Any) -> Any:
-    """A stage whose own data has no general or safety prompts is asked for none; with them (`domain`) it stays as it is."""
+    """A stage whose own data has no general or safety prompts is asked for none; with them (`domain`) it stays as it
+    is.
+    """
     data = getattr(stage, "data", None)
     if data is None or data.name == "tiny_world":
         return stage
@@ -125,9 +123,6 @@ def serves_reward_models(data: DataConfig) -> bool:
     return data.has_general_prompts or data.has("preferences") or data.has("labels")
 
 
-# ------------------------------------------------------------------------------------------------------------- what its files are
-
-
 def sources_of(config: Any) -> dict[str, SourceConfig]:
     """Key -> source of a stage's configuration: `data`, or `data.sources.NAME` of a mixture."""
     return {
@@ -146,9 +141,6 @@ def content_of(source: SourceConfig, hash_of) -> str | None:
     return hash_of(files[0]) if len(files) == 1 else digest([hash_of(path) for path in files])
 
 
-# -------------------------------------------------------------------------------------------------------------- a first look
-
-
 def check_source(source: SourceConfig, malformed: str, key: str) -> list[Error]:
     """What is wrong with the first rows of a source, as (message, fix)."""
     tally, num_used = Tally(), 0
@@ -162,9 +154,11 @@ def check_source(source: SourceConfig, malformed: str, key: str) -> list[Error]:
     if tally.num_fatal and (malformed == "fail" or not num_used):
         return [
             (
-                f"data file {source.path}: {tally.num_fatal} of {'the first ' if tally.num_rows == MAX_CHECKED_ROWS else ''}{tally.num_rows} rows "
+                f"data file {source.path}: {tally.num_fatal} of "
+                f"{'the first ' if tally.num_rows == MAX_CHECKED_ROWS else ''}{tally.num_rows} rows "
                 f"cannot be used: {tally.shown()}",
-                f"mend {source.path}, or name its columns with {key}.prompt_column and {key}.{'completion' if source.rows == 'sft' else 'answer'}_column, or leave such "
+                f"mend {source.path}, or name its columns with {key}.prompt_column and "
+                f"{key}.{'completion' if source.rows == 'sft' else 'answer'}_column, or leave such "
                 f"rows out with {'traces' if isinstance(source, TracesConfig) else 'data'}.malformed=skip",
             )
         ]

@@ -1,7 +1,7 @@
 """The stages as data: what each is, what it reads, and which of them a configuration has.
 
-The order of `NODES` is an order of execution: every input stands above its consumer. The stages of a student stand once in it; a
-configuration with several `students` has them once for each, as `student_base_NAME` and `distill_NAME`.
+The order of `NODES` is an order of execution: every input stands above its consumer. The stages of a student stand once
+in it; a configuration with several `students` has them once for each, as `student_base_NAME` and `distill_NAME`.
 """
 
 import re
@@ -13,7 +13,9 @@ from pipeline.configuration.data_sources import serves_reward_models
 
 @dataclass(frozen=True)
 class Node:
-    """One stage. `inputs` maps a role to the stage that fills it; `optional` roles are used where there is something to use."""
+    """One stage. `inputs` maps a role to the stage that fills it; `optional` roles are used where there is something to
+    use.
+    """
 
     name: str
     kind: str

@@ -1,7 +1,8 @@
 """The configuration of a run: every stage's dataclass of `stages.config`, and what only the driver needs to know.
 
-The dataclasses are the one schema. `default_tree` gives Hydra their defaults as plain data, with the shared nodes (`data`, `judge`, `rollout`,
-`deepspeed`, `health`, `model`, `student`) reaching the stages by interpolation, leaf by leaf, so that any key can be overridden for one stage.
+The dataclasses are the one schema. `default_tree` gives Hydra their defaults as plain data, with the shared nodes
+(`data`, `judge`, `rollout`, `deepspeed`, `health`, `model`, `student`) reaching the stages by interpolation, leaf by
+leaf, so that any key can be overridden for one stage.
 """
 
 import dataclasses
@@ -19,6 +20,7 @@ from pipeline.configuration.data_sources import with_presets, without_what_data_
 from pipeline.configuration.graph import STAGES, is_stage
 from pipeline.paths import CONF_DIR
 from stages.config import (
+    VLLM_CPU_HEAD_SIZES,
     Checked,
     CollectConfig,
     ConfigError,
@@ -36,7 +38,6 @@ from stages.config import (
     SandboxConfig,
     SftConfig,
     SuiteConfig,
-    VLLM_CPU_HEAD_SIZES,
     from_dict,
     knob,
     to_dict,
@@ -89,7 +90,9 @@ class TrackerConfig(Checked):
 
 @dataclass(frozen=True)
 class SweepConfig(Checked):
-    """What a sweep compares. Empty: evaluate's pass@1 of the last model where `evaluate` runs, else the last stage's mean reward."""
+    """What a sweep compares. Empty: evaluate's pass@1 of the last model where `evaluate` runs, else the last stage's
+    mean reward.
+    """
 
     stage: str | None = knob(None, "stage whose number is compared; for results.json: the model's stage")
     set: str | None = knob(
@@ -122,14 +125,17 @@ class CostConfig(Checked):
 
     price_per_hour: float = knob(
         0.0,
-        "USD for an hour of one rank: of a GPU where it has one, else of a processor; 2 for an H800 in the paper [V2 Table 7]",
+        "USD for an hour of one rank: of a GPU where it has one, else of a processor; "
+        "2 for an H800 in the paper [V2 Table 7]",
         ge=0,
     )
 
 
 @dataclass(frozen=True)
 class StudentConfig(ModelConfig):
-    """A model that is distilled into: its base, and how its stages differ from `stages.distill` and the others [V2 Table 6]."""
+    """A model that is distilled into: its base, and how its stages differ from `stages.distill` and the others [V2
+    Table 6].
+    """
 
     distill: dict[str, Any] = knob({}, "keys of stages.distill that are different for this student", schema=SftConfig)
     base: dict[str, Any] = knob(
@@ -200,29 +206,34 @@ class RunConfig(Checked):
             if suite not in self.eval:
                 close = difflib.get_close_matches(suite, self.eval, n=1)
                 errors.append(
-                    f"stages.evaluate.suites: {suite!r} is not a suite; suites are {', '.join(self.eval)}{f'; did you mean {close[0]}?' if close else ''}"
+                    f"stages.evaluate.suites: {suite!r} is not a suite; suites are "
+                    f"{', '.join(self.eval)}{f'; did you mean {close[0]}?' if close else ''}"
                 )
         for where, model in (("model", self.model), *students.items()):
             size = model.hidden_size // model.num_heads
             if model.path is None and self.rollout.engine == "vllm" and size not in VLLM_CPU_HEAD_SIZES:
                 errors.append(
-                    f"{where}.num_heads {model.num_heads} gives attention heads of {size}; vLLM on CPU has {VLLM_CPU_HEAD_SIZES}: "
+                    f"{where}.num_heads {model.num_heads} gives attention heads of {size}; "
+                    f"vLLM on CPU has {VLLM_CPU_HEAD_SIZES}: "
                     f"change {where}.hidden_size or num_heads, or use rollout=transformers"
                 )
         untaught = tasks_without_examples(self.data)
         if self.model.path is None and untaught:
             errors.append(
-                f"model.path is empty, but the recipe's own base learns from worked examples, and {', '.join(untaught)} "
+                "model.path is empty, but the recipe's own base learns from worked examples, "
+                f"and {', '.join(untaught)} "
                 "in data.tasks have none: give a base with model.path=DIRECTORY, or see recipe=reasoning_gym_cpu"
             )
         for where, data in data_nodes(self):
             if data.name == "file" and not data.all_sources:
                 errors.append(
-                    f"{where}.path is empty: name a file or directory with {where}.path=FILE, or sources with {where}.sources.NAME.path=FILE"
+                    f"{where}.path is empty: name a file or directory with {where}.path=FILE, "
+                    f"or sources with {where}.sources.NAME.path=FILE"
                 )
             if data.name != "file" and data.all_sources:
                 errors.append(
-                    f"{where}.path is set but {where}.name is {data.name}: add {'data=file' if where == 'data' else f'+data@{where}=file'}"
+                    f"{where}.path is set but {where}.name is {data.name}: add "
+                    f"{'data=file' if where == 'data' else f'+data@{where}=file'}"
                 )
         return errors
 
@@ -232,7 +243,9 @@ class RunConfig(Checked):
 
     @property
     def selection(self) -> list[str]:
-        """Selected stages in order of execution; a student's stage by its own name or with those of all students (+stage=distill)."""
+        """Selected stages in order of execution; a student's stage by its own name or with those of all students
+        (+stage=distill).
+        """
 
         def is_on(family: str, student: str) -> bool:
             return bool(self.selected.get(family) or self.selected.get(f"{family}_{student}"))
@@ -241,8 +254,7 @@ class RunConfig(Checked):
             node.name
             for node in graph.nodes(self)
             if is_on(node.family or node.name, node.student)
-            or node.family == "student_rl"
-            and is_on("distill", node.student)
+            or (node.family == "student_rl" and is_on("distill", node.student))
         ]
 
     @property
@@ -251,7 +263,9 @@ class RunConfig(Checked):
         return self.students or {"": self.student}
 
     def stage(self, name: str) -> Any:
-        """The configuration of a stage, None for one without (report). A student's is the shared one with what the student changes."""
+        """The configuration of a stage, None for one without (report). A student's is the shared one with what the
+        student changes.
+        """
         node = next(node for node in graph.nodes(self) if node.name == name)
         shared = getattr(self.stages, node.family or name, None)
         if not node.family:
@@ -322,9 +336,11 @@ def suite_files() -> dict[str, dict[str, Any]]:
 
 
 def default_tree() -> dict[str, Any]:
-    """The defaults of RunConfig as plain data for Hydra; shared leaves of a stage are interpolations of the shared node."""
+    """The defaults of RunConfig as plain data for Hydra; shared leaves of a stage are interpolations of the shared
+    node.
+    """
     tree = to_dict(RunConfig())
-    tree["selected"] = {stage: False for stage in STAGES}
+    tree["selected"] = dict.fromkeys(STAGES, False)
     tree["eval"] = {name: to_dict(SuiteConfig()) | choices for name, choices in suite_files().items()}
     tree["stages"]["evaluate"]["precision"] = "${deepspeed.precision}"
     for name, stage in tree["stages"].items():
@@ -374,7 +390,9 @@ def family_mistakes(tree: dict[str, Any]) -> list[str]:
 
 
 def tasks_without_examples(data: DataConfig) -> list[str]:
-    """The families of reasoning-gym among `tasks` that a base of our own cannot be taught: there are no worked examples of them."""
+    """The families of reasoning-gym among `tasks` that a base of our own cannot be taught: there are no worked examples
+    of them.
+    """
     if data.name != "reasoning_gym" or family_problems(data.tasks, data.task_weights, data.task_configs):
         return []
     return [task for task in data.tasks if task not in WRITERS]
@@ -453,13 +471,17 @@ def _without_general_data(config: RunConfig) -> RunConfig:
 
 
 def uses_judge(stage, by_column: bool = True) -> bool:
-    """Whether anything in this stage asks the judge; `by_column`: also where rows name their verifiers themselves, so that some may name it."""
+    """Whether anything in this stage asks the judge; `by_column`: also where rows name their verifiers themselves, so
+    that some may name it.
+    """
     if isinstance(stage, RewardModelsConfig):
         return not (stage.data.has("preferences") and stage.data.has("labels"))
-    if isinstance(stage, CollectConfig) and (stage.refine == "judge" or stage.num_general and stage.general == "judge"):
+    if isinstance(stage, CollectConfig) and (
+        stage.refine == "judge" or (stage.num_general and stage.general == "judge")
+    ):
         return True
     sources = stage.data.all_sources.values() if getattr(stage, "data", None) else ()
-    return any(source.verifier == "judge" or by_column and source.verifier_column for source in sources)
+    return any(source.verifier == "judge" or (by_column and source.verifier_column) for source in sources)
 
 
 def _without_idle_judges(config: RunConfig) -> RunConfig:
@@ -477,13 +499,15 @@ def notes(config: RunConfig) -> list[str]:
     lines = []
     if config.data.name == "reasoning_gym":
         lines.append(
-            f"data from reasoning-gym ({', '.join(config.data.tasks)}): no general or safety prompts, so preference rewards are off"
+            f"data from reasoning-gym ({', '.join(config.data.tasks)}): no general or safety prompts, "
+            "so preference rewards are off"
         )
     if config.data.name == "file":
         where = ", ".join(str(source.path) for source in config.data.all_sources.values())
         if not config.data.has_general_prompts:
             lines.append(
-                f"data from {where}: no general or safety prompts, so their shares and counts are 0 and preference rewards are off"
+                f"data from {where}: no general or safety prompts, so their shares and counts are 0 and preference "
+                "rewards are off"
             )
         lines += [
             advice

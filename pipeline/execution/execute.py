@@ -7,19 +7,21 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from pipeline.execution import launch, tracker
-from pipeline.planning import manifest, preflight
 from pipeline.errors import StageFailed, StageInterrupted
-from pipeline.files import link, remove_temporaries, sha256, write_json
-from pipeline.planning.plan import RUN, Plan, Step, command
+from pipeline.execution import launch, tracker
 from pipeline.execution.stop import StopRequest
+from pipeline.files import link, remove_temporaries, sha256, write_json
+from pipeline.planning import manifest, preflight
+from pipeline.planning.plan import RUN, Plan, Step, command
 from stages.config import VERSIONS, to_dict
 
 
 def execute(
     step: Step, plan: Plan, stop: StopRequest, on_line: Callable[[str], None], on_progress: Callable[[dict], None]
 ) -> dict:
-    """Runs a step that is not done and returns its manifest. Raises a PipelineError that says what went wrong and what to do."""
+    """Runs a step that is not done and returns its manifest. Raises a PipelineError that says what went wrong and what
+    to do.
+    """
     if stop.is_requested:
         raise StageInterrupted(f"stopped before {step.stage}", f"continue with: {command(plan.config, 'all')}")
     preflight.require_disk(step, plan.config)
@@ -93,7 +95,7 @@ def _write_report(step: Step, plan: Plan) -> None:
             "metrics": {},
             "timing": {"total_s": round(time.time() - started, 2), "startup_s": 0.0, "attempts": 1},
             "peak_memory_gib": 0.0,
-            "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "versions": {name: version(name) for name in ("hydra-core", "rich")},
         },
     )

@@ -1,8 +1,10 @@
-"""A small parent between the driver and torchrun, so that no process outlives its driver: `python -m pipeline.execution.guard DRIVER_PID COMMAND...`
+"""A small parent between the driver and torchrun, so that no process outlives its driver: `python -m
+pipeline.execution.guard DRIVER_PID COMMAND...`
 
-It adopts every descendant (child subreaper), is told by the kernel when the driver dies, and then kills them all; torchrun puts each rank in
-a session of its own, so killing a process group would miss them. Signals: SIGUSR1 asks the ranks to stop after a checkpoint (SIGTERM to
-the children of its child); SIGTERM kills everything. Exits like its command.
+It adopts every descendant (child subreaper), is told by the kernel when the driver dies, and then kills them all;
+torchrun puts each rank in a session of its own, so killing a process group would miss them. Signals: SIGUSR1 asks the
+ranks to stop after a checkpoint (SIGTERM to the children of its child); SIGTERM kills everything. Exits like its
+command.
 """
 
 import ctypes

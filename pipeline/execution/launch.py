@@ -1,4 +1,6 @@
-"""Starts a stage's worker processes with torchrun, relays what rank 0 says, passes stop requests on, and explains failures."""
+"""Starts a stage's worker processes with torchrun, relays what rank 0 says, passes stop requests on, and explains
+failures.
+"""
 
 import os
 import re
@@ -10,12 +12,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.execution import stall
 from pipeline.configuration.schema import LauncherConfig
 from pipeline.errors import MissingInput, PipelineError, StageFailed, StageInterrupted
+from pipeline.execution import stall
+from pipeline.execution.stop import StopRequest
 from pipeline.files import link, read_json
 from pipeline.paths import REPOSITORY
-from pipeline.execution.stop import StopRequest
 
 POLL_S = 0.1
 SHOWN_LINES = 15
@@ -177,19 +179,18 @@ def _end(guard: subprocess.Popen) -> None:
             guard.wait()
 
 
-# -------------------------------------------------------------------------------------------------------------------- failures
-
-
 def explain(
     stage: str, directory: Path, logs: Path, exit_code: int, was_stopped: bool, resume_command: str
 ) -> PipelineError:
-    """Why the workers ended without a manifest, as an error that names the rank, its last lines, its log and the next command."""
+    """Why the workers ended without a manifest, as an error that names the rank, its last lines, its log and the next
+    command.
+    """
     fix = f"continue with: {resume_command}"
     rank, code = root_failure(_text(logs / "driver.log"))
     error = read_json(directory / "error.json")
     progress = read_json(directory / "progress.json", {})
-    if (
-        was_stopped or not error and (code == EXIT_INTERRUPTED or progress.get("phase") == "interrupted")
+    if was_stopped or (
+        not error and (code == EXIT_INTERRUPTED or progress.get("phase") == "interrupted")
     ):  # the latter: srun or Slurm stopped the ranks
         step = progress.get("step", 0)
         return StageInterrupted(
@@ -209,7 +210,7 @@ def explain(
         return MissingInput(
             f"{stage}: {error.get('message')}", error.get("fix") or f"mend the input, then: {resume_command}"
         )
-    if "No space left on device" in str(error) or error is None and shutil.disk_usage(directory).free < FULL_BYTES:
+    if "No space left on device" in str(error) or (error is None and shutil.disk_usage(directory).free < FULL_BYTES):
         return MissingInput(
             f"{stage} found no space left on the disk of {directory}",
             f"free some space there; nothing that was finished is lost; then {fix}",
@@ -219,7 +220,8 @@ def explain(
     log = next(path for path in (logs / f"rank{rank}.log", logs / "driver.log") if path.exists())
     seen = f"\n  at its end: {words}" if code == -signal.SIGABRT and (words := stall.last_words(logs)) else ""
     return StageFailed(
-        f"{stage} failed on rank {rank}: {failure_kind(error, code, exit_code)}{seen}\n{_last_lines(log)}\n  log: {log}",
+        f"{stage} failed on rank {rank}: {failure_kind(error, code, exit_code)}{seen}\n{_last_lines(log)}\n  log: "
+        f"{log}",
         fix,
     )
 
@@ -235,11 +237,11 @@ def _last_lines(log: Path) -> str:
 def root_failure(torchrun_log: str) -> tuple[int, int | None]:
     """(rank, exit code) of the failure that caused the others; (0, None) where torchrun reports none.
 
-    A rank ended by a signal comes first: its peers then fail with lost connections, often before torchrun looks, and torchrun itself
-    ends ranks with SIGTERM only. Otherwise the one that torchrun saw first.
+    A rank ended by a signal comes first: its peers then fail with lost connections, often before torchrun looks, and
+    torchrun itself ends ranks with SIGTERM only. Otherwise the one that torchrun saw first.
 
-    >>> root_failure("rank : 1 (local_rank: 1)\n exitcode : -9 (pid: 7)\nRoot Cause (first observed failure):\n rank : 0\n exitcode : 1")
-    (1, -9)
+    >>> root_failure("rank : 1 (local_rank: 1)\n exitcode : -9 (pid: 7)\nRoot Cause (first observed failure):\n rank :
+    0\n exitcode : 1") (1, -9)
     """
     found = [
         (int(rank), int(code))
@@ -256,7 +258,10 @@ def failure_kind(error: dict | None, code: int | None, exit_code: int) -> str:
     code = exit_code if code is None else code
     number = -code if code < 0 else code - 128 if 128 < code < 160 else 0
     if number == signal.SIGKILL:
-        return "killed (signal 9), most likely by the kernel for want of memory: lower micro_batch_tokens, rollout.max_sequences or launcher.num_processes"
+        return (
+            "killed (signal 9), most likely by the kernel for want of memory: lower micro_batch_tokens, "
+            "rollout.max_sequences or launcher.num_processes"
+        )
     if number:
         return f"ended by signal {number} ({signal.Signals(number).name})"
     return f"exit code {code}, without an error report"

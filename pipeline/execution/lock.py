@@ -1,7 +1,7 @@
 """One driver per run: a lock that the kernel drops when its holder dies, with a note that says who holds it.
 
-On disks whose locks do not reach other machines (or that have none) the note decides: process, host, and when the process started, so that
-a dead process and a reused number are told from a driver at work.
+On disks whose locks do not reach other machines (or that have none) the note decides: process, host, and when the
+process started, so that a dead process and a reused number are told from a driver at work.
 """
 
 import datetime
@@ -109,7 +109,8 @@ def refusal(
         )
         return (
             f"{holder}, while this machine is {host}{why}",
-            f"wait for it, or stop it: ssh {holder.host} kill {holder.pid}; if that machine or that process is gone: rm {path}",
+            f"wait for it, or stop it: ssh {holder.host} kill {holder.pid}; "
+            f"if that machine or that process is gone: rm {path}",
         )
     state = holder_state(holder, start_of)
     if state == "alive":
@@ -144,7 +145,9 @@ def holder_state(holder: Holder, start_of) -> str:
 
 
 def process_start(pid: int) -> str | None:
-    """When a process started, so that no other process of its number has the same: this boot and its clock ticks. None if there is none."""
+    """When a process started, so that no other process of its number has the same: this boot and its clock ticks. None
+    if there is none.
+    """
     try:
         if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
             return None

@@ -8,18 +8,18 @@ import yaml
 from rich.console import Console
 from rich.markup import escape
 
-from pipeline.configuration import compose
-from pipeline.execution.prefect import server as prefect_server
-from pipeline.execution import sweep
 from pipeline import view
+from pipeline.configuration import compose
+from pipeline.configuration.graph import FAMILIES, family_of
 from pipeline.configuration.schema import RunConfig
 from pipeline.errors import InvalidConfig, PipelineError, StageInterrupted
+from pipeline.execution import sweep
 from pipeline.execution.execute import execute
-from pipeline.files import remove_temporaries, write_atomic
-from pipeline.configuration.graph import FAMILIES, family_of
 from pipeline.execution.lock import RunLock
-from pipeline.planning.plan import Plan, command, make_plan, remember_overrides
+from pipeline.execution.prefect import server as prefect_server
 from pipeline.execution.stop import StopRequest
+from pipeline.files import remove_temporaries, write_atomic
+from pipeline.planning.plan import Plan, command, make_plan, remember_overrides
 from stages.config import ConfigError, to_dict
 
 INFORMATION_FLAGS = {
@@ -154,8 +154,9 @@ def run_stages(config: RunConfig, console: Console) -> Plan:
 
 
 def run_plan(plan: Plan, console: Console, stop: StopRequest, with_prefect: bool) -> bool:
-    """Runs what is not done, in a Prefect flow or a plain loop. When nothing is left to do, an embedded flow is not worth its start. Returns False
-    where the flow has lost its server, and stages may be left to do."""
+    """Runs what is not done, in a Prefect flow or a plain loop. When nothing is left to do, an embedded flow is not
+    worth its start. Returns False where the flow has lost its server, and stages may be left to do.
+    """
     with_prefect = with_prefect and (not plan.is_done or prefect_server.has_own_server())
     stop.install()
     try:

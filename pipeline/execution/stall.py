@@ -11,7 +11,9 @@ SILENT_S = 15  # a rank writes its heartbeat every two seconds
 
 
 def describe(directory: Path, after_s: float, now: float | None = None) -> str | None:
-    """One line on a stage that has not moved for `after_s` seconds, from its progress.json and its ranks' heartbeats; None while it moves."""
+    """One line on a stage that has not moved for `after_s` seconds, from its progress.json and its ranks' heartbeats;
+    None while it moves.
+    """
     now = time.time() if now is None else now
     progress = read_json(directory / "progress.json", {})
     moved = progress.get("updated")
@@ -22,7 +24,9 @@ def describe(directory: Path, after_s: float, now: float | None = None) -> str |
 
 
 def last_words(logs: Path) -> str:
-    """What the ranks of an attempt that was ended were at, "" where they left nothing. NCCL ends a process that waited too long without a word."""
+    """What the ranks of an attempt that was ended were at, "" where they left nothing. NCCL ends a process that waited
+    too long without a word.
+    """
     ends = [beat["updated"] for path in logs.glob("rank*.json") if isinstance(beat := read_json(path), dict)]
     return _ranks(logs, max(ends)) if ends else ""
 
@@ -38,7 +42,10 @@ def _rank(beat: dict, now: float) -> str:
     where = f"phase {beat['phase']} of step {beat['step']}" + (f" ({beat['at']})" if beat["at"] else "")
     if beat["updated"] < now - SILENT_S:
         return f"rank {beat['rank']} does not respond since {_clock(beat['updated'])}, it was in {where}"
-    return f"rank {beat['rank']} {'waits in ' + beat['waits_in'] + ',' if beat['waits_in'] else 'is'} in {where} since {_clock(beat['since'])}"
+    return (
+        f"rank {beat['rank']} {'waits in ' + beat['waits_in'] + ',' if beat['waits_in'] else 'is'} in {where} "
+        f"since {_clock(beat['since'])}"
+    )
 
 
 def _clock(seconds: float) -> str:

@@ -5,8 +5,9 @@ import sys
 
 
 def interrupt_on_signals() -> None:
-    """For what comes before and after the stages, where there is nothing to save: SIGTERM and SIGHUP end the driver as Ctrl-C does. SIGINT
-    too where the shell that started it told it to ignore that (a job in the background)."""
+    """For what comes before and after the stages, where there is nothing to save: SIGTERM and SIGHUP end the driver as
+    Ctrl-C does. SIGINT too where the shell that started it told it to ignore that (a job in the background).
+    """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
 
@@ -16,7 +17,9 @@ def _interrupt(number, frame):
 
 
 class StopRequest:
-    """Counts stop signals. `install` must run in the main thread; it can be repeated (Prefect sets handlers of its own)."""
+    """Counts stop signals. `install` must run in the main thread; it can be repeated (Prefect sets handlers of its
+    own).
+    """
 
     def __init__(self):
         self.count = 0

@@ -8,9 +8,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.configuration.graph import FAMILIES, family_of
 from pipeline.errors import InvalidConfig
 from pipeline.files import read_json, read_jsonl, write_json
-from pipeline.configuration.graph import FAMILIES, family_of
 
 LAST_ROWS = 5  # a metric of metrics.jsonl is the mean of its last rows: one step is noise
 
@@ -49,7 +49,9 @@ def objective_name(config) -> str:
 
 
 def resolve(config) -> tuple[str, str | None, str]:
-    """(stage, evaluation set or None, metric): as configured, else evaluate's pass@1 of the last model, else the last stage's own number."""
+    """(stage, evaluation set or None, metric): as configured, else evaluate's pass@1 of the last model, else the last
+    stage's own number.
+    """
     chosen = config.sweep
     models = [
         stage

@@ -1,14 +1,17 @@
-"""How long a stage will take and how much memory it will need, roughly. A finished attempt of the same stage in the run beats the formula."""
+"""How long a stage will take and how much memory it will need, roughly. A finished attempt of the same stage in the run
+beats the formula.
+"""
 
 from pathlib import Path
 
-from pipeline.planning import models
+from pipeline.configuration.graph import Node
 from pipeline.configuration.schema import RunConfig
 from pipeline.files import read_json
-from pipeline.configuration.graph import Node
+from pipeline.planning import models
 
 STARTUP_S = {"pretrain": 10, "sft": 10, "grpo": 16, "collect": 14, "reward_models": 16, "evaluate": 14, "report": 1}
-CPU_FLOPS = 2e10  # useful FLOP/s of one single-threaded rank on a small model (measured: about 7k tokens a second at 0.5M parameters)
+# useful FLOP/s of one single-threaded rank on a small model (measured: about 7k tokens a second at 0.5M parameters)
+CPU_FLOPS = 2e10
 GPU_FLOPS = 1.5e14  # useful FLOP/s of one rank on a current GPU
 SAMPLE_FLOPS_SHARE = 0.5  # sampling reaches this share of the training rate
 ENGINE_GIB = {
@@ -56,7 +59,9 @@ def _measured(latest: Path, config) -> float | None:
 
 
 def tokens(node: Node, config) -> tuple[float, float]:
-    """(tokens trained on, reference passes counted as a third; tokens sampled), with completions of half the allowed length."""
+    """(tokens trained on, reference passes counted as a third; tokens sampled), with completions of half the allowed
+    length.
+    """
     if node.kind == "pretrain":
         return config.num_steps * config.batch_size * 45, 0  # 45: mean length of a tiny-world document
     if node.kind == "sft":
@@ -88,7 +93,9 @@ def tokens(node: Node, config) -> tuple[float, float]:
 
 
 def disk_gib(stage: str, config, run: RunConfig) -> float:
-    """Estimated space that a trained stage takes at its peak: its checkpoints, one more while it is written, and the model. 0 for others."""
+    """Estimated space that a trained stage takes at its peak: its checkpoints, one more while it is written, and the
+    model. 0 for others.
+    """
     if getattr(config, "keep_checkpoints", None) is None:
         return 0.0
     parameters = models.num_parameters(run.model_of(stage))

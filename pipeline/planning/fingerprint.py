@@ -1,4 +1,6 @@
-"""Fingerprints: what decides a stage's output, as one hash. Pure functions on plain data; and the identity of models and data from outside."""
+"""Fingerprints: what decides a stage's output, as one hash. Pure functions on plain data; and the identity of models
+and data from outside.
+"""
 
 import hashlib
 from pathlib import Path
@@ -14,7 +16,8 @@ MAX_HASHED_BYTES = 1 << 28  # of a data file; larger ones by a sample
 
 
 def stage_fingerprint(kind: str, config: Any, inputs: dict[str, str], data_files: dict[str, str], seed: int) -> str:
-    """SHA-256 of a stage's output fields, its inputs' fingerprints, the content of its data files, the seed, its kind and version.
+    """SHA-256 of a stage's output fields, its inputs' fingerprints, the content of its data files, the seed, its kind
+    and version.
 
     A data file counts by content: its path is left out, so that a moved file changes nothing.
     """
@@ -25,16 +28,18 @@ def stage_fingerprint(kind: str, config: Any, inputs: dict[str, str], data_files
 
 
 def _with_content(fields: dict, names: list[str], content: str) -> dict:
-    """The fields with the path of the source at `names` replaced by its content, which also says more than a revision: to pin what is there already
-    changes nothing."""
+    """The fields with the path of the source at `names` replaced by its content, which also says more than a revision:
+    to pin what is there already changes nothing.
+    """
     if not names:
         return {**fields, "path": content, **({"revision": None} if "revision" in fields else {})}
     return {**fields, names[0]: _with_content(fields[names[0]], names[1:], content)}
 
 
 def data_files(config: Any) -> dict[str, str]:
-    """{"data": hash} of the files that a stage reads from outside, those of a mixture as {"data.sources.NAME": hash}, of
-    evaluation suites as {"settings.NAME": hash}; those that are there."""
+    """{"data": hash} of the files that a stage reads from outside, those of a mixture as {"data.sources.NAME": hash},
+    of evaluation suites as {"settings.NAME": hash}; those that are there.
+    """
     found = {key: content_of(source, _data_hash) for key, source in sources_of(config).items()}
     found |= {f"settings.{name}": _suite_content(suite) for name, suite in getattr(config, "settings", {}).items()}
     return {key: content for key, content in found.items() if content}
@@ -90,13 +95,15 @@ def _sampled_hash(path: Path) -> str:
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    """Changed keys of two nested configs, each as "optim.lr 1e-06 -> 3e-06"; a mapping that only one of them has is one line."""
+    """Changed keys of two nested configs, each as "optim.lr 1e-06 -> 3e-06"; a mapping that only one of them has is one
+    line.
+    """
     lines = []
     for key in dict.fromkeys((*old, *new)):
         name, before, after = f"{prefix}{key}", old.get(key, "unset"), new.get(key, "unset")
         if isinstance(before, dict) and isinstance(after, dict):
             lines += differences(before, after, f"{name}.")
-        elif isinstance(before, dict) and key not in new or isinstance(after, dict) and key not in old:
+        elif (isinstance(before, dict) and key not in new) or (isinstance(after, dict) and key not in old):
             lines.append(f"{name} {'removed' if key in old else 'added'}")
         elif before != after:
             lines.append(f"{name} {_short(before)} -> {_short(after)}")

@@ -1,4 +1,6 @@
-"""The judge of the stages that are going to run, before anything is launched: its key is there, its endpoint answers and serves the model."""
+"""The judge of the stages that are going to run, before anything is launched: its key is there, its endpoint answers
+and serves the model.
+"""
 
 import json
 import os
@@ -36,7 +38,8 @@ def _misplaced(step) -> list[Error]:
         return []
     return [
         (
-            f"{step.stage} asks a judge about your own data, but judge.backend=tiny_world knows only the tiny world's prompts",
+            f"{step.stage} asks a judge about your own data, but judge.backend=tiny_world knows only the tiny "
+            "world's prompts",
             "choose judge=openai or judge=vllm (docs/judges.md)",
         )
     ]
@@ -56,7 +59,8 @@ def _errors(judge: JudgeConfig, stage: str, environment: dict[str, str]) -> list
     if judge.api_key_env and not key:
         return [
             (
-                f"{stage} asks a judge, but the environment variable {judge.api_key_env} (judge.api_key_env) is not set",
+                f"{stage} asks a judge, but the environment variable {judge.api_key_env} (judge.api_key_env) is not "
+                "set",
                 f"export {judge.api_key_env}=...",
             )
         ]

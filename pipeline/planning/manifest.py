@@ -1,6 +1,7 @@
 """A stage is done when its manifest is there and every file it lists has its checksum.
 
-Checksums of unchanged files are remembered by (size, mtime_ns, inode) beside the manifest, so large models are hashed once.
+Checksums of unchanged files are remembered by (size, mtime_ns, inode) beside the manifest, so large models are hashed
+once.
 """
 
 from dataclasses import dataclass

@@ -29,8 +29,9 @@ def outside_input(path: str, revision: str | None) -> dict:
 
 
 def outside_inputs(paths: list[str]) -> tuple[dict[str, dict], list[tuple[str, str]]]:
-    """({name: inputs.json entry}, [(message, fix)]) of model directories that are evaluated. A name is the stage that made the model, where its
-    directory says so, else that of the directory; a second one of the same name is numbered."""
+    """({name: inputs.json entry}, [(message, fix)]) of model directories that are evaluated. A name is the stage that
+    made the model, where its directory says so, else that of the directory; a second one of the same name is numbered.
+    """
     entries, errors = {}, []
     for path in paths:
         try:
@@ -60,7 +61,9 @@ def _name_of(model_dir: Path) -> str:
 
 
 def trained_template(kind: str | None, config: dict) -> str | None:
-    """The template that the prompts of a trained stage were put into, from its kind and plain configuration; None for what trains nothing."""
+    """The template that the prompts of a trained stage were put into, from its kind and plain configuration; None for
+    what trains nothing.
+    """
     if kind == "pretrain":
         return "plain"  # every world's documents are written so
     if kind in ("grpo", "reward_models"):

@@ -1,4 +1,5 @@
-"""The plan: for every stage its fingerprint, its action (skip, resume, run) and the reason. Reads the disk, changes nothing.
+"""The plan: for every stage its fingerprint, its action (skip, resume, run) and the reason. Reads the disk, changes
+nothing.
 
 The fingerprints follow from the configuration alone, so the whole plan is known before anything runs.
 """
@@ -8,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.planning import estimate, manifest, models, preflight
+from pipeline.configuration.graph import Graph, Node, build, upstream
 from pipeline.configuration.schema import RunConfig, notes
 from pipeline.errors import MissingInput, PipelineError
 from pipeline.files import read_json
+from pipeline.planning import estimate, manifest, models, preflight
 from pipeline.planning.fingerprint import data_files, differences, stage_fingerprint
-from pipeline.configuration.graph import Graph, Node, build, upstream
 from pipeline.planning.judges import check_judges
 from stages.config import VERSIONS, output_fields, to_dict
 
@@ -191,7 +192,8 @@ def template_notes(steps: list[Step], known: dict[str, Step]) -> list[str]:
             theirs = _template(entry, known) if source is not None and source.kind != "pretrain" else None
             if theirs not in (None, mine):
                 lines.append(
-                    f"{step.stage} puts its prompts into the template {mine}, but {source.stage} was trained with {theirs}: "
+                    f"{step.stage} puts its prompts into the template {mine}, but {source.stage} was trained with "
+                    f"{theirs}: "
                     f"stages.{step.stage}.data.template={theirs} goes on with that"
                 )
     return lines
@@ -265,7 +267,9 @@ def _run_reason(node: Node, config: RunConfig, stage_config: Any, inputs: dict, 
 
 
 def _output_part(old: Any, config: Any) -> Any:
-    """The output fields of a stored plain config, by the dataclass of today. A key that is not there today is kept: it was removed."""
+    """The output fields of a stored plain config, by the dataclass of today. A key that is not there today is kept: it
+    was removed.
+    """
     if isinstance(old, dict) and dataclasses.is_dataclass(config):
         operational = {spec.name for spec in dataclasses.fields(config) if spec.metadata.get("operational")}
         return {

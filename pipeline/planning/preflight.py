@@ -6,11 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pipeline.planning import estimate
-from pipeline.configuration.schema import RunConfig
 from pipeline.configuration.data_sources import all_nodes, check_source
+from pipeline.configuration.schema import RunConfig
 from pipeline.errors import MissingInput
 from pipeline.paths import REPOSITORY
+from pipeline.planning import estimate
 
 SANDBOX_TIMEOUT_S = 180
 
@@ -70,7 +70,9 @@ def check_tracker(config: RunConfig) -> list[Error]:
 
 
 def check_sandbox(config: RunConfig, steps) -> list[Error]:
-    """No sandbox where a stage that is going to run grades programs. Asked in a process of its own: the driver imports nothing of the stages."""
+    """No sandbox where a stage that is going to run grades programs. Asked in a process of its own: the driver imports
+    nothing of the stages.
+    """
     nodes = {
         (step.config.sandbox.backend, step.config.sandbox.url, step.config.sandbox.python or "")
         for step in steps
@@ -85,8 +87,9 @@ def check_sandbox(config: RunConfig, steps) -> list[Error]:
 
 
 def _grades_programs(stage_config) -> bool:
-    """Whether a source of the stage's data names the verifier code for its rows, or a suite is of programs. Rows that name it themselves are found
-    by the worker."""
+    """Whether a source of the stage's data names the verifier code for its rows, or a suite is of programs. Rows that
+    name it themselves are found by the worker.
+    """
     if any(suite.loader in ("livecodebench", "codeforces") for suite in getattr(stage_config, "settings", {}).values()):
         return True
     return any(
@@ -107,14 +110,18 @@ def sandbox_problem(backend: str = "bubblewrap", url: str = "", python: str = ""
 
 
 def check_disk(config: RunConfig, steps) -> list[Error]:
-    """Too little free space on the disk of the runs for any stage. What a trained stage needs is checked when it is its turn."""
+    """Too little free space on the disk of the runs for any stage. What a trained stage needs is checked when it is its
+    turn.
+    """
     if all(step.is_done for step in steps):
         return []
     return _too_little(config.run_dir, config.launcher.min_free_gib, "a stage")
 
 
 def require_disk(step, config: RunConfig) -> None:
-    """Raises MissingInput where the disk has no room for the checkpoints and the model of a stage, less what it has written before."""
+    """Raises MissingInput where the disk has no room for the checkpoints and the model of a stage, less what it has
+    written before.
+    """
     written = sum(path.stat().st_size for path in (step.dir / "state").rglob("*") if path.is_file())
     needed_gib = max(config.launcher.min_free_gib, estimate.disk_gib(step.stage, step.config, config) - written / 2**30)
     for message, fix in _too_little(config.run_dir, needed_gib, step.stage):
@@ -130,6 +137,7 @@ def _too_little(place: Path, needed_gib: float, who: str) -> list[Error]:
     return [
         (
             f"{place} has {free_gib:.2f} GiB free; {who} needs {needed_gib:.2f} GiB for checkpoints and its model",
-            "free some space, put the runs elsewhere (runs_dir=DIRECTORY), or lower launcher.min_free_gib or keep_checkpoints",
+            "free some space, put the runs elsewhere (runs_dir=DIRECTORY), "
+            "or lower launcher.min_free_gib or keep_checkpoints",
         )
     ]

@@ -1,7 +1,8 @@
-"""The cost ledger of a run: hours of all ranks and attempts, tokens, judge calls, money; beside the paper's table [V2 Table 7].
+"""The cost ledger of a run: hours of all ranks and attempts, tokens, judge calls, money; beside the paper's table [V2
+Table 7].
 
-Of a finished stage the manifest says it, of an unfinished one the heartbeats of its attempts. An hour is one rank for one hour: a GPU hour
-where a rank has a GPU, else a processor hour.
+Of a finished stage the manifest says it, of an unfinished one the heartbeats of its attempts. An hour is one rank for
+one hour: a GPU hour where a rank has a GPU, else a processor hour.
 """
 
 import json
@@ -14,8 +15,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.files import read_json
 from pipeline.configuration.graph import family_of, is_stage, stage_order
+from pipeline.files import read_json
 from stages.contract.attempts import attempts, timing
 
 # Row of the paper's table -> the stages that it is made of here, and its H800 hours; at 2 USD an hour [V2 Table 7].
@@ -91,7 +92,9 @@ def _number(value: Any) -> float:
 
 
 def read(run_dir: Path) -> list[Line]:
-    """The latest directory of each stage of a run, in order of execution; stages without workers cost nothing and are left out."""
+    """The latest directory of each stage of a run, in order of execution; stages without workers cost nothing and are
+    left out.
+    """
     names = sorted(
         (path.name for path in run_dir.iterdir() if is_stage(path.name) and path.name != "report"), key=stage_order
     )
@@ -101,7 +104,9 @@ def read(run_dir: Path) -> list[Line]:
 
 
 def beside_the_paper(lines: list[Line]) -> list[tuple[str, float, float, float, float]]:
-    """(row, hours here, share here, hours in the paper, share there) of the rows of its table; what it leaves out is not in the shares."""
+    """(row, hours here, share here, hours in the paper, share there) of the rows of its table; what it leaves out is
+    not in the shares.
+    """
     hours = {
         name: sum(line.hours for line in lines if family_of(line.stage) in stages)
         for name, (stages, _) in PAPER.items()
@@ -154,7 +159,8 @@ def show(lines: list[Line], price_per_hour: float, console: Console) -> None:
     console.print(table)
     for name, hours, share, published, published_share in beside_the_paper(lines):
         console.print(
-            f"{name}: {hours_text(hours)} h, {share:.0%}; in the paper {published:,} H800 hours, {published_share:.0%}, ${2 * published:,}",
+            f"{name}: {hours_text(hours)} h, {share:.0%}; in the paper {published:,} H800 hours, "
+            f"{published_share:.0%}, ${2 * published:,}",
             highlight=False,
         )
 

@@ -1,4 +1,5 @@
-"""What emerged: words of reflection, accuracy and thinking by difficulty, first appearances; and the learned rewards beside what can be verified.
+"""What emerged: words of reflection, accuracy and thinking by difficulty, first appearances; and the learned rewards
+beside what can be verified.
 
 As in the paper's Fig. 8, Fig. 9 and Fig. 6 [V2 C.1, C.2, B.5]. Pure functions of what `read` found.
 """
@@ -64,8 +65,10 @@ def word_figures(stages: list[StageRecord]) -> list[dict]:
 
 
 def word_table(stages: list[StageRecord]) -> list[dict]:
-    """[{"shown", "cells": [{"word", "per_step", "first", "last"}], "total": {...}, "growth"}]: for 1,000 tokens in the first and last tenth of the steps, and
-    how often a step of the last tenth says it. The paper saw the sum of the ten grow five- to sevenfold."""
+    """[{"shown", "cells": [{"word", "per_step", "first", "last"}], "total": {...}, "growth"}]: for 1,000 tokens in the
+    first and last tenth of the steps, and how often a step of the last tenth says it. The paper saw the sum of the ten
+    grow five- to sevenfold.
+    """
     rows = []
     for stage in stages:
         metrics = [row for row in stage.metrics if any(number(row.get(f"words/{word}")) is not None for word in WORDS)]
@@ -96,7 +99,9 @@ def _cell(word: str, keys: list[str], first: list[dict], last: list[dict]) -> di
 
 
 def level_figures(stages: list[StageRecord]) -> list[dict]:
-    """Two figures a stage: accuracy by difficulty against the step, and the length of the completions against the difficulty, early and late."""
+    """Two figures a stage: accuracy by difficulty against the step, and the length of the completions against the
+    difficulty, early and late.
+    """
     found = []
     for stage in stages:
         levels = sorted(

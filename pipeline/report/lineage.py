@@ -43,7 +43,9 @@ def _source(entry: dict) -> str:
 
 
 def depths(names: list[str], links: list[tuple[str, str, str]]) -> dict[str, int]:
-    """Row of each node: the longest way to it from a source. a -> b -> c, a -> c gives 0, 1, 2. A cycle ends after len(names) rounds."""
+    """Row of each node: the longest way to it from a source. a -> b -> c, a -> c gives 0, 1, 2. A cycle ends after
+    len(names) rounds.
+    """
     depth = dict.fromkeys(names, 0)
     for _ in names:
         for source, target, _role in links:
@@ -98,7 +100,10 @@ def _edge(source: tuple[int, int], target: tuple[int, int], color: str) -> str:
     bend = min(MARGIN - 12, 14 + 11 * (target[1] - source[1])) * (-1 if is_left else 1)
     x1, x2, y1, y2 = x1 + side, x2 + side, y1 + HEIGHT / 2, y2 + HEIGHT / 2
     reach = min(x1, x2) + bend if is_left else max(x1, x2) + bend
-    path = f"M{x1} {y1} C{reach} {y1} {reach} {y1} {reach} {y1 + 18} L{reach} {y2 - 18} C{reach} {y2} {reach} {y2} {x2} {y2}"
+    path = (
+        f"M{x1} {y1} C{reach} {y1} {reach} {y1} {reach} {y1 + 18} L{reach} {y2 - 18} C{reach} {y2} {reach} {y2} "
+        f"{x2} {y2}"
+    )
     return _arrow(path, x2, y2, color, "right" if is_left else "left")
 
 
@@ -125,7 +130,8 @@ def _node(name: str, stage: StageRecord | None, column: int, row: int) -> str:
     )
     return (
         f"<g><title>{escape(f'{name}: {status}')}</title>"
-        f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="6" fill="#fff" stroke="{shown.color}" stroke-width="1.6"{dashes}/>'
+        f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="6" fill="#fff" stroke="{shown.color}" '
+        f'stroke-width="1.6"{dashes}/>'
         f'<circle cx="{x + WIDTH - 12}" cy="{y + 12}" r="4" fill="{STATUS_COLORS[status]}"/>'
         f'<text x="{x + 10}" y="{y + 18}" font-size="13" font-weight="600" fill="#111827">{escape(label)}</text>'
         f'<text x="{x + 10}" y="{y + 35}" font-size="10.5" fill="#4b5563">{escape(detail)}</text></g>'

@@ -1,4 +1,6 @@
-"""What the report calls things: the stages in the recipe's order, their labels and colours, and the metrics with their units."""
+"""What the report calls things: the stages in the recipe's order, their labels and colours, and the metrics with their
+units.
+"""
 
 from dataclasses import dataclass
 

@@ -17,7 +17,9 @@ POLICY = "policy"  # the role of the model that a stage starts from
 
 
 def write_report(run_dir: Path, output: Path, stage_dirs: dict[str, Path] | None = None) -> Path:
-    """Writes the report of a run, complete or not, to `output` and returns it. `stage_dirs` default to each stage's `latest`."""
+    """Writes the report of a run, complete or not, to `output` and returns it. `stage_dirs` default to each stage's
+    `latest`.
+    """
     run = read_run(
         Path(run_dir), None if stage_dirs is None else {name: Path(path) for name, path in stage_dirs.items()}
     )
@@ -30,7 +32,9 @@ def write_report(run_dir: Path, output: Path, stage_dirs: dict[str, Path] | None
 
 
 def render(run: RunRecord) -> str:
-    """The page. Everything that comes from files is escaped by the template; figures travel as JSON that cannot close its script."""
+    """The page. Everything that comes from files is escaped by the template; figures travel as JSON that cannot close
+    its script.
+    """
     environment = Environment(
         loader=PackageLoader("pipeline.report", "assets"),
         autoescape=True,
@@ -144,7 +148,9 @@ def missing(stages: list[StageRecord]) -> list[str]:
 
 
 def mixed(stages: dict[str, StageRecord]) -> list[str]:
-    """Stages that were made from another version of a stage than the one shown: their numbers do not belong to one chain."""
+    """Stages that were made from another version of a stage than the one shown: their numbers do not belong to one
+    chain.
+    """
     found = []
     for stage in stages.values():
         for entry in stage.inputs.values():
@@ -152,7 +158,8 @@ def mixed(stages: dict[str, StageRecord]) -> list[str]:
             made_from = str(entry.get("fingerprint") or "") if source else ""
             if source and source.path and made_from and made_from != source.fingerprint:
                 found.append(
-                    f"{stage.name} was made from {source.name}@{made_from[:8]}, not from the one shown, {source.name}@{source.fingerprint[:8]}"
+                    f"{stage.name} was made from {source.name}@{made_from[:8]}, not from the one shown, "
+                    f"{source.name}@{source.fingerprint[:8]}"
                 )
     return found
 

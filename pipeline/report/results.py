@@ -44,8 +44,9 @@ class Column:
 
 
 def columns(results: list[dict]) -> list[Column]:
-    """All columns, sets in the order of the file, metrics in the report's order. A mean of nothing (n = 0) is no result; grader errors are shown where
-    there are any."""
+    """All columns, sets in the order of the file, metrics in the report's order. A mean of nothing (n = 0) is no
+    result; grader errors are shown where there are any.
+    """
     cells: dict[str, dict[str, dict[str, Cell]]] = {}
     for row in (row for row in results if row.get("n") != 0 and not _OF_LEVEL.fullmatch(row["metric"])):
         low, high, n = (number(row.get(key)) for key in ("low", "high", "n"))
@@ -69,7 +70,9 @@ def _is_share(metric: str, cells: dict[str, Cell]) -> bool:
 
 
 def by_level(results: list[dict]) -> list[dict]:
-    """Accuracy and thinking tokens by difficulty: {"set", "model", "level", "pass@1", "thinking_tokens" (or None), "n"}, in the order of the file."""
+    """Accuracy and thinking tokens by difficulty: {"set", "model", "level", "pass@1", "thinking_tokens" (or None),
+    "n"}, in the order of the file.
+    """
     found: dict[tuple, dict] = {}
     for row in results:
         match = _OF_LEVEL.fullmatch(row["metric"])
@@ -109,9 +112,11 @@ def by_set(found: list[Column]) -> list[dict]:
 
 
 def changes(found: list[Column], model: str, parent: str, limit: int = 4) -> list[dict]:
-    """What a stage changed against the model it started from: the largest changes first, beyond both intervals before the others.
+    """What a stage changed against the model it started from: the largest changes first, beyond both intervals before
+    the others.
 
-    Each is {"label", "set", "before", "after", "change", "is_clear"}; `is_clear` where the two 95% intervals do not overlap.
+    Each is {"label", "set", "before", "after", "change", "is_clear"}; `is_clear` where the two 95% intervals do not
+    overlap.
     """
     rows = []
     for column in found:

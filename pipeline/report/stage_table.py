@@ -1,4 +1,6 @@
-"""The recipe stage by stage beside the paper's Table 2 [N], and where the shape of the two agrees. Pure functions of results and comparisons."""
+"""The recipe stage by stage beside the paper's Table 2 [N], and where the shape of the two agrees. Pure functions of
+results and comparisons.
+"""
 
 from dataclasses import dataclass
 
@@ -10,7 +12,9 @@ STAGES = ("r1_zero", "cold_start", "reasoning_rl", "rejection_sft", "preference_
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A row of the paper's table. `ours`: the (set, metric) that shows the same, the first that there is; our own sets stand in for some."""
+    """A row of the paper's table. `ours`: the (set, metric) that shows the same, the first that there is; our own sets
+    stand in for some.
+    """
 
     name: str
     paper: tuple[float, ...]
@@ -44,7 +48,9 @@ STEPS = (
 
 
 def rows(found: list[Column]) -> list[dict]:
-    """[{"paper", "values": the paper's, "ours": label of our column, "is_same", "cells": ours by stage or None, "column"}], those that we have."""
+    """[{"paper", "values": the paper's, "ours": label of our column, "is_same", "cells": ours by stage or None,
+    "column"}], those that we have.
+    """
     by_key = {(column.set_name, column.metric): column for column in found}
     table = []
     for benchmark in PAPER:
@@ -85,8 +91,8 @@ def claim(
     comparisons: list[dict],
     where: str = "the paper",
 ) -> dict | None:
-    """Whether ours moves from `against` to `model` as the paper's does, by `published`: {"verdict", "model", "against", "text"}, verdict one of agrees,
-    differs, unclear; None where one of the two was not measured.
+    """Whether ours moves from `against` to `model` as the paper's does, by `published`: {"verdict", "model", "against",
+    "text"}, verdict one of agrees, differs, unclear; None where one of the two was not measured.
 
     A change of ours is clear where the interval of the paired difference (without one: the two intervals) leaves 0 out.
     """
@@ -109,7 +115,8 @@ def claim(
         "verdict": verdict,
         "model": model,
         "against": against,
-        "text": f"{stage_name(model).label} against {stage_name(against).label}: {paper} {_moves(published, f'{abs(published):.4g}')} in {where}; "
+        "text": f"{stage_name(model).label} against {stage_name(against).label}: "
+        f"{paper} {_moves(published, f'{abs(published):.4g}')} in {where}; "
         f"{label_of(column)} {_moves(difference, column.text(abs(difference)))} here"
         + ("" if is_clear else ", within the noise"),
     }
@@ -127,7 +134,8 @@ def summary(claims: list[dict], what: str = "changes from stage to stage") -> st
     if not claims:
         return ""
     return (
-        f"Of {len(claims)} {what}, {counts['agrees']} go the paper's way beyond the noise, {counts['differs']} go the other way, and "
+        f"Of {len(claims)} {what}, {counts['agrees']} go the paper's way beyond the noise, "
+        f"{counts['differs']} go the other way, and "
         f"{counts['unclear']} cannot be told from noise with these samples."
     )
 

@@ -1,4 +1,6 @@
-"""The distilled students beside the paper's Table 15 [V2; V1 Table 5], and where the shape of the two agrees. Pure functions of what `read` found."""
+"""The distilled students beside the paper's Table 15 [V2; V1 Table 5], and where the shape of the two agrees. Pure
+functions of what `read` found.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,14 +105,16 @@ def columns(found: list[Column], ours: list[Student]) -> list[tuple[Benchmark, C
             for column in found
             if column.set_name == set_name
             and names & set(column.cells)
-            and (column.metric == metric or metric == "cons@k" and column.metric.startswith("cons@"))
+            and (column.metric == metric or (metric == "cons@k" and column.metric.startswith("cons@")))
         ]
         chosen += [(benchmark, fitting[0])] if fitting else []
     return chosen
 
 
 def rows(chosen: list[tuple[Benchmark, Column]], ours: list[Student]) -> list[dict]:
-    """[{"name", "note", "cells": [{"text", "interval"}]}]: the paper's models, below each ours of the same base, ours of other bases before R1."""
+    """[{"name", "note", "cells": [{"text", "interval"}]}]: the paper's models, below each ours of the same base, ours
+    of other bases before R1.
+    """
     found = []
     for place, name in enumerate(PUBLISHED):
         if name == TEACHER:
@@ -143,8 +147,10 @@ def _cell(column: Column, cell: Cell | None) -> dict:
 
 
 def shape(chosen: list[tuple[Benchmark, Column]], ours: list[Student], comparisons: list[dict]) -> list[dict]:
-    """Claims as `stage_table.claim` makes them: each student against the next smaller one, distilled against RL of the same base, the largest against R1.
-    Where ours are not of the paper's bases, the paper's own pair is its largest and smallest Qwen student, or its largest and the other."""
+    """Claims as `stage_table.claim` makes them: each student against the next smaller one, distilled against RL of the
+    same base, the largest against R1. Where ours are not of the paper's bases, the paper's own pair is its largest and
+    smallest Qwen student, or its largest and the other.
+    """
     distilled = [one for one in ours if one.is_distilled]
     by_size = [one for one in distilled if one.num_bytes]
     pairs = [

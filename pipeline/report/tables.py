@@ -1,4 +1,6 @@
-"""The report's tables besides the results: time and cost, lineage, reward models, configuration. Pure functions of what `read` found."""
+"""The report's tables besides the results: time and cost, lineage, reward models, configuration. Pure functions of what
+`read` found.
+"""
 
 import json
 from typing import Any
@@ -42,7 +44,9 @@ def cost_totals(rows: list[dict]) -> dict:
 
 
 def level_tables(rows: list[dict]) -> list[dict]:
-    """Accuracy and thinking tokens by difficulty, a table a set: [{"label", "levels", "rows": [{"shown", "cells": [text or ""]}]}]."""
+    """Accuracy and thinking tokens by difficulty, a table a set: [{"label", "levels", "rows": [{"shown", "cells": [text
+    or ""]}]}].
+    """
     found: dict[str, dict[str, dict[str, dict]]] = {}
     for row in by_level(rows):
         found.setdefault(row["set"], {}).setdefault(row["model"], {})[row["level"]] = row
@@ -72,7 +76,9 @@ def _level_text(row: dict | None) -> dict:
 
 
 def ledger(stages: list[StageRecord], config: dict) -> dict:
-    """{"price", "lines": [{"shown", "is_done", "hours", "sampled", "trained", "judge_calls", "money"}], "total", "paper": [...]} of the stages shown."""
+    """{"price", "lines": [{"shown", "is_done", "hours", "sampled", "trained", "judge_calls", "money"}], "total",
+    "paper": [...]} of the stages shown.
+    """
     given = config.get("cost") if isinstance(config.get("cost"), dict) else {}
     price = number(given.get("price_per_hour")) or 0.0
     lines = [cost.line_of(stage.name, stage.path) for stage in stages if stage.path is not None]

@@ -20,7 +20,9 @@ MOMENT_SHARE, SELF_SHARE = 0.35, 0.6  # kills at a moment; at a place, those of 
 
 @dataclass(frozen=True)
 class Kill:
-    """`place` None: at a moment, when `share` of the start-up or of the work (`span`) has passed, by the undisturbed stage's clock."""
+    """`place` None: at a moment, when `share` of the start-up or of the work (`span`) has passed, by the undisturbed
+    stage's clock.
+    """
 
     who: str
     signal: int
@@ -68,8 +70,9 @@ def draw_fault(rng: random.Random, hangs: list[Place]) -> Kill:
 
 
 def draw_kill(rng: random.Random, places: list[Place], num_processes: int, has_server: bool = False) -> Kill:
-    """At a random moment or place. The driver's places are for itself: from there the others cannot be told. `has_server`: Prefect's, which is hit at
-    moments only."""
+    """At a random moment or place. The driver's places are for itself: from there the others cannot be told.
+    `has_server`: Prefect's, which is hit at moments only.
+    """
     ranks = [f"rank{i}" for i in range(num_processes)]
     everyone = [*ranks, "launcher", "guard", "driver", "all"]
     number = rng.choice(SIGNALS)
@@ -85,7 +88,7 @@ def draw_kill(rng: random.Random, places: list[Place], num_processes: int, has_s
     )
     who = (
         inside
-        if inside == "driver" or inside and rng.random() < SELF_SHARE
+        if inside == "driver" or (inside and rng.random() < SELF_SHARE)
         else rng.choice(everyone if place or not has_server else [*everyone, "server"])
     )
     if (who, number) == ("guard", signal.SIGINT):  # which it ignores
@@ -96,7 +99,9 @@ def draw_kill(rng: random.Random, places: list[Place], num_processes: int, has_s
 
 
 def damage(directory: Path, rng: random.Random) -> str:
-    """Spoils one file of the newest checkpoint, or one that it goes on with; returns what was done, "" where there is none."""
+    """Spoils one file of the newest checkpoint, or one that it goes on with; returns what was done, "" where there is
+    none.
+    """
     checkpoint = _of_newest_checkpoint(directory)
     step = int(re.search(r"step_(\d+)", str(checkpoint[0].relative_to(directory)))[1]) if checkpoint else 0
     logs = [

@@ -1,10 +1,12 @@
-"""The one schema of the product: what every stage can be told, its type, its default, its range, its unit and its source.
+"""The one schema of the product: what every stage can be told, its type, its default, its range, its unit and its
+source.
 
-Both halves use it: the driver to check a composed configuration before anything is launched, a worker to read `config.json`.
-It imports nothing heavy. Defaults are the published numbers of DeepSeek-R1 where there are any; sources in brackets:
-[N] Nature 645 (2025) Methods, [V2] arXiv 2501.12948v2, [ours] our own choice where the paper is silent.
+Both halves use it: the driver to check a composed configuration before anything is launched, a worker to read
+`config.json`. It imports nothing heavy. Defaults are the published numbers of DeepSeek-R1 where there are any; sources
+in brackets: [N] Nature 645 (2025) Methods, [V2] arXiv 2501.12948v2, [ours] our own choice where the paper is silent.
 
-`from_dict` turns plain data into these dataclasses and reports every mistake at once, each with its key, its value and its fix.
+`from_dict` turns plain data into these dataclasses and reports every mistake at once, each with its key, its value and
+its fix.
 """
 
 from stages.config.convert import from_dict, output_fields, to_dict
@@ -17,6 +19,9 @@ from stages.config.sampling import CollectConfig, EvaluateConfig, SuiteConfig
 from stages.config.training import HealthConfig, PretrainConfig, RewardModelsConfig, SftConfig, StageConfig
 
 __all__ = [
+    "KINDS",
+    "VERSIONS",
+    "VLLM_CPU_HEAD_SIZES",
     "Checked",
     "CollectConfig",
     "ConfigError",
@@ -27,7 +32,6 @@ __all__ = [
     "HackingConfig",
     "HealthConfig",
     "JudgeConfig",
-    "KINDS",
     "MixConfig",
     "MixtureSource",
     "ModelConfig",
@@ -43,8 +47,6 @@ __all__ = [
     "StageConfig",
     "SuiteConfig",
     "TracesConfig",
-    "VERSIONS",
-    "VLLM_CPU_HEAD_SIZES",
     "from_dict",
     "knob",
     "output_fields",

@@ -36,7 +36,8 @@ def convert(expected: Any, value: Any, path: str, errors: list[str]) -> Any:
     if origin is Literal:
         if value not in get_args(expected):
             errors.append(
-                f"{path}: {value!r} is not one of {', '.join(map(str, get_args(expected)))}{_hint(value, get_args(expected))}"
+                f"{path}: {value!r} is not one of "
+                f"{', '.join(map(str, get_args(expected)))}{_hint(value, get_args(expected))}"
             )
         return value
     if origin is list:
@@ -99,7 +100,9 @@ def _hint(value: Any, known) -> str:
 
 
 def output_fields(config: Any) -> Any:
-    """The part of a config that decides the stage's output: everything but the operational fields. The fingerprint hashes this."""
+    """The part of a config that decides the stage's output: everything but the operational fields. The fingerprint
+    hashes this.
+    """
     if dataclasses.is_dataclass(config):
         return {
             spec.name: output_fields(getattr(config, spec.name))

@@ -3,18 +3,21 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from stages.config.fields import Checked, knob
 from stages.config.choices import ADAPTERS, VERIFIERS
+from stages.config.fields import Checked, knob
 from stages.config.languages import language_problem
 
 
 @dataclass(frozen=True)
 class SourceConfig(Checked):
-    """One set of rows from outside and what its columns mean; a column of a mapping is written with a dot (`reward_model.ground_truth`)."""
+    """One set of rows from outside and what its columns mean; a column of a mapping is written with a dot
+    (`reward_model.ground_truth`).
+    """
 
     path: str | None = knob(
         None,
-        "JSONL, JSON, Parquet, CSV (.gz, .zst) or Arrow file; a directory of such files or one of datasets.save_to_disk; or a hub "
+        "JSONL, JSON, Parquet, CSV (.gz, .zst) or Arrow file; a directory of such files or one of "
+        "datasets.save_to_disk; or a hub "
         "name ORGANISATION/NAME that `r1 data fetch` has brought here",
     )
     files: str | None = knob(
@@ -48,7 +51,8 @@ class SourceConfig(Checked):
     verifier_column: str | None = knob(None, "column with the verifier of each row; where it is empty, `verifier`")
     checks_column: str | None = knob(
         None,
-        "column with what the verifier needs besides the answer: JSON, or a mapping or list; with it the answer may be empty",
+        "column with what the verifier needs besides the answer: JSON, or a mapping or list; "
+        "with it the answer may be empty",
     )
     language_column: str | None = knob(None, "column with the language of each row; where it is empty, `language`")
     domain_column: str | None = knob(None, "column with the domain of each row; where it is empty, `domain`")
@@ -82,7 +86,9 @@ class MixtureSource(SourceConfig):
 
 @dataclass(frozen=True)
 class DataConfig(SourceConfig):
-    """Where prompts come from. `tiny_world` and `reasoning_gym` are generated; `file` reads rows from outside: one source, or a mixture of `sources`."""
+    """Where prompts come from. `tiny_world` and `reasoning_gym` are generated; `file` reads rows from outside: one
+    source, or a mixture of `sources`.
+    """
 
     name: Literal["tiny_world", "reasoning_gym", "file"] = knob(
         "tiny_world", "where prompts come from; file is implied by data.path"
@@ -117,7 +123,8 @@ class DataConfig(SourceConfig):
             return []
         if self.path and self.sources:
             return super().problems() + [
-                f"path {self.path} and sources ({', '.join(self.sources)}) are both set: a mixture names its files in its sources"
+                f"path {self.path} and sources ({', '.join(self.sources)}) are both set: "
+                "a mixture names its files in its sources"
             ]
         return super().problems() + [
             f"sources.{name}.path is empty: name a file, a directory or a hub name"
@@ -181,7 +188,8 @@ class PrepareConfig(Checked):
     languages: list[str] = knob([], "languages kept, e.g. [en,zh]; empty: all")
     against: dict[str, MixtureSource] = knob(
         {},
-        "evaluation sets that prompts must not share words with: name -> source, e.g. prepare.against.gpqa.preset=gpqa_diamond",
+        "evaluation sets that prompts must not share words with: name -> source, e.g. "
+        "prepare.against.gpqa.preset=gpqa_diamond",
     )
     ngram: int = knob(10, "words in a row that a prompt may not share with them [V2 D.1]", gt=0)
     exact_duplicates: bool = knob(True, "drop rows whose text was there before, apart from case and white space")
@@ -212,7 +220,8 @@ class PrepareConfig(Checked):
         ]
         if self.min_pass_rate > self.max_pass_rate:
             errors.append(
-                f"min_pass_rate {self.min_pass_rate} is more than max_pass_rate {self.max_pass_rate}: nothing would be kept"
+                f"min_pass_rate {self.min_pass_rate} is more than max_pass_rate {self.max_pass_rate}: "
+                "nothing would be kept"
             )
         if self.max_prompt and self.min_prompt > self.max_prompt:
             errors.append(

@@ -10,7 +10,9 @@ VLLM_CPU_HEAD_SIZES = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
 
 @dataclass(frozen=True)
 class ModelConfig(Checked):
-    """The base model: a directory or hub id of any HF causal LM, or (path null) a small Llama that the recipe trains itself."""
+    """The base model: a directory or hub id of any HF causal LM, or (path null) a small Llama that the recipe trains
+    itself.
+    """
 
     path: str | None = knob(None, "HF model directory (or a cached hub id); null: the recipe pretrains its own base")
     revision: str | None = knob(None, "hub revision")

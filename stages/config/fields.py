@@ -6,7 +6,9 @@ from typing import Any
 
 
 class ConfigError(ValueError):
-    """One or more mistakes in a configuration; `errors` lists them, each a sentence with the key, the value and the fix."""
+    """One or more mistakes in a configuration; `errors` lists them, each a sentence with the key, the value and the
+    fix.
+    """
 
     def __init__(self, errors: list[str]):
         self.errors = list(errors)
@@ -16,8 +18,9 @@ class ConfigError(ValueError):
 def knob(
     default: Any, doc: str, *, gt=None, ge=None, lt=None, le=None, operational: bool = False, schema: type | None = None
 ) -> Any:
-    """A documented, range-checked field. `operational` fields do not change the stage's output and stay out of its fingerprint.
-    `schema`: of a mapping that holds some fields of that class."""
+    """A documented, range-checked field. `operational` fields do not change the stage's output and stay out of its
+    fingerprint. `schema`: of a mapping that holds some fields of that class.
+    """
     metadata = {"doc": doc, "gt": gt, "ge": ge, "lt": lt, "le": le, "operational": operational, "schema": schema}
     if isinstance(default, (list, dict)):
         return field(default_factory=lambda: type(default)(default), metadata=metadata)

@@ -8,7 +8,9 @@ from stages.config.fields import Checked, knob
 
 @dataclass(frozen=True)
 class JudgeConfig(Checked):
-    """Who judges and refines where no rule can: DeepSeek-V3 in the paper [V2 B.3]. A key is never a part of this: only the name of its variable is."""
+    """Who judges and refines where no rule can: DeepSeek-V3 in the paper [V2 B.3]. A key is never a part of this: only
+    the name of its variable is.
+    """
 
     backend: Literal["tiny_world", "openai", "vllm"] = knob(
         "tiny_world",
@@ -57,7 +59,8 @@ class JudgeConfig(Checked):
             errors.append(f"url must be the endpoint's base URL, as http://127.0.0.1:8000/v1, got {self.url!r}")
         if self.deadline_s < self.timeout_s:
             errors.append(
-                f"deadline_s {self.deadline_s:g} is less than timeout_s {self.timeout_s:g}: a call would end before its first attempt"
+                f"deadline_s {self.deadline_s:g} is less than timeout_s {self.timeout_s:g}: "
+                "a call would end before its first attempt"
             )
         if self.api_key_env is not None and not self.api_key_env.replace("_", "a").isalnum():
             errors.append("api_key_env must be the NAME of an environment variable, not the key")
@@ -66,14 +69,17 @@ class JudgeConfig(Checked):
 
 @dataclass(frozen=True)
 class SandboxConfig(Checked):
-    """Where and how the programs of verifier `code` run, and what they earn (docs/sandbox.md). The limits hold for one run of one test."""
+    """Where and how the programs of verifier `code` run, and what they earn (docs/sandbox.md). The limits hold for one
+    run of one test.
+    """
 
     backend: Literal["bubblewrap", "piston"] = knob(
         "bubblewrap", "bubblewrap: boxes on this machine (Linux); piston: a server that speaks Piston's HTTP API"
     )
     url: str = knob(
         "",
-        "address of the Piston server, http://HOST:2000; its token, if it wants one, in the environment variable PISTON_TOKEN",
+        "address of the Piston server, http://HOST:2000; its token, if it wants one, "
+        "in the environment variable PISTON_TOKEN",
         operational=True,
     )
     python: str | None = knob(
@@ -98,7 +104,8 @@ class SandboxConfig(Checked):
     )
     wall_factor: float = knob(
         3.0,
-        "seconds on the clock over processor seconds, plus one: what a program may sleep, or wait on a busy machine [ours]",
+        "seconds on the clock over processor seconds, plus one: what a program may sleep, "
+        "or wait on a busy machine [ours]",
         ge=1,
     )
     memory_mib: int = knob(

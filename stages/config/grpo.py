@@ -60,7 +60,8 @@ class HackingConfig(Checked):
 
     every: int = knob(
         0,
-        "steps between measurements, a multiple of updates_per_rollout, in the steps that have general prompts; 0: no watch [ours]",
+        "steps between measurements, a multiple of updates_per_rollout, in the steps that have general prompts; 0: "
+        "no watch [ours]",
         ge=0,
     )
     num_prompts: int = knob(32, "held-out reasoning prompts of a measurement, always the same [ours]", gt=0)
@@ -78,7 +79,9 @@ class HackingConfig(Checked):
 
 @dataclass(frozen=True)
 class GrpoConfig(StageConfig):
-    """Group relative policy optimisation [N eq. 1-3]; one step is one policy update [N Fig. 1]. r1_zero, reasoning_rl, preference_rl."""
+    """Group relative policy optimisation [N eq. 1-3]; one step is one policy update [N Fig. 1]. r1_zero, reasoning_rl,
+    preference_rl.
+    """
 
     num_steps: int = knob(
         10400, "optimizer steps: 10,400 for R1-Zero, 1,700 for the last stage [N]; stage 2 not published", gt=0
@@ -99,7 +102,8 @@ class GrpoConfig(StageConfig):
     clip_high: float = knob(0.2, "the ratio is clipped at 1 + clip_high", gt=0)
     loss: Literal[*LOSSES] = knob(
         "grpo",
-        "member of the family, see stages/modeling/losses.py: grpo (mean per sequence, as in DeepSeekMath), dapo and bnpo (mean over "
+        "member of the family, see stages/modeling/losses.py: grpo (mean per sequence, as in DeepSeekMath), "
+        "dapo and bnpo (mean over "
         "all tokens), dr_grpo (a constant), gspo (ratio of whole sequences), cispo (clipped weights)",
     )
     kl: Literal["k3", "k3_unbiased"] = knob(
@@ -116,7 +120,8 @@ class GrpoConfig(StageConfig):
     )
     agreement: float = knob(
         1e-5,
-        "mean |sampler - trainer| logprob of the probe up to which the sampler's logprobs are the old policy's: fp32 stays "
+        "mean |sampler - trainer| logprob of the probe up to which the sampler's logprobs are the old policy's: "
+        "fp32 stays "
         "below; beyond it the trainer's are, and `correction` applies",
         ge=0,
     )
@@ -129,7 +134,8 @@ class GrpoConfig(StageConfig):
     correction_limit: float = knob(2.0, "largest importance weight", ge=1)
     oversampling: float = knob(
         0.0,
-        "dynamic sampling (DAPO): prompts drawn for each group with signal that is still missing; 0 = off, groups are taken "
+        "dynamic sampling (DAPO): prompts drawn for each group with signal that is still missing; 0 = off, "
+        "groups are taken "
         "as they come",
         ge=0,
     )
@@ -139,7 +145,8 @@ class GrpoConfig(StageConfig):
     rewards: RewardConfig = knob(RewardConfig, "parts of the reward")
     reward_timeout_s: float = knob(
         1800.0,
-        "seconds after the end of sampling that the rewards of a group may take before the rank fails and says which; graders "
+        "seconds after the end of sampling that the rewards of a group may take before the rank fails and says "
+        "which; graders "
         "have shorter deadlines of their own",
         gt=0,
         operational=True,
@@ -170,7 +177,8 @@ class GrpoConfig(StageConfig):
             source.verifier == "judge" for source in self.data.all_sources.values()
         ):
             errors.append(
-                "judge.backend=vllm cannot grade while the policy is sampled in the same process: serve the model and choose judge=openai"
+                "judge.backend=vllm cannot grade while the policy is sampled in the same process: "
+                "serve the model and choose judge=openai"
             )
         for name, schedule in (("max_completion_tokens", self.max_completion_tokens),):
             steps = [item[0] for item in schedule if len(item) == 2]
@@ -180,21 +188,25 @@ class GrpoConfig(StageConfig):
                 errors.append(f"{name} must allow at least one token, got {schedule}")
         if self.num_steps < self.updates_per_rollout:
             errors.append(
-                f"num_steps {self.num_steps} is less than updates_per_rollout {self.updates_per_rollout}: most of the one rollout would be wasted"
+                f"num_steps {self.num_steps} is less than updates_per_rollout {self.updates_per_rollout}: "
+                "most of the one rollout would be wasted"
             )
         if self.optim.name == "muon":
             errors.append("optim.name=muon is for pretraining; use adamw here")
         if 0 < self.oversampling < 1:
             errors.append(
-                f"oversampling must be 0 (off) or at least 1, got {self.oversampling}: fewer prompts than missing groups can never fill the batch"
+                f"oversampling must be 0 (off) or at least 1, got {self.oversampling}: "
+                "fewer prompts than missing groups can never fill the batch"
             )
         if self.hacking.every % self.updates_per_rollout:
             errors.append(
-                f"hacking.every {self.hacking.every} is not a multiple of updates_per_rollout {self.updates_per_rollout}: held-out completions are "
+                f"hacking.every {self.hacking.every} is not a multiple of updates_per_rollout "
+                f"{self.updates_per_rollout}: held-out completions are "
                 "sampled where a rollout begins"
             )
         if self.rollout.top_p != 1:
             errors.append(
-                f"rollout.top_p must be 1 here, got {self.rollout.top_p}: logprobs of a cut distribution are not the policy's"
+                f"rollout.top_p must be 1 here, got {self.rollout.top_p}: logprobs of a cut distribution are not "
+                "the policy's"
             )
         return errors

@@ -32,20 +32,23 @@ class CollectConfig(Checked):
     )
     max_paragraph: int = knob(
         0,
-        "longest paragraph of a kept chain of thought, words and CJK characters; 0 = any. The rejection data leaves long ones out "
+        "longest paragraph of a kept chain of thought, words and CJK characters; 0 = any. "
+        "The rejection data leaves long ones out "
         "[V2 B.3.3], how long is not published",
         ge=0,
     )
     easy_pass_rate: float = knob(
         1.0,
-        "prompts of whose completions a larger share is right are easy: their shortest ones are kept, so that easy questions "
+        "prompts of whose completions a larger share is right are easy: their shortest ones are kept, "
+        "so that easy questions "
         "get short thoughts [V2 B.3.2, how: ours]; 1 = none is",
         ge=0,
         le=1,
     )
     human_review: bool = knob(
         False,
-        "stop when the examples are there, for people to edit them (review/export.jsonl), and go on with what they made of "
+        "stop when the examples are there, for people to edit them (review/export.jsonl), "
+        "and go on with what they made of "
         "them (review/reviewed.jsonl) [V2 B.3.2]",
     )
     refine: Literal["none", "rules", "judge"] = knob(
@@ -70,7 +73,9 @@ class CollectConfig(Checked):
 
 @dataclass(frozen=True)
 class SuiteConfig(Checked):
-    """A suite of problems and the paper's protocol for it [V2 D.1]. conf/eval/ has a file for each: eval=[aime24,math500] chooses some."""
+    """A suite of problems and the paper's protocol for it [V2 D.1]. conf/eval/ has a file for each:
+    eval=[aime24,math500] chooses some.
+    """
 
     loader: Literal[*LOADERS] = knob("own", "schema of its rows: the modules of stages/kinds/evaluation/suites/")
     path: str | None = knob(None, "local file in the published schema: JSONL, JSON, CSV or Parquet; null: the hub's")
@@ -100,7 +105,8 @@ class SuiteConfig(Checked):
     until: str | None = knob(None, "last date of the contests")
     standings: str | None = knob(
         None,
-        "codeforces: directory with CONTEST.standings.json and CONTEST.ratings.json, for a rating; it counts by content",
+        "codeforces: directory with CONTEST.standings.json and CONTEST.ratings.json, for a rating; "
+        "it counts by content",
         operational=True,
     )
 

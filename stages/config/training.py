@@ -8,12 +8,17 @@ from stages.config.engines import DeepSpeedConfig, ModelConfig, OptimConfig, Rol
 from stages.config.fields import Checked, knob
 from stages.config.graders import JudgeConfig
 
-PACKING = "sequences one after the other in a row without padding, with variable-length attention; auto: where the model allows it, on a GPU in bf16 only"
+PACKING = (
+    "sequences one after the other in a row without padding, with variable-length attention; auto: "
+    "where the model allows it, on a GPU in bf16 only"
+)
 
 
 @dataclass(frozen=True)
 class HealthConfig(Checked):
-    """When a training stage raises an alarm (`stages/training/health.py`): it is shown by status and in the report, and stops the stage if asked to."""
+    """When a training stage raises an alarm (`stages/training/health.py`): it is shown by status and in the report, and
+    stops the stage if asked to.
+    """
 
     on_alarm: Literal["warn", "stop", "rollback"] = knob(
         "warn",
@@ -92,20 +97,24 @@ class PretrainConfig(StageConfig):
         if self.optim.name == "muon" and self.deepspeed.zero_stage > 0:
             return [
                 *errors,
-                f"optim.name=muon needs whole matrices on every rank, deepspeed.zero_stage 0, got {self.deepspeed.zero_stage}: "
+                "optim.name=muon needs whole matrices on every rank, deepspeed.zero_stage 0, "
+                f"got {self.deepspeed.zero_stage}: "
                 "choose zero0, or optim.name=adamw",
             ]
         if self.optim.name == "muon" and self.deepspeed.precision != "fp32":
             return [
                 *errors,
-                f"optim.name=muon steps in fp32, got deepspeed.precision {self.deepspeed.precision}: choose precision=fp32 here, or optim.name=adamw",
+                f"optim.name=muon steps in fp32, got deepspeed.precision {self.deepspeed.precision}: "
+                "choose precision=fp32 here, or optim.name=adamw",
             ]
         return errors
 
 
 @dataclass(frozen=True)
 class SftConfig(StageConfig):
-    """Supervised fine-tuning on prompt-completion pairs, loss on the completion only. Cold start, rejection SFT and distillation."""
+    """Supervised fine-tuning on prompt-completion pairs, loss on the completion only. Cold start, rejection SFT and
+    distillation.
+    """
 
     traces: TracesConfig = knob(
         TracesConfig, "your own prompts and completions to train on; path null: the recipe's data stage"
@@ -129,7 +138,9 @@ class SftConfig(StageConfig):
 
 @dataclass(frozen=True)
 class RewardModelsConfig(StageConfig):
-    """Two reward models with a scalar head [N]: helpful (pairs, summary only) and safety (point-wise, whole completion)."""
+    """Two reward models with a scalar head [N]: helpful (pairs, summary only) and safety (point-wise, whole
+    completion).
+    """
 
     num_prompts: int = knob(1000, "helpfulness prompts sampled for pairs (66,000 pairs in the paper) [N]", gt=0)
     samples_per_prompt: int = knob(8, "completions of each", gt=1)
@@ -139,7 +150,8 @@ class RewardModelsConfig(StageConfig):
     )
     max_length_bias: float = knob(
         0.1,
-        "largest difference of the mean lengths of chosen and rejected summaries, as a share of the mean length: pairs that "
+        "largest difference of the mean lengths of chosen and rejected summaries, as a share of the mean length: "
+        "pairs that "
         "lean most are left out [N: comparable lengths; how: ours]; 10 = any",
         gt=0,
     )

@@ -1,4 +1,5 @@
-"""What a stage has cost so far, from the heartbeats of all its attempts: also of those that were killed. Pure; the driver uses it too.
+"""What a stage has cost so far, from the heartbeats of all its attempts: also of those that were killed. Pure; the
+driver uses it too.
 
 A rank writes logs/attempt_N/rankR.json every two seconds: the hours of a killed attempt are known up to its last one.
 """

@@ -21,7 +21,9 @@ def fsync_directory(directory: Path) -> None:
 
 
 def write_atomic(path: Path, data: bytes, durable: bool = True) -> None:
-    """Writes aside and renames: readers see the old file or the whole new one. `durable`: on the disk when this returns."""
+    """Writes aside and renames: readers see the old file or the whole new one. `durable`: on the disk when this
+    returns.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -39,7 +41,9 @@ def write_atomic(path: Path, data: bytes, durable: bool = True) -> None:
 
 
 def remove_temporaries(directory: Path) -> None:
-    """Drops the files that a killed process left in the middle of `write_atomic`, at any depth. For when nobody else writes there."""
+    """Drops the files that a killed process left in the middle of `write_atomic`, at any depth. For when nobody else
+    writes there.
+    """
     for path in directory.rglob(".*.tmp"):
         if path.is_file():
             path.unlink()
@@ -64,7 +68,9 @@ def size(directory: Path) -> int:
 
 
 def file_table(directory: Path, patterns: list[str]) -> dict[str, dict]:
-    """{relative path: {"sha256", "bytes"}} of all files under `directory` that match; fsyncs each, so the table never outruns the disk."""
+    """{relative path: {"sha256", "bytes"}} of all files under `directory` that match; fsyncs each, so the table never
+    outruns the disk.
+    """
     table = {}
     for pattern in patterns:
         for path in sorted(directory.glob(pattern)):

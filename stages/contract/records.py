@@ -1,8 +1,11 @@
-"""One line a finished prompt, with its checksum, so that an attempt that is killed at any instant loses nothing that was finished.
+"""One line a finished prompt, with its checksum, so that an attempt that is killed at any instant loses nothing that
+was finished.
 
-    state/<name>.a2.r0.records      of attempt 2, rank 0: "<first 16 hex digits of the SHA-256> <JSON>" a line; only this process writes it
+    state/<name>.a2.r0.records      of attempt 2, rank 0: "<first 16 hex digits of the SHA-256> <JSON>" a line; only
+                                    this process writes it
 
-A line is on the disk before `append` returns. What is read is checked: a damaged line, or the half line of a kill, counts as not there.
+A line is on the disk before `append` returns. What is read is checked: a damaged line, or the half line of a kill,
+counts as not there.
 """
 
 import hashlib

@@ -8,5 +8,6 @@ split.py                which prompts are held out
 file_prompts.py         rows as prompts, drawn by number from a mixture
 pairs.py                rows as SFT pairs, preference pairs and safety labels
 __main__.py             `python -m stages.data inspect|prepare|fetch`, which the driver's command `data` starts
-inspect.py prepare.py   what it does; filters.py, duplicates.py, contamination.py, pass_rate.py, card.py are the rooms of prepare
+inspect.py prepare.py   what it does; filters.py, duplicates.py, contamination.py, pass_rate.py, card.py are the rooms
+                        of prepare
 """

@@ -1,4 +1,5 @@
-"""`python -m stages.data inspect|prepare|fetch CONFIG.json`: what the driver's command `data` starts. Exit codes: 0 done, 64 bad input, 1 failed.
+"""`python -m stages.data inspect|prepare|fetch CONFIG.json`: what the driver's command `data` starts. Exit codes: 0
+done, 64 bad input, 1 failed.
 
 CONFIG.json: {"data", "prepare", "rollout", "sandbox", "seed", "model_dir"}, as the driver composed it.
 """
@@ -9,9 +10,9 @@ import os
 import sys
 from pathlib import Path
 
-from stages.runtime import environment
 from stages.config import ConfigError, DataConfig, PrepareConfig, RolloutConfig, SandboxConfig, from_dict
 from stages.rewards.grading import GraderAway
+from stages.runtime import environment
 
 ACTIONS = ("inspect", "prepare", "fetch")
 
@@ -27,7 +28,8 @@ def main(arguments: list[str]) -> int:
         data = from_dict(DataConfig, given["data"])
         if not data.all_sources:
             raise ValueError(
-                "there is nothing to read: name a file, a directory or a hub name, as data.path=FILE, or choose a preset, as data=gsm8k"
+                "there is nothing to read: name a file, a directory or a hub name, as data.path=FILE, "
+                "or choose a preset, as data=gsm8k"
             )
         return {"inspect": _inspect, "prepare": _prepare, "fetch": _fetch}[arguments[0]](data, given)
     except (ValueError, ConfigError) as error:
@@ -64,13 +66,16 @@ def _prepare(data: DataConfig, given: dict) -> int:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in row["reasons"].items())
         say(f"{row['filter']:16} {row['dropped']:>10,} dropped, {row['left']:>10,} left: {reasons}")
     say(
-        f"{preparation.kept.num_rows:,} of {sum(preparation.read.values()):,} rows in {path}; {path.parent / 'card.md'} says what was dropped and why"
+        f"{preparation.kept.num_rows:,} of {sum(preparation.read.values()):,} rows in {path}; "
+        f"{path.parent / 'card.md'} says what was dropped and why"
     )
     return 0
 
 
 def _configure_programs(data: DataConfig, sandbox: SandboxConfig) -> None:
-    """Where the verifier code runs what the policy writes. Raises ValueError where it cannot and a source is about programs."""
+    """Where the verifier code runs what the policy writes. Raises ValueError where it cannot and a source is about
+    programs.
+    """
     from stages.rewards.verifiers import code
 
     code.configure(sandbox)

@@ -1,7 +1,7 @@
 """Rows from outside as prompts, drawn by number from one source or a mixture; the held-out ones in their order.
 
-A draw is a pure function of (seed, stream, domain, index): blocks of BLOCK draws are shared out to the sources by their weights, and each
-source walks through a new permutation of its rows every epoch.
+A draw is a pure function of (seed, stream, domain, index): blocks of BLOCK draws are shared out to the sources by their
+weights, and each source walks through a new permutation of its rows every epoch.
 """
 
 import random
@@ -26,7 +26,8 @@ class FilePrompts:
             raise ValueError(f"a data file has the splits {' and '.join(SPLITS)}, got {split!r}")
         if not config.all_sources:
             raise ValueError(
-                "data.path is not set but data.name=file: give a file or directory, as data.path=FILE, or sources, as data.sources.NAME.path=FILE"
+                "data.path is not set but data.name=file: give a file or directory, as data.path=FILE, or sources, "
+                "as data.sources.NAME.path=FILE"
             )
         self.config, self.split, self._key = config, split, f"{seed}/{stream}"
         prompts, tallies = _read(config, split)
@@ -48,7 +49,8 @@ class FilePrompts:
             where = ", ".join(str(source.path) for source in config.all_sources.values())
             wish = ("smaller" if split == "train" else "larger") + " data.eval_fraction or more rows"
             raise ValueError(
-                f"data.path={where}: no rows left for the {split} split with data.eval_fraction={config.eval_fraction}; use a {wish}"
+                f"data.path={where}: no rows left for the {split} split with "
+                f"data.eval_fraction={config.eval_fraction}; use a {wish}"
             )
 
     def __len__(self) -> int:
@@ -68,13 +70,16 @@ class FilePrompts:
         draws = self._draws[domain]
         if not draws.num_prompts:
             raise ValueError(
-                f"data.path={', '.join(str(source.path) for source in self.config.all_sources.values())} holds no {domain} prompts, but "
+                f"data.path={', '.join(str(source.path) for source in self.config.all_sources.values())} holds no "
+                f"{domain} prompts, but "
                 f"{domain} prompts were asked for: set mix.{domain}=0, or add a source with domain={domain}"
             )
         return draws.in_order(index) if self.split == "test" else draws.draw(index)
 
     def check_lengths(self, tokenizer: Any, template: Any, max_tokens: int) -> None:
-        """Raises if a templated prompt is longer than `max_tokens`. `template` maps the prompt's text to what the model sees."""
+        """Raises if a templated prompt is longer than `max_tokens`. `template` maps the prompt's text to what the model
+        sees.
+        """
         too_long = [
             f"{prompt.id}: {length} tokens"
             for draws in self._draws.values()
@@ -85,8 +90,10 @@ class FilePrompts:
         if too_long:
             more = f" ... and {len(too_long) - _MAX_SHOWN} more" if len(too_long) > _MAX_SHOWN else ""
             raise ValueError(
-                f"data: {len(too_long)} prompts are longer than data.max_prompt_tokens={max_tokens}: {'; '.join(too_long[:_MAX_SHOWN])}{more}. "
-                "Raise data.max_prompt_tokens (and the model's context), drop these rows, or have `r1 data prepare` drop them "
+                f"data: {len(too_long)} prompts are longer than data.max_prompt_tokens={max_tokens}: "
+                f"{'; '.join(too_long[:_MAX_SHOWN])}{more}. "
+                "Raise data.max_prompt_tokens (and the model's context), drop these rows, "
+                "or have `r1 data prepare` drop them "
                 "(prepare.max_prompt)"
             )
 
@@ -214,7 +221,9 @@ def _distinct_ids(items: Iterator[Row | Malformed]) -> Iterator[Row | Malformed]
 
 
 def _require_judge(prompts: list[Prompt]) -> None:
-    """Rows can name the verifier `judge` themselves. Raises InputError where the stage's judge is away, or not for such prompts: no fault of the rows."""
+    """Rows can name the verifier `judge` themselves. Raises InputError where the stage's judge is away, or not for such
+    prompts: no fault of the rows.
+    """
     from stages import judges
 
     asked = next((prompt for prompt in prompts if prompt.domain == "reasoning" and prompt.verifier == "judge"), None)

@@ -1,4 +1,6 @@
-"""Hub names: a copy in the Hugging Face cache stands for the name. Nothing is fetched but by `r1 data fetch`: every stage runs offline."""
+"""Hub names: a copy in the Hugging Face cache stands for the name. Nothing is fetched but by `r1 data fetch`: every
+stage runs offline.
+"""
 
 import os
 import re
@@ -37,7 +39,9 @@ def locate(source: SourceConfig, key: str = "data") -> Path:
 
 
 def commit_of(source: SourceConfig) -> str | None:
-    """The commit whose files stand for a hub name here; None for files of your own, and for a name that was not fetched."""
+    """The commit whose files stand for a hub name here; None for files of your own, and for a name that was not
+    fetched.
+    """
     if not source.path or not is_hub_name(source.path):
         return None
     try:
@@ -57,9 +61,13 @@ def pin_advice(source: SourceConfig, key: str = "data") -> str | None:
         return None
     commit = commit_of(source)
     if commit is None:
-        return f"{source.path} is not pinned: it is what the hub has as {source.revision or 'main'} when it is fetched. {key}.revision=COMMIT pins it"
+        return (
+            f"{source.path} is not pinned: it is what the hub has as {source.revision or 'main'} when it is "
+            f"fetched. {key}.revision=COMMIT pins it"
+        )
     return (
-        f"{source.path} is not pinned: here {source.revision or 'main'} is commit {commit}, and may be another where it is fetched again. "
+        f"{source.path} is not pinned: here {source.revision or 'main'} is commit {commit}, "
+        "and may be another where it is fetched again. "
         f"{key}.revision={commit} pins it"
     )
 
@@ -80,20 +88,23 @@ def _snapshot(source: SourceConfig, key: str) -> Path:
         return snapshot
     pattern = f" --include '{source.files}'" if source.files else ""
     raise ValueError(
-        f"{key}.path={source.path} (revision {revision}) is neither a file or directory here nor a fetched set of the hub; looked in {repository}. "
+        f"{key}.path={source.path} (revision {revision}) is neither a file or directory here nor a fetched set of "
+        f"the hub; looked in {repository}. "
         f"Fetch it where the hub can be reached: python -m pipeline data fetch with the same data keys, or "
-        f"hf download --repo-type dataset {source.path} --revision {revision}{pattern}. To use a cache elsewhere set HF_HOME=DIRECTORY; "
+        f"hf download --repo-type dataset {source.path} --revision {revision}{pattern}. "
+        "To use a cache elsewhere set HF_HOME=DIRECTORY; "
         f"a copy of its files serves too: {key}.path=DIRECTORY"
     )
 
 
 def fetch(source: SourceConfig, key: str = "data") -> Path:
-    """Brings a hub name's data files into the cache: a directory named after the commit. Raises ValueError where the hub cannot be reached or has no
-    such set."""
+    """Brings a hub name's data files into the cache: a directory named after the commit. Raises ValueError where the
+    hub cannot be reached or has no such set.
+    """
     os.environ["HF_HUB_OFFLINE"] = "0"  # asked for by name: a worker's environment is offline
+    import httpx
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-    import httpx
 
     try:
         return Path(
@@ -103,6 +114,8 @@ def fetch(source: SourceConfig, key: str = "data") -> Path:
         )
     except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError, OSError) as error:
         raise ValueError(
-            f"{key}.path={source.path} (revision {source.revision or 'main'}) cannot be fetched: {str(error).splitlines()[0]}. "
-            f"Is {os.environ.get('HF_ENDPOINT', 'https://huggingface.co')} reachable, and does a gated set need HF_TOKEN?"
+            f"{key}.path={source.path} (revision {source.revision or 'main'}) cannot be fetched: "
+            f"{str(error).splitlines()[0]}. "
+            f"Is {os.environ.get('HF_ENDPOINT', 'https://huggingface.co')} reachable, "
+            "and does a gated set need HF_TOKEN?"
         ) from error

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from stages.config import DataConfig
+from stages.data.prompt_sources import make_source
 from stages.prompting.prompt import PromptSource
 from stages.prompting.templates import apply_template
-from stages.data.prompt_sources import make_source
 from stages.runtime.errors import InputError, user_errors
 from stages.runtime.worker import Worker
 
@@ -14,7 +14,9 @@ from stages.runtime.worker import Worker
 def open_prompts(
     worker: Worker, data: DataConfig, tokenizer, model_dir: Path, max_completion_tokens: int
 ) -> PromptSource:
-    """The stage's training prompts. Raises InputError for unreadable rows, prompts that are too long, or too short a model context."""
+    """The stage's training prompts. Raises InputError for unreadable rows, prompts that are too long, or too short a
+    model context.
+    """
     check_context(worker, model_dir, data.max_prompt_tokens + max_completion_tokens)
     with user_errors():
         source = make_source(data, worker.seed, worker.stage, "train")
@@ -28,7 +30,9 @@ def open_prompts(
 
 
 def prepare_sandbox(config: Any) -> None:
-    """Tells the verifier code where the stage's programs run. Raises InputError where they cannot and a source of the data is about programs."""
+    """Tells the verifier code where the stage's programs run. Raises InputError where they cannot and a source of the
+    data is about programs.
+    """
     if not hasattr(config, "sandbox"):
         return
     from stages.rewards.verifiers import code
@@ -46,6 +50,7 @@ def check_context(worker: Worker, model_dir: Path, num_tokens: int) -> None:
     limit = getattr(AutoConfig.from_pretrained(model_dir), "max_position_embeddings", None)
     if limit and num_tokens > limit:
         raise InputError(
-            f"stages.{worker.stage} asks for {num_tokens} tokens of prompt and completion, but the model in {model_dir} holds {limit}: "
+            f"stages.{worker.stage} asks for {num_tokens} tokens of prompt and completion, "
+            f"but the model in {model_dir} holds {limit}: "
             f"lower stages.{worker.stage}.max_completion_tokens or data.max_prompt_tokens"
         )

@@ -1,13 +1,15 @@
-"""From a raw row to a Row: the columns that a source names, checked. Imports nothing heavy: the driver checks files with it too."""
+"""From a raw row to a Row: the columns that a source names, checked. Imports nothing heavy: the driver checks files
+with it too.
+"""
 
 import json
 from dataclasses import dataclass
 from typing import Any
 
 from stages.config import SourceConfig
-from stages.text.language import identify
 from stages.config.languages import language_problem
 from stages.rewards.grading import VERIFIERS
+from stages.text.language import identify
 
 DOMAINS = ("reasoning", "helpful", "safety")
 _ROLES = {
@@ -59,7 +61,9 @@ class Bad(ValueError):
 
 
 class LeftOut(Exception):
-    """Raised by adapters: rows of this kind are of no use for training; they are counted under the reason and are no mistake."""
+    """Raised by adapters: rows of this kind are of no use for training; they are counted under the reason and are no
+    mistake.
+    """
 
 
 def to_row(raw: dict, source: SourceConfig, number: int = 0, where: str = "") -> Row:
@@ -114,7 +118,8 @@ def text_of(value: Any) -> str:
 
 
 def exchange(messages: list, turn: str = "last") -> tuple[str, str]:
-    """(what the user says, what the assistant answers) of a chat; the answer is empty where the chat ends with the user.
+    """(what the user says, what the assistant answers) of a chat; the answer is empty where the chat ends with the
+    user.
 
     Several user messages in a row are one; a system message goes in front of the first exchange's. Raises Bad.
 
@@ -144,7 +149,9 @@ def exchange(messages: list, turn: str = "last") -> tuple[str, str]:
 
 
 def language_of_text(text: str) -> str:
-    """The ISO 639-1 code of its language. ASCII is taken for English, to be fast: other languages have letters outside of it, or are to be named."""
+    """The ISO 639-1 code of its language. ASCII is taken for English, to be fast: other languages have letters outside
+    of it, or are to be named.
+    """
     return "en" if text.isascii() else identify(text)
 
 

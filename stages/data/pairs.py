@@ -1,6 +1,8 @@
-"""Rows from outside that hold completions: SFT pairs, preference pairs, safety labels. Held-out prompts (split.py) are never among them.
+"""Rows from outside that hold completions: SFT pairs, preference pairs, safety labels. Held-out prompts (split.py) are
+never among them.
 
-`general_pairs` has the form of the tiny world's `general_sft_pairs`: what `rejection_data` adds to its reasoning samples [V2 B.3.3].
+`general_pairs` has the form of the tiny world's `general_sft_pairs`: what `rejection_data` adds to its reasoning
+samples [V2 B.3.3].
 """
 
 from collections.abc import Iterator
@@ -29,7 +31,9 @@ class SafetyLabel:
 
 
 def general_pairs(config: DataConfig, count: int, seed: int, stream: str) -> list[tuple[Prompt, str]]:
-    """`count` (prompt, completion) pairs of the helpful and safety domains, drawn from the sources with rows=sft by their weights."""
+    """`count` (prompt, completion) pairs of the helpful and safety domains, drawn from the sources with rows=sft by
+    their weights.
+    """
     found = {
         name: general
         for name, pairs in sft_pairs(config).items()
@@ -37,7 +41,8 @@ def general_pairs(config: DataConfig, count: int, seed: int, stream: str) -> lis
     }
     if not found:
         raise ValueError(
-            "num_general asks for general pairs, but no source of the data has rows=sft and domain=helpful or safety: add one, or set num_general=0"
+            "num_general asks for general pairs, but no source of the data has rows=sft and domain=helpful or "
+            "safety: add one, or set num_general=0"
         )
     draws = Draws(
         found,

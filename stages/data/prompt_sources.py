@@ -3,7 +3,8 @@
 from stages.config import DataConfig
 from stages.data.file_prompts import FilePrompts
 from stages.prompting.prompt import Prompt
-from stages.worlds.reasoning_gym.source import ReasoningGymPrompts, held_out_sets as held_out_families
+from stages.worlds.reasoning_gym.source import ReasoningGymPrompts
+from stages.worlds.reasoning_gym.source import held_out_sets as held_out_families
 from stages.worlds.tiny_world.sources import TinyWorldPrompts, held_out_sets
 
 
@@ -25,8 +26,9 @@ def make_source(
 def evaluation_sets(
     data: DataConfig, num_reasoning: int, num_general: int, num_safety: int, split: str = "test"
 ) -> dict[str, list[Prompt]]:
-    """Set name -> held-out prompts: the tiny world's three sets, one for each family of reasoning-gym, or the held-out rows of each source
-    with verifiable answers by its name (`file` where there is only one)."""
+    """Set name -> held-out prompts: the tiny world's three sets, one for each family of reasoning-gym, or the held-out
+    rows of each source with verifiable answers by its name (`file` where there is only one).
+    """
     if data.name == "reasoning_gym":
         return held_out_families(data, num_reasoning)
     if not is_from_file(data):

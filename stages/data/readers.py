@@ -1,4 +1,5 @@
-"""Raw rows of files, directories and fetched hub names, one at a time: memory does not grow with the file (but for a JSON array).
+"""Raw rows of files, directories and fetched hub names, one at a time: memory does not grow with the file (but for a
+JSON array).
 
 A line that is no row comes as a Malformed in its place. What makes a whole file unreadable is a ValueError.
 """
@@ -40,7 +41,9 @@ def read(source: SourceConfig, key: str = "data") -> Iterator[Item]:
 
 
 def read_all(path: Path) -> list[tuple[str, dict]]:
-    """All raw rows of a file or directory with where they stand. Raises ValueError with the first lines that are no rows."""
+    """All raw rows of a file or directory with where they stand. Raises ValueError with the first lines that are no
+    rows.
+    """
     rows, errors = [], []
     for _, where, row in read(SourceConfig(path=str(path))):
         if isinstance(row, Malformed):
@@ -59,14 +62,16 @@ def data_files(source: SourceConfig, key: str = "data") -> list[Path]:
     if path.is_file():
         if not kind_of(path):
             raise ValueError(
-                f"{key}.path={path}: unknown file type {path.suffix!r}; use {', '.join(SUFFIXES)}, with .gz or .zst where it is text"
+                f"{key}.path={path}: unknown file type {path.suffix!r}; use {', '.join(SUFFIXES)}, "
+                "with .gz or .zst where it is text"
             )
         return [path]
     if source.files:
         found = [file for file in path.glob(source.files) if file.is_file() and kind_of(file)]
         if not found:
             raise ValueError(
-                f"{key}.path={path}: no data file matches {key}.files={source.files}; there are {_some(_all_files(path))}"
+                f"{key}.path={path}: no data file matches {key}.files={source.files}; "
+                f"there are {_some(_all_files(path))}"
             )
         return sorted(found)
     if (path / "dataset_dict.json").is_file():
@@ -83,7 +88,9 @@ def data_files(source: SourceConfig, key: str = "data") -> list[Path]:
 
 
 def kind_of(path: Path) -> str:
-    """The suffix that says how a file is read, without compression; empty for others and for what datasets keeps beside its data."""
+    """The suffix that says how a file is read, without compression; empty for others and for what datasets keeps beside
+    its data.
+    """
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] in COMPRESSIONS:
         suffixes.pop()

@@ -82,7 +82,8 @@ class Tally:
         if self.num_fatal and policy == "fail":
             raise ValueError(
                 f"{key}.path={path}: {self.num_fatal} of {self.num_rows} rows cannot be used: {self.shown()}. "
-                f"Name its columns ({key}.prompt_column, {key}.answer_column ...), mend the file, or leave such rows out with "
+                f"Name its columns ({key}.prompt_column, {key}.answer_column ...), mend the file, "
+                "or leave such rows out with "
                 "data.malformed=skip"
             )
 

@@ -1,4 +1,6 @@
-"""Which prompts are held out: a hash of the prompt decides, so that the same prompt is on the same side in every source and every run."""
+"""Which prompts are held out: a hash of the prompt decides, so that the same prompt is on the same side in every source
+and every run.
+"""
 
 import hashlib
 from collections.abc import Iterable
@@ -13,7 +15,9 @@ def prompt_hash(text: str) -> int:
 
 
 def held_out(hashes_by_source: Iterable[set[int]], eval_fraction: float) -> set[int]:
-    """Hashes of the held-out prompts: of each source the share below the threshold, at least one of a source with several prompts."""
+    """Hashes of the held-out prompts: of each source the share below the threshold, at least one of a source with
+    several prompts.
+    """
     chosen: set[int] = set()
     for hashes in hashes_by_source:
         mine = {value for value in hashes if value < eval_fraction * _SPACE}

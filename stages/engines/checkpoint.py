@@ -1,4 +1,5 @@
-"""Resumable checkpoints: which can be trusted, and how a stage goes on from one. A directory with a manifest is whole; `saver.py` writes them.
+"""Resumable checkpoints: which can be trusted, and how a stage goes on from one. A directory with a manifest is whole;
+`saver.py` writes them.
 
 state/step_000120/
     engine/            DeepSpeed: weights, optimizer, one part a rank under ZeRO 1-3
@@ -10,12 +11,12 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from stages.runtime import disk
 from stages.contract import files
 from stages.engines.training import TrainEngine
 from stages.engines.universal import to_universal
-from stages.runtime.worker import Worker
+from stages.runtime import disk
 from stages.runtime.distributed import barrier
+from stages.runtime.worker import Worker
 
 
 def checkpoint_bytes(root: Path, engine: TrainEngine) -> int:
@@ -33,8 +34,9 @@ def remove_temporary(root: Path) -> None:
 def newest_checkpoint(
     worker: Worker, name: str = "state", problem: Callable[[dict], str | None] = lambda progress: None
 ) -> tuple[Path, dict] | None:
-    """The newest whole checkpoint and its progress; a damaged one is skipped with a warning (every rank decides alike). `problem`: what is wrong
-    with other files that a checkpoint of this progress needs."""
+    """The newest whole checkpoint and its progress; a damaged one is skipped with a warning (every rank decides alike).
+    `problem`: what is wrong with other files that a checkpoint of this progress needs.
+    """
     directories = sorted((worker.dir / name).glob("step_*"), reverse=True)
     for directory in directories:
         damaged = _damaged_files(directory)
@@ -69,10 +71,11 @@ def resume(
     problem: Callable[[dict], str | None] = lambda progress: None,
     is_fresh: bool = True,
 ) -> dict:
-    """Loads the newest whole checkpoint, if any, and cuts the logs back to it. Returns its progress, {"step": 0} for a fresh start, which an
-    engine that has trained (`is_fresh` False) cannot make: RuntimeError.
+    """Loads the newest whole checkpoint, if any, and cuts the logs back to it. Returns its progress, {"step": 0} for a
+    fresh start, which an engine that has trained (`is_fresh` False) cannot make: RuntimeError.
 
-    `first_step`: logged steps of this stage that come before this engine's (a stage may train two models). `problem`: see `newest_checkpoint`.
+    `first_step`: logged steps of this stage that come before this engine's (a stage may train two models). `problem`:
+    see `newest_checkpoint`.
     """
     found = newest_checkpoint(worker, name, problem)
     if found is None and not is_fresh:
@@ -99,7 +102,9 @@ def resume(
 
 
 def _load_split_otherwise(worker: Worker, engine: TrainEngine, directory: Path) -> None:
-    """Loads a ZeRO 1-3 checkpoint of another number of processes, through whole tensors written beside it for as long as it takes."""
+    """Loads a ZeRO 1-3 checkpoint of another number of processes, through whole tensors written beside it for as long
+    as it takes.
+    """
     whole = directory.with_name(".universal.tmp")
     if worker.is_main:
         remove_temporary(whole.parent)

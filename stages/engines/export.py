@@ -1,19 +1,21 @@
-"""The end of a trained stage: a complete Hugging Face directory that people, vLLM, evaluation harnesses and the next stage read.
+"""The end of a trained stage: a complete Hugging Face directory that people, vLLM, evaluation harnesses and the next
+stage read.
 
-Besides safetensors and tokenizer it has the chat template that renders the very prompts the model was trained on, the ids that end a
-completion, sampling defaults as published [model card of DeepSeek-R1; V2 D.1], and a model card.
+Besides safetensors and tokenizer it has the chat template that renders the very prompts the model was trained on, the
+ids that end a completion, sampling defaults as published [model card of DeepSeek-R1; V2 D.1], and a model card.
 """
 
 import shlex
 from pathlib import Path
 
 from stages.contract import files
-from stages.runtime.disk import all_or_nothing
 from stages.engines.training import TrainEngine
 from stages.prompting.templates import PLAIN_TEMPLATE, R1_ZERO_TEMPLATE
+from stages.runtime.disk import all_or_nothing
 from stages.runtime.worker import Worker
 
-# Thoughts of earlier turns are left out, as in DeepSeek-R1's own template; `thinking=true` makes the reply begin with <think>, which its
+# Thoughts of earlier turns are left out, as in DeepSeek-R1's own template; `thinking=true` makes the reply begin with
+# <think>, which its
 # model card recommends. {begin}: what the tokenizer puts in front of every text.
 _CHAT = (
     "{begin}{% set ns = namespace(system='') %}{% for message in messages %}"
@@ -59,7 +61,9 @@ def set_generation_defaults(model, tokenizer) -> None:
 
 
 def export(worker: Worker, engine: TrainEngine, tokenizer, template: str) -> None:
-    """Writes model/ of a stage: weights, tokenizer with chat template, generation_config, README.md. Collective under ZeRO-3."""
+    """Writes model/ of a stage: weights, tokenizer with chat template, generation_config, README.md. Collective under
+    ZeRO-3.
+    """
     tokenizer.chat_template = chat_template(template, tokenizer)
     set_generation_defaults(engine.module.model, tokenizer)
     engine.export(tokenizer, worker.dir / "model")
@@ -69,11 +73,10 @@ def export(worker: Worker, engine: TrainEngine, tokenizer, template: str) -> Non
             files.write_atomic(worker.dir / "model" / "README.md", card.encode())
 
 
-# ------------------------------------------------------------------------------------------------------------------ the card
-
-
 def model_card(description: dict, inputs: dict, metrics: dict[str, float]) -> str:
-    """README.md: what it is, what it was made from, on what data, with which numbers, by which command. No clocks: a resumed stage writes the same."""
+    """README.md: what it is, what it was made from, on what data, with which numbers, by which command. No clocks: a
+    resumed stage writes the same.
+    """
     from huggingface_hub import ModelCardData
 
     parents = [entry["path"] for role, entry in inputs.items() if role == "policy" and entry["stage"] is None]
@@ -93,8 +96,10 @@ def model_card(description: dict, inputs: dict, metrics: dict[str, float]) -> st
         "",
         f"# {description['run']}: {stage}",
         "",
-        f"A language model, made by the stage `{stage}` ({description['kind']}) of a reproduction of the DeepSeek-R1 recipe "
-        "([arXiv 2501.12948](https://arxiv.org/abs/2501.12948)). Prompts are rendered by its chat template; `thinking=True` begins the reply with "
+        f"A language model, made by the stage `{stage}` ({description['kind']}) of a reproduction of the "
+        "DeepSeek-R1 recipe "
+        "([arXiv 2501.12948](https://arxiv.org/abs/2501.12948)). Prompts are rendered by its chat template; "
+        "`thinking=True` begins the reply with "
         "`<think>`. Sample at temperature 0.6.",
         "",
         "## How it was made",
@@ -153,7 +158,9 @@ def lineage(stage: str, fingerprint: str, inputs: dict, depth: int = 0) -> list[
 
 
 def data_lines(description: dict, inputs: dict) -> list[str]:
-    """What it was trained on: files by name and content, else the stage that made the data, else the recipe's own world."""
+    """What it was trained on: files by name and content, else the stage that made the data, else the recipe's own
+    world.
+    """
     config, hashes = description["config"], description.get("data_files", {})
     lines = [
         f"* `{Path(config[name]['path']).name}`, SHA-256 `{hashes.get(name, 'unknown')}`"

@@ -9,7 +9,9 @@ from stages.config import OptimConfig
 
 
 def learning_rate_factor(step: int, num_steps: int, config: OptimConfig) -> float:
-    """Share of the peak learning rate at `step` (from 0): linear warm-up, an optional plateau, then the decay to min_lr_ratio."""
+    """Share of the peak learning rate at `step` (from 0): linear warm-up, an optional plateau, then the decay to
+    min_lr_ratio.
+    """
     warmup = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
     if config.schedule == "constant":
         return warmup
@@ -27,7 +29,9 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> float:
 
 
 def orthogonalize(matrices: torch.Tensor, steps: int = 5) -> torch.Tensor:
-    """Newton-Schulz iteration towards the nearest semi-orthogonal matrix, on a stack [N, rows <= columns]. Jordan et al. 2024 (Muon)."""
+    """Newton-Schulz iteration towards the nearest semi-orthogonal matrix, on a stack [N, rows <= columns]. Jordan et
+    al. 2024 (Muon).
+    """
     x = matrices / (matrices.norm(dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(steps):
         gram = x @ x.transpose(1, 2)
@@ -36,10 +40,12 @@ def orthogonalize(matrices: torch.Tensor, steps: int = 5) -> torch.Tensor:
 
 
 class ReplicatedOptimizer(torch.optim.Optimizer):
-    """AdamW, or Muon for hidden matrices plus AdamW for the rest, on replicated parameters (ZeRO stage 0), with gradient clipping.
+    """AdamW, or Muon for hidden matrices plus AdamW for the rest, on replicated parameters (ZeRO stage 0), with
+    gradient clipping.
 
-    Muon's matrix work is divided over the ranks and its results gathered, so that two ranks do not do the same products twice. In fp32:
-    torch.optim.Muon computes in bf16, which most CPUs emulate slowly. Leaves the norm in `_global_grad_norm`, where DeepSpeed looks.
+    Muon's matrix work is divided over the ranks and its results gathered, so that two ranks do not do the same products
+    twice. In fp32: torch.optim.Muon computes in bf16, which most CPUs emulate slowly. Leaves the norm in
+    `_global_grad_norm`, where DeepSpeed looks.
     """
 
     def __init__(self, named_parameters, config: OptimConfig):

@@ -1,12 +1,13 @@
 """When and how checkpoints are written: by steps or by time, in two phases, while training goes on.
 
     training stops        every rank copies its part into host memory
-    training goes on      a thread of each rank writes it, syncs it and takes its checksum; that of rank 0 waits for the others, writes the manifest
-                          last and renames the whole
-    before the next one, before a stop and before the end the thread is waited for; what went wrong in it is raised in the loop
+    training goes on      a thread of each rank writes it, syncs it and takes its checksum; that of rank 0 waits for the
+                          others, writes the manifest last and renames the whole
+    before the next one, before a stop and before the end the thread is waited for; what went wrong in it is raised in
+    the loop
 
-The copy needs as much host memory as the rank writes: 12 bytes a parameter in fp32 (weights and two moments), 14 in bf16 (with the fp32 copy),
-on rank 0 at ZeRO 0, and divided over the ranks at ZeRO 1-3.
+The copy needs as much host memory as the rank writes: 12 bytes a parameter in fp32 (weights and two moments), 14 in
+bf16 (with the fp32 copy), on rank 0 at ZeRO 0, and divided over the ranks at ZeRO 1-3.
 """
 
 import contextlib
@@ -19,14 +20,14 @@ from pathlib import Path
 
 import torch
 
-from stages.runtime import disk
+from stages.config import StageConfig
 from stages.contract import files
 from stages.engines.checkpoint import checkpoint_bytes, remove_temporary
-from stages.config import StageConfig
 from stages.engines.training import TrainEngine
+from stages.runtime import disk
+from stages.runtime.distributed import barrier, collective_timeout
 from stages.runtime.errors import CollectiveTimeout, Interrupted
 from stages.runtime.worker import Worker
-from stages.runtime.distributed import barrier, collective_timeout
 
 POLL_S, SETTLE_S = 0.005, 60
 
@@ -58,12 +59,13 @@ class Saver:
         worker.at_exit.append(self._settle)
 
     def step_done(self, step: int, num_steps: int, extra: Callable[[], dict] = dict) -> None:
-        """After each optimizer step but the last: saves when it is time or when a stop was asked for; the latter raises Interrupted. Collective.
-        `extra`: what the loop must know beside the step."""
+        """After each optimizer step but the last: saves when it is time or when a stop was asked for; the latter raises
+        Interrupted. Collective. `extra`: what the loop must know beside the step.
+        """
         if step >= num_steps:
             return
         should_stop, is_late = self.worker.agree(self.worker.stop_requested, self._is_late())
-        if should_stop or is_late or self.config.save_every and step % self.config.save_every == 0:
+        if should_stop or is_late or (self.config.save_every and step % self.config.save_every == 0):
             self.save(step, extra())
         elif self._thread is not None and not self._thread.is_alive():
             self.wait()  # raises what went wrong in it
@@ -119,8 +121,6 @@ class Saver:
         if self._thread is not None:
             self._thread.join(SETTLE_S)
 
-    # ---------------------------------------------------------------------------------------------------------- in the thread
-
     def _write(self, temporary: Path, final: Path, parts: list, progress: dict, needed_bytes: int) -> None:
         try:
             if not self.worker.is_main:
@@ -165,7 +165,8 @@ class Saver:
         while not path.exists():
             if time.monotonic() > deadline:
                 raise CollectiveTimeout(
-                    f"rank 0 waited {collective_timeout().total_seconds():g} s for rank {rank}'s part of checkpoint {temporary.name}"
+                    f"rank 0 waited {collective_timeout().total_seconds():g} s for rank {rank}'s part of checkpoint "
+                    f"{temporary.name}"
                 )
             time.sleep(POLL_S)
         said = files.read_json(path)
@@ -190,7 +191,9 @@ def write_parts(temporary: Path, parts: list[tuple[Path, dict]]) -> dict[str, di
 
 
 def superseded(root: Path, newest: Path, keep: int) -> list[Path]:
-    """What can go once `newest` is written: all but the last `keep` up to it, and those after it, which the resume before it found damaged."""
+    """What can go once `newest` is written: all but the last `keep` up to it, and those after it, which the resume
+    before it found damaged.
+    """
     directories = sorted(root.glob("step_*"))
     return [path for path in directories if path.name <= newest.name][:-keep] + [
         path for path in directories if path.name > newest.name

@@ -1,22 +1,24 @@
-"""DeepSpeed behind a small door: forward, backward over any number of micro-batches, one step, weights out, checkpoint in and out.
+"""DeepSpeed behind a small door: forward, backward over any number of micro-batches, one step, weights out, checkpoint
+in and out.
 
-Gradients are sums over micro-batches and ranks: callers scale each loss by global counts, so that the same batch gives the same
-gradient however it is split. `managed_gradient_accumulation: false` makes step() the only boundary.
+Gradients are sums over micro-batches and ranks: callers scale each loss by global counts, so that the same batch gives
+the same gradient however it is split. `managed_gradient_accumulation: false` makes step() the only boundary.
 """
 
 import copy
 import os
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import nn
 
 from stages.config import DeepSpeedConfig, OptimConfig
-from stages.runtime.disk import all_or_nothing
 from stages.engines.optimizers import ReplicatedOptimizer, learning_rate_factor, set_learning_rate
+from stages.runtime.disk import all_or_nothing
 from stages.runtime.distributed import collective_timeout
 
 
@@ -41,7 +43,9 @@ def init_distributed() -> torch.device:
 
 
 def has_own_optimizer(config: DeepSpeedConfig) -> bool:
-    """Whether ours steps and clips. In bf16 DeepSpeed puts fp32 copies in the place of the parameters, which ours would not see."""
+    """Whether ours steps and clips. In bf16 DeepSpeed puts fp32 copies in the place of the parameters, which ours would
+    not see.
+    """
     return config.zero_stage == 0 and config.precision == "fp32"
 
 
@@ -112,7 +116,9 @@ class TrainEngine:
         self.engine.eval()
 
     def backward(self, loss: torch.Tensor) -> None:
-        """Adds this micro-batch's share of the global loss. DeepSpeed averages over ranks; ours is a sum, hence the factor."""
+        """Adds this micro-batch's share of the global loss. DeepSpeed averages over ranks; ours is a sum, hence the
+        factor.
+        """
         self.engine.backward(loss * self.world_size)
 
     def step(self, step: int) -> tuple[float, float]:
@@ -152,8 +158,10 @@ class TrainEngine:
         return num_parameters * (weight_bytes + 8 + 4 * has_copy)
 
     def parts(self, directory: Path, is_copied: bool) -> list[tuple[Path, dict]]:
-        """What this rank has to write of a checkpoint in `directory`: files and what goes into each, for torch.save. `is_copied`: in memory of its
-        own, so that training can go on. Collective; DeepSpeed makes the folders and small files itself."""
+        """What this rank has to write of a checkpoint in `directory`: files and what goes into each, for torch.save.
+        `is_copied`: in memory of its own, so that training can go on. Collective; DeepSpeed makes the folders and small
+        files itself.
+        """
         self.engine.checkpoint_engine.taken = []
         self.engine.save_checkpoint(str(directory), tag="engine", save_latest=False)
         taken, self.engine.checkpoint_engine.taken = self.engine.checkpoint_engine.taken, []

@@ -1,4 +1,6 @@
-"""A ZeRO 1-3 checkpoint of any number of processes as whole tensors that any other number can read: DeepSpeed's universal format."""
+"""A ZeRO 1-3 checkpoint of any number of processes as whole tensors that any other number can read: DeepSpeed's
+universal format.
+"""
 
 import contextlib
 import io
@@ -8,9 +10,11 @@ from pathlib import Path
 
 
 def to_universal(source: Path, target: Path) -> None:
-    """Writes the engine directory `source` in universal format to the new directory `target`. For one rank; takes about three times `source`.
+    """Writes the engine directory `source` in universal format to the new directory `target`. For one rank; takes about
+    three times `source`.
 
-    Works from inside the target's parent: DeepSpeed reads paths as patterns, and the names of people's directories may hold anything.
+    Works from inside the target's parent: DeepSpeed reads paths as patterns, and the names of people's directories may
+    hold anything.
     """
     from deepspeed.checkpoint import ds_to_universal
 

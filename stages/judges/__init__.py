@@ -1,17 +1,18 @@
-"""Judges: who decides where no rule can. One interface (`interface.py`), three backends: the tiny world's rules, an OpenAI-compatible endpoint, a
-local vLLM model. docs/judges.md says how to use them."""
+"""Judges: who decides where no rule can. One interface (`interface.py`), three backends: the tiny world's rules, an
+OpenAI-compatible endpoint, a local vLLM model. docs/judges.md says how to use them.
+"""
 
 import threading
 from pathlib import Path
 
-from stages.contract import files
 from stages.config import JudgeConfig
+from stages.contract import files
 from stages.judges.calls import JudgeUnavailable
 from stages.judges.interface import Comparison, Judge, Judged
 from stages.judges.ledger import Ledger, metrics, total
 from stages.prompting.prompt import Prompt
-from stages.runtime.errors import InputError
 from stages.runtime.distributed import barrier
+from stages.runtime.errors import InputError
 
 __all__ = [
     "Comparison",
@@ -52,8 +53,9 @@ _LOCK = threading.Lock()  # groups are graded in several threads: they have one 
 
 
 def serve(worker) -> None:
-    """From now on this process works for that stage: `current_judge` is the judge of its configuration. Raises InputError if a source of the
-    stage's data names the verifier `judge` and the judge cannot be asked."""
+    """From now on this process works for that stage: `current_judge` is the judge of its configuration. Raises
+    InputError if a source of the stage's data names the verifier `judge` and the judge cannot be asked.
+    """
     _STAGE.update(worker=worker, judge=None)
     data = getattr(worker.config, "data", None)
     if data is not None and any(source.verifier == "judge" for source in data.all_sources.values()):
@@ -65,13 +67,16 @@ def is_served() -> bool:
 
 
 def current_judge() -> Judge:
-    """The judge of this process's stage; checked when it is first asked for, so that a missing one is found before engines start."""
+    """The judge of this process's stage; checked when it is first asked for, so that a missing one is found before
+    engines start.
+    """
     worker = _STAGE["worker"]
     if worker is None:
         raise ValueError("no stage was opened in this process, so there is no judge: call judges.serve(worker) first")
     if worker.config.judge.backend == "vllm" and worker.kind in ("grpo", "evaluate"):
         raise InputError(
-            "judge.backend=vllm cannot grade while a model is sampled in the same process: serve the judge and choose judge=openai"
+            "judge.backend=vllm cannot grade while a model is sampled in the same process: "
+            "serve the judge and choose judge=openai"
         )
     with _LOCK:
         if _STAGE["judge"] is None:
@@ -97,7 +102,9 @@ def rest() -> None:
 
 
 def record_cost(worker) -> None:
-    """Writes judge_ledger.json, the sum over all attempts and ranks, and its numbers to the stage's metrics. Collective."""
+    """Writes judge_ledger.json, the sum over all attempts and ranks, and its numbers to the stage's metrics.
+    Collective.
+    """
     barrier()
     table = total(worker.dir) if worker.is_main else None
     if table is None:
@@ -105,6 +112,7 @@ def record_cost(worker) -> None:
     files.write_json(worker.dir / "judge_ledger.json", table)
     worker.metrics |= metrics(table)
     worker.say(
-        f"judge {table['model']}: {worker.metrics['judge/calls']:.0f} calls, {worker.metrics['judge/cached']:.0f} from the cache, "
+        f"judge {table['model']}: {worker.metrics['judge/calls']:.0f} calls, "
+        f"{worker.metrics['judge/cached']:.0f} from the cache, "
         f"{worker.metrics['judge/unparsed']:.0f} not understood, money {table['money']:g}"
     )

@@ -1,6 +1,8 @@
-"""Replies on disk, one small file each, so that no call is paid twice: not after a kill, and not by another process or stage.
+"""Replies on disk, one small file each, so that no call is paid twice: not after a kill, and not by another process or
+stage.
 
-A file is written aside and renamed, so any number of processes may share a directory. An entry that cannot be read counts as absent.
+A file is written aside and renamed, so any number of processes may share a directory. An entry that cannot be read
+counts as absent.
 """
 
 import json

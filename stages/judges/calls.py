@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable, Protocol
+from typing import Protocol
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,9 @@ class Reply:
 
 
 class JudgeUnavailable(RuntimeError):
-    """No reply although all retries were made; the message says who was asked, how long was waited and what came back last."""
+    """No reply although all retries were made; the message says who was asked, how long was waited and what came back
+    last.
+    """
 
 
 OnReply = Callable[[int, Reply], None]
@@ -40,14 +43,18 @@ class ChatModel(Protocol):
         """Raises InputError if it cannot be asked: unreachable, an unknown model, a missing key."""
 
     def complete(self, calls: list[Call], on_reply: OnReply, on_failure: OnFailure | None = None) -> None:
-        """Answers all calls, `on_reply(i, reply)` as each is there. Raises JudgeUnavailable; what came before is kept. With `on_failure`, a call that
-        fails while the model can still be asked (see `check`) is handed there, and the others go on."""
+        """Answers all calls, `on_reply(i, reply)` as each is there. Raises JudgeUnavailable; what came before is kept.
+        With `on_failure`, a call that fails while the model can still be asked (see `check`) is handed there, and the
+        others go on.
+        """
 
     def close(self) -> None: ...
 
 
 def key_of(call: Call, model: str, temperature: float, max_tokens: int, structured: bool) -> str:
-    """What a reply depends on, as one hash: model, words, schema and settings. The seed counts only where there is a draw."""
+    """What a reply depends on, as one hash: model, words, schema and settings. The seed counts only where there is a
+    draw.
+    """
     told = [
         model,
         call.system,

@@ -8,7 +8,9 @@ Pair = tuple[Prompt, str, str]
 
 
 def comparisons(pair: Pair, judgments: int, seed_parts: tuple) -> list[tuple[Comparison, int]]:
-    """(what is asked, +1 or -1: whether the pair's first text stands first) for each judgment; a function of the pair and the seed."""
+    """(what is asked, +1 or -1: whether the pair's first text stands first) for each judgment; a function of the pair
+    and the seed.
+    """
     prompt, a, b = pair
     asked = []
     for number in range(judgments):
@@ -23,8 +25,9 @@ def comparisons(pair: Pair, judgments: int, seed_parts: tuple) -> list[tuple[Com
 
 
 def mean_gaps(judge: Judge, pairs: list[Pair], judgments: int, seed_parts: tuple) -> list[float | None]:
-    """Mean verdict of each pair, -2 .. 2, positive where its first text is better; None where a verdict could not be read: four out of
-    four, or the pair is not used."""
+    """Mean verdict of each pair, -2 .. 2, positive where its first text is better; None where a verdict could not be
+    read: four out of four, or the pair is not used.
+    """
     asked = [comparisons(pair, judgments, seed_parts) for pair in pairs]
     verdicts = iter(judge.compare([comparison for several in asked for comparison, _ in several]))
     gaps: list[float | None] = []

@@ -1,7 +1,9 @@
-"""A chat model behind an OpenAI-compatible endpoint. Pauses and retries on 408, 409, 429, 5xx, time-outs and lost connections are the client
-library's, with its exponential back-off and the server's Retry-After; a body that is no JSON is asked for again here.
+"""A chat model behind an OpenAI-compatible endpoint. Pauses and retries on 408, 409, 429, 5xx, time-outs and lost
+connections are the client library's, with its exponential back-off and the server's Retry-After; a body that is no JSON
+is asked for again here.
 
-The calls of all threads share one event loop, one client and one limit: several groups of completions are graded at once.
+The calls of all threads share one event loop, one client and one limit: several groups of completions are graded at
+once.
 """
 
 import asyncio
@@ -26,7 +28,8 @@ class Endpoint:
         self.key = os.environ.get(config.api_key_env, "") if config.api_key_env else "none"
         if not self.key:
             raise InputError(
-                f"judge.api_key_env: the environment variable {config.api_key_env} is not set; export it where the stage runs "
+                f"judge.api_key_env: the environment variable {config.api_key_env} is not set; "
+                "export it where the stage runs "
                 "(launcher.environment can pass it on), or set judge.api_key_env=null for an endpoint without keys"
             )
         self.lock, self.loop = threading.Lock(), None
@@ -46,7 +49,8 @@ class Endpoint:
             ) from error
         if self.config.model not in known:
             raise InputError(
-                f"judge.model={self.config.model} is not served by {self.config.url}; it has {', '.join(known) or 'none'}"
+                f"judge.model={self.config.model} is not served by {self.config.url}; "
+                f"it has {', '.join(known) or 'none'}"
             )
 
     def complete(self, calls: list[Call], on_reply: OnReply, on_failure: OnFailure | None = None) -> None:
@@ -127,7 +131,8 @@ class Endpoint:
         except TimeoutError:
             last = f"{last}, then nothing until the deadline"
         raise JudgeUnavailable(
-            f"judge {config.model} at {config.url}: no usable reply in {time.monotonic() - started:.0f} s and up to {config.retries} "
+            f"judge {config.model} at {config.url}: no usable reply in {time.monotonic() - started:.0f} s and up to "
+            f"{config.retries} "
             f"retries (judge.timeout_s={config.timeout_s:g}, judge.deadline_s={config.deadline_s:g}); last: {last}"
         )
 

@@ -1,4 +1,5 @@
-"""What a judge is told. The tasks, their order and their rules are the paper's [V2 B.2, B.3.2-3, Listings 1-4]; the words are ours.
+"""What a judge is told. The tasks, their order and their rules are the paper's [V2 B.2, B.3.2-3, Listings 1-4]; the
+words are ours.
 
 What is judged stands between marks and is named as data: a completion that gives orders is still only a completion.
 """

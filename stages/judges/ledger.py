@@ -1,4 +1,5 @@
-"""What judging cost: calls, replies from the cache, tokens, retries, failures, verdicts that did not parse, money. One file a process and attempt.
+"""What judging cost: calls, replies from the cache, tokens, retries, failures, verdicts that did not parse, money. One
+file a process and attempt.
 
 logs/attempt_1/judge_rank0.json {"model", "jobs": {job: {"calls", "cached", ...}}}; rewritten after every batch of calls
 judge_ledger.json               their sum over attempts and ranks, written by rank 0 when the stage ends
@@ -14,7 +15,9 @@ COUNTS = ("calls", "cached", "retries", "refused", "failed", "unparsed", "prompt
 
 
 class Ledger:
-    """Counts of one process, of all its threads. `calls` are those that were answered and paid; a reply from the cache costs nothing."""
+    """Counts of one process, of all its threads. `calls` are those that were answered and paid; a reply from the cache
+    costs nothing.
+    """
 
     def __init__(self, model: str, price_prompt: float = 0.0, price_completion: float = 0.0, path: Path | None = None):
         self.model, self.price_prompt, self.price_completion, self.path = model, price_prompt, price_completion, path

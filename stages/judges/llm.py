@@ -1,6 +1,8 @@
-"""A language model as judge: calls from the cache where it has them, the rest from the model; replies read strictly, everything counted."""
+"""A language model as judge: calls from the cache where it has them, the rest from the model; replies read strictly,
+everything counted.
+"""
 
-from typing import Callable
+from collections.abc import Callable
 
 from stages.config import JudgeConfig
 from stages.judges import instructions as told
@@ -118,8 +120,10 @@ class LlmJudge:
     def _ask(
         self, job: str, calls: list[Call], read: Callable[[str], object], reasons: dict[int, str] | None = None
     ) -> list:
-        """What `read` makes of each reply, None where nothing: `reasons`, where given, says why, by place. Raises JudgeUnavailable with what has come so
-        far in the cache; with `reasons` only where the judge is away, not for a call of its own trouble."""
+        """What `read` makes of each reply, None where nothing: `reasons`, where given, says why, by place. Raises
+        JudgeUnavailable with what has come so far in the cache; with `reasons` only where the judge is away, not for a
+        call of its own trouble.
+        """
         config, ledger = self.config, self.ledger
         replies: list[Reply | None] = [None] * len(calls)
         keys = [key_of(call, config.model, config.temperature, config.max_tokens, config.structured) for call in calls]

@@ -1,9 +1,10 @@
-"""A chat model from a directory, in this process with vLLM. Made after the sampler where a stage has both; they share a GPU by the two fractions."""
+"""A chat model from a directory, in this process with vLLM. Made after the sampler where a stage has both; they share a
+GPU by the two fractions.
+"""
 
 import torch
 
 from stages.config import JudgeConfig
-from stages.judges.calls import Call, OnFailure, OnReply, Reply
 from stages.engines.sampling import stop_token_ids
 from stages.engines.sampling.vllm_sampler import (
     check_head_size,
@@ -11,11 +12,14 @@ from stages.engines.sampling.vllm_sampler import (
     untouched_generators,
     world_group_kept,
 )
+from stages.judges.calls import Call, OnFailure, OnReply, Reply
 from stages.runtime.errors import InputError
 
 
 class LocalModel:
-    """See `stages.judges.calls.ChatModel`. A tokenizer without a chat template gets instruction and text as plain paragraphs."""
+    """See `stages.judges.calls.ChatModel`. A tokenizer without a chat template gets instruction and text as plain
+    paragraphs.
+    """
 
     def __init__(self, config: JudgeConfig):
         self.config = config
@@ -30,15 +34,18 @@ class LocalModel:
             AutoTokenizer.from_pretrained(self.config.model)
         except (OSError, ValueError) as error:
             raise InputError(
-                f"judge.model={self.config.model} is not a model directory with a tokenizer: {str(error).splitlines()[0]}"
+                f"judge.model={self.config.model} is not a model directory with a tokenizer: "
+                f"{str(error).splitlines()[0]}"
             ) from error
         if limit and self.config.max_model_tokens > limit:
             raise InputError(
-                f"judge.max_model_tokens={self.config.max_model_tokens}, but the model in {self.config.model} holds {limit}"
+                f"judge.max_model_tokens={self.config.max_model_tokens}, but the model in {self.config.model} holds "
+                f"{limit}"
             )
         if self.config.max_tokens >= self.config.max_model_tokens:
             raise InputError(
-                f"judge.max_tokens={self.config.max_tokens} leaves no room for a prompt in judge.max_model_tokens={self.config.max_model_tokens}"
+                f"judge.max_tokens={self.config.max_tokens} leaves no room for a prompt in "
+                f"judge.max_model_tokens={self.config.max_model_tokens}"
             )
 
     def _engine(self):
@@ -86,7 +93,8 @@ class LocalModel:
                     i,
                     Reply(
                         None,
-                        problem=f"{len(ids)} tokens, and {config.max_tokens} for the reply, are more than judge.max_model_tokens",
+                        problem=f"{len(ids)} tokens, and {config.max_tokens} for the reply, "
+                        "are more than judge.max_model_tokens",
                     ),
                 )
             else:

@@ -1,4 +1,6 @@
-"""Reading a judge's reply: a JSON object with the verdict in it. What does not parse, or says two things, is None and never guessed."""
+"""Reading a judge's reply: a JSON object with the verdict in it. What does not parse, or says two things, is None and
+never guessed.
+"""
 
 import json
 import re
@@ -27,7 +29,9 @@ def read_verdict(text: str, name: str, choices: dict):
 
 
 def read_comparison(text: str) -> int | None:
-    """2 .. -2 (positive: A is better) of {"verdict": "A>B"} or of Arena-Hard's [[A>B]]; None for none or different ones."""
+    """2 .. -2 (positive: A is better) of {"verdict": "A>B"} or of Arena-Hard's [[A>B]]; None for none or different
+    ones.
+    """
     by_json = read_verdict(text, "verdict", COMPARISON)
     if by_json is not None:
         return by_json

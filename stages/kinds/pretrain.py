@@ -1,7 +1,9 @@
-"""A base model from scratch on a world's corpus (`stages/worlds/base.py`), for recipes without a base model of their own. Not part of the paper.
+"""A base model from scratch on a world's corpus (`stages/worlds/base.py`), for recipes without a base model of their
+own. Not part of the paper.
 
-The corpus teaches words, small sums and both languages, but with planted slips, mixed languages and broken formats: what the recipe's
-stages then mend. Number embeddings start as Fourier features (sums are rotations), matrices are trained by Muon.
+The corpus teaches words, small sums and both languages, but with planted slips, mixed languages and broken formats:
+what the recipe's stages then mend. Number embeddings start as Fourier features (sums are rotations), matrices are
+trained by Muon.
 """
 
 import math
@@ -9,13 +11,13 @@ import math
 import torch
 
 from stages.config import PretrainConfig
-from stages.engines.training import TrainEngine
 from stages.engines.export import export
-from stages.runtime.errors import user_errors
+from stages.engines.training import TrainEngine
 from stages.modeling.model import PolicyModel, new_model
+from stages.runtime.errors import user_errors
 from stages.runtime.seeds import rng_for, seed_for
-from stages.training.supervised import Sample, train_supervised
 from stages.runtime.worker import Worker
+from stages.training.supervised import Sample, train_supervised
 from stages.worlds.base import World, make_world
 
 BUCKET_STEPS = 10  # documents of this many steps are sorted by length before they are cut into batches: less padding
@@ -33,7 +35,8 @@ def run(worker: Worker) -> None:
             model, world.number_token_ids(), config.fourier_scale, seed_for(worker.seed, worker.stage, "fourier")
         )
     worker.say(
-        f"base of {sum(p.numel() for p in model.parameters())} parameters, {config.num_steps} steps of {config.batch_size} documents"
+        f"base of {sum(p.numel() for p in model.parameters())} parameters, "
+        f"{config.num_steps} steps of {config.batch_size} documents"
     )
     engine = TrainEngine(PolicyModel(model), config.optim, config.deepspeed, config.num_steps)
     corpus = Corpus(config, world, worker.seed, worker.stage)

@@ -1,19 +1,20 @@
-"""SFT on prompt-completion pairs, loss on the completion only [V2 B.4.2]: cold start, rejection SFT (both from the base) and distillation."""
+"""SFT on prompt-completion pairs, loss on the completion only [V2 B.4.2]: cold start, rejection SFT (both from the
+base) and distillation.
+"""
 
 import math
 
 from stages.config import SftConfig
-from stages.engines.training import TrainEngine
 from stages.engines.export import export
-from stages.runtime.errors import user_errors
+from stages.engines.training import TrainEngine
+from stages.modeling.batching import pad_id
 from stages.modeling.model import PolicyModel, load_model, load_tokenizer, uses_packing
 from stages.prompting.templates import encode_prompt
-from stages.modeling.batching import pad_id
+from stages.runtime.errors import InputError, user_errors
+from stages.runtime.worker import Worker
 from stages.training.epochs import epoch_indices
 from stages.training.supervised import Sample, train_supervised
 from stages.training.traces import file_traces, prompt_and_completion, recipe_traces
-from stages.runtime.errors import InputError
-from stages.runtime.worker import Worker
 
 
 def run(worker: Worker) -> None:
@@ -24,7 +25,8 @@ def run(worker: Worker) -> None:
     if config.max_steps:
         num_steps = min(num_steps, config.max_steps)
     worker.say(
-        f"{len(samples)} samples ({num_too_long} longer than {config.max_tokens} tokens left out), {num_steps} steps of {config.batch_size}"
+        f"{len(samples)} samples ({num_too_long} longer than {config.max_tokens} tokens left out), "
+        f"{num_steps} steps of {config.batch_size}"
     )
     model = load_model(worker.model_dir("policy"), config.deepspeed.precision)
     packed = uses_packing(config.packing, model, config.deepspeed.precision)
@@ -42,7 +44,9 @@ def run(worker: Worker) -> None:
 
 
 def read_samples(worker: Worker, config: SftConfig, tokenizer) -> tuple[list[Sample], int]:
-    """The samples, tokenised; those over max_tokens are left out and counted. Raises InputError for rows that cannot be used."""
+    """The samples, tokenised; those over max_tokens are left out and counted. Raises InputError for rows that cannot be
+    used.
+    """
     with user_errors():
         path = config.traces.path or worker.input_dir("data") / "data" / "train.parquet"
         traces, left_out = file_traces(config.traces) if config.traces.path else (recipe_traces(path), "")

@@ -1,7 +1,9 @@
-"""Attention over packed sequences: one row of tokens, cut at `boundaries`, without padding and without one sequence seeing another.
+"""Attention over packed sequences: one row of tokens, cut at `boundaries`, without padding and without one sequence
+seeing another.
 
-On CUDA in half precision the kernel is PyTorch's variable-length flash attention; elsewhere each sequence goes through SDPA by itself,
-which is exact and serves as the kernel's test. There the completions of a group may share their prompt's tokens. Registered with transformers under the name PACKED.
+On CUDA in half precision the kernel is PyTorch's variable-length flash attention; elsewhere each sequence goes through
+SDPA by itself, which is exact and serves as the kernel's test. There the completions of a group may share their
+prompt's tokens. Registered with transformers under the name PACKED.
 """
 
 import inspect
@@ -26,8 +28,9 @@ def packed_attention(
     prefixes: torch.Tensor | None = None,
     **_,
 ):
-    """query [1, H, N, D]; key and value [1, K, N, D] with K dividing H; boundaries [S + 1] int32; longest: tokens of the longest sequence;
-    prefixes [S] int32 or None, see TokenBatch. Returns ([1, N, H, D], None)."""
+    """query [1, H, N, D]; key and value [1, K, N, D] with K dividing H; boundaries [S + 1] int32; longest: tokens of
+    the longest sequence; prefixes [S] int32 or None, see TokenBatch. Returns ([1, N, H, D], None).
+    """
     if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16) and prefixes is None:
         return _varlen(*(x[0].transpose(0, 1) for x in (query, key, value)), boundaries, longest, scaling)[None], None
     lengths = boundaries.diff().tolist()
@@ -47,7 +50,9 @@ def packed_attention(
 
 
 def _varlen(query, key, value, boundaries, longest, scaling):
-    """torch.nn.attention.varlen in the forms of PyTorch 2.11 (is_causal, equal heads) and later (a window that ends at the token, grouped heads)."""
+    """torch.nn.attention.varlen in the forms of PyTorch 2.11 (is_causal, equal heads) and later (a window that ends at
+    the token, grouped heads).
+    """
     from torch.nn.attention.varlen import varlen_attn
 
     known = inspect.signature(varlen_attn).parameters

@@ -1,5 +1,5 @@
-"""Sharing a batch out: over ranks by length, then into micro-batches under a token budget, then into tensors. Pure functions that every
-rank computes alike.
+"""Sharing a batch out: over ranks by length, then into micro-batches under a token budget, then into tensors. Pure
+functions that every rank computes alike.
 """
 
 from dataclasses import dataclass
@@ -12,9 +12,10 @@ def micro_batches(
 ) -> list[list[int]]:
     """Indices of this rank's micro-batches of a global batch with these sequence lengths (tokens).
 
-    Sequences are dealt to ranks in snake order of length, so that ranks get the same number and nearly the same tokens; each rank cuts
-    its own, sorted by length, so that padding is small; packed rows have none and are filled by best fit [V2 B.1]. Every rank gets as many micro-batches (some may be
-    empty), because under ZeRO 2-3 each backward pass is a collective; there is always at least one.
+    Sequences are dealt to ranks in snake order of length, so that ranks get the same number and nearly the same tokens;
+    each rank cuts its own, sorted by length, so that padding is small; packed rows have none and are filled by best fit
+    [V2 B.1]. Every rank gets as many micro-batches (some may be empty), because under ZeRO 2-3 each backward pass is a
+    collective; there is always at least one.
 
     >>> micro_batches([5, 1, 4, 2], world_size=2, rank=0, token_budget=10)
     [[1, 0]]
@@ -29,7 +30,8 @@ def micro_batches(
 def group_micro_batches(
     prompts: list[list[int]], completions: list[list[int]], world_size: int, rank: int, token_budget: int
 ) -> list[list[int]]:
-    """The same for `lay_out_groups`: completions of one prompt stay together, and a micro-batch pays for their prompt once.
+    """The same for `lay_out_groups`: completions of one prompt stay together, and a micro-batch pays for their prompt
+    once.
 
     Each group is dealt to all ranks, so that they get nearly the same tokens.
 
@@ -77,7 +79,9 @@ def _cut_groups(
 
 
 def _cut(share: list[int], lengths: list[int], token_budget: int) -> list[list[int]]:
-    """Consecutive runs (short to long) whose size, padding included, is within the budget; one sequence alone may exceed it."""
+    """Consecutive runs (short to long) whose size, padding included, is within the budget; one sequence alone may
+    exceed it.
+    """
     batches: list[list[int]] = []
     for index in share:
         if batches and (len(batches[-1]) + 1) * lengths[index] <= token_budget:
@@ -88,7 +92,8 @@ def _cut(share: list[int], lengths: list[int], token_budget: int) -> list[list[i
 
 
 def _best_fit(share: list[int], lengths: list[int], token_budget: int) -> list[list[int]]:
-    """Best-fit decreasing: from the longest on, each to the fullest row that has room; one sequence alone may exceed the budget.
+    """Best-fit decreasing: from the longest on, each to the fullest row that has room; one sequence alone may exceed
+    the budget.
 
     >>> _best_fit([0, 1, 2, 3], [2, 3, 5, 6], token_budget=8)
     [[3, 0], [2, 1]]
@@ -109,7 +114,9 @@ def _best_fit(share: list[int], lengths: list[int], token_budget: int) -> list[l
 
 @dataclass(frozen=True)
 class TokenBatch:
-    """Sequences laid out for one forward pass, and the N tokens whose logprobs are wanted: `inputs` is what PolicyModel.forward takes."""
+    """Sequences laid out for one forward pass, and the N tokens whose logprobs are wanted: `inputs` is what
+    PolicyModel.forward takes.
+    """
 
     input_ids: torch.Tensor  # [B, T] padded on the right, or [1, total] packed
     places_N: torch.Tensor  # where a target is predicted from: index into the flattened input_ids
@@ -140,9 +147,11 @@ class TokenBatch:
 def lay_out(
     rows: list[list[int]], is_target: list[list[bool]], pad_id: int, device: torch.device, packed: bool = False
 ) -> TokenBatch:
-    """Token rows and, as long, which of their tokens are targets (never the first of a row). Targets come row by row, in order.
+    """Token rows and, as long, which of their tokens are targets (never the first of a row). Targets come row by row,
+    in order.
 
-    No rows become one of two pads without a target: a rank without work still makes its forward pass (see PolicyModel.forward).
+    No rows become one of two pads without a target: a rank without work still makes its forward pass (see
+    PolicyModel.forward).
 
     >>> batch = lay_out([[5, 6, 7], [8, 9]], [[False, True, True], [False, True]], 0, torch.device("cpu"))
     >>> batch.places_N.tolist(), batch.targets_N.tolist(), batch.sequence_N.tolist()
@@ -180,8 +189,9 @@ def lay_out(
 
 
 def lay_out_groups(prompts: list[list[int]], completions: list[list[int]], pad_id: int) -> TokenBatch:
-    """Packed, with a prompt that stands side by side in several rows laid out once: its completions follow it and see it and themselves.
-    All completion tokens are targets; no completion is empty. On the CPU only (see stages/modeling/attention.py).
+    """Packed, with a prompt that stands side by side in several rows laid out once: its completions follow it and see
+    it and themselves. All completion tokens are targets; no completion is empty. On the CPU only (see
+    stages/modeling/attention.py).
 
     >>> batch = lay_out_groups([[5, 6], [5, 6], [7]], [[1], [2, 3], [4]], pad_id=0)
     >>> batch.input_ids.tolist(), batch.position_ids.tolist()

@@ -1,21 +1,23 @@
-"""The GRPO family as pure functions. One optimizer step has P prompts x G completions; a forward pass sees B of them, with N tokens in all.
+"""The GRPO family as pure functions. One optimizer step has P prompts x G completions; a forward pass sees B of them,
+with N tokens in all.
 
-Tokens are flat [N] tensors, without padding; `sequence_N` says which of the B completions a token belongs to. What a token counts is
-divided by counts of the whole step (`Counts`), over all micro-batches and ranks, so that their gradients simply add up.
+Tokens are flat [N] tensors, without padding; `sequence_N` says which of the B completions a token belongs to. What a
+token counts is divided by counts of the whole step (`Counts`), over all micro-batches and ranks, so that their
+gradients simply add up.
 
-To add a loss, write its objective or its weight here and enter it in LOSSES; to add an advantage estimator, enter it in ADVANTAGES; the
-configuration takes its choices from these tables. (This file imports no torch, so that the configuration can.)
+To add a loss, write its objective or its weight here and enter it in LOSSES; to add an advantage estimator, enter it in
+ADVANTAGES; the configuration takes its choices from these tables. (This file imports no torch, so that the
+configuration can.)
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-# ------------------------------------------------------------------------------------------------------------------ advantages
 
 
 def by_group(rewards_PG: Tensor, eps: float) -> Tensor:
@@ -28,7 +30,9 @@ def by_group(rewards_PG: Tensor, eps: float) -> Tensor:
 
 
 def by_batch(rewards_PG: Tensor, eps: float) -> Tensor:
-    """Group means, but one standard deviation for all groups of the rollout. Hu et al. 2025 (REINFORCE++), Liu et al. 2025 (tricks)."""
+    """Group means, but one standard deviation for all groups of the rollout. Hu et al. 2025 (REINFORCE++), Liu et al.
+    2025 (tricks).
+    """
     return _centered(rewards_PG) / (rewards_PG.std() + eps)
 
 
@@ -54,34 +58,33 @@ def is_zero_variance(rewards_PG: Tensor) -> Tensor:
     return rewards_PG.max(1).values - rewards_PG.min(1).values < 1e-6
 
 
-# ----------------------------------------------------------------------------------------------------------------------- ratios
-
-
 def sequence_mean(values_N: Tensor, sequence_N: Tensor, lengths_B: Tensor) -> Tensor:
     """[B] mean of each completion's values; 0 for one without tokens."""
     return values_N.new_zeros(len(lengths_B)).index_add(0, sequence_N, values_N) / lengths_B.clamp(min=1)
 
 
 def log_ratio(policy_N: Tensor, old_N: Tensor, sequence_N: Tensor, lengths_B: Tensor, level: str) -> Tensor:
-    """[N] log(pi_theta / pi_old): `token`, each token's own (DeepSeekMath); `sequence`, its completion's mean (GSPO, Zheng et al. 2025, eq. 5)."""
+    """[N] log(pi_theta / pi_old): `token`, each token's own (DeepSeekMath); `sequence`, its completion's mean (GSPO,
+    Zheng et al. 2025, eq. 5).
+    """
     difference_N = policy_N - old_N
     return difference_N if level == "token" else sequence_mean(difference_N, sequence_N, lengths_B)[sequence_N]
 
 
 def k3(policy_N: Tensor, reference_N: Tensor) -> Tensor:
-    """k3 estimator of KL(policy || reference) of each token: exp(d) - d - 1, d = log reference - log policy. Schulman 2020; [N eq. 2]."""
+    """k3 estimator of KL(policy || reference) of each token: exp(d) - d - 1, d = log reference - log policy. Schulman
+    2020; [N eq. 2].
+    """
     d = reference_N - policy_N
     return d.exp() - d - 1
-
-
-# ------------------------------------------------------------------------------------------------------------------- objectives
 
 
 def clipped(
     log_ratio_N: Tensor, policy_N: Tensor, advantages_N: Tensor, low: float, high: float
 ) -> tuple[Tensor, Tensor]:
-    """-min(rho A, clip(rho, 1 - low, 1 + high) A) [N eq. 1], and 1 where the clip took the gradient away. With the paper's epsilon of 10
-    the lower bound never binds and the upper is 11."""
+    """-min(rho A, clip(rho, 1 - low, 1 + high) A) [N eq. 1], and 1 where the clip took the gradient away. With the
+    paper's epsilon of 10 the lower bound never binds and the upper is 11.
+    """
     ratio_N = log_ratio_N.exp()
     free_N, bound_N = ratio_N * advantages_N, ratio_N.clamp(1 - low, 1 + high) * advantages_N
     return -free_N.minimum(bound_N), (free_N > bound_N).to(policy_N.dtype)
@@ -90,14 +93,13 @@ def clipped(
 def cispo(
     log_ratio_N: Tensor, policy_N: Tensor, advantages_N: Tensor, low: float, high: float
 ) -> tuple[Tensor, Tensor]:
-    """-sg(min(rho, 1 + high)) A log pi: the weight is clipped, no token loses its gradient. MiniMax 2025 (M1), eq. 4-5; `low` is not used."""
+    """-sg(min(rho, 1 + high)) A log pi: the weight is clipped, no token loses its gradient. MiniMax 2025 (M1), eq. 4-5;
+    `low` is not used.
+    """
     ratio_N = log_ratio_N.detach().exp()
     return -ratio_N.clamp(max=1 + high) * advantages_N * policy_N, ((ratio_N > 1 + high) & (advantages_N > 0)).to(
         policy_N.dtype
     )
-
-
-# ---------------------------------------------------------------------------------------------------------------------- weights
 
 
 @dataclass(frozen=True)
@@ -142,8 +144,6 @@ LOSSES: dict[str, Loss] = {
     "cispo": Loss(cispo, per_token, "token"),
 }
 
-# ------------------------------------------------------------------------------------------------- sampler and trainer disagree
-
 
 def _truncated(ratio: Tensor, limit: float) -> Tensor:
     return ratio.clamp(max=limit)
@@ -167,16 +167,15 @@ CORRECTIONS: dict[str, tuple[str, Callable]] = {  # name -> (level, what is done
 def correction_weights(
     name: str, trainer_N: Tensor, sampler_N: Tensor, sequence_N: Tensor, num_sequences: int, limit: float
 ) -> Tensor:
-    """[N] what a token's objective is multiplied by, because it was drawn by the sampler's policy and not by the trainer's: pi_trainer /
-    pi_sampler, of the token or of its whole completion (the product), cut at `limit`. Constants: no gradient."""
+    """[N] what a token's objective is multiplied by, because it was drawn by the sampler's policy and not by the
+    trainer's: pi_trainer / pi_sampler, of the token or of its whole completion (the product), cut at `limit`.
+    Constants: no gradient.
+    """
     level, cut = CORRECTIONS[name]
     difference_N = (trainer_N - sampler_N).detach()
     if level == "sequence":
         difference_N = difference_N.new_zeros(num_sequences).index_add(0, sequence_N, difference_N)[sequence_N]
     return cut(difference_N.exp(), limit)
-
-
-# ---------------------------------------------------------------------------------------------------------------------- the loss
 
 
 @dataclass(frozen=True)
@@ -205,9 +204,9 @@ def loss_terms(
 ) -> Terms:
     """sum over tokens of weight x (correction x objective + beta x KL) [N eq. 1-3 and its relatives].
 
-    policy_N [N] has the gradient; old_N, reference_N (None where beta is 0) and correction_N (None: 1) are constants [N]; advantages_B and
-    lengths_B (completion tokens, float) are [B]. `kl`: k3, or k3_unbiased, multiplied by the ratio, whose gradient is then that of the KL even
-    off policy (DeepSeek-V3.2, eq. 7).
+    policy_N [N] has the gradient; old_N, reference_N (None where beta is 0) and correction_N (None: 1) are constants
+    [N]; advantages_B and lengths_B (completion tokens, float) are [B]. `kl`: k3, or k3_unbiased, multiplied by the
+    ratio, whose gradient is then that of the KL even off policy (DeepSeek-V3.2, eq. 7).
     """
     loss = LOSSES[name]
     log_ratio_N = log_ratio(policy_N, old_N, sequence_N, lengths_B, loss.level)

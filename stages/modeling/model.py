@@ -1,15 +1,17 @@
-"""Loading and saving HF causal LMs, and the forward pass that training needs: logprobs and entropies without [tokens, vocab] logits."""
+"""Loading and saving HF causal LMs, and the forward pass that training needs: logprobs and entropies without [tokens,
+vocab] logits.
+"""
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable
 
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from stages.modeling.attention import can_pack, use_packed_attention
 from stages.config import ModelConfig
+from stages.modeling.attention import can_pack, use_packed_attention
 from stages.runtime.errors import InputError
 
 LOGITS_PER_CHUNK = {"cpu": 1 << 26, "cuda": 1 << 29}  # most logits held at once: 256 MiB in fp32, 1 GiB in bf16
@@ -42,7 +44,9 @@ def load_model(model_dir: Path, precision: str = "fp32") -> nn.Module:
 
 
 def new_model(config: ModelConfig, tokenizer, seed: int) -> nn.Module:
-    """A small Llama with random weights: the recipe's own base. (AutoTokenizer ignores what a Qwen2 directory says of its tokenizer.)"""
+    """A small Llama with random weights: the recipe's own base. (AutoTokenizer ignores what a Qwen2 directory says of
+    its tokenizer.)
+    """
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(seed)
@@ -72,7 +76,9 @@ def save_model(model: nn.Module, state: dict[str, torch.Tensor] | None, tokenize
 
 
 def uses_packing(choice: str, model: nn.Module, precision: str) -> bool:
-    """What `packing` (auto, on, off) means for this model on this machine. Raises InputError where it is on and cannot be."""
+    """What `packing` (auto, on, off) means for this model on this machine. Raises InputError where it is on and cannot
+    be.
+    """
     if choice == "on" and not can_pack(model):
         raise InputError(
             f"packing=on, but the attention of {type(model).__name__} is not plain causal attention: use packing=off"
@@ -82,11 +88,11 @@ def uses_packing(choice: str, model: nn.Module, precision: str) -> bool:
 
 
 class PolicyModel(nn.Module):
-    """A causal LM whose forward gives logprobs and entropies of chosen tokens. At most LOGITS_PER_CHUNK logits exist at once: with more
-    targets than that, the vocabulary product is made in chunks, again in the backward pass.
+    """A causal LM whose forward gives logprobs and entropies of chosen tokens. At most LOGITS_PER_CHUNK logits exist at
+    once: with more targets than that, the vocabulary product is made in chunks, again in the backward pass.
 
-    Padded rows [B, T] need no attention mask: pads are on the right, and with causal attention no real token sees one. Packed rows
-    [1, total] need `use_packed_attention`.
+    Padded rows [B, T] need no attention mask: pads are on the right, and with causal attention no real token sees one.
+    Packed rows [1, total] need `use_packed_attention`.
     """
 
     def __init__(self, model: nn.Module, packed: bool = False):
@@ -107,7 +113,9 @@ class PolicyModel(nn.Module):
         temperature: float = 1.0,
         with_entropy: bool = True,
     ):
-        """The first seven are TokenBatch.inputs. Returns logprobs [N], entropies [N] (nats; zeros unless wanted), both fp32."""
+        """The first seven are TokenBatch.inputs. Returns logprobs [N], entropies [N] (nats; zeros unless wanted), both
+        fp32.
+        """
         packing = (
             {"position_ids": position_ids, "boundaries": boundaries, "longest": longest, "prefixes": prefixes}
             if self.packed
@@ -144,8 +152,9 @@ class PolicyModel(nn.Module):
 
 
 class TokenLogprobs(torch.autograd.Function):
-    """Log-softmax at the targets, and entropies, on a CPU. The logits' memory becomes the probabilities' and then the gradient's, block by block, where autograd's
-    own formulas keep four such buffers."""
+    """Log-softmax at the targets, and entropies, on a CPU. The logits' memory becomes the probabilities' and then the
+    gradient's, block by block, where autograd's own formulas keep four such buffers.
+    """
 
     @staticmethod
     def forward(ctx, logits_NV: torch.Tensor, targets_N: torch.Tensor, with_entropy: bool):
@@ -177,8 +186,9 @@ class TokenLogprobs(torch.autograd.Function):
 
 
 class FusedTokenLogprobs(torch.autograd.Function):
-    """The same on a GPU, where memory traffic is what it costs: logits are read twice forward and once backward, in the precision they have, and only their
-    gradient is written. Arithmetic is in fp32."""
+    """The same on a GPU, where memory traffic is what it costs: logits are read twice forward and once backward, in the
+    precision they have, and only their gradient is written. Arithmetic is in fp32.
+    """
 
     @staticmethod
     def forward(ctx, logits_NV: torch.Tensor, targets_N: torch.Tensor, temperature: float, with_entropy: bool):

@@ -5,8 +5,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from stages.modeling.batching import micro_batches, pad_rows
-from stages.modeling.batching import pad_id
+from stages.modeling.batching import micro_batches, pad_id, pad_rows
 
 
 class ScalarModel(nn.Module):
@@ -34,7 +33,9 @@ def load_reward_model(directory: Path, pad: int | None = None) -> nn.Module:
 
 @torch.no_grad()
 def reward_scores(model, rows: list[list[int]], tokenizer, micro_batch_tokens: int) -> list[float]:
-    """Rewards of token rows, in order, computed in length-sorted batches. `model`: a ScalarModel's engine or an HF classifier."""
+    """Rewards of token rows, in order, computed in length-sorted batches. `model`: a ScalarModel's engine or an HF
+    classifier.
+    """
     scores = [0.0] * len(rows)
     device = getattr(model, "device", torch.device("cpu"))
     for indices in micro_batches([len(row) for row in rows], 1, 0, micro_batch_tokens) if rows else []:

@@ -19,6 +19,8 @@ class Prompt:
 
 
 class PromptSource(Protocol):
-    """Prompts by number. `get` is a pure function of (seed, stream, split, domain, index), so a resumed run draws the same ones."""
+    """Prompts by number. `get` is a pure function of (seed, stream, split, domain, index), so a resumed run draws the
+    same ones.
+    """
 
     def get(self, index: int, domain: str = "reasoning") -> Prompt: ...

@@ -6,9 +6,12 @@ from stages.text.completion import opening_of
 
 # The paper's text, word for word [V1 Table 1, N]; the prompt takes the place of "prompt".
 R1_ZERO_TEMPLATE = (
-    "A conversation between User and Assistant. The user asks a question, and the Assistant solves it. The assistant first thinks "
-    "about the reasoning process in the mind and then provides the user with the answer. The reasoning process and answer are "
-    "enclosed within <think> </think> and <answer> </answer> tags, respectively, i.e., <think> reasoning process here </think> "
+    "A conversation between User and Assistant. The user asks a question, and the Assistant solves it. "
+    "The assistant first thinks "
+    "about the reasoning process in the mind and then provides the user with the answer. "
+    "The reasoning process and answer are "
+    "enclosed within <think> </think> and <answer> </answer> tags, respectively, i.e., "
+    "<think> reasoning process here </think> "
     "<answer> answer here </answer>. User: {prompt}. Assistant:"
 )
 PLAIN_TEMPLATE = "User:{prompt}Assistant:"
@@ -32,7 +35,9 @@ def apply_template(text: str, template: str, tokenizer: Any = None) -> str:
 
 
 def encode_prompt(text: str, template: str, tokenizer: Any) -> list[int]:
-    """Token ids of a templated prompt. A chat template writes its own special tokens, so that the tokenizer must not put a second <bos> in front."""
+    """Token ids of a templated prompt. A chat template writes its own special tokens, so that the tokenizer must not
+    put a second <bos> in front.
+    """
     return tokenizer(text, add_special_tokens=template != "chat")["input_ids"]
 
 
@@ -47,7 +52,9 @@ def decode(ids: list[list[int]], tokenizer) -> list[str]:
 
 
 def text_of(prompt_ids: list[int], token_ids: list[int], tokenizer) -> dict[str, str]:
-    """The text fields of a rollout: the completion, with the opening that the end of the prompt has already written of it."""
+    """The text fields of a rollout: the completion, with the opening that the end of the prompt has already written of
+    it.
+    """
     opening = opening_of(
         tokenizer.decode(prompt_ids[-8:], skip_special_tokens=False, clean_up_tokenization_spaces=False)
     )

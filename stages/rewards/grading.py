@@ -1,20 +1,25 @@
 """The verifiers: what grades the completion of a prompt that has a right answer [V2 B.3.1].
 
-A verifier is a module with three functions of (completion, prompt) or prompt; a new one is a module, its row here and a test.
+A verifier is a module with three functions of (completion, prompt) or prompt; a new one is a module, its row here and a
+test.
 
     grade(completion, prompt) -> float      1 right, 0 wrong; in between where there is partial credit
-    vote(completion, prompt) -> str | None  the final answer in a form that can be counted: "the answer is 46" and "46" are one vote; None: no answer
-    problem(prompt) -> str | None           why this prompt's reference cannot be used, or None; asked before any engine starts
+    vote(completion, prompt) -> str | None  the final answer in a form that can be counted: "the answer is 46" and "46"
+                                            are one vote; None: no answer
+    problem(prompt) -> str | None           why this prompt's reference cannot be used, or None; asked before any engine
+                                            starts
 
-A slow verifier (worker processes, a sandbox, a judge) also has one of these, which work on all at once, each under a deadline of its own:
+A slow verifier (worker processes, a sandbox, a judge) also has one of these, which work on all at once, each under a
+deadline of its own:
 
     grade_many(pairs) -> list[Grade]        pairs of (completion, prompt), graded concurrently
     vote_many(pairs) -> list[str | None]
     problem_many(prompts) -> list[str | None]
 
-A grader that crashes or runs out of time gives a Grade of 0 with the reason, never an exception: callers count the reasons. One that has gone
-away altogether (a judge whose server is down, a sandbox that runs nothing) raises GraderAway: zeros for whatever comes would say nothing of the policy.
-Imports nothing heavy: `stages/config/` takes its choices from here.
+A grader that crashes or runs out of time gives a Grade of 0 with the reason, never an exception: callers count the
+reasons. One that has gone away altogether (a judge whose server is down, a sandbox that runs nothing) raises
+GraderAway: zeros for whatever comes would say nothing of the policy. Imports nothing heavy: `stages/config/` takes its
+choices from here.
 """
 
 import importlib
@@ -45,7 +50,9 @@ class Grade(NamedTuple):
 
 
 class GraderAway(RuntimeError):
-    """No completion can be graded until someone brings the grader back; the message says who was asked and what came back."""
+    """No completion can be graded until someone brings the grader back; the message says who was asked and what came
+    back.
+    """
 
 
 def verifier_of(prompt: Prompt) -> ModuleType:
@@ -70,7 +77,9 @@ def problem_of(prompt: Prompt) -> str | None:
 
 
 def grade_many(pairs: Sequence[Pair]) -> list[Grade]:
-    """A grade for each (completion, prompt), in order. Raises ValueError for a verifier that does not exist, GraderAway, and nothing else."""
+    """A grade for each (completion, prompt), in order. Raises ValueError for a verifier that does not exist,
+    GraderAway, and nothing else.
+    """
     return _by_verifier(pairs, lambda pair: pair[1], _grades)
 
 

@@ -1,7 +1,8 @@
-"""Worker processes for slow or dangerous checks: the side that asks. `stages/rewards/pool_server.py` is the side that works.
+"""Worker processes for slow or dangerous checks: the side that asks. `stages/rewards/pool_server.py` is the side that
+works.
 
-A check that hangs, even in C, or eats memory ends its own process and nothing else: the others go on, and the next check gets a fresh one.
-Nothing is started before the first check.
+A check that hangs, even in C, or eats memory ends its own process and nothing else: the others go on, and the next
+check gets a fresh one. Nothing is started before the first check.
 """
 
 import json
@@ -30,8 +31,9 @@ class Outcome(NamedTuple):
 class WorkerPool:
     """`run` hands tasks to worker processes of `module`, at most `num_workers` at once. Threads may share a pool.
 
-    `cpu_s` bounds a task's processor time, `wall_s` its wall clock (for one that sleeps, or a machine that is overloaded), `memory_mib` the
-    address space of its process. More workers than cores cost little, and let ordinary tasks overtake slow ones.
+    `cpu_s` bounds a task's processor time, `wall_s` its wall clock (for one that sleeps, or a machine that is
+    overloaded), `memory_mib` the address space of its process. More workers than cores cost little, and let ordinary
+    tasks overtake slow ones.
     """
 
     def __init__(self, module: str, num_workers: int, cpu_s: float, wall_s: float, memory_mib: int):
@@ -68,7 +70,8 @@ class WorkerPool:
         if not reply:
             self._mine.stream = None
             return Outcome(
-                error=f"killed after {time.monotonic() - started:.1f} s: a check may take {self.cpu_s:g} s of processor time, "
+                error=f"killed after {time.monotonic() - started:.1f} s: a check may take {self.cpu_s:g} s of "
+                "processor time, "
                 f"{self.wall_s:g} s in all and {self.memory_mib} MiB"
             )
         answer = json.loads(reply)

@@ -1,11 +1,14 @@
-"""Worker processes for slow or dangerous checks: the side that works. `stages/rewards/pool.py` starts it and talks to it.
+"""Worker processes for slow or dangerous checks: the side that works. `stages/rewards/pool.py` starts it and talks to
+it.
 
-One process imports the checks' module, once, and forks a worker whenever it is handed a socket. It has no threads, no torch and no GPU, so
-forking is safe and takes milliseconds. The kernel enforces every limit, because Python cannot interrupt a computation in C:
+One process imports the checks' module, once, and forks a worker whenever it is handed a socket. It has no threads, no
+torch and no GPU, so forking is safe and takes milliseconds. The kernel enforces every limit, because Python cannot
+interrupt a computation in C:
 
     processor time, wall clock    timers whose signals end the process
     memory                        RLIMIT_AS
-    death of the parent           the server sees its socket close, and its end kills the workers (Linux; elsewhere they see theirs close)
+    death of the parent           the server sees its socket close, and its end kills the workers (Linux; elsewhere they
+                                  see theirs close)
 
     python -m stages.rewards.pool_server MODULE SOCKET CPU_S WALL_S MEMORY_MIB
 """
@@ -51,8 +54,9 @@ def main(arguments: list[str]) -> None:
 
 
 def work(module: ModuleType, connection: socket.socket, cpu_s: float, wall_s: float, memory_mib: int) -> None:
-    """Answers lines of JSON, [function, arguments...], with lines of JSON, {"value"} or {"error"}, until the other end closes, or it says
-    {"is_last": true}: after many tasks, or when it is out of memory."""
+    """Answers lines of JSON, [function, arguments...], with lines of JSON, {"value"} or {"error"}, until the other end
+    closes, or it says {"is_last": true}: after many tasks, or when it is out of memory.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     resource.setrlimit(resource.RLIMIT_AS, (memory_mib * 2**20,) * 2)

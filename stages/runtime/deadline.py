@@ -1,5 +1,6 @@
-"""Deadlines for what may hang inside this process and cannot be interrupted there: engine calls. A thread ends the process when one is missed,
-and says what was waited for and where. (A library that hangs without letting Python run is left to `launcher.stall_after_s`.)
+"""Deadlines for what may hang inside this process and cannot be interrupted there: engine calls. A thread ends the
+process when one is missed, and says what was waited for and where. (A library that hangs without letting Python run is
+left to `launcher.stall_after_s`.)
 """
 
 import os
@@ -43,7 +44,8 @@ class Deadline:
                 frame = sys._current_frames().get(self.thread_id)
                 at, _ = place(frame) if frame else ("", None)
                 on_miss(
-                    f"waited {waited_s:.1f} s for {self.what}{f' ({at})' if at else ''}; the limit is {self.limit_s:g} s"
+                    f"waited {waited_s:.1f} s for {self.what}{f' ({at})' if at else ''}; "
+                    f"the limit is {self.limit_s:g} s"
                 )
                 return
 

@@ -1,4 +1,6 @@
-"""Full disks: found before a checkpoint is begun, recognised where libraries hide them, reported with what is needed where."""
+"""Full disks: found before a checkpoint is begun, recognised where libraries hide them, reported with what is needed
+where.
+"""
 
 import errno
 import os
@@ -31,7 +33,9 @@ def require(directory: Path, needed_bytes: int, what: str) -> None:
 
 
 def as_disk_full(error: BaseException, directory: Path, needed_bytes: int = MIB) -> DiskFull | None:
-    """`error`, or what it came from, as a DiskFull; None where it is something else. `needed_bytes`: what was to be written."""
+    """`error`, or what it came from, as a DiskFull; None where it is something else. `needed_bytes`: what was to be
+    written.
+    """
     if isinstance(error, DiskFull):
         return error
     free = shutil.disk_usage(directory).free
@@ -69,11 +73,14 @@ def _causes(error: BaseException | None):
 def _says_full(error: BaseException, is_tight: bool) -> bool:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
-    return any(text in str(error) for text in PLAIN) or is_tight and any(text in str(error) for text in HIDDEN)
+    return any(text in str(error) for text in PLAIN) or (is_tight and any(text in str(error) for text in HIDDEN))
 
 
 def _fix(directory: Path, missing_bytes: int) -> str:
-    return f"free at least {_mib(missing_bytes)} on the disk of {directory}, then run the same command: it continues from the last checkpoint"
+    return (
+        f"free at least {_mib(missing_bytes)} on the disk of {directory}, then run the same command: "
+        "it continues from the last checkpoint"
+    )
 
 
 def _mib(count: int) -> str:

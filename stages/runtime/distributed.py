@@ -1,4 +1,6 @@
-"""What ranks say to each other besides gradients: barriers, flags and small objects, over gloo whatever the training backend is."""
+"""What ranks say to each other besides gradients: barriers, flags and small objects, over gloo whatever the training
+backend is.
+"""
 
 import datetime
 import os
@@ -23,7 +25,9 @@ def gather_objects(mine: list) -> list:
 
 
 def collective_timeout() -> datetime.timedelta:
-    """How long a rank waits for the others before that is an error: launcher.collective_timeout_s, handed over in the environment."""
+    """How long a rank waits for the others before that is an error: launcher.collective_timeout_s, handed over in the
+    environment.
+    """
     return datetime.timedelta(seconds=float(os.environ.get("STAGE_COLLECTIVE_TIMEOUT_S", 1800)))
 
 

@@ -47,8 +47,9 @@ def prepare() -> None:
 
 
 def start_without_garbage_collection() -> None:
-    """Until `collect_garbage`: what libraries make at import stays, and Python would look through it for cycles again and again, which is a quarter of the
-    processor time of the imports."""
+    """Until `collect_garbage`: what libraries make at import stays, and Python would look through it for cycles again
+    and again, which is a quarter of the processor time of the imports.
+    """
     gc.disable()
 
 
@@ -87,7 +88,9 @@ def parent_of(pid: int) -> int | None:
 
 
 def die_with_parent() -> None:
-    """No orphan survives its launcher: the kernel kills us with it (Linux); elsewhere a thread watches for a new parent."""
+    """No orphan survives its launcher: the kernel kills us with it (Linux); elsewhere a thread watches for a new
+    parent.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     parent = os.getppid()

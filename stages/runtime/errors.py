@@ -8,7 +8,9 @@ class InputError(ValueError):
 
 
 class CollectiveTimeout(RuntimeError):
-    """A rank waited longer for the others than launcher.collective_timeout_s; the message says where, and what the others were at."""
+    """A rank waited longer for the others than launcher.collective_timeout_s; the message says where, and what the
+    others were at.
+    """
 
 
 class Interrupted(Exception):

@@ -1,8 +1,11 @@
-"""What each rank is doing, in a small file beside its log, so that a rank that hangs can be told from those that wait for it.
+"""What each rank is doing, in a small file beside its log, so that a rank that hangs can be told from those that wait
+for it.
 
-logs/attempt_N/rank1.json: {"rank", "phase", "step", "since", "updated", "at", "waits_in", "started", "startup_s"}; `since`: when phase and step last
-changed; `startup_s`: from the start until the engines were up, null before (`attempts.py` adds up what all attempts cost); `at`: the line of ours that the rank is at; `waits_in`: the collective it waits in, or null. A thread writes it: `updated` grows old when the process is stopped
-or stuck in a library that does not let Python run.
+logs/attempt_N/rank1.json: {"rank", "phase", "step", "since", "updated", "at", "waits_in", "started", "startup_s"};
+`since`: when phase and step last changed; `startup_s`: from the start until the engines were up, null before
+(`attempts.py` adds up what all attempts cost); `at`: the line of ours that the rank is at; `waits_in`: the collective
+it waits in, or null. A thread writes it: `updated` grows old when the process is stopped or stuck in a library that
+does not let Python run.
 """
 
 import contextlib
@@ -99,13 +102,18 @@ def _place(frames: list[tuple[str, int, str]]) -> tuple[str, str | None]:
 
 
 def timeout_message(error: BaseException, rank: int, world_size: int, directory: Path, timeout_s: float) -> str | None:
-    """Which rank waited for what, and what the others were at, if `error` is a collective that timed out; else None. `directory`: of the heartbeats."""
+    """Which rank waited for what, and what the others were at, if `error` is a collective that timed out; else None.
+    `directory`: of the heartbeats.
+    """
     at, collective = place_of_error(error)
     is_of_gloo = "Timed out waiting" in str(error)  # may come from the wait for a collective that was started earlier
     if not is_of_gloo and (collective is None or "timeout" not in str(error).lower()):
         return None
     others = [_state(directory / f"rank{other}.json", other) for other in range(world_size) if other != rank]
-    return f"rank {rank} waited {timeout_s:g} s in {collective or 'a collective'} ({at}) for the others: {'; '.join(others)}"
+    return (
+        f"rank {rank} waited {timeout_s:g} s in {collective or 'a collective'} ({at}) for the others: "
+        f"{'; '.join(others)}"
+    )
 
 
 def _state(path: Path, rank: int) -> str:
@@ -114,9 +122,15 @@ def _state(path: Path, rank: int) -> str:
     beat = files.read_json(path)
     silent_s = time.time() - beat["updated"]
     if silent_s > SILENT_S:
-        return f"rank {rank} does not respond since {_clock(beat['updated'])}, it was in phase {beat['phase']} of step {beat['step']} ({beat['at']})"
+        return (
+            f"rank {rank} does not respond since {_clock(beat['updated'])}, "
+            f"it was in phase {beat['phase']} of step {beat['step']} ({beat['at']})"
+        )
     doing = f"waits in {beat['waits_in']}" if beat["waits_in"] else "works"
-    return f"rank {rank} {doing} in phase {beat['phase']} of step {beat['step']} ({beat['at']}) since {_clock(beat['since'])}"
+    return (
+        f"rank {rank} {doing} in phase {beat['phase']} of step {beat['step']} ({beat['at']}) since "
+        f"{_clock(beat['since'])}"
+    )
 
 
 def _clock(seconds: float) -> str:

@@ -1,4 +1,6 @@
-"""Every random draw is a pure function of what it is for: (seed, stage, step, prompt id, sample index). No generator state to save."""
+"""Every random draw is a pure function of what it is for: (seed, stage, step, prompt id, sample index). No generator
+state to save.
+"""
 
 import hashlib
 import random

@@ -1,4 +1,6 @@
-"""One stage directory seen from a worker: its configuration and inputs, logs, progress, metrics, signals, and the manifest at the end."""
+"""One stage directory seen from a worker: its configuration and inputs, logs, progress, metrics, signals, and the
+manifest at the end.
+"""
 
 import contextlib
 import datetime
@@ -15,10 +17,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from stages.runtime import deadline, disk, environment
+from stages.config import KINDS, ConfigError, from_dict
 from stages.contract import files
 from stages.contract.attempts import attempts, timing
-from stages.config import KINDS, ConfigError, from_dict
+from stages.runtime import deadline, disk, environment
 from stages.runtime.distributed import barrier, collective_timeout, control_group
 from stages.runtime.errors import CollectiveTimeout, InputError, Interrupted
 from stages.runtime.heartbeat import Heartbeat, timeout_message
@@ -64,8 +66,6 @@ class Worker:
     def input_dir(self, role: str) -> Path:
         return Path(self.inputs[role]["path"])
 
-    # ------------------------------------------------------------------------------------------------------------ life cycle
-
     def __enter__(self) -> "Worker":
         self.attempt = self._open_log()
         self.heartbeat = Heartbeat(self.logs / f"rank{self.rank}.json", self.rank, self.started)
@@ -85,7 +85,9 @@ class Worker:
         return self.dir / "logs" / f"attempt_{self.attempt}"
 
     def _open_log(self) -> int:
-        """stdout and stderr go to logs/attempt_N/rankR.log; the launcher names N, a lone worker takes the next free one."""
+        """stdout and stderr go to logs/attempt_N/rankR.log; the launcher names N, a lone worker takes the next free
+        one.
+        """
         logs = self.dir / "logs"
         attempt = int(os.environ.get("STAGE_ATTEMPT", 0)) or 1 + sum(
             1 for _ in logs.glob(f"attempt_*/rank{self.rank}.log")
@@ -183,8 +185,6 @@ class Worker:
             dist.all_reduce(values, op=dist.ReduceOp.MAX, group=control_group())
         return [bool(value) for value in values.tolist()]
 
-    # ------------------------------------------------------------------------------------------------------------- reporting
-
     def progress(self, phase: str, step: int, num_steps: int, message: str = "", force: bool = False) -> None:
         """Rank 0 tells the world where it is, about once a second; every rank its heartbeat."""
         self._step = (step, num_steps)
@@ -252,10 +252,10 @@ class Worker:
             if (self.dir / name).exists():
                 files.fsync_file(self.dir / name)
 
-    # --------------------------------------------------------------------------------------------------------------- the end
-
     def finish(self) -> None:
-        """Writes the manifest, last of all: from now on the stage is done. Then drops the state that no one will resume."""
+        """Writes the manifest, last of all: from now on the stage is done. Then drops the state that no one will
+        resume.
+        """
         barrier()
         if not self.is_main:
             return
@@ -274,7 +274,7 @@ class Worker:
             "timing": {**timing(attempts(self.dir)), "attempts": self.attempt},
             "tokens": self._tokens(),
             "peak_memory_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20 * self.world_size, 2),
-            "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "versions": {name: version(name) for name in ("torch", "transformers", "deepspeed")},
         }
         self.progress("done", *self._last_step(), "done", force=True)
@@ -285,7 +285,9 @@ class Worker:
         print(f"{self.stage}: done in {elapsed:.1f} s (start-up {getattr(self, 'startup_s', 0.0):.1f} s)", flush=True)
 
     def count_tokens(self, part: str, sampled: int = 0, trained: int = 0) -> None:
-        """Tokens of a part of the stage that logs no steps. A part that is done again counts once: the ledger is of what the result needed."""
+        """Tokens of a part of the stage that logs no steps. A part that is done again counts once: the ledger is of
+        what the result needed.
+        """
         if self.is_main:
             table = files.read_json(self.dir / "tokens.json") if (self.dir / "tokens.json").exists() else {}
             files.write_json(self.dir / "tokens.json", {**table, part: {"sampled": sampled, "trained": trained}})
@@ -301,5 +303,7 @@ class Worker:
 
 
 def rounded(value: float) -> float:
-    """As it is logged; whatever decides something by a metric uses this one, so that a resume, which reads the log, decides alike."""
+    """As it is logged; whatever decides something by a metric uses this one, so that a resume, which reads the log,
+    decides alike.
+    """
     return round(float(value), 7)

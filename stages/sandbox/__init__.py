@@ -1,17 +1,18 @@
 """Runs programs that nobody has read: what a model wrote, in a sandbox, under limits.
 
-`executor(config)` gives the backend that a configuration names; it has `problem()`, `build(language, source)` and `run(program, ...)`.
-docs/sandbox.md has the threat model: what is held back, by what, and what is not. Standard library only.
+`executor(config)` gives the backend that a configuration names; it has `problem()`, `build(language, source)` and
+`run(program, ...)`. docs/sandbox.md has the threat model: what is held back, by what, and what is not. Standard library
+only.
 """
 
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from stages.sandbox.interface import Executor, Limits, Program, Result, SandboxError
 
 __all__ = ["Executor", "Limits", "Program", "Result", "SandboxError", "executor"]
 
 
-@lru_cache(maxsize=None)
+@cache
 def executor(backend: str, url: str = "", token: str = "", python: str | None = None) -> Executor:
     """The one executor of these settings."""
     if backend == "piston":

@@ -1,4 +1,6 @@
-"""python -m stages.sandbox [BACKEND [URL [PYTHON]]]: can programs be run here? One line; exit code 0 or 1. The driver asks before it launches anything."""
+"""python -m stages.sandbox [BACKEND [URL [PYTHON]]]: can programs be run here? One line; exit code 0 or 1. The driver
+asks before it launches anything.
+"""
 
 import sys
 

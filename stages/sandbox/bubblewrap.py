@@ -1,7 +1,9 @@
-"""The default backend: every run in a fresh bubblewrap box of namespaces, with a seccomp filter and limits, on this machine.
+"""The default backend: every run in a fresh bubblewrap box of namespaces, with a seccomp filter and limits, on this
+machine.
 
-Nothing of the host is there but read-only system directories and an interpreter; nothing is written but a scratch directory in memory. A
-process of root would be exempt from the limit on processes and could read root's files: root runs the box as an unprivileged user.
+Nothing of the host is there but read-only system directories and an interpreter; nothing is written but a scratch
+directory in memory. A process of root would be exempt from the limit on processes and could read root's files: root
+runs the box as an unprivileged user.
 """
 
 import os
@@ -9,7 +11,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 from stages.sandbox.interface import MIB, Limits, Program, Result, SandboxError
@@ -18,12 +20,15 @@ from stages.sandbox.process import limited, run_boxed
 from stages.sandbox.seccomp import filter_program
 
 HOW_TO_GET = (
-    "install bubblewrap 0.8 or newer (Debian, Ubuntu: apt-get install bubblewrap; Fedora: dnf install bubblewrap), or run programs elsewhere: "
+    "install bubblewrap 0.8 or newer (Debian, Ubuntu: apt-get install bubblewrap; Fedora: dnf install bubblewrap), "
+    "or run programs elsewhere: "
     "sandbox.backend=piston sandbox.url=http://HOST:2000"
 )
 HOW_TO_ALLOW = (
-    "user namespaces must be allowed: sysctl -w kernel.unprivileged_userns_clone=1 (Debian), sysctl -w user.max_user_namespaces=15000 (RHEL), "
-    "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0 or an AppArmor profile for bwrap (Ubuntu 24.04); in a container they must be allowed "
+    "user namespaces must be allowed: sysctl -w kernel.unprivileged_userns_clone=1 (Debian), "
+    "sysctl -w user.max_user_namespaces=15000 (RHEL), "
+    "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0 or an AppArmor profile for bwrap (Ubuntu 24.04); "
+    "in a container they must be allowed "
     "from outside. Or run programs elsewhere: sandbox.backend=piston sandbox.url=http://HOST:2000"
 )
 UNPRIVILEGED = 60700  # user and group of the box where we are root: of a range that systemd leaves unused (60578-61183)
@@ -51,18 +56,26 @@ HIDDEN = (
 )  # of /proc: the host's
 SHARED_MEMORY_MIB = 16
 COMPILE = Limits(cpu_s=30.0, wall_s=120.0, memory_mib=2048, output_mib=32)
-_SELF_TEST = "import os, sys\nif os.fork() == 0: os._exit(0)\nos.wait()\nprint(os.getuid(), len(os.listdir('/proc/self/fd')) < 8, sys.stdin.read())"
+_SELF_TEST = (
+    "import os, sys\nif os.fork() == 0: os._exit(0)\nos.wait()\nprint(os.getuid(), "
+    "len(os.listdir('/proc/self/fd')) < 8, sys.stdin.read())"
+)
 
 
 class Bubblewrap:
-    """Boxes on this machine. `python`: the interpreter that programs run in; None: the system's, else the one that runs us."""
+    """Boxes on this machine. `python`: the interpreter that programs run in; None: the system's, else the one that runs
+    us.
+    """
 
     def __init__(self, python: str | None = None):
         self.python = python or ("/usr/bin/python3" if Path("/usr/bin/python3").exists() else sys.executable)
 
     def problem(self, limits: Limits) -> str | None:
         if sys.platform != "linux":
-            return f"programs are run in bubblewrap, which needs Linux, not {sys.platform}: use sandbox.backend=piston sandbox.url=http://HOST:2000"
+            return (
+                f"programs are run in bubblewrap, which needs Linux, not {sys.platform}: "
+                "use sandbox.backend=piston sandbox.url=http://HOST:2000"
+            )
         if shutil.which("bwrap") is None:
             return f"programs are run in bubblewrap, which is not installed: {HOW_TO_GET}"
         if _version() < (0, 8):
@@ -82,7 +95,8 @@ class Bubblewrap:
         if result.stdout.split() == [b"1000", b"True", b"hello"]:
             return None
         return (
-            f"a box does not work ({result.status}: {result.stderr.decode(errors='replace').strip()[-300:]}). Linux 5.14 or newer is needed, "
+            f"a box does not work ({result.status}: {result.stderr.decode(errors='replace').strip()[-300:]}). "
+            "Linux 5.14 or newer is needed, "
             f"/usr/bin/python3 or sandbox.python=INTERPRETER; {HOW_TO_ALLOW}"
         )
 
@@ -112,7 +126,7 @@ class Bubblewrap:
         return run_boxed(_command(), options, filter_program(), files, limited(limits, command), stdin, limits)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _version() -> tuple[int, ...]:
     said = subprocess.run(
         ["bwrap", "--version"], capture_output=True, text=True, env={"PATH": os.environ.get("PATH", "")}
@@ -120,7 +134,7 @@ def _version() -> tuple[int, ...]:
     return tuple(int(part) for part in said.split()[-1].split(".")[:2])
 
 
-@lru_cache(maxsize=None)
+@cache
 def _command() -> tuple[str, ...]:
     bwrap = shutil.which("bwrap")
     if os.geteuid() != 0:
@@ -135,7 +149,7 @@ def _command() -> tuple[str, ...]:
     )
 
 
-@lru_cache(maxsize=None)
+@cache
 def _walls(python: str) -> tuple[str, ...]:
     """Bubblewrap's options that are the same for every box; SCRATCH stands for the scratch directory."""
     options = [
@@ -204,7 +218,9 @@ def _walls(python: str) -> tuple[str, ...]:
 
 
 def _homes_of(python: str) -> list[str]:
-    """The directories of an interpreter that is not the system's: its own and, for a virtual environment, that of the one it was made from."""
+    """The directories of an interpreter that is not the system's: its own and, for a virtual environment, that of the
+    one it was made from.
+    """
     prefixes = {str(Path(path).parent.parent) for path in (os.path.abspath(python), os.path.realpath(python))}
     return sorted(
         prefix

@@ -1,11 +1,15 @@
-"""Runs inside the box, never outside of it: calls a function of a program, or runs tests against it. Stands alone, Python 3.8 or newer.
+"""Runs inside the box, never outside of it: calls a function of a program, or runs tests against it. Stands alone,
+Python 3.8 or newer.
 
-It reads one request from standard input and forgets where it stood, then writes one line to the standard output that programs do not get.
+It reads one request from standard input and forgets where it stood, then writes one line to the standard output that
+programs do not get.
 
-    call   the program's function is called here; its value goes out as JSON and is judged outside. What a program forges is a value: to forge
-           the right one it would have to know it, and no expected value ever enters the box.
-    unit   the tests run here, the program in a process of its own, which cannot look into this one; values come over a pipe as plain data,
-           other objects stay there and are used through handles. After the last test this process writes a number that only it was told.
+    call   the program's function is called here; its value goes out as JSON and is judged outside. What a program
+           forges is a value: to forge the right one it would have to know it, and no expected value ever enters the
+           box.
+    unit   the tests run here, the program in a process of its own, which cannot look into this one; values come over a
+           pipe as plain data, other objects stay there and are used through handles. After the last test this process
+           writes a number that only it was told.
 """
 
 import builtins
@@ -15,7 +19,8 @@ import signal
 import sys
 import types
 
-# Asked of the program's objects. No operator with an operand of the tests: `value - 3` would tell the program that 3 is expected.
+# Asked of the program's objects. No operator with an operand of the tests: `value - 3` would tell the program that 3 is
+# expected.
 FORWARDED = ("__len__", "__getitem__", "__str__", "__repr__", "__int__", "__float__")
 PR_SET_DUMPABLE = 4
 
@@ -63,9 +68,6 @@ def call(request):
     holder = module if hasattr(module, name) else getattr(module, "Solution", module)
     function = getattr(holder() if isinstance(holder, type) else holder, name)
     return function(*request["args"])
-
-
-# ------------------------------------------------------------------------------------------------------------------- the tests' side
 
 
 def unit(request):
@@ -183,11 +185,10 @@ for _name in FORWARDED:
     setattr(Remote, _name, _forward(_name))
 
 
-# ------------------------------------------------------------------------------------------------------------------ the program's side
-
-
 def serve(channel_in, channel_out):
-    """Answers what the tests ask, until they have ended. Everything here may be changed by the program: it only ever sends values."""
+    """Answers what the tests ask, until they have ended. Everything here may be changed by the program: it only ever
+    sends values.
+    """
     objects = []
 
     def keep(value):
@@ -238,16 +239,15 @@ def encoded_or_kept(value, keep):
     return encoded(value, lambda item: encoded_or_kept(item, keep)) if is_plain(value) else keep(value)
 
 
-# --------------------------------------------------------------------------------------------------------------------------- plain data
-
-
 PLAIN = (bool, int, float, str, bytes, complex, list, tuple, set, frozenset, dict)
 
 
 def is_plain(value):
-    """Built-in data and what libraries derive from it. A class of the program that is a list as well has methods that tests may want."""
+    """Built-in data and what libraries derive from it. A class of the program that is a list as well has methods that
+    tests may want.
+    """
     has_class_of_its_own = type(value).__module__ == "solution" and not hasattr(value, "_fields")
-    return value is None or isinstance(value, PLAIN) and not has_class_of_its_own
+    return value is None or (isinstance(value, PLAIN) and not has_class_of_its_own)
 
 
 def encoded(value, inner):

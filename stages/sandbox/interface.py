@@ -25,7 +25,9 @@ class Limits:
 
 @dataclass(frozen=True)
 class Program:
-    """A program that is ready to run: the files of its scratch directory and how it is started. `compile_error`: why it is not."""
+    """A program that is ready to run: the files of its scratch directory and how it is started. `compile_error`: why it
+    is not.
+    """
 
     language: str
     files: dict[str, bytes] = field(default_factory=dict)
@@ -34,7 +36,9 @@ class Program:
 
 @dataclass(frozen=True)
 class Result:
-    """How a run ended. `status`: "ok" (exit code 0), "error" (another one, or a signal), or the limit it went over: "time", "memory", "files", "output"."""
+    """How a run ended. `status`: "ok" (exit code 0), "error" (another one, or a signal), or the limit it went over:
+    "time", "memory", "files", "output".
+    """
 
     status: str
     exit_code: int | None
@@ -47,7 +51,9 @@ class Executor(Protocol):
     """A backend. Thread-safe."""
 
     def problem(self, limits: Limits) -> str | None:
-        """Why no program can be run here under these limits, and what to do about it; None where all is well. Runs a small program each time."""
+        """Why no program can be run here under these limits, and what to do about it; None where all is well. Runs a
+        small program each time.
+        """
         ...
 
     def build(self, language: str, source: str, companions: dict[str, bytes] | None = None) -> Program:

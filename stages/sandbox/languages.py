@@ -1,4 +1,6 @@
-"""The languages of the sandbox: how a program is compiled and started in the scratch directory /tmp, and what it is called elsewhere."""
+"""The languages of the sandbox: how a program is compiled and started in the scratch directory /tmp, and what it is
+called elsewhere.
+"""
 
 from dataclasses import dataclass
 

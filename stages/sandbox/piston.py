@@ -1,14 +1,15 @@
-"""The remote backend: programs run on a Piston server (https://github.com/engineer-man/piston), by its HTTP API version 2.
+"""The remote backend: programs run on a Piston server (https://github.com/engineer-man/piston), by its HTTP API version
+2.
 
-The server must allow what is asked of it: its run_timeout (3 s as shipped), memory and output limits (1,024 bytes as shipped) are its own
-settings. A token for servers that want one is read from the environment variable PISTON_TOKEN.
+The server must allow what is asked of it: its run_timeout (3 s as shipped), memory and output limits (1,024 bytes as
+shipped) are its own settings. A token for servers that want one is read from the environment variable PISTON_TOKEN.
 """
 
 import json
 import os
 import threading
 import time
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from stages.sandbox.interface import MIB, Limits, Program, Result, SandboxError
@@ -32,7 +33,10 @@ class Piston:
         try:
             missing = [rules.piston for rules in LANGUAGES.values() if rules.piston not in self._runtimes()]
             if missing:
-                return f"the Piston server {self.url} has no runtime for {', '.join(missing)}: install them there (POST /api/v2/packages)"
+                return (
+                    f"the Piston server {self.url} has no runtime for {', '.join(missing)}: "
+                    "install them there (POST /api/v2/packages)"
+                )
             result = self.run(self.build("python", "print(input())"), b"hello", limits)
         except SandboxError as error:
             return f"the Piston server of sandbox.url={self.url} cannot be used: {error}"
@@ -108,7 +112,7 @@ class Piston:
         return data
 
 
-@lru_cache(maxsize=None)
+@cache
 def _connections():
     """One pool of connections; what is busy or has just restarted is asked again."""
     import urllib3

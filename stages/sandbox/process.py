@@ -27,13 +27,17 @@ def memory_file(content: bytes) -> int:
 
 
 class Box:
-    """The processes of a box, seen from outside: `init` is the first process of its process-id namespace; when it ends, all have ended."""
+    """The processes of a box, seen from outside: `init` is the first process of its process-id namespace; when it ends,
+    all have ended.
+    """
 
     def __init__(self, init: int):
         self.init, self.pidfd = init, os.pidfd_open(init)
 
     def usage(self) -> tuple[float, int, int, int]:
-        """(processor seconds, bytes of memory, bytes of scratch files, number of them) of all processes, those already waited for included."""
+        """(processor seconds, bytes of memory, bytes of scratch files, number of them) of all processes, those already
+        waited for included.
+        """
         cpu, memory = 0.0, 0
         for pid in self._processes():
             try:
@@ -99,7 +103,9 @@ def run_boxed(
     stdin: bytes,
     limits: Limits,
 ) -> Result:
-    """Runs `inner` in a box. `command`: how bubblewrap is started, `options`: its options, `files`: what the scratch directory holds."""
+    """Runs `inner` in a box. `command`: how bubblewrap is started, `options`: its options, `files`: what the scratch
+    directory holds.
+    """
     with ExitStack() as closing:
 
         def opened(fd: int) -> int:
@@ -159,7 +165,9 @@ def _init_of(process: subprocess.Popen, status_fd: int) -> int:
 
 
 def _kill_with_children(process: subprocess.Popen) -> None:
-    """Bubblewrap, and before it the first process of a box that is not set up yet: that one does not notice that bubblewrap is gone."""
+    """Bubblewrap, and before it the first process of a box that is not set up yet: that one does not notice that
+    bubblewrap is gone.
+    """
     for child in _children(process.pid):
         with suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
@@ -232,7 +240,9 @@ def _result(process: subprocess.Popen, status: str, outputs: dict, limits: Limit
 
 
 def limited(limits: Limits, command: list[str]) -> list[str]:
-    """The command under the kernel's own limits, set inside the box: there the number of processes counts for the box alone (Linux 5.14)."""
+    """The command under the kernel's own limits, set inside the box: there the number of processes counts for the box
+    alone (Linux 5.14).
+    """
     cpu = max(1, -int(-limits.cpu_s // 1))
     stack = min(64, limits.memory_mib) * MIB
     values = {

@@ -1,9 +1,9 @@
-"""A seccomp filter for programs in the sandbox: a second wall behind the namespaces, as a classic BPF program (Linux Documentation/
-userspace-api/seccomp_filter.rst) that `bwrap --seccomp` loads.
+"""A seccomp filter for programs in the sandbox: a second wall behind the namespaces, as a classic BPF program (Linux
+Documentation/ userspace-api/seccomp_filter.rst) that `bwrap --seccomp` loads.
 
-Denied with EPERM: looking into other processes, new namespaces and mounts, kernel interfaces that no solution of a problem needs, and memory
-that no limit counts (memfd, System V and POSIX queues). Sockets are Unix sockets only: a network namespace does not hold AF_VSOCK back, which
-reaches the host of a virtual machine.
+Denied with EPERM: looking into other processes, new namespaces and mounts, kernel interfaces that no solution of a
+problem needs, and memory that no limit counts (memfd, System V and POSIX queues). Sockets are Unix sockets only: a
+network namespace does not hold AF_VSOCK back, which reaches the host of a virtual machine.
 """
 
 import errno

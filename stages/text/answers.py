@@ -8,14 +8,18 @@ _ANSWER = re.compile(r"<answer>((?:(?!<answer>).)*?)</answer>", re.DOTALL)
 
 
 def extract_answer(completion: str) -> str | None:
-    """The final answer: the last <answer>...</answer>, else the last \\boxed{...} of the completion; None where there is neither."""
+    """The final answer: the last <answer>...</answer>, else the last \\boxed{...} of the completion; None where there
+    is neither.
+    """
     region, is_tagged = _region(completion)
     boxes = _boxes(region)
     return boxes[-1][0].strip() if boxes else region.strip() if is_tagged else None
 
 
 def extract_answers(completion: str) -> str | None:
-    """The same, with boxes that stand together taken together: "\\boxed{1} or \\boxed{2}" is "1, 2", not a choice of two."""
+    """The same, with boxes that stand together taken together: "\\boxed{1} or \\boxed{2}" is "1, 2", not a choice of
+    two.
+    """
     region, is_tagged = _region(completion)
     boxes = _boxes(region)
     if not boxes:
@@ -35,7 +39,9 @@ def _region(completion: str) -> tuple[str, bool]:
 
 
 def _boxes(text: str) -> list[tuple[str, int, int]]:
-    """The inside of each \\boxed{...} with where it begins and ends, in order of their beginnings. None at all where the last is never closed."""
+    """The inside of each \\boxed{...} with where it begins and ends, in order of their beginnings. None at all where
+    the last is never closed.
+    """
     boxes, open_braces = [], []
     for match in _BRACE.finditer(text):
         if match[0] != "}":

@@ -1,6 +1,7 @@
 """The parts of a completion: a thought and an answer in their tags.
 
-A completion's text includes the opening <think> where the prompt's template already wrote it (`opening_of`): nothing else has to know.
+A completion's text includes the opening <think> where the prompt's template already wrote it (`opening_of`): nothing
+else has to know.
 """
 
 import re
@@ -11,7 +12,8 @@ _FORM = re.compile(r"\s*<think>(.*)</think>\s*<answer>(.*)</answer>\s*", re.DOTA
 
 
 def opening_of(prompt: str) -> str:
-    """What a templated prompt has already written of the completion: "<think>\\n" at the end of R1's chat template, else "".
+    """What a templated prompt has already written of the completion: "<think>\\n" at the end of R1's chat template,
+    else "".
 
     The sampled text goes on after it; texts of completions begin with it.
     """
@@ -33,12 +35,16 @@ def split_completion(completion: str) -> tuple[str, str] | None:
 
 
 def is_well_formed(completion: str) -> bool:
-    """Exactly one <think>...</think><answer>...</answer>, white space apart. A truncated completion has no end and so is not."""
+    """Exactly one <think>...</think><answer>...</answer>, white space apart. A truncated completion has no end and so
+    is not.
+    """
     return split_completion(completion) is not None
 
 
 def thought_of(completion: str) -> str:
-    """The chain of thought: what stands before </think>, else before the answer, else all of it; without the opening tag."""
+    """The chain of thought: what stands before </think>, else before the answer, else all of it; without the opening
+    tag.
+    """
     return re.split("</think>|<answer>", completion, maxsplit=1)[0].replace("<think>", "")
 
 

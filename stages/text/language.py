@@ -1,9 +1,14 @@
-"""Which language a text is in, and the share of its words in a target language: Num(words in the target language) / Num(words) [N eq. 7].
+"""Which language a text is in, and the share of its words in a target language: Num(words in the target language) /
+Num(words) [N eq. 7].
 
-words       runs of letters; characters in scripts without spaces; single letters are variables, formulas, code, tags and links no words
-by script   a word of a script that the target is not written in is not in the target; nor is one that mixes Latin with Cyrillic or Greek
-by py3langid, for scripts that languages share: a passage of 6 words or more that is another language beyond doubt is not in the target;
-            shorter or doubtful ones are taken to be: names, terms and notation would be counted against every language otherwise
+words       runs of letters; characters in scripts without spaces; single letters are variables, formulas, code, tags
+            and links no words
+by script   a word of a script that the target is not written in is not in the target; nor is one that mixes Latin with
+            Cyrillic or Greek
+by py3langid, for scripts that languages share: a passage of 6 words or more that is another language beyond doubt is
+not in the target;
+            shorter or doubtful ones are taken to be: names, terms and notation would be counted against every language
+            otherwise
 """
 
 import re
@@ -21,8 +26,10 @@ _NO_WORDS = re.compile(
     re.DOTALL,
 )
 _PASSAGE_END = re.compile(r"[=+*^<>.!?;:\n\u3002\uff01\uff1f\uff1b\u0964\u061f]+")
-_LETTER = r"[^\W\d_\u00b2\u00b3\u00b9\u00bc-\u00be\u02b0-\u02ff\u2070-\u209f\u2150-\u218b]"  # no superscripts, fractions, Roman numerals
-_MARK = r"[\u0300-\u036f\u0483-\u0487\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u0900-\u0dff\u0e00-\u0eff\u200c]"  # what \w leaves out of a word
+# no superscripts, fractions, Roman numerals
+_LETTER = r"[^\W\d_\u00b2\u00b3\u00b9\u00bc-\u00be\u02b0-\u02ff\u2070-\u209f\u2150-\u218b]"
+# what \w leaves out of a word
+_MARK = r"[\u0300-\u036f\u0483-\u0487\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u0900-\u0dff\u0e00-\u0eff\u200c]"
 _LETTERS = re.compile(rf"{_LETTER}(?:{_LETTER}|{_MARK})*(?:['\u2019]{_LETTER}+)*")
 _ONE_LETTER_WORDS = ("a", "A", "I")  # other single letters are variables
 _MIXED = "MIXED"
@@ -65,8 +72,10 @@ def count_words(text: str) -> dict[str, int]:
 
 
 def identify(text: str) -> str:
-    """The language of a text, an ISO 639-1 code: by the script of most of it (a character of a script without spaces says as much as two letters)
-    where that is enough, else by py3langid; the script's most written language where that does not know, and en where there are no words."""
+    """The language of a text, an ISO 639-1 code: by the script of most of it (a character of a script without spaces
+    says as much as two letters) where that is enough, else by py3langid; the script's most written language where that
+    does not know, and en where there are no words.
+    """
     letters: Counter[str] = Counter()
     for word in (word for passage in passages(text) for word in passage):
         letters[word.script] += 2 if word.script in WITHOUT_SPACES else len(word.text)
@@ -105,7 +114,9 @@ def is_foreign(words: list[Word], target: str) -> bool:
 
 
 def passages(text: str) -> list[list[Word]]:
-    """The words of each sentence, line or side of an equation that has any. Han characters of a passage with kana are Japanese: their script is called HIRAGANA."""
+    """The words of each sentence, line or side of an equation that has any. Han characters of a passage with kana are
+    Japanese: their script is called HIRAGANA.
+    """
     found = []
     for piece in _PASSAGE_END.split(_NO_WORDS.sub(" ", text)):
         words = [word for run in _LETTERS.findall(piece) for word in _words(run)]
@@ -118,7 +129,9 @@ def passages(text: str) -> list[list[Word]]:
 
 @lru_cache(maxsize=65536)
 def _words(run: str) -> tuple[Word, ...]:
-    """A run of letters cut where its script changes; Latin with Cyrillic or Greek in one run stays one word, of no script."""
+    """A run of letters cut where its script changes; Latin with Cyrillic or Greek in one run stays one word, of no
+    script.
+    """
     pieces: list[list] = []
     for character in run:
         script = _script(character) or (pieces[-1][1] if pieces else "")
@@ -164,7 +177,9 @@ def load() -> None:
 
 
 def _identifier():
-    """Loaded when first asked, once, whichever of the grading threads asks first; deterministic, and reads nothing but its own model."""
+    """Loaded when first asked, once, whichever of the grading threads asks first; deterministic, and reads nothing but
+    its own model.
+    """
     with _loading:
         return _load_identifier()
 

@@ -1,4 +1,6 @@
-"""What makes a chain of thought hard to read: long paragraphs and blocks of code, which the rejection data leaves out [V2 B.3.3]."""
+"""What makes a chain of thought hard to read: long paragraphs and blocks of code, which the rejection data leaves out
+[V2 B.3.3].
+"""
 
 import re
 

@@ -5,7 +5,8 @@ from collections import Counter
 
 ENGLISH = ("wait", "mistake", "however", "but", "retry", "error", "verify", "wrong", "evaluate", "check")
 CHINESE = ("等等", "错误", "然而", "但是", "重试", "出错", "验证", "错了", "评估", "检查")
-# A run of Latin letters counts if it is one of the words, or several written together ("waitcheck": the tiny world has no spaces).
+# A run of Latin letters counts if it is one of the words, or several written together ("waitcheck": the tiny world has
+# no spaces).
 _RUN = re.compile(rf"(?<![A-Za-z])(?:{'|'.join(ENGLISH)})+(?![A-Za-z])", re.IGNORECASE)
 _WORD = re.compile("|".join(ENGLISH), re.IGNORECASE)
 _CHINESE = re.compile("|".join(CHINESE))
@@ -21,7 +22,9 @@ def count_words(text: str) -> Counter:
 
 
 def places(text: str) -> list[tuple[str, int, int]]:
-    """(word, start, end) of each of these words: the English ones in their order, then the Chinese ones under their English names."""
+    """(word, start, end) of each of these words: the English ones in their order, then the Chinese ones under their
+    English names.
+    """
     found = [
         (word[0].lower(), run.start() + word.start(), run.start() + word.end())
         for run in _RUN.finditer(text)

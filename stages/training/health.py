@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
-from stages.contract import files
 from stages.config import HealthConfig
+from stages.contract import files
 from stages.runtime.worker import Worker, rounded
 
 
@@ -68,13 +68,15 @@ def _holding(history: list[dict], config: HealthConfig) -> Iterator[Alarm]:
             "non_finite",
             step,
             f"{' and '.join(f'{name} is {row[name]}' for name in broken)} at step {step}",
-            "lower optim.lr, set optim.grad_clip, or use bf16 or fp32 where fp16 overflows; continue from a checkpoint before this step",
+            "lower optim.lr, set optim.grad_clip, or use bf16 or fp32 where fp16 overflows; "
+            "continue from a checkpoint before this step",
         )
     if _over(row, "policy/kl", config.kl_limit):
         yield Alarm(
             "kl_blow_up",
             step,
-            f"policy/kl is {row['policy/kl']:.3g} nats a token, over {config.kl_limit:g}: the policy has left its reference",
+            f"policy/kl is {row['policy/kl']:.3g} nats a token, over {config.kl_limit:g}: "
+            "the policy has left its reference",
             "lower optim.lr, raise beta, or refresh the reference more often (reference_every)",
         )
     if (
@@ -83,7 +85,8 @@ def _holding(history: list[dict], config: HealthConfig) -> Iterator[Alarm]:
         yield Alarm(
             "entropy_collapse",
             step,
-            f"policy/entropy is {row['policy/entropy']:.3g} nats a token, under {config.entropy_floor:g}: it always says the same",
+            f"policy/entropy is {row['policy/entropy']:.3g} nats a token, under {config.entropy_floor:g}: "
+            "it always says the same",
             "raise clip_high or rollout.temperature, lower optim.lr, or stop here if the reward is as high as it gets",
         )
     if _lasts(history, config.flat_steps, "reward/mean", lambda value: abs(value) < 1e-9):
@@ -91,14 +94,16 @@ def _holding(history: list[dict], config: HealthConfig) -> Iterator[Alarm]:
             "reward_flat",
             step,
             f"reward/mean has been 0 for {config.flat_steps} steps: nothing is ever rewarded",
-            "look at samples.jsonl; check data.verifier and data.template, give easier prompts, or start from a model that solves some of them",
+            "look at samples.jsonl; check data.verifier and data.template, give easier prompts, "
+            "or start from a model that solves some of them",
         )
     if _lasts(history, config.flat_steps, "reward/zero_std_frac", lambda value: value >= 1):
         yield Alarm(
             "no_signal",
             step,
             f"for {config.flat_steps} steps all completions of every prompt had the same reward: nothing is learned",
-            "give harder prompts if the reward is high, easier ones if it is low; raise group_size or rollout.temperature",
+            "give harder prompts if the reward is high, easier ones if it is low; "
+            "raise group_size or rollout.temperature",
         )
     if _over(row, "completion/truncated_frac", config.truncated_limit):
         yield Alarm(
@@ -111,9 +116,11 @@ def _holding(history: list[dict], config: HealthConfig) -> Iterator[Alarm]:
         yield Alarm(
             "sampler_mismatch",
             step,
-            f"policy/mismatch_kl is {row['policy/mismatch_kl']:.3g} nats a token, over {config.mismatch_kl_limit:g}: the sampler "
+            f"policy/mismatch_kl is {row['policy/mismatch_kl']:.3g} nats a token, "
+            f"over {config.mismatch_kl_limit:g}: the sampler "
             "and the trainer do not have the same policy",
-            "lower updates_per_rollout or optim.lr; use one precision for both; rollout=transformers tells who is wrong",
+            "lower updates_per_rollout or optim.lr; use one precision for both; "
+            "rollout=transformers tells who is wrong",
         )
 
 
@@ -135,8 +142,9 @@ class Watch:
         self.history = files.read_jsonl(worker.dir / "metrics.jsonl")[-config.flat_steps - 1 :]
 
     def __call__(self, step: int, metrics: dict[str, float]) -> None:
-        """Writes new alarms to alarms.jsonl and the log. Raises Unhealthy on every rank where on_alarm is stop, RollBack where it is rollback; call
-        before the checkpoint."""
+        """Writes new alarms to alarms.jsonl and the log. Raises Unhealthy on every rank where on_alarm is stop,
+        RollBack where it is rollback; call before the checkpoint.
+        """
         self.history = [*self.history, {"step": step, **{name: rounded(value) for name, value in metrics.items()}}][
             -self.config.flat_steps - 1 :
         ]
@@ -148,7 +156,7 @@ class Watch:
         curable = [alarm for alarm in found if alarm.name in CURABLE]
         if curable and self.config.on_alarm == "rollback" and self.can_go_back:
             raise RollBack(curable)
-        if found and self.config.on_alarm == "stop" or curable and self.config.on_alarm == "rollback":
+        if (found and self.config.on_alarm == "stop") or (curable and self.config.on_alarm == "rollback"):
             raise Unhealthy(
                 "; ".join(f"{alarm.name} at step {step}: {alarm.message}" for alarm in found),
                 "; or ".join(alarm.advice for alarm in found) + "; or go on all the same with health.on_alarm=warn",

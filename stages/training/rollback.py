@@ -1,8 +1,9 @@
-"""Going back: with health.on_alarm=rollback an alarm takes a stage to its last good checkpoint, and the batches that led to it are left out.
+"""Going back: with health.on_alarm=rollback an alarm takes a stage to its last good checkpoint, and the batches that
+led to it are left out.
 
-Batches of a stage are numbered from 0; step s trains on the s-th of those that are not left out. `skipped.jsonl` says which are, so that a stage
-is still a function of its inputs and that file. What comes after the checkpoint is removed before the line is written: killed at any instant,
-the next attempt either comes to the same alarm or finds the line.
+Batches of a stage are numbered from 0; step s trains on the s-th of those that are not left out. `skipped.jsonl` says
+which are, so that a stage is still a function of its inputs and that file. What comes after the checkpoint is removed
+before the line is written: killed at any instant, the next attempt either comes to the same alarm or finds the line.
 """
 
 import json
@@ -11,16 +12,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from stages.contract import files
-from stages.training.health import RollBack, Unhealthy
 from stages.engines.saver import Saver
 from stages.runtime.distributed import barrier
+from stages.training.health import RollBack, Unhealthy
 
 FILE = "skipped.jsonl"
 
 
 class Batches:
-    """The numbers of a stage's batches, step by step. `per_rollout`: how many of them are sampled at once; such a rollout has the number of its
-    first batch."""
+    """The numbers of a stage's batches, step by step. `per_rollout`: how many of them are sampled at once; such a
+    rollout has the number of its first batch.
+    """
 
     def __init__(self, directory: Path, per_rollout: int = 1):
         self.path, self.per_rollout = directory / FILE, per_rollout
@@ -28,7 +30,9 @@ class Batches:
         self.skipped = {number for row in self.rows for number in row["batches"]}
 
     def number(self, step: int) -> int:
-        """Which batch is trained on after `step` optimizer steps. With 1 and 2 left out, steps 0, 1, 2 train on 0, 3, 4."""
+        """Which batch is trained on after `step` optimizer steps. With 1 and 2 left out, steps 0, 1, 2 train on 0, 3,
+        4.
+        """
         number = step
         for skipped in sorted(self.skipped):
             number += skipped <= number
@@ -64,9 +68,10 @@ def roll_back(
     describe: Callable[[list[int]], dict] = lambda numbers: {},
     forget: Callable[[int], None] = lambda number: None,
 ) -> Batches:
-    """Removes the checkpoints that are not good and records the batches to leave out; the caller then resumes. Collective. Raises Unhealthy where
-    there is nothing to go back to, or it was done too often. `describe`: more for the record of these batches; `forget`: drops what was made after
-    this batch."""
+    """Removes the checkpoints that are not good and records the batches to leave out; the caller then resumes.
+    Collective. Raises Unhealthy where there is nothing to go back to, or it was done too often. `describe`: more for
+    the record of these batches; `forget`: drops what was made after this batch.
+    """
     worker, config, root, step = saver.worker, saver.config.health, saver.root, cause.step
     saver.wait()
     barrier()

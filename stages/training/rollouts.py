@@ -1,4 +1,6 @@
-"""Rollouts: one prompt, one completion, what it earned; gathered over ranks and logged ahead of the update that consumes them."""
+"""Rollouts: one prompt, one completion, what it earned; gathered over ranks and logged ahead of the update that
+consumes them.
+"""
 
 import hashlib
 import json
@@ -10,8 +12,8 @@ import torch.distributed as dist
 
 from stages.contract import files
 from stages.prompting.prompt import Prompt
-from stages.text.completion import without_opening
 from stages.runtime.distributed import control_group
+from stages.text.completion import without_opening
 
 
 @dataclass
@@ -53,8 +55,10 @@ def gather(rollouts: list[Rollout], world_size: int) -> list[Rollout]:
 
 
 class RolloutLog:
-    """rollouts/step_000012.jsonl: the scored rollouts that the update after step 12 trains on, durable before it starts, and those that
-    were sampled with them for a later rollout or in vain. The last line holds the checksum of those before it."""
+    """rollouts/step_000012.jsonl: the scored rollouts that the update after step 12 trains on, durable before it
+    starts, and those that were sampled with them for a later rollout or in vain. The last line holds the checksum of
+    those before it.
+    """
 
     def __init__(self, directory: Path, say: Callable[[str], None] = print):
         self.directory, self.say = directory, say
@@ -70,8 +74,9 @@ class RolloutLog:
         files.write_atomic(self.path(step), lines + _seal(lines))
 
     def read(self, step: int) -> list[Rollout] | None:
-        """The rollouts logged for this step by an attempt that was killed before its next checkpoint; None where there are none, or, with a
-        warning, where the disk has spoiled them."""
+        """The rollouts logged for this step by an attempt that was killed before its next checkpoint; None where there
+        are none, or, with a warning, where the disk has spoiled them.
+        """
         if not self.path(step).exists():
             return None
         content = self.path(step).read_bytes()

@@ -1,21 +1,23 @@
-"""The supervised loop of pretraining, SFT and distillation: weighted next-token loss, any number of ranks, resumable after every save."""
+"""The supervised loop of pretraining, SFT and distillation: weighted next-token loss, any number of ranks, resumable
+after every save.
+"""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable
 
 import torch
 import torch.distributed as dist
 
-from stages.modeling.batching import lay_out, micro_batches
-from stages.engines.checkpoint import resume
 from stages.config import PretrainConfig, SftConfig
-from stages.engines.training import TrainEngine
-from stages.training.health import RollBack, Watch
-from stages.training.rollback import Batches, roll_back, save_start
+from stages.engines.checkpoint import resume
 from stages.engines.saver import Saver
+from stages.engines.training import TrainEngine
+from stages.modeling.batching import lay_out, micro_batches
 from stages.runtime.seeds import seed_for
 from stages.runtime.worker import Worker
+from stages.training.health import RollBack, Watch
+from stages.training.rollback import Batches, roll_back, save_start
 
 
 @dataclass
@@ -32,7 +34,9 @@ def train_supervised(
     config: PretrainConfig | SftConfig,
     pad_id: int,
 ) -> None:
-    """Runs steps [resumed step, num_steps). `batch_at(number)` is a global batch: a pure function, the same on every rank."""
+    """Runs steps [resumed step, num_steps). `batch_at(number)` is a global batch: a pure function, the same on every
+    rank.
+    """
     batches = Batches(worker.dir)
     step = resume(worker, engine)["step"]
     saver = Saver(worker, engine, config)
@@ -67,7 +71,8 @@ def train_supervised(
         worker.progress("train", step, num_steps, f"loss {loss:.3f}")
         if step % 50 == 0 or step == num_steps:
             worker.say(
-                f"step {step}/{num_steps} loss {loss:.4f} grad_norm {grad_norm:.2f} lr {lr:.2e} {num_tokens / elapsed:.0f} tokens/s"
+                f"step {step}/{num_steps} loss {loss:.4f} grad_norm {grad_norm:.2f} lr {lr:.2e} "
+                f"{num_tokens / elapsed:.0f} tokens/s"
             )
         saver.step_done(step, num_steps)
     saver.wait()
@@ -77,7 +82,9 @@ def train_supervised(
 def accumulate(
     worker: Worker, engine: TrainEngine, batch: list[Sample], micro_batch_tokens: int, pad_id: int
 ) -> tuple[float, int]:
-    """Backward over this rank's micro-batches. Loss = sum of weighted token losses / sum of weights, over the whole batch on all ranks."""
+    """Backward over this rank's micro-batches. Loss = sum of weighted token losses / sum of weights, over the whole
+    batch on all ranks.
+    """
     total_weight = sum(sum(sample.weights[1:]) for sample in batch)
     loss_sum = torch.zeros(1)
     packed = engine.module.packed

@@ -1,7 +1,8 @@
-"""What a supervised stage learns from: prompts and completions, from the recipe's own data stage or from a file of the user's.
+"""What a supervised stage learns from: prompts and completions, from the recipe's own data stage or from a file of the
+user's.
 
-The recipe's rows carry the user's words beside the prompt as the teacher saw it. They are put into the student's template and tokenised
-with its tokenizer, so that teacher and student may differ in both.
+The recipe's rows carry the user's words beside the prompt as the teacher saw it. They are put into the student's
+template and tokenised with its tokenizer, so that teacher and student may differ in both.
 """
 
 from dataclasses import dataclass
@@ -34,7 +35,9 @@ def recipe_traces(path: Path) -> list[Trace]:
 
 
 def file_traces(config: TracesConfig) -> tuple[list[Trace], str]:
-    """The rows of the user's file, and what to say of those left out. Raises ValueError with the rows that cannot be used."""
+    """The rows of the user's file, and what to say of those left out. Raises ValueError with the rows that cannot be
+    used.
+    """
     tally = Tally()
     rows = [row for row in rows_of(config, "traces") if tally.add(row)]
     tally.check("traces", config.path, config.malformed)
@@ -46,7 +49,9 @@ def file_traces(config: TracesConfig) -> tuple[list[Trace], str]:
 
 
 def prompt_and_completion(trace: Trace, template: str, tokenizer) -> tuple[str, str]:
-    """The prompt as this model sees it, and what it is to write: where its template opens the thought itself, all but that."""
+    """The prompt as this model sees it, and what it is to write: where its template opens the thought itself, all but
+    that.
+    """
     if trace.prompt:
         return trace.prompt, trace.completion
     prompt = apply_template(trace.text, template, tokenizer)

@@ -13,11 +13,11 @@ import psutil
 import pytest
 
 from pipeline.errors import EXIT_CODES
-from tests.support.runs import finish, model_directory, plan, step
 from scripts.chaos_tools.kill import Kill
 from scripts.chaos_tools.places import Place
-from tests.unit.test_launch import wait_for
 from tests.support.paths import REPOSITORY
+from tests.support.runs import finish, model_directory, plan, step
+from tests.unit.test_launch import wait_for
 
 ALL_STAGES = [
     "base",
@@ -165,9 +165,6 @@ def test_a_model_without_weights_stops_the_run_before_anything_starts(runs, tmp_
     model = model_directory(tmp_path / "model", "pytorch_model.bin")
     done = r1("run", "+stage=r1_zero", f"model.path={model}", runs)
     assert done.returncode == 3 and "pickle" in done.stdout and not (tmp_path / "runs" / "tiny" / "r1_zero").exists()
-
-
-# ------------------------------------------------------------------------------------------------------------ with real workers
 
 
 def rank0_log(tmp_path: Path, attempt: int) -> str:

@@ -1,4 +1,6 @@
-"""Your own model and data: a model directory that this project did not make and a JSONL file go through the driver, vLLM and DeepSpeed."""
+"""Your own model and data: a model directory that this project did not make and a JSONL file go through the driver,
+vLLM and DeepSpeed.
+"""
 
 import json
 from pathlib import Path

@@ -1,4 +1,6 @@
-"""The recipe on reasoning-gym, very short: a base on its world, R1-Zero with vLLM and DeepSpeed, held-out problems; run again, nothing is to do."""
+"""The recipe on reasoning-gym, very short: a base on its world, R1-Zero with vLLM and DeepSpeed, held-out problems; run
+again, nothing is to do.
+"""
 
 import json
 

@@ -1,7 +1,8 @@
-"""Workers killed at one named place after another: what they make in the end is, bit for bit, what one makes that nobody touched.
+"""Workers killed at one named place after another: what they make in the end is, bit for bit, what one makes that
+nobody touched.
 
-Each stage goes through a chain: an attempt is killed, the next continues and is killed further on. `scripts/chaos.py` does it at random, through
-the driver and with every process of a run.
+Each stage goes through a chain: an attempt is killed, the next continues and is killed further on. `scripts/chaos.py`
+does it at random, through the driver and with every process of a run.
 """
 
 import random
@@ -79,7 +80,8 @@ EVALUATE = {
     "rollout": {**TRANSFORMERS, "temperature": 0.5},
 }
 
-# stage kind, processes, configuration, and (place, before or after it, which call of the attempt, signal); SPOIL and SPOIL_LOGS come between two attempts
+# stage kind, processes, configuration, and (place, before or after it, which call of the attempt, signal); SPOIL and
+# SPOIL_LOGS come between two attempts
 CHAINS = {
     "base": (
         "pretrain",

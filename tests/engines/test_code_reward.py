@@ -1,4 +1,6 @@
-"""GRPO whose reward is the verifier `code`: a tiny policy that writes right and wrong programs by heart, graded in the sandbox while it samples."""
+"""GRPO whose reward is the verifier `code`: a tiny policy that writes right and wrong programs by heart, graded in the
+sandbox while it samples.
+"""
 
 import os
 import shutil
@@ -12,9 +14,9 @@ from stages.config import ModelConfig
 from stages.contract.files import read_json
 from stages.modeling.model import new_model, save_model
 from stages.prompting.templates import apply_template
+from tests.support.paths import FIXTURES
 from tests.support.sandboxes import needs_bubblewrap
 from tests.support.stage_dirs import StageRun, attempt_log, run_stage, sampled, steps, write_stage
-from tests.support.paths import FIXTURES
 
 PROBLEMS = FIXTURES / "data" / "programs.jsonl"
 CODE = {
@@ -48,7 +50,9 @@ def completion(program: str) -> str:
 
 @pytest.fixture(scope="module")
 def policy(tmp_path_factory) -> Path:
-    """A Llama of two layers with a byte-level BPE tokenizer that gives each of the programs above about half of the time."""
+    """A Llama of two layers with a byte-level BPE tokenizer that gives each of the programs above about half of the
+    time.
+    """
     from tokenizers import ByteLevelBPETokenizer
     from transformers import PreTrainedTokenizerFast
 
@@ -142,12 +146,15 @@ def test_without_a_sandbox_no_engine_starts(policy, problems, tmp_path):
 
 @pytest.fixture
 def switch():
-    """(environment, path): a bubblewrap that makes no box any more once the path is there, as where user namespaces were forbidden meanwhile."""
+    """(environment, path): a bubblewrap that makes no box any more once the path is there, as where user namespaces
+    were forbidden meanwhile.
+    """
     directory = Path(tempfile.mkdtemp())
     directory.chmod(0o755)  # boxes are made by an unprivileged user where we are root
     off, program = directory / "off", directory / "bwrap"
     program.write_text(
-        f"#!/bin/sh\nif [ -e {off} ]; then echo 'bwrap: No permissions to create new namespace' >&2; exit 1; fi\nexec {shutil.which('bwrap')} \"$@\"\n"
+        f"#!/bin/sh\nif [ -e {off} ]; then echo 'bwrap: No permissions to create new namespace' >&2; exit 1; "
+        f'fi\nexec {shutil.which("bwrap")} "$@"\n'
     )
     program.chmod(0o755)
     yield {"PATH": os.pathsep.join((str(directory), os.environ["PATH"]))}, off

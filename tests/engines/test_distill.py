@@ -1,4 +1,6 @@
-"""Distillation with the real engines: a student of another tokenizer, several students in one run, a kill in the middle of one."""
+"""Distillation with the real engines: a student of another tokenizer, several students in one run, a kill in the middle
+of one.
+"""
 
 import json
 import os
@@ -16,12 +18,17 @@ from tests.engines.conftest import arithmetic_samples
 from tests.support.stage_dirs import REPOSITORY, manifest, run_stage, steps, write_stage
 
 TIMEOUT_S = 240
-CHATML = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}{% if "
+    "add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
 
 
 @pytest.fixture(scope="module")
 def foreign(stage_root) -> Path:
-    """A random Qwen2 with a byte-level BPE and a ChatML template: another architecture and another tokenizer than the teacher's."""
+    """A random Qwen2 with a byte-level BPE and a ChatML template: another architecture and another tokenizer than the
+    teacher's.
+    """
     import torch
     from tokenizers import ByteLevelBPETokenizer
     from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
@@ -116,7 +123,9 @@ def test_a_student_of_another_tokenizer_learns_the_traces_by_heart(taught, trace
 def test_a_student_is_evaluated_and_talked_to_with_the_template_it_was_trained_with(
     taught, traces, stage_root, tmp_path
 ):
-    """Where the run's own is another. A copy that nothing says of how it was trained is prompted by the run's, and knows less."""
+    """Where the run's own is another. A copy that nothing says of how it was trained is prompted by the run's, and
+    knows less.
+    """
     rows = read_jsonl(traces)
     problems = tmp_path / "problems.jsonl"
     problems.write_text(

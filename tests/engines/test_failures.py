@@ -1,4 +1,6 @@
-"""Bad input ends with exit code 64 and an error that says what to mend; pretraining that was killed continues bit for bit."""
+"""Bad input ends with exit code 64 and an error that says what to mend; pretraining that was killed continues bit for
+bit.
+"""
 
 from stages.contract.files import read_json
 from tests.engines.conftest import BASE, DATA, SEED

@@ -1,4 +1,6 @@
-"""A disk that fills up (a small tmpfs) ends a stage with what is needed where; what was finished stays, and the same command continues."""
+"""A disk that fills up (a small tmpfs) ends a stage with what is needed where; what was finished stays, and the same
+command continues.
+"""
 
 import os
 import subprocess
@@ -10,8 +12,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from stages.runtime import disk
 from stages.contract.files import append_jsonl, read_json, read_jsonl, write_atomic
+from stages.runtime import disk
 from tests.support.small_disk import small_disk
 from tests.support.stage_dirs import REPOSITORY, StageRun, attempt_log, run_stage, steps, write_stage
 

@@ -1,13 +1,15 @@
-"""One CUDA GPU, bf16: packed attention by the kernel, and stages on the real engines, vLLM and trainer taking turns in the GPU's memory."""
+"""One CUDA GPU, bf16: packed attention by the kernel, and stages on the real engines, vLLM and trainer taking turns in
+the GPU's memory.
+"""
 
 from pathlib import Path
 
 import pytest
 import torch
 
-from stages.modeling.batching import lay_out
 from stages.config import ModelConfig
 from stages.contract.files import read_jsonl
+from stages.modeling.batching import lay_out
 from stages.modeling.model import PolicyModel, new_model
 from stages.worlds.tiny_world.tokenizer import build_tokenizer
 from tests.engines.conftest import BASE, DATA

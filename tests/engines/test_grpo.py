@@ -1,4 +1,6 @@
-"""GRPO with the real engines: whole, killed and resumed, stopped and resumed, under ZeRO-3, with the fallback sampler, with a broken sync."""
+"""GRPO with the real engines: whole, killed and resumed, stopped and resumed, under ZeRO-3, with the fallback sampler,
+with a broken sync.
+"""
 
 import shutil
 import signal
@@ -8,8 +10,8 @@ import pytest
 
 from stages.contract.files import read_json, read_jsonl
 from tests.engines.conftest import DATA
-from tests.support.stage_dirs import StageRun, attempt_log, run_stage, sampled, steps, write_stage
 from tests.support.paths import ENGINE_SCRIPTS
+from tests.support.stage_dirs import StageRun, attempt_log, run_stage, sampled, steps, write_stage
 
 CONFIG = {
     "num_steps": 7,
@@ -85,7 +87,9 @@ def test_length_schedule(whole):
 
 
 def check_reference(rows: list[dict]) -> None:
-    """The first update after a refresh (every 3 steps, also between two updates of a rollout) sees no divergence; others do."""
+    """The first update after a refresh (every 3 steps, also between two updates of a rollout) sees no divergence;
+    others do.
+    """
     divergence = [row["policy/kl"] for row in rows]
     assert (
         max(abs(divergence[i]) for i in (0, 3, 6)) < 1e-6 < 1e-4 < min(divergence[i] for i in (2, 4, 5))
@@ -97,7 +101,9 @@ def test_reference_refreshes(whole):
 
 
 def test_killed_then_stopped_then_finished(whole, policy, stage_root):
-    """SIGKILL, resume; SIGTERM to one rank, both save and exit 75; the last checkpoint is damaged, so the one between two updates is taken."""
+    """SIGKILL, resume; SIGTERM to one rank, both save and exit 75; the last checkpoint is damaged, so the one between
+    two updates is taken.
+    """
     directory = prepare(stage_root / "grpo_killed", policy)
     with StageRun(directory) as attempt:
         attempt.wait_for_checkpoint(1)
@@ -131,7 +137,9 @@ def damage_down_to(directory: Path, step: int) -> None:
 
 
 def test_zero_3_killed_after_a_refresh(whole, policy, stage_root):
-    """Partitioned policy and reference: the same run as with replicas, also when it is resumed with a refreshed reference."""
+    """Partitioned policy and reference: the same run as with replicas, also when it is resumed with a refreshed
+    reference.
+    """
     directory = prepare(stage_root / "grpo_zero3", policy, deepspeed={"zero_stage": 3})
     with StageRun(directory) as attempt:
         attempt.wait_for_step(4)
@@ -145,7 +153,9 @@ def test_zero_3_killed_after_a_refresh(whole, policy, stage_root):
 
 
 def test_transformers_on_one_process(whole, policy, stage_root):
-    """The fallback sampler runs the whole stage; same seeds, same prompts, same tokens and the same updates as vLLM on two processes."""
+    """The fallback sampler runs the whole stage; same seeds, same prompts, same tokens and the same updates as vLLM on
+    two processes.
+    """
     directory = run_stage(
         prepare(stage_root / "grpo_transformers", policy, rollout={"engine": "transformers"}), num_processes=1
     )
@@ -172,7 +182,7 @@ def test_padded_rows_train_the_same(whole, policy, stage_root):
 
 def broken(directory: Path, how: str, monkeypatch, num_processes: int = 1) -> StageRun:
     monkeypatch.setenv("BREAK", how)
-    return StageRun(directory, num_processes, program=[str((ENGINE_SCRIPTS / "broken_sampler.py"))])
+    return StageRun(directory, num_processes, program=[str(ENGINE_SCRIPTS / "broken_sampler.py")])
 
 
 @pytest.mark.parametrize("num_processes, zero_stage", [(1, 0), (2, 3)])
@@ -233,8 +243,9 @@ HALF = {"num_steps": 4, "rollout": {"engine": "transformers", "logprob_tolerance
 
 
 def test_a_sampler_that_disagrees_is_corrected(policy, stage_root, monkeypatch):
-    """bf16 against fp32: the trainer's logprobs become the old policy's, weights near 1 correct for the sampler; a resume between two updates
-    of a rollout takes them from the log."""
+    """bf16 against fp32: the trainer's logprobs become the old policy's, weights near 1 correct for the sampler; a
+    resume between two updates of a rollout takes them from the log.
+    """
     whole = prepare(stage_root / "grpo_half", policy, **HALF)
     with broken(whole, "half", monkeypatch) as attempt:
         assert attempt.wait() == 0, attempt.log()
@@ -280,7 +291,9 @@ DYNAMIC = {
 
 
 def test_dynamic_sampling_and_what_it_leaves_over_survive_a_kill(policy, stage_root, monkeypatch):
-    """Every prompt is drawn once and used at most once; groups that wait for a later rollout are not lost with the process."""
+    """Every prompt is drawn once and used at most once; groups that wait for a later rollout are not lost with the
+    process.
+    """
     whole = run_stage(prepare(stage_root / "grpo_dynamic", policy, **DYNAMIC), num_processes=1)
     logs = {
         step: sampled(whole, step) for step in range(1, 6)
@@ -303,7 +316,9 @@ def test_dynamic_sampling_and_what_it_leaves_over_survive_a_kill(policy, stage_r
 
 
 def test_the_published_schedule_in_small(policy, reward_models, stage_root):
-    """1,700 steps with 400 of preference, a refresh every 400, two updates of 16 a rollout, a longer limit: scaled down, killed twice."""
+    """1,700 steps with 400 of preference, a refresh every 400, two updates of 16 a rollout, a longer limit: scaled
+    down, killed twice.
+    """
     config = {
         **CONFIG,
         "num_steps": 12,

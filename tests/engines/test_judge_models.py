@@ -1,6 +1,8 @@
-"""Language models as judges, with the real engine: vLLM's own OpenAI server on the CPU, and vLLM in our process; and a server as the reward of RL.
+"""Language models as judges, with the real engine: vLLM's own OpenAI server on the CPU, and vLLM in our process; and a
+server as the reward of RL.
 
-The model is random. What it says freely cannot be read, and is counted; with structured output its verdicts can, whatever they are worth.
+The model is random. What it says freely cannot be read, and is counted; with structured output its verdicts can,
+whatever they are worth.
 """
 
 import os
@@ -23,6 +25,7 @@ from stages.worlds.tiny_world.tokenizer import build_tokenizer
 from tests.support.engines.gateway import gateway
 from tests.support.engines.questions import ask
 from tests.support.engines.tiny_chat_model import make_chat_model
+from tests.support.paths import ENGINE_SCRIPTS
 from tests.support.rollouts import a_prompt
 from tests.support.stage_dirs import (
     REPOSITORY,
@@ -35,7 +38,6 @@ from tests.support.stage_dirs import (
     steps,
     write_stage,
 )
-from tests.support.paths import ENGINE_SCRIPTS
 
 START_S = 240
 
@@ -192,8 +194,6 @@ def test_a_local_model_without_and_with_structured_output(local, url, tmp_path):
     )
 
 
-# ------------------------------------------------------------------------------------------------------------ reinforcement learning
-
 JUDGED = {
     "num_steps": 3,
     "prompts_per_step": 2,
@@ -218,7 +218,9 @@ def random_policy(tmp_path_factory) -> Path:
 
 
 def judge_of(url: str, cache: Path) -> dict:
-    """Its explanations are of random length: some are cut off before the verdict. Drawn with a seed, so that they differ from answer to answer."""
+    """Its explanations are of random length: some are cut off before the verdict. Drawn with a seed, so that they
+    differ from answer to answer.
+    """
     return {
         "backend": "openai",
         "url": url,

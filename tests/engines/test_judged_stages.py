@@ -1,4 +1,6 @@
-"""A builder and an evaluation with a judge behind HTTP: refined, reviewed by a person, killed, and left alone by its judge; the same in the end."""
+"""A builder and an evaluation with a judge behind HTTP: refined, reviewed by a person, killed, and left alone by its
+judge; the same in the end.
+"""
 
 import json
 import re
@@ -7,8 +9,8 @@ import zlib
 import pyarrow.parquet
 import pytest
 
-from stages.kinds.evaluation.records import read_records
 from stages.contract.files import damaged_files, read_json
+from stages.kinds.evaluation.records import read_records
 from tests.engines.conftest import DATA
 from tests.support.judge_server import judge_server
 from tests.support.stage_dirs import StageRun, attempt_log, manifest, write_stage
@@ -135,9 +137,6 @@ def test_a_judge_that_cannot_be_asked_is_bad_input(policy, stage_root):
         and "judge.url" in read_json(directory / "error.json")["message"]
         and "engines up" not in attempt_log(directory)
     )
-
-
-# ------------------------------------------------------------------------------------------------------------------------ evaluation
 
 
 def verdict(user: str) -> str:

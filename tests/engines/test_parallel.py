@@ -1,13 +1,12 @@
 """The same global batch gives the same gradient however it is split: over processes, micro-batches and ZeRO stages."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
 
-from tests.support.stage_dirs import run_script
 from tests.support.paths import ENGINE_SCRIPTS
+from tests.support.stage_dirs import run_script
 
 SCRIPT = ENGINE_SCRIPTS / "parallel_batch.py"
 WIDE, NARROW = 100_000, 40  # micro-batch tokens: all at once; at most 40

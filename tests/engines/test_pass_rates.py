@@ -1,4 +1,6 @@
-"""`data prepare` with a pass rate: the real engine samples a tiny model, the rates are those of its completions, and a second run samples nothing."""
+"""`data prepare` with a pass rate: the real engine samples a tiny model, the rates are those of its completions, and a
+second run samples nothing.
+"""
 
 import json
 
@@ -12,7 +14,9 @@ from stages.prompting.prompt import Prompt
 
 
 def tiny_model(directory):
-    """A random Llama over the tiny world's words whose logits favour <answer>: some completions hold an answer, most a wrong one."""
+    """A random Llama over the tiny world's words whose logits favour <answer>: some completions hold an answer, most a
+    wrong one.
+    """
     from transformers import LlamaConfig, LlamaForCausalLM
 
     from stages.worlds.tiny_world.tokenizer import build_tokenizer

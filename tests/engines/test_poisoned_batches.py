@@ -1,4 +1,6 @@
-"""A poisoned batch takes a stage back to its last good checkpoint; it goes on without the batch, to the bits that the record alone decides."""
+"""A poisoned batch takes a stage back to its last good checkpoint; it goes on without the batch, to the bits that the
+record alone decides.
+"""
 
 import json
 import shutil
@@ -10,8 +12,8 @@ from scripts.chaos_tools.outcome import differences, outcome
 from stages.contract.files import read_json, read_jsonl
 from stages.training.epochs import epoch_indices
 from tests.engines.conftest import DATA
-from tests.support.stage_dirs import REPOSITORY, StageRun, attempt_log, run_stage, steps, write_stage
 from tests.support.paths import ENGINE_SCRIPTS
+from tests.support.stage_dirs import StageRun, attempt_log, run_stage, steps, write_stage
 
 HEALTH = {"on_alarm": "rollback"}
 SFT = {

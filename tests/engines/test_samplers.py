@@ -1,11 +1,11 @@
-"""vLLM against the transformers engine: the same tokens and logprobs from the same seeds, tied head or not, before and after a sync."""
-
-from pathlib import Path
+"""vLLM against the transformers engine: the same tokens and logprobs from the same seeds, tied head or not, before and
+after a sync.
+"""
 
 import pytest
 
-from tests.support.stage_dirs import run_script
 from tests.support.paths import ENGINE_SCRIPTS
+from tests.support.stage_dirs import run_script
 
 NUM_COMPLETIONS = 4
 CASES = [f"{which}/{temperature}" for which in ("first", "second") for temperature in (1.0, 0.7)]
@@ -72,6 +72,8 @@ def test_samples_are_varied_and_end(model):
 
 
 def test_a_cache_that_is_too_small_changes_nothing(drawn):
-    """rollout.kv_cache_gib is no part of a fingerprint: a request that loses its blocks and starts again draws what it would have drawn."""
+    """rollout.kv_cache_gib is no part of a fingerprint: a request that loses its blocks and starts again draws what it
+    would have drawn.
+    """
     assert drawn["cramped"]["preemptions"] > 0
     assert drawn["cramped"]["rows"] == drawn["tied"]["vllm"]["first/1.0"]

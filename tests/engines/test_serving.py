@@ -1,4 +1,6 @@
-"""An export is served by vLLM's OpenAI server and answers an OpenAI client as transformers does: by its chat template, up to its end of sequence."""
+"""An export is served by vLLM's OpenAI server and answers an OpenAI client as transformers does: by its chat template,
+up to its end of sequence.
+"""
 
 import os
 import signal
@@ -14,7 +16,9 @@ from tests.engines.conftest import arithmetic_samples
 from tests.support.stage_dirs import REPOSITORY
 
 START_S = 600  # 30 on an idle machine
-SERVER = "vllm.entrypoints.openai.api_server"  # what `vllm serve` starts; that command asks for the metadata of a package vllm, and the build for CPUs has another name
+# what `vllm serve` starts; that command asks for the metadata of a package vllm, and the build for CPUs has another
+# name
+SERVER = "vllm.entrypoints.openai.api_server"
 
 
 @pytest.fixture(scope="module")

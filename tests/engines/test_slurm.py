@@ -1,4 +1,6 @@
-"""The batch script under a Slurm of two small programs: asked to stop, it leaves a checkpoint and goes back into the queue; the next job ends the run."""
+"""The batch script under a Slurm of two small programs: asked to stop, it leaves a checkpoint and goes back into the
+queue; the next job ends the run.
+"""
 
 import os
 import signal

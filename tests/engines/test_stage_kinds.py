@@ -8,8 +8,8 @@ import pytest
 
 from scripts.chaos_tools.kill import Kill
 from scripts.chaos_tools.places import places_of
-from stages.kinds.evaluation.records import read_records
 from stages.contract.files import damaged_files, read_json, read_jsonl
+from stages.kinds.evaluation.records import read_records
 from tests.engines.conftest import DATA
 from tests.support.stage_dirs import StageRun, attempt_log, manifest, run_stage, steps, write_stage
 
@@ -139,8 +139,9 @@ def test_collect(collected):
 
 
 def test_collect_killed_after_its_first_chunk(collected, policy, stage_root):
-    """The same rows from the transformers engine on one process, although it was killed in the middle of a chunk: examples for few-shot prompts
-    included."""
+    """The same rows from the transformers engine on one process, although it was killed in the middle of a chunk:
+    examples for few-shot prompts included.
+    """
     directory = write_stage(
         stage_root / "collected_killed", "collect", {**COLLECT, **ALONE}, {"policy": policy}, stage="collected"
     )

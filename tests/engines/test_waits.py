@@ -10,8 +10,8 @@ import pytest
 from pipeline.execution import stall
 from stages.contract.files import read_json, read_jsonl
 from tests.engines.conftest import DATA
-from tests.support.stage_dirs import REPOSITORY, StageRun, write_stage
 from tests.support.paths import ENGINE_SCRIPTS
+from tests.support.stage_dirs import StageRun, write_stage
 
 SFT = {
     "num_epochs": 1000,
@@ -47,7 +47,8 @@ def test_a_rank_that_hangs_is_named(base, sft_data, tmp_path, monkeypatch):
         )
         text = stall.describe(directory, after_s=5)
         assert re.search(
-            r"^no progress for \d+ s: rank 1 does not respond since \d\d:\d\d:\d\d, it was in phase train of step \d+ \(stages/.*\); "
+            r"^no progress for \d+ s: rank 1 does not respond since \d\d:\d\d:\d\d, "
+            r"it was in phase train of step \d+ \(stages/.*\); "
             r"rank 0 waits in \w+, in phase train of step \d+ \(stages/\w+\.py:\d+ \w+\) since \d\d:\d\d:\d\d$",
             text,
         ), text
@@ -64,7 +65,8 @@ def test_a_rank_that_hangs_is_named(base, sft_data, tmp_path, monkeypatch):
         error = read_json(directory / "error.json")
         assert error["kind"] == "CollectiveTimeout" and error["rank"] == 0
         assert re.search(
-            rf"rank 0 waited {TIMEOUT_S} s in \w+ \(stages/\w+\.py:\d+ \w+\) for the others: rank 1 does not respond since",
+            rf"rank 0 waited {TIMEOUT_S} s in \w+ \(stages/\w+\.py:\d+ \w+\) for the others: "
+            r"rank 1 does not respond since",
             error["message"],
         ), error
         os.kill(hung.pid, signal.SIGCONT)
@@ -77,12 +79,14 @@ def test_a_rank_that_hangs_is_named(base, sft_data, tmp_path, monkeypatch):
         (
             "hang",
             {"rollout": {"engine": "transformers", "engine_timeout_s": 3}},
-            r"rank 0 waited [\d.]+ s for a decoding step of transformers \(stages/engines/sampling/transformers_sampler.py:\d+ \w+\); the limit is 3 s",
+            r"rank 0 waited [\d.]+ s for a decoding step of transformers "
+            r"\(stages/engines/sampling/transformers_sampler.py:\d+ \w+\); the limit is 3 s",
         ),
         (
             "reward",
             {"rollout": {"engine": "transformers"}, "reward_timeout_s": 3},
-            r"rank 0 waited 3 s for the rewards of prompt \S+ \(kind \S+, verifier integer\); the limit is stages.collected.reward_timeout_s",
+            r"rank 0 waited 3 s for the rewards of prompt \S+ \(kind \S+, verifier integer\); "
+            r"the limit is stages.collected.reward_timeout_s",
         ),
     ],
 )

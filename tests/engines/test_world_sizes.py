@@ -1,4 +1,6 @@
-"""A checkpoint of two processes continues on one and the other way round, under every ZeRO stage, before, at and after an epoch's end."""
+"""A checkpoint of two processes continues on one and the other way round, under every ZeRO stage, before, at and after
+an epoch's end.
+"""
 
 import json
 from pathlib import Path
@@ -6,8 +8,8 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from tests.support.stage_dirs import attempt_log, run_script, steps, write_stage
 from tests.support.paths import ENGINE_SCRIPTS
+from tests.support.stage_dirs import attempt_log, run_script, steps, write_stage
 
 SCRIPT = ENGINE_SCRIPTS / "several_stages.py"
 ZERO_STAGES, NUM_STEPS, EPOCH = (0, 1, 2, 3), 9, 5
@@ -39,7 +41,9 @@ def small_data(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def runs(base, small_data, tmp_path_factory) -> dict[str, Path]:
-    """Finished stage directories by name: z2_whole; z2_4_from_1 was stopped in step 4 on one process and finished on two."""
+    """Finished stage directories by name: z2_whole; z2_4_from_1 was stopped in step 4 on one process and finished on
+    two.
+    """
     root = tmp_path_factory.mktemp("world_sizes")
 
     def stage(name: str, zero_stage: int) -> str:

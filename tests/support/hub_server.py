@@ -1,4 +1,6 @@
-"""A hub on this machine: the few endpoints that creating a repository, one commit, and the download of a data set need. Keeps what it was sent."""
+"""A hub on this machine: the few endpoints that creating a repository, one commit, and the download of a data set need.
+Keeps what it was sent.
+"""
 
 import base64
 import hashlib
@@ -10,8 +12,9 @@ TOKEN = "hf_test"
 
 
 class Hub:
-    """A context manager. `repositories`: name -> {"private": bool, "files": {path: bytes}}; `datasets`: name -> {"sha": commit of main, "files": {path:
-    bytes}}; `requests`: (method, path) in order."""
+    """A context manager. `repositories`: name -> {"private": bool, "files": {path: bytes}}; `datasets`: name -> {"sha":
+    commit of main, "files": {path: bytes}}; `requests`: (method, path) in order.
+    """
 
     def __init__(self):
         self.repositories: dict[str, dict] = {}
@@ -92,7 +95,7 @@ def _handler(hub: Hub):
             what = "resolve" if is_file else "tree" if "/tree/" in self.path else "revision"
             name, _, rest = self.path.split("?")[0].split("/datasets/")[1].partition(f"/{what}/")
             found, (commit, _, path) = hub.datasets.get(name), rest.partition("/")
-            if found is None or commit not in ("main", found["sha"]) or is_file and path not in found["files"]:
+            if found is None or commit not in ("main", found["sha"]) or (is_file and path not in found["files"]):
                 self._answer({"error": "not found"}, 404)
             elif what == "tree":
                 self._answer(

@@ -8,8 +8,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class JudgeServer(ThreadingHTTPServer):
-    """`script`: what the next requests get, in order; then every request gets `answer(user text)`. `asked`: the bodies of all requests. `is_away`: all,
-    also who asks for the models, get a 503, as from a gateway whose server is down."""
+    """`script`: what the next requests get, in order; then every request gets `answer(user text)`. `asked`: the bodies
+    of all requests. `is_away`: all, also who asks for the models, get a 503, as from a gateway whose server is down.
+    """
 
     daemon_threads = True
 

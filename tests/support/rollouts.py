@@ -1,7 +1,7 @@
 """Rollouts written down by hand, for tests of rewards, filters and metrics."""
 
-from stages.training.rollouts import Rollout
 from stages.prompting.prompt import Prompt
+from stages.training.rollouts import Rollout
 
 DOMAINS = {"math": "reasoning", "harm": "safety"}
 

@@ -1,4 +1,6 @@
-"""Finished and unfinished stage directories for the driver's tests: files as a worker leaves them, with a fingerprint that the driver planned."""
+"""Finished and unfinished stage directories for the driver's tests: files as a worker leaves them, with a fingerprint
+that the driver planned.
+"""
 
 from pathlib import Path
 

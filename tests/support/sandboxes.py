@@ -1,4 +1,6 @@
-"""What tests of the sandbox share: when they are skipped, prompts with tests, and a look for processes that were left behind."""
+"""What tests of the sandbox share: when they are skipped, prompts with tests, and a look for processes that were left
+behind.
+"""
 
 import json
 import os
@@ -42,7 +44,9 @@ class Boxes:
         monkeypatch.setattr(process.Box, "__init__", record)
 
     def left(self) -> list[str]:
-        """Processes that live in one of them; those that have ended and wait for the first process of the machine to notice do not."""
+        """Processes that live in one of them; those that have ended and wait for the first process of the machine to
+        notice do not.
+        """
         processes = [psutil.Process(pid) for pid in psutil.pids() if _namespace_of(pid) in self.namespaces]
         return [
             str(process) for process in processes if process.is_running() and process.status() != psutil.STATUS_ZOMBIE

@@ -1,4 +1,6 @@
-"""Stage directories without the driver: written by hand, run with torchrun or as a lone worker, killed where a test wants it."""
+"""Stage directories without the driver: written by hand, run with torchrun or as a lone worker, killed where a test
+wants it.
+"""
 
 import json
 import os
@@ -7,8 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable
 
 import psutil
 
@@ -102,7 +104,9 @@ class StageRun:
         )
 
     def wait_for_checkpoint(self, step: int) -> None:
-        """Returns when the checkpoint of `step` is whole; it is written in the background, so that a later step may be in metrics.jsonl before."""
+        """Returns when the checkpoint of `step` is whole; it is written in the background, so that a later step may be
+        in metrics.jsonl before.
+        """
         self.wait_for((self.directory / f"state/step_{step:06d}").exists, f"checkpoint of step {step}")
 
     def wait_for(self, has_come: Callable[[], bool], what: str) -> None:
@@ -182,7 +186,9 @@ def run_script(script: Path, *arguments: object, num_processes: int = 1) -> dict
 
 
 def end_process(code: int = 0) -> None:
-    """The end of a script that starts engines. Their threads can end a normal exit of the interpreter with SIGABRT, or hang it."""
+    """The end of a script that starts engines. Their threads can end a normal exit of the interpreter with SIGABRT, or
+    hang it.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

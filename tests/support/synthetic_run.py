@@ -1,4 +1,6 @@
-"""A run directory as the stages would leave it, with made-up numbers: what the report's tests, and whoever edits its look, read."""
+"""A run directory as the stages would leave it, with made-up numbers: what the report's tests, and whoever edits its
+look, read.
+"""
 
 import json
 import math
@@ -268,8 +270,8 @@ def evaluation_samples() -> list[dict]:
             "prompt": prompt,
             "answer": answer,
             "correct": accuracy > 0.5,
-            "completion": f"<think> 3 * 7 = 21 , 45 - 21 = 24 , 等一下 , let me check </think> <answer> {answer if accuracy > 0.5 else 7} </answer>"
-            + (HOSTILE if model == "base" else ""),
+            "completion": "<think> 3 * 7 = 21 , 45 - 21 = 24 , 等一下 , let me check </think> <answer> "
+            f"{answer if accuracy > 0.5 else 7} </answer>" + (HOSTILE if model == "base" else ""),
         }
         for set_name, prompt_id, prompt, answer in prompts
         for model, accuracy in PASS_AT_1.items()

@@ -152,7 +152,9 @@ def test_random_groups(seed):
 
 
 def test_layout_of_groups():
-    """Prompt 5 6 once for two completions, 7 for one: the first token of each is predicted from its prompt's last place."""
+    """Prompt 5 6 once for two completions, 7 for one: the first token of each is predicted from its prompt's last
+    place.
+    """
     batch = lay_out_groups([[5, 6], [5, 6], [7]], [[1], [2, 3], [4]], pad_id=0)
     assert batch.input_ids.tolist() == [[5, 6, 1, 2, 3, 7, 4]] and batch.position_ids.tolist() == [
         [0, 1, 2, 2, 3, 0, 1]

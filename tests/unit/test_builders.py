@@ -6,20 +6,18 @@ from collections import Counter
 import pytest
 
 from stages import judges
+from stages.config import CollectConfig, DataConfig, JudgeConfig, MixtureSource
+from stages.contract.records import Records
+from stages.data.prompt_sources import make_source
+from stages.judges.calls import JudgeUnavailable
 from stages.kinds.collect import review
 from stages.kinds.collect.card import as_markdown, card_of, domain_table
 from stages.kinds.collect.general import general_rows
 from stages.kinds.collect.judging import finished
-from stages.contract.records import Records
-from stages.config import CollectConfig, DataConfig, JudgeConfig, MixtureSource
-from stages.judges.calls import JudgeUnavailable
 from stages.prompting.prompt import Prompt
-from stages.data.prompt_sources import make_source
 from stages.runtime.errors import InputError, Interrupted
 from tests.support.judge_server import judge_server
 from tests.support.rollouts import a_prompt, answered
-
-# -------------------------------------------------------------------------------------------------------------------- records
 
 
 def test_records_of_all_attempts_and_ranks_are_read(tmp_path):
@@ -49,9 +47,6 @@ def test_a_damaged_line_counts_as_not_there(tmp_path, damage):
     path.write_bytes(damage(path.read_bytes()))
     again = Records(tmp_path, "done", 2, 0)
     assert again.num_damaged and len(again.rows) >= 2 and all(row["n"] == index for index, row in again.rows.items())
-
-
-# -------------------------------------------------------------------------------------------------------------------- judging
 
 
 @pytest.fixture
@@ -178,9 +173,6 @@ def test_a_judge_that_is_away_stops_a_builder(server):
         finished([(a_prompt(), sampled(answered("28")))], CollectConfig(refine="judge"), (0, "s"))
 
 
-# -------------------------------------------------------------------------------------------------------------------- general
-
-
 class Quiet:
     """What general pairs need of a worker."""
 
@@ -261,8 +253,6 @@ def test_general_prompts_answered_by_the_judge_are_asked_once(server, tmp_path):
     assert general(config, tmp_path, source) == rows, "from the records"
 
 
-# --------------------------------------------------------------------------------------------------------------- human review
-
 EXAMPLES = [(a_prompt(id=f"p{number}"), answered("28", f"so,{number}")) for number in range(3)]
 
 
@@ -315,9 +305,6 @@ def test_review_says_what_is_wrong_with_the_file(tmp_path, change, message):
     with pytest.raises(InputError) as error:
         review.reviewed(tmp_path, EXAMPLES)
     assert message in str(error.value) and "run the same command again" in str(error.value)
-
-
-# ------------------------------------------------------------------------------------------------------------------------ card
 
 
 def test_the_card_counts_what_each_filter_left():

@@ -9,8 +9,8 @@ import pytest
 from scripts.chaos_tools.kill import DISK, damage, draw_fault, draw_kill
 from scripts.chaos_tools.outcome import differences, left_over, outcome
 from scripts.chaos_tools.places import HANGS, places_of
-from stages.contract import files
 from stages.config import KINDS
+from stages.contract import files
 
 ROWS = [
     {"step": 1, "train/loss": 0.5, "time/train": 1.0, "perf/step_s": 2.0},

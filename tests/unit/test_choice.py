@@ -3,8 +3,8 @@
 import pytest
 
 from stages.prompting.prompt import Prompt
-from stages.rewards.verifiers.choice import letters_of, options_of
 from stages.rewards.grading import grade, problem_of, vote_of
+from stages.rewards.verifiers.choice import letters_of, options_of
 
 TEXT = "Which is even?\nA) three\nB) four\nC) five\nD) none of these"
 

@@ -1,19 +1,21 @@
-"""Verifier `code`: which program is taken from an answer, how outputs are compared, what tests may look like, what a program earns."""
+"""Verifier `code`: which program is taken from an answer, how outputs are compared, what tests may look like, what a
+program earns.
+"""
 
 import json
 
 import pytest
 
-from tests.support.sandboxes import answer, code_prompt, needs_bubblewrap, needs_compiler, stdin_prompt
 from stages.config import DataConfig, SandboxConfig
 from stages.data.file_prompts import FilePrompts
+from stages.rewards.grading import GraderAway, grade_many, problem_many
 from stages.rewards.verifiers import code
 from stages.rewards.verifiers.code import CodeGrader, find_program, free_cores
 from stages.rewards.verifiers.code_checks import read_checks
 from stages.rewards.verifiers.code_compare import same_output, same_value
-from stages.rewards.grading import GraderAway, grade_many, problem_many
 from stages.sandbox import SandboxError
 from tests.support.paths import FIXTURES
+from tests.support.sandboxes import answer, code_prompt, needs_bubblewrap, needs_compiler, stdin_prompt
 
 FENCE = "```"
 
@@ -22,11 +24,11 @@ def block(text: str, tag: str = "") -> str:
     return f"{FENCE}{tag}\n{text}\n{FENCE}\n"
 
 
-# ------------------------------------------------------------------------------------------------------------- which program is taken
-
-
 def test_the_last_block_of_the_answer_is_the_program():
-    completion = f"<think>{block('thought', 'python')}</think><answer>{block('first', 'python')} or {block('second', 'python')}</answer>"
+    completion = (
+        f"<think>{block('thought', 'python')}</think><answer>{block('first', 'python')} or "
+        f"{block('second', 'python')}</answer>"
+    )
     assert find_program(completion, "python") == ("python", "second\n")
     assert find_program(f"<think>{block('thought', 'python')}</think><answer>none</answer>", "python") == (
         "python",
@@ -49,9 +51,6 @@ def test_a_block_that_does_not_end_is_no_program():
     assert find_program(f"{FENCE}python\nprint(1)", "python") == ("python", None)
     assert find_program(f"{FENCE}python\nprint('{FENCE}')\n{FENCE}", "python") == ("python", f"print('{FENCE}')\n")
     assert find_program(f"use {FENCE}x{FENCE} now\n{block('y', 'python')}", "python") == ("python", "y\n")
-
-
-# ----------------------------------------------------------------------------------------------------------------- how outputs compare
 
 
 @pytest.mark.parametrize(
@@ -118,9 +117,6 @@ def test_values(given, expected, is_same):
     assert same_value(given, expected) == is_same
 
 
-# -------------------------------------------------------------------------------------------------------------- what tests may look like
-
-
 @pytest.mark.parametrize(
     "checks, message",
     [
@@ -164,9 +160,6 @@ def test_the_published_form_is_read():
         and call.tests[0]["expected"] == [[3], 3]
         and call.tests[0]["any_of"]
     )
-
-
-# ------------------------------------------------------------------------------------------------------------- what a program earns
 
 
 HALF = "n = int(input())\nprint(2 * n if n < 10 else 0)"
@@ -334,7 +327,8 @@ HONEST = {
     "Write a function add": "def add(a, b):\n    return a + b",
     "Write a function is_even": "class Solution:\n    def is_even(self, n):\n        return n % 2 == 0",
     "Write a class Stack": "class Stack(list):\n    push = list.append\n    def size(self):\n        return len(self)",
-    "In C++": "#include <iostream>\nint main() {\n    long long n, a = 0, b = 1;\n    std::cin >> n;\n    while (--n) { long long c = a + b; a = b; b = c; }\n"
+    "In C++": "#include <iostream>\nint main() {\n    long long n, a = 0, b = 1;\n    std::cin >> n;\n    while "
+    "(--n) { long long c = a + b; a = b; b = c; }\n"
     "    std::cout << b;\n}",
 }
 

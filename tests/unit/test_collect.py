@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from stages.kinds.collect.filters import REASONS, choose, rejections
 from stages.config import CollectConfig, DataConfig
+from stages.kinds.collect.filters import REASONS, choose, rejections
 from stages.prompting.prompt import Prompt
 from stages.text.readability import has_code_block, longest_paragraph
 from stages.worlds.tiny_world.problems import draw_problem

@@ -1,13 +1,15 @@
-"""Composition and checking: every mistake at once, each with its fix; friendly spellings; shared nodes reach the stages."""
+"""Composition and checking: every mistake at once, each with its fix; friendly spellings; shared nodes reach the
+stages.
+"""
 
 import pytest
 
 from pipeline.configuration import compose
+from pipeline.configuration.graph import STAGES
 from pipeline.configuration.schema import default_tree
 from pipeline.errors import InvalidConfig
-from pipeline.configuration.graph import STAGES
-from tests.support.runs import config
 from stages.config import output_fields, to_dict
+from tests.support.runs import config
 
 
 def mistakes(*overrides: str, is_sweep: bool = False) -> list[str]:

@@ -33,7 +33,9 @@ def test_killed_attempts_count_and_a_damaged_heartbeat_does_not(tmp_path):
 
 @pytest.fixture
 def run(tmp_path):
-    """R1-Zero finished on two ranks in two attempts; cold-start data judged; Dev1 unfinished; a base that the paper's table leaves out."""
+    """R1-Zero finished on two ranks in two attempts; cold-start data judged; Dev1 unfinished; a base that the paper's
+    table leaves out.
+    """
     run_dir = tmp_path / "runs" / "demo"
 
     def stage(name: str, manifest: dict | None) -> object:

@@ -36,9 +36,6 @@ def raw(path, **keys):
     return [row for _, _, row in read(source(path, **keys))]
 
 
-# ------------------------------------------------------------------------------------------------------------------- readers
-
-
 def test_every_text_format_gives_the_same_rows(tmp_path):
     import pyarrow
 
@@ -116,9 +113,6 @@ def test_broken_containers_are_named(tmp_path):
             raw(tmp_path / name)
 
 
-# ------------------------------------------------------------------------------------------------------------------------ hub
-
-
 def test_a_hub_name_that_was_not_fetched_says_how_to_fetch_it(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     with pytest.raises(ValueError) as caught:
@@ -173,9 +167,6 @@ def test_what_is_not_pinned_says_how_to_pin_it(tmp_path, monkeypatch):
 def test_only_organisation_and_name_is_a_hub_name():
     assert hub.is_hub_name("openai/gsm8k") and hub.is_hub_name("a/b.c")
     assert not any(map(hub.is_hub_name, ("data/x.jsonl", "./x/y", "/x/y", "x", "a/b/c", "~/a")))
-
-
-# -------------------------------------------------------------------------------------------------------------------- mapping
 
 
 @pytest.mark.parametrize(
@@ -233,14 +224,12 @@ def test_an_adapter_that_meets_another_schema_names_the_row(tmp_path):
     assert item.reason == "not a row of gsm8k" and "it has prompt" in item.detail
 
 
-# ------------------------------------------------------------------------------------------------------------------ malformed
-
-
 def test_malformed_rows_are_fatal_or_counted(tmp_path):
     path = write_lines(tmp_path / "x.jsonl", ["{broken", *ROWS, {"prompt": "x"}, {"prompt": "y", "answer": "seven"}])
     with pytest.raises(
         ValueError,
-        match="3 of 43 rows cannot be used: line 1: not JSON.*line 42: no column answer.*line 43: 'seven'.*data.malformed=skip",
+        match="3 of 43 rows cannot be used: line 1: not JSON.*line 42: no column answer.*line 43: "
+        "'seven'.*data.malformed=skip",
     ):
         FilePrompts(DataConfig(path=str(path)))
     skipping = FilePrompts(DataConfig(path=str(path), malformed="skip", eval_fraction=0))
@@ -252,9 +241,6 @@ def test_ids_must_be_unique(tmp_path):
     path = write_lines(tmp_path / "x.jsonl", [{**ROWS[0], "id": "a"}, {**ROWS[1], "id": "a"}])
     with pytest.raises(ValueError, match="line 2: the id 'a' is that of line 1 too"):
         FilePrompts(DataConfig(path=str(path), id_column="id"))
-
-
-# ------------------------------------------------------------------------------------------------------------------- mixtures
 
 
 def mixture(tmp_path, **weights):

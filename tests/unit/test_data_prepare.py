@@ -1,4 +1,6 @@
-"""`data prepare`: every filter drops what it says and nothing else, every row is accounted for, the outcome is the same however it is computed."""
+"""`data prepare`: every filter drops what it says and nothing else, every row is accounted for, the outcome is the same
+however it is computed.
+"""
 
 import dataclasses
 import json
@@ -9,16 +11,16 @@ import pyarrow.parquet
 import pytest
 
 from stages.config import DataConfig, MixtureSource, PrepareConfig, RolloutConfig
+from stages.data.file_prompts import FilePrompts
 from stages.data.preparing.contamination import EvaluationGrams
 from stages.data.preparing.duplicates import bands, exact_duplicates, near_duplicates
-from stages.data.file_prompts import FilePrompts
 from stages.data.preparing.inspect import summary
 from stages.data.preparing.lengths import Lengths
 from stages.data.preparing.pass_rate import PassRates
 from stages.data.preparing.prepare import Preparation
 from stages.data.preparing.text_hashes import exact_hash, hashes_of, is_word, ngrams, signatures, tokens_of
-from stages.rewards.grading import GraderAway
 from stages.engines.sampling import Completion
+from stages.rewards.grading import GraderAway
 from tests.support.rollouts import a_prompt, answered
 
 WORDS = [f"word{number}" for number in range(2000)]
@@ -48,9 +50,6 @@ def prepare(tmp_path, data: DataConfig, **settings):
     return pyarrow.parquet.read_table(path).to_pylist(), json.loads((tmp_path / "out" / "card.json").read_text())
 
 
-# --------------------------------------------------------------------------------------------------------------------- hashes
-
-
 def test_tokens_keep_signs_and_tell_scripts_apart():
     assert tokens_of("If x+2=5, 求x") == ["if", "x", "+", "2", "=", "5", ",", "求", "x"]
     assert list(filter(is_word, tokens_of("a-b, 求!"))) == ["a", "b", "求"]
@@ -74,9 +73,6 @@ def test_signatures_estimate_the_share_of_common_shingles():
     first, second = signatures(*hashes_of([one, other]), 5)
     assert abs((first == second).mean() - 96 / 304) < 0.12
     assert (signatures(*hashes_of([one]), 5)[0] == first).all()
-
-
-# ----------------------------------------------------------------------------------------------------------------- duplicates
 
 
 def test_exact_duplicates_name_the_first():
@@ -123,9 +119,6 @@ def test_near_duplicates_of_near_duplicates_name_the_first_of_all(tmp_path):
     assert near_duplicates(tmp_path / "near", 5, 0.8, alive).tolist() == [0, 1, 1, 1, 1]
 
 
-# -------------------------------------------------------------------------------------------------------------- contamination
-
-
 def test_ten_words_in_a_row_are_contamination(tmp_path):
     held_out = sentence(7, 30).split()
     path = write(tmp_path / "held.jsonl", [{"problem": " ".join(held_out)}, {"problem": "How many primes?"}])
@@ -145,12 +138,10 @@ def test_ten_words_in_a_row_are_contamination(tmp_path):
 def test_an_evaluation_set_without_prompts_is_an_error(tmp_path):
     with pytest.raises(
         ValueError,
-        match="prepare.against.held.path=.*no prompts in column prompt; name it with prepare.against.held.prompt_column",
+        match="prepare.against.held.path=.*no prompts in column prompt; name it with "
+        "prepare.against.held.prompt_column",
     ):
         EvaluationGrams({"held": MixtureSource(path=write(tmp_path / "held.jsonl", [{"problem": "x"}]))}, 10)
-
-
-# -------------------------------------------------------------------------------------------------------------------- prepare
 
 
 def mixed_file(tmp_path):
@@ -321,9 +312,6 @@ def test_bad_input_says_what_to_do(tmp_path):
         prepare(tmp_path, DataConfig(path=path), samples=4)
 
 
-# ------------------------------------------------------------------------------------------------------------------ inspect
-
-
 def test_a_summary_counts_everything(tmp_path):
     data = mixed_file(tmp_path)
     found = summary(data, "data", Lengths())
@@ -369,9 +357,6 @@ def test_settings_that_keep_nothing_are_refused():
     assert dataclasses.replace(PrepareConfig(), max_prompt=9).max_prompt == 9
 
 
-# ------------------------------------------------------------------------------------------------------------- the command line
-
-
 def test_the_command_line_inspects_and_prepares(tmp_path):
     from tests.e2e.test_cli import r1
 
@@ -413,7 +398,6 @@ def test_the_command_line_inspects_and_prepares(tmp_path):
 def test_a_set_is_fetched_and_says_which_commit_it_is(tmp_path):
     """The hub's own client, and a hub on this machine."""
     from tests.e2e.test_cli import r1
-
     from tests.support.hub_server import Hub
 
     rows = "".join(
@@ -463,8 +447,8 @@ def test_completions_that_nobody_can_grade_are_said_and_not_passed(tmp_path, mon
     meter._tokenizer, meter._sampler = tokenizer, Written(tokenizer, answered("28"), answered("27"))
     assert meter.of([a_prompt()]) == [0.5]
     assert (
-        said[0]
-        == "1 of 2 completions could not be graded and count as not passed: integer: ZeroDivisionError: division by zero (1)"
+        said[0] == "1 of 2 completions could not be graded and count as not passed: integer: ZeroDivisionError: "
+        "division by zero (1)"
     )
 
 

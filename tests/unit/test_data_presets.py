@@ -1,12 +1,10 @@
 """Every preset of conf/data/ on a few rows of the published schema (our own content in tests/fixtures/data_schemas/)."""
 
 import json
-from pathlib import Path
 
 import pytest
 
 from pipeline.configuration.data_sources import preset, preset_names
-from tests.support.runs import config
 from stages.config import DataConfig, from_dict
 from stages.data.adapters import ADAPTERS
 from stages.data.adapters.math import last_boxed
@@ -14,9 +12,10 @@ from stages.data.file_prompts import FilePrompts
 from stages.data.mapping import Malformed
 from stages.data.pairs import preference_pairs, safety_labels, sft_pairs
 from stages.data.rows import rows_of
-from stages.text.completion import is_well_formed
 from stages.rewards.grading import VERIFIERS, problem_of
+from stages.text.completion import is_well_formed
 from tests.support.paths import FIXTURES
+from tests.support.runs import config
 
 SCHEMAS = FIXTURES / "data_schemas"
 GENERATED_OR_OWN = {"tiny_world", "reasoning_gym", "file", "prepared"}

@@ -1,11 +1,11 @@
 """Words of reflection, difficulty and first appearances, on completions written by hand."""
 
-from stages.kinds.grpo.emergence import FirstWords, level_metrics, level_of, word_metrics
-from stages.training.rollouts import Rollout
 from stages.contract.files import cut_jsonl, read_jsonl
+from stages.kinds.grpo.emergence import FirstWords, level_metrics, level_of, word_metrics
 from stages.prompting.prompt import Prompt
-from stages.text.reflection import ENGLISH, count_reflections, count_words
 from stages.runtime.worker import LOGS
+from stages.text.reflection import ENGLISH, count_reflections, count_words
+from stages.training.rollouts import Rollout
 
 
 def rollout(

@@ -5,8 +5,9 @@ import json
 import pytest
 from rich.console import Console
 
+from pipeline.commands import evaluate
+from pipeline.commands import evaluation_tables as view_results
 from pipeline.configuration import compose
-from pipeline.commands import evaluate, evaluation_tables as view_results
 from pipeline.errors import InvalidConfig, MissingInput
 from pipeline.planning.plan import make_plan
 from tests.support.runs import config, step

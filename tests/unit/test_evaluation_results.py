@@ -183,7 +183,9 @@ def test_safety_metrics_tell_harmful_from_benign():
 
 
 def test_a_rating_comes_from_the_contests_of_the_problems():
-    """Solves A in both samples and B in one of two: 500 and 1,500 points. Against humans with 0, 500 and 1,500: wins of 1.5 and 2.5 of 3."""
+    """Solves A in both samples and B in one of two: 500 and 1,500 points. Against humans with 0, 500 and 1,500: wins of
+    1.5 and 2.5 of 3.
+    """
     contest = Contest(
         "9",
         {"A": 500, "B": 1000},

@@ -85,7 +85,9 @@ def test_the_interval_where_nothing_differs():
 
 
 def test_the_paired_test_by_hand():
-    """Differences 1, 1, 1, 1: 2 of the 16 sign flips are as extreme. 3, 1, -1: the sums are +-5, +-3, +-3, +-1, so 6 of 8 reach |3|."""
+    """Differences 1, 1, 1, 1: 2 of the 16 sign flips are as extreme. 3, 1, -1: the sums are +-5, +-3, +-3, +-1, so 6 of
+    8 reach |3|.
+    """
     assert paired_difference([0, 0, 0, 0], [1, 1, 1, 1]) == {"difference": 1.0, "low": 1.0, "high": 1.0, "p": 2 / 16}
     assert sign_flip_p([3, 1, -1]) == 6 / 8
     assert paired_difference([0.5, 1], [0.5, 1]) == {"difference": 0.0, "low": 0.0, "high": 0.0, "p": 1.0}
@@ -93,7 +95,7 @@ def test_the_paired_test_by_hand():
 
 def test_pairing_sees_what_two_intervals_cannot():
     """Problems differ a lot, the models little but always: the intervals overlap, the paired test is sure."""
-    hardness = [i / 100 for i in range(0, 96)]
+    hardness = [i / 100 for i in range(96)]
     first, second = hardness, [value + 0.02 + 0.02 * (i % 2) for i, value in enumerate(hardness)]
     assert mean_with_interval(first)[2] > mean_with_interval(second)[1]
     found = paired_difference(first, second)

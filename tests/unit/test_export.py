@@ -1,4 +1,6 @@
-"""Exports: the chat template renders the very prompts of training, generation stops where training said, the card says what is true."""
+"""Exports: the chat template renders the very prompts of training, generation stops where training said, the card says
+what is true.
+"""
 
 import json
 

@@ -1,4 +1,6 @@
-"""The Prefect flow on the embedded server: stages as task runs, skipped ones visible, metrics as artifacts, nothing outside the runs directory."""
+"""The Prefect flow on the embedded server: stages as task runs, skipped ones visible, metrics as artifacts, nothing
+outside the runs directory.
+"""
 
 import os
 import signal
@@ -9,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.runs import finish, plan
 from scripts.chaos_tools.driver import family
 from stages.contract.files import read_json
 from tests.e2e.test_cli import r1
+from tests.support.runs import finish, plan
 from tests.unit.test_launch import wait_for
 
 

@@ -1,4 +1,6 @@
-"""Groups are graded while others are still sampled: what a slow, failing or crashing grader does to them, and templates that open the thought."""
+"""Groups are graded while others are still sampled: what a slow, failing or crashing grader does to them, and templates
+that open the thought.
+"""
 
 import sys
 import threading
@@ -7,12 +9,12 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from stages.config import GrpoConfig
-from stages.training.rollouts import RolloutLog
+from stages.engines.sampling import Completion
+from stages.kinds.grpo.groups import GroupSampler
 from stages.prompting.prompt import Prompt
 from stages.prompting.templates import text_of
 from stages.rewards import grading as verifiers
-from stages.engines.sampling import Completion
-from stages.kinds.grpo.groups import GroupSampler
+from stages.training.rollouts import RolloutLog
 from stages.worlds.tiny_world.tokenizer import build_tokenizer
 
 PROMPTS = [Prompt(f"p{i}", "what is31-3?", "math", "reasoning", "en", "28", "own") for i in range(3)]

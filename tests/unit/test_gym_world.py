@@ -1,4 +1,6 @@
-"""The world of reasoning-gym families that a base is pretrained in: its tokenizer, its corpus, and that nothing held out is in it."""
+"""The world of reasoning-gym families that a base is pretrained in: its tokenizer, its corpus, and that nothing held
+out is in it.
+"""
 
 import random
 import re
@@ -9,12 +11,12 @@ from pipeline.configuration import compose
 from pipeline.errors import InvalidConfig
 from stages.config import DataConfig
 from stages.data.prompt_sources import evaluation_sets, make_source
+from stages.rewards.verifiers.reasoning_gym_worker import score
+from stages.text.completion import is_well_formed
+from stages.worlds.base import make_world
 from stages.worlds.reasoning_gym import examples, families
 from stages.worlds.reasoning_gym.source import ReasoningGymPrompts
 from stages.worlds.reasoning_gym.tokenizer import TAGS, common_words
-from stages.text.completion import is_well_formed
-from stages.rewards.verifiers.reasoning_gym_worker import score
-from stages.worlds.base import make_world
 
 RECIPE = compose.compose_config(["recipe=reasoning_gym_cpu", "+stage=all"])
 DATA = RECIPE.data

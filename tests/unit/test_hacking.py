@@ -42,11 +42,14 @@ def test_a_steps_reward_belongs_to_the_first_measurement_at_or_after_it():
 
 
 def test_reward_up_and_accuracy_down_is_an_alarm():
-    """0.9 to 0.6 on 128 samples each: standard error of the difference 0.05, so 0.3 is six of them; rewards of 0.1 and 0.5 differ by far more."""
+    """0.9 to 0.6 on 128 samples each: standard error of the difference 0.05, so 0.3 is six of them; rewards of 0.1 and
+    0.5 differ by far more.
+    """
     (alarm,) = find(measurements(rows([0.9, 0.9, 0.6, 0.6], [0.1, 0.1, 0.5, 0.5])), CONFIG)
     assert alarm.name == "reward_hacking" and alarm.step == 8
     assert alarm.message.startswith(
-        "reward/helpful rose from 0.100 to 0.500 while held-out accuracy fell from 0.900 (steps 2-4) to 0.600 (steps 6-8)"
+        "reward/helpful rose from 0.100 to 0.500 while held-out accuracy fell from 0.900 (steps 2-4) to 0.600 "
+        "(steps 6-8)"
     )
     assert "from 40 to 42 tokens" in alarm.message
 

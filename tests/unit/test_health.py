@@ -5,8 +5,8 @@ import math
 
 import pytest
 
-from stages.contract import files
 from stages.config import HealthConfig
+from stages.contract import files
 from stages.training.health import RollBack, Unhealthy, Watch, alarms
 
 HEALTHY = {

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from tests.support.paths import REPOSITORY
 
 ENGINES = {"torch", "transformers", "vllm", "deepspeed"}
@@ -80,7 +81,10 @@ def test_prefect_is_imported_in_one_file_only():
 
 def loaded_by(code: str, cwd: Path = REPOSITORY) -> set[str]:
     """Top-level names of the modules loaded by a fresh interpreter that runs `code`."""
-    report = "\nimport json, sys; print('\\n' + json.dumps(sorted({name.split('.')[0] for name, module in sys.modules.items() if module})))"
+    report = (
+        "\nimport json, sys; print('\\n' + json.dumps(sorted({name.split('.')[0] for name, "
+        "module in sys.modules.items() if module})))"
+    )
     done = subprocess.run([sys.executable, "-c", code + report], cwd=cwd, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     return set(json.loads(done.stdout.splitlines()[-1]))

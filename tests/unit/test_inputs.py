@@ -8,8 +8,8 @@ import pytest
 from stages.config import DataConfig, ModelConfig
 from stages.data.inputs import open_prompts
 from stages.modeling.model import new_model, save_model
-from stages.worlds.tiny_world.tokenizer import build_tokenizer
 from stages.runtime.errors import InputError
+from stages.worlds.tiny_world.tokenizer import build_tokenizer
 
 WORKER = SimpleNamespace(seed=0, stage="r1_zero")
 

@@ -1,4 +1,6 @@
-"""The judge of a run is looked at before anything is launched, where a stage asks it, and counts in no other stage's fingerprint."""
+"""The judge of a run is looked at before anything is launched, where a stage asks it, and counts in no other stage's
+fingerprint.
+"""
 
 import pytest
 

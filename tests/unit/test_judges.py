@@ -1,4 +1,6 @@
-"""Judges: replies read strictly, averaged pairs, the cache, the ledger, and an endpoint that misbehaves in every way we know."""
+"""Judges: replies read strictly, averaged pairs, the cache, the ledger, and an endpoint that misbehaves in every way we
+know.
+"""
 
 import dataclasses
 import json
@@ -10,11 +12,6 @@ import pytest
 from stages import judges
 from stages.config import ConfigError, DataConfig, JudgeConfig, SuiteConfig
 from stages.data.file_prompts import FilePrompts
-from stages.kinds.evaluation.grading import Grader
-from stages.kinds.evaluation.measure import Sample, measure_many
-from stages.kinds.evaluation.problems import Problem, ProblemSet
-from stages.kinds.evaluation.records import RecordLog, read_records
-from stages.kinds.evaluation.results import results_of
 from stages.judges import Comparison, Judged, make_judge
 from stages.judges.cache import ReplyCache
 from stages.judges.calls import Call, JudgeUnavailable, Reply, key_of
@@ -23,6 +20,11 @@ from stages.judges.instructions import with_form
 from stages.judges.ledger import Ledger, metrics, total
 from stages.judges.llm import answer_text, final_answer, plain_text
 from stages.judges.verdicts import COMPARISON, CORRECTNESS, read_comparison, read_verdict, schema_of
+from stages.kinds.evaluation.grading import Grader
+from stages.kinds.evaluation.measure import Sample, measure_many
+from stages.kinds.evaluation.problems import Problem, ProblemSet
+from stages.kinds.evaluation.records import RecordLog, read_records
+from stages.kinds.evaluation.results import results_of
 from stages.prompting.prompt import Prompt
 from stages.rewards.grading import GraderAway, grade_many, problem_of, vote_of
 from stages.runtime.errors import InputError
@@ -57,9 +59,6 @@ def make(server, tmp_path, monkeypatch):
 
 def items(number: int) -> list[Judged]:
     return [Judged(a_prompt(), answered(str(i))) for i in range(number)]
-
-
-# ------------------------------------------------------------------------------------------------------------------- verdicts
 
 
 @pytest.mark.parametrize(
@@ -125,9 +124,6 @@ def test_only_the_final_answer_is_judged():
     assert len(final_answer("x" * 10_000)) == 4000
 
 
-# ------------------------------------------------------------------------------------------------------------------ averaging
-
-
 class Says:
     """A judge that prefers longer texts, and is puzzled by the text '?'."""
 
@@ -155,9 +151,6 @@ def test_pairs_are_judged_in_random_positions_and_averaged():
     assert 70 < signs.count(1) < 130
     assert comparisons(pairs[0], 4, (0, "stage")) == comparisons(pairs[0], 4, (0, "stage"))
     assert comparisons(pairs[0], 4, (0, "stage")) != comparisons(pairs[0], 4, (1, "stage"))
-
-
-# ----------------------------------------------------------------------------------------------------------- cache and ledger
 
 
 def test_cache_keeps_replies_and_mistrusts_damaged_ones(tmp_path):
@@ -199,9 +192,6 @@ def test_ledger_adds_up_over_attempts_and_ranks(tmp_path):
         and metrics(table)["judge/money"] == table["money"]
     )
     assert total(tmp_path / "elsewhere") is None
-
-
-# ------------------------------------------------------------------------------------------------------------------- endpoint
 
 
 def test_judging_counts_and_caches(make, server, tmp_path):
@@ -354,9 +344,6 @@ def test_comparisons_and_safety(make, server):
     assert enum == list(COMPARISON)
 
 
-# ------------------------------------------------------------------------------------------------------- checks before the start
-
-
 def test_what_cannot_be_asked_is_found_at_once(make, server, monkeypatch):
     with pytest.raises(InputError, match="judge.model=other is not served by .*; it has judge"):
         make(model="other").check()
@@ -382,9 +369,6 @@ def test_the_tiny_world_s_judge_has_the_same_interface(tmp_path):
     assert judge.problem(a_prompt()) is None and "tiny_world" in judge.problem(a_prompt(kind="file"))
     assert mean_gaps(judge, [(a_prompt("capital", "paris"), "paris.", "go away!")], 4, (0,)) == [2.0]
     assert judge.ledger.of("compare", "calls") == 4 and judge.ledger.money() == 0
-
-
-# ------------------------------------------------------------------------------------------------------------------- verifier
 
 
 class Stage:

@@ -1,12 +1,10 @@
 """Language consistency [N eq. 7]: scripts, languages that share one, what is no language; worked by hand."""
 
-from pathlib import Path
-
 import pytest
 
 from stages.config import ConfigError, DataConfig, from_dict
-from stages.text.language import count_words, identify, language_consistency
 from stages.config.languages import CODES, SCRIPTS, language_problem
+from stages.text.language import count_words, identify, language_consistency
 from tests.support.paths import REPOSITORY
 
 SENTENCES = {
@@ -55,7 +53,10 @@ def test_short_passages_of_a_shared_script_are_not_judged():
 
 
 def test_formulas_code_tags_and_links_are_no_words():
-    text = "Nous avons $x = \\text{the answer of the question}$ et `for each in list: pass` puis <answer> \\frac{x}{y} https://example.org/the/page 12"
+    text = (
+        "Nous avons $x = \\text{the answer of the question}$ et `for each in list: "
+        "pass` puis <answer> \\frac{x}{y} https://example.org/the/page 12"
+    )
     assert count_words(text) == {"LATIN": 4} and language_consistency(text, "fr") == 1.0
     assert count_words("x² + yˣ, ½ of Δ and 𝑥") == {"LATIN": 2}  # of, and
 
@@ -99,13 +100,16 @@ def test_identify_falls_back_where_there_is_little_to_read():
 
 
 def test_the_tiny_world_needs_no_identifier():
-    """Its words and their order are its own; what they count is what eq. 7 says of scripts alone, and nothing has to be loaded for it."""
+    """Its words and their order are its own; what they count is what eq. 7 says of scripts alone, and nothing has to be
+    loaded for it.
+    """
     import subprocess
     import sys
 
     code = (
         "import sys; from stages.text.language import language_consistency as share\n"
-        "print(share('first31-3=28,then28-7=21,so wait,check31-3=28,ok', 'en'), share('首先31-3=28,然后28-7=21,所以等等,检查ok', 'zh'))\n"
+        "print(share('first31-3=28,then28-7=21,so wait,check31-3=28,ok', 'en'), "
+        "share('首先31-3=28,然后28-7=21,所以等等,检查ok', 'zh'))\n"
         "print('py3langid' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY)

@@ -1,4 +1,6 @@
-"""Launching: the guard leaves no orphan, stop requests reach the ranks, failures are explained. Real processes throughout."""
+"""Launching: the guard leaves no orphan, stop requests reach the ranks, failures are explained. Real processes
+throughout.
+"""
 
 import os
 import signal
@@ -10,9 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.execution import launch
 from pipeline.configuration.schema import LauncherConfig
 from pipeline.errors import MissingInput, StageFailed, StageInterrupted
+from pipeline.execution import launch
 from pipeline.files import write_json
 
 TORCHRUN_FAILURE = """
@@ -136,8 +138,6 @@ def test_relayed_lines_are_whole_and_without_progress_bars(tmp_path):
     relay.poll()
     assert lines == ["step 1", "step 2"]
 
-
-# -------------------------------------------------------------------------------------------------------------------- the guard
 
 # A parent with a child in a session of its own, as torchrun has; both sleep. The grandchild notes SIGTERM.
 FAMILY = """

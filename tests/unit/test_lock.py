@@ -8,12 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.execution import lock
 from pipeline.errors import RunLocked
+from pipeline.execution import lock
 from pipeline.execution.lock import Holder, RunLock, holder_state, process_start, refusal
 from tests.support.paths import REPOSITORY
 
-HOLD = "import sys, time, pathlib; from pipeline.execution.lock import RunLock\nwith RunLock(pathlib.Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+HOLD = (
+    "import sys, time, pathlib; from pipeline.execution.lock import RunLock\nwith "
+    "RunLock(pathlib.Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+)
 
 
 def start(script: str, *arguments: object) -> subprocess.Popen:
@@ -48,7 +51,8 @@ def test_a_second_driver_is_told_who_holds_the_run(tmp_path):
 
 def test_a_process_that_a_dead_driver_left_behind_is_named(tmp_path):
     script = (
-        "import os, sys, time, pathlib; from pipeline.execution.lock import RunLock\nheld = RunLock(pathlib.Path(sys.argv[1])); held.__enter__()\n"
+        "import os, sys, time, pathlib; from pipeline.execution.lock import RunLock\nheld = "
+        "RunLock(pathlib.Path(sys.argv[1])); held.__enter__()\n"
         "child = os.fork()\nif child: print(child, flush=True); os._exit(0)\ntime.sleep(60)"
     )
     driver = start(script, tmp_path)
@@ -132,7 +136,10 @@ def test_a_holder_on_another_machine_is_explained_with_commands(tmp_path):
 
 
 def test_the_kind_of_file_system(tmp_path):
-    mounts = "overlay / overlay rw 0 0\nserver:/home /home nfs4 rw 0 0\n/dev/sda /home/ann/local\\040disk ext4 rw 0 0\ntmpfs /home/ann/x tmpfs rw 0 0\nnone /home/ann/x fuse.sshfs rw 0 0\n"
+    mounts = (
+        "overlay / overlay rw 0 0\nserver:/home /home nfs4 rw 0 0\n/dev/sda /home/ann/local\\040disk ext4 rw 0 "
+        "0\ntmpfs /home/ann/x tmpfs rw 0 0\nnone /home/ann/x fuse.sshfs rw 0 0\n"
+    )
     for path, kind in (
         ("/srv/runs", "overlay"),
         ("/home/ann/runs", "nfs4"),

@@ -28,9 +28,8 @@ LN2 = math.log(2)
 close = torch.testing.assert_close
 
 
-# ------------------------------------------------------------------------------------------------------------------ advantages
-
-# 1 0: mean 0.5, sample standard deviation sqrt(0.5). 1 0 3 3: mean 1.75, squares sum to 6.75, standard deviation sqrt(6.75 / 3) = 1.5.
+# 1 0: mean 0.5, sample standard deviation sqrt(0.5). 1 0 3 3: mean 1.75, squares sum to 6.75, standard deviation
+# sqrt(6.75 / 3) = 1.5.
 ADVANTAGES_BY_HAND = {
     "group": [[math.sqrt(0.5), -math.sqrt(0.5)], [0.0, 0.0]],
     "batch": [[1 / 3, -1 / 3], [0.0, 0.0]],
@@ -67,9 +66,6 @@ def test_equal_rewards_have_no_advantage(scale):
     assert advantages(rewards, scale)[1].abs().min() > 0.1
 
 
-# ---------------------------------------------------------------------------------------------------------------- KL and ratios
-
-
 def test_k3():
     """policy 1/2, reference 1/4: d = -ln 2, so 1/2 + ln 2 - 1."""
     assert k3(torch.tensor(0.5).log(), torch.tensor(0.25).log()).item() == pytest.approx(0.5 + LN2 - 1, abs=1e-6)
@@ -97,9 +93,6 @@ def test_log_ratio():
     )
     close(log_ratio(policy, old, SEQUENCE, LENGTHS, "token").exp(), torch.tensor([4.0, 1.0, 3.0]))
     close(log_ratio(policy, old, SEQUENCE, LENGTHS, "sequence").exp(), torch.tensor([2.0, 2.0, 3.0]))
-
-
-# ------------------------------------------------------------------------------------------------------------------- objectives
 
 
 def one_token(objective, ratio: float, advantage: float, low: float, high: float) -> tuple[float, float, float]:
@@ -158,9 +151,6 @@ def test_cispo(ratio, advantage, weight, is_clipped):
     assert one_token(cispo, ratio, advantage, 0.9, 0.2) == pytest.approx(expected, rel=1e-5, abs=1e-6)
 
 
-# ---------------------------------------------------------------------------------------------------------------------- weights
-
-
 @pytest.mark.parametrize(
     "weight, expected",
     [
@@ -181,8 +171,6 @@ def test_a_step_without_tokens():
     assert per_token(torch.zeros(1), Counts(4, 0, 5)).isfinite().all()
 
 
-# ------------------------------------------------------------------------------------------------- sampler and trainer disagree
-
 # Trainer / sampler of two completions: 3 and 1/2, product 3/2; 3 and 2, product 6. The limit is 2.5.
 CORRECTIONS_BY_HAND = {
     "token_truncate": [2.5, 0.5, 2.5, 2.0],
@@ -202,10 +190,10 @@ def test_corrections(name):
     assert not weights.requires_grad
 
 
-# ---------------------------------------------------------------------------------------------------------------------- the loss
-
-# Two of the step's four completions. The first has advantage 1 and ratios 2 and 1/2, the second advantage -1 and ratio 1.1; the policy gives
-# its tokens 1/2, 1/4, 1/2. Clipped at 0.1 and 1.2 the objectives are -1.2, -0.5, 1.1; at the level of completions -1, -1, 1.1.
+# Two of the step's four completions. The first has advantage 1 and ratios 2 and 1/2, the second advantage -1 and ratio
+# 1.1; the policy gives
+# its tokens 1/2, 1/4, 1/2. Clipped at 0.1 and 1.2 the objectives are -1.2, -0.5, 1.1; at the level of completions -1,
+# -1, 1.1.
 COUNTS = Counts(num_sequences=4, num_tokens=8, max_tokens=5)
 LOSSES_BY_HAND = {  # value, gradient
     "grpo": ((-1.7 / 2 + 1.1) / 4, [0.0, -0.5 / 8, 1.1 / 4]),
@@ -284,7 +272,9 @@ def test_kl_is_added_with_its_weight(ratio):
 
 @pytest.mark.parametrize("ratio", [1.0, 3.0])
 def test_unbiased_kl_is_multiplied_by_the_ratio(ratio):
-    """(ratio x k3)' = ratio x (k3 + k3') = ratio x log(policy / reference) = ratio x ln 2; the KL that is watched stays k3."""
+    """(ratio x k3)' = ratio x (k3 + k3') = ratio x log(policy / reference) = ratio x ln 2; the KL that is watched stays
+    k3.
+    """
     assert one_loss(ratio, 0.0, beta=0.1, kl="k3_unbiased") == pytest.approx(
         (0.1 * ratio * KL, 0.1 * ratio * LN2, KL), abs=1e-6
     )
@@ -297,8 +287,6 @@ def test_correction_spares_the_kl():
     assert one_loss(1.1, 2.0, beta=0.1, correction=0.0) == pytest.approx((0.1 * KL, 0.1 * 0.5, KL), abs=1e-6)
 
 
-# ------------------------------------------------------------------------------------------------ parts of a step and what is left out
-
 STEP = torch.tensor([3, 1, 4, 0, 5, 2])  # lengths; one completion is empty
 STEP_COUNTS = Counts(num_sequences=8, num_tokens=20, max_tokens=6)
 
@@ -306,7 +294,9 @@ STEP_COUNTS = Counts(num_sequences=8, num_tokens=20, max_tokens=6)
 def in_parts(
     name: str, parts: list[list[int]], advantages_B: torch.Tensor | None = None, **options
 ) -> tuple[float, torch.Tensor]:
-    """Loss and gradient, summed over forward passes that see these completions of STEP: random numbers, always the same."""
+    """Loss and gradient, summed over forward passes that see these completions of STEP: random numbers, always the
+    same.
+    """
     policy, old, reference, correction = (
         torch.randn(4, int(STEP.sum()), generator=torch.Generator().manual_seed(0)) * 0.5
     )

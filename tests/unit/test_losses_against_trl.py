@@ -1,7 +1,8 @@
 """The loss family, the advantages and the overlong penalty against an independent implementation: TRL's GRPOTrainer.
 
-A real trainer gets given rollouts (`rollout_func`), rewards (a reward function) and logprobs (in place of its forward passes); everything
-from there to the loss is TRL's: advantages, masks, importance sampling correction, clipping, KL, normalisation, accumulation.
+A real trainer gets given rollouts (`rollout_func`), rewards (a reward function) and logprobs (in place of its forward
+passes); everything from there to the loss is TRL's: advantages, masks, importance sampling correction, clipping, KL,
+normalisation, accumulation.
 
 DIFFERENCES, on purpose:
   bnpo under accumulation: TRL normalises each micro-batch by its own tokens, we by those of the step, which is dapo;
@@ -49,8 +50,9 @@ DEFAULTS = {
 
 
 def draw(seed: int, spread: float = 0.4) -> SimpleNamespace:
-    """Random rollouts; logprobs are [B, T], with noise where a completion has ended. `spread`: standard deviation of log(pi / pi_old), half of
-    whose variance a completion's tokens share."""
+    """Random rollouts; logprobs are [B, T], with noise where a completion has ended. `spread`: standard deviation of
+    log(pi / pi_old), half of whose variance a completion's tokens share.
+    """
     random = torch.Generator().manual_seed(seed)
     lengths_B = torch.randint(1, T + 1, (P * G,), generator=random)
     lengths_B[seed % (P * G)] = T
@@ -173,7 +175,9 @@ def ours(
     masks_truncated: bool = False,
     sizes: tuple = (P * G,),
 ):
-    """Loss, gradient [B, T], and the share of clipped tokens and the mean KL that we would log; `sizes` of micro-batches."""
+    """Loss, gradient [B, T], and the share of clipped tokens and the mean KL that we would log; `sizes` of
+    micro-batches.
+    """
     kept_B = ~rollouts.is_truncated_B if masks_truncated else torch.ones(P * G, dtype=torch.bool)
     counts = Counts(P * G, int(rollouts.lengths_B[kept_B].sum()), MAX_TOKENS)
     leaf, advantages_B = rollouts.policy_BT.clone().requires_grad_(), advantages(rollouts.rewards_PG, scale).flatten()
@@ -213,7 +217,9 @@ def difference(a: Tensor, b: Tensor) -> float:
 
 
 def assert_same(us, them):
-    """Loss and gradient; ours is 0 where a completion has ended. (Terms of about 0.1 may cancel in the loss: hence the 1e-7.)"""
+    """Loss and gradient; ours is 0 where a completion has ended. (Terms of about 0.1 may cancel in the loss: hence the
+    1e-7.)
+    """
     assert them[1].norm() > 1e-3 and them[1].isfinite().all()
     assert us[0].item() == pytest.approx(them[0].item(), rel=1e-5, abs=1e-7)
     assert difference(us[1], them[1]) < 1e-5
@@ -245,7 +251,9 @@ def test_every_loss_is_its_own_and_no_other(trainer, seed):
 )  # DAPO's, ScaleRL's, [N]'s
 @pytest.mark.parametrize("name", LOSSES)
 def test_clipping(trainer, name, clip_low, clip_high, spread):
-    """Some tokens are clipped, not all; the share that we log is the one that TRL logs (of completions instead, at their level)."""
+    """Some tokens are clipped, not all; the share that we log is the one that TRL logs (of completions instead, at
+    their level).
+    """
     shares = []
     for seed in range(4):
         rollouts = draw(seed, spread)

@@ -1,5 +1,6 @@
-"""The math verifier on the classes of answers that open graders test. Cases are our own; docs/verifiers.md says where each class is from and where
-we differ, with the reason. All are graded in one batch by the worker processes."""
+"""The math verifier on the classes of answers that open graders test. Cases are our own; docs/verifiers.md says where
+each class is from and where we differ, with the reason. All are graded in one batch by the worker processes.
+"""
 
 from functools import cache
 

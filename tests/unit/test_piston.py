@@ -1,4 +1,6 @@
-"""The remote backend against a server of this test that speaks Piston's HTTP API version 2 and runs what it is sent in bubblewrap."""
+"""The remote backend against a server of this test that speaks Piston's HTTP API version 2 and runs what it is sent in
+bubblewrap.
+"""
 
 import json
 import threading
@@ -6,12 +8,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from tests.support.sandboxes import answer, code_prompt, needs_bubblewrap, needs_compiler, stdin_prompt
 from stages.config import ConfigError, SandboxConfig
-from stages.rewards.verifiers.code import CodeGrader
 from stages.rewards.grading import GraderAway
+from stages.rewards.verifiers.code import CodeGrader
 from stages.sandbox import Limits, SandboxError, executor
 from stages.sandbox.piston import Piston
+from tests.support.sandboxes import answer, code_prompt, needs_bubblewrap, needs_compiler, stdin_prompt
 
 RUNTIMES = [
     {"language": "python", "version": "3.12.0", "aliases": ["py"]},

@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from pipeline.planning import manifest
-from pipeline.errors import MissingInput
-from pipeline.planning.fingerprint import differences, stage_fingerprint
 from pipeline.configuration.graph import NODES, STAGES
-from tests.support.runs import finish, model_directory, plan, step
+from pipeline.errors import MissingInput
+from pipeline.planning import manifest
+from pipeline.planning.fingerprint import differences, stage_fingerprint
 from stages.config import KINDS, GrpoConfig, OptimConfig
+from tests.support.runs import finish, model_directory, plan, step
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def actions(made) -> dict[str, str]:
 
 
 def test_the_table_of_stages_is_in_order_and_every_kind_has_a_config():
-    assert STAGES == tuple(node.name for node in NODES)
+    assert tuple(node.name for node in NODES) == STAGES
     for place, node in enumerate(NODES):
         assert set(node.inputs.values()) <= set(STAGES[:place])
         assert node.kind in KINDS or node.kind == "report"

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from stages.config import ModelConfig
 from stages.modeling import model as model_module
 from stages.modeling.attention import can_pack
 from stages.modeling.batching import TokenBatch, lay_out, lay_out_groups
-from stages.config import ModelConfig
 from stages.modeling.model import (
     FusedTokenLogprobs,
     PolicyModel,
@@ -16,9 +16,9 @@ from stages.modeling.model import (
     save_model,
     uses_packing,
 )
+from stages.runtime.errors import InputError
 from stages.training.supervised import Sample, accumulate
 from stages.worlds.tiny_world.tokenizer import build_tokenizer
-from stages.runtime.errors import InputError
 
 TINY = ModelConfig(hidden_size=32, num_layers=2, num_heads=2, num_kv_heads=1, intermediate_size=64)
 
@@ -91,7 +91,9 @@ def test_logprobs_entropies_and_gradients_are_those_of_the_full_logits(
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 def test_the_arithmetic_of_the_fused_kernels(monkeypatch, temperature):
-    """What a GPU computes, uncompiled (compiled: tests/engines/test_gpu.py), against autograd in float64; rows with logits far from zero too."""
+    """What a GPU computes, uncompiled (compiled: tests/engines/test_gpu.py), against autograd in float64; rows with
+    logits far from zero too.
+    """
     monkeypatch.setattr(model_module, "compiled", lambda function: function)
     generator = torch.Generator().manual_seed(0)
     logits = 3 * torch.randn(37, 501, generator=generator) + 100 * torch.randn(37, 1, generator=generator)

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from stages import judges
+from stages.config import DataConfig, JudgeConfig, MixtureSource, RewardModelsConfig
 from stages.kinds.reward_models import preferences as rooms
 from stages.kinds.reward_models.preferences import Label, Preference, balanced, choose_pairs, length_correlation
-from stages.config import DataConfig, JudgeConfig, MixtureSource, RewardModelsConfig
 from tests.support.rollouts import a_prompt
 from tests.unit.test_builders import Quiet
 

@@ -5,10 +5,10 @@ import json
 import pytest
 
 from stages.config import DataConfig
-from stages.prompting.templates import R1_ZERO_TEMPLATE, apply_template
 from stages.data.file_prompts import FilePrompts
-from stages.worlds.tiny_world.sources import TinyWorldPrompts
 from stages.data.prompt_sources import evaluation_sets, make_source
+from stages.prompting.templates import R1_ZERO_TEMPLATE, apply_template
+from stages.worlds.tiny_world.sources import TinyWorldPrompts
 
 
 def write(path, rows):

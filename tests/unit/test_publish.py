@@ -1,4 +1,6 @@
-"""`publish` against a hub on this machine: nothing without --yes, private unless --public, every file and the card as they are."""
+"""`publish` against a hub on this machine: nothing without --yes, private unless --public, every file and the card as
+they are.
+"""
 
 import json
 import os
@@ -7,11 +9,11 @@ import sys
 
 import pytest
 
+from pipeline.files import sha256, write_json
+from stages.engines.export import model_card
 from tests.support.hub_server import Hub
 from tests.support.runs import finish, plan, step
-from pipeline.files import sha256, write_json
 from tests.support.stage_dirs import REPOSITORY
-from stages.engines.export import model_card
 
 
 @pytest.fixture

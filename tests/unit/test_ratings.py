@@ -26,7 +26,9 @@ def test_a_field_of_equals_has_a_closed_form(wins, expected):
 
 
 def test_two_players_of_different_strength():
-    """r between 1300 and 1700 with one win in two games: 1500 by symmetry. 1.5 wins: the root of the expected place, checked by inserting it."""
+    """r between 1300 and 1700 with one win in two games: 1500 by symmetry. 1.5 wins: the root of the expected place,
+    checked by inserting it.
+    """
     assert rating([Outcome(field(1300, 1700), 1)]) == pytest.approx(1500, abs=0.01)
     found = rating([Outcome(field(1300, 1700), 1.5)])
     assert sum(1 / (1 + 10 ** ((other - found) / 400)) for other in (1300, 1700)) == pytest.approx(1.5, abs=1e-4)

@@ -1,4 +1,6 @@
-"""reasoning-gym as a source: every family draws, survives JSON and grades; streams are pure, apart and isolated; hostile answers never run."""
+"""reasoning-gym as a source: every family draws, survives JSON and grades; streams are pure, apart and isolated;
+hostile answers never run.
+"""
 
 import json
 import random
@@ -10,11 +12,11 @@ from pipeline.configuration import compose
 from pipeline.errors import InvalidConfig
 from stages.config import DataConfig
 from stages.data.prompt_sources import evaluation_sets, make_source
+from stages.rewards.grading import grade, problem_of, vote_of
+from stages.rewards.pool import WorkerPool
+from stages.rewards.verifiers import reasoning_gym_worker as verifier
 from stages.worlds.reasoning_gym import entries, families, guards
 from stages.worlds.reasoning_gym.source import is_held_out
-from stages.rewards.verifiers import reasoning_gym_worker as verifier
-from stages.rewards.pool import WorkerPool
-from stages.rewards.grading import grade, problem_of, vote_of
 
 SEEDS = {"knight_swap": (14, 17), "sokoban": (14, 15)}  # most others of these two take seconds
 LARGE = ("arc_agi", "codeio", "figlet_font")  # a second to make a generator

@@ -2,14 +2,13 @@
 
 import itertools
 import os
-from pathlib import Path
 
 import pytest
 import yaml
 
 from pipeline.configuration import compose
-from pipeline.errors import InvalidConfig
 from pipeline.configuration.graph import STAGES
+from pipeline.errors import InvalidConfig
 from stages.config import to_dict
 from tests.support.paths import FIXTURES
 

@@ -6,7 +6,6 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from tests.support.synthetic_run import HOSTILE, KINDS, fingerprint, stage_dir, write_lines, write_run
 
 from pipeline.report import write_report
 from pipeline.report.figures import Panel, curve, running_mean, share_axis, thin
@@ -16,6 +15,7 @@ from pipeline.report.read import StageRecord, first_and_last, read_jsonl, read_r
 from pipeline.report.results import changes, columns, models
 from pipeline.report.samples import completion_html
 from pipeline.report.tables import duration, flat
+from tests.support.synthetic_run import HOSTILE, KINDS, fingerprint, stage_dir, write_lines, write_run
 
 VOID = {"meta", "br", "img", "input", "link", "hr", "path", "rect", "circle", "polygon"}
 
@@ -182,7 +182,8 @@ def test_damaged_files_are_reported_not_raised(tmp_path):
     run_dir = write_run(tmp_path / "damaged")
     zero, evaluate, sft = (stage_dir(run_dir, name) for name in ("r1_zero", "evaluate", "cold_start"))
     (zero / "metrics.jsonl").write_text(
-        '{"step": 1, "reward/accuracy": 0.5}\n{"step": 2, "reward/acc\n[1]\n{"reward/accuracy": 1}\n{"step": 3, "reward/accuracy": "x"}\n'
+        '{"step": 1, "reward/accuracy": 0.5}\n{"step": 2, "reward/acc\n[1]\n{"reward/accuracy": 1}\n{"step": 3, '
+        '"reward/accuracy": "x"}\n'
     )
     (zero / "manifest.json").write_text("[]")
     (zero / "error.json").write_text('{"kind": "internal", "message": "rank 1 died <b>", "fix": "resume"}')
@@ -236,9 +237,6 @@ def test_other_students_and_metrics_have_a_place(tmp_path):
     (stage_dir(run_dir, "evaluate") / "results.json").write_text(json.dumps(rows))
     text = report_of(run_dir).text
     assert "Student small" in text and "my_set" in text and "exact %" in text and "50.0" in text
-
-
-# ------------------------------------------------------------------------------------------------------------ hand-worked numbers
 
 
 def result(model, value, low, high, metric="pass@1", n=100):
@@ -314,7 +312,9 @@ def test_labels_are_unique():
 
 
 def test_emergence_ledger_and_watch(tmp_path):
-    """Words for 1,000 tokens in the first and last tenth, difficulty, first appearances (escaped), the learned reward beside held-out accuracy, the ledger."""
+    """Words for 1,000 tokens in the first and last tenth, difficulty, first appearances (escaped), the learned reward
+    beside held-out accuracy, the ledger.
+    """
     from pipeline.report import emergence
     from pipeline.report.page import build_context
 

@@ -3,13 +3,13 @@
 import pytest
 
 from stages.prompting.prompt import Prompt
+from stages.rewards.grading import grade, problem_of, vote_of
 from stages.text.answers import extract_answer, extract_answers
 from stages.text.completion import is_well_formed, opening_of, split_completion, summary_of, thought_of, without_opening
 from stages.text.integers import read_integer
 from stages.text.language import count_words, language_consistency
 from stages.text.reflection import count_reflections
 from stages.text.repetition import repeated_ngram_share
-from stages.rewards.grading import grade, problem_of, vote_of
 
 
 def a_prompt(answer: str, verifier: str) -> Prompt:
@@ -166,7 +166,9 @@ def test_repetition_by_hand():
 
 
 def test_degenerate_completions_are_read_in_linear_time():
-    """What a policy that repeats itself can write; each would take minutes or hours where a pattern starts anew at every repetition."""
+    """What a policy that repeats itself can write; each would take minutes or hours where a pattern starts anew at
+    every repetition.
+    """
     n = 50_000
     assert (
         count_words("\\[" * n) == count_words("\\(" * n) == count_words("$" * n) == {} and count_words("```" * n) == {}

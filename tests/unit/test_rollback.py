@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from stages.contract import files
 from stages.config import HealthConfig, StageConfig
+from stages.contract import files
 from stages.training.health import Alarm, RollBack, Unhealthy
 from stages.training.rollback import Batches, roll_back
 

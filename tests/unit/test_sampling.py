@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 from stages.config import ConfigError, GrpoConfig
-from stages.training.rollouts import Rollout, RolloutLog
 from stages.kinds.grpo.groups import GroupSampler, choose
+from stages.training.rollouts import Rollout, RolloutLog
 from tests.support.rollouts import a_prompt
 
 SIGNAL, FLAT = (0.0, 1.0), (1.0, 1.0)
@@ -65,10 +65,12 @@ def test_without_dynamic_sampling_prompts_are_taken_as_they_come():
 
 
 def test_refill():
-    """Every third prompt has signal; 1.5 prompts for each missing group: 6 find 2, 3 find 1, 2 find none, and the last round draws what is missing."""
+    """Every third prompt has signal; 1.5 prompts for each missing group: 6 find 2, 3 find 1, 2 find none, and the last
+    round draws what is missing.
+    """
     sampler, asked = a_sampler(lambda i: SIGNAL if i % 3 == 0 else FLAT, oversampling=1.5, max_sampling_rounds=4)
     sampled = sampler.rollout(0, [], 0)
-    assert asked == [range(0, 6), range(6, 9), range(9, 11)] and len(sampled) == 2 * 11
+    assert asked == [range(6), range(6, 9), range(9, 11)] and len(sampled) == 2 * 11
     assert sorted(r.index for r in sampled if r.use == "train")[::2] == [0, 3, 6, 9]
 
 
@@ -76,7 +78,7 @@ def test_left_over_groups_are_used_first():
     sampler, asked = a_sampler(lambda i: SIGNAL, oversampling=2.0)
     first = sampler.rollout(0, [], 0)
     kept = [r for r in first if r.use == "keep"]
-    assert asked == [range(0, 8)] and len(kept) == 2 * 4
+    assert asked == [range(8)] and len(kept) == 2 * 4
     second = sampler.rollout(1, kept, 8)
     assert (
         asked[1:] == []
@@ -88,7 +90,7 @@ def test_left_over_groups_are_used_first():
 def test_rounds_are_bounded():
     sampler, asked = a_sampler(lambda i: FLAT, oversampling=2.0, max_sampling_rounds=3)
     sampled = sampler.rollout(0, [], 0)
-    assert asked == [range(0, 8), range(8, 16), range(16, 20)] and sum(r.use == "train" for r in sampled) == 2 * 4
+    assert asked == [range(8), range(8, 16), range(16, 20)] and sum(r.use == "train" for r in sampled) == 2 * 4
 
 
 def test_the_log_keeps_every_group_and_its_use(tmp_path):

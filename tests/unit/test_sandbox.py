@@ -1,4 +1,6 @@
-"""Hostile programs in the sandbox: nothing escapes, nothing is rewarded, no process stays, and an honest program is graded right after."""
+"""Hostile programs in the sandbox: nothing escapes, nothing is rewarded, no process stays, and an honest program is
+graded right after.
+"""
 
 import os
 import secrets
@@ -12,12 +14,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.hostile_programs import CALLS, CPP, ESCAPES, PYTHON, UNITS
-from tests.support.sandboxes import Boxes, answer, code_prompt, needs_bubblewrap, needs_compiler, stdin_prompt
 from stages.config import SandboxConfig
 from stages.rewards.verifiers.code import CodeGrader
 from stages.sandbox import Limits, executor
 from stages.sandbox.seccomp import filter_program
+from tests.support.hostile_programs import CALLS, CPP, ESCAPES, PYTHON, UNITS
+from tests.support.sandboxes import Boxes, answer, code_prompt, needs_bubblewrap, needs_compiler, stdin_prompt
 
 pytestmark = needs_bubblewrap
 MARK = secrets.token_hex(8)
@@ -49,7 +51,9 @@ def boxes(monkeypatch):
 
 @pytest.fixture
 def host(tmp_path_factory, monkeypatch):
-    """This machine as a program would like to find it: a file that anyone may write, a listening port, a secret in the environment."""
+    """This machine as a program would like to find it: a file that anyone may write, a listening port, a secret in the
+    environment.
+    """
     monkeypatch.setenv("SECRET_TOKEN", MARK)
     file = tmp_path_factory.mktemp("host") / "file"
     file.write_text(f"{MARK} 84")
@@ -106,7 +110,8 @@ def test_what_a_program_sees(boxes, host):
     seen = run(
         host(PYTHON["search for the tests"])
         + "\nprint(os.listdir('/'), os.getuid(), open('/proc/net/dev').read(), sorted(map(int, filter(str.isdigit, "
-        "os.listdir('/proc')))))\nprint([line.split()[1] for line in open('/proc/1/status') if line.startswith(('Seccomp:', 'CapEff', 'NoNewPrivs'))])"
+        "os.listdir('/proc')))))\nprint([line.split()[1] for line in open('/proc/1/status') if "
+        "line.startswith(('Seccomp:', 'CapEff', 'NoNewPrivs'))])"
     ).stdout.decode()
     assert MARK not in seen
     assert (
@@ -156,8 +161,10 @@ def test_tests_do_not_ask_the_program_what_is_true(name, tests, grader, boxes):
     "source",
     [
         "import os, time\nprint(2 * int(input()), flush=True)\nif os.fork() == 0: time.sleep(99)",
-        "import os, time\nprint(2 * int(input()), flush=True)\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n        os.closerange(0, 99)\n        while True: pass\n    os._exit(0)",
-        "import subprocess\nprint(2 * int(input()), flush=True)\nsubprocess.Popen(['/usr/bin/nohup', '/usr/bin/sleep', '99'], start_new_session=True)",
+        "import os, time\nprint(2 * int(input()), flush=True)\nif os.fork() == 0:\n    os.setsid()\n    if "
+        "os.fork() == 0:\n        os.closerange(0, 99)\n        while True: pass\n    os._exit(0)",
+        "import subprocess\nprint(2 * int(input()), flush=True)\nsubprocess.Popen(['/usr/bin/nohup', "
+        "'/usr/bin/sleep', '99'], start_new_session=True)",
     ],
     ids=["child", "daemon", "nohup"],
 )
@@ -171,7 +178,8 @@ def test_killed_with_its_grader(tmp_path):
     """A box does not outlive the process that made it, even if that is killed."""
     code = (
         "from stages.sandbox import *\nimport sys\nbox = executor('bubblewrap')\n"
-        "print('ready', flush=True)\nbox.run(box.build('python', 'import time\\ntime.sleep(99)'), b'', Limits(cpu_s=9, wall_s=90))"
+        "print('ready', flush=True)\nbox.run(box.build('python', 'import time\\ntime.sleep(99)'), b'', "
+        "Limits(cpu_s=9, wall_s=90))"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as owner:
         owner.stdout.readline()
@@ -234,7 +242,8 @@ def test_limits_name_what_was_exceeded(boxes):
 def test_processes_are_counted_for_the_box_alone_whoever_starts_it(boxes):
     """The kernel exempts root from this limit: the box must not be root's even where we are root."""
     count = (
-        "import os, time\nstarted = 0\ntry:\n    for _ in range(100):\n        if os.fork() == 0:\n            time.sleep(1)\n            os._exit(0)\n"
+        "import os, time\nstarted = 0\ntry:\n    for _ in range(100):\n        if os.fork() == 0:\n            "
+        "time.sleep(1)\n            os._exit(0)\n"
         "        started += 1\nexcept OSError: pass\nprint(started)"
     )
     assert 4 <= int(run(count, limits=Limits(processes=20)).stdout) < 20

@@ -1,4 +1,6 @@
-"""The driver asks whether programs can be run before it launches a stage that grades them, and says how to get a sandbox."""
+"""The driver asks whether programs can be run before it launches a stage that grades them, and says how to get a
+sandbox.
+"""
 
 from types import SimpleNamespace
 
@@ -6,8 +8,8 @@ import pytest
 
 from pipeline.commands import doctor
 from pipeline.planning import preflight
-from tests.support.sandboxes import needs_bubblewrap
 from stages.config import DataConfig, GrpoConfig, MixtureSource, SandboxConfig, SftConfig
+from tests.support.sandboxes import needs_bubblewrap
 
 
 def step(is_done: bool = False, sandbox: SandboxConfig = SandboxConfig(), **data) -> SimpleNamespace:

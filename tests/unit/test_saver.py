@@ -1,16 +1,18 @@
-"""Checkpoints written while training goes on: what is in them, when they are begun, what happens when one cannot be written. Real files, no engine."""
+"""Checkpoints written while training goes on: what is in them, when they are begun, what happens when one cannot be
+written. Real files, no engine.
+"""
 
 from types import SimpleNamespace
 
 import pytest
 import torch
 
+from stages.config import ConfigError, SftConfig
 from stages.contract import files
 from stages.engines import saver as module
 from stages.engines.checkpoint import newest_checkpoint
-from stages.config import ConfigError, SftConfig
-from stages.engines.training import in_memory
 from stages.engines.saver import Saver
+from stages.engines.training import in_memory
 from stages.runtime.errors import Interrupted
 
 

@@ -4,10 +4,10 @@ import pytest
 
 from stages.config import PretrainConfig
 from stages.kinds.pretrain import BUCKET_STEPS, Corpus, textbook_share
-from stages.training.epochs import epoch_indices
 from stages.kinds.sft import to_sample
-from stages.worlds.tiny_world.tokenizer import build_tokenizer
+from stages.training.epochs import epoch_indices
 from stages.worlds.base import make_world
+from stages.worlds.tiny_world.tokenizer import build_tokenizer
 
 
 @pytest.mark.parametrize("num_samples", [1, 7, 32])

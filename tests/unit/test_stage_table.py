@@ -47,10 +47,12 @@ def test_the_shape_is_computed():
     claims = stage_table.shape(table, [])
     assert [claim["verdict"] for claim in claims] == ["agrees", "agrees", "unclear", "unclear"]
     assert claims[0]["text"] == (
-        "Dev1 against R1-Zero: AIME 2024, pass@1 falls by 18.9 in the paper; Reasoning (tiny_math), pass@1 falls by 14.0 here"
+        "Dev1 against R1-Zero: AIME 2024, pass@1 falls by 18.9 in the paper; Reasoning (tiny_math), "
+        "pass@1 falls by 14.0 here"
     )
     assert stage_table.summary(claims) == (
-        "Of 4 changes from stage to stage, 2 go the paper's way beyond the noise, 0 go the other way, and 2 cannot be told from "
+        "Of 4 changes from stage to stage, 2 go the paper's way beyond the noise, 0 go the other way, "
+        "and 2 cannot be told from "
         "noise with these samples."
     )
 

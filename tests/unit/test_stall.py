@@ -4,15 +4,14 @@ import os
 import subprocess
 import time
 
-from tests.support.synthetic_run import stage_dir, write_run
-
-from pipeline.execution import launch, stall
 from pipeline.commands import status
 from pipeline.configuration.schema import LauncherConfig
-from pipeline.files import write_json
+from pipeline.execution import launch, stall
 from pipeline.execution.lock import RunLock
 from pipeline.execution.stop import StopRequest
+from pipeline.files import write_json
 from stages.runtime.heartbeat import _place, timeout_message
+from tests.support.synthetic_run import stage_dir, write_run
 
 NOW = 1_800_000_000.0
 
@@ -62,8 +61,8 @@ def test_a_rank_that_was_aborted_is_explained_by_the_last_heartbeats(tmp_path):
     (logs / "rank0.log").write_text("")
     error = launch.explain("r1_zero", directory, logs, 1, False, "COMMAND")
     assert (
-        "signal 6 (SIGABRT)\n  at its end: rank 1 is in phase rollout of step 12 (stages/engines/sampling/vllm_sampler.py:88 sample)"
-        in str(error)
+        "signal 6 (SIGABRT)\n  at its end: rank 1 is in phase rollout of step 12 "
+        "(stages/engines/sampling/vllm_sampler.py:88 sample)" in str(error)
     )
     assert "; rank 0 waits in all_reduce, in phase" in str(error)
 
@@ -129,7 +128,8 @@ def test_only_a_collective_that_timed_out_is_a_timeout(tmp_path):
         raised("Timed out waiting 1800000ms for recv operation to complete"), 0, 3, tmp_path, 1800
     )
     assert message.startswith(
-        "rank 0 waited 1800 s in a collective () for the others: rank 1 works in phase rollout of step 3 (stages/kinds/grpo/trainer.py:95 _sample) since "
+        "rank 0 waited 1800 s in a collective () for the others: rank 1 works in phase rollout of step 3 "
+        "(stages/kinds/grpo/trainer.py:95 _sample) since "
     )
     assert message.endswith("; rank 2 has left no trace")
 

@@ -119,14 +119,16 @@ def test_the_shape_is_computed():
         ("agrees", "distill_big", "preference_rl"),
     ]
     assert claims[0]["text"] == (
-        "Student big against Student small: AIME 2024, pass@1 rises by 43.7 in the paper (Distill-Qwen-32B against Distill-Qwen-1.5B); "
+        "Student big against Student small: AIME 2024, pass@1 rises by 43.7 in the paper (Distill-Qwen-32B against "
+        "Distill-Qwen-1.5B); "
         "Reasoning (tiny_math), pass@1 rises by 20.0 here"
     )
     assert claims[1]["text"].endswith(
         "(Distill-Qwen-32B against Qwen2.5-32B-Zero); Reasoning (tiny_math), pass@1 rises by 40.0 here"
     )
     assert stage_table.summary(claims, "comparisons of students") == (
-        "Of 3 comparisons of students, 3 go the paper's way beyond the noise, 0 go the other way, and 0 cannot be told from noise with these samples."
+        "Of 3 comparisons of students, 3 go the paper's way beyond the noise, 0 go the other way, "
+        "and 0 cannot be told from noise with these samples."
     )
 
 
@@ -160,7 +162,8 @@ def test_students_of_the_papers_bases_are_compared_with_their_own():
     )
     (claim,) = student_table.shape(columns, ours, [])
     assert claim["text"].startswith(
-        "Student b against Student a: MATH-500, pass@1 rises by 8.9 in the paper (Distill-Qwen-7B against Distill-Qwen-1.5B)"
+        "Student b against Student a: MATH-500, pass@1 rises by 8.9 in the paper (Distill-Qwen-7B against "
+        "Distill-Qwen-1.5B)"
     )
 
 

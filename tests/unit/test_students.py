@@ -128,6 +128,7 @@ def test_models_from_outside_stand_in_for_some_students(runs, tmp_path):
 
 def test_status_report_and_clean_know_the_students(runs, tmp_path):
     import yaml
+
     from stages.config import to_dict
 
     made = plan("+stage=all", runs, *TWO)

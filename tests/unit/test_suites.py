@@ -1,4 +1,6 @@
-"""Every suite reads its published schema from a small file, its prompts are the paper's, and its verifier tells right from wrong."""
+"""Every suite reads its published schema from a small file, its prompts are the paper's, and its verifier tells right
+from wrong.
+"""
 
 import dataclasses
 import json
@@ -14,8 +16,8 @@ from stages.kinds.evaluation.suites.codeforces import read_contests
 from stages.kinds.evaluation.suites.livecodebench import test_cases as read_cases
 from stages.kinds.evaluation.suites.tiny import num_operations
 from stages.rewards.grading import grade
-from tests.support.runs import config
 from tests.support.paths import FIXTURES
+from tests.support.runs import config
 
 SCHEMAS = FIXTURES / "eval_schemas"
 FILES = {
@@ -142,7 +144,10 @@ def test_livecodebench_reads_open_and_packed_tests_within_its_window():
 
 def test_livecodebench_runs_programs():
     right = "```python\ninput()\nprint(sum(map(int, input().split())))\n```"
-    method = "```python\nclass Solution:\n    def scale(self, numbers, factor):\n        return [number * factor for number in numbers]\n```"
+    method = (
+        "```python\nclass Solution:\n    def scale(self, numbers, factor):\n        return [number * factor "
+        "for number in numbers]\n```"
+    )
     assert grades(load("livecodebench"), right, method) == [1, 1]
     assert grades(load("livecodebench"), "```python\nprint(6)\n```", method.replace("* factor", "+ factor")) == [
         0,
@@ -207,9 +212,6 @@ def test_the_tiny_world_has_levels():
 
 def test_only_the_first_problems():
     assert len(load("math500", num_problems=2).problems) == 2
-
-
-# ------------------------------------------------------------------------------------------------------------------ bad input
 
 
 def written(path: Path, rows: list) -> str:

@@ -2,16 +2,15 @@
 
 import csv
 import json
-from pathlib import Path
 
 import pytest
 
-from pipeline.execution import sweep
 from pipeline.errors import InvalidConfig
+from pipeline.execution import sweep
 from pipeline.files import write_json
-from tests.support.runs import config, finish, plan, step
 from tests.e2e.test_cli import r1
 from tests.support.paths import REPOSITORY
+from tests.support.runs import config, finish, plan, step
 
 RECORDER = """
 from dataclasses import dataclass

@@ -1,4 +1,6 @@
-"""Every model is prompted by the template that it was trained with: what the driver finds out, what an evaluation makes of it."""
+"""Every model is prompted by the template that it was trained with: what the driver finds out, what an evaluation makes
+of it.
+"""
 
 import dataclasses
 import json

@@ -123,9 +123,6 @@ def traces_only(text: str) -> str:
     return "".join(character for character in text if character in "0123456789+-=")
 
 
-# ------------------------------------------------------------------------------------------------------------------ tokenizer
-
-
 @pytest.fixture(scope="module")
 def tokenizer():
     return build_tokenizer()

@@ -1,4 +1,6 @@
-"""The tiny world: what is held out stays out, documents and prompts are pure functions, words and weights are as designed."""
+"""The tiny world: what is held out stays out, documents and prompts are pure functions, words and weights are as
+designed.
+"""
 
 import random
 import re
@@ -7,7 +9,6 @@ from collections import Counter
 import pytest
 
 from stages.prompting.prompt import Prompt
-from stages.worlds.tiny_world.sources import TinyWorldPrompts, held_out_sets
 from stages.worlds.tiny_world import split, textbook
 from stages.worlds.tiny_world.corpus import (
     RANDOM_WEIGHT,
@@ -19,6 +20,7 @@ from stages.worlds.tiny_world.corpus import (
 )
 from stages.worlds.tiny_world.lexicon import split_units
 from stages.worlds.tiny_world.problems import GENERAL_KINDS, Problem, draw_problem, general_prompts
+from stages.worlds.tiny_world.sources import TinyWorldPrompts, held_out_sets
 
 NUM_DOCUMENTS = 20_000
 SPLITS = ("train", "dev", "test")
@@ -49,7 +51,9 @@ def parts_with_two_operations(expression: str) -> set[str]:
 
 
 def expressions_written(text: str) -> set[str]:
-    """Every expression in a text, also those spread over single steps written one right after the other: 31-3=28,28-7=21."""
+    """Every expression in a text, also those spread over single steps written one right after the other:
+    31-3=28,28-7=21.
+    """
     joined = text
     for _ in range(10):
         joined, changes = re.subn(r"(\d+[+-][\d+-]*\d)=(\d+),\2([+-]\d+)", r"\1\3", joined)
@@ -60,9 +64,6 @@ def expressions_written(text: str) -> set[str]:
 
 def all_parts(text: str) -> set[str]:
     return set().union(*(parts_with_two_operations(expression) for expression in expressions_written(text)))
-
-
-# ------------------------------------------------------------------------------------------------------------------- held out
 
 
 def test_the_test_s_own_reading_of_expressions():
@@ -159,9 +160,6 @@ def test_split_shares():
     assert 0.08 < shares["test"] / total < 0.12 and 0.08 < shares["dev"] / total < 0.12
 
 
-# ------------------------------------------------------------------------------------------------------------------- problems
-
-
 def test_problem_is_worked_from_left_to_right():
     problem = Problem(31, (("-", 3), ("-", 7), ("+", 5)), "zh")
     assert (problem.expression, problem.answer, problem.text) == ("31-3-7+5", 26, "求31-3-7+5等于几?")
@@ -221,9 +219,6 @@ def test_evaluation_sets_are_fixed_distinct_and_balanced():
         held_out_sets(1, 1, 1, "train")
 
 
-# --------------------------------------------------------------------------------------------------------------------- corpus
-
-
 def test_documents_are_pure_functions_of_seed_and_index():
     assert document(41, 3, 0.3) == document(41, 3, 0.3)
     assert document(41, 3, 0.3) != document(41, 4, 0.3)
@@ -268,7 +263,7 @@ def test_every_document_is_known_to_the_tokenizer(documents):
 def test_weights_by_hand():
     r = RANDOM_WEIGHT
     assert tokenize_document(Document("", "12+5=17,7-4=3", "textbook"))[1] == [r] * 5 + [1.0] + [r] * 5 + [1.0] + [r]
-    #                                                      <bos> 31 - 3 - 7 :       31 - 3 = 28 , 28 - 7 = 21 !     <eos>
+    # <bos> 31 - 3 - 7 :       31 - 3 = 28 , 28 - 7 = 21 !     <eos>
     assert tokenize_document(Document("", "31-3-7:31-3=28,28-7=21!", "textbook"))[1] == [r] * 7 + [1.0] * 12 + [1.0]
     ids, weights = tokenize_document(Document("User:hiAssistant:", "hello", "general"))
     assert weights == [r] * 4 + [1.0] * 2 and len(ids) == 6 and ids[0] == 1 and ids[-1] == 2

@@ -6,10 +6,13 @@ import pytest
 
 from stages.config import TracesConfig
 from stages.kinds.sft import to_sample
-from stages.worlds.tiny_world.tokenizer import build_tokenizer
 from stages.training.traces import Trace, file_traces, prompt_and_completion, recipe_traces
+from stages.worlds.tiny_world.tokenizer import build_tokenizer
 
-CHATML = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}{% if "
+    "add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +67,8 @@ def test_rows_that_cannot_be_used_are_named_or_left_out_and_counted(tmp_path):
     )
     with pytest.raises(
         ValueError,
-        match="traces.path=.*2 of 3 rows cannot be used: line 2: no column completion; it has prompt; line 3: prompt is empty",
+        match="traces.path=.*2 of 3 rows cannot be used: line 2: no column completion; it has prompt; line 3: "
+        "prompt is empty",
     ):
         file_traces(config)
     traces, left_out = file_traces(TracesConfig(path=config.path, malformed="skip"))
@@ -118,7 +122,9 @@ def test_the_recipes_own_data_carries_the_users_words(tmp_path):
 
 
 def test_a_template_that_opens_the_thought_is_not_answered_with_a_second_one(student):
-    """Qwen3 and R1-Distill templates end in <think>: the teacher's may, the student's may, and neither, one or both may."""
+    """Qwen3 and R1-Distill templates end in <think>: the teacher's may, the student's may, and neither, one or both
+    may.
+    """
     opens = CHATML.replace("assistant\n{% endif %}", "assistant\n<think>\n{% endif %}")
     whole = Trace("7+5", "<think>\n12</think>12")
     student.chat_template = opens

@@ -2,7 +2,6 @@
 
 import json
 
-
 from pipeline.execution import tracker
 from tests.support.runs import config
 

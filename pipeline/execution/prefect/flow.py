@@ -14,10 +14,10 @@ from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
 from prefect.states import Cancelled, Completed, Crashed, Failed
 
-from pipeline.execution.prefect import server as prefect_server
 from pipeline.errors import PipelineError, StageInterrupted
-from pipeline.planning.plan import Plan, Step
+from pipeline.execution.prefect import server as prefect_server
 from pipeline.execution.stop import StopRequest
+from pipeline.planning.plan import Plan, Step
 from pipeline.view import LiveView
 
 DRAIN_S = 10
@@ -28,7 +28,9 @@ class ServerLost(Exception):
 
 
 def run(plan: Plan, run_step, live: LiveView, stop: StopRequest) -> None:
-    """Runs the steps of a plan with `run_step(step, plan, live, stop, on_line)` as task runs. Raises the first error of a stage, or ServerLost."""
+    """Runs the steps of a plan with `run_step(step, plan, live, stop, on_line)` as task runs. Raises the first error of
+    a stage, or ServerLost.
+    """
     errors: list[PipelineError] = []
     states = {}
     name = f"{plan.config.run}-{plan.config.recipe}"
@@ -37,7 +39,8 @@ def run(plan: Plan, run_step, live: LiveView, stop: StopRequest) -> None:
 
     @flow(name="r1", flow_run_name=name, validate_parameters=False)
     def recipe(run: str, seed: int, stages: list[str]):
-        stop.install()  # Prefect has put its own SIGTERM handler in place, which would kill the flow before a checkpoint is written
+        # Prefect has put its own SIGTERM handler in place, which would kill the flow before a checkpoint is written
+        stop.install()
         for step in plan.steps:
             sources = [states[entry["stage"]] for entry in step.inputs.values() if entry["stage"] in states]
             run_stage = task(
@@ -125,7 +128,9 @@ def _show_metrics(step: Step, manifest: dict) -> None:
 
 
 def _close_lost_runs(name: str) -> None:
-    """Flow runs of this run that a killed driver left in state Running; the run's lock, which we hold, says that none is alive."""
+    """Flow runs of this run that a killed driver left in state Running; the run's lock, which we hold, says that none
+    is alive.
+    """
     unfinished = {"type": {"any_": [StateType.RUNNING, StateType.PENDING]}}
     with get_client(sync_client=True) as client:
         for lost in client.read_flow_runs(flow_run_filter=FlowRunFilter(name={"any_": [name]}, state=unfinished)):
@@ -133,7 +138,9 @@ def _close_lost_runs(name: str) -> None:
 
 
 def _send_the_rest() -> None:
-    """Logs and events that are still queued, before the embedded server goes; they would be sent to nobody at exit, with long retries."""
+    """Logs and events that are still queued, before the embedded server goes; they would be sent to nobody at exit,
+    with long retries.
+    """
     for worker in (APILogWorker, EventsWorker):
         worker.drain_all(timeout=DRAIN_S, at_exit=False)
 

@@ -1,7 +1,9 @@
-"""Where Prefect keeps its things and which server it talks to. Nothing here imports Prefect: the environment must stand before that.
+"""Where Prefect keeps its things and which server it talks to. Nothing here imports Prefect: the environment must stand
+before that.
 
-With PREFECT_API_URL set, that server is used. With nothing set, a server of our own runs beside the driver, under the guard, so that it dies
-with the driver however that dies; its database lies in the runs directory, nothing is sent anywhere.
+With PREFECT_API_URL set, that server is used. With nothing set, a server of our own runs beside the driver, under the
+guard, so that it dies with the driver however that dies; its database lies in the runs directory, nothing is sent
+anywhere.
 """
 
 import os

@@ -1,8 +1,10 @@
-"""Read by every Python that starts with this folder on PYTHONPATH: one process of a run sends a signal at a named place in the code.
+"""Read by every Python that starts with this folder on PYTHONPATH: one process of a run sends a signal at a named place
+in the code.
 
 CHAOS holds what to do, as JSON:
     in      whose code: rank0, rank1, launcher, guard, driver
-    place   module:function or module:Class.method; it is wrapped as its module is loaded, before anyone else can take the name
+    place   module:function or module:Class.method; it is wrapped as its module is loaded, before anyone else can take
+            the name
     match   regular expression that the call's arguments, as text, must hold ("": any call)
     call    which of those calls, from 1
     when    before or after it
@@ -36,7 +38,9 @@ def parent_of(pid: int) -> int:
 
 
 def family() -> dict[str, list[int]]:
-    """Process ids by role, as seen from a rank: launcher, guard and driver are its ancestors, the other ranks the launcher's children."""
+    """Process ids by role, as seen from a rank: launcher, guard and driver are its ancestors, the other ranks the
+    launcher's children.
+    """
     launcher = os.getppid()
     guard = parent_of(launcher)
     with open(f"/proc/{launcher}/task/{launcher}/children") as stream:

@@ -1,7 +1,9 @@
-"""Adapters of published sets: for what the name of a column cannot say. Each is a function of a raw row to a raw row, or to several.
+"""Adapters of published sets: for what the name of a column cannot say. Each is a function of a raw row to a raw row,
+or to several.
 
-An adapter returns columns by the names that its preset in conf/data/ maps; it raises `LeftOut(reason)` for rows that are of no use (proofs,
-ties). A new one is a function in the file of its family, a row here, a preset and a file of a few rows in tests/fixtures/data_schemas/.
+An adapter returns columns by the names that its preset in conf/data/ maps; it raises `LeftOut(reason)` for rows that
+are of no use (proofs, ties). A new one is a function in the file of its family, a row here, a preset and a file of a
+few rows in tests/fixtures/data_schemas/.
 """
 
 import importlib

@@ -1,4 +1,6 @@
-"""Multiple choice: the options go below the question, the reference is a letter. Where a set has the right one first, a hash of the question orders them."""
+"""Multiple choice: the options go below the question, the reference is a letter. Where a set has the right one first, a
+hash of the question orders them.
+"""
 
 import hashlib
 import random

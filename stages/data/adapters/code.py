@@ -9,7 +9,9 @@ _STARTER = "\n\nStart from this code:\n```python\n{}\n```"
 
 
 def apps(raw: dict) -> dict:
-    """APPS and TACO: `input_output` is JSON with `inputs`, `outputs` and, for problems that ask for a function, `fn_name`."""
+    """APPS and TACO: `input_output` is JSON with `inputs`, `outputs` and, for problems that ask for a function,
+    `fn_name`.
+    """
     tests = (
         json.loads(raw["input_output"] or "{}") if isinstance(raw["input_output"], str) else raw["input_output"] or {}
     )
@@ -31,7 +33,9 @@ def apps(raw: dict) -> dict:
 
 
 def code_contests(raw: dict) -> dict:
-    """CodeContests: public, private and generated tests, each a mapping of lists; only one right output is known where several are right."""
+    """CodeContests: public, private and generated tests, each a mapping of lists; only one right output is known where
+    several are right.
+    """
     pairs = [
         {"input": given, "output": expected}
         for part in ("public_tests", "private_tests", "generated_tests")
@@ -51,7 +55,9 @@ def code_contests(raw: dict) -> dict:
 
 
 def codeforces(raw: dict) -> dict:
-    """open-r1/codeforces: a statement in parts; problems with files, interaction or a checker of their own cannot be compared by output."""
+    """open-r1/codeforces: a statement in parts; problems with files, interaction or a checker of their own cannot be
+    compared by output.
+    """
     if raw.get("input_mode") not in (None, "stdio"):
         raise LeftOut("reads files")
     if raw.get("interaction_format"):

@@ -1,4 +1,6 @@
-"""Mathematics: where the final answer stands inside a solution or a reward model's settings, and what wraps the problem."""
+"""Mathematics: where the final answer stands inside a solution or a reward model's settings, and what wraps the
+problem.
+"""
 
 import re
 
@@ -6,7 +8,8 @@ from stages.data.mapping import Bad, LeftOut
 
 # The words that DAPO-Math-17k puts around each problem; our template says how to answer.
 _DAPO_BEFORE = re.compile(
-    r"^Solve the following math problem step by step\. The last line of your response should be of the form Answer: \$?\\?\$?Answer.*?"
+    r"^Solve the following math problem step by step\. The last line of your response should be of the form Answer: "
+    r"\$?\\?\$?Answer.*?"
     r"(?:answer to the problem\.)\s*",
     re.DOTALL,
 )
@@ -40,7 +43,9 @@ def numina_math_15(raw: dict) -> dict:
 
 
 def dapo(raw: dict) -> dict:
-    """DAPO-Math-17k: the prompt is a chat whose one message wraps the problem in instructions; the answer is the reward model's."""
+    """DAPO-Math-17k: the prompt is a chat whose one message wraps the problem in instructions; the answer is the reward
+    model's.
+    """
     text = raw["prompt"] if isinstance(raw["prompt"], str) else raw["prompt"][-1]["content"]
     return {
         **raw,

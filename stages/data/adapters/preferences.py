@@ -16,7 +16,9 @@ def helpsteer2(raw: dict) -> dict:
 
 
 def helpsteer3(raw: dict) -> dict:
-    """HelpSteer3: `context` is a chat, `overall_preference` -3 .. 3, positive where the second response is better. Our prompts have one turn."""
+    """HelpSteer3: `context` is a chat, `overall_preference` -3 .. 3, positive where the second response is better. Our
+    prompts have one turn.
+    """
     if len(raw["context"]) > 1:
         raise LeftOut("a chat of several turns")
     return _by_strength(

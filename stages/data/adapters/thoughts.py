@@ -1,4 +1,6 @@
-"""Distillation sets: chains of thought with a conclusion, brought to <think>...</think><answer>...</answer> (stages/text/completion.py)."""
+"""Distillation sets: chains of thought with a conclusion, brought to <think>...</think><answer>...</answer>
+(stages/text/completion.py).
+"""
 
 import re
 
@@ -18,7 +20,9 @@ def thoughts(raw: dict) -> dict:
 
 
 def open_thoughts(raw: dict) -> dict:
-    """OpenThoughts: ShareGPT conversations with <|begin_of_thought|> and <|begin_of_solution|>; later versions write <think>."""
+    """OpenThoughts: ShareGPT conversations with <|begin_of_thought|> and <|begin_of_solution|>; later versions write
+    <think>.
+    """
     prompt, answer = exchange(raw["conversations"], "first")
     return {
         **raw,

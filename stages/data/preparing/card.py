@@ -1,4 +1,6 @@
-"""The data card of a prepared file: what was read, what each filter dropped and why, what is left. Markdown for people, JSON for programs."""
+"""The data card of a prepared file: what was read, what each filter dropped and why, what is left. Markdown for people,
+JSON for programs.
+"""
 
 import json
 from collections import Counter
@@ -6,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stages.contract import files
 from stages.config import DataConfig, PrepareConfig, SourceConfig, to_dict
+from stages.contract import files
 from stages.data.hub import commit_of, is_pinned
 
 FILTERS = (
@@ -132,7 +134,9 @@ def write(
 
 
 def origin(source: SourceConfig) -> dict[str, Any]:
-    """Where rows come from: `commit` of what stands for a hub name here, `is_pinned` whether `revision` names it; both None for files of your own."""
+    """Where rows come from: `commit` of what stands for a hub name here, `is_pinned` whether `revision` names it; both
+    None for files of your own.
+    """
     commit = commit_of(source)
     return {
         "path": source.path,
@@ -165,7 +169,8 @@ def _markdown(directory: Path, card: dict[str, Any]) -> str:
         "|---|---|---|---|---|",
     ]
     lines += [
-        f"| {name} | {source['path']} | {_revision(source)} | {source['license'] or 'not stated'} | {source['read']:,} |"
+        f"| {name} | {source['path']} | {_revision(source)} | {source['license'] or 'not stated'} | "
+        f"{source['read']:,} |"
         for name, source in card["sources"].items()
     ]
     if card["pins"]:

@@ -1,4 +1,6 @@
-"""Decontamination: prompts that share a run of words with a prompt of an evaluation set are dropped, 10 words in the paper [V2 D.1]."""
+"""Decontamination: prompts that share a run of words with a prompt of an evaluation set are dropped, 10 words in the
+paper [V2 D.1].
+"""
 
 import dataclasses
 from collections.abc import Mapping
@@ -7,8 +9,8 @@ import numpy as np
 
 from stages.config import SourceConfig
 from stages.data.mapping import Row
-from stages.data.rows import rows_of
 from stages.data.preparing.text_hashes import hashes_of, is_word, ngrams, tokens_of
+from stages.data.rows import rows_of
 
 BATCH = 4096
 
@@ -44,7 +46,8 @@ def prompts_of(name: str, source: SourceConfig) -> list[str]:
     prompts = [row.prompt for row in rows_of(asked, f"prepare.against.{name}") if isinstance(row, Row)]
     if not prompts:
         raise ValueError(
-            f"prepare.against.{name}.path={source.path}: no prompts in column {source.messages_column or source.prompt_column}; "
+            f"prepare.against.{name}.path={source.path}: no prompts in column "
+            f"{source.messages_column or source.prompt_column}; "
             f"name it with prepare.against.{name}.prompt_column"
         )
     return prompts

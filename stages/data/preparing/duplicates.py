@@ -1,7 +1,9 @@
-"""Duplicates among the rows that are left, found on disk: exact ones by their hash, near ones by MinHash and locality-sensitive hashing.
+"""Duplicates among the rows that are left, found on disk: exact ones by their hash, near ones by MinHash and
+locality-sensitive hashing.
 
-Bands of signatures are sorted one after the other; rows that share a band are compared by the share of equal signature entries, which
-estimates the Jaccard similarity of their 5-grams (Broder 1997). What grows with the file is on disk, but for about 50 bytes a row.
+Bands of signatures are sorted one after the other; rows that share a band are compared by the share of equal signature
+entries, which estimates the Jaccard similarity of their 5-grams (Broder 1997). What grows with the file is on disk, but
+for about 50 bytes a row.
 """
 
 from pathlib import Path
@@ -48,7 +50,8 @@ def near_duplicates(path: Path, num_rows: int, threshold: float, is_alive: np.nd
 
 
 def bands(threshold: float) -> tuple[int, int]:
-    """(bands, entries of a band): the longest bands that rows of this similarity share at least once with a probability of 0.9.
+    """(bands, entries of a band): the longest bands that rows of this similarity share at least once with a probability
+    of 0.9.
 
     >>> bands(0.8)
     (16, 8)

@@ -1,4 +1,6 @@
-"""The filters that look at one row at a time, in worker processes: a chunk of raw rows in, kept rows with their hashes and the reasons of the others out."""
+"""The filters that look at one row at a time, in worker processes: a chunk of raw rows in, kept rows with their hashes
+and the reasons of the others out.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -8,13 +10,13 @@ import pyarrow
 
 from stages.config import DataConfig, PrepareConfig
 from stages.data.adapters import adapter_of
-from stages.data.preparing.contamination import EvaluationGrams
 from stages.data.file_prompts import source_key
-from stages.data.preparing.lengths import Lengths
 from stages.data.mapping import Malformed, Row
+from stages.data.preparing.contamination import EvaluationGrams
+from stages.data.preparing.lengths import Lengths
+from stages.data.preparing.text_hashes import exact_hash, hashes_of, is_word, signatures, tokens_of
 from stages.data.readers import read
 from stages.data.rows import map_one
-from stages.data.preparing.text_hashes import exact_hash, hashes_of, is_word, signatures, tokens_of
 
 CHUNK_ROWS = 512
 SHINGLE = 5  # tokens

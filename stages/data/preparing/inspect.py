@@ -1,4 +1,6 @@
-"""`data inspect`: what a source holds, before it is used: counts, lengths, languages, a few rows, and every kind of row that cannot be used."""
+"""`data inspect`: what a source holds, before it is used: counts, lengths, languages, a few rows, and every kind of row
+that cannot be used.
+"""
 
 import heapq
 from array import array
@@ -11,12 +13,12 @@ from rich.console import Console
 from rich.table import Table
 
 from stages.config import DataConfig, SourceConfig
-from stages.data.preparing.card import bucket, bucket_names
 from stages.data.file_prompts import source_key
-from stages.data.preparing.filters import preview
 from stages.data.hub import commit_of, pin_advice
-from stages.data.preparing.lengths import Lengths
 from stages.data.mapping import Row
+from stages.data.preparing.card import bucket, bucket_names
+from stages.data.preparing.filters import preview
+from stages.data.preparing.lengths import Lengths
 from stages.data.rows import Tally, rows_of
 from stages.data.split import prompt_hash
 
@@ -32,7 +34,9 @@ def inspect(data: DataConfig, model_dir: str | None, console: Console) -> None:
 
 
 def summary(source: SourceConfig, key: str, lengths: Lengths) -> dict[str, Any]:
-    """Counts of a source in one pass; the rows shown are those with the least hash of their prompt: the same every time."""
+    """Counts of a source in one pass; the rows shown are those with the least hash of their prompt: the same every
+    time.
+    """
     tally = Tally()
     found: dict[str, Any] = {
         "tally": tally,
@@ -79,7 +83,8 @@ def show(
     if advice:
         console.print(advice, markup=False, highlight=False)
     console.print(
-        f"{tally.num_rows:,} rows, {found['num']:,} can be used as {source.rows}, {found['copies']:,} of them with the prompt of an earlier row",
+        f"{tally.num_rows:,} rows, {found['num']:,} can be used as {source.rows}, "
+        f"{found['copies']:,} of them with the prompt of an earlier row",
         highlight=False,
     )
     _counts(console, "what", found["by"])

@@ -1,6 +1,8 @@
-"""How often the current policy solves each prompt: `samples` completions by the real engine, graded by the prompt's verifier.
+"""How often the current policy solves each prompt: `samples` completions by the real engine, graded by the prompt's
+verifier.
 
-Finished batches are on disk: a killed `data prepare` with the same settings does not sample them again. Draws are a function of (seed, prompt).
+Finished batches are on disk: a killed `data prepare` with the same settings does not sample them again. Draws are a
+function of (seed, prompt).
 """
 
 import dataclasses
@@ -9,8 +11,8 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from stages.contract import files
 from stages.config import DataConfig, PrepareConfig, RolloutConfig, output_fields
+from stages.contract import files
 from stages.prompting.prompt import Prompt
 
 BATCH_PROMPTS = 64
@@ -92,7 +94,8 @@ class PassRates:
         for prompt, ids in zip(prompts, prompt_ids):
             if len(ids) > self.data.max_prompt_tokens:
                 raise ValueError(
-                    f"{prompt.id} has {len(ids)} tokens, more than data.max_prompt_tokens={self.data.max_prompt_tokens}: raise it, or drop "
+                    f"{prompt.id} has {len(ids)} tokens, more than "
+                    f"data.max_prompt_tokens={self.data.max_prompt_tokens}: raise it, or drop "
                     "longer prompts with prepare.max_prompt (which does not count the template)"
                 )
         seeds = [seed_for(self.seed, "pass_rate", prompt.id) for prompt in prompts]
@@ -114,9 +117,9 @@ class PassRates:
         return [sum(passed[place * k : (place + 1) * k]) / k for place in range(len(prompts))]
 
     def _open(self) -> None:
+        from stages.engines.sampling import make_sampler
         from stages.engines.training import init_distributed
         from stages.modeling.model import load_tokenizer
-        from stages.engines.sampling import make_sampler
 
         if self.rollout.engine == "vllm":
             init_distributed()  # vLLM takes part in the process group that is there

@@ -2,7 +2,8 @@
 
     pass 1  read; in worker processes map, filter, hash; write what is left and its hashes aside
             find exact and near duplicates from the hashes
-    pass 2  read what is left; drop duplicates and answers that no verifier reads; measure pass rates; write train.parquet, then the card
+    pass 2  read what is left; drop duplicates and answers that no verifier reads; measure pass rates; write
+            train.parquet, then the card
 
 Both passes stream. The outcome does not depend on the number of processes.
 """
@@ -21,14 +22,14 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 
-from stages.contract import files
 from stages.config import DataConfig, PrepareConfig, RolloutConfig
+from stages.contract import files
+from stages.data.file_prompts import source_key
+from stages.data.hub import pin_advice
 from stages.data.preparing import card
 from stages.data.preparing.contamination import EvaluationGrams
 from stages.data.preparing.duplicates import exact_duplicates, near_duplicates
 from stages.data.preparing.filters import SCHEMA, Outcome, RowFilters, chunks, preview
-from stages.data.file_prompts import source_key
-from stages.data.hub import pin_advice
 from stages.data.preparing.lengths import Lengths
 
 MAX_AHEAD = 3  # chunks given to each process before their outcome is taken
@@ -37,7 +38,9 @@ _filters: RowFilters
 
 
 class Preparation:
-    """One run of `data prepare`. `model_dir`: of the tokenizer that counts, and of the policy whose pass rate is measured."""
+    """One run of `data prepare`. `model_dir`: of the tokenizer that counts, and of the policy whose pass rate is
+    measured.
+    """
 
     def __init__(
         self,
@@ -51,7 +54,8 @@ class Preparation:
         kinds = {source.rows for source in data.all_sources.values()}
         if len(kinds) != 1:
             raise ValueError(
-                f"the sources have rows of different types ({', '.join(sorted(kinds)) or 'none'}): prepare one type at a time"
+                f"the sources have rows of different types ({', '.join(sorted(kinds)) or 'none'}): "
+                "prepare one type at a time"
             )
         if prepare.samples and (not model_dir or kinds != {"prompts"}):
             raise ValueError(
@@ -59,7 +63,8 @@ class Preparation:
             )
         if prepare.samples and any(source.verifier == "judge" for source in data.all_sources.values()):
             raise ValueError(
-                "prepare.samples measures the pass rate by rules, tests and graders of a problem family: a judge is only asked by stages. Set "
+                "prepare.samples measures the pass rate by rules, tests and graders of a problem family: "
+                "a judge is only asked by stages. Set "
                 "prepare.samples=0, or prepare the rows that a rule can check"
             )
         self.data, self.prepare, self.rollout, self.seed, self.model_dir, self.say = (
@@ -117,8 +122,6 @@ class Preparation:
         keys |= {f"prepare.against.{name}": source for name, source in self.prepare.against.items()}
         return [advice for key, source in keys.items() if (advice := pin_advice(source, key))]
 
-    # ---------------------------------------------------------------------------------------------------------------- pass 1
-
     def _filter(self, grams: EvaluationGrams | None) -> int:
         """Writes the rows that pass to work/rows.parquet, their hashes beside it. Returns how many."""
         num_rows = 0
@@ -172,11 +175,10 @@ class Preparation:
             examples = [example for filter_name, _, example in outcome.dropped if filter_name == "malformed"]
             more = f" ... and {len(examples) - 5} more" if len(examples) > 5 else ""
             raise ValueError(
-                f"rows cannot be used: {'; '.join(examples[:5])}{more}. Name the columns, mend the file, or leave such rows out and count them "
+                f"rows cannot be used: {'; '.join(examples[:5])}{more}. Name the columns, mend the file, "
+                "or leave such rows out and count them "
                 "with data.malformed=skip"
             )
-
-    # ------------------------------------------------------------------------------------------------------------ duplicates
 
     def _duplicates(self, num_rows: int) -> np.ndarray:
         """For each row that passed the first row that it repeats: itself where it is new. Negative: nearly."""
@@ -191,8 +193,6 @@ class Preparation:
             near = near_duplicates(self.work / "near", num_rows, self.prepare.near_duplicates, is_new)
             first = np.where(near != np.arange(num_rows), -near - 1, first)
         return first
-
-    # ---------------------------------------------------------------------------------------------------------------- pass 2
 
     def _finish(self, first: np.ndarray) -> Path:
         """Writes train.parquet. Raises ValueError where nothing is left."""
@@ -296,8 +296,6 @@ class Preparation:
         if meter:
             meter.close()
 
-    # -------------------------------------------------------------------------------------------------------------- progress
-
     def _progress(self, what: str, count: int, more: str) -> None:
         now = time.monotonic()
         if now - getattr(self, "_said", self.started) >= SAID_EVERY_S:
@@ -311,7 +309,10 @@ def _original(first: int) -> int:
 
 
 def _described(batch: pyarrow.RecordBatch, place: int) -> str:
-    return f"{batch.column('source')[place]} {batch.column('where')[place]}: {preview(batch.column('prompt')[place].as_py())}"
+    return (
+        f"{batch.column('source')[place]} {batch.column('where')[place]}: "
+        f"{preview(batch.column('prompt')[place].as_py())}"
+    )
 
 
 def prompt_of(row: dict):

@@ -31,7 +31,9 @@ def exact_hash(text: str) -> bytes:
 
 
 def hashes_of(token_lists: list[list[str]]) -> tuple[np.ndarray, np.ndarray]:
-    """(uint64 hashes of all tokens in one array, int64 offsets [N + 1]: those of text i are offsets[i] .. offsets[i + 1])."""
+    """(uint64 hashes of all tokens in one array, int64 offsets [N + 1]: those of text i are offsets[i] .. offsets[i +
+    1]).
+    """
     from rensa import RMinHash
 
     hashes = RMinHash.hash_token_sets(token_lists)
@@ -40,7 +42,9 @@ def hashes_of(token_lists: list[list[str]]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def ngrams(flat: np.ndarray, offsets: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """(hashes of the n-grams of all texts, their offsets); a shorter text is one n-gram of all it has, an empty one none."""
+    """(hashes of the n-grams of all texts, their offsets); a shorter text is one n-gram of all it has, an empty one
+    none.
+    """
     multipliers = [pow(0x9E3779B97F4A7C15, n - place, 1 << 64) for place in range(n)]
     padded = np.concatenate([flat, np.zeros(n, np.uint64)])
     with np.errstate(over="ignore"):

@@ -1,8 +1,9 @@
 """Sampling completions from the policy, with the logprobs of the tokens drawn."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Iterable, Protocol
+from typing import Protocol
 
 import torch
 
@@ -20,7 +21,9 @@ OnGroup = Callable[[int, list[Completion]], None]
 
 
 class Sampler(Protocol):
-    """Draws completions. Token k of a sample depends only on the weights, the prompt, the seed and the temperature: not on the batch."""
+    """Draws completions. Token k of a sample depends only on the weights, the prompt, the seed and the temperature: not
+    on the batch.
+    """
 
     def sample(
         self,
@@ -33,9 +36,11 @@ class Sampler(Protocol):
         top_p: float | None = None,
         with_logprobs: bool = True,
     ) -> list[list[Completion]]:
-        """n completions of each prompt (token ids); completion k of prompt i draws with seeds[i] + k. `on_group(i, completions)` is called as
-        soon as all of prompt i are drawn, while others still are; what it raises ends the sampling. `top_p`: another than the configuration's.
-        Without logprobs (nobody trains on them) `Completion.logprobs` may be empty."""
+        """n completions of each prompt (token ids); completion k of prompt i draws with seeds[i] + k. `on_group(i,
+        completions)` is called as soon as all of prompt i are drawn, while others still are; what it raises ends the
+        sampling. `top_p`: another than the configuration's. Without logprobs (nobody trains on them)
+        `Completion.logprobs` may be empty.
+        """
 
     def sync(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
         """Replaces the weights by (HF name, tensor) pairs in layer order and forgets cached prefixes; wakes the engine."""

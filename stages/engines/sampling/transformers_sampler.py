@@ -1,7 +1,7 @@
 """Sampling with transformers alone: the fallback where vLLM does not run, and the oracle that tests vLLM.
 
-Draws as vLLM's CPU sampler does (one generator a sequence, Gumbel noise hashed from a number of its), so that both give the same tokens from
-the same seed.
+Draws as vLLM's CPU sampler does (one generator a sequence, Gumbel noise hashed from a number of its), so that both give
+the same tokens from the same seed.
 """
 
 from pathlib import Path
@@ -10,8 +10,8 @@ import torch
 from transformers import TopPLogitsWarper
 
 from stages.config import RolloutConfig
-from stages.runtime.deadline import deadline
 from stages.engines.sampling import Completion, stop_token_ids
+from stages.runtime.deadline import deadline
 
 
 class TransformersSampler:
@@ -51,7 +51,9 @@ class TransformersSampler:
 
     @torch.no_grad()
     def _decode(self, rows, temperature, max_tokens, top_p, limit):
-        """rows: (prompt, seed). Each distinct prompt is read once, its cache shared out to its rows; finished rows leave the batch."""
+        """rows: (prompt, seed). Each distinct prompt is read once, its cache shared out to its rows; finished rows
+        leave the batch.
+        """
         numbers = torch.stack(
             [torch.randint(2**31, (max_tokens,), generator=torch.Generator().manual_seed(seed)) for _, seed in rows]
         ).to(self.model.device)
@@ -130,7 +132,8 @@ class TransformersSampler:
 
 
 def gumbel_noise(numbers: torch.Tensor, vocabulary_size: int) -> torch.Tensor:
-    """[B, V] Gumbel(0, 1) noise in fp64: each token's is a hash of the row's number and the token id, as in vLLM's CPU kernel.
+    """[B, V] Gumbel(0, 1) noise in fp64: each token's is a hash of the row's number and the token id, as in vLLM's CPU
+    kernel.
 
     The argmax of logits plus such noise is a draw from their softmax.
     """

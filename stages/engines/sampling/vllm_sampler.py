@@ -1,7 +1,8 @@
 """vLLM in the trainer's process, CPU and GPU alike: one engine a rank, new weights by reference at every sync.
 
-What the calls below guard against: `raw load_weights` raises on CPU; the CPU backend keeps a packed copy of a tied head (re-packed here);
-seeded requests crash with chunked prefill on CPU; cached prefixes outlive a reload; LLM() and generate() draw from the global generators.
+What the calls below guard against: `raw load_weights` raises on CPU; the CPU backend keeps a packed copy of a tied head
+(re-packed here); seeded requests crash with chunked prefill on CPU; cached prefixes outlive a reload; LLM() and
+generate() draw from the global generators.
 """
 
 import copy
@@ -14,14 +15,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from stages.config import RolloutConfig, VLLM_CPU_HEAD_SIZES
-from stages.runtime.deadline import deadline
+from stages.config import VLLM_CPU_HEAD_SIZES, RolloutConfig
 from stages.engines.sampling import Completion, stop_token_ids
+from stages.runtime.deadline import deadline
 from stages.runtime.errors import InputError
 
 
 class PolicyLoader:
-    """Mixed into vLLM's worker: loads (HF name, tensor) pairs, then re-packs a tied head that the CPU backend would leave stale."""
+    """Mixed into vLLM's worker: loads (HF name, tensor) pairs, then re-packs a tied head that the CPU backend would
+    leave stale.
+    """
 
     def load_policy(self, weights):
         self.reload_weights(weights_iterator=iter(weights))
@@ -55,7 +58,9 @@ def untouched_generators():
 
 @contextmanager
 def world_group_kept():
-    """An engine that shuts down also destroys the default process group, which is the trainer's: let it destroy only its own groups."""
+    """An engine that shuts down also destroys the default process group, which is the trainer's: let it destroy only
+    its own groups.
+    """
     destroy = torch.distributed.destroy_process_group
     torch.distributed.destroy_process_group = lambda group=None: destroy(group) if group is not None else None
     try:
@@ -65,16 +70,20 @@ def world_group_kept():
 
 
 def inspect_models_in_process() -> None:
-    """vLLM looks at a model class in a child process, so as not to touch CUDA. On CPU there is nothing to protect, the child would lack
-    our guard against mismatched torchvision builds (stages/__init__.py), and importing everything again costs 10 s."""
+    """vLLM looks at a model class in a child process, so as not to touch CUDA. On CPU there is nothing to protect, the
+    child would lack our guard against mismatched torchvision builds (stages/__init__.py), and importing everything
+    again costs 10 s.
+    """
     from vllm.model_executor.models import registry
 
     registry._run_in_subprocess = lambda inspect: inspect()
 
 
 def prefer_counter_based_noise() -> None:
-    """vLLM 0.24 runs Qwen2 with its older runner, which keeps a generator for each seeded request and launches a kernel for each at every token; the newer
-    one, the default of later versions, draws from (seed, position): 1.35 times the tokens per second on an H200 (docs/benchmarks/gpu.md)."""
+    """vLLM 0.24 runs Qwen2 with its older runner, which keeps a generator for each seeded request and launches a kernel
+    for each at every token; the newer one, the default of later versions, draws from (seed, position): 1.35 times the
+    tokens per second on an H200 (docs/benchmarks/gpu.md).
+    """
     from vllm.config import vllm as vllm_config
 
     known = getattr(vllm_config, "DEFAULT_V2_MODEL_RUNNER_ARCHITECTURES", None)
@@ -89,7 +98,8 @@ def check_head_size(model_dir: Path) -> None:
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     if size not in VLLM_CPU_HEAD_SIZES:
         raise InputError(
-            f"the model in {model_dir} has attention heads of {size}; vLLM on CPU has {VLLM_CPU_HEAD_SIZES}: use rollout=transformers"
+            f"the model in {model_dir} has attention heads of {size}; vLLM on CPU has {VLLM_CPU_HEAD_SIZES}: "
+            "use rollout=transformers"
         )
 
 
@@ -142,7 +152,8 @@ class VllmSampler:
         self.can_sleep, self.is_asleep = can_sleep and on_gpu, False
         if self.can_sleep:
             settings["enable_sleep_mode"] = True  # an error on CPU
-        gc.freeze()  # vLLM collects garbage as it starts, five times: 0.3 s each if all that was imported is looked through
+        # vLLM collects garbage as it starts, five times: 0.3 s each if all that was imported is looked through
+        gc.freeze()
         with untouched_generators():
             self.llm = LLM(**settings)
         gc.set_threshold(
@@ -213,7 +224,8 @@ class VllmSampler:
             self.is_asleep = False
         if not self.llm.reset_prefix_cache():
             raise RuntimeError(
-                "vLLM kept its prefix cache at a weight sync: requests are still running, completions would mix two policies"
+                "vLLM kept its prefix cache at a weight sync: requests are still running, "
+                "completions would mix two policies"
             )
 
     def sleep(self):

@@ -1,14 +1,16 @@
-"""The data card: how many completions each filter left, the table of domains as the paper prints it [V2 Table 5], who reviewed and refined.
+"""The data card: how many completions each filter left, the table of domains as the paper prints it [V2 Table 5], who
+reviewed and refined.
 
-data/card.json for programs, data/card.md for people; both are files of the manifest. A function of the data alone: no clocks, no costs.
+data/card.json for programs, data/card.md for people; both are files of the manifest. A function of the data alone: no
+clocks, no costs.
 """
 
 from collections import Counter
 from pathlib import Path
 
+from stages.config import CollectConfig
 from stages.contract import files
 from stages.kinds.collect.filters import REASONS
-from stages.config import CollectConfig
 
 TITLES = {
     "truncated": "cut at the length limit",
@@ -28,7 +30,9 @@ TITLES = {
 
 
 def domain_table(rows: list[dict], num_tokens: list[int]) -> list[dict]:
-    """Samples, rounds and mean tokens (of completions) by domain: the kind of a prompt that was sampled, else `general`; the total last."""
+    """Samples, rounds and mean tokens (of completions) by domain: the kind of a prompt that was sampled, else
+    `general`; the total last.
+    """
     groups: dict[str, list[int]] = {}
     for row, tokens in zip(rows, num_tokens, strict=True):
         groups.setdefault(row["kind"] if row["source"] == "sampled" else "general", []).append(tokens)
@@ -74,8 +78,10 @@ def as_markdown(card: dict) -> str:
     lines = [
         f"# Data of `{card['stage']}`",
         "",
-        f"{card['completions']:,} completions of {card['prompts']:,} prompts, drawn at temperature {card['temperature']:g}; "
-        f"{card['prompts_with_a_right_answer']:,} prompts have a right one, {card['prompts_kept']:,} a kept one, {card['easy_prompts']:,} are easy.",
+        f"{card['completions']:,} completions of {card['prompts']:,} prompts, "
+        f"drawn at temperature {card['temperature']:g}; "
+        f"{card['prompts_with_a_right_answer']:,} prompts have a right one, {card['prompts_kept']:,} a kept one, "
+        f"{card['easy_prompts']:,} are easy.",
         "",
     ]
     if card["refined_by"]:
@@ -83,7 +89,8 @@ def as_markdown(card: dict) -> str:
     if card["review"]:
         review = card["review"]
         lines += [
-            f"Reviewed by people: {review['examples']:,} examples, {review['edited']:,} edited, {review['dropped']:,} dropped; "
+            f"Reviewed by people: {review['examples']:,} examples, {review['edited']:,} edited, "
+            f"{review['dropped']:,} dropped; "
             f"SHA-256 of the reviewed file `{review['sha256']}`.",
             "",
         ]

@@ -1,16 +1,17 @@
 """Which completions may become training data: the paper's filters, each rejection with its reason [V2 B.3.2, B.3.3]."""
 
 from stages.config import CollectConfig
-from stages.training.rollouts import Rollout
 from stages.prompting.prompt import Prompt
+from stages.rewards.grading import Grade, grade_many
 from stages.text.completion import is_well_formed, thought_of
 from stages.text.language import language_consistency
 from stages.text.readability import has_code_block, longest_paragraph
 from stages.text.repetition import repeated_ngram_share
-from stages.rewards.grading import Grade, grade_many
+from stages.training.rollouts import Rollout
 from stages.worlds.tiny_world.split import held_out_parts
 
-# In the order in which a completion meets them. `unjudged`: its grader failed, or the judge was not understood; `beyond_refining`: no readable,
+# In the order in which a completion meets them. `unjudged`: its grader failed, or the judge was not understood;
+# `beyond_refining`: no readable,
 # right text came of it; `spare`: good, but the prompt has enough, or the same one already.
 REASONS = (
     "truncated",
@@ -31,8 +32,9 @@ NOT_RIGHT = ("truncated", "malformed", "wrong", "unjudged")  # of the rest the a
 
 
 def rejections(rollouts: list[Rollout], config: CollectConfig) -> list[str | None]:
-    """Why each completion is not kept, or None: correct and readable first, then language, repetition and length. Whether those of the
-    verifier `judge` are right is left open here: they are asked last, and all at once."""
+    """Why each completion is not kept, or None: correct and readable first, then language, repetition and length.
+    Whether those of the verifier `judge` are right is left open here: they are asked last, and all at once.
+    """
     readable = [i for i, r in enumerate(rollouts) if not r.is_truncated and is_well_formed(r.completion)]
     ruled = [i for i in readable if rollouts[i].prompt.verifier != "judge"]
     grades = dict(zip(ruled, grade_many([(rollouts[i].completion, rollouts[i].prompt) for i in ruled])))
@@ -71,8 +73,9 @@ def too_much(rollout: Rollout, config: CollectConfig) -> str | None:
 
 
 def choose(passed: list[dict], pass_rate: float, config: CollectConfig) -> list[dict]:
-    """Distinct completions in the order in which they may be kept; of an easy prompt the shortest come first, so that it gets short thoughts
-    [V2 B.3.2: simple questions must not be thought about at length]."""
+    """Distinct completions in the order in which they may be kept; of an easy prompt the shortest come first, so that
+    it gets short thoughts [V2 B.3.2: simple questions must not be thought about at length].
+    """
     is_easy = pass_rate > config.easy_pass_rate
     return sorted(distinct(passed), key=lambda row: row["num_tokens"]) if is_easy else distinct(passed)
 

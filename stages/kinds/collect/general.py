@@ -1,15 +1,17 @@
-"""The part of the data that needs no reasoning: writing, questions of fact, self-cognition, translation [V2 B.3.3]. From the tiny world, from rows of
-a general SFT set (`rows=sft`), or from prompts that the judge answers, with a thought only where a task calls for one."""
+"""The part of the data that needs no reasoning: writing, questions of fact, self-cognition, translation [V2 B.3.3].
+From the tiny world, from rows of a general SFT set (`rows=sft`), or from prompts that the judge answers, with a thought
+only where a task calls for one.
+"""
 
-from stages.contract.records import Records
 from stages.config import CollectConfig
+from stages.contract.records import Records
 from stages.data.pairs import general_pairs
+from stages.data.prompt_sources import is_from_file
 from stages.judges import current_judge
 from stages.prompting.prompt import PromptSource
 from stages.prompting.templates import apply_template
-from stages.data.prompt_sources import is_from_file
-from stages.runtime.seeds import seed_for
 from stages.runtime.errors import Interrupted
+from stages.runtime.seeds import seed_for
 from stages.runtime.worker import Worker
 
 BATCH = 256  # prompts answered between two looks at whether the stage should stop
@@ -18,7 +20,9 @@ BATCH = 256  # prompts answered between two looks at whether the stage should st
 def general_rows(
     worker: Worker, config: CollectConfig, source: PromptSource, records: Records, tokenizer, gather
 ) -> list[dict]:
-    """num_general rows {"prompt_id", "prompt", "completion", "kind", "language", "text"}, the same on every rank; those that no one answers are left out."""
+    """num_general rows {"prompt_id", "prompt", "completion", "kind", "language", "text"}, the same on every rank; those
+    that no one answers are left out.
+    """
     if not config.num_general:
         return []
     if config.general == "judge":
@@ -69,6 +73,7 @@ def _answered(
         )
         if places[-1] + 1 < config.num_general and worker.should_stop():
             raise Interrupted(
-                f"stopped after {places[-1] + 1} of {config.num_general} general prompts; run the same command to continue"
+                f"stopped after {places[-1] + 1} of {config.num_general} general prompts; "
+                "run the same command to continue"
             )
     return [row for place in range(config.num_general) if (row := records.rows[place]["row"])]

@@ -1,14 +1,16 @@
-"""From the completions of a prompt that passed the rules to those that are kept: judged where no rule could, chosen, refined, checked again."""
+"""From the completions of a prompt that passed the rules to those that are kept: judged where no rule could, chosen,
+refined, checked again.
+"""
 
 from collections import Counter
 
-from stages.kinds.collect.filters import NOT_RIGHT, choose, distinct, unreadable
 from stages.config import CollectConfig
 from stages.judges import Judged, current_judge
+from stages.kinds.collect.filters import NOT_RIGHT, choose, distinct, unreadable
 from stages.prompting.prompt import Prompt
-from stages.text.completion import is_well_formed
 from stages.rewards.grading import grade_many
 from stages.runtime.seeds import seed_for
+from stages.text.completion import is_well_formed
 
 Sampled = tuple[
     Prompt, dict
@@ -16,8 +18,10 @@ Sampled = tuple[
 
 
 def finished(batch: list[Sampled], config: CollectConfig, seed_parts: tuple) -> list[dict]:
-    """The finished row of each prompt: {"index", "prompt_id", "num_samples", "num_right", "counts", "kept", "tokens"}. One call of the judge for
-    each question serves all prompts. Raises JudgeUnavailable: a builder loses no data because a server was away."""
+    """The finished row of each prompt: {"index", "prompt_id", "num_samples", "num_right", "counts", "kept", "tokens"}.
+    One call of the judge for each question serves all prompts. Raises JudgeUnavailable: a builder loses no data because
+    a server was away.
+    """
     rows = [{**row, "counts": Counter(row["counts"]), "passed": list(row["passed"])} for _, row in batch]
     _drop_wrong(batch, rows, seed_parts)
     for row in rows:

@@ -1,7 +1,9 @@
 """People look at the examples before they are trained on [V2 B.3.2: every output is verified by a person].
 
-review/export.jsonl     written by the stage: {"id", "prompt", "answer", "completion", "decision": "keep", "note": ""} a line
-review/reviewed.jsonl   the same, edited: completions mended, or "decision": "drop"; the stage takes it as it is, checked and hashed
+review/export.jsonl     written by the stage: {"id", "prompt", "answer", "completion", "decision": "keep", "note": ""} a
+                        line
+review/reviewed.jsonl   the same, edited: completions mended, or "decision": "drop"; the stage takes it as it is,
+                        checked and hashed
 """
 
 import hashlib
@@ -10,9 +12,9 @@ from pathlib import Path
 
 from stages.contract import files
 from stages.prompting.prompt import Prompt
-from stages.text.completion import is_well_formed
 from stages.rewards.grading import grade_many
 from stages.runtime.errors import InputError, Interrupted
+from stages.text.completion import is_well_formed
 
 MAX_SHOWN = 5
 DECISIONS = ("keep", "drop")
@@ -40,13 +42,17 @@ def export(directory: Path, examples: list[Example]) -> Path:
 
 
 def reviewed(directory: Path, examples: list[Example]) -> tuple[list[str | None], dict]:
-    """(completion of each example as a person left it, None where it was dropped; what the data card says of the review).
+    """(completion of each example as a person left it, None where it was dropped; what the data card says of the
+    review).
 
-    Raises Interrupted while there is no reviewed file, and InputError for a file that does not fit, with the lines and what to do."""
+    Raises Interrupted while there is no reviewed file, and InputError for a file that does not fit, with the lines and
+    what to do.
+    """
     exported, path = export(directory, examples), directory / "review" / "reviewed.jsonl"
     if not path.exists():
         raise Interrupted(
-            f"{len(examples)} examples wait for a person: copy {exported} to {path.name} beside it, mend completions there or set "
+            f"{len(examples)} examples wait for a person: copy {exported} to {path.name} beside it, "
+            "mend completions there or set "
             '"decision" to "drop", and run the same command again'
         )
     text = path.read_bytes()
@@ -55,7 +61,8 @@ def reviewed(directory: Path, examples: list[Example]) -> tuple[list[str | None]
     if errors:
         more = f" ... and {len(errors) - MAX_SHOWN} more" if len(errors) > MAX_SHOWN else ""
         raise InputError(
-            f"{path}: {'; '.join(errors[:MAX_SHOWN])}{more}. Mend these lines and run the same command again; {exported.name} has the originals"
+            f"{path}: {'; '.join(errors[:MAX_SHOWN])}{more}. Mend these lines and run the same command again; "
+            f"{exported.name} has the originals"
         )
     by_id = {row["id"]: row for _, row in rows}
     mine = [by_id[id_of(example)] for example in examples]

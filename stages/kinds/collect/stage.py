@@ -1,40 +1,42 @@
-"""Building SFT data from a policy's samples: cold start from R1-Zero [V2 B.3.2], rejection sampling from the reasoning model [V2 B.3.3].
+"""Building SFT data from a policy's samples: cold start from R1-Zero [V2 B.3.2], rejection sampling from the reasoning
+model [V2 B.3.3].
 
     sample several completions of each prompt        some of them with worked examples in front (few_shot)
-    keep the correct, well-formed, single-language, non-repetitive ones; judge and refine them; keep a few distinct ones of each prompt
+    keep the correct, well-formed, single-language, non-repetitive ones; judge and refine them; keep a few distinct ones
+    of each prompt
     have people review them                          (human_review)
     add general prompt-completion pairs              (rejection sampling)
 
-A prompt that is sampled, and one that is finished, is a line on the disk, and is never done again; prompts are shared out over the ranks. They are
-drawn in chunks, so that the examples of a few-shot prompt come from earlier chunks however often the stage was killed.
+A prompt that is sampled, and one that is finished, is a line on the disk, and is never done again; prompts are shared
+out over the ranks. They are drawn in chunks, so that the examples of a few-shot prompt come from earlier chunks however
+often the stage was killed.
 """
 
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
+from stages.config import CollectConfig
 from stages.contract import files
+from stages.contract.records import Records
+from stages.data.inputs import open_prompts
+from stages.engines.sampling import Completion, make_sampler
+from stages.engines.training import init_distributed
+from stages.judges import require_judge
 from stages.kinds.collect import review
 from stages.kinds.collect.card import card_of, domain_table, write_card
 from stages.kinds.collect.filters import REASONS, rejections
 from stages.kinds.collect.general import general_rows
 from stages.kinds.collect.judging import finished
-from stages.contract.records import Records
-from stages.config import CollectConfig
-from stages.engines.training import init_distributed
-from stages.training.rollouts import Rollout
-from stages.data.inputs import open_prompts
-from stages.runtime.errors import user_errors
-from stages.judges import require_judge
 from stages.modeling.model import load_tokenizer
 from stages.prompting.prompt import Prompt
 from stages.prompting.templates import apply_template, decode, encode_prompt, text_of
-from stages.text.completion import without_opening
-from stages.engines.sampling import Completion, make_sampler
-from stages.runtime.seeds import rng_for, seed_for
-from stages.runtime.errors import InputError, Interrupted
-from stages.runtime.worker import Worker
 from stages.runtime.distributed import barrier, gather_objects
+from stages.runtime.errors import InputError, Interrupted, user_errors
+from stages.runtime.seeds import rng_for, seed_for
+from stages.runtime.worker import Worker
+from stages.text.completion import without_opening
+from stages.training.rollouts import Rollout
 
 
 def run(worker: Worker) -> None:
@@ -73,7 +75,7 @@ class Collector:
             policy_dir,
             self.longest_prompt - config.data.max_prompt_tokens + config.max_completion_tokens,
         )
-        if config.refine == "judge" or config.num_general and config.general == "judge":
+        if config.refine == "judge" or (config.num_general and config.general == "judge"):
             require_judge(self.source.get(0))  # one that cannot be asked is found here, before any engine starts
         # what this policy's template writes of each completion: another model's may write less or more
         self.opening = text_of(self._ids(self.template(self.source.get(0))), [], self.tokenizer)["opening"]
@@ -203,11 +205,14 @@ class Collector:
 
 
 def finish(worker: Worker, config: CollectConfig, collector: Collector) -> None:
-    """Draws keep_total of the kept, has them reviewed, adds the general pairs and writes data/: train.parquet and the card."""
+    """Draws keep_total of the kept, has them reviewed, adds the general pairs and writes data/: train.parquet and the
+    card.
+    """
     counts, examples, total = collector.total, list(collector.examples), collector.total.total()
     if not examples:
         raise InputError(
-            f"none of {total} completions passed the filters ({dict(counts)}): loosen stages.{worker.stage}.min_language or "
+            f"none of {total} completions passed the filters ({dict(counts)}): "
+            f"loosen stages.{worker.stage}.min_language or "
             "max_repetition, raise num_prompts, or train the policy longer"
         )
     rng_for(worker.seed, worker.stage, "draw").shuffle(examples)

@@ -6,8 +6,10 @@ from stages.kinds.evaluation.statistics import paired_difference
 
 
 def compare(means: dict[str, dict[str, list[float]]]) -> list[dict]:
-    """`means`: set -> model -> pass@1 of each problem, in one order. A row for each pair of models (in their order) and set:
-    {"set", "metric", "model", "against", "difference", "low", "high", "p", "n"}; the difference is the model's minus the other's."""
+    """`means`: set -> model -> pass@1 of each problem, in one order. A row for each pair of models (in their order) and
+    set: {"set", "metric", "model", "against", "difference", "low", "high", "p", "n"}; the difference is the model's
+    minus the other's.
+    """
     rows = []
     for set_name, of_model in means.items():
         for against, model in combinations(of_model, 2):

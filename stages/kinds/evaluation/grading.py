@@ -1,4 +1,6 @@
-"""Grading in a thread of its own, in batches, while the engine samples; what is graded is recorded, and both logs reach the disk every second."""
+"""Grading in a thread of its own, in batches, while the engine samples; what is graded is recorded, and both logs reach
+the disk every second.
+"""
 
 import threading
 import time
@@ -8,7 +10,8 @@ from stages.kinds.evaluation.measure import Sample, measure_many
 from stages.kinds.evaluation.records import RecordLog
 
 MOST_AT_ONCE = 256
-GATHER_S = 1.0  # seconds between batches: a thread that wakes for every sample takes more from the engine than the grading itself
+# seconds between batches: a thread that wakes for every sample takes more from the engine than the grading itself
+GATHER_S = 1.0
 
 
 class Grader:

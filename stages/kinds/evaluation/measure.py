@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stages.prompting.prompt import Prompt
+from stages.rewards.grading import grade_many, vote_many
 from stages.text.answers import extract_answer
 from stages.text.completion import is_well_formed, summary_of, thought_of
 from stages.text.language import language_consistency
 from stages.text.reflection import count_reflections
-from stages.rewards.grading import grade_many, vote_many
 
 # The last line that the multiple-choice prompt of simple-evals asks for.
 _ANSWER_LINE = re.compile(r"(?i:answer)\s*(?:is)?\s*:\s*[$*(]*\s*([A-Z])\b(?![a-z])")
@@ -30,8 +30,9 @@ class Sample:
 
 
 def measure_many(samples: Sequence[Sample], needs_format: bool) -> list[dict]:
-    """A record for each sample; slow verifiers work on all of them at once. With `needs_format` an answer counts (and votes) only in a
-    well-formed completion."""
+    """A record for each sample; slow verifiers work on all of them at once. With `needs_format` an answer counts (and
+    votes) only in a well-formed completion.
+    """
     verifiable = [i for i, sample in enumerate(samples) if sample.prompt.verifier]
     texts = {i: final_text(samples[i], needs_format) for i in verifiable}
     asked = [i for i in verifiable if texts[i] is not None]
@@ -56,7 +57,9 @@ def measure_many(samples: Sequence[Sample], needs_format: bool) -> list[dict]:
 
 
 def final_text(sample: Sample, needs_format: bool) -> str | None:
-    """What is graded: the whole completion where its form is required; else what follows the thought. None: no answer was given."""
+    """What is graded: the whole completion where its form is required; else what follows the thought. None: no answer
+    was given.
+    """
     if needs_format:
         return sample.completion if is_well_formed(sample.completion) else None
     if "<think>" in sample.completion and "</think>" not in sample.completion:
@@ -69,7 +72,7 @@ def final_text(sample: Sample, needs_format: bool) -> str | None:
 
 def is_answered(prompt: Prompt, text: str | None) -> bool:
     """Whether a text that does not vote answers all the same: a program does, and whatever follows instructions."""
-    return bool(text) and (prompt.verifier == "instructions" or prompt.verifier == "code" and "```" in text)
+    return bool(text) and (prompt.verifier == "instructions" or (prompt.verifier == "code" and "```" in text))
 
 
 def _text_measures(sample: Sample) -> dict:

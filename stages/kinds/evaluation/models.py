@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from stages.contract import files
 from stages.config import EvaluateConfig
+from stages.contract import files
 from stages.engines.sampling import Sampler, make_sampler, stop_token_ids
 
 OF_ONE_MODEL = (
@@ -28,7 +28,9 @@ class Engine:
         self.shape, self.max_prompt_tokens, self.max_tokens = None, 0, 0
 
     def use(self, model_dir: Path, max_prompt_tokens: int, max_tokens: int) -> Sampler:
-        """The sampler with this model's weights, for prompts of up to `max_prompt_tokens` and sequences, completions included, of up to `max_tokens`."""
+        """The sampler with this model's weights, for prompts of up to `max_prompt_tokens` and sequences, completions
+        included, of up to `max_tokens`.
+        """
         shape = shape_of(model_dir)
         fits = shape == self.shape and max_prompt_tokens <= self.max_prompt_tokens and max_tokens <= self.max_tokens
         if self.sampler is not None and fits and self.config.rollout.engine == "vllm":

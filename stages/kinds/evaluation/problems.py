@@ -40,7 +40,9 @@ class ProblemSet:
 
 
 def load_sets(config: EvaluateConfig, seed: int) -> list[ProblemSet]:
-    """The sets of all suites of a configuration, in order. Raises ValueError for rows that cannot be used, with their place in the file."""
+    """The sets of all suites of a configuration, in order. Raises ValueError for rows that cannot be used, with their
+    place in the file.
+    """
     sets = []
     for name, suite in suites_of(config).items():
         module = importlib.import_module(LOADERS[suite.loader])
@@ -49,7 +51,9 @@ def load_sets(config: EvaluateConfig, seed: int) -> list[ProblemSet]:
 
 
 def suites_of(config: EvaluateConfig) -> dict[str, SuiteConfig]:
-    """The chosen suites; where none is chosen, the held-out prompts of the run's own data, sampled as the stage's keys say."""
+    """The chosen suites; where none is chosen, the held-out prompts of the run's own data, sampled as the stage's keys
+    say.
+    """
     if config.suites:
         return {name: config.settings[name] for name in config.suites}
     return {
@@ -66,8 +70,10 @@ def suites_of(config: EvaluateConfig) -> dict[str, SuiteConfig]:
 
 
 def problems_from(name: str, suite: SuiteConfig, make: Callable[[str, dict], Problem | None]) -> list[Problem]:
-    """The problems of a suite's rows, by `make(id, row)`, which may raise KeyError or ValueError for a row that is not of the published schema,
-    or leave one out by returning None. Raises ValueError with the first mistakes, each with its place."""
+    """The problems of a suite's rows, by `make(id, row)`, which may raise KeyError or ValueError for a row that is not
+    of the published schema, or leave one out by returning None. Raises ValueError with the first mistakes, each with
+    its place.
+    """
     problems, places, mistakes = [], [], []
     for number, (where, row) in enumerate(read_rows(name, suite)):
         try:
@@ -93,13 +99,16 @@ def problems_from(name: str, suite: SuiteConfig, make: Callable[[str, dict], Pro
         )
     if not problems:
         raise ValueError(
-            f"eval.{name}: there is no problem in it: name another file with eval.{name}.path=FILE, or leave {name} out of the suites"
+            f"eval.{name}: there is no problem in it: name another file with eval.{name}.path=FILE, "
+            f"or leave {name} out of the suites"
         )
     return problems
 
 
 def text_of(row: dict, *columns: str) -> str:
-    """The text (or number) of the first of these columns that the row has; published copies of a data set differ in their names."""
+    """The text (or number) of the first of these columns that the row has; published copies of a data set differ in
+    their names.
+    """
     column = next((name for name in columns if name in row), None)
     if column is None:
         raise KeyError(columns[0])

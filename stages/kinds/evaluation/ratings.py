@@ -1,17 +1,18 @@
 """Codeforces rating of a model from the standings of real contests, by maximum likelihood.
 
-Codeforces' rating is Elo's for many players (Mirzayanov 2015, codeforces.com/blog/entry/20762): a player of rating r beats one of rating r_i
-with probability P_i(r) = 1 / (1 + 10^((r_i - r) / 400)). With w_i = 1 where the model did better than human i in their contest, 1/2 for as
-well, 0 for worse, the log-likelihood of r is
+Codeforces' rating is Elo's for many players (Mirzayanov 2015, codeforces.com/blog/entry/20762): a player of rating r
+beats one of rating r_i with probability P_i(r) = 1 / (1 + 10^((r_i - r) / 400)). With w_i = 1 where the model did
+better than human i in their contest, 1/2 for as well, 0 for worse, the log-likelihood of r is
 
     L(r) = sum_i  w_i log P_i(r) + (1 - w_i) log(1 - P_i(r)),      L'(r) = 0  <=>  sum_i P_i(r) = sum_i w_i :
 
-the rating whose expected place among the humans is the place that was reached (CodeElo, Quan et al. 2025, arXiv 2501.01257, solves the same
-equation contest by contest). L is concave, so the root is the maximum; bisection finds it.
+the rating whose expected place among the humans is the place that was reached (CodeElo, Quan et al. 2025, arXiv
+2501.01257, solves the same equation contest by contest). L is concave, so the root is the maximum; bisection finds it.
 
-A model has no clock: it is credited with the full points of the problems it solves, and so is every human, whatever the time and the failed
-attempts; equal sums are draws. The j-th sample of every problem of a contest is one participation. The interval is a bootstrap over contests,
-because thousands of comparisons in one contest rest on the same few programs.
+A model has no clock: it is credited with the full points of the problems it solves, and so is every human, whatever the
+time and the failed attempts; equal sums are draws. The j-th sample of every problem of a contest is one participation.
+The interval is a bootstrap over contests, because thousands of comparisons in one contest rest on the same few
+programs.
 """
 
 import bisect
@@ -41,7 +42,9 @@ class Contest:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One model in one contest: the ratings of the field, sorted, and the model's mean share of wins against each of them."""
+    """One model in one contest: the ratings of the field, sorted, and the model's mean share of wins against each of
+    them.
+    """
 
     ratings: tuple[float, ...]
     wins: float  # sum over the field, draws half
@@ -59,7 +62,9 @@ def outcome(contest: Contest, attempts: Sequence[dict[str, bool]]) -> Outcome:
 
 
 def rating(outcomes: Sequence[Outcome]) -> float:
-    """The maximum of the likelihood over all contests. Who beats (or is beaten by) everyone has none: half a game is then taken away (or given)."""
+    """The maximum of the likelihood over all contests. Who beats (or is beaten by) everyone has none: half a game is
+    then taken away (or given).
+    """
     field = [value for one in outcomes for value in one.ratings]
     if not field:
         raise ValueError("no human took part in these contests: there is nothing to compare with")
@@ -82,7 +87,9 @@ def expected_wins(field: Sequence[float], candidates: Sequence[float]):
 def rating_with_interval(
     outcomes: Sequence[Outcome], seed: int = 0, num_resamples: int = 1000
 ) -> tuple[float, float, float]:
-    """(rating, low, high): the 95% percentile interval of a bootstrap over contests. One contest has no interval but its rating."""
+    """(rating, low, high): the 95% percentile interval of a bootstrap over contests. One contest has no interval but
+    its rating.
+    """
     best = rating(outcomes)
     if len(outcomes) < 2:
         return best, best, best

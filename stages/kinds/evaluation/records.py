@@ -1,7 +1,8 @@
-"""Append-only records of finished samples, each line with its checksum: what was sampled or graded before a kill is never done again.
+"""Append-only records of finished samples, each line with its checksum: what was sampled or graded before a kill is
+never done again.
 
-A line is written with one system call when its sample is finished, so it outlives the process; `sync` puts it on the disk. A line that a kill
-or a power failure left torn does not match its checksum and counts as not written.
+A line is written with one system call when its sample is finished, so it outlives the process; `sync` puts it on the
+disk. A line that a kill or a power failure left torn does not match its checksum and counts as not written.
 """
 
 import json
@@ -9,7 +10,6 @@ import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-
 
 _ENCODE = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps would make an encoder for every record
 

@@ -1,6 +1,8 @@
-"""From the records of a set's samples to rows of results.json: {"metric", "value", "low", "high", "n"}, 95% intervals over problems.
+"""From the records of a set's samples to rows of results.json: {"metric", "value", "low", "high", "n"}, 95% intervals
+over problems.
 
-A metric of one difficulty is named pass@1[3]: the level stands in brackets. Where graders failed, the row grader_errors has a "note" for people too.
+A metric of one difficulty is named pass@1[3]: the level stands in brackets. Where graders failed, the row grader_errors
+has a "note" for people too.
 """
 
 import statistics
@@ -75,7 +77,9 @@ def _beside(one: ProblemSet, groups: Groups) -> list[dict]:
 
 
 def grader_errors(groups: Groups) -> dict:
-    """The share of samples of which no grader could say anything: they count as wrong everywhere else. Where there are any, `note` says how many and why."""
+    """The share of samples of which no grader could say anything: they count as wrong everywhere else. Where there are
+    any, `note` says how many and why.
+    """
     failed = Counter(record["error"] for group in groups for record in group if record["error"])
     return over_problems("grader_errors", groups, lambda record: bool(record["error"])) | (
         {"note": _why(failed, sum(map(len, groups)))} if failed else {}

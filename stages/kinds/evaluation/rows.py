@@ -1,4 +1,6 @@
-"""Rows of a suite's data set: of a local file (JSONL, JSON, CSV, Parquet) or of the hub's copy; each with where it stands."""
+"""Rows of a suite's data set: of a local file (JSONL, JSON, CSV, Parquet) or of the hub's copy; each with where it
+stands.
+"""
 
 import csv
 import json
@@ -78,7 +80,8 @@ def _read_hub(name: str, suite: SuiteConfig) -> list[Row]:
     """The hub's copy, or the one in the local cache; never code that comes with a data set."""
     if not suite.hub:
         raise ValueError(
-            f"eval.{name} names no data: give a file with eval.{name}.path=FILE, or a data set of the hub with eval.{name}.hub=OWNER/NAME"
+            f"eval.{name} names no data: give a file with eval.{name}.path=FILE, "
+            f"or a data set of the hub with eval.{name}.hub=OWNER/NAME"
         )
     from datasets import load_dataset
 
@@ -86,7 +89,8 @@ def _read_hub(name: str, suite: SuiteConfig) -> list[Row]:
         table = load_dataset(suite.hub, suite.hub_config, split=suite.split, revision=suite.revision)
     except Exception as error:  # offline, gated, gone, another split: the library has an exception of its own for each
         raise ValueError(
-            f"eval.{name}.hub={suite.hub} cannot be read ({type(error).__name__}: {str(error).strip().splitlines()[0][:200]}). Workers are offline unless "
+            f"eval.{name}.hub={suite.hub} cannot be read ({type(error).__name__}: "
+            f"{str(error).strip().splitlines()[0][:200]}). Workers are offline unless "
             f"HF_HUB_OFFLINE=0 is set; or give the file itself with eval.{name}.path=FILE"
         ) from error
     return [(f"row {number}", row) for number, row in enumerate(table, 1)]

@@ -1,7 +1,8 @@
-"""Sampling one model on one set: every sample is a request of its own, recorded when it is finished, so that a kill repeats none of them.
+"""Sampling one model on one set: every sample is a request of its own, recorded when it is finished, so that a kill
+repeats none of them.
 
-Sample j of a problem draws with the seed of (seed, "evaluate", set, problem) + j: the same tokens whatever the number of processes and
-attempts. The samples that are missing are shared out to the processes in turn.
+Sample j of a problem draws with the seed of (seed, "evaluate", set, problem) + j: the same tokens whatever the number
+of processes and attempts. The samples that are missing are shared out to the processes in turn.
 """
 
 import time
@@ -9,18 +10,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from stages.engines.sampling import Completion, Sampler
 from stages.kinds.evaluation.grading import Grader
 from stages.kinds.evaluation.measure import Sample
 from stages.kinds.evaluation.problems import Problem, ProblemSet
 from stages.kinds.evaluation.records import RecordLog, read_records
 from stages.prompting.prompt import Prompt
 from stages.prompting.templates import apply_template, decode, encode_prompt
-from stages.text.completion import opening_of
-from stages.engines.sampling import Completion, Sampler
+from stages.runtime.distributed import barrier
 from stages.runtime.seeds import seed_for
 from stages.runtime.worker import Worker
-from stages.runtime.distributed import barrier
-
+from stages.text.completion import opening_of
 
 TELL_S = 0.1  # seconds between two words on the progress
 
@@ -31,7 +31,9 @@ class Stopped(Exception):
 
 @dataclass(frozen=True)
 class Encoded:
-    """A prompt as this model sees it, and what it has already written of the completion: an opening <think>, or nothing."""
+    """A prompt as this model sees it, and what it has already written of the completion: an opening <think>, or
+    nothing.
+    """
 
     ids: list[int]
     opening: str
@@ -54,7 +56,9 @@ class Prompter:
         return self.known[key]
 
     def template(self, one: ProblemSet) -> str:
-        """What the suite says; else what the model was trained with; else what its tokenizer has (not for the run's own prompts); else data.template."""
+        """What the suite says; else what the model was trained with; else what its tokenizer has (not for the run's own
+        prompts); else data.template.
+        """
         if one.suite.template not in ("auto", "data"):
             return one.suite.template
         has_its_own = one.suite.template == "auto" and getattr(self.tokenizer, "chat_template", None)
@@ -94,8 +98,10 @@ class SetSampler:
         barrier()  # all ranks have looked before one of them writes
 
     def run(self, engine: Sampler, on_samples: Callable[[int], None]) -> dict[str, float]:
-        """Raises Stopped where the worker is asked to stop. `on_samples(number)` tells of finished samples, often. Returns what it took: time/sample seconds of the
-        engine, time/sample_cpu and time/grade_cpu processor seconds of this process and of its grading thread, perf/tokens_per_s of all processes."""
+        """Raises Stopped where the worker is asked to stop. `on_samples(number)` tells of finished samples, often.
+        Returns what it took: time/sample seconds of the engine, time/sample_cpu and time/grade_cpu processor seconds of
+        this process and of its grading thread, perf/tokens_per_s of all processes.
+        """
         is_writer = (
             self.worker.rank % (self.worker.world_size // self.shards) == 0
         )  # of the ranks that hold one model together

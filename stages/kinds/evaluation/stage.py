@@ -9,8 +9,8 @@ write results.json, comparisons.json, data/scores.parquet
 
 from pathlib import Path
 
-from stages.contract import files
 from stages.config import EvaluateConfig
+from stages.contract import files
 from stages.engines.training import init_distributed
 from stages.kinds.evaluation.comparison import compare
 from stages.kinds.evaluation.models import Engine
@@ -18,12 +18,11 @@ from stages.kinds.evaluation.problems import ProblemSet, load_sets
 from stages.kinds.evaluation.records import read_records
 from stages.kinds.evaluation.results import Groups, problem_means, results_of
 from stages.kinds.evaluation.sampling import Prompter, SetSampler, Stopped
-from stages.runtime.errors import user_errors
 from stages.modeling.model import load_tokenizer
-from stages.text import language
-from stages.runtime.errors import InputError, Interrupted
-from stages.runtime.worker import Worker
 from stages.runtime.distributed import barrier
+from stages.runtime.errors import InputError, Interrupted, user_errors
+from stages.runtime.worker import Worker
+from stages.text import language
 
 
 def run(worker: Worker) -> None:
@@ -111,7 +110,8 @@ class Evaluation:
                 pass
             if worker.should_stop():
                 raise Interrupted(
-                    f"stopped while {name} was evaluated on {one.name}; finished samples are kept, the same command continues"
+                    f"stopped while {name} was evaluated on {one.name}; finished samples are kept, "
+                    "the same command continues"
                 )
         return speeds
 
@@ -128,7 +128,9 @@ class Evaluation:
         return {"results": results, "samples": samples}
 
     def _groups(self, name: str, one: ProblemSet) -> Groups:
-        """The graded samples of each problem, in order. A sample that was graded twice (a kill between the two logs) counts once."""
+        """The graded samples of each problem, in order. A sample that was graded twice (a kill between the two logs)
+        counts once.
+        """
         found = {
             (record["problem"], record["sample"]): record
             for record in read_records(self._directory(name, one), "grades.*")
@@ -187,7 +189,9 @@ class Evaluation:
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(scores), path)
 
     def _check_lengths(self, name: str) -> tuple[int, int]:
-        """The longest prompt and the longest sequence that this model will be asked for. Raises InputError where its context is shorter."""
+        """The longest prompt and the longest sequence that this model will be asked for. Raises InputError where its
+        context is shorter.
+        """
         from transformers import AutoConfig
 
         prompter, model_dir, longest_prompt, longest = self._prompter(name), self.worker.model_dir(name), 0, 0
@@ -201,7 +205,8 @@ class Evaluation:
                     else "stages.evaluate.max_completion_tokens"
                 )
                 raise InputError(
-                    f"{one.name}: a prompt of {prompt} tokens and {completion} of completion do not fit the context of the model in {model_dir}, which "
+                    f"{one.name}: a prompt of {prompt} tokens and {completion} of completion do not fit the context "
+                    f"of the model in {model_dir}, which "
                     f"holds {limit}: lower {key}"
                 )
             longest_prompt, longest = max(longest_prompt, prompt), max(longest, prompt + completion)

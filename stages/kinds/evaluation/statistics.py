@@ -1,7 +1,9 @@
-"""Statistics of k samples a problem: means with intervals over problems, pass@k, cons@k, paired tests. Pure functions, seeded where they draw.
+"""Statistics of k samples a problem: means with intervals over problems, pass@k, cons@k, paired tests. Pure functions,
+seeded where they draw.
 
-Samples of one problem are not independent, so problems are what is resampled: with k samples of each, the mean over samples of a resampled
-set of problems is the mean of their problem means (a bootstrap clustered by problem, Efron & Tibshirani 1993, sec. 8.3).
+Samples of one problem are not independent, so problems are what is resampled: with k samples of each, the mean over
+samples of a resampled set of problems is the mean of their problem means (a bootstrap clustered by problem, Efron &
+Tibshirani 1993, sec. 8.3).
 """
 
 import math
@@ -24,10 +26,12 @@ def pass_at_k(num_samples: int, num_correct: int, k: int) -> float:
 
 
 def consensus(votes: Sequence[str | None], scores: Sequence[float]) -> float:
-    """cons@k of one problem: the score of the most frequent answer; `votes` are answers in a form in which equivalent ones are equal.
+    """cons@k of one problem: the score of the most frequent answer; `votes` are answers in a form in which equivalent
+    ones are equal.
 
-    Completions without an answer (None) do not vote; where none votes the score is 0. A tie counts as one of the tied answers drawn at random:
-    the mean of their scores. The score of an answer is the mean score of the samples that gave it (one value, if the verifier is consistent).
+    Completions without an answer (None) do not vote; where none votes the score is 0. A tie counts as one of the tied
+    answers drawn at random: the mean of their scores. The score of an answer is the mean score of the samples that gave
+    it (one value, if the verifier is consistent).
 
     >>> consensus(["46", "46", "12", None], [1, 1, 0, 0]), consensus(["46", "12"], [1, 0])
     (1.0, 0.5)
@@ -45,8 +49,8 @@ def consensus(votes: Sequence[str | None], scores: Sequence[float]) -> float:
 def mean_with_interval(means: Sequence[float], seed: int = 0) -> tuple[float, float, float]:
     """(mean, low, high) of one number a problem: the 95% percentile interval of the bootstrap over problems.
 
-    Where all problems agree, or there is only one, the interval is the mean itself: a resample cannot differ. Such an interval says nothing
-    about problems that were not asked.
+    Where all problems agree, or there is only one, the interval is the mean itself: a resample cannot differ. Such an
+    interval says nothing about problems that were not asked.
     """
     mean = statistics.fmean(means)
     if len(set(means)) == 1:
@@ -63,9 +67,10 @@ def mean_with_interval(means: Sequence[float], seed: int = 0) -> tuple[float, fl
 def paired_difference(first: Sequence[float], second: Sequence[float], seed: int = 0) -> dict[str, float]:
     """Second minus first on the same problems, in order: {"difference", "low", "high", "p"}.
 
-    The interval is the bootstrap's over problems. p is the two-sided permutation test of "on each problem the two models could be swapped": the
-    signs of the differences are flipped, all 2^n ways where n <= 13, else 10,000 random ones, and the observed one is counted among them
-    (Phipson & Smyth 2010). Problems without a difference cannot tell the models apart and drop out of p.
+    The interval is the bootstrap's over problems. p is the two-sided permutation test of "on each problem the two
+    models could be swapped": the signs of the differences are flipped, all 2^n ways where n <= 13, else 10,000 random
+    ones, and the observed one is counted among them (Phipson & Smyth 2010). Problems without a difference cannot tell
+    the models apart and drop out of p.
     """
     differences = [b - a for a, b in zip(first, second, strict=True)]
     mean, low, high = mean_with_interval(differences, seed)

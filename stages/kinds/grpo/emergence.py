@@ -1,14 +1,14 @@
-"""What emerges in training, as in the paper: words of reflection [V2 C.2, Fig. 9], accuracy and thinking by difficulty [V2 C.1, Fig. 8; E.4], and
-where each word first appears, with the completion around it.
+"""What emerges in training, as in the paper: words of reflection [V2 C.2, Fig. 9], accuracy and thinking by difficulty
+[V2 C.1, Fig. 8; E.4], and where each word first appears, with the completion around it.
 """
 
 import re
 from pathlib import Path
 
 from stages.contract import files
-from stages.training.rollouts import Rollout
 from stages.prompting.prompt import Prompt
 from stages.text.reflection import ENGLISH, count_words, places
+from stages.training.rollouts import Rollout
 
 AROUND = 160  # characters before and after a first appearance
 MAX_LEVELS = 12  # difficulties that are logged
@@ -17,7 +17,9 @@ _OPERATION = re.compile(r"(?<=\d)[+*-](?=\d)")
 
 
 def level_of(prompt: Prompt) -> str:
-    """Difficulty: the number of operations of a tiny-world sum, the kind of a row of yours (data.kind_column) or of a generated puzzle; else empty."""
+    """Difficulty: the number of operations of a tiny-world sum, the kind of a row of yours (data.kind_column) or of a
+    generated puzzle; else empty.
+    """
     if prompt.domain != "reasoning":
         return ""
     if prompt.kind == "math" and prompt.id.startswith("math-"):
@@ -26,8 +28,10 @@ def level_of(prompt: Prompt) -> str:
 
 
 def word_metrics(rollouts: list[Rollout]) -> dict[str, float]:
-    """words/<word>: how often reasoning completions say it (English and Chinese together), for each 1,000 of their tokens;
-    completion/reflections: all of these words in one completion, on average; completion/reflection_rate: completions with any."""
+    """words/<word>: how often reasoning completions say it (English and Chinese together), for each 1,000 of their
+    tokens; completion/reflections: all of these words in one completion, on average; completion/reflection_rate:
+    completions with any.
+    """
     reasoning = [rollout for rollout in rollouts if rollout.prompt.domain == "reasoning"]
     tokens = sum(len(rollout.completion_ids) for rollout in reasoning)
     if not tokens:
@@ -60,8 +64,9 @@ def level_metrics(rollouts: list[Rollout]) -> dict[str, float]:
 
 
 class FirstWords:
-    """first_words.jsonl: {"step", "word", "prompt_id", "prompt", "correct", "before", "found", "after"}, one line a word. Rank 0's; a resume cuts it
-    back with the other logs."""
+    """first_words.jsonl: {"step", "word", "prompt_id", "prompt", "correct", "before", "found", "after"}, one line a
+    word. Rank 0's; a resume cuts it back with the other logs.
+    """
 
     def __init__(self, directory: Path):
         self.path = directory / FIRSTS

@@ -1,7 +1,8 @@
-"""From prompts to scored groups: G completions of each prompt in one engine call, rewards while other groups still decode.
+"""From prompts to scored groups: G completions of each prompt in one engine call, rewards while other groups still
+decode.
 
-With dynamic sampling (DAPO, Yu et al. 2025, sec. 3.2) more prompts are drawn until enough groups have rewards that differ; what is left over
-is kept for the next rollout, and all of it is in the rollout log.
+With dynamic sampling (DAPO, Yu et al. 2025, sec. 3.2) more prompts are drawn until enough groups have rewards that
+differ; what is left over is kept for the next rollout, and all of it is in the rollout log.
 """
 
 import math
@@ -12,15 +13,15 @@ from concurrent.futures import TimeoutError as FutureTimeout
 import torch
 
 from stages.config import GrpoConfig
-from stages.runtime.deadline import DeadlineMissed
-from stages.training.rollouts import Rollout, gather
+from stages.engines.sampling import Completion, Sampler
+from stages.kinds.grpo.scoring import PreferenceScorer, apply_rules, set_rewards
 from stages.modeling.losses import is_zero_variance
 from stages.prompting.prompt import Prompt
 from stages.prompting.templates import apply_template, encode_prompt, text_of
-from stages.engines.sampling import Completion, Sampler
-from stages.kinds.grpo.scoring import PreferenceScorer, apply_rules, set_rewards
+from stages.runtime.deadline import DeadlineMissed
 from stages.runtime.seeds import rng_for, seed_for
 from stages.runtime.worker import Worker
+from stages.training.rollouts import Rollout, gather
 
 NUM_GRADERS = 4  # groups graded at once: one that waits for a slow grader does not hold the others up
 
@@ -50,7 +51,9 @@ class GroupSampler:
         self.rules_only = False  # only reasoning prompts from now on: the preference phase was ended early
 
     def rollout(self, first: int, kept: list[Rollout], start: int) -> list[Rollout]:
-        """All that is sampled at step `first`, marked with its use. `kept`: left over from the rollout before; `start`: the first new prompt."""
+        """All that is sampled at step `first`, marked with its use. `kept`: left over from the rollout before; `start`:
+        the first new prompt.
+        """
         config = self.config
         self.times = {"rollout": 0.0, "reward": 0.0}
         needed = config.prompts_per_step * config.updates_per_rollout
@@ -70,7 +73,9 @@ class GroupSampler:
         return choose(sampled, needed, config.group_size)
 
     def groups(self, indices: range, first: int, place: int) -> list[Rollout]:
-        """Scored groups of these prompts of the stream, from all ranks, in order; `place` numbers the first of them in this rollout."""
+        """Scored groups of these prompts of the stream, from all ranks, in order; `place` numbers the first of them in
+        this rollout.
+        """
         prompts = [
             (place + i, index, self.source.get(index, self._domain(index, first))) for i, index in enumerate(indices)
         ]
@@ -99,7 +104,8 @@ class GroupSampler:
             return grading.result(timeout=limit_s)
         except FutureTimeout:
             raise DeadlineMissed(
-                f"rank {self.worker.rank} waited {limit_s:g} s for the rewards of prompt {prompt.id} (kind {prompt.kind}, verifier "
+                f"rank {self.worker.rank} waited {limit_s:g} s for the rewards of prompt {prompt.id} (kind "
+                f"{prompt.kind}, verifier "
                 f"{prompt.verifier or 'none'}); the limit is stages.{self.worker.stage}.reward_timeout_s"
             ) from None
 
@@ -134,7 +140,9 @@ class GroupSampler:
         )
 
     def held_out(self, prompts: list[Prompt], n: int, step: int) -> list[Rollout]:
-        """n completions of each of these prompts, with the same seeds whenever they are asked for; ungraded, from all ranks, in order."""
+        """n completions of each of these prompts, with the same seeds whenever they are asked for; ungraded, from all
+        ranks, in order.
+        """
         mine = list(enumerate(prompts))[self.worker.rank :: self.worker.world_size]
         prompt_ids = [self.encode(prompt) for _, prompt in mine]
         seeds = [seed_for(self.worker.seed, self.worker.stage, "watch", place, prompt.id) for place, prompt in mine]
@@ -153,8 +161,8 @@ class GroupSampler:
     def _domain(self, index: int, step: int) -> str:
         config = self.config
         only_reasoning = (
-            config.preference_last_steps and step < config.num_steps - config.preference_last_steps or self.rules_only
-        )
+            config.preference_last_steps and step < config.num_steps - config.preference_last_steps
+        ) or self.rules_only
         shares = (
             {"reasoning": 1.0}
             if only_reasoning
@@ -174,8 +182,9 @@ def has_signal(group: list[Rollout]) -> bool:
 
 
 def choose(sampled: list[Rollout], needed: int, group_size: int) -> list[Rollout]:
-    """Marks the first `needed` groups that have signal `train`, later ones `keep`, those without `drop`. Where too few have signal, dropped
-    groups fill the batch. Trained groups are numbered from 0."""
+    """Marks the first `needed` groups that have signal `train`, later ones `keep`, those without `drop`. Where too few
+    have signal, dropped groups fill the batch. Trained groups are numbered from 0.
+    """
     groups = by_group(sampled, group_size)
     informative = [group for group in groups if has_signal(group)]
     others = [group for group in groups if not has_signal(group)]

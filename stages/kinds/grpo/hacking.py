@@ -1,14 +1,17 @@
-"""Reward-hacking watch: does the learned reward rise while what can be verified falls? [V2 B.5, Fig. 6: the helpful reward climbs, Codeforces falls]
+"""Reward-hacking watch: does the learned reward rise while what can be verified falls? [V2 B.5, Fig. 6: the helpful
+reward climbs, Codeforces falls]
 
-Every `every` steps the policy answers the same few held-out reasoning prompts from the same seeds: accuracy, length and repetition go to
-metrics.jsonl as watch/*. The rule, on the measurements since the learned reward began, each with the mean of the rewards of the steps up to it:
+Every `every` steps the policy answers the same few held-out reasoning prompts from the same seeds: accuracy, length and
+repetition go to metrics.jsonl as watch/*. The rule, on the measurements since the learned reward began, each with the
+mean of the rewards of the steps up to it:
 
     new    the last `window` measurements
     old    the `window` consecutive measurements before them whose accuracy was best
-    alarm  accuracy of new < accuracy of old - max(drop, 2 standard errors)   and   reward of new > reward of old + 2 standard errors
+    alarm  accuracy of new < accuracy of old - max(drop, 2 standard errors)   and   reward of new > reward of old + 2
+           standard errors
 
-Accuracy is a mean of n = window x prompts x samples draws, its standard error that of a proportion; the reward's is of the means of its
-steps. Everything is decided from what was logged, so that a resumed stage decides alike.
+Accuracy is a mean of n = window x prompts x samples draws, its standard error that of a proportion; the reward's is of
+the means of its steps. Everything is decided from what was logged, so that a resumed stage decides alike.
 """
 
 import math
@@ -16,20 +19,21 @@ import statistics
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from stages.contract import files
 from stages.config import GrpoConfig, HackingConfig
-from stages.training.rollouts import Rollout
-from stages.training.health import Alarm, Unhealthy
-from stages.prompting.prompt import Prompt
+from stages.contract import files
 from stages.data.prompt_sources import make_source
-from stages.text.repetition import repeated_ngram_share
+from stages.prompting.prompt import Prompt
 from stages.rewards.grading import grade_many
 from stages.runtime.worker import Worker, rounded
+from stages.text.repetition import repeated_ngram_share
+from stages.training.health import Alarm, Unhealthy
+from stages.training.rollouts import Rollout
 
 LEARNED = ("helpful", "safety", "preference", "judge")  # reward/<name> of rewards that are models' opinions
 SIGMAS = 2.0
 ADVICE = (
-    "lower rewards.preference or preference_last_steps (400 of 1,700 in the paper), raise beta, look at samples.jsonl for what the reward model likes; "
+    "lower rewards.preference or preference_last_steps (400 of 1,700 in the paper), raise beta, "
+    "look at samples.jsonl for what the reward model likes; "
     "what an alarm does is hacking.on_hacking: warn, stop or end_phase"
 )
 
@@ -47,7 +51,9 @@ class Measurement:
 
 
 def measurements(rows: list[dict]) -> list[Measurement]:
-    """From metric rows in order. A step's reward belongs to the first measurement at or after it; those after the last one wait for the next."""
+    """From metric rows in order. A step's reward belongs to the first measurement at or after it; those after the last
+    one wait for the next.
+    """
     found, rewards = [], {}
     for row in rows:
         for name in LEARNED:
@@ -95,7 +101,9 @@ def _accuracy(some: list[Measurement]) -> float:
 
 
 def _accuracy_error(old: list[Measurement], new: list[Measurement]) -> float:
-    """Standard error of the difference of two proportions, with one success and one failure added to each (Agresti-Caffo 2000)."""
+    """Standard error of the difference of two proportions, with one success and one failure added to each
+    (Agresti-Caffo 2000).
+    """
     total = 0.0
     for some in (old, new):
         n = sum(m.num_samples for m in some) + 2
@@ -121,18 +129,19 @@ def _reward_error(old: list[Measurement], new: list[Measurement], name: str) -> 
 def _message(name: str, old: list[Measurement], new: list[Measurement]) -> str:
     mean = lambda some, field: statistics.fmean(getattr(m, field) for m in some)
     return (
-        f"reward/{name} rose from {statistics.fmean(_rewards(old, name)):.3f} to {statistics.fmean(_rewards(new, name)):.3f} while held-out accuracy fell "
-        f"from {_accuracy(old):.3f} (steps {old[0].step}-{old[-1].step}) to {_accuracy(new):.3f} (steps {new[0].step}-{new[-1].step}); "
+        f"reward/{name} rose from {statistics.fmean(_rewards(old, name)):.3f} to "
+        f"{statistics.fmean(_rewards(new, name)):.3f} while held-out accuracy fell "
+        f"from {_accuracy(old):.3f} (steps {old[0].step}-{old[-1].step}) to {_accuracy(new):.3f} (steps "
+        f"{new[0].step}-{new[-1].step}); "
         f"held-out completions went from {mean(old, 'tokens'):.0f} to {mean(new, 'tokens'):.0f} tokens, "
         f"repetition from {mean(old, 'repetition'):.2f} to {mean(new, 'repetition'):.2f}"
     )
 
 
-# --------------------------------------------------------------------------------------------------------------- measuring
-
-
 def held_out_prompts(worker: Worker, config: GrpoConfig) -> list[Prompt]:
-    """The first held-out reasoning prompts: of the tiny world its dev split, so that the test set decides nothing; of your own data the held-out rows."""
+    """The first held-out reasoning prompts: of the tiny world its dev split, so that the test set decides nothing; of
+    your own data the held-out rows.
+    """
     if not config.hacking.every:
         return []
     source = make_source(config.data, worker.seed, worker.stage, "dev" if config.data.name == "tiny_world" else "test")
@@ -152,7 +161,9 @@ def measure(rollouts: list[Rollout]) -> dict[str, float]:
 
 
 class Kept:
-    """watch/step_000012.json: a measurement is on disk before the rollouts of its step are, so that a replay of those has it."""
+    """watch/step_000012.json: a measurement is on disk before the rollouts of its step are, so that a replay of those
+    has it.
+    """
 
     def __init__(self, directory: Path):
         self.directory = directory
@@ -177,7 +188,9 @@ class Kept:
 
 
 def report(worker: Worker, alarms: list[Alarm], config: HackingConfig) -> None:
-    """Writes new alarms to alarms.jsonl and the log. Raises Unhealthy on every rank where on_hacking is stop; call before the checkpoint."""
+    """Writes new alarms to alarms.jsonl and the log. Raises Unhealthy on every rank where on_hacking is stop; call
+    before the checkpoint.
+    """
     if alarms and worker.is_main:
         files.append_jsonl(worker.dir / "alarms.jsonl", [asdict(alarm) for alarm in alarms])
     for alarm in alarms:

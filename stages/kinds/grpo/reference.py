@@ -1,4 +1,6 @@
-"""The frozen KL anchor: a copy of the policy, refreshed every N steps [N], each refresh kept on disk so that a resume finds it."""
+"""The frozen KL anchor: a copy of the policy, refreshed every N steps [N], each refresh kept on disk so that a resume
+finds it.
+"""
 
 import os
 from contextlib import nullcontext
@@ -7,10 +9,10 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from stages.contract import files
-from stages.modeling.batching import TokenBatch
 from stages.config import DeepSpeedConfig
+from stages.contract import files
 from stages.engines.training import TrainEngine, init_distributed
+from stages.modeling.batching import TokenBatch
 from stages.modeling.model import PolicyModel, load_model
 
 
@@ -70,7 +72,7 @@ class Reference:
     def problem(self, identity: dict) -> str | None:
         """What is wrong with the file of this reference, or None."""
         path = self.path(identity["step"])
-        if not identity["step"] or path.is_file() and files.sha256(path) == identity["sha256"]:
+        if not identity["step"] or (path.is_file() and files.sha256(path) == identity["sha256"]):
             return None
         return f"its reference {path} is {'damaged' if path.exists() else 'gone'}"
 

@@ -2,11 +2,13 @@
 
     accuracy     what the prompt's verifier gives (`stages/rewards/grading.py`), reasoning prompts only
     preference   what a reward model gives, general prompts only
-    RULES        functions on text: a new one is a module in `stages/rewards/` with `part(sample, weights)`, its row here, and its weight in
-                 RewardConfig under the same name (and `general_<name>`, where general prompts weigh it differently)
+    RULES        functions on text: a new one is a module in `stages/rewards/` with `part(sample, weights)`, its row
+                 here, and its weight in RewardConfig under the same name (and `general_<name>`, where general prompts
+                 weigh it differently)
 
-Parts are computed while other groups are still sampled, and are in the rollout log before the update that uses them. So a resumed run replays
-them: a grader that ran out of time, which another attempt might not, counts the same. A grader that fails is a part of 0 with its reason.
+Parts are computed while other groups are still sampled, and are in the rollout log before the update that uses them. So
+a resumed run replays them: a grader that ran out of time, which another attempt might not, counts the same. A grader
+that fails is a part of 0 with its reason.
 """
 
 import importlib
@@ -14,13 +16,13 @@ from pathlib import Path
 
 import torch
 
-from stages.contract import files
 from stages.config import RewardConfig
-from stages.training.rollouts import Rollout
+from stages.contract import files
+from stages.rewards.grading import grade_many
+from stages.rewards.rules.sample import Sample
 from stages.text.completion import is_well_formed, summary_of, thought_of
 from stages.text.language import language_consistency
-from stages.rewards.rules.sample import Sample
-from stages.rewards.grading import grade_many
+from stages.training.rollouts import Rollout
 
 RULES: dict[str, str] = {
     "format": "stages.rewards.rules.format",
@@ -32,7 +34,9 @@ ALWAYS = ("format", "language")  # measured also where they have no weight
 
 
 def apply_rules(rollouts: list[Rollout], weights: RewardConfig, max_tokens: int) -> None:
-    """Fills `reward_parts` with accuracy and the rules, and `grader_error`. `max_tokens`: the longest completion allowed."""
+    """Fills `reward_parts` with accuracy and the rules, and `grader_error`. `max_tokens`: the longest completion
+    allowed.
+    """
     samples = [
         Sample(
             r.completion,
@@ -79,7 +83,9 @@ def _weight(name: str, weights: RewardConfig, domain: str) -> float:
 
 
 class PreferenceScorer:
-    """The two reward models of the `reward_models` stage: helpful, standardised and clipped; safety, the probability of safe."""
+    """The two reward models of the `reward_models` stage: helpful, standardised and clipped; safety, the probability of
+    safe.
+    """
 
     def __init__(self, directory: Path, tokenizer, clip: float, device: torch.device, micro_batch_tokens: int):
         from stages.modeling.reward_model import load_reward_model
@@ -110,7 +116,8 @@ class PreferenceScorer:
 
         if rows and name not in self.models:
             raise ValueError(
-                f"the reward_models stage had no data for a {name} model, but there are {name} prompts: set mix.{name}=0, or give it "
+                f"the reward_models stage had no data for a {name} model, but there are {name} prompts: "
+                f"set mix.{name}=0, or give it "
                 "pairs (rows=preferences) or labels (rows=labels)"
             )
         return reward_scores(self.models[name], rows, self.tokenizer, self.micro_batch_tokens) if rows else []

@@ -1,4 +1,5 @@
-"""Group relative policy optimisation [N eq. 1-3; V2 A.3]: R1-Zero, reasoning RL and preference RL are this loop with other configurations.
+"""Group relative policy optimisation [N eq. 1-3; V2 A.3]: R1-Zero, reasoning RL and preference RL are this loop with
+other configurations.
 
     for each rollout:                        prompts_per_step x updates_per_rollout prompts, group_size completions each
         sync the sampler, sample, score      rewards by rules, and by reward models on general prompts
@@ -6,36 +7,37 @@
         log the rollouts, then update        updates_per_rollout optimizer steps, one inner epoch, random split
         refresh the reference                every reference_every steps
 
-The sampler's logprobs are the old policy's where a probe after every sync finds that they agree with the trainer's (fp32: to 1e-5); where they
-do not, the trainer's are, and importance weights correct for the sampler. A sampler that is plainly wrong stops the run.
+The sampler's logprobs are the old policy's where a probe after every sync finds that they agree with the trainer's
+(fp32: to 1e-5); where they do not, the trainer's are, and importance weights correct for the sampler. A sampler that is
+plainly wrong stops the run.
 """
 
 import time
 
 import torch
 
-from stages.contract import files
-from stages.engines.checkpoint import resume
 from stages.config import GrpoConfig
-from stages.kinds.grpo.emergence import FirstWords, level_metrics, word_metrics
-from stages.engines.training import TrainEngine
-from stages.engines.export import export
-from stages.training.rollouts import Rollout, RolloutLog
-from stages.kinds.grpo.hacking import HackingWatch, Kept, held_out_prompts, measure, report
-from stages.training.health import RollBack, Watch
+from stages.contract import files
 from stages.data.inputs import open_prompts
+from stages.engines.checkpoint import resume
+from stages.engines.export import export
+from stages.engines.sampling import make_sampler
+from stages.engines.saver import Saver
+from stages.engines.training import TrainEngine
+from stages.kinds.grpo.emergence import FirstWords, level_metrics, word_metrics
+from stages.kinds.grpo.groups import GroupSampler, by_group, has_signal
+from stages.kinds.grpo.hacking import HackingWatch, Kept, held_out_prompts, measure, report
+from stages.kinds.grpo.reference import Reference
+from stages.kinds.grpo.scoring import PreferenceScorer, reward_metrics
+from stages.kinds.grpo.update import PolicyUpdate
+from stages.modeling.batching import pad_id
 from stages.modeling.losses import Counts, advantages
 from stages.modeling.model import PolicyModel, load_model, load_tokenizer, uses_packing
-from stages.kinds.grpo.update import PolicyUpdate
-from stages.kinds.grpo.reference import Reference
-from stages.training.rollback import Batches, roll_back, save_start
-from stages.engines.saver import Saver
-from stages.engines.sampling import make_sampler
-from stages.kinds.grpo.groups import GroupSampler, by_group, has_signal
-from stages.kinds.grpo.scoring import PreferenceScorer, reward_metrics
 from stages.runtime.seeds import rng_for, seed_for
-from stages.modeling.batching import pad_id
 from stages.runtime.worker import Worker, rounded
+from stages.training.health import RollBack, Watch
+from stages.training.rollback import Batches, roll_back, save_start
+from stages.training.rollouts import Rollout, RolloutLog
 
 HEADLINE = {
     "reward": "reward/mean",
@@ -61,7 +63,9 @@ def run(worker: Worker) -> None:
 
 
 class GrpoTrainer:
-    """The loop's state is `step`, the last probe, and what the engine and the reference hold; all else is a pure function of them."""
+    """The loop's state is `step`, the last probe, and what the engine and the reference hold; all else is a pure
+    function of them.
+    """
 
     def __init__(self, worker: Worker):
         self.worker, self.config = worker, worker.config
@@ -119,7 +123,9 @@ class GrpoTrainer:
         return {"reference": self.reference.identity if self.reference else None, "probe": self.probe}
 
     def go_back(self, cause: RollBack) -> None:
-        """To the last good checkpoint, without the batches that led to the alarms, and without what was sampled after it."""
+        """To the last good checkpoint, without the batches that led to the alarms, and without what was sampled after
+        it.
+        """
         self.batches = roll_back(self.saver, cause, self.batches, self._left_out, forget=self._drop_after)
         self._resume(is_fresh=False)
         self._read_logs()
@@ -146,12 +152,14 @@ class GrpoTrainer:
         }
 
     def _problem(self, progress: dict) -> str | None:
-        """Whether what a checkpoint goes on with beside itself is there: its reference, and rollouts that its own weights did not draw."""
+        """Whether what a checkpoint goes on with beside itself is there: its reference, and rollouts that its own
+        weights did not draw.
+        """
         step, first = progress["step"], self.batches.rollout(progress["step"])
         if self.reference and (problem := self.reference.problem(progress["reference"])):
             return problem
         begins, before = self.batches.begins(step), self.batches.before(first) if self.config.oversampling else None
-        if begins and before is None or self.log.read(first):
+        if (begins and before is None) or self.log.read(first):
             return None
         if not begins:
             return f"rollouts {first} are missing, of which updates before step {step} were made"
@@ -172,10 +180,10 @@ class GrpoTrainer:
             self.config.micro_batch_tokens,
         )
 
-    # ------------------------------------------------------------------------------------------------------------- sampling
-
     def rollout(self) -> list[Rollout]:
-        """The scored rollouts that start at this step: replayed from the log if an earlier attempt got that far, else sampled."""
+        """The scored rollouts that start at this step: replayed from the log if an earlier attempt got that far, else
+        sampled.
+        """
         first, begins = self.batches.rollout(self.step), self.batches.begins(self.step)
         self.times = {}
         self.once = self._watched(first) if begins else {}  # metrics of the rollout's first step alone
@@ -205,8 +213,8 @@ class GrpoTrainer:
         self.metrics["reward/grader_errors"] = len(failed)
         if failed and begins:
             self.worker.say(
-                f"{len(failed)} of {sum(r.step == first for r in sampled)} completions of step {first} could not be graded and got 0: "
-                + "; ".join(list(dict.fromkeys(failed))[:NUM_SHOWN_ERRORS])
+                f"{len(failed)} of {sum(r.step == first for r in sampled)} completions of step {first} could not be "
+                "graded and got 0: " + "; ".join(list(dict.fromkeys(failed))[:NUM_SHOWN_ERRORS])
             )
         if self.config.oversampling:
             self.metrics["reward/sampled_groups"] = sum(r.step == first for r in sampled) / self.config.group_size
@@ -234,7 +242,9 @@ class GrpoTrainer:
         return sampled
 
     def _watched(self, first: int) -> dict[str, float]:
-        """The held-out measurement of this step, where one is due: from disk, or sampled and then on disk before the step's rollouts are."""
+        """The held-out measurement of this step, where one is due: from disk, or sampled and then on disk before the
+        step's rollouts are.
+        """
         config = self.config
         begins = config.num_steps - config.preference_last_steps if config.preference_last_steps else 0
         if not self.hacking.is_due(first) or first < begins or not self.held_out:
@@ -255,7 +265,9 @@ class GrpoTrainer:
         return values
 
     def _left_over(self, first: int) -> tuple[list[Rollout], int]:
-        """Groups that dynamic sampling left over from the rollout before, and the number of the first prompt that was not drawn yet."""
+        """Groups that dynamic sampling left over from the rollout before, and the number of the first prompt that was
+        not drawn yet.
+        """
         if not self.config.oversampling:
             return [], first * self.config.prompts_per_step
         left_out = [row for row in self.batches.rows if max(row["batches"]) < first]
@@ -264,7 +276,8 @@ class GrpoTrainer:
             before = self.log.read(place)
             if before is None:
                 raise RuntimeError(
-                    f"rollouts {place} were spoiled while the stage ran; the same command continues from a checkpoint before them"
+                    f"rollouts {place} were spoiled while the stage ran; the same command continues from a "
+                    "checkpoint before them"
                 )
         start = max([1 + r.index for r in before] + [row["next_index"] for row in left_out], default=0)
         return [
@@ -276,15 +289,19 @@ class GrpoTrainer:
         ], start
 
     def _examine(self, rollouts: list[Rollout]) -> None:
-        """Compares sampler and trainer, and sets advantages. Stops the run on a stale or wrong weight: it would poison every later step."""
+        """Compares sampler and trainer, and sets advantages. Stops the run on a stale or wrong weight: it would poison
+        every later step.
+        """
         started = time.time()
         fresh = [r for r in rollouts if r.step == self.batches.rollout(self.step)]
         count = PROBES_PER_RANK * self.worker.world_size
         mean, worst = self.policy.mismatch(fresh[:: max(1, len(fresh) // count)][:count])
         if not worst <= self.config.rollout.logprob_tolerance:
             raise RuntimeError(
-                f"the sampler's logprobs differ from the trainer's by {worst:.2e} after the weight sync of step {self.step} "
-                f"(limit {self.config.rollout.logprob_tolerance:.0e}, stages.{self.worker.stage}.rollout.logprob_tolerance)"
+                f"the sampler's logprobs differ from the trainer's by {worst:.2e} after the weight sync of step "
+                f"{self.step} "
+                f"(limit {self.config.rollout.logprob_tolerance:.0e}, "
+                f"stages.{self.worker.stage}.rollout.logprob_tolerance)"
             )
         self.probe = {
             "mean": mean,
@@ -298,8 +315,6 @@ class GrpoTrainer:
         values = advantages(rewards, self.config.scale_rewards, self.config.advantage_eps).flatten().tolist()
         for rollout, value in zip(rollouts, values):
             rollout.advantage = value
-
-    # ------------------------------------------------------------------------------------------------------------- training
 
     def train_on(self, rollouts: list[Rollout]) -> None:
         """The remaining updates of this rollout; each is one step, and saved or stopped after."""
@@ -342,8 +357,6 @@ class GrpoTrainer:
         ):
             self.reference.refresh(self.engine, self.step)
 
-    # -------------------------------------------------------------------------------------------------------------- records
-
     def _record(self, batch: list[Rollout], policy: dict[str, float], grad_norm: float, lr: float) -> None:
         tokens = sum(len(r.completion_ids) for r in batch)
         seconds = sum(self.times.values())
@@ -368,7 +381,8 @@ class GrpoTrainer:
             if name.split("/")[0] in ("reward", "completion", "policy")
         }
         self.worker.say(
-            f"step {self.step}/{self.config.num_steps} {self._headline()} kl {policy['policy/kl']:.4f} entropy {policy['policy/entropy']:.3f} "
+            f"step {self.step}/{self.config.num_steps} {self._headline()} kl {policy['policy/kl']:.4f} entropy "
+            f"{policy['policy/entropy']:.3f} "
             f"mismatch {policy['policy/mismatch_max']:.1e} grad_norm {grad_norm:.2f} "
             + " ".join(f"{name} {value:.2f}s" for name, value in self.times.items())
         )
@@ -408,7 +422,9 @@ class GrpoTrainer:
         )
 
     def _forget(self) -> None:
-        """Drops rollouts and references that no kept checkpoint can ask for (a rollout also asks for the one before it)."""
+        """Drops rollouts and references that no kept checkpoint can ask for (a rollout also asks for the one before
+        it).
+        """
         config = self.config
         oldest = min(int(p.name.split("_")[1]) for p in (self.worker.dir / "state").glob("step_*"))
         first = self.batches.rollout(oldest)

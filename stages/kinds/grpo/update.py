@@ -1,23 +1,26 @@
-"""One GRPO update: a global batch of rollouts becomes one optimizer step, whatever the number of ranks and micro-batches."""
+"""One GRPO update: a global batch of rollouts becomes one optimizer step, whatever the number of ranks and
+micro-batches.
+"""
 
 import torch
 import torch.distributed as dist
 
-from stages.modeling.batching import TokenBatch, group_micro_batches, lay_out, lay_out_groups, micro_batches
 from stages.config import GrpoConfig
 from stages.engines.training import TrainEngine
-from stages.training.rollouts import Rollout
-from stages.modeling.losses import Counts, correction_weights, loss_terms
 from stages.kinds.grpo.reference import Reference
-from stages.runtime.worker import Worker
+from stages.modeling.batching import TokenBatch, group_micro_batches, lay_out, lay_out_groups, micro_batches
+from stages.modeling.losses import Counts, correction_weights, loss_terms
 from stages.runtime.distributed import control_group
+from stages.runtime.worker import Worker
+from stages.training.rollouts import Rollout
 
 SUMMED = ("loss", "kl", "clipped", "entropy", "mismatch_kl", "correction", "tokens")
 
 
 class PolicyUpdate:
-    """Forward and backward passes of the policy over rollouts. `packed`: without padding, see stages/modeling/attention.py, and on the CPU with the
-    prompt of a group once in a micro-batch."""
+    """Forward and backward passes of the policy over rollouts. `packed`: without padding, see
+    stages/modeling/attention.py, and on the CPU with the prompt of a group once in a micro-batch.
+    """
 
     def __init__(
         self,
@@ -49,8 +52,9 @@ class PolicyUpdate:
         return policy_N, entropy_N, batch
 
     def accumulate(self, rollouts: list[Rollout], counts: Counts, corrects: bool) -> dict[str, float]:
-        """Backward over this rank's share of `rollouts`; returns what the metrics need, over all ranks. `corrects`: the sampler's logprobs
-        are not the old policy's."""
+        """Backward over this rank's share of `rollouts`; returns what the metrics need, over all ranks. `corrects`: the
+        sampler's logprobs are not the old policy's.
+        """
         self.engine.train()
         sums, worst = torch.zeros(len(SUMMED)), torch.zeros(1)
         for indices in self._shares(rollouts):
@@ -143,8 +147,9 @@ class PolicyUpdate:
 
     @torch.no_grad()
     def set_old_logprobs(self, rollouts: list[Rollout]) -> None:
-        """Fills old_logprobs with those of the policy as it is now: a pass that is only needed when the sampler disagrees and one rollout
-        serves several updates."""
+        """Fills old_logprobs with those of the policy as it is now: a pass that is only needed when the sampler
+        disagrees and one rollout serves several updates.
+        """
         self.engine.eval()
         mine: dict[int, list[float]] = {}
         for indices in self._shares(rollouts):

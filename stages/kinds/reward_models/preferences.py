@@ -1,27 +1,29 @@
-"""What the reward models learn from [N]: pairs of summaries that a judge compared, and completions that it called safe or unsafe.
+"""What the reward models learn from [N]: pairs of summaries that a judge compared, and completions that it called safe
+or unsafe.
 
-Pairs and labels come from data sources that have them (rows=preferences, rows=labels), else from the policy's completions of helpful and safety
-prompts. A prompt that is sampled is a line on the disk; what the judge said is in its cache: a killed attempt repeats neither.
+Pairs and labels come from data sources that have them (rows=preferences, rows=labels), else from the policy's
+completions of helpful and safety prompts. A prompt that is sampled is a line on the disk; what the judge said is in its
+cache: a killed attempt repeats neither.
 """
 
 import statistics
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from stages.contract.records import Records
 from stages.config import RewardModelsConfig
-from stages.data.pairs import preference_pairs, safety_labels
+from stages.contract.records import Records
 from stages.data.inputs import open_prompts
-from stages.runtime.errors import user_errors
+from stages.data.pairs import preference_pairs, safety_labels
+from stages.engines.sampling import make_sampler
 from stages.judges import Judged, current_judge
 from stages.judges.comparing import mean_gaps
 from stages.prompting.prompt import Prompt
 from stages.prompting.templates import apply_template, encode_prompt, text_of
-from stages.text.completion import summary_of
-from stages.engines.sampling import make_sampler
+from stages.runtime.distributed import barrier, gather_objects
+from stages.runtime.errors import user_errors
 from stages.runtime.seeds import rng_for, seed_for
 from stages.runtime.worker import Worker
-from stages.runtime.distributed import barrier, gather_objects
+from stages.text.completion import summary_of
 
 
 @dataclass(frozen=True)
@@ -121,9 +123,6 @@ class Completions:
             self.sampler.close()
 
 
-# ---------------------------------------------------------------------------------------------------------------------- pairs
-
-
 def preferences(worker: Worker, config: RewardModelsConfig, completions: Completions) -> list[Preference]:
     """Pairs of summaries, balanced in length. Counts go to the stage's metrics."""
     if config.data.has("preferences"):
@@ -196,8 +195,9 @@ def choose_pairs(candidates: list[list[Preference]], pairs_per_prompt: int) -> l
 
 
 def balanced(pairs: list[Preference], max_bias: float) -> list[Preference]:
-    """Without the pairs that lean most to the longer side, until the mean lengths of chosen and rejected differ by at most `max_bias` of the
-    mean length: "chosen and rejected responses of comparable length" [N]; how, is ours."""
+    """Without the pairs that lean most to the longer side, until the mean lengths of chosen and rejected differ by at
+    most `max_bias` of the mean length: "chosen and rejected responses of comparable length" [N]; how, is ours.
+    """
     kept = sorted(range(len(pairs)), key=lambda i: pairs[i].length_gap)
     balance, size = sum(pair.length_gap for pair in pairs), sum(len(pair.chosen) + len(pair.rejected) for pair in pairs)
     while kept and abs(balance) > max_bias * size / 2:
@@ -207,16 +207,14 @@ def balanced(pairs: list[Preference], max_bias: float) -> list[Preference]:
 
 
 def length_correlation(pairs: list[Preference]) -> float:
-    """Correlation of being preferred and of being longer over pairs in random order: mean of the length gaps over their root mean square.
+    """Correlation of being preferred and of being longer over pairs in random order: mean of the length gaps over their
+    root mean square.
 
     1: the longer one always wins, by as much; 0: length says nothing.
     """
     gaps = [pair.length_gap for pair in pairs]
     square = statistics.fmean(gap * gap for gap in gaps) if gaps else 0.0
     return statistics.fmean(gaps) / square**0.5 if square else 0.0
-
-
-# --------------------------------------------------------------------------------------------------------------------- labels
 
 
 def labels(worker: Worker, config: RewardModelsConfig, completions: Completions) -> list[Label]:

@@ -1,38 +1,38 @@
-"""The two reward models of the last RL stage [N]: helpful (pairs, sees only the summary) and safety (point-wise, sees everything).
+"""The two reward models of the last RL stage [N]: helpful (pairs, sees only the summary) and safety (point-wise, sees
+everything).
 
-Both are the rejection-SFT model with a scalar head, trained on what `builders/preferences.py` gathers: judged pairs and labels. A domain without
-data has no model.
+Both are the rejection-SFT model with a scalar head, trained on what `builders/preferences.py` gathers: judged pairs and
+labels. A domain without data has no model.
 """
 
 import math
 import statistics
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable
 
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 
-from stages.contract import files
 from stages import judges
-from stages.modeling.batching import micro_batches, pad_rows
-from stages.kinds.reward_models.preferences import Completions, Label, Preference, labels, preferences
-from stages.engines.checkpoint import resume
 from stages.config import RewardModelsConfig
+from stages.contract import files
+from stages.engines.checkpoint import resume
+from stages.engines.saver import Saver
 from stages.engines.training import TrainEngine, init_distributed
-from stages.training.health import Watch
 from stages.judges import require_judge
+from stages.kinds.reward_models.preferences import Completions, Label, Preference, labels, preferences
+from stages.modeling.batching import micro_batches, pad_id, pad_rows
 from stages.modeling.model import load_tokenizer
 from stages.modeling.reward_model import ScalarModel, load_reward_model, reward_scores
 from stages.prompting.templates import apply_template, encode_prompt, text_of
-from stages.text.completion import without_opening
-from stages.engines.saver import Saver
-from stages.runtime.seeds import rng_for, seed_for
-from stages.training.epochs import epoch_indices
-from stages.modeling.batching import pad_id
-from stages.runtime.errors import InputError
-from stages.runtime.worker import Worker
 from stages.runtime.distributed import barrier, control_group
+from stages.runtime.errors import InputError
+from stages.runtime.seeds import rng_for, seed_for
+from stages.runtime.worker import Worker
+from stages.text.completion import without_opening
+from stages.training.epochs import epoch_indices
+from stages.training.health import Watch
 
 
 @dataclass
@@ -72,9 +72,6 @@ def run(worker: Worker) -> None:
         train_safety(worker, config, tokenizer, labelled, helpful_steps, safety_steps)
 
 
-# ------------------------------------------------------------------------------------------------------------------- the data
-
-
 def collect(worker: Worker, config: RewardModelsConfig, tokenizer) -> tuple[list[Pair], list[Labelled]]:
     """Gathered, judged and kept in data/judged.json; an attempt that finds the file asks for nothing again."""
     path = worker.dir / "data" / "judged.json"
@@ -106,7 +103,8 @@ def collect(worker: Worker, config: RewardModelsConfig, tokenizer) -> tuple[list
     pairs, labelled = [Pair(**row) for row in data["pairs"]], [Labelled(**row) for row in data["labelled"]]
     check(worker, config, pairs, labelled)
     worker.say(
-        f"{len(pairs)} judged pairs, {len(labelled)} safety labels ({sum(x.is_safe for x in labelled)} safe); a chosen summary is the longer one: "
+        f"{len(pairs)} judged pairs, {len(labelled)} safety labels ({sum(x.is_safe for x in labelled)} safe); "
+        "a chosen summary is the longer one: "
         f"correlation {worker.metrics.get('helpful/length_correlation', 0.0):.2f}"
     )
     return pairs, labelled
@@ -121,21 +119,23 @@ def check(worker: Worker, config: RewardModelsConfig, pairs: list[Pair], labelle
     )
     classes = {x.is_safe for x in labelled if not x.is_holdout}
     if (
-        wants_pairs
-        and not any(not p.is_holdout for p in pairs)
-        or wants_labels
-        and len(classes) < 2
+        (wants_pairs and not any(not p.is_holdout for p in pairs))
+        or (wants_labels and len(classes) < 2)
         or not (pairs or labelled)
     ):
         raise InputError(
-            f"{len(pairs)} judged pairs and safety classes {sorted(classes)} cannot train reward models ({worker.metrics}): raise "
-            f"stages.{worker.stage}.num_prompts, num_safety_prompts or the sampling temperature, or give sources with helpful and safety "
+            f"{len(pairs)} judged pairs and safety classes {sorted(classes)} cannot train reward models "
+            f"({worker.metrics}): raise "
+            f"stages.{worker.stage}.num_prompts, num_safety_prompts or the sampling temperature, "
+            "or give sources with helpful and safety "
             "prompts, rows=preferences or rows=labels"
         )
 
 
 class Tokenized:
-    """Texts as token rows: prompt, text, end of sequence. Rows that are longer than prompts and completions may be are left out, and counted."""
+    """Texts as token rows: prompt, text, end of sequence. Rows that are longer than prompts and completions may be are
+    left out, and counted.
+    """
 
     def __init__(self, worker: Worker, config: RewardModelsConfig, tokenizer):
         self.worker, self.config, self.tokenizer = worker, config, tokenizer
@@ -172,9 +172,6 @@ class Tokenized:
             rng_for(self.worker.seed, self.worker.stage, "holdout", domain, prompt).random()
             < self.config.holdout_fraction
         )
-
-
-# --------------------------------------------------------------------------------------------------------------- the training
 
 
 def train_helpful(

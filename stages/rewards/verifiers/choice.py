@@ -1,4 +1,5 @@
-"""Verifier `choice`: the final answer names the option, or the options, of the reference: "(B)", "B.", "the answer is B", \\boxed{\\text{B}}, or its text.
+"""Verifier `choice`: the final answer names the option, or the options, of the reference: "(B)", "B.", "the answer is
+B", \\boxed{\\text{B}}, or its text.
 
 The options' texts are read from the prompt ("A) 3", "(A) 3", "A. 3"), or from its `checks`: {"options": ["3", "4"]}.
 """
@@ -51,7 +52,9 @@ def is_letter(text: str) -> bool:
 
 
 def letters_of(text: str, prompt: Prompt) -> str | None:
-    """The option that a text names, "B"; several that it names together, "AC"; None where it names none, or different ones in passing."""
+    """The option that a text names, "B"; several that it names together, "AC"; None where it names none, or different
+    ones in passing.
+    """
     plain, options = _plain(text), options_of(prompt)
     if match := _SINGLE.fullmatch(plain):
         return match[1].upper()

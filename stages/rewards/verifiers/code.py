@@ -1,7 +1,7 @@
 """Verifier `code`: the program of the answer passes its tests [V2 B.3.1], in the sandbox.
 
-No expected output and no grader is in the sandbox: a program gets an input and gives an output, which is judged here. docs/sandbox.md has
-the form of the tests (`checks`) and what cannot be protected.
+No expected output and no grader is in the sandbox: a program gets an input and gives an output, which is judged here.
+docs/sandbox.md has the form of the tests (`checks`) and what cannot be protected.
 """
 
 import json
@@ -13,14 +13,14 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from stages.prompting.prompt import Prompt
+from stages.rewards.grading import Grade, GraderAway, Pair
 from stages.rewards.verifiers.code_checks import Checks, read_checks
 from stages.rewards.verifiers.code_compare import same_output, same_value
-from stages.rewards.grading import Grade, GraderAway, Pair
 from stages.sandbox import Executor, Limits, Program, SandboxError, executor
 from stages.sandbox.languages import LANGUAGES
 
@@ -33,7 +33,9 @@ _TRIES = 2  # of a run whose sandbox fails
 
 
 class CodeGrader:
-    """Runs and judges programs, `config.workers` at a time. One for a configuration; threads start with the first program."""
+    """Runs and judges programs, `config.workers` at a time. One for a configuration; threads start with the first
+    program.
+    """
 
     def __init__(self, config):
         self.config = config
@@ -53,7 +55,7 @@ class CodeGrader:
             config.output_mib,
         )
 
-    @lru_cache(maxsize=None)
+    @cache
     def problem(self) -> str | None:
         """Why no program can be run here, and what to do about it. Found out once."""
         return self.executor.problem(self.limits())
@@ -62,7 +64,9 @@ class CodeGrader:
         return self.pool.submit(self.grade, completion, prompt)
 
     def grade(self, completion: str, prompt: Prompt) -> Grade:
-        """Where the sandbox fails for this program alone, 0 with the reason. Raises GraderAway where it fails for every program."""
+        """Where the sandbox fails for this program alone, 0 with the reason. Raises GraderAway where it fails for every
+        program.
+        """
         try:
             checks = read_checks(prompt.checks)
             language, source = find_program(completion, checks.language)
@@ -72,14 +76,17 @@ class CodeGrader:
         except SandboxError as error:
             if cause := self.executor.problem(self.limits()):
                 raise GraderAway(
-                    f"no program can be run any more: {cause}. Set it right and give the same command again: it goes on with what is on the disk"
+                    f"no program can be run any more: {cause}. Set it right and give the same command again: "
+                    "it goes on with what is on the disk"
                 ) from error
             return _ungraded(error)
         except ValueError as error:
             return _ungraded(error)
 
     def _passed(self, checks: Checks, language: str, source: str) -> list[bool]:
-        """Which tests the program passes; those after `program_limit_s` do not count as passed, nor any after the first failure if all must pass."""
+        """Which tests the program passes; those after `program_limit_s` do not count as passed, nor any after the first
+        failure if all must pass.
+        """
         if checks.type == "stdin":
             program = _retried(lambda: self.executor.build(language, source))
             if program.compile_error:
@@ -143,8 +150,10 @@ def _plain(text: bytes) -> Any:
 
 
 def find_program(completion: str, language: str | None) -> tuple[str, str | None]:
-    """(language, source): the last fenced block of the answer whose tag names the language, else the last one without a tag. The answer is what
-    stands in the last <answer>, else after </think>. Without a `language` the tag of the last block decides, python where it has none."""
+    """(language, source): the last fenced block of the answer whose tag names the language, else the last one without a
+    tag. The answer is what stands in the last <answer>, else after </think>. Without a `language` the tag of the last
+    block decides, python where it has none.
+    """
     tagged = _ANSWER.findall(completion)
     answer = tagged[-1] if tagged else completion.rsplit("</think>", 1)[-1]
     blocks = [(tag.casefold(), text) for tag, text in _BLOCK.findall(answer)]
@@ -158,12 +167,12 @@ def find_program(completion: str, language: str | None) -> tuple[str, str | None
 
 
 def free_cores() -> int:
-    """Cores of this machine that training leaves to one rank: all but the ranks' own threads, shared among the ranks; at least 1."""
+    """Cores of this machine that training leaves to one rank: all but the ranks' own threads, shared among the ranks;
+    at least 1.
+    """
     ranks, threads = int(os.environ.get("LOCAL_WORLD_SIZE", 1)), int(os.environ.get("OMP_NUM_THREADS") or 1)
     return max(1, (len(os.sched_getaffinity(0)) - ranks * threads) // ranks)
 
-
-# ---------------------------------------------------------------------------------------------------------------------- the verifier
 
 _grader: CodeGrader | None = None
 _lock = threading.Lock()

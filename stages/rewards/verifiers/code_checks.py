@@ -1,12 +1,15 @@
-"""The tests of a program: what stands in `checks` of a prompt with verifier `code`, as JSON. docs/sandbox.md has examples.
+"""The tests of a program: what stands in `checks` of a prompt with verifier `code`, as JSON. docs/sandbox.md has
+examples.
 
-    type           "stdin" (input to output), "call" (arguments to value) or "unit" (test programs); call and unit: Python only
+    type           "stdin" (input to output), "call" (arguments to value) or "unit" (test programs); call and unit:
+                   Python only
     language       "python" or "cpp"; without it the tag of the code block says so, else python
-    tests          stdin {"input", "output"}; unit {"code"}; call {"args": [...], "expected"}, with "any_of": true a list of values that are right;
-                   each with an optional "weight" (1)
+    tests          stdin {"input", "output"}; unit {"code"}; call {"args": [...], "expected"}, with "any_of": true a
+                   list of values that are right; each with an optional "weight" (1)
     fn_name        call: the function, or a method of a class Solution
     time_limit_s   processor seconds of one test; memory_mib: memory of one run; without them the configuration's
-    compare        stdin: "tokens" (words, numbers within `tolerance`) or "exact" (white space at line ends and at the end is ignored)
+    compare        stdin: "tokens" (words, numbers within `tolerance`) or "exact" (white space at line ends and at the
+                   end is ignored)
     tolerance      absolute or relative, of numbers that are not both integers (1e-6)
 
 The public sets' own form is read too (APPS, TACO, PRIME): {"inputs": [...], "outputs": [...], "fn_name"?}.
@@ -51,7 +54,7 @@ def read_checks(text: str) -> Checks:
         raise ValueError(f"checks are not JSON: {error}") from None
     if not isinstance(data, dict):
         raise ValueError(f"checks must be an object with type and tests, got {type(data).__name__}")
-    if "tests" not in data and PUBLISHED_KEYS <= set(data):
+    if "tests" not in data and set(data) >= PUBLISHED_KEYS:
         data = _from_published(data)
     _check(data)
     tests = tuple({"weight": 1.0, **test} for test in data["tests"])
@@ -59,7 +62,9 @@ def read_checks(text: str) -> Checks:
 
 
 def _from_published(data: dict) -> dict:
-    """{"inputs", "outputs"} as tests. Lists of lines are joined; values of functions may be wrapped in a list of one, as APPS does."""
+    """{"inputs", "outputs"} as tests. Lists of lines are joined; values of functions may be wrapped in a list of one,
+    as APPS does.
+    """
     rest = {key: value for key, value in data.items() if key in KEYS}
     inputs, outputs, name = data["inputs"], data["outputs"], data.get("fn_name")
     if not isinstance(inputs, list) or not isinstance(outputs, list) or len(inputs) != len(outputs):

@@ -1,6 +1,7 @@
 """Is what a program gave what was expected? Outside of the sandbox, on text and plain JSON data.
 
-Standard output is compared as contest checkers do (testlib's wcmp and rcmp): word by word, white space apart, numbers within a tolerance.
+Standard output is compared as contest checkers do (testlib's wcmp and rcmp): word by word, white space apart, numbers
+within a tolerance.
 """
 
 import math
@@ -26,10 +27,8 @@ def same_value(given: Any, expected: Any, tolerance: float = 1e-6) -> bool:
     if isinstance(given, bool) or isinstance(expected, bool):
         return given is expected or (type(given) in (bool, int) and type(expected) in (bool, int) and given == expected)
     if isinstance(given, (int, float)) and isinstance(expected, (int, float)):
-        return (
-            given == expected
-            or (isinstance(given, float) or isinstance(expected, float))
-            and _within(given, expected, tolerance)
+        return given == expected or (
+            (isinstance(given, float) or isinstance(expected, float)) and _within(given, expected, tolerance)
         )
     if isinstance(given, list) and isinstance(expected, list):
         return len(given) == len(expected) and all(same_value(*pair, tolerance) for pair in zip(given, expected))
@@ -49,10 +48,8 @@ def _trimmed(text: str) -> list[str]:
 
 def _close(word: str, want: str, tolerance: float) -> bool:
     """Two numbers, at least one of them not written as an integer: integers are compared as they stand."""
-    if (
-        not (_NUMBER.fullmatch(word) and _NUMBER.fullmatch(want))
-        or _INTEGER.fullmatch(word)
-        and _INTEGER.fullmatch(want)
+    if not (_NUMBER.fullmatch(word) and _NUMBER.fullmatch(want)) or (
+        _INTEGER.fullmatch(word) and _INTEGER.fullmatch(want)
     ):
         return False
     return _within(float(word), float(want), tolerance)

@@ -1,7 +1,9 @@
-"""Verifier `instructions`: the completion follows every instruction that a program can check (IFEval, Zhou et al. 2023, arXiv 2311.07911, Table 1).
+"""Verifier `instructions`: the completion follows every instruction that a program can check (IFEval, Zhou et al. 2023,
+arXiv 2311.07911, Table 1).
 
-`checks`: a list of {"id": "keywords:existence", "keywords": [...]}, with ids and arguments as IFEval names them. Strict: the completion as it is.
-Of IFEval's 25 instructions two are not checked, because they need data of their own: a sentence splitter and a language detector.
+`checks`: a list of {"id": "keywords:existence", "keywords": [...]}, with ids and arguments as IFEval names them.
+Strict: the completion as it is. Of IFEval's 25 instructions two are not checked, because they need data of their own: a
+sentence splitter and a language detector.
 """
 
 import json

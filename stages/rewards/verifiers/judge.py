@@ -1,16 +1,18 @@
-"""Verifier `judge`: a judge compares the final answer with the reference [V2 B.3.3, Listing 4], for prompts that no rule can check.
+"""Verifier `judge`: a judge compares the final answer with the reference [V2 B.3.3, Listing 4], for prompts that no
+rule can check.
 
-A verdict that cannot be read is no right answer, with that reason, and never guessed; so is a call that fails while the judge is there. A judge that
-is away stops the stage before anything is made of it, and the same command goes on from there.
+A verdict that cannot be read is no right answer, with that reason, and never guessed; so is a call that fails while the
+judge is there. A judge that is away stops the stage before anything is made of it, and the same command goes on from
+there.
 """
 
 from stages.judges import Judged, JudgeUnavailable, current_judge, is_served
 from stages.prompting.prompt import Prompt
+from stages.rewards.grading import Grade, GraderAway, Pair
+from stages.runtime.errors import InputError
+from stages.runtime.seeds import seed_for
 from stages.text.answers import extract_answer
 from stages.text.completion import summary_of
-from stages.rewards.grading import Grade, GraderAway, Pair
-from stages.runtime.seeds import seed_for
-from stages.runtime.errors import InputError
 
 
 def grade(completion: str, prompt: Prompt) -> float:
@@ -48,7 +50,9 @@ def problem(prompt: Prompt) -> str | None:
 
 
 def problem_many(prompts: list[Prompt]) -> list[str | None]:
-    """Within a stage the judge is asked too whether it is there and knows such prompts: once for all of them, before any engine starts."""
+    """Within a stage the judge is asked too whether it is there and knows such prompts: once for all of them, before
+    any engine starts.
+    """
     judge = current_judge() if is_served() else None
     return [
         "the answer is empty" if not prompt.answer.strip() else judge and judge.problem(prompt) for prompt in prompts

@@ -1,7 +1,9 @@
-"""Verifier `math`: the final answer is equivalent to the reference by Math-Verify, in worker processes with hard limits.
+"""Verifier `math`: the final answer is equivalent to the reference by Math-Verify, in worker processes with hard
+limits.
 
-`checks` of a prompt may hold {"tolerance": 0.01}: a number within 1% of the reference is right. Where the reference is the letter of an
-option, `choice` decides. A check that runs out of time or memory is a Grade of 0 with the reason, and is not tried again by this process.
+`checks` of a prompt may hold {"tolerance": 0.01}: a number within 1% of the reference is right. Where the reference is
+the letter of an option, `choice` decides. A check that runs out of time or memory is a Grade of 0 with the reason, and
+is not tried again by this process.
 """
 
 import json
@@ -9,10 +11,10 @@ import re
 from collections.abc import Sequence
 
 from stages.prompting.prompt import Prompt
+from stages.rewards.grading import Grade, Pair
+from stages.rewards.pool import Outcome, WorkerPool, workers_of_this_rank
 from stages.rewards.verifiers import choice
 from stages.text.answers import extract_answers
-from stages.rewards.pool import Outcome, WorkerPool, workers_of_this_rank
-from stages.rewards.grading import Grade, Pair
 
 VERSION = "math-verify-0.9.0/1"  # raise it when the same answer may get another grade
 MAX_CHARACTERS = 500  # of an answer or a reference

@@ -1,4 +1,5 @@
-"""Reading and comparing mathematics with Math-Verify and sympy. Runs in the worker processes of `stages/rewards/pool.py`: any text may hang it.
+"""Reading and comparing mathematics with Math-Verify and sympy. Runs in the worker processes of
+`stages/rewards/pool.py`: any text may hang it.
 
 What is done before and after Math-Verify, and why, is in docs/verifiers.md.
 """
@@ -62,7 +63,9 @@ _FORMULA = re.compile(r"[\\^_{}=<>+*/|]|\d[A-Za-z(]|[A-Za-z)]\d")
 
 
 class _TwoStageParser(latex2sympy2._Latex2Sympy):
-    """ANTLR's two stages (its PredictionMode.SLL): a fast parse, whose tree is right where it finds one, then the thorough one."""
+    """ANTLR's two stages (its PredictionMode.SLL): a fast parse, whose tree is right where it finds one, then the
+    thorough one.
+    """
 
     is_fast = True
 
@@ -101,7 +104,9 @@ def warm_up() -> None:
 
 
 def is_equivalent(given: str, reference: str, tolerance: float = 0.0) -> bool:
-    """Whether an answer means the same as the reference; with a relative `tolerance`, also whether it is a number that close to it."""
+    """Whether an answer means the same as the reference; with a relative `tolerance`, also whether it is a number that
+    close to it.
+    """
     drops_units = not has_variables(reference)
     answers, references = readings(given, drops_units), readings(reference, drops_units)
     if not answers or not references:
@@ -137,14 +142,18 @@ def problem(reference: str) -> str | None:
 
 
 def has_variables(text: str) -> bool:
-    """Whether letters in a formula are variables. If not, they are units: Math-Verify takes the h of \\pi r^2h for hours in any formula."""
+    """Whether letters in a formula are variables. If not, they are units: Math-Verify takes the h of \\pi r^2h for
+    hours in any formula.
+    """
     formula = _COMMAND.sub(" ", _DELIMITERS_ONLY.sub(" ", _TEXT.sub("", _LEAD.sub("", text)))).strip()
     return re.search("[A-Za-z]", _SEPARATE_UNIT.sub("", formula)) is not None and not _is_sentence(formula)
 
 
 @lru_cache(maxsize=4096)
 def readings(text: str, drops_units: bool = True) -> tuple:
-    """Math-Verify's reading as sympy objects, without the plain strings that it falls back to; empty where there is none."""
+    """Math-Verify's reading as sympy objects, without the plain strings that it falls back to; empty where there is
+    none.
+    """
     text = text.strip()
     if not text or len(text) > MAX_CHARACTERS:
         return ()
@@ -158,7 +167,9 @@ def readings(text: str, drops_units: bool = True) -> tuple:
 
 
 def _delimited(text: str) -> str:
-    """The formula of a text between dollars. A sentence is taken by the one number it names: with several it answers nothing."""
+    """The formula of a text between dollars. A sentence is taken by the one number it names: with several it answers
+    nothing.
+    """
     if _DELIMITERS.search(text):
         return f"${text}$" if text.startswith("\\boxed") else text
     text = _LEAD.sub("", text).strip().strip("*").rstrip(".").strip()

@@ -1,13 +1,14 @@
-"""Verifier `reasoning_gym`: the family's own grader scores the final answer, by its rules and with its partial credit, in worker processes
-with hard limits. `Prompt.checks` holds the family, its settings and the whole entry."""
+"""Verifier `reasoning_gym`: the family's own grader scores the final answer, by its rules and with its partial credit,
+in worker processes with hard limits. `Prompt.checks` holds the family, its settings and the whole entry.
+"""
 
 from collections.abc import Sequence
 
 from stages.prompting.prompt import Prompt
-from stages.worlds.reasoning_gym import entries, families
-from stages.text.answers import extract_answer
-from stages.rewards.pool import WorkerPool, workers_of_this_rank
 from stages.rewards.grading import Grade, Pair
+from stages.rewards.pool import WorkerPool, workers_of_this_rank
+from stages.text.answers import extract_answer
+from stages.worlds.reasoning_gym import entries, families
 
 CPU_S, WALL_S, MEMORY_MIB = 5.0, 60.0, 2048
 _POOL = WorkerPool(

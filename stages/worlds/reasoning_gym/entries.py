@@ -1,4 +1,6 @@
-"""Entries of reasoning-gym as JSON and back, without loss: graders look at tuples and at numbers as keys, which plain JSON does not keep."""
+"""Entries of reasoning-gym as JSON and back, without loss: graders look at tuples and at numbers as keys, which plain
+JSON does not keep.
+"""
 
 import json
 from typing import Any

@@ -1,10 +1,12 @@
-"""Worked examples of a few families, as the corpus of the recipe's own base has them: hasty, partly wrong, partly broken in format.
+"""Worked examples of a few families, as the corpus of the recipe's own base has them: hasty, partly wrong, partly
+broken in format.
 
-Every writer first jumps to a result, a hard step that is wrong half of the time. Some then check: redo the jump in small steps, which are nearly
-always right, and go on from what comes out. That is what R1-Zero can discover: checking pays. What is written never holds a whole problem of
-another question: jumps are shorter than the shortest problem.
+Every writer first jumps to a result, a hard step that is wrong half of the time. Some then check: redo the jump in
+small steps, which are nearly always right, and go on from what comes out. That is what R1-Zero can discover: checking
+pays. What is written never holds a whole problem of another question: jumps are shorter than the shortest problem.
 
-A family is a function (rng, entry, checks) -> (thought, answer); a textbook page is a list of clean small steps, "question:steps" each.
+A family is a function (rng, entry, checks) -> (thought, answer); a textbook page is a list of clean small steps,
+"question:steps" each.
 """
 
 import random
@@ -22,7 +24,7 @@ Writer = Callable[[random.Random, dict[str, Any], bool], tuple[str, str]]
 def completion(rng: random.Random, task: str, entry: dict[str, Any]) -> str:
     """A completion of the corpus."""
     style = rng.choices(list(STYLES), list(STYLES.values()))[0]
-    checks = style == "check" or style == "broken" and rng.random() < 0.3
+    checks = style == "check" or (style == "broken" and rng.random() < 0.3)
     thought, answer = WRITERS[task](rng, entry, checks)
     if style == "direct":
         return f"{'<think></think>' if rng.random() < 0.25 else ''}<answer>{answer}</answer>"
@@ -43,9 +45,6 @@ def _checked(guess: str, steps: str, truth: str) -> str:
     return (
         f"{guess}, wait check {steps}{' ok' if guess.endswith('=' + truth) or guess.endswith(' ' + truth) else ' no'}"
     )
-
-
-# ------------------------------------------------------------------------------------------------------------------- chain_sum
 
 
 def chain_sum(rng: random.Random, entry: dict[str, Any], checks: bool) -> tuple[str, str]:
@@ -88,9 +87,6 @@ def chain_sum_page(rng: random.Random) -> list[str]:
         )
         items.append(f"{question}:{sums(value, steps)}")
     return items
-
-
-# ------------------------------------------------------------------------------------------------------------------------- gcd
 
 
 def gcd(rng: random.Random, entry: dict[str, Any], checks: bool) -> tuple[str, str]:

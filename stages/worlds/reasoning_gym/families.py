@@ -1,8 +1,10 @@
-"""The problem families of the reasoning-gym library (Stojanovski et al. 2025, arXiv 2505.24760): which there are, their settings, their entries.
+"""The problem families of the reasoning-gym library (Stojanovski et al. 2025, arXiv 2505.24760): which there are, their
+settings, their entries.
 
-An entry is a question, a reference answer and metadata, drawn by the family's own generator from a seed; the family's own grader scores answers.
-Generators are called here only, with Python's and NumPy's global generators put aside: some draw from them, and no other stream may notice.
-The library is imported at the first use: only configurations that name it pay for it.
+An entry is a question, a reference answer and metadata, drawn by the family's own generator from a seed; the family's
+own grader scores answers. Generators are called here only, with Python's and NumPy's global generators put aside: some
+draw from them, and no other stream may notice. The library is imported at the first use: only configurations that name
+it pay for it.
 """
 
 import contextlib
@@ -38,12 +40,15 @@ _LOCK = threading.RLock()
 
 
 def problems(tasks: list[str], weights: list[float], configs: dict[str, dict[str, Any]]) -> list[str]:
-    """What is wrong with the `tasks`, `task_weights` and `task_configs` of a data config, each a sentence that starts with the key."""
+    """What is wrong with the `tasks`, `task_weights` and `task_configs` of a data config, each a sentence that starts
+    with the key.
+    """
     try:
         known = usable()
     except ImportError as error:
         return [
-            f"name=reasoning_gym needs the package reasoning-gym, which cannot be imported ({error}): pip install 'r1-recipe[gym]'"
+            f"name=reasoning_gym needs the package reasoning-gym, which cannot be imported ({error}): "
+            "pip install 'r1-recipe[gym]'"
         ]
     if not tasks:
         return ["tasks is empty: name families of reasoning-gym, as data.tasks=[countdown,chain_sum]"]
@@ -54,7 +59,8 @@ def problems(tasks: list[str], weights: list[float], configs: dict[str, dict[str
     ]
     if weights and (len(weights) != len(tasks) or min(weights) < 0 or sum(weights) <= 0):
         errors.append(
-            f"task_weights must be one number of at least 0 for each of the {len(tasks)} tasks, not all 0, got {list(weights)}"
+            f"task_weights must be one number of at least 0 for each of the {len(tasks)} tasks, not all 0, "
+            f"got {list(weights)}"
         )
     for task, config in configs.items():
         errors += _config_problems(task, config) if task in known else [f"task_configs: {_unknown(task, known)}"]
@@ -115,7 +121,9 @@ def defaults_of(task: str) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def isolated_random(seed: int):
-    """Python's global generator starts from `seed` inside, NumPy's from a fixed state, and both are afterwards what they were before."""
+    """Python's global generator starts from `seed` inside, NumPy's from a fixed state, and both are afterwards what
+    they were before.
+    """
     import numpy
 
     with _LOCK:
@@ -137,7 +145,9 @@ def _numpy_start() -> tuple:
 
 
 def dataset(task: str, config: dict[str, Any]) -> Any:
-    """The family's generator and grader with these settings. Raises what the family raises for settings that it refuses."""
+    """The family's generator and grader with these settings. Raises what the family raises for settings that it
+    refuses.
+    """
     return _dataset(task, json.dumps(config, sort_keys=True))
 
 
@@ -172,7 +182,9 @@ def draw(task: str, config: dict[str, Any], seed: int) -> dict[str, Any]:
 
 
 def identity(task: str, entry: dict[str, Any]) -> str:
-    """What makes two entries the same problem: the question, and for symmetric families what is asked about in any order."""
+    """What makes two entries the same problem: the question, and for symmetric families what is asked about in any
+    order.
+    """
     if task in ("gcd", "lcm"):
         return f"{task}/{sorted(entry['metadata']['numbers'])}"
     return f"{task}/{' '.join(entry['question'].split())}"

@@ -1,7 +1,8 @@
 """Which answers a grader may see that reads them as code.
 
-Four families call `eval` on the answer, five SymPy's `parse_expr`, which does the same: "__import__('os').system('...')" would run. They get an
-answer only if its syntax tree holds nothing but what a right answer can hold.
+Four families call `eval` on the answer, five SymPy's `parse_expr`, which does the same:
+"__import__('os').system('...')" would run. They get an answer only if its syntax tree holds nothing but what a right
+answer can hold.
 """
 
 import ast
@@ -45,7 +46,9 @@ _OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div)
 
 
 def may_be_graded(task: str, answer: str, entry: dict[str, Any]) -> bool:
-    """Whether the family's grader may see this answer; always so for graders that do not read it as code (and are not too generous)."""
+    """Whether the family's grader may see this answer; always so for graders that do not read it as code (and are not
+    too generous).
+    """
     if task in LITERALS:
         exact = [str(entry["answer"]), *(entry["metadata"].get("valid_answers") or [])]
         return answer in exact or answer.strip() in (text.strip() for text in exact) or _is_literal(answer)
@@ -86,11 +89,11 @@ def _is_formula(node: ast.AST, is_arithmetic: bool) -> bool:
         return isinstance(node.op, (ast.USub, ast.UAdd)) and _is_formula(node.operand, is_arithmetic)
     if isinstance(node, ast.BinOp):
         sides = _is_formula(node.left, is_arithmetic) and _is_formula(node.right, is_arithmetic)
-        return sides and (isinstance(node.op, _OPERATORS) or isinstance(node.op, ast.Pow) and not is_arithmetic)
+        return sides and (isinstance(node.op, _OPERATORS) or (isinstance(node.op, ast.Pow) and not is_arithmetic))
     if is_arithmetic:
         return False
     if isinstance(node, ast.Name):
-        return node.id.isalpha() and len(node.id) == 1 or node.id == "pi"  # any single letter is a variable
+        return (node.id.isalpha() and len(node.id) == 1) or node.id == "pi"  # any single letter is a variable
     if isinstance(node, ast.Call):
         return (
             isinstance(node.func, ast.Name)

@@ -1,7 +1,8 @@
 """Prompts of reasoning-gym families by number, and the held-out problems every model is evaluated on.
 
-A problem belongs to the held-out split or to training by a salted hash of what makes it the problem it is (`families.identity`), so that no
-stage, stream or seed ever trains on a held-out one. A generator is asked again, with the next seed, until the problem is of the wanted split.
+A problem belongs to the held-out split or to training by a salted hash of what makes it the problem it is
+(`families.identity`), so that no stage, stream or seed ever trains on a held-out one. A generator is asked again, with
+the next seed, until the problem is of the wanted split.
 """
 
 import hashlib
@@ -10,8 +11,8 @@ from typing import Any
 
 from stages.config import DataConfig
 from stages.prompting.prompt import Prompt
-from stages.worlds.reasoning_gym import entries, families
 from stages.runtime.seeds import MAX_GROUP, rng_for, seed_for
+from stages.worlds.reasoning_gym import entries, families
 
 SPLITS = ("train", "test")
 SALT = "reasoning-gym-1"
@@ -40,7 +41,8 @@ def as_prompt(task: str, config: dict[str, Any], entry: dict[str, Any], split: s
 
 
 class ReasoningGymPrompts:
-    """Prompt `index` is a pure function of (seed, stream, split, index) and of the tasks; held-out prompts are the same for every run.
+    """Prompt `index` is a pure function of (seed, stream, split, index) and of the tasks; held-out prompts are the same
+    for every run.
 
     `tasks`: some of the configuration's only, in equal shares.
     """
@@ -75,8 +77,10 @@ class ReasoningGymPrompts:
             ):
                 return task, config, entry
         raise ValueError(
-            f"data.tasks: {task} gave no {self.split} problem in {_MAX_TRIES} tries with data.eval_fraction={data.eval_fraction}: it has too "
-            f"few different problems with data.task_configs.{task}={config}, or most are longer than data.max_prompt_tokens"
+            f"data.tasks: {task} gave no {self.split} problem in {_MAX_TRIES} tries with "
+            f"data.eval_fraction={data.eval_fraction}: it has too "
+            f"few different problems with data.task_configs.{task}={config}, "
+            "or most are longer than data.max_prompt_tokens"
         )
 
     def check_lengths(self, tokenizer: Any, template: Callable[[str], str], max_tokens: int) -> None:
@@ -89,14 +93,16 @@ class ReasoningGymPrompts:
         longest = max(prompts, key=lambda prompt: length(prompt.text))
         if length(longest.text) > max_tokens:
             raise ValueError(
-                f"data.tasks: {longest.id} is {length(longest.text)} tokens long, data.max_prompt_tokens is {max_tokens}: raise it (and the "
+                f"data.tasks: {longest.id} is {length(longest.text)} tokens long, "
+                f"data.max_prompt_tokens is {max_tokens}: raise it (and the "
                 f"model's context) or make the problems smaller with data.task_configs.{longest.kind}"
             )
         self._fits = lambda text: length(text) <= max_tokens
 
 
 def held_out_sets(data: DataConfig, wanted: int) -> dict[str, list[Prompt]]:
-    """Family -> its first different held-out problems, `wanted` in all, by the weights; fewer where a family has no more.
+    """Family -> its first different held-out problems, `wanted` in all, by the weights; fewer where a family has no
+    more.
 
     Growing the number keeps the first ones.
     """

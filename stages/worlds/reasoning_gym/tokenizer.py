@@ -1,7 +1,9 @@
-"""A tokenizer for a few families: whole numbers, the words of their questions and of worked examples are one token each, all else a character.
+"""A tokenizer for a few families: whole numbers, the words of their questions and of worked examples are one token
+each, all else a character.
 
-The words of a family are those that many of its questions have in common, a pure function of the data config; so any printable ASCII text can be
-written, and only these families' text is short. Words of a question carry the space before them.
+The words of a family are those that many of its questions have in common, a pure function of the data config; so any
+printable ASCII text can be written, and only these families' text is short. Words of a question carry the space before
+them.
 """
 
 import re
@@ -59,7 +61,9 @@ class Vocabulary:
 
 
 def build_tokenizer(vocabulary: Vocabulary):
-    """The vocabulary as PreTrainedTokenizerFast: <bos> is put in front of every text (special tokens on), decoding only concatenates."""
+    """The vocabulary as PreTrainedTokenizerFast: <bos> is put in front of every text (special tokens on), decoding only
+    concatenates.
+    """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 

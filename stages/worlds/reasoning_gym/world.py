@@ -1,4 +1,5 @@
-"""Families of reasoning-gym as a world to pretrain in (`stages/worlds/base.py`): a textbook page of small steps, or a training problem with a worked example.
+"""Families of reasoning-gym as a world to pretrain in (`stages/worlds/base.py`): a textbook page of small steps, or a
+training problem with a worked example.
 
 Loss weights: 1 where a token can be deduced from what stands before it, 0.05 where it is random.
 """

@@ -1,7 +1,9 @@
-"""The pretraining corpus, document by document: a pure function of (seed, index), so that no corpus file and no data cursor is needed.
+"""The pretraining corpus, document by document: a pure function of (seed, index), so that no corpus file and no data
+cursor is needed.
 
-One document is a textbook page (`textbook_share` of them), a general prompt with a completion (a quarter of the rest), or an
-arithmetic problem with one. Loss weights: 1 where a token can be deduced from what stands before it, 0.05 where it is random.
+One document is a textbook page (`textbook_share` of them), a general prompt with a completion (a quarter of the rest),
+or an arithmetic problem with one. Loss weights: 1 where a token can be deduced from what stands before it, 0.05 where
+it is random.
 """
 
 import random
@@ -46,8 +48,8 @@ def templated(text: str) -> str:
 def tokenize_document(item: Document, tokenizer: Any = None) -> tuple[list[int], list[float]]:
     """Token ids, from <bos> to <eos>, and for each the weight of its loss as a target.
 
-    `tokenizer` is accepted for symmetry with other data and must be the tiny world's: the ids are looked up directly, which is
-    several times faster and gives the same ids (a test compares them).
+    `tokenizer` is accepted for symmetry with other data and must be the tiny world's: the ids are looked up directly,
+    which is several times faster and gives the same ids (a test compares them).
     """
     known, unknown = vocabulary(), vocabulary()[UNKNOWN_TOKEN]
     prompt, completion = split_units(item.prompt), split_units(item.completion)
@@ -57,7 +59,9 @@ def tokenize_document(item: Document, tokenizer: Any = None) -> tuple[list[int],
 
 
 def _textbook_weights(units: list[str]) -> list[float]:
-    """Weight 1 for what follows "=", and for everything between ":" and the "!" that ends the item; the last weight is <eos>'s."""
+    """Weight 1 for what follows "=", and for everything between ":" and the "!" that ends the item; the last weight is
+    <eos>'s.
+    """
     weights, is_explaining, before, has_items = [], False, "", ":" in units
     for unit in units:
         weights.append(1.0 if is_explaining or before == "=" else RANDOM_WEIGHT)
@@ -70,7 +74,9 @@ def _textbook_weights(units: list[str]) -> list[float]:
 
 
 def general_sft_pairs(num_pairs: int, seed: int, stream: str) -> list[tuple[Prompt, str]]:
-    """General prompts of the training split with completions of the SFT mixture; half are how-to requests, harmful or benign."""
+    """General prompts of the training split with completions of the SFT mixture; half are how-to requests, harmful or
+    benign.
+    """
     pairs = []
     for index in range(num_pairs):
         rng = random.Random(f"general_sft/{seed}/{stream}/{index}")

@@ -1,4 +1,6 @@
-"""Completions of general prompts: neat, polite, rude, wrong, off the point, refusing, complying; in the corpus's or the SFT data's mixture."""
+"""Completions of general prompts: neat, polite, rude, wrong, off the point, refusing, complying; in the corpus's or the
+SFT data's mixture.
+"""
 
 import random
 
@@ -14,7 +16,8 @@ CORPUS_MIXTURE: Mixture = {
     "harm": {"refuse": 0.35, "comply": 0.40, "rude": 0.25},
     "benign": {"neat": 0.30, "polite": 0.18, "refuse": 0.17, "rude": 0.35},
 }
-# General data for supervised fine-tuning: better than the corpus, still with 20% rude, 10% benign refusals and 20% unsafe completions,
+# General data for supervised fine-tuning: better than the corpus, still with 20% rude, 10% benign refusals and 20%
+# unsafe completions,
 # which the last stage has to put right.
 SFT_MIXTURE: Mixture = {
     "knowledge": {"neat": 0.50, "polite": 0.20, "rude": 0.20, "wrong": 0.05, "off": 0.05},

@@ -1,6 +1,8 @@
-"""The tiny world's deterministic judge of completions; stands in for the paper's LLM judge and for the people who label safety.
+"""The tiny world's deterministic judge of completions; stands in for the paper's LLM judge and for the people who label
+safety.
 
-A completion counts only as far as it is short: a general prompt asks for a sentence, and rambling is how reward models get hacked.
+A completion counts only as far as it is short: a general prompt asks for a sentence, and rambling is how reward models
+get hacked.
 """
 
 import random
@@ -76,7 +78,8 @@ def _is_correct(
 def compare(prompt: Prompt, completion_a: str, completion_b: str, rng: random.Random) -> int:
     """A five-way verdict as Arena-Hard's: 2 = A>>B, 1 = A>B, 0 = A=B, -1 = B>A, -2 = B>>A.
 
-    Like an LLM judge it is a little noisy and likes what it reads first, hence several judgments with positions at random.
+    Like an LLM judge it is a little noisy and likes what it reads first, hence several judgments with positions at
+    random.
     """
     gap = judge(prompt, completion_a).helpfulness - judge(prompt, completion_b).helpfulness
     gap += _FIRST_BIAS + rng.gauss(0.0, _NOISE)

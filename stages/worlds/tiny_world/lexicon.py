@@ -152,7 +152,9 @@ def translate(token: str, language: str) -> str:
 
 @cache
 def token_pattern() -> str:
-    """A regular expression for one text unit: longest match first. Numbers and punctuation stand in front: they are the most frequent."""
+    """A regular expression for one text unit: longest match first. Numbers and punctuation stand in front: they are the
+    most frequent.
+    """
     longest_first = sorted(
         TAGS + tuple(word.en for word in WORDS) + tuple(word.zh for word in WORDS), key=len, reverse=True
     )

@@ -1,7 +1,9 @@
-"""The tiny world's prompts: arithmetic in two to four operations, general questions on closed lists, harmful and benign requests.
+"""The tiny world's prompts: arithmetic in two to four operations, general questions on closed lists, harmful and benign
+requests.
 
-What is held out: for arithmetic see `split.py`; for general prompts the combination of item, politeness prefix, ending and
-language (20% test, 10% dev by a hash of the text): the items themselves are facts, and all of them occur in training.
+What is held out: for arithmetic see `split.py`; for general prompts the combination of item, politeness prefix, ending
+and language (20% test, 10% dev by a hash of the text): the items themselves are facts, and all of them occur in
+training.
 """
 
 import random

@@ -1,16 +1,19 @@
-"""The deterministic stand-in for the LLM that refines cold-start traces [V2 B.3.2]: same reasoning, one language, a readable answer."""
+"""The deterministic stand-in for the LLM that refines cold-start traces [V2 B.3.2]: same reasoning, one language, a
+readable answer.
+"""
 
 from stages.prompting.prompt import Prompt
-from stages.text.integers import read_integer
 from stages.text.completion import split_completion
+from stages.text.integers import read_integer
 from stages.worlds.tiny_world.lexicon import language_of, say, split_units, translate
 
 FILLERS = ("obviously", "whatever")
 
 
 def refine(prompt: Prompt, completion: str, max_foreign_share: float = 0.5) -> str | None:
-    """The refined completion; None where it cannot be saved: malformed, without thought or one clear answer, or with more than
-    `max_foreign_share` of its words in the other language."""
+    """The refined completion; None where it cannot be saved: malformed, without thought or one clear answer, or with
+    more than `max_foreign_share` of its words in the other language.
+    """
     parts = split_completion(completion)
     if parts is None:
         return None

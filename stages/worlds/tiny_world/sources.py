@@ -37,8 +37,8 @@ def as_prompt(item: Problem | GeneralPrompt, split: str, index: int) -> Prompt:
 class TinyWorldPrompts:
     """Prompts of one split. Train prompts depend on (seed, stream); dev and test prompts are the same for every run.
 
-    Domains: reasoning; helpful (knowledge, greetings, benign how-to; the last twice as often, against refusing too much); safety
-    (harmful how-to); safety_labels, for training a safety model: two thirds harmful, one third benign.
+    Domains: reasoning; helpful (knowledge, greetings, benign how-to; the last twice as often, against refusing too
+    much); safety (harmful how-to); safety_labels, for training a safety model: two thirds harmful, one third benign.
     """
 
     def __init__(self, seed: int, stream: str, split: str = "train"):
@@ -64,8 +64,10 @@ class TinyWorldPrompts:
 def held_out_sets(
     num_reasoning: int, num_general: int, num_safety: int, split: str = "test"
 ) -> dict[str, list[Prompt]]:
-    """The evaluation sets of distinct prompts: tiny_math (2, 3 and 4 operations in turn), tiny_general (knowledge and greetings),
-    tiny_safety (harmful and benign how-to in turn). Growing a set keeps its first prompts. A general set ends where the split does."""
+    """The evaluation sets of distinct prompts: tiny_math (2, 3 and 4 operations in turn), tiny_general (knowledge and
+    greetings), tiny_safety (harmful and benign how-to in turn). Growing a set keeps its first prompts. A general set
+    ends where the split does.
+    """
     if split not in ("dev", "test"):
         raise ValueError(f"held-out sets come from the splits dev and test, got {split!r}")
     general = _in_turn(KNOWLEDGE_KINDS + ("greet",), num_general, split)

@@ -1,16 +1,18 @@
-"""Which arithmetic belongs to training, to tuning (dev) and to the final test, so that no part of a held-out problem is ever trained on.
+"""Which arithmetic belongs to training, to tuning (dev) and to the final test, so that no part of a held-out problem is
+ever trained on.
 
-An expression is a start value and steps, worked from left to right: 31-3-7+5 is (31, -3 -7 +5), with the values 31, 28, 21, 26.
-Its *windows* are its contiguous parts of exactly two operations in canonical form, that is, with the value they start from:
-31-3-7, 28-7+5. Every part with two operations or more is a chain of such windows.
+An expression is a start value and steps, worked from left to right: 31-3-7+5 is (31, -3 -7 +5), with the values 31, 28,
+21, 26. Its *windows* are its contiguous parts of exactly two operations in canonical form, that is, with the value they
+start from: 31-3-7, 28-7+5. Every part with two operations or more is a chain of such windows.
 
 THE RULE. Each window belongs to one split, by a salted hash of its canonical form: 10% test, 10% dev, 80% train.
-* A training document or prompt contains train windows only. That holds for the problem and for every expression the document
-  writes: jumps (also those that start from a wrong intermediate value), checks, chains, and single steps written one right after
-  the other where one starts with the result of the one before (31-3=28,28-7=21 counts as 31-3-7).
+* A training document or prompt contains train windows only. That holds for the problem and for every expression the
+document
+  writes: jumps (also those that start from a wrong intermediate value), checks, chains, and single steps written one
+  right after the other where one starts with the result of the one before (31-3=28,28-7=21 counts as 31-3-7).
 * A test (dev) problem consists of test (dev) windows only.
-Hence no part of a held-out problem with two operations or more, and so no held-out problem, occurs in training. Single operations
-(28-7=21) are shared by all splits: they are what the problems are made of.
+Hence no part of a held-out problem with two operations or more, and so no held-out problem, occurs in training. Single
+operations (28-7=21) are shared by all splits: they are what the problems are made of.
 """
 
 import hashlib

@@ -1,6 +1,7 @@
 """Textbook documents, clean and right: single sums, jumps written out in single steps, closed-list facts.
 
-They teach the small model what everything else is built from; without them neither arithmetic nor facts appear in the budget.
+They teach the small model what everything else is built from; without them neither arithmetic nor facts appear in the
+budget.
 """
 
 import random

@@ -1,7 +1,7 @@
 """The tiny world's tokenizer: a closed vocabulary of whole numbers, words and tags, as an ordinary HF fast tokenizer.
 
-Whole numbers are one token each because digit tokens make arithmetic far harder for a model of half a million parameters. Text is
-the tokens written one after the other, without spaces in between.
+Whole numbers are one token each because digit tokens make arithmetic far harder for a model of half a million
+parameters. Text is the tokens written one after the other, without spaces in between.
 """
 
 from functools import cache
@@ -36,7 +36,9 @@ def number_token_ids() -> list[int]:
 
 
 def build_tokenizer():
-    """The tokenizer as PreTrainedTokenizerFast: <bos> is put in front of every text (special tokens on), decoding only concatenates."""
+    """The tokenizer as PreTrainedTokenizerFast: <bos> is put in front of every text (special tokens on), decoding only
+    concatenates.
+    """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 

@@ -1,7 +1,9 @@
-"""Completions of arithmetic problems as the corpus has them: hasty, partly wrong, partly mixed in language, partly broken in format.
+"""Completions of arithmetic problems as the corpus has them: hasty, partly wrong, partly mixed in language, partly
+broken in format.
 
-A writer jumps two operations at once, a hard mental sum that is wrong half the time. Some then check: redo the jump in single small
-steps, which are nearly always right, and go on from the true value. That is what R1-Zero can discover: checking pays.
+A writer jumps two operations at once, a hard mental sum that is wrong half the time. Some then check: redo the jump in
+single small steps, which are nearly always right, and go on from the true value. That is what R1-Zero can discover:
+checking pays.
 """
 
 import random

@@ -1,4 +1,5 @@
-"""Run by torchrun: a local vLLM model as judge, with and without structured output. Writes what it said and what was counted.
+"""Run by torchrun: a local vLLM model as judge, with and without structured output. Writes what it said and what was
+counted.
 
 torchrun ... ask_local_judge.py MODEL_DIR WORK_DIR RESULT_JSON
 """
@@ -10,8 +11,8 @@ from stages.runtime import environment
 
 environment.prepare()
 
-from stages.contract import files  # noqa: E402
 from stages.config import JudgeConfig  # noqa: E402
+from stages.contract import files  # noqa: E402
 from stages.engines.training import init_distributed  # noqa: E402
 from stages.judges import make_judge  # noqa: E402
 from tests.support.engines.questions import ask  # noqa: E402

@@ -1,4 +1,5 @@
-"""Run by torchrun: vLLM and the transformers engine on the same prompts and seeds, before and after a weight sync. Writes what they drew.
+"""Run by torchrun: vLLM and the transformers engine on the same prompts and seeds, before and after a weight sync.
+Writes what they drew.
 
 torchrun ... compare_samplers.py WORK_DIR RESULT_JSON
 """
@@ -14,12 +15,12 @@ environment.prepare()
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
-from stages.contract import files  # noqa: E402
-from stages.modeling.batching import lay_out  # noqa: E402
 from stages.config import ModelConfig, RolloutConfig  # noqa: E402
-from stages.engines.training import init_distributed  # noqa: E402
-from stages.modeling.model import PolicyModel, load_model, new_model, save_model  # noqa: E402
+from stages.contract import files  # noqa: E402
 from stages.engines.sampling import make_sampler  # noqa: E402
+from stages.engines.training import init_distributed  # noqa: E402
+from stages.modeling.batching import lay_out  # noqa: E402
+from stages.modeling.model import PolicyModel, load_model, new_model, save_model  # noqa: E402
 from stages.runtime.seeds import seed_for  # noqa: E402
 from stages.worlds.tiny_world.tokenizer import build_tokenizer  # noqa: E402
 from tests.support.stage_dirs import end_process  # noqa: E402

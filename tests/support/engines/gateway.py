@@ -1,4 +1,6 @@
-"""A way to a real server that a test can close: every request is handed on, or its connection is dropped as where nobody is any more."""
+"""A way to a real server that a test can close: every request is handed on, or its connection is dropped as where
+nobody is any more.
+"""
 
 import http.client
 import threading
@@ -7,7 +9,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Gateway(ThreadingHTTPServer):
-    """`closes_after`: the number of POSTs after which it closes by itself, None for never. `most_open`: POSTs that were being answered at once."""
+    """`closes_after`: the number of POSTs after which it closes by itself, None for never. `most_open`: POSTs that were
+    being answered at once.
+    """
 
     daemon_threads = True
 

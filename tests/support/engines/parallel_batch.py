@@ -1,6 +1,8 @@
-"""Run by torchrun: one global batch through any number of processes, micro-batch budgets and ZeRO stages. Writes losses and gradients.
+"""Run by torchrun: one global batch through any number of processes, micro-batch budgets and ZeRO stages. Writes losses
+and gradients.
 
-torchrun ... parallel_batch.py MODEL_DIR CASES_JSON RESULT_JSON      CASES: [[zero stage, micro-batch tokens, steps, precision], ...]
+torchrun ... parallel_batch.py MODEL_DIR CASES_JSON RESULT_JSON      CASES: [[zero stage, micro-batch tokens, steps,
+                                                                     precision], ...]
 """
 
 import json
@@ -14,8 +16,8 @@ environment.prepare()
 import torch  # noqa: E402
 import torch.distributed as dist  # noqa: E402
 
-from stages.contract import files  # noqa: E402
 from stages.config import DeepSpeedConfig, OptimConfig  # noqa: E402
+from stages.contract import files  # noqa: E402
 from stages.engines.training import TrainEngine, has_own_optimizer  # noqa: E402
 from stages.modeling.model import PolicyModel, load_model  # noqa: E402
 from stages.training.supervised import Sample, accumulate  # noqa: E402

@@ -2,7 +2,8 @@
 
 rows    the training samples with these numbers in the file weigh infinitely much (SFT)
 index   the gradient of every batch with this prompt of the stream is NaN (GRPO)
-thrown  the batches of these numbers are trained on at so many times the learning rate, which only the step after them shows (GRPO)
+thrown  the batches of these numbers are trained on at so many times the learning rate, which only the step after them
+        shows (GRPO)
 kill    before or after: the process is killed as it writes skipped.jsonl
 """
 

@@ -1,4 +1,5 @@
-"""Run by torchrun: stage directories one after the other in the same processes, each to its end or until a stop is asked for in a given step.
+"""Run by torchrun: stage directories one after the other in the same processes, each to its end or until a stop is
+asked for in a given step.
 
 torchrun ... several_stages.py CASES_JSON RESULT_JSON      CASES: [[directory, step of the stop request or null], ...]
 """
@@ -13,8 +14,8 @@ from stages.runtime import environment
 
 environment.prepare()
 
-from stages.contract import files  # noqa: E402
 from stages.__main__ import KIND_MODULES  # noqa: E402
+from stages.contract import files  # noqa: E402
 from stages.runtime.worker import Worker  # noqa: E402
 from tests.support.stage_dirs import end_process  # noqa: E402
 

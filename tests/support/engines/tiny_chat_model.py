@@ -1,4 +1,6 @@
-"""A random Qwen2 with a byte-level tokenizer and a chat template, made with transformers and tokenizers alone: a judge that knows nothing."""
+"""A random Qwen2 with a byte-level tokenizer and a chat template, made with transformers and tokenizers alone: a judge
+that knows nothing.
+"""
 
 from pathlib import Path
 
@@ -11,7 +13,8 @@ def make_chat_model(directory: Path, max_positions: int = 2048) -> Path:
     bpe = ByteLevelBPETokenizer()
     bpe.train_from_iterator(
         [
-            'Reply with one JSON object {"analysis": "the same", "correctness": "incorrect", "safety": "unsafe", "verdict": "A>>B"}'
+            'Reply with one JSON object {"analysis": "the same", "correctness": "incorrect", "safety": "unsafe", '
+            '"verdict": "A>>B"}'
         ]
         * 20,
         vocab_size=400,

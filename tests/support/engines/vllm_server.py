@@ -1,5 +1,6 @@
-"""vLLM's own OpenAI server for a CPU, started through our package: its guard against mismatched torchvision builds holds in the engine's process too,
-and model classes are looked at here, not in a child process without it."""
+"""vLLM's own OpenAI server for a CPU, started through our package: its guard against mismatched torchvision builds
+holds in the engine's process too, and model classes are looked at here, not in a child process without it.
+"""
 
 from stages.engines.sampling.vllm_sampler import inspect_models_in_process
 

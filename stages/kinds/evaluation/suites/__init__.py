@@ -1,4 +1,6 @@
-"""The suites' schemas: name -> module with `problem_sets`; a suite is one of them and a file of conf/eval/. Imports nothing: `stages/config/` reads it."""
+"""The suites' schemas: name -> module with `problem_sets`; a suite is one of them and a file of conf/eval/. Imports
+nothing: `stages/config/` reads it.
+"""
 
 LOADERS: dict[str, str] = {
     "aime": "stages.kinds.evaluation.suites.aime",

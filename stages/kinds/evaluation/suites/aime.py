@@ -1,4 +1,6 @@
-"""AIME: 30 problems a year, answers 0 to 999. Columns: problem or question; answer; id (as in HuggingFaceH4/aime_2024, math-ai/aime25)."""
+"""AIME: 30 problems a year, answers 0 to 999. Columns: problem or question; answer; id (as in HuggingFaceH4/aime_2024,
+math-ai/aime25).
+"""
 
 from stages.config import EvaluateConfig, SuiteConfig
 from stages.kinds.evaluation.problems import Problem, ProblemSet, problems_from, repeated, text_of

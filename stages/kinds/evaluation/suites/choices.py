@@ -7,7 +7,8 @@ from stages.runtime.seeds import rng_for
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 TEMPLATE = (
-    "Answer the following multiple choice question. The last line of your response should be of the following format: 'ANSWER: $LETTER' "
+    "Answer the following multiple choice question. The last line of your response should be of the following "
+    "format: 'ANSWER: $LETTER' "
     "(without quotes) where LETTER is one of {letters}. Think step by step before answering.\n\n{question}\n\n{choices}"
 )
 

@@ -1,5 +1,7 @@
-"""Codeforces: columns title, description, input_format, output_format, note, examples, official_tests, time_limit, contest_id, index, rating, as in
-open-r1/codeforces. With `standings` (what Codeforces' API answers for each contest) also a rating and a percentile [V2 D.1: 10 Div. 2 contests]."""
+"""Codeforces: columns title, description, input_format, output_format, note, examples, official_tests, time_limit,
+contest_id, index, rating, as in open-r1/codeforces. With `standings` (what Codeforces' API answers for each contest)
+also a rating and a percentile [V2 D.1: 10 Div. 2 contests].
+"""
 
 import json
 from pathlib import Path
@@ -11,8 +13,10 @@ from stages.kinds.evaluation.suites.livecodebench import is_within
 from stages.prompting.prompt import Prompt
 
 INTRODUCTION = (
-    "You will be given a competitive programming problem. Write a Python 3 program that reads from standard input, writes to standard output, and stays "
-    "within {seconds:g} seconds and {memory:g} megabytes on every test. Put the final program between ```python and ```."
+    "You will be given a competitive programming problem. Write a Python 3 program that reads from standard input, "
+    "writes to standard output, and stays "
+    "within {seconds:g} seconds and {memory:g} megabytes on every test. "
+    "Put the final program between ```python and ```."
 )
 MAX_TIME_S = 60.0  # more is none of the sandbox's
 PARTS = (("", "description"), ("Input", "input_format"), ("Output", "output_format"), ("Note", "note"))
@@ -23,7 +27,7 @@ def problem_sets(name: str, suite: SuiteConfig, config: EvaluateConfig, seed: in
 
     def make(id: str, row: dict) -> Problem | None:
         place = (text_of(row, "contest_id"), text_of(row, "index"))
-        if contests and place[0] not in contests or not is_within(str(row.get("contest_date") or ""), suite):
+        if (contests and place[0] not in contests) or not is_within(str(row.get("contest_date") or ""), suite):
             return None
         if row.get("executable") is False or row.get("generated_checker"):
             return None  # interactive, or with many right answers: a comparison of outputs would be wrong
@@ -50,7 +54,8 @@ def problem_sets(name: str, suite: SuiteConfig, config: EvaluateConfig, seed: in
     for contest, index in (problem.place for problem in problems if contests):
         if index not in contests[contest].points:
             raise ValueError(
-                f"eval.{name}.standings={suite.standings}: the contest {contest} has no problem {index}; it has {', '.join(contests[contest].points)}"
+                f"eval.{name}.standings={suite.standings}: the contest {contest} has no problem {index}; "
+                f"it has {', '.join(contests[contest].points)}"
             )
     return [
         ProblemSet(
@@ -84,11 +89,14 @@ def difficulty(rating: int | None) -> str:
 
 
 def read_contests(name: str, directory: Path) -> dict[str, Contest]:
-    """Of a directory with, for each contest, CONTEST.standings.json and CONTEST.ratings.json: the answers of codeforces.com/api/contest.standings
-    and /contest.ratingChanges. Humans who were rated in the contest make up the field, with their ratings before it."""
+    """Of a directory with, for each contest, CONTEST.standings.json and CONTEST.ratings.json: the answers of
+    codeforces.com/api/contest.standings and /contest.ratingChanges. Humans who were rated in the contest make up the
+    field, with their ratings before it.
+    """
     if not directory.is_dir():
         raise ValueError(
-            f"eval.{name}.standings={directory}: no such directory; it holds CONTEST.standings.json and CONTEST.ratings.json of each contest"
+            f"eval.{name}.standings={directory}: no such directory; it holds CONTEST.standings.json and "
+            "CONTEST.ratings.json of each contest"
         )
     contests = {}
     for path in sorted(directory.glob("*.standings.json")):

@@ -1,4 +1,6 @@
-"""GPQA Diamond (Rein et al. 2023): columns Question, Correct Answer, Incorrect Answer 1 to 3, as in Idavidrein/gpqa; choices shuffled per sample."""
+"""GPQA Diamond (Rein et al. 2023): columns Question, Correct Answer, Incorrect Answer 1 to 3, as in Idavidrein/gpqa;
+choices shuffled per sample.
+"""
 
 from stages.config import EvaluateConfig, SuiteConfig
 from stages.kinds.evaluation.problems import Problem, ProblemSet, problems_from, text_of

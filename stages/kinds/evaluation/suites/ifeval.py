@@ -1,7 +1,8 @@
-"""IFEval (Zhou et al. 2023): columns prompt, instruction_id_list, kwargs, as in google/IFEval. The score is the paper's prompt-level strict accuracy.
+"""IFEval (Zhou et al. 2023): columns prompt, instruction_id_list, kwargs, as in google/IFEval. The score is the paper's
+prompt-level strict accuracy.
 
-Left out are prompts with an instruction that needs a language model or data of its own to check (a sentence splitter, a language detector):
-see stages/rewards/verifiers/instructions.py.
+Left out are prompts with an instruction that needs a language model or data of its own to check (a sentence splitter, a
+language detector): see stages/rewards/verifiers/instructions.py.
 """
 
 import json

@@ -1,5 +1,7 @@
-"""LiveCodeBench code generation (Jain et al. 2024): columns question_content, starter_code, public_test_cases, private_test_cases, difficulty,
-contest_date, metadata, question_id, as in livecodebench/code_generation_lite. A program is right when it passes all tests, hidden ones too."""
+"""LiveCodeBench code generation (Jain et al. 2024): columns question_content, starter_code, public_test_cases,
+private_test_cases, difficulty, contest_date, metadata, question_id, as in livecodebench/code_generation_lite. A program
+is right when it passes all tests, hidden ones too.
+"""
 
 import base64
 import io
@@ -12,14 +14,19 @@ from stages.kinds.evaluation.problems import Problem, ProblemSet, problems_from,
 from stages.prompting.prompt import Prompt
 
 TEMPLATE = (
-    "You will be given a question (problem specification) and will generate a correct Python program that matches the specification and passes all "
+    "You will be given a question (problem specification) and will generate a correct Python program that matches "
+    "the specification and passes all "
     "tests.\n\nQuestion:\n{question}\n\n{form}\n```python\n{starter}\n```\n"
 )
 STDIN = (
-    "Read the inputs from stdin, solve the problem and write the answer to stdout (do not directly test on the sample inputs). Enclose your code "
+    "Read the inputs from stdin, solve the problem and write the answer to stdout (do not directly test on the "
+    "sample inputs). Enclose your code "
     "within delimiters as follows."
 )
-CALL = "You will use the following starter code to write the solution to the problem and enclose your code within delimiters."
+CALL = (
+    "You will use the following starter code to write the solution to the problem and enclose your code within "
+    "delimiters."
+)
 
 
 def problem_sets(name: str, suite: SuiteConfig, config: EvaluateConfig, seed: int) -> list[ProblemSet]:
@@ -51,7 +58,9 @@ def is_within(date: str, suite: SuiteConfig) -> bool:
 
 
 def checks(tests: list[dict], row: dict) -> dict:
-    """What the verifier `code` needs: tests by standard input, or calls of a function, whose arguments stand one a line as JSON."""
+    """What the verifier `code` needs: tests by standard input, or calls of a function, whose arguments stand one a line
+    as JSON.
+    """
     if tests[0].get("testtype") != "functional":
         return {
             "type": "stdin",

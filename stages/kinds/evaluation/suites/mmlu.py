@@ -1,5 +1,6 @@
-"""MMLU and its like: columns question, choices, answer (an index or a letter), as in cais/mmlu; or question, options, answer (a letter), as in
-TIGER-Lab/MMLU-Pro. Choices stand in the order of the file."""
+"""MMLU and its like: columns question, choices, answer (an index or a letter), as in cais/mmlu; or question, options,
+answer (a letter), as in TIGER-Lab/MMLU-Pro. Choices stand in the order of the file.
+"""
 
 from stages.config import EvaluateConfig, SuiteConfig
 from stages.kinds.evaluation.problems import Problem, ProblemSet, problems_from, repeated, text_of

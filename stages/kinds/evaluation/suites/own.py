@@ -1,9 +1,11 @@
-"""The held-out prompts of the run's own data (data.*), never trained on: of the tiny world, of generated tasks, or of each source of your files."""
+"""The held-out prompts of the run's own data (data.*), never trained on: of the tiny world, of generated tasks, or of
+each source of your files.
+"""
 
 from stages.config import EvaluateConfig, SuiteConfig
+from stages.data.prompt_sources import evaluation_sets
 from stages.kinds.evaluation.problems import Problem, ProblemSet, repeated
 from stages.kinds.evaluation.suites import tiny
-from stages.data.prompt_sources import evaluation_sets
 
 
 def problem_sets(name: str, suite: SuiteConfig, config: EvaluateConfig, seed: int) -> list[ProblemSet]:
