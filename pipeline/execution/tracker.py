@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pipeline.configuration.schema import RunConfig
-from pipeline.files import read_jsonl
+from stages.contract.files import read_jsonl
 
 
 def export(config: RunConfig, stage: str, stage_dir: Path) -> None:
