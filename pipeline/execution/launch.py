@@ -17,11 +17,14 @@ from pipeline.errors import MissingInput, PipelineError, StageFailed, StageInter
 from pipeline.execution import stall
 from pipeline.execution.stop import StopRequest
 from pipeline.paths import REPOSITORY
-from stages.contract.files import find_json, link
+from stages.contract.error_report import ErrorReport
+from stages.contract.files import link
+from stages.contract.progress import INTERRUPTED, StageProgress
 
 POLL_S = 0.1
 SHOWN_LINES = 15
 EXIT_INTERRUPTED = 75
+NO_SPACE = "No space left on device"
 FULL_BYTES = 2**20  # a disk with less free has no room for a worker's error report
 NOISE = re.compile(
     r"\d+%\|.*\||\[[\d:]+<[^\]]*it/s\]|^\[rank\d+\]:\[W|^Triton is installed"
@@ -34,7 +37,7 @@ def launch(
     launcher: LauncherConfig,
     stop: StopRequest,
     on_line: Callable[[str], None],
-    on_progress: Callable[[dict], None],
+    on_progress: Callable[[StageProgress], None],
     resume_command: str,
 ) -> None:
     """Runs `python -m stages DIRECTORY` to its end. Raises StageInterrupted, MissingInput or StageFailed."""
@@ -149,15 +152,16 @@ def _watch(
     launcher: LauncherConfig,
     stop: StopRequest,
     relay: LineRelay,
-    on_progress: Callable[[dict], None],
+    on_progress: Callable[[StageProgress], None],
 ) -> None:
     """Until the workers end: lines, progress, stalls, stop requests."""
     deadline, reported = None, time.time()
     while guard.poll() is None:
         relay.poll()
-        progress = find_json(directory / "progress.json", {})
-        on_progress(progress)
-        if time.time() - max(reported, progress.get("updated", 0)) > launcher.stall_after_s:
+        progress = StageProgress.find(directory)
+        if progress is not None:
+            on_progress(progress)
+        if time.time() - max(reported, progress.updated if progress else 0.0) > launcher.stall_after_s:
             reported = time.time()
             relay.on_line(f"WARNING: {stall.describe(directory, launcher.stall_after_s) or 'the workers do not start'}")
         if stop.is_requested and deadline is None:
@@ -187,36 +191,27 @@ def explain(
     """
     fix = f"continue with: {resume_command}"
     rank, code = root_failure(_text(logs / "driver.log"))
-    error = find_json(directory / "error.json")
-    progress = find_json(directory / "progress.json", {})
+    error = ErrorReport.find(directory)
+    progress = StageProgress.find(directory) or StageProgress()
     if was_stopped or (
-        not error and (code == EXIT_INTERRUPTED or progress.get("phase") == "interrupted")
+        error is None and (code == EXIT_INTERRUPTED or progress.phase == INTERRUPTED)
     ):  # the latter: srun or Slurm stopped the ranks
-        step = progress.get("step", 0)
-        return StageInterrupted(
-            f"{stage} was interrupted{f' at step {step}' if step else ''}; its checkpoint is kept", fix
-        )
-    if (
-        isinstance(error, dict)
-        and error.get("kind") != "input"
-        and code is not None
-        and code < 0
-        and error.get("rank") != rank
-    ):
+        at_step = f" at step {progress.step}" if progress.step else ""
+        return StageInterrupted(f"{stage} was interrupted{at_step}; its checkpoint is kept", fix)
+    if error is not None and not error.is_bad_input and code is not None and code < 0 and error.rank != rank:
         error = None  # what a peer says of the rank that was killed
-    if isinstance(error, dict):
-        rank = error.get("rank", rank)
-    if isinstance(error, dict) and error.get("kind") == "input":
-        return MissingInput(
-            f"{stage}: {error.get('message')}", error.get("fix") or f"mend the input, then: {resume_command}"
-        )
-    if "No space left on device" in str(error) or (error is None and shutil.disk_usage(directory).free < FULL_BYTES):
+    if error is not None and error.rank is not None:
+        rank = error.rank
+    if error is not None and error.is_bad_input:
+        return MissingInput(f"{stage}: {error.message}", error.fix or f"mend the input, then: {resume_command}")
+    is_full = shutil.disk_usage(directory).free < FULL_BYTES if error is None else NO_SPACE in error.message
+    if is_full:
         return MissingInput(
             f"{stage} found no space left on the disk of {directory}",
             f"free some space there; nothing that was finished is lost; then {fix}",
         )
-    if isinstance(error, dict) and error.get("fix"):
-        fix = f"{error['fix']}; then {fix}"
+    if error is not None and error.fix:
+        fix = f"{error.fix}; then {fix}"
     log = next(path for path in (logs / f"rank{rank}.log", logs / "driver.log") if path.exists())
     seen = f"\n  at its end: {words}" if code == -signal.SIGABRT and (words := stall.last_words(logs)) else ""
     return StageFailed(
@@ -251,10 +246,10 @@ def root_failure(torchrun_log: str) -> tuple[int, int | None]:
     return killed[0] if killed else found[-1] if found else (0, None)  # torchrun prints the root cause last
 
 
-def failure_kind(error: dict | None, code: int | None, exit_code: int) -> str:
+def failure_kind(error: ErrorReport | None, code: int | None, exit_code: int) -> str:
     """One line: the exception the worker reported, or the signal that ended it."""
-    if isinstance(error, dict):
-        return f"{error.get('kind')}: {error.get('message')}"
+    if error is not None:
+        return f"{error.kind}: {error.message}"
     code = exit_code if code is None else code
     number = -code if code < 0 else code - 128 if 128 < code < 160 else 0
     if number == signal.SIGKILL:

@@ -7,7 +7,8 @@ from pathlib import Path
 from pipeline.configuration.graph import Node
 from pipeline.configuration.schema import RunConfig
 from pipeline.planning import models
-from stages.contract.files import find_json
+from stages.contract.description import StageDescription
+from stages.contract.manifest import Manifest
 
 STARTUP_S = {"pretrain": 10, "sft": 10, "grpo": 16, "collect": 14, "reward_models": 16, "evaluate": 14, "report": 1}
 # useful FLOP/s of one single-threaded rank on a small model (measured: about 7k tokens a second at 0.5M parameters)
@@ -41,8 +42,8 @@ def seconds(node: Node, config, run: RunConfig) -> float:
 
 def _measured(latest: Path, config) -> float | None:
     """The time of the stage's latest finished directory, if it did the same number of steps."""
-    manifest, before = find_json(latest / "manifest.json"), find_json(latest / "config.json")
-    if not manifest or not before or config is None:
+    manifest, before = Manifest.find(latest), StageDescription.find(latest)
+    if manifest is None or before is None or config is None:
         return None
     size = (
         "num_steps",
@@ -54,8 +55,8 @@ def _measured(latest: Path, config) -> float | None:
         "group_size",
         "num_reasoning",
     )
-    same = all(before["config"].get(name) == getattr(config, name) for name in size if hasattr(config, name))
-    return manifest.get("timing", {}).get("total_s") if same else None
+    same = all(before.config.get(name) == getattr(config, name) for name in size if hasattr(config, name))
+    return manifest.timing.total_s if same else None
 
 
 def tokens(node: Node, config) -> tuple[float, float]:

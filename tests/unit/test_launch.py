@@ -15,7 +15,8 @@ import pytest
 from pipeline.configuration.schema import LauncherConfig
 from pipeline.errors import MissingInput, StageFailed, StageInterrupted
 from pipeline.execution import launch
-from stages.contract.files import write_json
+from stages.contract.error_report import ErrorReport
+from stages.contract.progress import StageProgress
 
 TORCHRUN_FAILURE = """
 Root Cause (first observed failure):
@@ -52,7 +53,7 @@ def explained(
     (logs / "rank0.log").write_text("")
     (logs / "rank1.log").write_text("\n".join(f"line {number}" for number in range(40)))
     if error:
-        write_json(directory / "error.json", error)
+        ErrorReport(**error).write(directory)
     return launch.explain("r1_zero", directory, logs, code, was_stopped, "COMMAND")
 
 
@@ -97,9 +98,8 @@ def test_interruption_is_told_from_failure(tmp_path):
     assert isinstance(explained(tmp_path / "a", was_stopped=True), StageInterrupted)
     by_others = explained(tmp_path / "b", TORCHRUN_FAILURE.replace("-9", "75"))
     assert isinstance(by_others, StageInterrupted) and by_others.exit_code == 75
-    write_json(
-        tmp_path / "c" / "progress.json", {"phase": "interrupted", "step": 7}
-    )  # ended by srun, of which torchrun prints no table
+    # ended by srun, of which torchrun prints no table
+    StageProgress(phase="interrupted", step=7).write(tmp_path / "c")
     by_slurm = explained(tmp_path / "c", "")
     assert isinstance(by_slurm, StageInterrupted) and "at step 7" in str(by_slurm)
 
