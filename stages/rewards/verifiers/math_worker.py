@@ -9,14 +9,22 @@ import re
 from dataclasses import replace
 from functools import lru_cache
 
-from antlr4.atn.PredictionMode import PredictionMode
-from latex2sympy2_extended import latex2sympy2
 from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
 from sympy import Basic, Float, Integer, Rational
 
+from stages.engines import patches
 from stages.rewards.verifiers.math import MAX_CHARACTERS
 
-logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that limits are ours to set; they are
+patches.parse_latex_in_two_stages()
+
+
+def _is_not_about_limits(record: logging.LogRecord) -> bool:
+    """Whether a log message is another one than that time limits are for the caller to set; they are set."""
+    return not str(record.msg).startswith("Timeout is disabled as ")
+
+
+for _module in ("grader", "parser"):
+    logging.getLogger(f"math_verify.{_module}").addFilter(_is_not_about_limits)
 
 _SMALLEST = 1e-3  # Math-Verify compares 6 decimals: below this size they are too few to tell numbers apart
 _RELATIVE = 1e-4  # how close such small numbers must be
@@ -60,31 +68,6 @@ _UNIT_POWER = re.compile(r"(?<=\d)\s*[a-z]{1,2}\s*\^\{?\d\}?(?=\s*[.$}]*\s*$)")
 _WORD = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{2,}")
 _NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:/\d+)?\s*%?")
 _FORMULA = re.compile(r"[\\^_{}=<>+*/|]|\d[A-Za-z(]|[A-Za-z)]\d")
-
-
-class _TwoStageParser(latex2sympy2._Latex2Sympy):
-    """ANTLR's two stages (its PredictionMode.SLL): a fast parse, whose tree is right where it finds one, then the
-    thorough one.
-    """
-
-    is_fast = True
-
-    def create_parser(self, latex_str: str):
-        parser = super().create_parser(latex_str)
-        parser._interp.predictionMode = PredictionMode.SLL if self.is_fast else PredictionMode.LL
-        return parser
-
-    def parse(self, latex_str: str):
-        try:
-            return super().parse(latex_str)
-        except Exception:
-            self.is_fast = False
-            return super().parse(latex_str)
-
-
-latex2sympy2._Latex2Sympy = (
-    _TwoStageParser  # 10 times as fast for products; latex2sympy2_extended has no setting for it
-)
 
 
 def warm_up() -> None:
