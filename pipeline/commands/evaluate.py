@@ -13,8 +13,8 @@ from pipeline.configuration import compose, spelling
 from pipeline.errors import InvalidConfig
 from pipeline.execution.prefect import server as prefect_server
 from pipeline.execution.run import run_stages
-from pipeline.files import read_json
 from pipeline.planning.plan import remember_overrides
+from stages.contract.files import find_json
 
 USAGE = (
     "evaluate [model=DIR | 'model=[A,B]'] [eval=[aime24,math500,tiny]] [eval.SUITE.path=FILE] [run=NAME] [key=value "
@@ -79,7 +79,7 @@ def _directories(value: str) -> list[str]:
 
 def show(directory: Path, console: Console) -> None:
     """The tables of a finished evaluation."""
-    results, comparisons = read_json(directory / "results.json", []), read_json(directory / "comparisons.json", [])
+    results, comparisons = find_json(directory / "results.json", []), find_json(directory / "comparisons.json", [])
     view_results.print_results(console, results)
     view_results.print_comparisons(console, comparisons)
     console.print(f"results: {directory / 'results.json'}", highlight=False, soft_wrap=True)

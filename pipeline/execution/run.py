@@ -18,9 +18,9 @@ from pipeline.execution.execute import execute
 from pipeline.execution.lock import RunLock
 from pipeline.execution.prefect import server as prefect_server
 from pipeline.execution.stop import StopRequest
-from pipeline.files import remove_temporaries, write_atomic
 from pipeline.planning.plan import Plan, command, make_plan, remember_overrides
 from stages.config import ConfigError, to_dict
+from stages.contract.files import remove_temporaries, write_atomic
 
 INFORMATION_FLAGS = {
     "--cfg",
@@ -138,9 +138,8 @@ def run_stages(config: RunConfig, console: Console) -> Plan:
         plan = make_plan(config)
         plan.raise_errors()
         remove_temporaries(config.run_dir)
-        write_atomic(
-            config.run_dir / "config.yaml", yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
-        )
+        text = yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
+        write_atomic(config.run_dir / "config.yaml", text.encode())
         if len(plan.steps) > 1:
             view.print_plan(console, plan)
         stop = StopRequest()
