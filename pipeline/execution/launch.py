@@ -240,8 +240,9 @@ def root_failure(torchrun_log: str) -> tuple[int, int | None]:
     A rank ended by a signal comes first: its peers then fail with lost connections, often before torchrun looks, and
     torchrun itself ends ranks with SIGTERM only. Otherwise the one that torchrun saw first.
 
-    >>> root_failure("rank : 1 (local_rank: 1)\n exitcode : -9 (pid: 7)\nRoot Cause (first observed failure):\n rank :
-    0\n exitcode : 1") (1, -9)
+    >>> log = "rank : 1 (local_rank: 1) exitcode : -9 (pid: 7) Root Cause (first observed failure): rank : 0 exitcode : 1"
+    >>> root_failure(log)
+    (1, -9)
     """
     found = [
         (int(rank), int(code))
