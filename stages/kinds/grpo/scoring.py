@@ -2,7 +2,7 @@
 
     accuracy     what the prompt's verifier gives (`stages/rewards/grading.py`), reasoning prompts only
     preference   what a reward model gives, general prompts only
-    RULES        functions on text: a new one is a module in `stages/rewards/rules/` with `part(sample, weights)`, its
+    RULES        functions on text: a new one is a module in `stages/rewards/rules/` with `part(scored, weights)`, its
                  row here, and its weight in RewardConfig under the same name (and `general_<name>`, where general
                  prompts weigh it differently)
 
@@ -16,7 +16,7 @@ import importlib
 from stages.config import RewardConfig
 from stages.kinds.grpo.preference import PreferenceScorer
 from stages.rewards.grading import grade_many
-from stages.rewards.rules.sample import Sample
+from stages.rewards.rules.scored_completion import ScoredCompletion
 from stages.text.completion import is_well_formed
 from stages.training.rollouts import Rollout
 
@@ -37,8 +37,8 @@ def apply_rules(rollouts: list[Rollout], weights: RewardConfig, max_tokens: int)
         weights: a rule without a weight is left out, unless it is in ALWAYS.
         max_tokens: the longest completion allowed, in tokens.
     """
-    samples = [
-        Sample(
+    scored = [
+        ScoredCompletion(
             r.completion,
             r.prompt,
             is_well_formed(r.completion) and not r.is_truncated,
@@ -49,22 +49,22 @@ def apply_rules(rollouts: list[Rollout], weights: RewardConfig, max_tokens: int)
     ]
     graded = [
         i
-        for i, sample in enumerate(samples)
-        if sample.prompt.domain == "reasoning" and (sample.is_well_formed or not weights.accuracy_needs_format)
+        for i, completion in enumerate(scored)
+        if completion.prompt.domain == "reasoning" and (completion.is_well_formed or not weights.accuracy_needs_format)
     ]
-    grades = dict(zip(graded, grade_many([(samples[i].completion, samples[i].prompt) for i in graded])))
-    for i, (rollout, sample) in enumerate(zip(rollouts, samples)):
+    grades = dict(zip(graded, grade_many([(scored[i].completion, scored[i].prompt) for i in graded])))
+    for i, (rollout, completion) in enumerate(zip(rollouts, scored)):
         rollout.reward_parts = {"accuracy": grades[i].value if i in grades else 0.0}
         rollout.grader_error = grades[i].error if i in grades else ""
         for name in RULES:
             if name in ALWAYS or getattr(weights, name):
-                rollout.reward_parts[name] = _rule(name, rollout, sample, weights)
+                rollout.reward_parts[name] = _rule(name, rollout, completion, weights)
 
 
-def _rule(name: str, rollout: Rollout, sample: Sample, weights: RewardConfig) -> float:
+def _rule(name: str, rollout: Rollout, scored: ScoredCompletion, weights: RewardConfig) -> float:
     """The part that a rule gives; 0 where it crashes, with the reason in the rollout's `grader_error`."""
     try:
-        return importlib.import_module(RULES[name]).part(sample, weights)
+        return importlib.import_module(RULES[name]).part(scored, weights)
     except Exception as error:
         rollout.grader_error = rollout.grader_error or f"{name}: {type(error).__name__}: {error}"
         return 0.0
