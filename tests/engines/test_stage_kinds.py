@@ -10,8 +10,8 @@ from scripts.chaos_tools.kill import Kill
 from scripts.chaos_tools.places import places_of
 from stages.contract.files import damaged_files, read_json, read_jsonl
 from stages.kinds.evaluation.records import read_records
-from tests.engines.conftest import DATA
 from tests.support.stage_dirs import StageRun, attempt_log, manifest, run_stage, steps, write_stage
+from tests.support.tiny_stages import DATA
 
 
 def load(directory):

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -16,6 +15,7 @@ from pipeline.configuration.schema import LauncherConfig
 from pipeline.errors import MissingInput, StageFailed, StageInterrupted
 from pipeline.execution import launch
 from stages.contract.files import write_json
+from tests.support.waiting import wait_for
 
 TORCHRUN_FAILURE = """
 Root Cause (first observed failure):
@@ -146,13 +146,6 @@ child = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: (ope
         "open(sys.argv[1] + '/ready', 'w').close(); time.sleep(60)"
 subprocess.Popen([sys.executable, "-c", child, sys.argv[1]], start_new_session=True).wait()
 """
-
-
-def wait_for(condition, seconds: float = 20) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return bool(condition())
 
 
 def guarded(tmp_path: Path, driver: int, name: str = "family.py") -> list[str]:

@@ -4,8 +4,7 @@ import pytest
 
 from pipeline.report import results, stage_table, student_table
 from pipeline.report.read import StageRecord
-from tests.support.synthetic_run import write, write_run
-from tests.unit.test_stage_table import a_row
+from tests.support.synthetic_run import a_row, write, write_run
 
 MIB = 2**20
 
