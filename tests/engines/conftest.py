@@ -32,7 +32,7 @@ def prompts_from_outside(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def sft_data(stage_root) -> Path:
-    """A stage directory with training data: what the `collect` and `reward_models` tests will ask, and its completions."""
+    """A stage directory with training data: what the `collect` and `reward_models` tests ask, with completions."""
     from datasets import Dataset
 
     directory = stage_root / "sft_data"

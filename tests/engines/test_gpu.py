@@ -88,7 +88,7 @@ def grpo(directory: Path, policy: Path, **changes) -> Path:
     ids=["zero1", "zero2_offload", "zero3_offload", "recomputed"],
 )
 def test_grpo_trains_what_vllm_samples(gpu_policy, stage_root, deepspeed):
-    """Sampler and trainer agree at every rollout, so new weights arrive in an engine that has slept; the policy moves."""
+    """Sampler and trainer agree at every rollout: new weights arrive in an engine that has slept. The policy moves."""
     name = f"gpu_grpo_{deepspeed['zero_stage']}{'r' * ('gradient_checkpointing' in deepspeed)}"
     directory = run_stage(grpo(stage_root / name, gpu_policy, deepspeed=deepspeed), num_processes=1)
     rows = steps(directory)

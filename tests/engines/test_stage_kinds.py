@@ -205,7 +205,7 @@ def test_evaluate(evaluated):
 
 
 def test_evaluate_killed_among_its_samples(evaluated, base, policy, stage_root):
-    """With the real engine: what was recorded before the kill is not sampled again, and nothing of the outcome differs."""
+    """With the real engine: what was recorded before the kill is not sampled again, and the outcome is the same."""
     directory = write_stage(
         stage_root / "evaluated_among",
         "evaluate",

@@ -1,4 +1,4 @@
-"""The builders' rooms: records that survive a kill, judging and refining, general pairs, human review, the data card."""
+"""Building SFT data: records that survive a kill, judging, refining, general pairs, human review, the data card."""
 
 import json
 from collections import Counter

@@ -142,7 +142,9 @@ def test_relayed_lines_are_whole_and_without_progress_bars(tmp_path):
 # A parent with a child in a session of its own, as torchrun has; both sleep. The grandchild notes SIGTERM.
 FAMILY = """
 import subprocess, sys, time
-child = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: (open(sys.argv[1] + '/asked', 'w').close(), sys.exit(0))); " \\
+child = "import signal, sys, time; " \\
+        "note = lambda name: open(sys.argv[1] + '/' + name, 'w').close(); " \\
+        "signal.signal(signal.SIGTERM, lambda *_: (note('asked'), sys.exit(0))); " \\
         "open(sys.argv[1] + '/ready', 'w').close(); time.sleep(60)"
 subprocess.Popen([sys.executable, "-c", child, sys.argv[1]], start_new_session=True).wait()
 """

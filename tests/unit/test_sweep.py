@@ -1,4 +1,4 @@
-"""Sweeps: the objective by default and by choice, the leaderboard, failing jobs, and what Hydra's sweepers are given."""
+"""Sweeps: the objective, the leaderboard, failing jobs, and what Hydra's sweepers are given."""
 
 import csv
 import json
