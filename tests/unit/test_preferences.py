@@ -15,8 +15,8 @@ from stages.kinds.reward_models.preferences import (
     length_correlation,
     preferences,
 )
+from tests.support.quiet_worker import Quiet
 from tests.support.rollouts import a_prompt
-from tests.unit.test_builders import Quiet
 
 
 def pair(longer_by: int, base: int = 10) -> Preference:
