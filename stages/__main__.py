@@ -16,7 +16,7 @@ KIND_MODULES = {
     "sft": "stages.kinds.sft",
     "grpo": "stages.kinds.grpo.trainer",
     "collect": "stages.kinds.collect.stage",
-    "reward_models": "stages.reward_models",
+    "reward_models": "stages.kinds.reward_models.stage",
     "evaluate": "stages.kinds.evaluation.stage",
 }
 

@@ -9,9 +9,9 @@ from rich.console import Console
 
 from pipeline.configuration.graph import FAMILIES, NODES, family_of, is_stage, stage_order
 from pipeline.errors import MissingInput, StageFailed
-from pipeline.files import read_json
 from pipeline.paths import REPOSITORY
 from pipeline.planning.models import template_of_directory
+from stages.contract.files import find_json
 
 MODEL_STAGES = [node.name for node in NODES if node.makes == "model"]  # and those of named students
 
@@ -19,7 +19,7 @@ MODEL_STAGES = [node.name for node in NODES if node.makes == "model"]  # and tho
 def main(run_dir: Path, stage: str | None, prompt: str | None, console: Console) -> int:
     """Starts `python -m stages.chat MODEL_DIR ...` for a stage's model, by default the furthest one of the recipe."""
     directory = model_stage(run_dir, stage)
-    config = read_json(directory / "config.json")
+    config = find_json(directory / "config.json")
     command = [
         sys.executable,
         "-m",

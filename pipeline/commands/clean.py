@@ -18,8 +18,8 @@ from rich.table import Table
 
 from pipeline.configuration.graph import is_stage
 from pipeline.execution.lock import RunLock
-from pipeline.files import read_json
 from pipeline.view import size
+from stages.contract.files import find_json
 
 FINGERPRINT, FORCED = re.compile(r"[0-9a-f]{8}"), re.compile(r"[0-9a-f]{8}\.old-\d+")
 ONLY_FOR_RESUMING = ("state", "references", "cache")
@@ -119,7 +119,7 @@ def needed_directories(run_dir: Path, resumable: list[Path]) -> tuple[set[Path],
         if directory in needed or not directory.is_dir():
             continue
         needed.add(directory)
-        inputs = read_json(directory / "inputs.json")
+        inputs = find_json(directory / "inputs.json")
         if not isinstance(inputs, dict):
             unreadable.append(directory / "inputs.json")
             continue
@@ -141,8 +141,8 @@ def _read_by_other_runs(run_dir: Path) -> list[Path]:
 
 def _inside(run_dir: Path, reader: Path) -> list[Path]:
     """The stage directories of this run in which the inputs and the data file of the directory `reader` lie."""
-    paths = [entry.get("path") for entry in read_json(reader / "inputs.json", {}).values()]
-    data = read_json(reader / "config.json", {}).get("config", {}).get("data")
+    paths = [entry.get("path") for entry in find_json(reader / "inputs.json", {}).values()]
+    data = find_json(reader / "config.json", {}).get("config", {}).get("data")
     paths += [data.get("path")] if isinstance(data, dict) else []
     root = run_dir.resolve()
     inside = [
@@ -177,7 +177,7 @@ def has_checkpoint(directory: Path) -> bool:
 
 
 def _is_done(directory: Path) -> bool:
-    return isinstance(read_json(directory / "manifest.json"), dict)
+    return isinstance(find_json(directory / "manifest.json"), dict)
 
 
 def _is_latest(directory: Path) -> bool:
@@ -187,7 +187,7 @@ def _is_latest(directory: Path) -> bool:
 
 def _is_alive(directory: Path) -> bool:
     """Whether a worker that no driver watches may be at work here."""
-    progress = read_json(directory / "progress.json", {})
+    progress = find_json(directory / "progress.json", {})
     return (
         progress.get("phase") not in (None, "done", "interrupted")
         and time.time() - progress.get("updated", 0) < FRESH_S

@@ -9,12 +9,12 @@ from pathlib import Path
 from rich.console import Console
 
 from pipeline.commands import evaluation_tables as view_results
-from pipeline.configuration import compose
+from pipeline.configuration import compose, spelling
 from pipeline.errors import InvalidConfig
 from pipeline.execution.prefect import server as prefect_server
 from pipeline.execution.run import run_stages
-from pipeline.files import read_json
 from pipeline.planning.plan import remember_overrides
+from stages.contract.files import find_json
 
 USAGE = (
     "evaluate [model=DIR | 'model=[A,B]'] [eval=[aime24,math500,tiny]] [eval.SUITE.path=FILE] [run=NAME] [key=value "
@@ -64,7 +64,7 @@ def as_overrides(arguments: list[str]) -> list[str]:
             "data.path",
         }:  # suites bring their own; what the template of a model without a chat template is, is the paper's
             chosen += ["data=tiny_world", *([] if "data.template" in keys else ["data.template=r1_zero"])]
-    return compose.rewrite([*chosen, *rest])
+    return spelling.rewrite([*chosen, *rest])
 
 
 def _directories(value: str) -> list[str]:
@@ -79,7 +79,7 @@ def _directories(value: str) -> list[str]:
 
 def show(directory: Path, console: Console) -> None:
     """The tables of a finished evaluation."""
-    results, comparisons = read_json(directory / "results.json", []), read_json(directory / "comparisons.json", [])
+    results, comparisons = find_json(directory / "results.json", []), find_json(directory / "comparisons.json", [])
     view_results.print_results(console, results)
     view_results.print_comparisons(console, comparisons)
     console.print(f"results: {directory / 'results.json'}", highlight=False, soft_wrap=True)

@@ -10,12 +10,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline.configuration.graph import STAGES, build, is_stage, stage_order
-from pipeline.configuration.schema import LauncherConfig, from_tree
+from pipeline.configuration.resolve import from_tree
+from pipeline.configuration.schema import LauncherConfig
 from pipeline.execution import lock, stall
-from pipeline.files import read_json, read_jsonl
 from pipeline.planning import manifest
 from pipeline.view import COLOURS, duration, numbers
 from stages.config import ConfigError
+from stages.contract.files import find_json, read_jsonl
 
 
 def read(run_dir: Path) -> dict:
@@ -56,7 +57,7 @@ def stage_state(stage_dir: Path, is_held: bool, stall_after_s: float) -> dict:
     """
     directory = (stage_dir / "latest").resolve()
     verdict = manifest.verify(directory)
-    progress, error = read_json(directory / "progress.json", {}), read_json(directory / "error.json")
+    progress, error = find_json(directory / "progress.json", {}), find_json(directory / "error.json")
     state = {
         "stage": stage_dir.name,
         "state": _state(verdict, progress, error, is_held),

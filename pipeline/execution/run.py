@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from pipeline import view
-from pipeline.configuration import compose
+from pipeline.configuration import compose, keys, spelling
 from pipeline.configuration.graph import FAMILIES, family_of
 from pipeline.configuration.schema import RunConfig
 from pipeline.errors import InvalidConfig, PipelineError, StageInterrupted
@@ -18,9 +18,9 @@ from pipeline.execution.execute import execute
 from pipeline.execution.lock import RunLock
 from pipeline.execution.prefect import server as prefect_server
 from pipeline.execution.stop import StopRequest
-from pipeline.files import remove_temporaries, write_atomic
 from pipeline.planning.plan import Plan, command, make_plan, remember_overrides
 from stages.config import ConfigError, to_dict
+from stages.contract.files import remove_temporaries, write_atomic
 
 INFORMATION_FLAGS = {
     "--cfg",
@@ -46,8 +46,8 @@ class Outcome:
 
 def main(arguments: list[str], console: Console) -> int:
     """Runs `arguments` as a Hydra user would expect; returns the exit code."""
-    flags, overrides = compose.split_flags(arguments)
-    overrides = compose.rewrite(overrides)
+    flags, overrides = spelling.split_flags(arguments)
+    overrides = spelling.rewrite(overrides)
     is_information = bool(INFORMATION_FLAGS & set(flags)) or any(
         flag.startswith(("--cfg=", "--info=")) for flag in flags
     )
@@ -60,7 +60,7 @@ def main(arguments: list[str], console: Console) -> int:
             raise InvalidConfig(
                 [
                     "no stage is selected: add +stage=all, +stage=NAME or '+stage=[a,b]'; stages are "
-                    + ", ".join(option for option in compose.groups()["stage"] if option != "all")
+                    + ", ".join(option for option in keys.groups()["stage"] if option != "all")
                 ]
             )
         remember_overrides(overrides)
@@ -138,9 +138,8 @@ def run_stages(config: RunConfig, console: Console) -> Plan:
         plan = make_plan(config)
         plan.raise_errors()
         remove_temporaries(config.run_dir)
-        write_atomic(
-            config.run_dir / "config.yaml", yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
-        )
+        text = yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
+        write_atomic(config.run_dir / "config.yaml", text.encode())
         if len(plan.steps) > 1:
             view.print_plan(console, plan)
         stop = StopRequest()

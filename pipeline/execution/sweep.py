@@ -10,7 +10,7 @@ from rich.table import Table
 
 from pipeline.configuration.graph import FAMILIES, family_of
 from pipeline.errors import InvalidConfig
-from pipeline.files import read_json, read_jsonl, write_json
+from stages.contract.files import find_json, read_jsonl, write_json
 
 LAST_ROWS = 5  # a metric of metrics.jsonl is the mean of its last rows: one step is noise
 
@@ -79,7 +79,7 @@ def objective(plan) -> float | None:
     stage, set_name, metric = resolve(config)
     steps = {step.stage: step for step in (*plan.steps, *plan.upstream)}
     if set_name is not None:
-        rows = read_json(steps["evaluate"].dir / "results.json", []) if "evaluate" in steps else []
+        rows = find_json(steps["evaluate"].dir / "results.json", []) if "evaluate" in steps else []
         named = [row for row in rows if row["model"] == stage and row["metric"] == metric]
         row = next(
             (row for row in named if row["set"] == set_name), named[0] if named and not config.sweep.set else None
@@ -95,7 +95,7 @@ def objective(plan) -> float | None:
 
 
 def _stage_metric(directory: Path, metric: str) -> float | None:
-    manifest = read_json(directory / "manifest.json", {})
+    manifest = find_json(directory / "manifest.json", {})
     if metric in manifest.get("metrics", {}):
         return manifest["metrics"][metric]
     values = [row[metric] for row in read_jsonl(directory / "metrics.jsonl") if metric in row][-LAST_ROWS:]

@@ -46,7 +46,7 @@ PLACES = [
     Place("reward", ("grpo",), "stages.kinds.grpo.scoring:set_rewards", calls=3),
     Place("record of a sample", ("evaluate",), "stages.kinds.evaluation.records:RecordLog.append", calls=12),
     Place("gathering", ("grpo",), "stages.training.rollouts:gather", calls=3),
-    Place("gathering of records", ("collect", "reward_models"), "stages.runtime.worker:gather_objects", calls=3),
+    Place("gathering of records", ("collect", "reward_models"), "stages.runtime.distributed:gather_objects", calls=3),
     Place("rollout log", ("grpo",), "stages.training.rollouts:RolloutLog.write", side="main", calls=3),
     Place("rename of the rollout log", ("grpo",), "os:replace", r"rollouts/", side="main", calls=3),
     Place("forward", TRAINED, "stages.engines.training:TrainEngine.__call__", calls=6),

@@ -5,7 +5,7 @@
 only.
 """
 
-from functools import cache, lru_cache
+from functools import cache
 
 from stages.sandbox.interface import Executor, Limits, Program, Result, SandboxError
 

@@ -49,7 +49,7 @@ def test_a_rank_that_hangs_is_named(base, sft_data, tmp_path, monkeypatch):
         assert re.search(
             r"^no progress for \d+ s: rank 1 does not respond since \d\d:\d\d:\d\d, "
             r"it was in phase train of step \d+ \(stages/.*\); "
-            r"rank 0 waits in \w+, in phase train of step \d+ \(stages/\w+\.py:\d+ \w+\) since \d\d:\d\d:\d\d$",
+            r"rank 0 waits in \w+, in phase train of step \d+ \(stages/[\w/]+\.py:\d+ \w+\) since \d\d:\d\d:\d\d$",
             text,
         ), text
 
@@ -65,7 +65,7 @@ def test_a_rank_that_hangs_is_named(base, sft_data, tmp_path, monkeypatch):
         error = read_json(directory / "error.json")
         assert error["kind"] == "CollectiveTimeout" and error["rank"] == 0
         assert re.search(
-            rf"rank 0 waited {TIMEOUT_S} s in \w+ \(stages/\w+\.py:\d+ \w+\) for the others: "
+            rf"rank 0 waited {TIMEOUT_S} s in \w+ \(stages/[\w/]+\.py:\d+ \w+\) for the others: "
             r"rank 1 does not respond since",
             error["message"],
         ), error

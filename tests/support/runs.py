@@ -4,15 +4,15 @@ that the driver planned.
 
 from pathlib import Path
 
-from pipeline.configuration import compose
+from pipeline.configuration import compose, spelling
 from pipeline.configuration.schema import RunConfig
 from pipeline.execution.execute import prepare
-from pipeline.files import sha256, write_json
 from pipeline.planning.plan import Plan, Step, make_plan
+from stages.contract.files import sha256, write_json
 
 
 def config(*overrides: str) -> RunConfig:
-    return compose.compose_config(compose.rewrite(list(overrides)))
+    return compose.compose_config(spelling.rewrite(list(overrides)))
 
 
 def plan(*overrides: str) -> Plan:

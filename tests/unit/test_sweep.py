@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.errors import InvalidConfig
 from pipeline.execution import sweep
-from pipeline.files import write_json
+from stages.contract.files import write_json
 from tests.e2e.test_cli import r1
 from tests.support.paths import REPOSITORY
 from tests.support.runs import config, finish, plan, step
