@@ -9,30 +9,15 @@ from pathlib import Path
 import pytest
 
 from stages.contract.files import read_json, read_jsonl
-from tests.engines.conftest import DATA
 from tests.support.paths import ENGINE_SCRIPTS
 from tests.support.stage_dirs import StageRun, attempt_log, run_stage, sampled, steps, write_stage
+from tests.support.tiny_stages import GRPO
 
-CONFIG = {
-    "num_steps": 7,
-    "prompts_per_step": 4,
-    "group_size": 4,
-    "updates_per_rollout": 2,
-    "max_completion_tokens": [[0, 14], [4, 20]],
-    "beta": 0.05,
-    "reference_every": 3,
-    "rewards": {"format": 0.5, "language": 0.5},
-    "micro_batch_tokens": 300,
-    "save_every": 1,
-    "keep_checkpoints": 20,
-    "data": DATA,
-    "optim": {"lr": 2e-3},
-}
 STAGE = "collected"  # the policy knows this stage's first prompts by heart, so that groups have rewards to differ in
 
 
 def prepare(directory: Path, policy: Path, **changes) -> Path:
-    return write_stage(directory, "grpo", {**CONFIG, **changes}, {"policy": policy}, stage=STAGE)
+    return write_stage(directory, "grpo", {**GRPO, **changes}, {"policy": policy}, stage=STAGE)
 
 
 @pytest.fixture(scope="module")
@@ -320,7 +305,7 @@ def test_the_published_schedule_in_small(policy, reward_models, stage_root):
     down, killed twice.
     """
     config = {
-        **CONFIG,
+        **GRPO,
         "num_steps": 12,
         "updates_per_rollout": 2,
         "reference_every": 4,

@@ -2,18 +2,14 @@
 record alone decides.
 """
 
-import json
-import shutil
-from pathlib import Path
-
 import pytest
 
 from scripts.chaos_tools.outcome import differences, outcome
 from stages.contract.files import read_json, read_jsonl
 from stages.training.epochs import epoch_indices
-from tests.engines.conftest import DATA
-from tests.support.paths import ENGINE_SCRIPTS
-from tests.support.stage_dirs import StageRun, attempt_log, run_stage, steps, write_stage
+from tests.support.poisoned_runs import assert_the_record_decides, attempt, run_poisoned
+from tests.support.stage_dirs import attempt_log, steps, write_stage
+from tests.support.tiny_stages import DATA
 
 HEALTH = {"on_alarm": "rollback"}
 SFT = {
@@ -42,24 +38,6 @@ GRPO = {
     "rollout": {"engine": "transformers"},
     "health": {**HEALTH, "entropy_floor": 0.0, "kl_limit": 1e6, "mismatch_kl_limit": 1e6},
 }  # its large steps would raise those too
-
-
-def attempt(directory: Path, num_processes: int = 1, **poison) -> StageRun:
-    return StageRun(directory, num_processes, [str(ENGINE_SCRIPTS / "poisoned.py")], {"POISON": json.dumps(poison)})
-
-
-def run_poisoned(directory: Path, num_processes: int = 1, **poison) -> list[dict]:
-    """To its end; the record of what was left out."""
-    with attempt(directory, num_processes, **poison) as running:
-        assert running.wait() == 0, running.log()
-    return read_jsonl(directory / "skipped.jsonl")
-
-
-def assert_the_record_decides(directory: Path, healthy: Path, num_processes: int = 1) -> None:
-    """The same stage without the poison, told beforehand what to leave out, is the same in all that it makes."""
-    shutil.copyfile(directory / "skipped.jsonl", healthy / "skipped.jsonl")
-    run_stage(healthy, num_processes)
-    assert not differences(outcome(directory), outcome(healthy))
 
 
 @pytest.fixture

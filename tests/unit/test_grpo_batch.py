@@ -9,7 +9,7 @@ from tests.support.rollouts import a_rollout
 
 
 def what_is_trained(**config) -> tuple[list, Counts]:
-    """Three groups of two: the first has signal, the second has none, the third has signal and a truncated completion."""
+    """Three groups of two: with signal, without signal, with signal and a truncated completion."""
     batch = [
         a_rollout("", group=0, num_tokens=3),
         a_rollout("", group=0, num_tokens=4),

@@ -114,7 +114,7 @@ def test_the_arithmetic_of_the_fused_kernels(monkeypatch, temperature):
 def test_a_prompt_in_one_place_gives_what_each_row_gives_by_itself(policy, tokenizer):
     """Logprobs, entropies and gradients, two prompts of 5 and 1 tokens with three and two completions."""
     generator = torch.Generator().manual_seed(3)
-    draw = lambda length: torch.randint(4, len(tokenizer), (length,), generator=generator).tolist()  # noqa: E731
+    draw = lambda length: torch.randint(4, len(tokenizer), (length,), generator=generator).tolist()
     first, second = draw(5), draw(1)
     prompts, completions = [first] * 3 + [second] * 2, [draw(7), draw(1), draw(4), draw(1), draw(6)]
     rows = [prompt + completion for prompt, completion in zip(prompts, completions)]

@@ -8,8 +8,8 @@ from stages import judges
 from stages.config import DataConfig, JudgeConfig, MixtureSource, RewardModelsConfig
 from stages.kinds.reward_models import preferences as rooms
 from stages.kinds.reward_models.preferences import Label, Preference, balanced, choose_pairs, length_correlation
+from tests.support.quiet_worker import Quiet
 from tests.support.rollouts import a_prompt
-from tests.unit.test_builders import Quiet
 
 
 def pair(longer_by: int, base: int = 10) -> Preference:
