@@ -15,8 +15,8 @@ import pytest
 
 from stages.contract.files import read_json, read_jsonl
 from stages.contract.manifest import Manifest
-from tests.engines.conftest import arithmetic_samples
 from tests.support.stage_dirs import REPOSITORY, manifest, run_stage, steps, write_stage
+from tests.support.tiny_stages import arithmetic_samples
 
 TIMEOUT_S = 240
 CHATML = (

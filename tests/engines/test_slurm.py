@@ -13,7 +13,7 @@ import psutil
 
 from stages.contract.progress import StageProgress
 from tests.support.stage_dirs import REPOSITORY
-from tests.unit.test_launch import wait_for
+from tests.support.waiting import wait_for
 
 SRUN = """#!/bin/bash
 echo "$@" >> "$SLURM_LOG"

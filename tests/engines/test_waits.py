@@ -11,9 +11,9 @@ from pipeline.execution import stall
 from stages.contract.error_report import ErrorReport
 from stages.contract.files import read_jsonl
 from stages.contract.heartbeat import Heartbeat
-from tests.engines.conftest import DATA
 from tests.support.paths import ENGINE_SCRIPTS
 from tests.support.stage_dirs import StageRun, write_stage
+from tests.support.tiny_stages import DATA
 
 SFT = {
     "num_epochs": 1000,

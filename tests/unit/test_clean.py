@@ -14,7 +14,7 @@ from stages.contract.description import StageDescription
 from stages.contract.inputs import StageInput, write_inputs
 from stages.contract.manifest import Manifest
 from stages.contract.progress import StageProgress
-from tests.e2e.test_cli import r1
+from tests.support.command_line import r1
 from tests.support.synthetic_run import fingerprint, stage_dir, write_run
 
 BASE, CHECKPOINT = "base", "state/step_000005/manifest.json"

@@ -9,7 +9,7 @@ from pipeline.report import cost
 from stages.contract.attempts import attempts, timing
 from stages.contract.heartbeat import Heartbeat
 from stages.contract.manifest import Manifest, Timing, Tokens
-from tests.e2e.test_cli import r1
+from tests.support.command_line import r1
 
 
 def beat(directory, attempt: int, rank: int, seconds: float, startup_s: float | None) -> None:
