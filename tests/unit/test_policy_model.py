@@ -17,7 +17,7 @@ from stages.modeling.model import (
     uses_packing,
 )
 from stages.runtime.errors import InputError
-from stages.training.supervised import Sample, accumulate
+from stages.training.supervised import TrainingRow, accumulate
 from stages.worlds.tiny_world.tokenizer import build_tokenizer
 
 TINY = ModelConfig(hidden_size=32, num_layers=2, num_heads=2, num_kv_heads=1, intermediate_size=64)
@@ -190,12 +190,12 @@ class Alone:
         loss.backward()
 
 
-def some_samples(count: int, vocabulary: int) -> list[Sample]:
+def some_samples(count: int, vocabulary: int) -> list[TrainingRow]:
     generator = torch.Generator().manual_seed(5)
     samples = []
     for index in range(count):
         ids = torch.randint(4, vocabulary, (4 + 3 * index,), generator=generator).tolist()
-        samples.append(Sample(ids, [0.0] * 2 + [1.0] * (len(ids) - 2)))
+        samples.append(TrainingRow(ids, [0.0] * 2 + [1.0] * (len(ids) - 2)))
     return samples
 
 
@@ -221,7 +221,7 @@ def test_supervised_loss_is_hf_own(policy):
 
 
 def test_fractional_weights_are_a_weighted_mean(policy):
-    samples = [Sample([1, 5, 6, 7], [1.0, 0.05, 1.0, 0.5]), Sample([1, 9], [1.0, 0.25])]
+    samples = [TrainingRow([1, 5, 6, 7], [1.0, 0.05, 1.0, 0.5]), TrainingRow([1, 9], [1.0, 0.25])]
     alone = Alone(policy)
     loss, _ = accumulate(alone, alone, samples, 1000, pad_id=0)
     first, second = (
