@@ -30,9 +30,11 @@ from stages.kinds.grpo.hacking import HackingWatch, Kept, held_out_prompts, meas
 from stages.kinds.grpo.reference import Reference
 from stages.kinds.grpo.scoring import PreferenceScorer, reward_metrics
 from stages.kinds.grpo.update import PolicyUpdate
+from stages.modeling.attention import uses_packing
 from stages.modeling.batching import pad_id
 from stages.modeling.losses import Counts, advantages
-from stages.modeling.model import PolicyModel, load_model, load_tokenizer, uses_packing
+from stages.modeling.model import load_model, load_tokenizer
+from stages.modeling.policy_model import PolicyModel
 from stages.runtime.seeds import rng_for, seed_for
 from stages.runtime.worker import Worker, rounded
 from stages.training.health import RollBack, Watch
