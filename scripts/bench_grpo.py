@@ -112,18 +112,18 @@ def ours(options, work: dict) -> None:
         )
         trainer.groups.encode = lambda prompt: trainer.tokenizer(prompt.text)["input_ids"]
         kept = []
-        trainer._record = keep_record(trainer, kept)
+        trainer.recorder.log_step = keep_times(trainer.recorder, kept)
         steps = []
         for _ in range(options.warmup + options.steps):
             started = time.perf_counter()
-            rollouts = trainer.rollout()
-            trainer.train_on(rollouts)
-            trained = [r for r in rollouts if r.group in trainer.informative]
+            scored = trainer.rollout()
+            trainer.train_on(scored)
+            trained = [r for r in scored.rollouts if r.group in scored.informative]
             steps.append(
                 {
                     "step": time.perf_counter() - started,
                     **kept[-1],
-                    "tokens": sum(len(r.completion_ids) for r in rollouts),
+                    "tokens": sum(len(r.completion_ids) for r in scored.rollouts),
                     "trained_tokens": sum(r.num_tokens for r in trained),
                     "trained_targets": sum(len(r.completion_ids) for r in trained),
                 }
@@ -144,7 +144,7 @@ def ours(options, work: dict) -> None:
                 "peak": peak,
                 "update_flops": statistics.median(flops),
                 "rate": matmul_rate(),
-                "mismatch": trainer.probe["max"],
+                "mismatch": trainer.probe.max,
                 "torch": torch.__version__,
             },
         )
@@ -152,13 +152,13 @@ def ours(options, work: dict) -> None:
         raise SystemExit(worker.exit_code)
 
 
-def keep_record(trainer, kept: list[dict]):
-    """The trainer's own record of a step, with its times kept for us."""
-    record = trainer._record
+def keep_times(recorder, kept: list[dict]):
+    """The recorder's own log of a step, with its times kept for us."""
+    log_step = recorder.log_step
 
     def both(*arguments):
-        kept.append(dict(trainer.times))
-        record(*arguments)
+        kept.append(dict(recorder.times))
+        return log_step(*arguments)
 
     return both
 

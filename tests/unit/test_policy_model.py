@@ -12,7 +12,7 @@ from stages.modeling.logprobs import FusedTokenLogprobs
 from stages.modeling.model import load_model, load_tokenizer, new_model, save_model
 from stages.modeling.policy_model import PolicyModel
 from stages.runtime.errors import InputError
-from stages.training.supervised import Sample, accumulate
+from stages.training.supervised import TrainingRow, accumulate
 from stages.worlds.tiny_world.tokenizer import build_tokenizer
 
 TINY = ModelConfig(hidden_size=32, num_layers=2, num_heads=2, num_kv_heads=1, intermediate_size=64)
@@ -89,7 +89,7 @@ def test_the_arithmetic_of_the_fused_kernels(monkeypatch, temperature):
     """What a GPU computes, uncompiled (compiled: tests/engines/test_gpu.py), against autograd in float64; rows with
     logits far from zero too.
     """
-    monkeypatch.setattr(model_module, "compiled", lambda function: function)
+    monkeypatch.setattr(logprobs_module, "compiled", lambda function: function)
     generator = torch.Generator().manual_seed(0)
     logits = 3 * torch.randn(37, 501, generator=generator) + 100 * torch.randn(37, 1, generator=generator)
     targets, weights = torch.randint(501, (37,), generator=generator), torch.randn(37, generator=generator)
@@ -109,7 +109,7 @@ def test_the_arithmetic_of_the_fused_kernels(monkeypatch, temperature):
 def test_a_prompt_in_one_place_gives_what_each_row_gives_by_itself(policy, tokenizer):
     """Logprobs, entropies and gradients, two prompts of 5 and 1 tokens with three and two completions."""
     generator = torch.Generator().manual_seed(3)
-    draw = lambda length: torch.randint(4, len(tokenizer), (length,), generator=generator).tolist()  # noqa: E731
+    draw = lambda length: torch.randint(4, len(tokenizer), (length,), generator=generator).tolist()
     first, second = draw(5), draw(1)
     prompts, completions = [first] * 3 + [second] * 2, [draw(7), draw(1), draw(4), draw(1), draw(6)]
     rows = [prompt + completion for prompt, completion in zip(prompts, completions)]
@@ -185,12 +185,12 @@ class Alone:
         loss.backward()
 
 
-def some_samples(count: int, vocabulary: int) -> list[Sample]:
+def some_samples(count: int, vocabulary: int) -> list[TrainingRow]:
     generator = torch.Generator().manual_seed(5)
     samples = []
     for index in range(count):
         ids = torch.randint(4, vocabulary, (4 + 3 * index,), generator=generator).tolist()
-        samples.append(Sample(ids, [0.0] * 2 + [1.0] * (len(ids) - 2)))
+        samples.append(TrainingRow(ids, [0.0] * 2 + [1.0] * (len(ids) - 2)))
     return samples
 
 
@@ -216,7 +216,7 @@ def test_supervised_loss_is_hf_own(policy):
 
 
 def test_fractional_weights_are_a_weighted_mean(policy):
-    samples = [Sample([1, 5, 6, 7], [1.0, 0.05, 1.0, 0.5]), Sample([1, 9], [1.0, 0.25])]
+    samples = [TrainingRow([1, 5, 6, 7], [1.0, 0.05, 1.0, 0.5]), TrainingRow([1, 9], [1.0, 0.25])]
     alone = Alone(policy)
     loss, _ = accumulate(alone, alone, samples, 1000, pad_id=0)
     first, second = (
