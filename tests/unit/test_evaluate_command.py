@@ -11,7 +11,7 @@ from pipeline.configuration import compose
 from pipeline.errors import InvalidConfig, MissingInput
 from pipeline.planning.plan import make_plan
 from tests.support.runs import config, step
-from tests.unit.test_suites import SCHEMAS
+from tests.support.suites import SCHEMAS
 
 
 def made(*words: str):
@@ -25,7 +25,7 @@ def model(tmp_path):
     def write(name: str, stage: str | None = None):
         directory = tmp_path / name / ("model" if stage else "")
         directory.mkdir(parents=True)
-        (directory / "config.json").write_text('{"model_type": "llama", "name": "%s"}' % name)
+        (directory / "config.json").write_text(json.dumps({"model_type": "llama", "name": name}))
         (directory / "tokenizer.json").write_text("{}")
         (directory / "model.safetensors").write_text(name)
         if stage:

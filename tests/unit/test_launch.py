@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -18,6 +17,7 @@ from pipeline.execution import failure, launch
 from pipeline.execution.guard import TORCHRUN
 from stages.contract.failures import RankFailure, read_failures, write_failures
 from stages.contract.files import write_json
+from tests.support.waiting import wait_for
 
 KILLED = [RankFailure(rank=1, exit_code=-9, time=1_800_000_000.0)]
 
@@ -153,17 +153,12 @@ def test_relayed_lines_are_whole_and_without_progress_bars(tmp_path):
 # A parent with a child in a session of its own, as torchrun has; both sleep. The grandchild notes SIGTERM.
 FAMILY = """
 import subprocess, sys, time
-child = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: (open(sys.argv[1] + '/asked', 'w').close(), sys.exit(0))); " \\
+child = "import signal, sys, time; " \\
+        "note = lambda name: open(sys.argv[1] + '/' + name, 'w').close(); " \\
+        "signal.signal(signal.SIGTERM, lambda *_: (note('asked'), sys.exit(0))); " \\
         "open(sys.argv[1] + '/ready', 'w').close(); time.sleep(60)"
 subprocess.Popen([sys.executable, "-c", child, sys.argv[1]], start_new_session=True).wait()
 """
-
-
-def wait_for(condition, seconds: float = 20) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return bool(condition())
 
 
 def guarded(tmp_path: Path, driver: int, name: str = "family.py") -> list[str]:
