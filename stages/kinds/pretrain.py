@@ -15,7 +15,8 @@ import torch
 from stages.config import PretrainConfig
 from stages.engines.export import export
 from stages.engines.training import TrainEngine
-from stages.modeling.model import PolicyModel, new_model
+from stages.modeling.model import new_model
+from stages.modeling.policy_model import PolicyModel
 from stages.runtime.errors import user_errors
 from stages.runtime.seeds import rng_for, seed_for
 from stages.runtime.worker import Worker

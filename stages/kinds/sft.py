@@ -10,8 +10,10 @@ from typing import Any
 from stages.config import SftConfig
 from stages.engines.export import export
 from stages.engines.training import TrainEngine
+from stages.modeling.attention import uses_packing
 from stages.modeling.batching import pad_id
-from stages.modeling.model import PolicyModel, load_model, load_tokenizer, uses_packing
+from stages.modeling.model import load_model, load_tokenizer
+from stages.modeling.policy_model import PolicyModel
 from stages.prompting.templates import encode_prompt
 from stages.runtime.errors import InputError, user_errors
 from stages.runtime.worker import Worker

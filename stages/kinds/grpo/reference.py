@@ -15,7 +15,8 @@ from stages.config import DeepSpeedConfig
 from stages.contract import files
 from stages.engines.training import TrainEngine, init_distributed
 from stages.modeling.batching import TokenBatch
-from stages.modeling.model import PolicyModel, load_model
+from stages.modeling.model import load_model
+from stages.modeling.policy_model import PolicyModel
 
 
 class Reference:

@@ -36,8 +36,10 @@ from stages.kinds.grpo.probe import Probe, SyncedSampler, probe_sampler
 from stages.kinds.grpo.record import LogWatches, StepRecorder, measured
 from stages.kinds.grpo.reference import Reference
 from stages.kinds.grpo.update import PolicyUpdate
+from stages.modeling.attention import uses_packing
 from stages.modeling.batching import pad_id
-from stages.modeling.model import PolicyModel, load_model, load_tokenizer, uses_packing
+from stages.modeling.model import load_model, load_tokenizer
+from stages.modeling.policy_model import PolicyModel
 from stages.runtime.seeds import seed_for
 from stages.runtime.worker import Worker
 from stages.training.health import RollBack

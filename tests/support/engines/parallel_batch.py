@@ -19,7 +19,8 @@ import torch.distributed as dist  # noqa: E402
 from stages.config import DeepSpeedConfig, OptimConfig  # noqa: E402
 from stages.contract import files  # noqa: E402
 from stages.engines.training import TrainEngine, has_own_optimizer  # noqa: E402
-from stages.modeling.model import PolicyModel, load_model  # noqa: E402
+from stages.modeling.model import load_model  # noqa: E402
+from stages.modeling.policy_model import PolicyModel  # noqa: E402
 from stages.training.supervised import TrainingRow, accumulate  # noqa: E402
 from tests.support.stage_dirs import end_process  # noqa: E402
 
