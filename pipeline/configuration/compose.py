@@ -27,42 +27,10 @@ from stages.config import ConfigError
 from stages.config.convert import convert
 from stages.config.fields import range_error
 
-FLAGS_WITH_VALUE = {
-    "--config-name",
-    "-cn",
-    "--config-path",
-    "-cp",
-    "--config-dir",
-    "-cd",
-    "--package",
-    "-p",
-    "--cfg",
-    "-c",
-    "--info",
-    "-i",
-    "--experimental-rerun",
-    "--shell-completion",
-    "-sc",
-}
-
 
 def register_schema() -> None:
     """Gives Hydra the defaults of all keys under the name `schema` (first in conf/config.yaml)."""
     ConfigStore.instance().store(name="schema", node=default_tree())
-
-
-def split_flags(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """(Hydra's flags, overrides): argparse wants all flags before the overrides, people do not."""
-    flags, overrides, rest = [], [], list(arguments)
-    while rest:
-        word = rest.pop(0)
-        if not word.startswith("-"):
-            overrides.append(word)
-            continue
-        flags.append(word)
-        if word in FLAGS_WITH_VALUE and rest:
-            flags.append(rest.pop(0))
-    return flags, overrides
 
 
 def groups() -> dict[str, list[str]]:

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from pipeline.files import read_json
-from pipeline.view import duration
+from pipeline.view.words import duration
 
 SILENT_S = 15  # a rank writes its heartbeat every two seconds
 

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from pipeline.__main__ import COMMANDS
-from pipeline.configuration.compose import compose_config, rewrite, split_flags
+from pipeline.commands.app import COMMANDS, make_app
+from pipeline.configuration.compose import compose_config, rewrite
 from pipeline.errors import EXIT_CODES
 from tests.support.paths import REPOSITORY
 
@@ -35,11 +35,12 @@ def test_there_are_commands_to_check():
 
 @pytest.mark.parametrize("line", command_lines())
 def test_commands_are_known_and_their_overrides_compose(line):
-    _, command, *arguments = shlex.split(line, comments=True)
+    _, command, *_ = words = shlex.split(line, comments=True)
     assert command in COMMANDS
+    _, bound, _ = make_app(words[1:2]).parse_args(words[1:], exit_on_error=False, print_error=False)
     if command in ("run", "plan"):
-        flags, overrides = split_flags(arguments)
-        is_sweep = "-m" in flags or any(text.startswith("+sweep=") for text in overrides)
+        overrides = list(bound.args)
+        is_sweep = "-m" in words or any(text.startswith("+sweep=") for text in overrides)
         assert compose_config(rewrite(overrides), is_sweep).selection
 
 

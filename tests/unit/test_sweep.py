@@ -37,11 +37,11 @@ def runs(tmp_path):
 
 
 def test_the_default_objective_is_pass_at_1_of_the_last_model_or_the_mean_reward():
-    assert sweep.resolve(config("+stage=all")) == ("preference_rl", "tiny_math", "pass@1")
-    assert sweep.resolve(config("+stage=[reasoning_rl,evaluate]")) == ("reasoning_rl", "tiny_math", "pass@1")
-    assert sweep.resolve(config("+stage=[cold_start,reasoning_rl]")) == ("reasoning_rl", None, "reward/mean")
-    assert sweep.resolve(config("+stage=cold_start")) == ("cold_start", None, "train/loss")
-    assert sweep.resolve(
+    assert sweep.choose_objective(config("+stage=all")) == ("preference_rl", "tiny_math", "pass@1")
+    assert sweep.choose_objective(config("+stage=[reasoning_rl,evaluate]")) == ("reasoning_rl", "tiny_math", "pass@1")
+    assert sweep.choose_objective(config("+stage=[cold_start,reasoning_rl]")) == ("reasoning_rl", None, "reward/mean")
+    assert sweep.choose_objective(config("+stage=cold_start")) == ("cold_start", None, "train/loss")
+    assert sweep.choose_objective(
         config("+stage=all", "sweep.stage=r1_zero", "sweep.set=tiny_safety", "sweep.metric=refused")
     ) == ("r1_zero", "tiny_safety", "refused")
 
@@ -51,13 +51,13 @@ def test_the_objective_comes_from_results_manifest_or_metrics(runs):
     finish(made, "base", "r1_zero", "evaluate", metrics={"reward/mean": 1.25})
     row = {"model": "r1_zero", "set": "tiny_math", "metric": "pass@1", "value": 0.9, "low": 0.8, "high": 1.0, "n": 9}
     write_json(step(made, "evaluate").dir / "results.json", [{**row, "model": "base", "value": 0.2}, row])
-    assert sweep.objective(made) == 0.9
-    assert sweep.objective(plan("+stage=[base,r1_zero]", runs)) == 1.25
+    assert sweep.objective_value(made) == 0.9
+    assert sweep.objective_value(plan("+stage=[base,r1_zero]", runs)) == 1.25
     lines = "".join(json.dumps({"step": number, "policy/kl": float(number)}) + "\n" for number in range(1, 11))
     (step(made, "r1_zero").dir / "metrics.jsonl").write_text(lines)
-    assert sweep.objective(plan("+stage=[base,r1_zero]", runs, "sweep.metric=policy/kl")) == 8.0  # mean of 6..10
+    assert sweep.objective_value(plan("+stage=[base,r1_zero]", runs, "sweep.metric=policy/kl")) == 8.0  # mean of 6..10
     with pytest.raises(InvalidConfig, match="no r1_zero nonsense"):
-        sweep.objective(plan("+stage=[base,r1_zero]", runs, "sweep.metric=nonsense"))
+        sweep.objective_value(plan("+stage=[base,r1_zero]", runs, "sweep.metric=nonsense"))
 
 
 def test_jobs_share_upstream_stages_and_hydras_sweeper_gets_the_objectives(runs, tmp_path):

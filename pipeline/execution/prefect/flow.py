@@ -18,7 +18,7 @@ from pipeline.errors import PipelineError, StageInterrupted
 from pipeline.execution.prefect import server as prefect_server
 from pipeline.execution.stop import StopRequest
 from pipeline.planning.plan import Plan, Step
-from pipeline.view import LiveView
+from pipeline.view.live import LiveView
 
 DRAIN_S = 10
 
