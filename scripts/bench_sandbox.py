@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=40, help="runs of each measurement")
     runs = parser.parse_args().runs
     grader = CodeGrader(SandboxConfig(workers=len(os.sched_getaffinity(0)), time_limit_s=1))
-    if problem := grader.problem():
+    if problem := grader.sandbox_problem:
         sys.exit(problem)
     print(
         f"{len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}; "

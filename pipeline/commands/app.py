@@ -9,7 +9,15 @@ import difflib
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 
-from cyclopts import App, CoercionError, CycloptsError, MissingArgumentError, UnknownCommandError, UnknownOptionError
+from cyclopts import (
+    App,
+    CoercionError,
+    CycloptsError,
+    MissingArgumentError,
+    UnknownCommandError,
+    UnknownOptionError,
+    UnusedCliTokensError,
+)
 
 from pipeline.errors import EXIT_CODES, InvalidConfig
 
@@ -99,6 +107,7 @@ def explain(error: CycloptsError, command: str) -> str:
         error: what the parser has found.
         command: the words of the command as far as they are known, `status` or `data inspect`; empty for none.
     """
+    see = f"see {PROGRAM} {command} --help"
     if isinstance(error, UnknownCommandError) and error.unused_tokens and error.app is not None:
         word = error.unused_tokens[0]
         names = [name for name in error.app if not name.startswith("-")]
@@ -106,17 +115,16 @@ def explain(error: CycloptsError, command: str) -> str:
         return f"{word}: no such {what}; commands are {', '.join(names)}{_hint(word, names)}"
     if isinstance(error, UnknownOptionError):
         word = error.token.keyword or error.token.value
-        names = [name for argument in error.argument_collection if argument.show for name in argument.names]
-        names = [name for name in names if name.startswith("-")]
-        if not word.startswith("-"):
-            return f"{word}: {command} takes no such word; see {PROGRAM} {command} --help"
-        known = f"; it has {', '.join(names)}" if names else ", nor any other"
-        return f"{word}: {command} knows no such flag{known}{_hint(word, names)}"
+        names = [name for argument in error.argument_collection for name in argument.names if name.startswith("-")]
+        known = f"it has {', '.join(names)}" if names else "it has none"
+        return f"{word}: {command} knows no such flag; {known}{_hint(word, names)}"
+    if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
+        return f"{' '.join(error.unused_tokens)}: {command} takes options only; {see}"
     if isinstance(error, MissingArgumentError) and error.argument is not None:
-        return f"{error.keyword or error.argument.name} needs a value; see {PROGRAM} {command} --help"
+        return f"{error.keyword or error.argument.name} needs a value; {see}"
     if isinstance(error, CoercionError) and error.token is not None and error.target_type is float:
-        return f"{error.token.keyword} {error.token.value}: not a number; see {PROGRAM} {command} --help"
-    return f"{error} See {PROGRAM} {command} --help"
+        return f"{error.token.keyword} {error.token.value}: not a number; {see}"
+    return f"{error} {see.capitalize()}"
 
 
 def _hint(word: str, names: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""The command `chat`: talk to a model of a run. The model answers in a child process, since the driver loads no engine."""
+"""The command `chat`: a model of a run answers, in a child process since the driver loads no engine."""
 
 import os
 import subprocess
@@ -10,10 +10,10 @@ from pipeline.commands.declaration import Overrides, declare, exit_codes, option
 from pipeline.commands.run_directory import find_run
 from pipeline.configuration.graph import FAMILIES, NODES, family_of, is_stage, stage_order
 from pipeline.errors import MissingInput, StageFailed
-from pipeline.files import read_json
 from pipeline.paths import REPOSITORY
 from pipeline.planning.models import template_of_directory
 from pipeline.view.console import standard_console
+from stages.contract.files import find_json
 
 MODEL_STAGES = [node.name for node in NODES if node.makes == "model"]  # the stages of named students are families of it
 
@@ -32,7 +32,7 @@ app = declare(
 def chat(
     *overrides: Overrides,
     stage: Annotated[str | None, option("--stage", value="NAME")] = None,
-    prompt: Annotated[str | None, option("--prompt", value="TEXT", allow_leading_hyphen=True)] = None,
+    prompt: Annotated[str | None, option("--prompt", value="TEXT", may_begin_with_dash=True)] = None,
 ) -> int:
     """Talk to a model of a run.
 
@@ -51,7 +51,7 @@ def chat(
     if prompt is not None:
         command += ["--prompt", prompt]
     else:
-        name = read_json(directory / "config.json")["stage"]
+        name = find_json(directory / "config.json")["stage"]
         standard_console().print(
             f"{name} of run {run_dir.name}; an empty line or Ctrl-D ends the chat", highlight=False
         )

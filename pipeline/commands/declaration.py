@@ -23,16 +23,31 @@ def flag(*names: str, group: Group = OPTIONS) -> Parameter:
     return Parameter(name=names, negative=(), show_default=False, allow_repeating=True, group=group)
 
 
-def option(*names: str, value: str, group: Group = OPTIONS, **more: object) -> Parameter:
+def option(
+    *names: str,
+    value: str,
+    group: Group = OPTIONS,
+    may_begin_with_dash: bool = False,
+    may_stand_alone: bool = False,
+) -> Parameter:
     """An option with a value, which the help calls `value`. Given twice, the last one counts.
 
     Args:
         names: the option's spellings, `--long` and `-short`.
         value: what stands for the value in the help, for example `FILE`.
         group: the heading in the help.
-        more: further settings of `cyclopts.Parameter`.
+        may_begin_with_dash: whether a word that looks like an option can be the value.
+        may_stand_alone: whether the value may be missing; the type must be a list, which is then empty.
     """
-    return Parameter(name=names, metavar=value, negative=(), allow_repeating=True, group=group, **more)
+    return Parameter(
+        name=names,
+        metavar=value,
+        negative=(),
+        allow_repeating=True,
+        group=group,
+        allow_leading_hyphen=may_begin_with_dash,
+        consume_multiple=(0, 1) if may_stand_alone else None,
+    )
 
 
 def exit_codes(*codes: int) -> dict[int, str]:

@@ -39,9 +39,7 @@ class HydraOptions:
     """With `--cfg`: print only this part."""
     resolve: Annotated[bool, flag("--resolve", group=HYDRA)] = False
     """With `--cfg`: resolve interpolations."""
-    info: Annotated[list[Topic] | None, option("--info", "-i", value="TOPIC", group=HYDRA, consume_multiple=(0, 1))] = (
-        None
-    )
+    info: Annotated[list[Topic] | None, option("--info", "-i", value="TOPIC", group=HYDRA, may_stand_alone=True)] = None
     """Print where the configuration comes from and run nothing; without a topic, all of it."""
     config_dir: Annotated[str | None, option("--config-dir", "-cd", value="DIRECTORY", group=HYDRA)] = None
     """A further directory with config groups."""
@@ -76,6 +74,9 @@ class HydraOptions:
             elif value is not True:
                 words.append(value)
         return words
+
+
+NO_HYDRA_OPTIONS = HydraOptions()
 
 
 def call_hydra(arguments: list[str], job: Callable[[DictConfig], object], program: str | None = None) -> None:

@@ -10,9 +10,9 @@ from pipeline.commands.declaration import Overrides, declare, exit_codes, flag
 from pipeline.configuration import compose
 from pipeline.errors import InvalidConfig, MissingInput
 from pipeline.planning.plan import make_plan, remember_overrides
+from pipeline.planning.presentation import plan_json, print_plan
 from pipeline.view.console import standard_console
 from pipeline.view.errors import print_error
-from pipeline.view.plan import plan_json, print_plan
 
 app = declare(
     "plan",

@@ -18,10 +18,10 @@ from pipeline.commands.chat import model_stage
 from pipeline.commands.declaration import Overrides, declare, exit_codes, flag, option
 from pipeline.commands.run_directory import find_run
 from pipeline.errors import InvalidConfig, MissingInput, StageFailed
-from pipeline.files import read_json
 from pipeline.planning import manifest
 from pipeline.view.console import standard_console
 from pipeline.view.words import size
+from stages.contract.files import find_json
 
 CARD = "README.md"
 REPOSITORY_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]{0,95}")
@@ -128,10 +128,10 @@ def evaluation(run_dir: Path, directory: Path) -> list[dict[str, Any]]:
     """The rows of results.json on this very model; none where the latest evaluation was of another version of it."""
     latest = run_dir / "evaluate" / "latest"
     stage = directory.parent.name
-    inputs = read_json(latest / "inputs.json", {}) or {}
+    inputs = find_json(latest / "inputs.json", {}) or {}
     if str((inputs.get(stage) or {}).get("fingerprint", ""))[:8] != directory.name:
         return []
-    return [row for row in read_json(latest / "results.json", []) or [] if row.get("model") == stage and row.get("n")]
+    return [row for row in find_json(latest / "results.json", []) or [] if row.get("model") == stage and row.get("n")]
 
 
 def with_results(card: str, rows: list[dict[str, Any]]) -> str:

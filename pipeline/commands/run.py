@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from pipeline.commands.declaration import Overrides, declare, exit_codes
-from pipeline.commands.hydra_command_line import HydraOptions, call_hydra, program_name
+from pipeline.commands.hydra_command_line import NO_HYDRA_OPTIONS, HydraOptions, call_hydra, program_name
 from pipeline.configuration import compose
 from pipeline.configuration.graph import FAMILIES, family_of
 from pipeline.configuration.schema import RunConfig
@@ -48,7 +48,7 @@ app = declare(
 
 
 @app.default
-def run(*overrides: Overrides, hydra: HydraOptions = HydraOptions()) -> int:
+def run(*overrides: Overrides, hydra: HydraOptions = NO_HYDRA_OPTIONS) -> int:
     """Run the stages that are not done yet; typed again, it continues.
 
     The first Ctrl-C or SIGTERM asks the running stage for a checkpoint and ends; the second ends at once. A changed key

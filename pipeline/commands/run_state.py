@@ -9,9 +9,9 @@ import yaml
 from pipeline.configuration.graph import STAGES, build, is_stage, stage_order
 from pipeline.configuration.schema import LauncherConfig, from_tree
 from pipeline.execution import lock, stall
-from pipeline.files import read_json, read_jsonl
 from pipeline.planning import manifest
 from stages.config import ConfigError
+from stages.contract.files import find_json, read_jsonl
 
 
 def read_run(run_dir: Path) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def stage_state(stage_dir: Path, is_held: bool, stall_after_s: float) -> dict[st
     """
     directory = (stage_dir / "latest").resolve()
     verdict = manifest.verify(directory)
-    progress, error = read_json(directory / "progress.json", {}), read_json(directory / "error.json")
+    progress, error = find_json(directory / "progress.json", {}), find_json(directory / "error.json")
     state: dict[str, Any] = {
         "stage": stage_dir.name,
         "state": _state(verdict, progress, error, is_held),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.configuration.graph import is_stage
-from pipeline.files import read_json
+from stages.contract.files import find_json
 
 SHORT_FINGERPRINT = re.compile(r"[0-9a-f]{8}")
 KEPT_ASIDE = re.compile(r"[0-9a-f]{8}\.old-\d+")  # what force=true renames a directory to
@@ -123,7 +123,7 @@ def needed_directories(run_dir: Path, resumable: list[Path]) -> tuple[set[Path],
         if directory in needed or not directory.is_dir():
             continue
         needed.add(directory)
-        inputs = read_json(directory / "inputs.json")
+        inputs = find_json(directory / "inputs.json")
         if not isinstance(inputs, dict):
             unreadable.append(directory / "inputs.json")
             continue
@@ -145,8 +145,8 @@ def _read_by_other_runs(run_dir: Path) -> list[Path]:
 
 def _inside(run_dir: Path, reader: Path) -> list[Path]:
     """The stage directories of this run that hold inputs or the data file of the stage directory `reader`."""
-    paths = [entry.get("path") for entry in read_json(reader / "inputs.json", {}).values()]
-    data = read_json(reader / "config.json", {}).get("config", {}).get("data")
+    paths = [entry.get("path") for entry in find_json(reader / "inputs.json", {}).values()]
+    data = find_json(reader / "config.json", {}).get("config", {}).get("data")
     paths += [data.get("path")] if isinstance(data, dict) else []
     root = run_dir.resolve()
     resolved = [Path(path).resolve() for path in paths if path]
@@ -184,7 +184,7 @@ def has_checkpoint(directory: Path) -> bool:
 
 
 def _is_done(directory: Path) -> bool:
-    return isinstance(read_json(directory / "manifest.json"), dict)
+    return isinstance(find_json(directory / "manifest.json"), dict)
 
 
 def _is_latest(directory: Path) -> bool:
@@ -194,7 +194,7 @@ def _is_latest(directory: Path) -> bool:
 
 def _is_alive(directory: Path) -> bool:
     """Whether a worker that no driver watches may be at work here."""
-    progress = read_json(directory / "progress.json", {})
+    progress = find_json(directory / "progress.json", {})
     return (
         progress.get("phase") not in (None, "done", "interrupted")
         and time.time() - progress.get("updated", 0) < FRESH_S

@@ -9,7 +9,6 @@ from typing import Any
 
 import yaml
 
-from pipeline.files import digest
 from pipeline.paths import CONF_DIR
 from stages.config import (
     CollectConfig,
@@ -21,6 +20,7 @@ from stages.config import (
     SourceConfig,
     TracesConfig,
 )
+from stages.contract.files import digest
 from stages.data.readers import data_files
 from stages.data.rows import Tally, rows_of
 

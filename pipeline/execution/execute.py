@@ -10,10 +10,10 @@ from pathlib import Path
 from pipeline.errors import StageFailed, StageInterrupted
 from pipeline.execution import launch, tracker
 from pipeline.execution.stop import StopRequest
-from pipeline.files import link, remove_temporaries, sha256, write_json
 from pipeline.planning import manifest, preflight
 from pipeline.planning.plan import RUN, Plan, Step, command
 from stages.config import VERSIONS, to_dict
+from stages.contract.files import link, remove_temporaries, sha256, write_json
 
 
 def execute(

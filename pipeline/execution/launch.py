@@ -16,8 +16,8 @@ from pipeline.configuration.schema import LauncherConfig
 from pipeline.errors import MissingInput, PipelineError, StageFailed, StageInterrupted
 from pipeline.execution import stall
 from pipeline.execution.stop import StopRequest
-from pipeline.files import link, read_json
 from pipeline.paths import REPOSITORY
+from stages.contract.files import find_json, link
 
 POLL_S = 0.1
 SHOWN_LINES = 15
@@ -155,7 +155,7 @@ def _watch(
     deadline, reported = None, time.time()
     while guard.poll() is None:
         relay.poll()
-        progress = read_json(directory / "progress.json", {})
+        progress = find_json(directory / "progress.json", {})
         on_progress(progress)
         if time.time() - max(reported, progress.get("updated", 0)) > launcher.stall_after_s:
             reported = time.time()
@@ -187,8 +187,8 @@ def explain(
     """
     fix = f"continue with: {resume_command}"
     rank, code = root_failure(_text(logs / "driver.log"))
-    error = read_json(directory / "error.json")
-    progress = read_json(directory / "progress.json", {})
+    error = find_json(directory / "error.json")
+    progress = find_json(directory / "progress.json", {})
     if was_stopped or (
         not error and (code == EXIT_INTERRUPTED or progress.get("phase") == "interrupted")
     ):  # the latter: srun or Slurm stopped the ranks

@@ -1,5 +1,10 @@
 """One driver per run: a lock that the kernel drops when its holder dies, with a note that says who holds it.
 
+The lock is filelock's `lock_descriptor`, on a file that is ours: `filelock.FileLock` empties the file as it takes the
+lock, and with it the note of a driver that died; in a forked child it closes the file, and a process that a dead driver
+left behind would no longer be seen. To look without taking (`is_held`) we ask the kernel for a shared lock ourselves:
+filelock has exclusive ones only, and two people who look at once would take each other for a driver.
+
 On disks whose locks do not reach other machines (or that have none) the note decides: process, host, and when the
 process started, so that a dead process and a reused number are told from a driver at work.
 """
@@ -59,7 +64,8 @@ class RunLock:
     def __enter__(self) -> "RunLock":
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.stream = open(self.path, "a+", encoding="utf-8")
-        is_taken, before = _take(self.stream, fcntl.LOCK_EX, TRIES), read_note(self.path)
+        is_taken = _take(self.stream.fileno())
+        before = read_note(self.path)
         refused = refusal(self.path, is_taken, before, file_system(self.path), socket.gethostname(), process_start)
         if refused:
             self.stream.close()
@@ -193,24 +199,35 @@ def is_held(run_dir: Path) -> bool:
     if not path.exists():
         return False
     with open(path, encoding="utf-8") as stream:
-        is_taken = _take(stream, fcntl.LOCK_SH, tries=1)
-        return (
-            refusal(path, is_taken, read_note(path), file_system(path), socket.gethostname(), process_start) is not None
-        )
+        is_free = _is_free(stream.fileno())
+        holder = read_note(path)
+        return refusal(path, is_free, holder, file_system(path), socket.gethostname(), process_start) is not None
 
 
-def _take(stream, kind: int, tries: int) -> bool | None:
-    """Whether the kernel's lock could be taken; None on a disk that has no locks."""
-    for attempt in range(tries):
+def _take(descriptor: int) -> bool | None:
+    """Takes the kernel's lock of an open file. Returns whether it did; None on a disk that has no locks."""
+    from filelock import lock_descriptor  # loads asyncio; commands that only look do without
+
+    for attempt in range(TRIES):
+        if attempt:
+            time.sleep(PAUSE_S)
         try:
-            fcntl.flock(stream, kind | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            if attempt + 1 < tries:
-                time.sleep(PAUSE_S)
+            if lock_descriptor(descriptor, blocking=False):
+                return True
         except OSError:
             return None
     return False
+
+
+def _is_free(descriptor: int) -> bool | None:
+    """Whether nobody has taken the kernel's lock of an open file; None on a disk that has no locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # given back as the file is closed
+        return True
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:
+        return None
 
 
 def _open_by(path: Path) -> list[int]:

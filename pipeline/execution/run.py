@@ -11,11 +11,11 @@ from pipeline.execution.execute import execute
 from pipeline.execution.lock import RunLock
 from pipeline.execution.prefect import server as prefect_server
 from pipeline.execution.stop import StopRequest
-from pipeline.files import remove_temporaries, write_atomic
 from pipeline.planning.plan import Plan, Step, make_plan
+from pipeline.planning.presentation import print_plan
 from pipeline.view.live import LiveView
-from pipeline.view.plan import print_plan
 from stages.config import to_dict
+from stages.contract.files import remove_temporaries, write_atomic
 
 
 def run_stages(config: RunConfig, console: Console) -> Plan:
@@ -34,7 +34,8 @@ def run_stages(config: RunConfig, console: Console) -> Plan:
         plan.raise_errors()
         remove_temporaries(config.run_dir)
         write_atomic(
-            config.run_dir / "config.yaml", yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
+            config.run_dir / "config.yaml",
+            yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True).encode(),
         )
         if len(plan.steps) > 1:
             print_plan(console, plan)

@@ -4,8 +4,8 @@ import datetime
 import time
 from pathlib import Path
 
-from pipeline.files import read_json
 from pipeline.view.words import duration
+from stages.contract.files import find_json
 
 SILENT_S = 15  # a rank writes its heartbeat every two seconds
 
@@ -15,7 +15,7 @@ def describe(directory: Path, after_s: float, now: float | None = None) -> str |
     None while it moves.
     """
     now = time.time() if now is None else now
-    progress = read_json(directory / "progress.json", {})
+    progress = find_json(directory / "progress.json", {})
     moved = progress.get("updated")
     if moved is None or progress.get("phase") in ("done", "interrupted") or now - moved < after_s:
         return None
@@ -27,13 +27,13 @@ def last_words(logs: Path) -> str:
     """What the ranks of an attempt that was ended were at, "" where they left nothing. NCCL ends a process that waited
     too long without a word.
     """
-    ends = [beat["updated"] for path in logs.glob("rank*.json") if isinstance(beat := read_json(path), dict)]
+    ends = [beat["updated"] for path in logs.glob("rank*.json") if isinstance(beat := find_json(path), dict)]
     return _ranks(logs, max(ends)) if ends else ""
 
 
 def _ranks(logs: Path, now: float) -> str:
     """Who holds the others up first."""
-    beats = [beat for path in logs.glob("rank*.json") if isinstance(beat := read_json(path), dict)]
+    beats = [beat for path in logs.glob("rank*.json") if isinstance(beat := find_json(path), dict)]
     beats.sort(key=lambda beat: (beat["updated"] > now - SILENT_S, beat["waits_in"] is not None, beat["rank"]))
     return "; ".join(_rank(beat, now) for beat in beats)
 

@@ -12,8 +12,8 @@ from rich.table import Table
 from pipeline.configuration.graph import FAMILIES, family_of
 from pipeline.configuration.schema import RunConfig
 from pipeline.errors import InvalidConfig
-from pipeline.files import read_json, read_jsonl, write_json
 from pipeline.planning.plan import Plan
+from stages.contract.files import find_json, read_jsonl, write_json
 
 NUM_LAST_ROWS = 5  # a metric of metrics.jsonl is the mean of its last rows: one step is noise
 MATHEMATICS = {"tiny_world": "tiny_math", "file": "file"}  # data -> the evaluation set that stands for it
@@ -106,7 +106,7 @@ def objective_value(plan: Plan) -> float | None:
 
 def _evaluation_metric(directory: Path, objective: Objective, is_set_chosen: bool) -> float | None:
     """The metric of the model on the set; without a chosen set, on the first set there is if need be."""
-    rows: list[dict[str, Any]] = read_json(directory / "results.json", [])
+    rows: list[dict[str, Any]] = find_json(directory / "results.json", [])
     rows = [row for row in rows if row["model"] == objective.stage and row["metric"] == objective.metric]
     on_set = [row for row in rows if row["set"] == objective.set_name]
     found = on_set or ([] if is_set_chosen else rows)
@@ -115,7 +115,7 @@ def _evaluation_metric(directory: Path, objective: Objective, is_set_chosen: boo
 
 def _stage_metric(directory: Path, metric: str) -> float | None:
     """The metric of a stage: its manifest's, else the mean of the last rows of its log."""
-    manifest = read_json(directory / "manifest.json", {})
+    manifest = find_json(directory / "manifest.json", {})
     if metric in manifest.get("metrics", {}):
         return manifest["metrics"][metric]
     values = [row[metric] for row in read_jsonl(directory / "metrics.jsonl") if metric in row][-NUM_LAST_ROWS:]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pipeline.configuration.graph import Node
 from pipeline.configuration.schema import RunConfig
-from pipeline.files import read_json
 from pipeline.planning import models
+from stages.contract.files import find_json
 
 STARTUP_S = {"pretrain": 10, "sft": 10, "grpo": 16, "collect": 14, "reward_models": 16, "evaluate": 14, "report": 1}
 # useful FLOP/s of one single-threaded rank on a small model (measured: about 7k tokens a second at 0.5M parameters)
@@ -41,7 +41,7 @@ def seconds(node: Node, config, run: RunConfig) -> float:
 
 def _measured(latest: Path, config) -> float | None:
     """The time of the stage's latest finished directory, if it did the same number of steps."""
-    manifest, before = read_json(latest / "manifest.json"), read_json(latest / "config.json")
+    manifest, before = find_json(latest / "manifest.json"), find_json(latest / "config.json")
     if not manifest or not before or config is None:
         return None
     size = (

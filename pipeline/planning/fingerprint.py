@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.configuration.data_sources import content_of, sources_of
-from pipeline.files import digest, sha256
 from stages.config import VERSIONS, output_fields
+from stages.contract.files import digest, sha256
 
 SAMPLED_BLOCKS = 64  # of a weight file: hashing all of a large model would take many minutes at every plan
 BLOCK_BYTES = 1 << 16

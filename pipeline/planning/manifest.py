@@ -7,7 +7,7 @@ once.
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.files import read_json, sha256, write_json
+from stages.contract.files import find_json, sha256, write_json
 
 MEMORY = ".verified.json"
 
@@ -25,10 +25,10 @@ def verify(stage_dir: Path) -> Verdict:
     path = stage_dir / "manifest.json"
     if not path.exists():
         return Verdict(None, [])
-    manifest = read_json(path)
+    manifest = find_json(path)
     if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
         return Verdict({}, [f"{path} is not a manifest"])
-    remembered = read_json(stage_dir / MEMORY, {})
+    remembered = find_json(stage_dir / MEMORY, {})
     problems, seen = [], {}
     for name, entry in manifest["files"].items():
         if not isinstance(entry, dict) or not {"sha256", "bytes"} <= entry.keys():

@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 
 from pipeline.errors import MissingInput
-from pipeline.files import read_json
 from pipeline.planning.fingerprint import model_fingerprint
+from stages.contract.files import find_json
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "tokenizer_config.json")
 
@@ -55,7 +55,7 @@ def outside_inputs(paths: list[str]) -> tuple[dict[str, dict], list[tuple[str, s
 
 
 def _name_of(model_dir: Path) -> str:
-    made_by = read_json(model_dir.parent / "config.json", {})
+    made_by = find_json(model_dir.parent / "config.json", {})
     name = made_by.get("stage") if isinstance(made_by, dict) else None
     return re.sub(r"[^A-Za-z0-9._-]", "-", str(name or model_dir.name)) or "model"
 
@@ -73,7 +73,7 @@ def trained_template(kind: str | None, config: dict) -> str | None:
 
 def template_of_directory(model_dir: Path) -> str | None:
     """The template of a model that a stage of ours made, where its directory still lies in that stage's."""
-    described = read_json(model_dir.parent / "config.json", {})
+    described = find_json(model_dir.parent / "config.json", {})
     try:
         return trained_template(described.get("kind"), described["config"])
     except (AttributeError, KeyError, TypeError):  # no stage's, or of a version without templates
@@ -109,7 +109,7 @@ def locate(path: str, revision: str | None) -> Path:
 def check(directory: Path) -> list[str]:
     """What a model directory lacks, each a phrase."""
     problems = []
-    config = read_json(directory / "config.json")
+    config = find_json(directory / "config.json")
     if not (directory / "config.json").is_file():
         problems.append("no config.json")
     elif not isinstance(config, dict) or not (config.get("model_type") or config.get("architectures")):
@@ -120,7 +120,7 @@ def check(directory: Path) -> list[str]:
 
 
 def _weight_problems(directory: Path) -> list[str]:
-    index = read_json(directory / "model.safetensors.index.json")
+    index = find_json(directory / "model.safetensors.index.json")
     if isinstance(index, dict):
         missing = sorted(name for name in set(index.get("weight_map", {}).values()) if not (directory / name).is_file())
         return (
@@ -149,7 +149,7 @@ def num_parameters(model) -> float:
         except MissingInput:
             return 0.0
         bytes_per_parameter = (
-            4 if (read_json(directory / "config.json", {}) or {}).get("torch_dtype") == "float32" else 2
+            4 if (find_json(directory / "config.json", {}) or {}).get("torch_dtype") == "float32" else 2
         )
         return sum(path.stat().st_size for path in directory.glob("*.safetensors")) / bytes_per_parameter
     width, head = model.hidden_size, model.hidden_size // model.num_heads

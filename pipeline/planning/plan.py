@@ -12,11 +12,11 @@ from typing import Any
 from pipeline.configuration.graph import Graph, Node, build, upstream
 from pipeline.configuration.schema import RunConfig, notes
 from pipeline.errors import MissingInput, PipelineError
-from pipeline.files import read_json
 from pipeline.planning import estimate, manifest, models, preflight
 from pipeline.planning.fingerprint import data_files, differences, stage_fingerprint
 from pipeline.planning.judges import check_judges
 from stages.config import VERSIONS, output_fields, to_dict
+from stages.contract.files import find_json
 
 SKIP, RESUME, RUN = "skip", "resume", "run"
 
@@ -227,7 +227,7 @@ def _resume_reason(directory: Path) -> str:
     checkpoints = sorted(
         path.name for path in (directory / "state").glob("step_*") if (path / "manifest.json").exists()
     )
-    error = read_json(directory / "error.json")
+    error = find_json(directory / "error.json")
     why = f"failed ({error.get('kind', 'error')})" if isinstance(error, dict) else "interrupted"
     return (
         f"{why}, continues from step {int(checkpoints[-1].split('_')[1])}"
@@ -239,7 +239,7 @@ def _resume_reason(directory: Path) -> str:
 def _run_reason(node: Node, config: RunConfig, stage_config: Any, inputs: dict, known: dict[str, Step]) -> str:
     """Why this directory is not there yet: what changed since the stage's latest one."""
     latest = config.run_dir / node.name / "latest"
-    before = read_json(latest / "config.json")
+    before = find_json(latest / "config.json")
     if not isinstance(before, dict):
         return "not made yet"
     changes = []
@@ -256,7 +256,7 @@ def _run_reason(node: Node, config: RunConfig, stage_config: Any, inputs: dict, 
         changes.append(f"seed {before.get('seed')} -> {config.seed}")
     if before.get("version") != VERSIONS[node.kind]:
         changes.append(f"code version {before.get('version')} -> {VERSIONS[node.kind]}")
-    old_inputs = read_json(latest / "inputs.json", {})
+    old_inputs = find_json(latest / "inputs.json", {})
     for role, entry in inputs.items():
         if old_inputs.get(role, {}).get("fingerprint") != entry["fingerprint"]:
             changes.append(

@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.configuration.graph import family_of, is_stage, stage_order
-from pipeline.files import read_json
 from stages.contract.attempts import attempts, timing
+from stages.contract.files import find_json
 
 # Row of the paper's table -> the stages that it is made of here, and its H800 hours; at 2 USD an hour [V2 Table 7].
 PAPER = {
@@ -49,8 +49,8 @@ class Line:
 def line_of(stage: str, directory: Path) -> Line:
     """The ledger of a stage directory, finished or not. What is damaged counts nothing."""
     manifest, judged = (
-        _mapping(read_json(directory / "manifest.json")),
-        _mapping(read_json(directory / "judge_ledger.json")),
+        _mapping(find_json(directory / "manifest.json")),
+        _mapping(find_json(directory / "judge_ledger.json")),
     )
     spent = _mapping(manifest.get("timing")) if manifest else timing(attempts(directory))
     tokens = _mapping(manifest.get("tokens")) or _logged_tokens(

@@ -1,1 +1,1 @@
-"""What people see on the terminal: the live view of a run, the plan's table, errors, and words for amounts."""
+"""What people see on the terminal: the live view of a run, errors, and amounts in words."""

@@ -1,18 +1,24 @@
-"""Files that survive a crash: atomic writes, checksums, JSON lines that can be cut back."""
+"""Files that survive a crash: written atomically and on the disk, JSON, JSON lines that can be cut back, checksums.
+
+Both halves use it: the driver for what it prepares, the workers for what they produce.
+"""
 
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 
 def fsync_file(path: Path) -> None:
+    """Waits until the content of a file is on the disk."""
     with open(path, "rb") as stream:
         os.fsync(stream.fileno())
 
 
 def fsync_directory(directory: Path) -> None:
+    """Waits until the names in a directory are on the disk: files that were made, renamed or removed in it."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -21,11 +27,15 @@ def fsync_directory(directory: Path) -> None:
 
 
 def write_atomic(path: Path, data: bytes, durable: bool = True) -> None:
-    """Writes aside and renames: readers see the old file or the whole new one. `durable`: on the disk when this
-    returns.
+    """Writes a file aside and renames it, so that readers see the old file or the whole new one.
+
+    Args:
+        path: The file; directories above it are made.
+        data: Its whole content.
+        durable: Whether it must be on the disk, with its name, when this returns.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _temporary(path)
     try:
         with open(temporary, "wb") as stream:
             stream.write(data)
@@ -40,26 +50,79 @@ def write_atomic(path: Path, data: bytes, durable: bool = True) -> None:
         fsync_directory(path.parent)
 
 
-def remove_temporaries(directory: Path) -> None:
-    """Drops the files that a killed process left in the middle of `write_atomic`, at any depth. For when nobody else
-    writes there.
+def link(path: Path, target: str) -> None:
+    """Points the symbolic link `path` at `target`, atomically."""
+    temporary = _temporary(path)
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(target)
+    os.replace(temporary, path)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def remove_temporaries(*directories: Path, is_recursive: bool = False) -> None:
+    """Removes what a killed process left in the middle of `write_atomic` or `link`.
+
+    Call it only while nobody else writes there. With `is_recursive`, also in the directories below.
     """
-    for path in directory.rglob(".*.tmp"):
-        if path.is_file():
-            path.unlink()
+    for directory in directories:
+        for path in directory.rglob(".*.tmp") if is_recursive else directory.glob(".*.tmp"):
+            if path.is_symlink() or path.is_file():
+                path.unlink()
 
 
 def write_json(path: Path, value: Any, durable: bool = True) -> None:
+    """Writes plain data as JSON, atomically."""
     write_atomic(path, json.dumps(value, ensure_ascii=False, indent=1).encode(), durable)
 
 
 def read_json(path: Path) -> Any:
+    """The value of a JSON file. Raises OSError or ValueError where it cannot be read."""
     return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
+def find_json(path: Path, default: Any = None) -> Any:
+    """The value of a JSON file; `default` where there is no file or where it is not JSON."""
+    try:
+        return read_json(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return default
+
+
+def append_jsonl(path: Path, rows: Iterable[dict]) -> None:
+    """Appends one line of JSON a row."""
+    with open(path, "a", encoding="utf-8") as stream:
+        stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def read_jsonl(path: Path) -> list[dict]:
+    """The complete lines of a JSON lines file, none where there is no file; a half-written last line is left out."""
+    if not path.exists():
+        return []
+    lines = path.read_bytes().split(b"\n")[:-1]
+    return [json.loads(line) for line in lines if line.strip()]
+
+
+def cut_jsonl(path: Path, last_step: int) -> None:
+    """Drops the rows after `last_step`, so that a resumed run logs every step once."""
+    rows = read_jsonl(path)
+    if path.exists():
+        kept = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows if row["step"] <= last_step)
+        write_atomic(path, kept.encode())
+
+
 def sha256(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal digits."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of plain data in canonical JSON, in hexadecimal digits."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def size(directory: Path) -> int:
@@ -68,8 +131,9 @@ def size(directory: Path) -> int:
 
 
 def file_table(directory: Path, patterns: list[str]) -> dict[str, dict]:
-    """{relative path: {"sha256", "bytes"}} of all files under `directory` that match; fsyncs each, so the table never
-    outruns the disk.
+    """Checksum and size of all files under `directory` that match one of the patterns, by relative path.
+
+    Each file is put on the disk first, so that the table never lists what a power failure can still take away.
     """
     table = {}
     for pattern in patterns:
@@ -81,7 +145,7 @@ def file_table(directory: Path, patterns: list[str]) -> dict[str, dict]:
 
 
 def damaged_files(directory: Path, table: dict[str, dict]) -> list[str]:
-    """Files of the table that are missing or differ."""
+    """Names of the files of a `file_table` that are missing or differ from it."""
     return [
         name
         for name, entry in table.items()
@@ -89,24 +153,3 @@ def damaged_files(directory: Path, table: dict[str, dict]) -> list[str]:
         or (directory / name).stat().st_size != entry["bytes"]
         or sha256(directory / name) != entry["sha256"]
     ]
-
-
-def append_jsonl(path: Path, rows: list[dict]) -> None:
-    with open(path, "a", encoding="utf-8") as stream:
-        stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-
-
-def read_jsonl(path: Path) -> list[dict]:
-    """The complete lines of a JSON lines file; a half-written last line (a crash) is left out."""
-    if not path.exists():
-        return []
-    lines = path.read_bytes().split(b"\n")[:-1]
-    return [json.loads(line) for line in lines if line.strip()]
-
-
-def cut_jsonl(path: Path, last_step: int) -> None:
-    """Drops rows after `last_step`, so that a resumed run logs every step once."""
-    rows = read_jsonl(path)
-    if path.exists():
-        kept = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows if row["step"] <= last_step)
-        write_atomic(path, kept.encode())

@@ -233,10 +233,12 @@ def _require_judge(prompts: list[Prompt]) -> None:
 
 def _unreadable(prompts: list[Prompt], rows: list[Row], tally: Tally) -> set[int]:
     """Places of the prompts whose reference their verifier cannot use, counted."""
-    from stages.rewards.grading import problem_many
+    from stages.rewards.grading import reference_problem_many
 
     asked = [place for place, prompt in enumerate(prompts) if prompt.domain == "reasoning"]
-    problems = {place: why for place, why in zip(asked, problem_many([prompts[place] for place in asked])) if why}
+    problems = {
+        place: why for place, why in zip(asked, reference_problem_many([prompts[place] for place in asked])) if why
+    }
     for place, why in problems.items():
         verifier = prompts[place].verifier
         tally.num_rows -= 1  # it was counted as a row

@@ -1,1 +1,1 @@
-"""Prompts as data, the templates around them, and the way to and from token ids."""
+"""Prompts as plain data, the templates that a model sees them in, and the conversion to and from token ids."""

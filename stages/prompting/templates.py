@@ -1,4 +1,4 @@
-"""How a prompt is put before the model, and the text of what it answers."""
+"""Puts a prompt into the template that the model sees, and turns sampled token ids back into text."""
 
 from typing import Any
 
@@ -18,7 +18,19 @@ PLAIN_TEMPLATE = "User:{prompt}Assistant:"
 
 
 def apply_template(text: str, template: str, tokenizer: Any = None) -> str:
-    """The prompt as the model sees it. `tokenizer` is needed for template chat only."""
+    """Puts a prompt into a template.
+
+    Args:
+        text: the user's words.
+        template: "plain", "r1_zero" or "chat" (the chat template of the tokenizer).
+        tokenizer: a Hugging Face tokenizer; needed for "chat" only.
+
+    Returns:
+        The text that the model continues.
+
+    Raises:
+        ValueError: for an unknown template, or "chat" with a tokenizer that has no chat template.
+    """
     if template == "plain":
         return PLAIN_TEMPLATE.replace("{prompt}", text)
     if template == "r1_zero":
@@ -35,14 +47,15 @@ def apply_template(text: str, template: str, tokenizer: Any = None) -> str:
 
 
 def encode_prompt(text: str, template: str, tokenizer: Any) -> list[int]:
-    """Token ids of a templated prompt. A chat template writes its own special tokens, so that the tokenizer must not
-    put a second <bos> in front.
+    """Encodes a templated prompt as token ids.
+
+    A chat template writes its own special tokens; the tokenizer must not put a second <bos> in front of them.
     """
     return tokenizer(text, add_special_tokens=template != "chat")["input_ids"]
 
 
-def decode(ids: list[list[int]], tokenizer) -> list[str]:
-    """Texts without the end-of-sequence token, tags kept."""
+def decode(ids: list[list[int]], tokenizer: Any) -> list[str]:
+    """Decodes rows of token ids without the end-of-sequence token; other special tokens and tags are kept."""
     eos = tokenizer.eos_token_id
     return tokenizer.batch_decode(
         [row[:-1] if row and row[-1] == eos else row for row in ids],
@@ -51,9 +64,10 @@ def decode(ids: list[list[int]], tokenizer) -> list[str]:
     )
 
 
-def text_of(prompt_ids: list[int], token_ids: list[int], tokenizer) -> dict[str, str]:
-    """The text fields of a rollout: the completion, with the opening that the end of the prompt has already written of
-    it.
+def text_of(prompt_ids: list[int], token_ids: list[int], tokenizer: Any) -> dict[str, str]:
+    """Returns the text fields of a rollout, "completion" and "opening".
+
+    The completion begins with the opening, the part of it that the end of the prompt already contains ("<think>").
     """
     opening = opening_of(
         tokenizer.decode(prompt_ids[-8:], skip_special_tokens=False, clean_up_tokenization_spaces=False)

@@ -1,32 +1,31 @@
-"""The verifiers: what grades the completion of a prompt that has a right answer [V2 B.3.1].
+"""Grades completions of prompts that have a right answer, each with the verifier that its prompt names [V2 B.3.1].
 
-A verifier is a module with three functions of (completion, prompt) or prompt; a new one is a module, its row here and a
-test.
+A verifier is a module with three functions. To add one, write the module, its row in VERIFIERS and a test.
 
-    grade(completion, prompt) -> float      1 right, 0 wrong; in between where there is partial credit
-    vote(completion, prompt) -> str | None  the final answer in a form that can be counted: "the answer is 46" and "46"
-                                            are one vote; None: no answer
-    problem(prompt) -> str | None           why this prompt's reference cannot be used, or None; asked before any engine
-                                            starts
+    grade(completion, prompt) -> float         1 for right, 0 for wrong, between them for partial credit
+    vote(completion, prompt) -> str | None     the final answer in a normal form that can be counted ("the answer is 46"
+                                               and "46" are the same vote); None: no answer
+    reference_problem(prompt) -> str | None    why the prompt's reference cannot be used; None: it can. Called for every
+                                               prompt before any engine starts
 
-A slow verifier (worker processes, a sandbox, a judge) also has one of these, which work on all at once, each under a
-deadline of its own:
+A slow verifier (worker processes, a sandbox, a judge) also has some of these. They work on a whole batch concurrently,
+each item under its own deadline, and are then called instead:
 
-    grade_many(pairs) -> list[Grade]        pairs of (completion, prompt), graded concurrently
+    grade_many(pairs) -> list[Grade]                        pairs of (completion, prompt)
     vote_many(pairs) -> list[str | None]
-    problem_many(prompts) -> list[str | None]
+    reference_problem_many(prompts) -> list[str | None]
 
-A grader that crashes or runs out of time gives a Grade of 0 with the reason, never an exception: callers count the
-reasons. One that has gone away altogether (a judge whose server is down, a sandbox that runs nothing) raises
-GraderAway: zeros for whatever comes would say nothing of the policy. Imports nothing heavy: `stages/config/` takes its
-choices from here.
+A grader that crashes or runs out of time gives a Grade of 0 with the reason, never an exception; callers count the
+reasons. A grader that can grade nothing any more (the judge's server is down, the sandbox runs no program) raises
+GraderAway: zeros for everything would say nothing about the policy. This module imports nothing heavy, because the
+driver reads data with its table of verifiers.
 """
 
 import importlib
 import math
 from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from stages.prompting.prompt import Prompt
 
@@ -42,21 +41,23 @@ VERIFIERS: dict[str, str] = {
 }
 
 Pair = tuple[str, Prompt]  # a completion and its prompt
+Item = TypeVar("Item")
+T = TypeVar("T")
 
 
 class Grade(NamedTuple):
-    value: float  # 0..1
-    error: str = ""  # why the grader could not say, in one line; the value is then 0
+    """The grade of a completion, 0..1; where the grader failed, 0 with the reason in one line."""
+
+    value: float
+    error: str = ""
 
 
 class GraderAway(RuntimeError):
-    """No completion can be graded until someone brings the grader back; the message says who was asked and what came
-    back.
-    """
+    """Raised where no completion can be graded until the grader is back; the message says who was asked."""
 
 
 def verifier_of(prompt: Prompt) -> ModuleType:
-    """The module that grades this prompt."""
+    """Returns the module that grades a prompt; raises ValueError for a verifier that does not exist."""
     if prompt.verifier not in VERIFIERS:
         raise ValueError(
             f"prompt {prompt.id} asks for the verifier {prompt.verifier!r}; there are {', '.join(VERIFIERS)}"
@@ -65,47 +66,64 @@ def verifier_of(prompt: Prompt) -> ModuleType:
 
 
 def grade(completion: str, prompt: Prompt) -> float:
+    """Grades one completion, 0..1."""
     return grade_many([(completion, prompt)])[0].value
 
 
-def vote_of(completion: str, prompt: Prompt) -> str | None:
+def vote(completion: str, prompt: Prompt) -> str | None:
+    """Returns the vote of one completion, or None where it has no answer."""
     return vote_many([(completion, prompt)])[0]
 
 
-def problem_of(prompt: Prompt) -> str | None:
-    return problem_many([prompt])[0]
+def reference_problem(prompt: Prompt) -> str | None:
+    """Returns why one prompt's reference cannot be used, or None where it can."""
+    return reference_problem_many([prompt])[0]
 
 
 def grade_many(pairs: Sequence[Pair]) -> list[Grade]:
-    """A grade for each (completion, prompt), in order. Raises ValueError for a verifier that does not exist,
-    GraderAway, and nothing else.
+    """Grades completions, each with its prompt's verifier.
+
+    Args:
+        pairs: (completion, prompt) of each.
+
+    Returns:
+        A Grade for each pair, in their order.
+
+    Raises:
+        ValueError: a prompt names a verifier that does not exist.
+        GraderAway: a grader can grade nothing any more. No other exception is raised.
     """
     return _by_verifier(pairs, lambda pair: pair[1], _grades)
 
 
 def vote_many(pairs: Sequence[Pair]) -> list[str | None]:
-    """The vote of each (completion, prompt), in order; a crash of the verifier is no vote."""
+    """Returns the vote of each (completion, prompt), in order; a verifier that crashes gives no vote."""
     return _by_verifier(pairs, lambda pair: pair[1], _votes)
 
 
-def problem_many(prompts: Sequence[Prompt]) -> list[str | None]:
-    """Why each prompt's reference cannot be used, or None, in order; a crash of the verifier is a reason too."""
-    return _by_verifier(prompts, lambda prompt: prompt, _problems)
+def reference_problem_many(prompts: Sequence[Prompt]) -> list[str | None]:
+    """Returns why each prompt's reference cannot be used, or None where it can, in order.
+
+    A crash of the verifier is a reason too.
+    """
+    return _by_verifier(prompts, lambda prompt: prompt, _reference_problems)
 
 
-def _by_verifier(items: Sequence, prompt_of: Callable, answers_of: Callable[[ModuleType, list], list]) -> list:
-    """Hands each module its items and puts the answers in the order of `items`."""
-    places: dict[ModuleType, list[int]] = {}
+def _by_verifier(
+    items: Sequence[Item], prompt_of: Callable[[Item], Prompt], answers_of: Callable[[ModuleType, list[Item]], list[T]]
+) -> list[T]:
+    """Hands each verifier its items, and returns the answers in the order of the items."""
+    places_of: dict[ModuleType, list[int]] = {}
     for place, item in enumerate(items):
-        places.setdefault(verifier_of(prompt_of(item)), []).append(place)
-    answers = [None] * len(items)
-    for module, mine in places.items():
-        for place, answer in zip(mine, answers_of(module, [items[place] for place in mine]), strict=True):
-            answers[place] = answer
-    return answers
+        places_of.setdefault(verifier_of(prompt_of(item)), []).append(place)
+    answers: dict[int, T] = {}
+    for module, places in places_of.items():
+        answers.update(zip(places, answers_of(module, [items[place] for place in places]), strict=True))
+    return [answers[place] for place in range(len(items))]
 
 
 def _grades(module: ModuleType, pairs: list[Pair]) -> list[Grade]:
+    """Grades the pairs of one verifier; where its own batch function fails as a whole, each pair gets the reason."""
     if hasattr(module, "grade_many"):
         try:
             return [_checked(module, item) for _, item in zip(pairs, module.grade_many(pairs), strict=True)]
@@ -124,37 +142,48 @@ def _grade(module: ModuleType, completion: str, prompt: Prompt) -> Grade:
 
 
 def _checked(module: ModuleType, given: Grade) -> Grade:
-    """A value outside of 0..1 (or not a number) would poison the group's advantages."""
+    """Makes a value that is not within 0..1 an error: it would spoil the advantages of its whole group."""
     if given.error:
         return Grade(0.0, given.error)
     value = float(given.value)
-    return (
-        Grade(value)
-        if math.isfinite(value) and 0 <= value <= 1
-        else Grade(0.0, _reason(module, f"the grade {value} is not between 0 and 1"))
-    )
+    if math.isfinite(value) and 0 <= value <= 1:
+        return Grade(value)
+    return Grade(0.0, _reason(module, f"the grade {value} is not between 0 and 1"))
 
 
 def _votes(module: ModuleType, pairs: list[Pair]) -> list[str | None]:
     if hasattr(module, "vote_many"):
-        return _or(lambda: module.vote_many(pairs), lambda error: [None] * len(pairs))
-    return [_or(lambda: module.vote(*pair), lambda error: None) for pair in pairs]
+        try:
+            return module.vote_many(pairs)
+        except Exception:
+            return [None] * len(pairs)
+    return [_vote(module, *pair) for pair in pairs]
 
 
-def _problems(module: ModuleType, prompts: list[Prompt]) -> list[str | None]:
-    if hasattr(module, "problem_many"):
-        return _or(lambda: module.problem_many(prompts), lambda error: [_reason(module, error)] * len(prompts))
-    return [_or(lambda: module.problem(prompt), lambda error: _reason(module, error)) for prompt in prompts]
-
-
-def _or(answer: Callable, otherwise: Callable):
-    """An answer, or what is to be said of its exception."""
+def _vote(module: ModuleType, completion: str, prompt: Prompt) -> str | None:
     try:
-        return answer()
+        return module.vote(completion, prompt)
+    except Exception:
+        return None
+
+
+def _reference_problems(module: ModuleType, prompts: list[Prompt]) -> list[str | None]:
+    if hasattr(module, "reference_problem_many"):
+        try:
+            return module.reference_problem_many(prompts)
+        except Exception as error:
+            return [_reason(module, error)] * len(prompts)
+    return [_reference_problem(module, prompt) for prompt in prompts]
+
+
+def _reference_problem(module: ModuleType, prompt: Prompt) -> str | None:
+    try:
+        return module.reference_problem(prompt)
     except Exception as error:
-        return otherwise(error)
+        return _reason(module, error)
 
 
 def _reason(module: ModuleType, error: Exception | str) -> str:
+    """Returns a failure as one line that names the verifier."""
     text = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
     return f"{module.__name__.rsplit('.', 1)[-1]}: {' '.join(text.split())[:300]}"

@@ -72,7 +72,7 @@ class Worker:
         if self.is_main:
             (self.dir / "error.json").unlink(missing_ok=True)
             for name in OF_RANK_0:  # a stray file in model/ or data/ would be taken for a part of the output
-                files.remove_temporaries(self.dir / name)
+                files.remove_temporaries(self.dir / name, is_recursive=True)
             disk.reserve(self.dir / RESERVE)
         signal.signal(signal.SIGTERM, self._on_stop)
         signal.signal(signal.SIGINT, self._on_stop)
@@ -95,9 +95,7 @@ class Worker:
         attempt_dir = logs / f"attempt_{attempt}"
         attempt_dir.mkdir(parents=True, exist_ok=True)
         if self.is_main and not os.environ.get("STAGE_ATTEMPT"):
-            link = logs / f".latest.{os.getpid()}"
-            link.symlink_to(attempt_dir.name)
-            os.replace(link, logs / "latest")
+            files.link(logs / "latest", attempt_dir.name)
         descriptor = os.open(attempt_dir / f"rank{self.rank}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         for stream in (sys.stdout, sys.stderr):
             stream.flush()

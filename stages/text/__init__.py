@@ -1,1 +1,10 @@
-"""Pure functions of text: the parts of a completion, its final answer, its language, how readable it is."""
+"""Pure functions on text: they find the parts of a completion and its final answer, and measure its language and style.
+
+completion.py    the chain of thought and the answer in their tags
+answers.py       the text of the final answer
+integers.py      the integer that a text names
+language.py      the language of a text, and how consistently it is written in one
+readability.py   long paragraphs and blocks of code
+repetition.py    repeated n-grams
+reflection.py    words that show reflection ("wait", "check")
+"""

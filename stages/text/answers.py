@@ -1,4 +1,4 @@
-"""Where the final answer of a completion stands."""
+"""Finds the final answer in a completion."""
 
 import re
 
@@ -8,19 +8,28 @@ _ANSWER = re.compile(r"<answer>((?:(?!<answer>).)*?)</answer>", re.DOTALL)
 
 
 def extract_answer(completion: str) -> str | None:
-    """The final answer: the last <answer>...</answer>, else the last \\boxed{...} of the completion; None where there
-    is neither.
+    """Returns the final answer of a completion, or None where it has none.
+
+    The answer is the content of the last <answer>...</answer>, or of the last \\boxed{...} inside it. Without answer
+    tags, the last \\boxed{...} of the whole completion counts.
+
+    >>> extract_answer("<think>31-3=28</think><answer>28</answer>")
+    '28'
     """
-    region, is_tagged = _region(completion)
+    region, is_tagged = _search_region(completion)
     boxes = _boxes(region)
-    return boxes[-1][0].strip() if boxes else region.strip() if is_tagged else None
+    if boxes:
+        return boxes[-1][0].strip()
+    return region.strip() if is_tagged else None
 
 
 def extract_answers(completion: str) -> str | None:
-    """The same, with boxes that stand together taken together: "\\boxed{1} or \\boxed{2}" is "1, 2", not a choice of
-    two.
+    """Returns the final answer like `extract_answer`, but reads adjacent boxes as one list.
+
+    "\\boxed{1} or \\boxed{2}" gives "1, 2": a set with two solutions has to be given whole, so naming two values is not
+    a choice between them.
     """
-    region, is_tagged = _region(completion)
+    region, is_tagged = _search_region(completion)
     boxes = _boxes(region)
     if not boxes:
         return region.strip() if is_tagged else None
@@ -32,21 +41,22 @@ def extract_answers(completion: str) -> str | None:
     return ", ".join(dict.fromkeys(text.strip() for text, _, _ in together))
 
 
-def _region(completion: str) -> tuple[str, bool]:
-    """What is searched, and whether it is the inside of the last <answer> tags."""
+def _search_region(completion: str) -> tuple[str, bool]:
+    """Returns the text to search for an answer, and whether it is the content of the last <answer> tags."""
     tagged = _ANSWER.findall(completion)
     return (tagged[-1], True) if tagged else (completion, False)
 
 
 def _boxes(text: str) -> list[tuple[str, int, int]]:
-    """The inside of each \\boxed{...} with where it begins and ends, in order of their beginnings. None at all where
-    the last is never closed.
-    """
-    boxes, open_braces = [], []
+    """Returns (content, start, end) of each \\boxed{...}, ordered by start; none where the last box is not closed."""
+    boxes: list[tuple[str, int, int]] = []
+    open_braces: list[re.Match[str]] = []
     for match in _BRACE.finditer(text):
         if match[0] != "}":
             open_braces.append(match)
         elif open_braces and (opened := open_braces.pop())[0] != "{":
             boxes.append((text[opened.end() : match.start()], opened.start(), match.end()))
     last_unclosed = max((opened.start() for opened in open_braces if opened[0] != "{"), default=-1)
-    return sorted(boxes, key=lambda box: box[1]) if not boxes or max(box[1] for box in boxes) > last_unclosed else []
+    if boxes and max(box[1] for box in boxes) <= last_unclosed:
+        return []
+    return sorted(boxes, key=lambda box: box[1])

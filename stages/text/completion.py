@@ -1,7 +1,7 @@
-"""The parts of a completion: a thought and an answer in their tags.
+"""Splits a completion into its parts: a chain of thought and an answer, each in its tags.
 
-A completion's text includes the opening <think> where the prompt's template already wrote it (`opening_of`): nothing
-else has to know.
+Some chat templates write the opening <think> at the end of the prompt (`opening_of`). The text of a completion then
+begins with that tag too, so that the rest of the code needs no special case.
 """
 
 import re
@@ -12,22 +12,26 @@ _FORM = re.compile(r"\s*<think>(.*)</think>\s*<answer>(.*)</answer>\s*", re.DOTA
 
 
 def opening_of(prompt: str) -> str:
-    """What a templated prompt has already written of the completion: "<think>\\n" at the end of R1's chat template,
-    else "".
+    """Returns the part of the completion that a templated prompt ends with, as R1's "<think>\\n", or "".
 
-    The sampled text goes on after it; texts of completions begin with it.
+    The model's sampled text continues after it, and the text of a completion begins with it.
     """
     match = _OPENING.search(prompt)
     return match[0] if match else ""
 
 
 def without_opening(completion: str, opening: str) -> str:
-    """What the model writes, where the template writes `opening`: the completion of a training pair with that prompt."""
-    return completion.removeprefix("<think>").removeprefix(opening.removeprefix("<think>")) if opening else completion
+    """Returns the part of a completion that the model itself writes after a prompt that ends with `opening`.
+
+    This is the target text of a training pair with that prompt.
+    """
+    if not opening:
+        return completion
+    return completion.removeprefix("<think>").removeprefix(opening.removeprefix("<think>"))
 
 
 def split_completion(completion: str) -> tuple[str, str] | None:
-    """(thought, answer) of a well-formed completion, else None."""
+    """Returns (thought, answer) of a well-formed completion, or None for any other text."""
     if any(completion.count(tag) != 1 for tag in TAGS):
         return None
     match = _FORM.fullmatch(completion)
@@ -35,19 +39,21 @@ def split_completion(completion: str) -> tuple[str, str] | None:
 
 
 def is_well_formed(completion: str) -> bool:
-    """Exactly one <think>...</think><answer>...</answer>, white space apart. A truncated completion has no end and so
-    is not.
+    """Returns whether a completion is exactly one <think>...</think><answer>...</answer>, ignoring white space.
+
+    A truncated completion lacks its last tag, so it is not well-formed.
     """
     return split_completion(completion) is not None
 
 
 def thought_of(completion: str) -> str:
-    """The chain of thought: what stands before </think>, else before the answer, else all of it; without the opening
-    tag.
+    """Returns the chain of thought without its tags.
+
+    It is the text before </think>; without that tag, the text before <answer>; without either, the whole completion.
     """
     return re.split("</think>|<answer>", completion, maxsplit=1)[0].replace("<think>", "")
 
 
 def summary_of(completion: str) -> str:
-    """What the user reads: all after the chain of thought; the helpful reward model sees only this [N]."""
+    """Returns the text after the chain of thought: what the user reads, and the helpful reward model [N]."""
     return completion.rsplit("</think>", 1)[-1]

@@ -1,4 +1,4 @@
-"""The integer that a text names."""
+"""Reads the one integer that a text or a final answer names."""
 
 import re
 from functools import lru_cache
@@ -10,7 +10,13 @@ _INTEGER = re.compile(r"(?<![\w.])[-+]?\d{1,3}(?:,\d{3})+(?![\d,.]*\d)|[-+]?\d+"
 
 @lru_cache(maxsize=4096)
 def read_integer(text: str) -> int | None:
-    """The one integer a text names, once or several times; None where it names none, different ones, or a fraction."""
+    """Returns the only integer that a text names, or None where it names none, several different ones, or a decimal.
+
+    >>> read_integer("the answer is 1,234. So 1234")
+    1234
+    >>> read_integer("46 or 47") is None
+    True
+    """
     if re.search(r"\d\.\d", text):
         return None
     found = {int(match.replace(",", "")) for match in _INTEGER.findall(text)}
@@ -18,6 +24,6 @@ def read_integer(text: str) -> int | None:
 
 
 def final_integer(completion: str) -> int | None:
-    """The integer that the final answer of a completion names; None where there is no such answer."""
+    """Returns the integer that a completion's final answer names, or None where no answer names exactly one."""
     given = extract_answer(completion)
     return None if given is None else read_integer(given)

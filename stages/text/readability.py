@@ -1,5 +1,6 @@
-"""What makes a chain of thought hard to read: long paragraphs and blocks of code, which the rejection data leaves out
-[V2 B.3.3].
+"""Finds what makes a chain of thought hard to read: long paragraphs and blocks of code.
+
+Rejection sampling drops completions that have them [V2 B.3.3].
 """
 
 import re
@@ -9,7 +10,7 @@ _FENCE = re.compile(r"^[ \t]*(```|~~~)", re.MULTILINE)
 
 
 def longest_paragraph(text: str) -> int:
-    """Words, numbers and CJK characters of the longest paragraph; a blank line ends one.
+    """Returns the length of the longest paragraph, in words, numbers and CJK characters; blank lines end paragraphs.
 
     >>> longest_paragraph("so 31-3 is 28\\n\\n所以28")
     5
@@ -18,5 +19,5 @@ def longest_paragraph(text: str) -> int:
 
 
 def has_code_block(text: str) -> bool:
-    """Whether a fenced block of code begins somewhere."""
+    """Returns whether a fenced block of code begins anywhere in the text."""
     return bool(_FENCE.search(text))

@@ -1,4 +1,4 @@
-"""Words of reflection: the ten the paper counts [V2 C.2], and their Chinese counterparts."""
+"""Counts words that show reflection: the ten that the paper counts [V2 C.2] and their Chinese counterparts."""
 
 import re
 from collections import Counter
@@ -12,8 +12,8 @@ _WORD = re.compile("|".join(ENGLISH), re.IGNORECASE)
 _CHINESE = re.compile("|".join(CHINESE))
 
 
-def count_words(text: str) -> Counter:
-    """How often a text says each of these words; a Chinese one counts for the English one in its place.
+def count_words(text: str) -> Counter[str]:
+    """Counts each reflection word in a text; a Chinese word counts for its English counterpart.
 
     >>> sorted(count_words("Wait, check. waitcheck! 等等").items())
     [('check', 2), ('wait', 3)]
@@ -22,9 +22,7 @@ def count_words(text: str) -> Counter:
 
 
 def places(text: str) -> list[tuple[str, int, int]]:
-    """(word, start, end) of each of these words: the English ones in their order, then the Chinese ones under their
-    English names.
-    """
+    """Returns (English word, start, end) of each reflection word: the English ones in order, then the Chinese ones."""
     found = [
         (word[0].lower(), run.start() + word.start(), run.start() + word.end())
         for run in _RUN.finditer(text)
@@ -34,5 +32,5 @@ def places(text: str) -> list[tuple[str, int, int]]:
 
 
 def count_reflections(text: str) -> int:
-    """How often a text says one of these words."""
+    """Returns the number of reflection words in a text."""
     return len(places(text))

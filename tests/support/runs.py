@@ -7,8 +7,8 @@ from pathlib import Path
 from pipeline.configuration import compose
 from pipeline.configuration.schema import RunConfig
 from pipeline.execution.execute import prepare
-from pipeline.files import sha256, write_json
 from pipeline.planning.plan import Plan, Step, make_plan
+from stages.contract.files import sha256, write_json
 
 
 def config(*overrides: str) -> RunConfig:

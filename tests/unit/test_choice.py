@@ -3,7 +3,7 @@
 import pytest
 
 from stages.prompting.prompt import Prompt
-from stages.rewards.grading import grade, problem_of, vote_of
+from stages.rewards.grading import grade, reference_problem, vote
 from stages.rewards.verifiers.choice import letters_of, options_of
 
 TEXT = "Which is even?\nA) three\nB) four\nC) five\nD) none of these"
@@ -69,9 +69,9 @@ def test_not_option_b(given):
 
 def test_no_answer_no_vote():
     assert (
-        vote_of("B", a_prompt()) is None
-        and vote_of("<answer>(b)</answer>", a_prompt()) == "B"
-        and vote_of("<answer>hm</answer>", a_prompt()) is None
+        vote("B", a_prompt()) is None
+        and vote("<answer>(b)</answer>", a_prompt()) == "B"
+        and vote("<answer>hm</answer>", a_prompt()) is None
     )
 
 
@@ -105,5 +105,5 @@ def test_several_right_options():
 
 
 def test_references():
-    assert problem_of(a_prompt("(B)")) is None and problem_of(a_prompt("four")) is None
-    assert "names no option" in problem_of(a_prompt("seven"))
+    assert reference_problem(a_prompt("(B)")) is None and reference_problem(a_prompt("four")) is None
+    assert "names no option" in reference_problem(a_prompt("seven"))

@@ -8,7 +8,7 @@ import pytest
 
 from stages.config import DataConfig, SandboxConfig
 from stages.data.file_prompts import FilePrompts
-from stages.rewards.grading import GraderAway, grade_many, problem_many
+from stages.rewards.grading import GraderAway, grade_many, reference_problem_many
 from stages.rewards.verifiers import code
 from stages.rewards.verifiers.code import CodeGrader, find_program, free_cores
 from stages.rewards.verifiers.code_checks import read_checks
@@ -311,10 +311,10 @@ def test_rows_of_a_file_are_checked_before_anything_starts(tmp_path, monkeypatch
     ]
     path.write_text("\n".join(map(json.dumps, rows)))
     config = DataConfig(name="file", path=str(path), verifier="code", checks_column="checks", eval_fraction=0.0)
-    monkeypatch.setattr(CodeGrader, "problem", lambda self: None)
+    monkeypatch.setattr(CodeGrader, "sandbox_problem", None)
     with pytest.raises(ValueError, match="line 2: .*checks.tests must be a list with at least one test"):
         FilePrompts(config)
-    monkeypatch.setattr(CodeGrader, "problem", lambda self: "bubblewrap is not installed: apt-get install bubblewrap")
+    monkeypatch.setattr(CodeGrader, "sandbox_problem", "bubblewrap is not installed: apt-get install bubblewrap")
     with pytest.raises(ValueError, match="the verifier code cannot work here: bubblewrap is not installed"):
         FilePrompts(config)
 
@@ -363,8 +363,8 @@ def test_a_file_of_problems_from_rows_to_grades(repository):
 
 
 def test_problems_of_good_tests(monkeypatch):
-    monkeypatch.setattr(CodeGrader, "problem", lambda self: None)
-    assert problem_many([stdin_prompt(("1", "2")), code_prompt(type="x")]) == [
+    monkeypatch.setattr(CodeGrader, "sandbox_problem", None)
+    assert reference_problem_many([stdin_prompt(("1", "2")), code_prompt(type="x")]) == [
         None,
         "checks.type must be one of stdin, call, unit, got 'x'",
     ]

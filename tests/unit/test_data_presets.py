@@ -12,7 +12,7 @@ from stages.data.file_prompts import FilePrompts
 from stages.data.mapping import Malformed
 from stages.data.pairs import preference_pairs, safety_labels, sft_pairs
 from stages.data.rows import rows_of
-from stages.rewards.grading import VERIFIERS, problem_of
+from stages.rewards.grading import VERIFIERS, reference_problem
 from stages.text.completion import is_well_formed
 from tests.support.paths import FIXTURES
 from tests.support.runs import config
@@ -79,7 +79,7 @@ def test_answers_are_found_and_their_verifier_reads_them(name, answers):
     source = FilePrompts(data_of(name), seed=1)
     prompts = {prompt.id: prompt for index in range(50) for prompt in [source.get(index)]}
     assert [prompts[key].answer for key in sorted(prompts)] == answers
-    assert not [problem_of(prompt) for prompt in prompts.values() if problem_of(prompt)]
+    assert not [reference_problem(prompt) for prompt in prompts.values() if reference_problem(prompt)]
 
 
 def test_what_is_left_out_is_counted_with_its_reason():

@@ -26,7 +26,7 @@ def model(tmp_path):
     def write(name: str, stage: str | None = None):
         directory = tmp_path / name / ("model" if stage else "")
         directory.mkdir(parents=True)
-        (directory / "config.json").write_text('{"model_type": "llama", "name": "%s"}' % name)
+        (directory / "config.json").write_text(json.dumps({"model_type": "llama", "name": name}))
         (directory / "tokenizer.json").write_text("{}")
         (directory / "model.safetensors").write_text(name)
         if stage:

@@ -28,8 +28,8 @@ def test_what_a_killed_process_left_aside_is_removed(tmp_path):
     files.write_json(tmp_path / "data" / "judged.json", [1])
     (tmp_path / "data" / ".judged.json.7.tmp").write_text("[")
     (tmp_path / "state" / ".step_000001.tmp").mkdir(parents=True)
-    files.remove_temporaries(tmp_path)
-    files.remove_temporaries(tmp_path / "nothing")
+    files.remove_temporaries(tmp_path, is_recursive=True)
+    files.remove_temporaries(tmp_path / "nothing", is_recursive=True)
     assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")) == [
         "data",
         "data/judged.json",

@@ -72,11 +72,12 @@ def test_stages_import_nothing_of_the_driver(path):
     assert not {name for name in imported_modules(path) if top(name) in DRIVER}
 
 
-def test_prefect_is_imported_in_one_file_only():
-    users = [
-        path.name for path in python_files("pipeline") if any(top(name) == "prefect" for name in imported_modules(path))
-    ]
-    assert len(users) == 1, users
+def test_prefect_is_imported_in_its_room_only():
+    users = {
+        path for path in python_files("pipeline") if any(top(name) == "prefect" for name in imported_modules(path))
+    }
+    room = REPOSITORY / "pipeline" / "execution" / "prefect"
+    assert users and {path.parent for path in users} == {room}, users
 
 
 def loaded_by(code: str, cwd: Path = REPOSITORY) -> set[str]:

@@ -26,7 +26,7 @@ from stages.kinds.evaluation.problems import Problem, ProblemSet
 from stages.kinds.evaluation.records import RecordLog, read_records
 from stages.kinds.evaluation.results import results_of
 from stages.prompting.prompt import Prompt
-from stages.rewards.grading import GraderAway, grade_many, problem_of, vote_of
+from stages.rewards.grading import GraderAway, grade_many, reference_problem, vote
 from stages.runtime.errors import InputError
 from tests.support.judge_server import judge_server
 from tests.support.rollouts import a_prompt, answered
@@ -406,14 +406,14 @@ def test_a_judge_is_a_verifier(stage, server, tmp_path):
         user.split("<model_answer>\n")[1].split("\n")[0], "?"
     )
     stage()
-    assert problem_of(free_prompt()) is None and "empty" in problem_of(free_prompt(" "))
+    assert reference_problem(free_prompt()) is None and "empty" in reference_problem(free_prompt(" "))
     grades = grade_many([(answered(text), free_prompt()) for text in ("28", "27", "26")])
     assert [grade.value for grade in grades] == [1.0, 0.0, 0.0] and [bool(grade.error) for grade in grades] == [
         False,
         False,
         True,
     ]
-    assert vote_of("<think>x</think><answer>Twenty  Eight</answer>", free_prompt()) == "twenty eight"
+    assert vote("<think>x</think><answer>Twenty  Eight</answer>", free_prompt()) == "twenty eight"
     assert (tmp_path / "run" / "judge_cache").is_dir() and (
         tmp_path / "run" / "stage" / "00000000" / "logs" / "attempt_1" / "judge_rank0.json"
     ).exists()
@@ -485,7 +485,7 @@ def test_an_evaluation_stops_where_the_judge_is_away_and_keeps_its_samples(stage
 
 def test_a_judge_that_cannot_be_asked_is_found_at_the_start(stage):
     stage(model="other")  # nobody asks it
-    assert "judge.model=other" in problem_of(free_prompt()), "rows of a mixture that name it themselves"
+    assert "judge.model=other" in reference_problem(free_prompt()), "rows of a mixture that name it themselves"
     with pytest.raises(InputError, match="judge.model=other"):
         stage(verifier="judge", model="other")
 
@@ -523,5 +523,5 @@ def test_a_local_model_does_not_grade_beside_a_sampler(stage):
 
 def test_without_a_stage_prompts_are_only_looked_at(monkeypatch):
     monkeypatch.setattr(judges, "_STAGE", {"worker": None, "judge": None})
-    assert problem_of(free_prompt()) is None
+    assert reference_problem(free_prompt()) is None
     assert "no stage was opened" in grade_many([(answered("28"), free_prompt())])[0].error

@@ -15,7 +15,7 @@ import pytest
 from pipeline.configuration.schema import LauncherConfig
 from pipeline.errors import MissingInput, StageFailed, StageInterrupted
 from pipeline.execution import launch
-from pipeline.files import write_json
+from stages.contract.files import write_json
 
 TORCHRUN_FAILURE = """
 Root Cause (first observed failure):

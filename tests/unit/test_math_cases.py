@@ -7,7 +7,7 @@ from functools import cache
 import pytest
 
 from stages.prompting.prompt import Prompt
-from stages.rewards.grading import grade_many, problem_many, vote_many
+from stages.rewards.grading import grade_many, reference_problem_many, vote_many
 
 # class -> (reference, answer, is right)
 CASES = {
@@ -214,14 +214,14 @@ def test_votes_and_problems():
         ]
     )
     assert votes[0] == votes[1] == votes[2] and votes[3] == votes[4] and votes[5] == votes[6]
-    assert problem_many([a_prompt("5"), a_prompt("\\frac12"), a_prompt("x" * 501)])[:2] == [None, None]
+    assert reference_problem_many([a_prompt("5"), a_prompt("\\frac12"), a_prompt("x" * 501)])[:2] == [None, None]
     assert (
-        "are not" in problem_many([a_prompt("5", "{")])[0]
-        and "are not" in problem_many([a_prompt("5", '{"tolerance": "x"}')])[0]
+        "are not" in reference_problem_many([a_prompt("5", "{")])[0]
+        and "are not" in reference_problem_many([a_prompt("5", '{"tolerance": "x"}')])[0]
     )
     assert (
-        "501 characters" in problem_many([a_prompt("x" * 501)])[0]
-        and "not mathematics" in problem_many([a_prompt("???")])[0]
+        "501 characters" in reference_problem_many([a_prompt("x" * 501)])[0]
+        and "not mathematics" in reference_problem_many([a_prompt("???")])[0]
     )
 
 

@@ -121,7 +121,7 @@ def grader_of(server) -> CodeGrader:
 @needs_bubblewrap
 def test_programs_calls_and_unit_tests_run_there(server):
     grader = grader_of(server)
-    assert grader.problem() is None
+    assert grader.sandbox_problem is None
     double = stdin_prompt(("21", "42"), ("1", "2"))
     assert grader.grade(answer("print(2 * int(input()))"), double) == (1.0, "")
     assert grader.grade(answer("print(42)"), double) == (0.0, "")
@@ -180,7 +180,7 @@ def test_what_is_wrong_with_a_server_is_said(server):
 
 def test_a_limit_that_the_server_does_not_allow(server):
     grader = CodeGrader(SandboxConfig(backend="piston", url=server.url, time_limit_s=50))
-    assert "run_timeout cannot exceed the configured limit of 20000" in grader.problem()
+    assert "run_timeout cannot exceed the configured limit of 20000" in grader.sandbox_problem
     with pytest.raises(GraderAway, match="400: run_timeout"):
         grader.grade(answer("print(1)"), stdin_prompt(("", "1")))
 
@@ -188,7 +188,7 @@ def test_a_limit_that_the_server_does_not_allow(server):
 @needs_bubblewrap
 def test_a_server_that_goes_away_is_no_grade_at_all(server):
     grader = grader_of(server)
-    assert grader.problem() is None and grader.grade(answer("print(1)"), stdin_prompt(("", "1"))) == (1.0, "")
+    assert grader.sandbox_problem is None and grader.grade(answer("print(1)"), stdin_prompt(("", "1"))) == (1.0, "")
     server.runtimes = []
     with pytest.raises(GraderAway, match="has no runtime|cannot be used"):
         grader.grade(answer("print(1)"), stdin_prompt(("", "1")))

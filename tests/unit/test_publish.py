@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from pipeline.files import sha256, write_json
+from stages.contract.files import sha256, write_json
 from stages.engines.export import model_card
 from tests.support.hub_server import Hub
 from tests.support.runs import finish, plan, step

@@ -12,7 +12,7 @@ from pipeline.configuration import compose
 from pipeline.errors import InvalidConfig
 from stages.config import DataConfig
 from stages.data.prompt_sources import evaluation_sets, make_source
-from stages.rewards.grading import grade, problem_of, vote_of
+from stages.rewards.grading import grade, reference_problem, vote
 from stages.rewards.pool import WorkerPool
 from stages.rewards.verifiers import reasoning_gym_worker as verifier
 from stages.worlds.reasoning_gym import entries, families, guards
@@ -108,9 +108,9 @@ def test_prompts_are_a_pure_function_of_seed_stream_and_index():
         f"{one.kind}-train-000000-"
     )
     assert (
-        problem_of(one) is None
+        reference_problem(one) is None
         and grade(answered(one.answer), one) == 1
-        and vote_of(answered(f" {one.answer} "), one) == one.answer.casefold()
+        and vote(answered(f" {one.answer} "), one) == one.answer.casefold()
     )
     with pytest.raises(ValueError, match="mix.helpful=0"):
         source.get(0, "helpful")

@@ -3,7 +3,7 @@
 import pytest
 
 from stages.prompting.prompt import Prompt
-from stages.rewards.grading import grade, problem_of, vote_of
+from stages.rewards.grading import grade, reference_problem, vote
 from stages.text.answers import extract_answer, extract_answers
 from stages.text.completion import is_well_formed, opening_of, split_completion, summary_of, thought_of, without_opening
 from stages.text.integers import read_integer
@@ -109,25 +109,25 @@ def test_verify_math(given, answer, expected):
 
 
 def test_readable_answers():
-    assert problem_of(a_prompt("-17", "integer")) is None and problem_of(a_prompt("seventeen", "integer"))
-    assert problem_of(a_prompt("1/2", "math")) is None and problem_of(a_prompt("???", "math"))
-    assert problem_of(a_prompt("anything", "exact")) is None and problem_of(a_prompt("  ", "exact"))
+    assert reference_problem(a_prompt("-17", "integer")) is None and reference_problem(a_prompt("seventeen", "integer"))
+    assert reference_problem(a_prompt("1/2", "math")) is None and reference_problem(a_prompt("???", "math"))
+    assert reference_problem(a_prompt("anything", "exact")) is None and reference_problem(a_prompt("  ", "exact"))
 
 
 def test_votes_are_counted_by_value():
     assert (
-        vote_of("<answer>the answer is46</answer>", a_prompt("1", "integer"))
-        == vote_of("<answer>46</answer>", a_prompt("1", "integer"))
+        vote("<answer>the answer is46</answer>", a_prompt("1", "integer"))
+        == vote("<answer>46</answer>", a_prompt("1", "integer"))
         == "46"
     )
     assert (
-        vote_of("<answer>46 or 47</answer>", a_prompt("1", "integer")) is None
-        and vote_of("46", a_prompt("1", "integer")) is None
+        vote("<answer>46 or 47</answer>", a_prompt("1", "integer")) is None
+        and vote("46", a_prompt("1", "integer")) is None
     )
-    assert vote_of(r"<answer>\frac{1}{2}</answer>", a_prompt("1", "math")) == vote_of(
+    assert vote(r"<answer>\frac{1}{2}</answer>", a_prompt("1", "math")) == vote(
         "<answer>1/2</answer>", a_prompt("1", "math")
     )
-    assert vote_of("<answer> Paris </answer>", a_prompt("1", "exact")) == "paris"
+    assert vote("<answer> Paris </answer>", a_prompt("1", "exact")) == "paris"
 
 
 def test_thought_and_summary():
@@ -176,5 +176,5 @@ def test_degenerate_completions_are_read_in_linear_time():
     assert not is_well_formed("<think>" + "</think><answer>" * n) and extract_answer("<answer>" * n) is None
     assert extract_answer("\\boxed{" * n) is None and extract_answer("{" * n + "\\boxed{7}") == "7"
     assert extract_answers("\\boxed{7}" + " " * n + "\\boxed{8}") == "7, 8"
-    assert vote_of("<answer>" + "\\text{" * n + "B" + "}" * n + "</answer>", a_prompt("B", "choice")) is None
+    assert vote("<answer>" + "\\text{" * n + "B" + "}" * n + "</answer>", a_prompt("B", "choice")) is None
     assert count_reflections("wait" * n + "x") == 0 and repeated_ngram_share("a b " * n) > 0.9

@@ -37,7 +37,9 @@ SMALL = SandboxConfig(time_limit_s=1.0, wall_factor=1.5, memory_mib=256, output_
 @pytest.fixture(scope="module")
 def grader() -> CodeGrader:
     grader = CodeGrader(SMALL)
-    assert grader.problem() is None  # bubblewrap is installed: what is wrong with it is a failure, not a reason to skip
+    assert (
+        grader.sandbox_problem is None
+    )  # bubblewrap is installed: what is wrong with it is a failure, not a reason to skip
     return grader
 
 

@@ -9,7 +9,7 @@ from pipeline.configuration.schema import LauncherConfig
 from pipeline.execution import launch, stall
 from pipeline.execution.lock import RunLock
 from pipeline.execution.stop import StopRequest
-from pipeline.files import write_json
+from stages.contract.files import write_json
 from stages.runtime.heartbeat import _place, timeout_message
 from tests.support.synthetic_run import stage_dir, write_run
 

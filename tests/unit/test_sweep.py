@@ -1,4 +1,4 @@
-"""Sweeps: the objective by default and by choice, the leaderboard, failing jobs, and what Hydra's sweepers are given."""
+"""Sweeps: the objective by default and by choice, the leaderboard, failing jobs, and what Hydra's sweepers get."""
 
 import csv
 import json
@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.errors import InvalidConfig
 from pipeline.execution import sweep
-from pipeline.files import write_json
+from stages.contract.files import write_json
 from tests.e2e.test_cli import r1
 from tests.support.paths import REPOSITORY
 from tests.support.runs import config, finish, plan, step
@@ -34,6 +34,11 @@ ConfigStore.instance().store(group="hydra/sweeper", name="recorder", node=Record
 @pytest.fixture
 def runs(tmp_path):
     return f"runs_dir={tmp_path / 'runs'}"
+
+
+def read_board(path) -> list[dict[str, str]]:
+    with open(path, encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
 
 
 def test_the_default_objective_is_pass_at_1_of_the_last_model_or_the_mean_reward():
@@ -84,7 +89,7 @@ def test_jobs_share_upstream_stages_and_hydras_sweeper_gets_the_objectives(runs,
     assert (tmp_path / "objectives").read_text() == "[0.5, 0.75]"
     assert len(list((tmp_path / "runs" / "tiny" / "base").glob("????????"))) == 1
     (board,) = (tmp_path / "runs" / "tiny" / "sweeps").glob("*/leaderboard.csv")
-    assert [(row["job"], row["value"]) for row in csv.DictReader(open(board))] == [("1", "0.75"), ("0", "0.5")]
+    assert [(row["job"], row["value"]) for row in read_board(board)] == [("1", "0.75"), ("0", "0.5")]
 
 
 def test_a_failing_job_does_not_end_the_sweep(runs, tmp_path):
@@ -92,7 +97,7 @@ def test_a_failing_job_does_not_end_the_sweep(runs, tmp_path):
     done = r1("run", "+stage=r1_zero", runs, "seed=0,1", "--multirun")
     assert done.returncode == 3 and "r1_zero needs base" in done.stdout and "seed=0" in done.stdout
     (board,) = (tmp_path / "runs" / "tiny" / "sweeps").glob("*/leaderboard.csv")
-    assert [(row["overrides"], row["state"]) for row in csv.DictReader(open(board))] == [
+    assert [(row["overrides"], row["state"]) for row in read_board(board)] == [
         ("seed=1", "done"),
         ("seed=0", "failed"),
     ]

@@ -7,7 +7,7 @@ import pytest
 
 from stages.prompting.prompt import Prompt
 from stages.rewards import grading as verifiers
-from stages.rewards.grading import VERIFIERS, Grade, grade, grade_many, problem_many, vote_many
+from stages.rewards.grading import VERIFIERS, Grade, grade, grade_many, reference_problem_many, vote_many
 
 
 def a_prompt(answer: str, verifier: str) -> Prompt:
@@ -37,7 +37,10 @@ def test_a_batch_keeps_its_order_over_verifiers():
     ]
     assert grade_many(pairs) == [Grade(1.0), Grade(1.0), Grade(0.0), Grade(0.0)]
     assert vote_many(pairs) == ["46", "paris", "9", None]
-    assert problem_many([a_prompt("x", "integer"), a_prompt("x", "exact")]) == ["'x' is not one integer", None]
+    assert reference_problem_many([a_prompt("x", "integer"), a_prompt("x", "exact")]) == [
+        "'x' is not one integer",
+        None,
+    ]
     assert grade_many([]) == []
 
 
@@ -84,8 +87,8 @@ def test_an_unknown_verifier_is_our_own_mistake():
 
 
 def test_a_verifier_that_crashes_has_no_vote_and_a_problem(a_verifier):
-    a_verifier(vote=lambda completion, prompt: {}[completion], problem=lambda prompt: {}[prompt.answer])
-    assert vote_many([("a", a_prompt("1", "own"))]) == [None] and problem_many([a_prompt("1", "own")]) == [
+    a_verifier(vote=lambda completion, prompt: {}[completion], reference_problem=lambda prompt: {}[prompt.answer])
+    assert vote_many([("a", a_prompt("1", "own"))]) == [None] and reference_problem_many([a_prompt("1", "own")]) == [
         "own: KeyError: '1'"
     ]
 

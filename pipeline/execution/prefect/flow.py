@@ -4,17 +4,15 @@ The disk is the truth: Prefect shows what happens, it decides nothing, and losin
 """
 
 from prefect import flow, get_run_logger, task
-from prefect._internal.concurrency.services import _active_services
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import StateType
-from prefect.events.worker import EventsWorker
-from prefect.logging.handlers import APILogWorker
 from prefect.states import Cancelled, Completed, Crashed, Failed
 
 from pipeline.errors import PipelineError, StageInterrupted
+from pipeline.execution.prefect import patches
 from pipeline.execution.prefect import server as prefect_server
 from pipeline.execution.stop import StopRequest
 from pipeline.planning.plan import Plan, Step
@@ -73,9 +71,9 @@ def run(plan: Plan, run_step, live: LiveView, stop: StopRequest) -> None:
     except Exception as error:
         if not prefect_server.has_ended():
             raise
-        _drop_the_rest()
+        patches.drop_queued_messages()
         raise errors[0] if errors else ServerLost() from error
-    _send_the_rest()
+    patches.send_queued_messages(DRAIN_S)
     if errors:
         raise errors[0]
     for state in states.values():
@@ -135,21 +133,6 @@ def _close_lost_runs(name: str) -> None:
     with get_client(sync_client=True) as client:
         for lost in client.read_flow_runs(flow_run_filter=FlowRunFilter(name={"any_": [name]}, state=unfinished)):
             client.set_flow_run_state(lost.id, Crashed(message="its driver was killed"), force=True)
-
-
-def _send_the_rest() -> None:
-    """Logs and events that are still queued, before the embedded server goes; they would be sent to nobody at exit,
-    with long retries.
-    """
-    for worker in (APILogWorker, EventsWorker):
-        worker.drain_all(timeout=DRAIN_S, at_exit=False)
-
-
-def _drop_the_rest() -> None:
-    """Logs and events for a server that has ended: at exit, it would be called for minutes."""
-    for service in list(_active_services):
-        if service._loop is not None:
-            service._loop.call_soon_threadsafe(service._done_event.set)
 
 
 def _first_line(error: Exception) -> str:

@@ -254,12 +254,12 @@ class Preparation:
             yield self._readable(batch) if self.prepare.check_answers and self.rows_type == "prompts" else batch
 
     def _readable(self, batch: pyarrow.RecordBatch) -> pyarrow.RecordBatch:
-        from stages.rewards.grading import problem_many
+        from stages.rewards.grading import reference_problem_many
 
         prompts = [prompt_of(row) for row in batch.to_pylist()]
         asked = [place for place, prompt in enumerate(prompts) if prompt.domain == "reasoning"]
         keep = np.ones(len(prompts), bool)
-        for place, why in zip(asked, problem_many([prompts[place] for place in asked])):
+        for place, why in zip(asked, reference_problem_many([prompts[place] for place in asked])):
             if why:
                 keep[place] = False
                 self.drops.add("answer", f"not read by {prompts[place].verifier}", f"{prompts[place].id}: {why}")

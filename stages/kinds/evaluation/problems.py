@@ -9,7 +9,7 @@ from stages.kinds.evaluation.ratings import Contest
 from stages.kinds.evaluation.rows import read_rows
 from stages.kinds.evaluation.suites import LOADERS
 from stages.prompting.prompt import Prompt
-from stages.rewards.grading import problem_many
+from stages.rewards.grading import reference_problem_many
 
 SHOWN = 5
 
@@ -89,7 +89,7 @@ def problems_from(name: str, suite: SuiteConfig, make: Callable[[str, dict], Pro
             places.append(where)
         if len(problems) == suite.num_problems:
             break
-    unreadable = problem_many([problem.prompts[0] for problem in problems])
+    unreadable = reference_problem_many([problem.prompts[0] for problem in problems])
     mistakes += [f"{where}: {why}" for where, why in zip(places, unreadable) if why]
     if mistakes:
         more = f" ... and {len(mistakes) - SHOWN} more" if len(mistakes) > SHOWN else ""

@@ -2,9 +2,9 @@
 
     accuracy     what the prompt's verifier gives (`stages/rewards/grading.py`), reasoning prompts only
     preference   what a reward model gives, general prompts only
-    RULES        functions on text: a new one is a module in `stages/rewards/` with `part(sample, weights)`, its row
-                 here, and its weight in RewardConfig under the same name (and `general_<name>`, where general prompts
-                 weigh it differently)
+    RULES        functions on text: a new one is a module in `stages/rewards/rules/` with `part(scored, weights)`, its
+                 row here, and its weight in RewardConfig under the same name (and `general_<name>`, where general
+                 prompts weigh it differently)
 
 Parts are computed while other groups are still sampled, and are in the rollout log before the update that uses them. So
 a resumed run replays them: a grader that ran out of time, which another attempt might not, counts the same. A grader
@@ -19,7 +19,7 @@ import torch
 from stages.config import RewardConfig
 from stages.contract import files
 from stages.rewards.grading import grade_many
-from stages.rewards.rules.sample import Sample
+from stages.rewards.rules.scored_completion import ScoredCompletion
 from stages.text.completion import is_well_formed, summary_of, thought_of
 from stages.text.language import language_consistency
 from stages.training.rollouts import Rollout
@@ -38,7 +38,7 @@ def apply_rules(rollouts: list[Rollout], weights: RewardConfig, max_tokens: int)
     allowed.
     """
     samples = [
-        Sample(
+        ScoredCompletion(
             r.completion,
             r.prompt,
             is_well_formed(r.completion) and not r.is_truncated,
@@ -61,9 +61,9 @@ def apply_rules(rollouts: list[Rollout], weights: RewardConfig, max_tokens: int)
                 rollout.reward_parts[name] = _rule(name, rollout, sample, weights)
 
 
-def _rule(name: str, rollout: Rollout, sample: Sample, weights: RewardConfig) -> float:
+def _rule(name: str, rollout: Rollout, scored: ScoredCompletion, weights: RewardConfig) -> float:
     try:
-        return importlib.import_module(RULES[name]).part(sample, weights)
+        return importlib.import_module(RULES[name]).part(scored, weights)
     except Exception as error:
         rollout.grader_error = rollout.grader_error or f"{name}: {type(error).__name__}: {error}"
         return 0.0

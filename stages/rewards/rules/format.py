@@ -1,8 +1,9 @@
-"""The format reward: is the completion a thought and an answer in their tags, and nothing else [N eq. 4]?"""
+"""The format reward: 1 for a completion that is a thought and an answer in their tags and nothing else [N eq. 4]."""
 
-from stages.rewards.rules.sample import Sample
+from stages.config import RewardConfig
+from stages.rewards.rules.scored_completion import ScoredCompletion
 
 
-def part(sample: Sample, weights) -> float:
-    """1 for a well-formed completion that was not cut off, else 0."""
-    return float(sample.is_well_formed)
+def part(scored: ScoredCompletion, weights: RewardConfig) -> float:
+    """Returns 1 for a well-formed completion that was not cut off, else 0."""
+    return float(scored.is_well_formed)

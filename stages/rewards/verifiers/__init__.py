@@ -1,1 +1,1 @@
-"""Verifiers: each module grades answers of one form against a reference (`stages/rewards/grading.py` has the table)."""
+"""Verifiers: each module grades answers of one form against a reference. The table: `stages/rewards/grading.py`."""

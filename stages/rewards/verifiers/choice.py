@@ -1,7 +1,7 @@
-"""Verifier `choice`: the final answer names the option, or the options, of the reference: "(B)", "B.", "the answer is
-B", \\boxed{\\text{B}}, or its text.
+"""Verifier `choice`: the final answer must name the option, or the options, that the reference names.
 
-The options' texts are read from the prompt ("A) 3", "(A) 3", "A. 3"), or from its `checks`: {"options": ["3", "4"]}.
+An answer can name an option in many ways: "(B)", "B.", "the answer is B", \\boxed{\\text{B}}, or with the text of the
+option. The texts are read from the prompt ("A) 3", "(A) 3", "A. 3"), or from its `checks`: {"options": ["3", "4"]}.
 """
 
 import json
@@ -11,7 +11,7 @@ from stages.prompting.prompt import Prompt
 from stages.text.answers import extract_answer
 
 LETTERS = "ABCDEFGHIJ"
-MAX_CHARACTERS = 1000  # of an answer: a solution is none
+MAX_CHARACTERS = 1000  # of an answer; a longer text is a solution and names no option
 _WRAPPED = re.compile(r"\\(?:text|textbf|textrm|mathrm|mathbf|mathit|boxed|bf|rm)\s*\{([^{}]*)\}")
 _NOISE = re.compile(r"\\[,;:! ]|\\q?quad|[$*`\"']|\\[()\[\]]")
 _SINGLE = re.compile(r"\(?\[?([A-Ja-j])\]?\)?[.:,)]?")
@@ -25,77 +25,84 @@ _OPTION = re.compile(r"(?:^|(?<=\s))\(?([A-J])(?:\)|[.:](?=\s))\s*(.*?)(?=\s+\(?
 
 
 def grade(completion: str, prompt: Prompt) -> float:
+    """Returns 1 where the final answer names the same options as the reference, else 0."""
     given = vote(completion, prompt)
     return float(given is not None and given == letters_of(prompt.answer, prompt))
 
 
 def vote(completion: str, prompt: Prompt) -> str | None:
+    """Returns the letters of the options that the final answer names, as "B" or "AC"."""
     given = extract_answer(completion)
     return None if given is None or len(given) > MAX_CHARACTERS else letters_of(given, prompt)
 
 
-def problem(prompt: Prompt) -> str | None:
-    return (
-        None
-        if letters_of(prompt.answer, prompt)
-        else f"{prompt.answer[:60]!r} names no option of the prompt, as B or its text does"
-    )
+def reference_problem(prompt: Prompt) -> str | None:
+    """Returns why the reference cannot be used: it names no option."""
+    if letters_of(prompt.answer, prompt):
+        return None
+    return f"{prompt.answer[:60]!r} names no option of the prompt, as B or its text does"
 
 
 def is_letter(text: str) -> bool:
-    """Whether a reference is the letter of an option rather than mathematics."""
-    return (
-        len(_plain(text).strip("().")) == 1
-        and _SINGLE.fullmatch(_plain(text)) is not None
-        and _plain(text).strip("().").isupper()
-    )
+    """Returns whether a reference is the capital letter of an option, rather than mathematics."""
+    plain = _without_markup(text)
+    bare = plain.strip("().")
+    return len(bare) == 1 and _SINGLE.fullmatch(plain) is not None and bare.isupper()
 
 
 def letters_of(text: str, prompt: Prompt) -> str | None:
-    """The option that a text names, "B"; several that it names together, "AC"; None where it names none, or different
-    ones in passing.
+    """Returns the letters of the options that a text names.
+
+    Args:
+        text: a final answer or a reference.
+        prompt: the prompt, which has the texts of the options.
+
+    Returns:
+        "B" for one option; "AC" for several that the text names together, sorted; None where the text names no option,
+        or different ones in passing.
     """
-    plain, options = _plain(text), options_of(prompt)
+    plain, options = _without_markup(text), options_of(prompt)
     if match := _SINGLE.fullmatch(plain):
         return match[1].upper()
-    by_text = {_bare(option): letter for letter, option in options.items()}
-    if letter := by_text.get(_bare(plain)):
+    letter_of_text = {_normalised(option): letter for letter, option in options.items()}
+    if letter := letter_of_text.get(_normalised(plain)):
         return letter
     if _SEVERAL.fullmatch(plain):
         return "".join(sorted(set(re.findall("[A-J]", plain))))
     if match := _LEADING.match(plain):
-        rest = _bare(plain[match.end() - 1 :])
-        stands_for = options.get(match[1])
-        return (
-            None
-            if rest in by_text and by_text[rest] != match[1] and stands_for is not None
-            else _one({match[1], *_BRACKETED.findall(plain)})
-        )
-    return _one(set(_NAMED.findall(plain)) or set(_BRACKETED.findall(plain)))
+        text_after = _normalised(plain[match.end() - 1 :])
+        is_contradiction = text_after in letter_of_text and letter_of_text[text_after] != match[1]
+        if is_contradiction and match[1] in options:
+            return None
+        return _only({match[1], *_BRACKETED.findall(plain)})
+    return _only(set(_NAMED.findall(plain)) or set(_BRACKETED.findall(plain)))
 
 
 def options_of(prompt: Prompt) -> dict[str, str]:
-    """Letter -> text of the options, lettered from A on without a gap; empty where the prompt shows none."""
+    """Returns letter -> text of a prompt's options, lettered from A on without a gap; empty where it shows none."""
     if prompt.checks and (listed := json.loads(prompt.checks).get("options")):
         return dict(zip(LETTERS, map(str, listed)))
     options: dict[str, str] = {}
-    for letter, text in _OPTION.findall(_plain(prompt.text)):
+    for letter, text in _OPTION.findall(_without_markup(prompt.text)):
         if letter == LETTERS[len(options)]:
             options[letter] = text
     return options if len(options) > 1 else {}
 
 
-def _one(letters: set[str]) -> str | None:
+def _only(letters: set[str]) -> str | None:
+    """Returns the letter where there is exactly one."""
     return letters.pop() if len(letters) == 1 else None
 
 
-def _plain(text: str) -> str:
-    """Without LaTeX and Markdown around letters and words."""
-    text, before = text.strip(), None
-    while text != before:
-        before, text = text, _WRAPPED.sub(r"\1", text)
+def _without_markup(text: str) -> str:
+    """Removes LaTeX and Markdown around letters and words."""
+    text = text.strip()
+    before = None
+    while text != before:  # wrappers may be nested
+        before = text
+        text = _WRAPPED.sub(r"\1", text)
     return _NOISE.sub(" ", text).strip()
 
 
-def _bare(text: str) -> str:
+def _normalised(text: str) -> str:
     return " ".join(text.split()).strip(" .").casefold()

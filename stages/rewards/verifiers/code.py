@@ -1,7 +1,7 @@
-"""Verifier `code`: the program of the answer passes its tests [V2 B.3.1], in the sandbox.
+"""Verifier `code`: the program in the answer must pass its tests [V2 B.3.1]; it runs in the sandbox.
 
-No expected output and no grader is in the sandbox: a program gets an input and gives an output, which is judged here.
-docs/sandbox.md has the form of the tests (`checks`) and what cannot be protected.
+Neither the expected output nor the grader enters the sandbox: a program gets an input and gives an output, which is
+judged here. docs/sandbox.md has the form of the tests (`checks`) and says what cannot be protected.
 """
 
 import json
@@ -13,10 +13,11 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from functools import cache
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from stages.config import SandboxConfig
 from stages.prompting.prompt import Prompt
 from stages.rewards.grading import Grade, GraderAway, Pair
 from stages.rewards.verifiers.code_checks import Checks, read_checks
@@ -24,26 +25,32 @@ from stages.rewards.verifiers.code_compare import same_output, same_value
 from stages.sandbox import Executor, Limits, Program, SandboxError, executor
 from stages.sandbox.languages import LANGUAGES
 
-_BLOCK = re.compile(
-    r"```([\w+#.-]*)[ \t]*\n(.*?)^[ \t]*```", re.DOTALL | re.MULTILINE
-)  # it ends where a line begins with the fence
+# A fenced block of code; it ends where a line begins with the fence.
+_BLOCK = re.compile(r"```([\w+#.-]*)[ \t]*\n(.*?)^[ \t]*```", re.DOTALL | re.MULTILINE)
+T = TypeVar("T")
 _ANSWER = re.compile(r"<answer>((?:(?!<answer>).)*?)</answer>", re.DOTALL)
 _HARNESS = Path(__file__).parents[2] / "sandbox" / "harness.py"
-_TRIES = 2  # of a run whose sandbox fails
+_TRIES = 2  # attempts at a run when the sandbox, not the program, fails
 
 
 class CodeGrader:
-    """Runs and judges programs, `config.workers` at a time. One for a configuration; threads start with the first
-    program.
+    """Runs programs in the sandbox and grades them, `config.workers` at a time.
+
+    There is one for each configuration. Its threads start with the first program.
     """
 
-    def __init__(self, config):
+    def __init__(self, config: SandboxConfig):
         self.config = config
         self.executor: Executor = executor(config.backend, config.url, python=config.python)
         self.pool = ThreadPoolExecutor(config.workers or free_cores(), thread_name_prefix="sandbox")
 
     def limits(self, time_limit_s: float | None = None, memory_mib: int | None = None) -> Limits:
-        """Of one run: what the tests say, else the configuration."""
+        """Returns the limits of one run.
+
+        Args:
+            time_limit_s: processor seconds that the tests allow; the configuration's where they say nothing.
+            memory_mib: memory that the tests allow, MiB; the configuration's where they say nothing.
+        """
         config, cpu = self.config, time_limit_s or self.config.time_limit_s
         return Limits(
             cpu,
@@ -55,17 +62,24 @@ class CodeGrader:
             config.output_mib,
         )
 
-    @cache
-    def problem(self) -> str | None:
-        """Why no program can be run here, and what to do about it. Found out once."""
+    @cached_property
+    def sandbox_problem(self) -> str | None:
+        """Why no program can be run here and what to do about it, or None. It is found out once."""
         return self.executor.problem(self.limits())
 
-    def submit(self, completion: str, prompt: Prompt) -> Future:
+    def submit(self, completion: str, prompt: Prompt) -> Future[Grade]:
+        """Starts grading a completion in one of the threads."""
         return self.pool.submit(self.grade, completion, prompt)
 
     def grade(self, completion: str, prompt: Prompt) -> Grade:
-        """Where the sandbox fails for this program alone, 0 with the reason. Raises GraderAway where it fails for every
-        program.
+        """Grades a completion by the tests of its prompt.
+
+        Returns:
+            Its credit by `config.credit`; 0 with the reason where the sandbox fails for this program alone or the tests
+            are malformed.
+
+        Raises:
+            GraderAway: the sandbox can run no program at all any more.
         """
         try:
             checks = read_checks(prompt.checks)
@@ -84,8 +98,10 @@ class CodeGrader:
             return _ungraded(error)
 
     def _passed(self, checks: Checks, language: str, source: str) -> list[bool]:
-        """Which tests the program passes; those after `program_limit_s` do not count as passed, nor any after the first
-        failure if all must pass.
+        """Returns for each test whether the program passes it.
+
+        Tests that would start after `program_limit_s` do not count as passed. Where all tests must pass, none is run
+        after the first failure.
         """
         if checks.type == "stdin":
             program = _retried(lambda: self.executor.build(language, source))
@@ -94,7 +110,8 @@ class CodeGrader:
         else:
             program = Program("python", {LANGUAGES["python"].source: _HARNESS.read_bytes()})
         limits = self.limits(checks.time_limit_s, checks.memory_mib)
-        deadline, passed = time.monotonic() + self.config.program_limit_s, []
+        deadline = time.monotonic() + self.config.program_limit_s
+        passed: list[bool] = []
         for test in checks.tests:
             passed.append(time.monotonic() < deadline and self._passes(checks, test, program, source, limits))
             if self.config.credit == "all" and not passed[-1]:
@@ -102,6 +119,7 @@ class CodeGrader:
         return passed + [False] * (len(checks.tests) - len(passed))
 
     def _passes(self, checks: Checks, test: dict[str, Any], program: Program, source: str, limits: Limits) -> bool:
+        """Runs one test and judges what came out. A unit test passes where the harness returns its secret number."""
         if checks.type == "stdin":
             result = _retried(lambda: self.executor.run(program, test["input"].encode(errors="replace"), limits))
             return result.status == "ok" and same_output(
@@ -111,15 +129,17 @@ class CodeGrader:
             request = {"mode": "call", "code": source, "name": checks.fn_name, "args": test["args"]}
             result = _retried(lambda: self.executor.run(program, json.dumps(request).encode(), limits))
             expected = test["expected"] if test.get("any_of") else [test["expected"]]
-            return result.status == "ok" and any(
-                same_value(_plain(result.stdout), value, checks.tolerance) for value in expected
-            )
+            if result.status != "ok":
+                return False
+            given = _from_json(result.stdout)
+            return any(same_value(given, value, checks.tolerance) for value in expected)
         nonce = secrets.token_hex(16)
         request = {"mode": "unit", "code": source, "tests": test["code"], "nonce": nonce}
         result = _retried(lambda: self.executor.run(program, json.dumps(request).encode(), limits))
         return result.status == "ok" and result.stdout == nonce.encode()
 
     def _credit(self, checks: Checks, passed: list[bool]) -> float:
+        """Returns 1 or 0 where all tests must pass, else the share of the tests, or of their weights, that passed."""
         if self.config.credit == "all":
             return float(all(passed))
         weights = [test["weight"] if self.config.credit == "weighted" else 1.0 for test in checks.tests]
@@ -130,29 +150,36 @@ def _ungraded(error: Exception) -> Grade:
     return Grade(0.0, f"code: {' '.join(str(error).split())[:300]}")
 
 
-def _retried(attempt: Callable):
-    """What `attempt` gives; tried again where the sandbox failed, not the program."""
+def _retried(attempt: Callable[[], T]) -> T:
+    """Returns the result of `attempt`, which is repeated where the sandbox failed rather than the program."""
     for _ in range(_TRIES - 1):
         with suppress(SandboxError):
             return attempt()
     return attempt()
 
 
-class _Nothing:
-    """What a program gave that is no JSON: equal to nothing."""
+class _NotJson:
+    """Stands for a program's output that is not JSON; it equals no value."""
 
 
-def _plain(text: bytes) -> Any:
+def _from_json(text: bytes) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        return _Nothing()
+        return _NotJson()
 
 
 def find_program(completion: str, language: str | None) -> tuple[str, str | None]:
-    """(language, source): the last fenced block of the answer whose tag names the language, else the last one without a
-    tag. The answer is what stands in the last <answer>, else after </think>. Without a `language` the tag of the last
-    block decides, python where it has none.
+    """Finds the program in a completion.
+
+    Args:
+        completion: the text; the answer is the content of its last <answer>, or else the text after </think>.
+        language: the language that the tests ask for. Where it is None, the last tag that names a known language
+            decides, and python where there is none.
+
+    Returns:
+        (language, source): the last fenced block of the answer whose tag names the language, or else the last block
+        without a tag; source is None where there is no such block.
     """
     tagged = _ANSWER.findall(completion)
     answer = tagged[-1] if tagged else completion.rsplit("</think>", 1)[-1]
@@ -160,15 +187,16 @@ def find_program(completion: str, language: str | None) -> tuple[str, str | None
     known = {tag: name for name, rules in LANGUAGES.items() for tag in rules.tags}
     if language is None:
         language = next((known[tag] for tag, _ in reversed(blocks) if tag in known), "python")
-    for is_wanted in (lambda tag: known.get(tag) == language, lambda tag: not tag):
-        if chosen := [text for tag, text in blocks if is_wanted(tag)]:
-            return language, chosen[-1]
-    return language, None
+    in_language = [text for tag, text in blocks if known.get(tag) == language]
+    untagged = [text for tag, text in blocks if not tag]
+    chosen = in_language or untagged
+    return language, chosen[-1] if chosen else None
 
 
 def free_cores() -> int:
-    """Cores of this machine that training leaves to one rank: all but the ranks' own threads, shared among the ranks;
-    at least 1.
+    """Returns how many cores training leaves to this rank for programs, at least 1.
+
+    These are the cores that this process may use, without those of the ranks' own threads, shared among the ranks.
     """
     ranks, threads = int(os.environ.get("LOCAL_WORLD_SIZE", 1)), int(os.environ.get("OMP_NUM_THREADS") or 1)
     return max(1, (len(os.sched_getaffinity(0)) - ranks * threads) // ranks)
@@ -178,58 +206,58 @@ _grader: CodeGrader | None = None
 _lock = threading.Lock()
 
 
-def configure(config) -> None:
-    """Sets the stage's `sandbox` node (SandboxConfig) for all programs that are graded from now on."""
+def configure(config: SandboxConfig) -> CodeGrader:
+    """Sets the stage's `sandbox` node for all programs that are graded from now on, and returns their grader."""
     global _grader
     with _lock:
         if _grader is None or _grader.config != config:
             _grader = CodeGrader(config)
+        return _grader
 
 
 def grader() -> CodeGrader:
-    if _grader is None:
-        from stages.config import SandboxConfig
-
-        configure(SandboxConfig())
-    return _grader
+    """Returns the grader of this process; it has the schema's defaults where nothing was configured."""
+    return _grader or configure(SandboxConfig())
 
 
 def grade_many(pairs: Sequence[Pair]) -> list[Grade]:
-    """Concurrently; completions of one prompt with the same program run once."""
-    running: dict[tuple, Future] = {}
-    for completion, prompt in pairs:
-        key = _key(completion, prompt)
+    """Grades a batch concurrently; completions of one prompt with the same program are run once."""
+    keys = [_key(completion, prompt) for completion, prompt in pairs]
+    running: dict[tuple, Future[Grade]] = {}
+    for key, (completion, prompt) in zip(keys, pairs):
         if key not in running:
             running[key] = grader().submit(completion, prompt)
-    return [running[_key(completion, prompt)].result() for completion, prompt in pairs]
+    return [running[key].result() for key in keys]
 
 
 def grade(completion: str, prompt: Prompt) -> float:
+    """Returns the credit of the program in a completion, 0..1."""
     return grade_many([(completion, prompt)])[0].value
 
 
 def vote(completion: str, prompt: Prompt) -> str | None:
-    """None: two programs that do the same look different, so there is nothing to count."""
+    """Returns None: programs that do the same look different, so there is nothing to count."""
     return None
 
 
-def problem(prompt: Prompt) -> str | None:
-    return problem_many([prompt])[0]
+def reference_problem(prompt: Prompt) -> str | None:
+    """Returns what is wrong with the tests of a prompt, as `reference_problem_many` does for several."""
+    return reference_problem_many([prompt])[0]
 
 
-def problem_many(prompts: Sequence[Prompt]) -> list[str | None]:
-    """What is wrong with the tests of each. Raises ValueError where programs cannot be run at all."""
+def reference_problem_many(prompts: Sequence[Prompt]) -> list[str | None]:
+    """Returns what is wrong with each prompt's tests, or None; raises ValueError where no program can be run."""
     require_sandbox()
-    return [_problem(prompt) for prompt in prompts]
+    return [_checks_problem(prompt) for prompt in prompts]
 
 
 def require_sandbox() -> None:
-    """Raises ValueError where programs cannot be run, with what to do about it."""
-    if cause := grader().problem():
+    """Raises ValueError where programs cannot be run here; the message says what to do about it."""
+    if cause := grader().sandbox_problem:
         raise ValueError(f"the verifier code cannot work here: {cause}")
 
 
-def _problem(prompt: Prompt) -> str | None:
+def _checks_problem(prompt: Prompt) -> str | None:
     try:
         read_checks(prompt.checks)
     except ValueError as error:
@@ -238,6 +266,7 @@ def _problem(prompt: Prompt) -> str | None:
 
 
 def _key(completion: str, prompt: Prompt) -> tuple:
+    """Returns what decides a grade: the program, its language and its tests."""
     try:
         return (*find_program(completion, read_checks(prompt.checks).language), prompt.checks)
     except ValueError:

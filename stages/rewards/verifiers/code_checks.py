@@ -1,9 +1,8 @@
-"""The tests of a program: what stands in `checks` of a prompt with verifier `code`, as JSON. docs/sandbox.md has
-examples.
+"""Reads the tests of a program: the JSON in `checks` of a prompt with verifier `code`. docs/sandbox.md has examples.
 
     type           "stdin" (input to output), "call" (arguments to value) or "unit" (test programs); call and unit:
                    Python only
-    language       "python" or "cpp"; without it the tag of the code block says so, else python
+    language       "python" or "cpp"; without it the tag of the code block decides, and python where there is no tag
     tests          stdin {"input", "output"}; unit {"code"}; call {"args": [...], "expected"}, with "any_of": true a
                    list of values that are right; each with an optional "weight" (1)
     fn_name        call: the function, or a method of a class Solution
@@ -12,7 +11,7 @@ examples.
                    end is ignored)
     tolerance      absolute or relative, of numbers that are not both integers (1e-6)
 
-The public sets' own form is read too (APPS, TACO, PRIME): {"inputs": [...], "outputs": [...], "fn_name"?}.
+The form of published sets (APPS, TACO, PRIME) is read too: {"inputs": [...], "outputs": [...], "fn_name"?}.
 """
 
 import json
@@ -31,7 +30,10 @@ MAX_TIME_LIMIT_S, MIN_MEMORY_MIB, MAX_MEMORY_MIB = 60.0, 64, 16384
 
 @dataclass(frozen=True)
 class Checks:
-    """`tests`: dicts with the fields of their type and `weight`."""
+    """The tests of one program and their limits; the keys are explained at the head of this file.
+
+    Every test in `tests` is a dict with the fields of its type and a `weight`.
+    """
 
     type: str
     tests: tuple[dict[str, Any], ...]
@@ -45,7 +47,7 @@ class Checks:
 
 @lru_cache(maxsize=64)
 def read_checks(text: str) -> Checks:
-    """Raises ValueError with what is wrong and where."""
+    """Reads and checks the JSON of `Prompt.checks`; raises ValueError that says what is wrong and where."""
     if not text.strip():
         raise ValueError("checks are empty: the verifier code needs the tests of the program (data.checks_column)")
     try:
@@ -62,22 +64,24 @@ def read_checks(text: str) -> Checks:
 
 
 def _from_published(data: dict) -> dict:
-    """{"inputs", "outputs"} as tests. Lists of lines are joined; values of functions may be wrapped in a list of one,
-    as APPS does.
+    """Turns {"inputs", "outputs"} into tests.
+
+    An input or output that is a list of lines is joined. APPS wraps some functions' values in a list of one: both forms
+    are accepted.
     """
-    rest = {key: value for key, value in data.items() if key in KEYS}
+    others = {key: value for key, value in data.items() if key in KEYS}
     inputs, outputs, name = data["inputs"], data["outputs"], data.get("fn_name")
     if not isinstance(inputs, list) or not isinstance(outputs, list) or len(inputs) != len(outputs):
         raise ValueError("checks: inputs and outputs must be lists of the same length")
     if name:
-        tests = [
-            {"args": given, "expected": [value, value[0]] if isinstance(value, list) and value else [value]}
-            for given, value in zip(inputs, outputs)
-        ]
-        return {**rest, "type": "call", "tests": [{**test, "any_of": True} for test in tests]}
-    rest.pop("fn_name", None)
+        tests = []
+        for given, value in zip(inputs, outputs):
+            right = [value, value[0]] if isinstance(value, list) and value else [value]
+            tests.append({"args": given, "expected": right, "any_of": True})
+        return {**others, "type": "call", "tests": tests}
+    others.pop("fn_name", None)
     return {
-        **rest,
+        **others,
         "type": "stdin",
         "tests": [{"input": _lines(given), "output": _lines(value)} for given, value in zip(inputs, outputs)],
     }
@@ -88,25 +92,14 @@ def _lines(value: Any) -> Any:
 
 
 def _check(data: dict) -> None:
-    kind, tests = data.get("type"), data.get("tests")
+    """Raises ValueError for the first key that is wrong."""
+    kind = data.get("type")
     if kind not in FIELDS:
         raise ValueError(f"checks.type must be one of {', '.join(FIELDS)}, got {kind!r}")
     if unknown := sorted(set(data) - KEYS):
         raise ValueError(f"checks: unknown key {', '.join(unknown)}; there are {', '.join(sorted(KEYS))}")
-    language = data.get("language")
-    if language is not None and language not in LANGUAGES:
-        raise ValueError(f"checks.language must be one of {', '.join(LANGUAGES)}, got {language!r}")
-    if kind != "stdin" and language not in (None, "python"):
-        raise ValueError(f"checks.type {kind} is for python; programs in {language} are tested with type stdin")
-    if kind == "call" and not (isinstance(data.get("fn_name"), str) and data["fn_name"].isidentifier()):
-        raise ValueError(f"checks.fn_name must name the function that is called, got {data.get('fn_name')!r}")
-    if not isinstance(tests, list) or not tests:
-        raise ValueError("checks.tests must be a list with at least one test")
-    for number, test in enumerate(tests):
-        if why := _test_problem(kind, test):
-            raise ValueError(f"checks.tests[{number}] {why}")
-    if not sum(test.get("weight", 1.0) for test in tests) > 0:
-        raise ValueError("checks.tests have no weight: at least one needs a weight over 0")
+    _check_program(kind, data)
+    _check_tests(kind, data.get("tests"))
     _check_number(data, "time_limit_s", 0.1, MAX_TIME_LIMIT_S)
     _check_number(data, "memory_mib", MIN_MEMORY_MIB, MAX_MEMORY_MIB, (int,))
     _check_number(data, "tolerance", 0, 1)
@@ -114,7 +107,28 @@ def _check(data: dict) -> None:
         raise ValueError(f"checks.compare must be tokens or exact, got {data['compare']!r}")
 
 
+def _check_program(kind: str, data: dict) -> None:
+    language = data.get("language")
+    if language is not None and language not in LANGUAGES:
+        raise ValueError(f"checks.language must be one of {', '.join(LANGUAGES)}, got {language!r}")
+    if kind != "stdin" and language not in (None, "python"):
+        raise ValueError(f"checks.type {kind} is for python; programs in {language} are tested with type stdin")
+    if kind == "call" and not (isinstance(data.get("fn_name"), str) and data["fn_name"].isidentifier()):
+        raise ValueError(f"checks.fn_name must name the function that is called, got {data.get('fn_name')!r}")
+
+
+def _check_tests(kind: str, tests: Any) -> None:
+    if not isinstance(tests, list) or not tests:
+        raise ValueError("checks.tests must be a list with at least one test")
+    for number, test in enumerate(tests):
+        if why := _test_problem(kind, test):
+            raise ValueError(f"checks.tests[{number}] {why}")
+    if not sum(test.get("weight", 1.0) for test in tests) > 0:
+        raise ValueError("checks.tests have no weight: at least one needs a weight over 0")
+
+
 def _test_problem(kind: str, test: Any) -> str | None:
+    """Returns what is wrong with one test, as the rest of a sentence about it, or None."""
     if not isinstance(test, dict):
         return f"must be an object with {' and '.join(FIELDS[kind])}"
     if missing := [name for name in FIELDS[kind] if name not in test]:

@@ -1,7 +1,7 @@
-"""Is what a program gave what was expected? Outside of the sandbox, on text and plain JSON data.
+"""Compares a program's output with the expected one, outside of the sandbox, as text or as plain JSON data.
 
-Standard output is compared as contest checkers do (testlib's wcmp and rcmp): word by word, white space apart, numbers
-within a tolerance.
+Standard output is compared as contest checkers do it (testlib's wcmp and rcmp): word by word, ignoring white space,
+with numbers equal within a tolerance.
 """
 
 import math
@@ -13,7 +13,14 @@ _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 
 
 def same_output(given: str, expected: str, compare: str = "tokens", tolerance: float = 1e-6) -> bool:
-    """`exact`: only white space at line ends and at the end does not count."""
+    """Returns whether two outputs are the same.
+
+    Args:
+        given: the program's standard output.
+        expected: the test's output.
+        compare: "tokens" compares words and numbers; "exact" ignores only white space at line ends and at the end.
+        tolerance: absolute or relative difference of numbers that are not both written as integers ("tokens" only).
+    """
     if compare == "exact":
         return _trimmed(given) == _trimmed(expected)
     words, wanted = given.split(), expected.split()
@@ -23,7 +30,7 @@ def same_output(given: str, expected: str, compare: str = "tokens", tolerance: f
 
 
 def same_value(given: Any, expected: Any, tolerance: float = 1e-6) -> bool:
-    """Equality of plain data; numbers within the tolerance where one of them is not an integer."""
+    """Returns whether two values of plain data are equal; numbers within the tolerance, unless both are integers."""
     if isinstance(given, bool) or isinstance(expected, bool):
         return given is expected or (type(given) in (bool, int) and type(expected) in (bool, int) and given == expected)
     if isinstance(given, (int, float)) and isinstance(expected, (int, float)):
@@ -47,7 +54,7 @@ def _trimmed(text: str) -> list[str]:
 
 
 def _close(word: str, want: str, tolerance: float) -> bool:
-    """Two numbers, at least one of them not written as an integer: integers are compared as they stand."""
+    """Returns whether two words are numbers within the tolerance; two integers must be written the same."""
     if not (_NUMBER.fullmatch(word) and _NUMBER.fullmatch(want)) or (
         _INTEGER.fullmatch(word) and _INTEGER.fullmatch(want)
     ):

@@ -1,8 +1,8 @@
-"""Verifier `instructions`: the completion follows every instruction that a program can check (IFEval, Zhou et al. 2023,
-arXiv 2311.07911, Table 1).
+"""Verifier `instructions`: the completion must follow every instruction that a program can check.
 
-`checks`: a list of {"id": "keywords:existence", "keywords": [...]}, with ids and arguments as IFEval names them.
-Strict: the completion as it is. Of IFEval's 25 instructions two are not checked, because they need data of their own: a
+The instructions are those of IFEval (Zhou et al. 2023, arXiv 2311.07911, Table 1). `checks` is a list of
+{"id": "keywords:existence", "keywords": [...]}, with ids and arguments as IFEval names them. They are checked strictly,
+on the completion as it is. Two of IFEval's 25 instructions are not checked, because they need data of their own: a
 sentence splitter and a language detector.
 """
 
@@ -17,15 +17,18 @@ UNCHECKED = ("length_constraints:number_sentences", "language:response_language"
 
 
 def grade(completion: str, prompt: Prompt) -> float:
+    """Returns 1 where the completion follows all instructions, else 0."""
     text = _without_tags(completion)
     return float(bool(text) and all(follows(text, check) for check in json.loads(prompt.checks)))
 
 
 def vote(completion: str, prompt: Prompt) -> str | None:
-    return None  # texts are not counted against each other
+    """Returns None: free texts are not counted against each other."""
+    return None
 
 
-def problem(prompt: Prompt) -> str | None:
+def reference_problem(prompt: Prompt) -> str | None:
+    """Returns why the instructions cannot be checked: unknown ones, wrong arguments, or none at all."""
     try:
         checks = json.loads(prompt.checks)
         unknown = [check["id"] for check in checks if check["id"] not in CHECKS]
@@ -39,6 +42,7 @@ def problem(prompt: Prompt) -> str | None:
 
 
 def follows(text: str, check: dict) -> bool:
+    """Returns whether a text follows one instruction; raises KeyError or ValueError for wrong arguments."""
     return CHECKS[check["id"]](text, {key: value for key, value in check.items() if key != "id"})
 
 
@@ -61,12 +65,12 @@ def _count(text: str, keyword: str) -> int:
 
 
 def _paragraphs(text: str) -> list[str]:
-    """Divided by *** on a line of its own."""
+    """Splits a text at every "***"."""
     return [part for part in re.split(r"\s?\*\*\*\s?", text) if part.strip()]
 
 
 def _nth_paragraph(text: str, given: dict) -> bool:
-    """Paragraphs divided by blank lines, their number, and the first word of one of them."""
+    """Returns whether there are `num_paragraphs`, split by blank lines, and the named one starts with `first_word`."""
     paragraphs = [part for part in text.split("\n\n") if part.strip()]
     number = int(given["nth_paragraph"])
     if len(paragraphs) != int(given["num_paragraphs"]) or number > len(paragraphs):

@@ -1,9 +1,8 @@
-"""Verifier `judge`: a judge compares the final answer with the reference [V2 B.3.3, Listing 4], for prompts that no
-rule can check.
+"""Verifier `judge`: a judge compares the final answer with the reference [V2 B.3.3, Listing 4].
 
-A verdict that cannot be read is no right answer, with that reason, and never guessed; so is a call that fails while the
-judge is there. A judge that is away stops the stage before anything is made of it, and the same command goes on from
-there.
+It is for prompts that no rule can check. A verdict that cannot be read is a grade of 0 with that reason, never a guess;
+so is a call that fails while the judge can be reached. Where the judge cannot be reached, the stage stops before
+anything is learned from the missing grades, and the same command continues it.
 """
 
 from stages.judges import Judged, JudgeUnavailable, current_judge, is_served
@@ -16,11 +15,12 @@ from stages.text.completion import summary_of
 
 
 def grade(completion: str, prompt: Prompt) -> float:
+    """Returns 1 where the judge finds the final answer right, else 0."""
     return grade_many([(completion, prompt)])[0].value
 
 
 def grade_many(pairs: list[Pair]) -> list[Grade]:
-    """All at once, as many calls at a time as judge.concurrency."""
+    """Grades a batch, judge.concurrency calls at a time; raises GraderAway where the judge cannot be reached."""
     reasons: dict[int, str] = {}
     try:
         verdicts = current_judge().correct([judged(*pair) for pair in pairs], reasons)
@@ -35,25 +35,32 @@ def grade_many(pairs: list[Pair]) -> list[Grade]:
 
 
 def judged(completion: str, prompt: Prompt) -> Judged:
-    """What the judge is asked; where its temperature is above 0, each completion has draws of its own."""
+    """Returns what the judge is asked; with a temperature above 0 its seed gives each completion draws of its own."""
     return Judged(prompt, completion, seed_for("judge", prompt.id, completion))
 
 
 def vote(completion: str, prompt: Prompt) -> str | None:
-    """The answer's text: answers in other words are other votes."""
+    """Returns the answer's text in lower case; the same answer in other words is another vote."""
     answer = extract_answer(completion)
-    return " ".join((answer if answer is not None else summary_of(completion)).split()).casefold() or None
+    text = answer if answer is not None else summary_of(completion)
+    return " ".join(text.split()).casefold() or None
 
 
-def problem(prompt: Prompt) -> str | None:
-    return problem_many([prompt])[0]
+def reference_problem(prompt: Prompt) -> str | None:
+    """Returns why the reference cannot be used, as `reference_problem_many` does for several."""
+    return reference_problem_many([prompt])[0]
 
 
-def problem_many(prompts: list[Prompt]) -> list[str | None]:
-    """Within a stage the judge is asked too whether it is there and knows such prompts: once for all of them, before
-    any engine starts.
+def reference_problem_many(prompts: list[Prompt]) -> list[str | None]:
+    """Returns for each prompt why it cannot be judged: no reference, or the stage's judge does not take such prompts.
+
+    Outside of a stage, where no judge is set up, only the reference is looked at.
     """
     judge = current_judge() if is_served() else None
-    return [
-        "the answer is empty" if not prompt.answer.strip() else judge and judge.problem(prompt) for prompt in prompts
-    ]
+    problems: list[str | None] = []
+    for prompt in prompts:
+        if not prompt.answer.strip():
+            problems.append("the answer is empty")
+        else:
+            problems.append(judge.problem(prompt) if judge else None)
+    return problems

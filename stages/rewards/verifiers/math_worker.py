@@ -1,13 +1,14 @@
-"""Reading and comparing mathematics with Math-Verify and sympy. Runs in the worker processes of
-`stages/rewards/pool.py`: any text may hang it.
+"""Reads and compares mathematics with Math-Verify and sympy.
 
-What is done before and after Math-Verify, and why, is in docs/verifiers.md.
+It runs in the worker processes of `stages/rewards/pool.py`, because any text may make it hang. docs/verifiers.md says
+what is done before and after Math-Verify, and why.
 """
 
 import logging
 import re
 from dataclasses import replace
 from functools import lru_cache
+from typing import Any
 
 from antlr4.atn.PredictionMode import PredictionMode
 from latex2sympy2_extended import latex2sympy2
@@ -16,9 +17,10 @@ from sympy import Basic, Float, Integer, Rational
 
 from stages.rewards.verifiers.math import MAX_CHARACTERS
 
-logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that limits are ours to set; they are
+# Without its own time limit Math-Verify warns that the caller has to set one; the pool does.
+logging.getLogger("math_verify").setLevel(logging.ERROR)
 
-_SMALLEST = 1e-3  # Math-Verify compares 6 decimals: below this size they are too few to tell numbers apart
+_SMALL = 1e-3  # Math-Verify compares 6 decimals, which are too few to tell numbers below this size apart
 _RELATIVE = 1e-4  # how close such small numbers must be
 
 _LATEX = LatexExtractionConfig(boxed_match_priority=0)
@@ -26,14 +28,12 @@ _FORMULAS = {
     drops_units: [replace(_LATEX, normalization_config=replace(_LATEX.normalization_config, units=drops_units))]
     for drops_units in (True, False)
 }
-_IN_PROSE = [
-    ExprExtractionConfig()
-]  # plain numbers: not in a formula, where one of its numbers would be the answer if it does not parse
+# Plain numbers are looked for in prose only: of a formula that does not parse, one of its numbers would be the answer.
+_IN_PROSE = [ExprExtractionConfig()]
 _DELIMITERS = re.compile(r"\\boxed|\\\(|\\\[|(?<!\\)\$.*(?<!\\)\$", re.DOTALL)
 _ONE_FORMULA = re.compile(r"\$[^$]*\$|\$\$[^$]*\$\$|\\\(.*\\\)|\\\[.*\\\]", re.DOTALL)
-_PERCENT = re.compile(
-    r"\s*(?:\\?%|(?<=[\d\s}$])(?:percent(?:age)?|pct))\s*([}$]*)\s*\.?\s*$"
-)  # read after a formula, but dropped in it
+# Math-Verify reads a percent sign after a formula, but drops it within one.
+_PERCENT = re.compile(r"\s*(?:\\?%|(?<=[\d\s}$])(?:percent(?:age)?|pct))\s*([}$]*)\s*\.?\s*$")
 _REWRITES = [
     (re.compile(pattern), to)
     for pattern, to in (
@@ -63,18 +63,21 @@ _FORMULA = re.compile(r"[\\^_{}=<>+*/|]|\d[A-Za-z(]|[A-Za-z)]\d")
 
 
 class _TwoStageParser(latex2sympy2._Latex2Sympy):
-    """ANTLR's two stages (its PredictionMode.SLL): a fast parse, whose tree is right where it finds one, then the
-    thorough one.
+    """Parses in the two stages that ANTLR describes for PredictionMode.SLL.
+
+    The fast stage's tree is right wherever that stage finds one; else the thorough stage parses again.
     """
 
     is_fast = True
 
-    def create_parser(self, latex_str: str):
+    def create_parser(self, latex_str: str) -> Any:
+        """Makes a parser for the current stage."""
         parser = super().create_parser(latex_str)
         parser._interp.predictionMode = PredictionMode.SLL if self.is_fast else PredictionMode.LL
         return parser
 
-    def parse(self, latex_str: str):
+    def parse(self, latex_str: str) -> Any:
+        """Parses a formula into a sympy object."""
         try:
             return super().parse(latex_str)
         except Exception:
@@ -82,13 +85,12 @@ class _TwoStageParser(latex2sympy2._Latex2Sympy):
             return super().parse(latex_str)
 
 
-latex2sympy2._Latex2Sympy = (
-    _TwoStageParser  # 10 times as fast for products; latex2sympy2_extended has no setting for it
-)
+# 10 times as fast for products. latex2sympy2_extended has no setting for it.
+latex2sympy2._Latex2Sympy = _TwoStageParser
 
 
 def warm_up() -> None:
-    """Fills the caches of the parser, which every worker inherits."""
+    """Fills the parser's caches before the workers are forked, so that every worker inherits them."""
     for given, reference in (
         (r"\frac{1}{2}", "0.5"),
         (r"x^2+\sqrt{2}", r"\sqrt{2}+x^{2}"),
@@ -104,8 +106,12 @@ def warm_up() -> None:
 
 
 def is_equivalent(given: str, reference: str, tolerance: float = 0.0) -> bool:
-    """Whether an answer means the same as the reference; with a relative `tolerance`, also whether it is a number that
-    close to it.
+    """Returns whether an answer is mathematically equivalent to the reference.
+
+    Args:
+        given: the answer.
+        reference: the reference answer.
+        tolerance: where it is not 0, both are numbers, and the answer is right within this relative difference.
     """
     drops_units = not has_variables(reference)
     answers, references = readings(given, drops_units), readings(reference, drops_units)
@@ -119,7 +125,7 @@ def is_equivalent(given: str, reference: str, tolerance: float = 0.0) -> bool:
 
 
 def canonical(given: str) -> str | None:
-    """The answer in a form that is the same for 1/2, 0.5 and \\frac{1}{2}, or None where it cannot be read."""
+    """Returns an answer in a form that is the same for 1/2, 0.5 and \\frac{1}{2}; None where it cannot be read."""
     answers = readings(given, not has_variables(given))
     if not answers:
         return None
@@ -131,19 +137,19 @@ def canonical(given: str) -> str | None:
     return str(value)
 
 
-def problem(reference: str) -> str | None:
+def reference_problem(reference: str) -> str | None:
+    """Returns why a reference cannot be used, or None where it can."""
     if len(reference) > MAX_CHARACTERS:
         return f"it has {len(reference)} characters, more than {MAX_CHARACTERS}"
-    return (
-        None
-        if readings(reference, not has_variables(reference))
-        else f"{reference[:60]!r} is not mathematics that Math-Verify reads"
-    )
+    if readings(reference, not has_variables(reference)):
+        return None
+    return f"{reference[:60]!r} is not mathematics that Math-Verify reads"
 
 
 def has_variables(text: str) -> bool:
-    """Whether letters in a formula are variables. If not, they are units: Math-Verify takes the h of \\pi r^2h for
-    hours in any formula.
+    """Returns whether the letters in a formula are variables; if not, they are units, which are dropped.
+
+    Math-Verify by itself drops units from any formula: it takes the h of \\pi r^2h for hours.
     """
     formula = _COMMAND.sub(" ", _DELIMITERS_ONLY.sub(" ", _TEXT.sub("", _LEAD.sub("", text)))).strip()
     return re.search("[A-Za-z]", _SEPARATE_UNIT.sub("", formula)) is not None and not _is_sentence(formula)
@@ -151,8 +157,15 @@ def has_variables(text: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def readings(text: str, drops_units: bool = True) -> tuple:
-    """Math-Verify's reading as sympy objects, without the plain strings that it falls back to; empty where there is
-    none.
+    """Reads a text with Math-Verify.
+
+    Args:
+        text: an answer or a reference.
+        drops_units: whether letters after a number are units rather than variables.
+
+    Returns:
+        The sympy objects that it may mean, without the plain strings that Math-Verify falls back to; empty where it
+        cannot be read.
     """
     text = text.strip()
     if not text or len(text) > MAX_CHARACTERS:
@@ -167,8 +180,9 @@ def readings(text: str, drops_units: bool = True) -> tuple:
 
 
 def _delimited(text: str) -> str:
-    """The formula of a text between dollars. A sentence is taken by the one number it names: with several it answers
-    nothing.
+    """Puts the formula of a text between dollar signs.
+
+    Of a sentence, that is the only number that it names; a sentence with several numbers answers nothing.
     """
     if _DELIMITERS.search(text):
         return f"${text}$" if text.startswith("\\boxed") else text
@@ -184,17 +198,18 @@ def _is_sentence(text: str) -> bool:
     return _WORD.search(text) is not None and _FORMULA.search(text.replace("%", "")) is None
 
 
-def _are_small(a, b) -> bool:
+def _are_small(a: Any, b: Any) -> bool:
     values = _numbers(a, b)
-    return values is not None and all(abs(value) < _SMALLEST for value in values) and any(values)
+    return values is not None and all(abs(value) < _SMALL for value in values) and any(values)
 
 
-def _are_close(a, b, tolerance: float) -> bool:
+def _are_close(a: Any, b: Any, tolerance: float) -> bool:
     values = _numbers(a, b)
     return values is not None and abs(values[0] - values[1]) <= tolerance * abs(values[1])
 
 
-def _numbers(a, b) -> tuple[complex, complex] | None:
+def _numbers(a: Any, b: Any) -> tuple[complex, complex] | None:
+    """Returns the values of two sympy objects (of an equation, its right side), or None where they are not numbers."""
     try:
         a, b = (getattr(item, "rhs", item).doit().evalf(15) for item in (a, b))
         return complex(a), complex(b)

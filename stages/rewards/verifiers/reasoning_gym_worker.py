@@ -1,8 +1,8 @@
-"""Grading by reasoning-gym's own graders. Runs in the worker processes of `stages/rewards/pool.py`: an answer like
-1e999999999 hangs some.
+"""Grades answers with reasoning-gym's own graders.
 
-A few graders read an answer as Python (`eval`, SymPy's `parse_expr`): they see it only where it is a literal or a
-formula (`stages/worlds/reasoning_gym/guards.py`); anything else scores 0.
+It runs in the worker processes of `stages/rewards/pool.py`, because some graders hang on an answer like 1e999999999. A
+few graders evaluate an answer as Python code (`eval`, SymPy's `parse_expr`); they get it only where it is a literal or
+a formula (`stages/worlds/reasoning_gym/guards.py`), and any other answer scores 0.
 """
 
 from stages.worlds.reasoning_gym import entries, families, guards
@@ -11,13 +11,19 @@ MAX_ANSWER_CHARACTERS = 20_000
 
 
 def warm_up() -> None:
-    """Imports the library, for every worker."""
+    """Imports the library before the workers are forked."""
     families.usable()
 
 
 def score(answer: str, checks: str) -> float:
-    """The family's score of an answer, 0..1; a grader that cannot read the answer and raises gives 0. `checks`: family,
-    settings and entry.
+    """Scores an answer with its family's grader.
+
+    Args:
+        answer: the final answer.
+        checks: the family, its settings and the entry, as `entries.dumps` writes them.
+
+    Returns:
+        The family's score, 0..1; 0 where the grader raises because it cannot read the answer.
     """
     held = entries.loads(checks)
     if len(answer) > MAX_ANSWER_CHARACTERS or not guards.may_be_graded(held["task"], answer, held["entry"]):
