@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.commands.declaration import Overrides, declare, exit_codes
-from pipeline.configuration import compose
+from pipeline.configuration import compose, spelling
 from pipeline.errors import MissingInput, StageFailed, StageInterrupted
 from pipeline.paths import REPOSITORY
 from pipeline.planning import models
@@ -100,7 +100,7 @@ def fetch(*overrides: Overrides) -> int:
 
 def _run_worker(action: str, overrides: Sequence[str]) -> int:
     """Composes the configuration and hands what the action needs to `python -m stages.data`, as a file."""
-    config = compose.compose_config(compose.rewrite(list(overrides)))
+    config = compose.compose_config(spelling.rewrite(list(overrides)))
     model_dir = None
     if config.model.path and action != "fetch":
         model_dir = str(models.locate(config.model.path, config.model.revision))

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from pipeline.commands.declaration import Overrides, declare, exit_codes
 from pipeline.commands.evaluation_tables import print_comparisons, print_results
-from pipeline.configuration import compose
+from pipeline.configuration import compose, spelling
 from pipeline.errors import InvalidConfig
 from pipeline.execution.prefect import server as prefect_server
 from pipeline.execution.run import run_stages
@@ -81,7 +81,7 @@ def as_overrides(words: Sequence[str]) -> list[str]:
         chosen.append("orchestrator=none")
     if models:
         chosen += _defaults_for_outside_models(models, keys)
-    return compose.rewrite([*chosen, *others])
+    return spelling.rewrite([*chosen, *others])
 
 
 def _defaults_for_outside_models(models: list[str], keys: set[str]) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Annotated
 from rich.console import Console
 
 from pipeline.commands.declaration import Overrides, declare, exit_codes, flag
-from pipeline.configuration import compose
+from pipeline.configuration import compose, spelling
 from pipeline.errors import InvalidConfig, MissingInput
 from pipeline.planning.plan import make_plan, remember_overrides
 from pipeline.planning.presentation import plan_json, print_plan
@@ -38,7 +38,7 @@ def plan(*overrides: Overrides, as_json: Annotated[bool, flag("--json")] = False
         as_json: Print JSON for programs; the errors are in it.
     """
     console = standard_console()
-    words = compose.rewrite(list(overrides))
+    words = spelling.rewrite(list(overrides))
     if not any(text.startswith("+stage=") for text in words):
         words.append("+stage=all")
     try:

@@ -14,7 +14,7 @@ from rich.markup import escape
 
 from pipeline.commands.declaration import Overrides, declare, exit_codes
 from pipeline.commands.hydra_command_line import NO_HYDRA_OPTIONS, HydraOptions, call_hydra, program_name
-from pipeline.configuration import compose
+from pipeline.configuration import compose, keys, spelling
 from pipeline.configuration.graph import FAMILIES, family_of
 from pipeline.configuration.schema import RunConfig
 from pipeline.errors import InvalidConfig, PipelineError, StageInterrupted
@@ -28,7 +28,7 @@ from stages.config import ConfigError
 
 
 def _groups() -> str:
-    lines = [f"- {name}: {', '.join(options)}" for name, options in compose.groups().items()]
+    lines = [f"- {name}: {', '.join(options)}" for name, options in keys.groups().items()]
     return "\n".join(["**Groups** (choose with `group=option`)", "", *lines])
 
 
@@ -62,7 +62,7 @@ def run(*overrides: Overrides, hydra: HydraOptions = NO_HYDRA_OPTIONS) -> int:
         overrides: `+stage=all`, `+stage=NAME` or `'+stage=[A,B]'`, and any key of the configuration or option of a
             group; `run=NAME` names the directory below `runs_dir`, `force=true` redoes the selected stages.
     """
-    words = compose.rewrite(list(overrides))
+    words = spelling.rewrite(list(overrides))
     is_sweep = hydra.multirun or any(word.lstrip("+").startswith(("sweep=", "hydra.mode=MULTIRUN")) for word in words)
     if not hydra.only_shows:
         _check(words, is_sweep)
@@ -81,7 +81,7 @@ def _check(overrides: list[str], is_sweep: bool) -> None:
     """Raises InvalidConfig with every mistake, before Hydra stops at the first one."""
     config = compose.compose_config(overrides, is_sweep)
     if not config.selection and not is_sweep:
-        stages = ", ".join(option for option in compose.groups()["stage"] if option != "all")
+        stages = ", ".join(option for option in keys.groups()["stage"] if option != "all")
         raise InvalidConfig(
             [f"no stage is selected: add +stage=all, +stage=NAME or '+stage=[a,b]'; stages are {stages}"]
         )

@@ -7,7 +7,8 @@ from typing import Any
 import yaml
 
 from pipeline.configuration.graph import STAGES, build, is_stage, stage_order
-from pipeline.configuration.schema import LauncherConfig, from_tree
+from pipeline.configuration.resolve import from_tree
+from pipeline.configuration.schema import LauncherConfig
 from pipeline.execution import lock, stall
 from pipeline.planning import manifest
 from stages.config import ConfigError

@@ -49,7 +49,7 @@ def differences(found: dict[str, str], expected: dict[str, str]) -> list[str]:
 
 
 def left_over(directory: Path, undisturbed: Path) -> list[str]:
-    """Files of a finished stage that the undisturbed one does not have; logs, rollouts and the driver's memory apart."""
+    """Files of a finished stage that the undisturbed one does not have; logs and rollouts do not count."""
 
     def names(root: Path) -> set[str]:
         return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from stages.contract.files import read_json, read_jsonl
-from tests.engines.conftest import arithmetic_samples
 from tests.support.stage_dirs import REPOSITORY, manifest, run_stage, steps, write_stage
+from tests.support.tiny_stages import arithmetic_samples
 
 TIMEOUT_S = 240
 CHATML = (

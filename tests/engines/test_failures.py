@@ -3,8 +3,8 @@ bit.
 """
 
 from stages.contract.files import read_json
-from tests.engines.conftest import BASE, DATA, SEED
 from tests.support.stage_dirs import StageRun, attempt_log, run_stage, steps, write_stage
+from tests.support.tiny_stages import BASE, DATA, SEED
 
 SFT = {"max_steps": 2, "batch_size": 4, "max_tokens": 64}
 

@@ -11,9 +11,9 @@ import pytest
 
 from stages.contract.files import damaged_files, read_json
 from stages.kinds.evaluation.records import read_records
-from tests.engines.conftest import DATA
 from tests.support.judge_server import judge_server
 from tests.support.stage_dirs import StageRun, attempt_log, manifest, write_stage
+from tests.support.tiny_stages import DATA
 
 COLLECT = {
     "num_prompts": 8,

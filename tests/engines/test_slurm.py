@@ -13,7 +13,7 @@ import psutil
 
 from stages.contract.files import read_json
 from tests.support.stage_dirs import REPOSITORY
-from tests.unit.test_launch import wait_for
+from tests.support.waiting import wait_for
 
 SRUN = """#!/bin/bash
 echo "$@" >> "$SLURM_LOG"

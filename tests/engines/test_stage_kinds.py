@@ -10,8 +10,8 @@ from scripts.chaos_tools.kill import Kill
 from scripts.chaos_tools.places import places_of
 from stages.contract.files import damaged_files, read_json, read_jsonl
 from stages.kinds.evaluation.records import read_records
-from tests.engines.conftest import DATA
 from tests.support.stage_dirs import StageRun, attempt_log, manifest, run_stage, steps, write_stage
+from tests.support.tiny_stages import DATA
 
 
 def load(directory):
@@ -205,7 +205,7 @@ def test_evaluate(evaluated):
 
 
 def test_evaluate_killed_among_its_samples(evaluated, base, policy, stage_root):
-    """With the real engine: what was recorded before the kill is not sampled again, and nothing of the outcome differs."""
+    """With the real engine: what was recorded before the kill is not sampled again, and the outcome is the same."""
     directory = write_stage(
         stage_root / "evaluated_among",
         "evaluate",

@@ -9,9 +9,9 @@ import pytest
 
 from pipeline.execution import stall
 from stages.contract.files import read_json, read_jsonl
-from tests.engines.conftest import DATA
 from tests.support.paths import ENGINE_SCRIPTS
 from tests.support.stage_dirs import StageRun, write_stage
+from tests.support.tiny_stages import DATA
 
 SFT = {
     "num_epochs": 1000,

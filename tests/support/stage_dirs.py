@@ -2,6 +2,7 @@
 wants it.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -126,10 +127,8 @@ class StageRun:
     def kill(self) -> None:
         """SIGKILL to the launcher; the workers die with it."""
         workers = psutil.Process(self.process.pid).children(recursive=True) if self.process.poll() is None else []
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.process.wait(timeout=30)
         _, left = psutil.wait_procs(workers, timeout=10)
         for process in left:
@@ -177,10 +176,8 @@ def run_script(script: Path, *arguments: object, num_processes: int = 1) -> dict
     try:
         output, _ = process.communicate(timeout=TIMEOUT_S)
     finally:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
     assert process.returncode == 0, output[-6000:]
     return read_json(Path(arguments[-1]))
 

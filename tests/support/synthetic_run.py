@@ -276,3 +276,16 @@ def evaluation_samples() -> list[dict]:
         for set_name, prompt_id, prompt, answer in prompts
         for model, accuracy in PASS_AT_1.items()
     ]
+
+
+def a_row(model: str, set_name: str, metric: str, value: float, margin: float = 0.02) -> dict:
+    """A row of results.json: 100 problems, and an interval of `margin` to both sides."""
+    return {
+        "model": model,
+        "set": set_name,
+        "metric": metric,
+        "value": value,
+        "low": value - margin,
+        "high": value + margin,
+        "n": 100,
+    }

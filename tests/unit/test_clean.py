@@ -9,7 +9,7 @@ from rich.console import Console
 from pipeline.commands import clean, unneeded
 from pipeline.errors import RunLocked
 from pipeline.execution.lock import RunLock
-from tests.e2e.test_cli import r1
+from tests.support.command_line import r1
 from tests.support.synthetic_run import fingerprint, stage_dir, write, write_run
 
 BASE, CHECKPOINT = "base", "state/step_000005/manifest.json"

@@ -11,7 +11,7 @@ from pipeline.__main__ import main
 from pipeline.commands.app import COMMANDS, make_app
 from pipeline.commands.hydra_command_line import HydraOptions
 from pipeline.commands.reference import as_markdown
-from pipeline.configuration.compose import groups
+from pipeline.configuration.keys import groups
 from pipeline.errors import EXIT_CODES
 from tests.support.paths import REPOSITORY
 

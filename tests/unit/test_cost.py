@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.report import cost
 from stages.contract.attempts import attempts, timing
-from tests.e2e.test_cli import r1
+from tests.support.command_line import r1
 
 
 def beat(directory, attempt: int, rank: int, seconds: float, startup_s: float | None) -> None:

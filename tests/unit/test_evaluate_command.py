@@ -12,7 +12,7 @@ from pipeline.configuration import compose
 from pipeline.errors import InvalidConfig, MissingInput
 from pipeline.planning.plan import make_plan
 from tests.support.runs import config, step
-from tests.unit.test_suites import SCHEMAS
+from tests.support.suites import SCHEMAS
 
 
 def made(*words: str):

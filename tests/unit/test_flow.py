@@ -13,9 +13,9 @@ import pytest
 
 from scripts.chaos_tools.driver import family
 from stages.contract.files import read_json
-from tests.e2e.test_cli import r1
+from tests.support.command_line import r1
 from tests.support.runs import finish, plan
-from tests.unit.test_launch import wait_for
+from tests.support.waiting import wait_for
 
 
 def rows(database: Path, query: str) -> list[tuple]:

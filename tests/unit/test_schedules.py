@@ -13,7 +13,7 @@ def domains(step: int, count: int = 400, seed: int = 0, **config) -> collections
     """How often each domain is drawn at a step."""
     sampler = SimpleNamespace(
         worker=SimpleNamespace(seed=seed, stage="preference_rl"),
-        rules_only=False,
+        reasoning_only=False,
         config=GrpoConfig(num_steps=10, updates_per_rollout=1, mix=MixConfig(0.5, 0.3, 0.2), **config),
     )
     return collections.Counter(GroupSampler._domain(sampler, index, step) for index in range(count))
