@@ -10,7 +10,8 @@ import torch
 from stages.config import ModelConfig
 from stages.contract.files import read_jsonl
 from stages.modeling.batching import lay_out
-from stages.modeling.model import PolicyModel, new_model
+from stages.modeling.model import new_model
+from stages.modeling.policy_model import PolicyModel
 from stages.worlds.tiny_world.tokenizer import build_tokenizer
 from tests.support.stage_dirs import StageRun, attempt_log, run_stage, sampled, steps, write_stage
 from tests.support.tiny_stages import BASE, DATA, GRPO
