@@ -13,7 +13,7 @@ from pipeline.errors import MissingInput, StageFailed
 from pipeline.paths import REPOSITORY
 from pipeline.planning.models import template_of_directory
 from pipeline.view.console import standard_console
-from stages.contract.files import find_json
+from stages.contract.description import StageDescription
 
 MODEL_STAGES = [node.name for node in NODES if node.makes == "model"]  # the stages of named students are families of it
 
@@ -51,7 +51,7 @@ def chat(
     if prompt is not None:
         command += ["--prompt", prompt]
     else:
-        name = find_json(directory / "config.json")["stage"]
+        name = StageDescription.read(directory).stage
         standard_console().print(
             f"{name} of run {run_dir.name}; an empty line or Ctrl-D ends the chat", highlight=False
         )

@@ -18,10 +18,11 @@ from pipeline.commands.chat import model_stage
 from pipeline.commands.declaration import Overrides, declare, exit_codes, flag, option
 from pipeline.commands.run_directory import find_run
 from pipeline.errors import InvalidConfig, MissingInput, StageFailed
-from pipeline.planning import manifest
 from pipeline.view.console import standard_console
 from pipeline.view.words import size
 from stages.contract.files import find_json
+from stages.contract.inputs import find_inputs
+from stages.contract.manifest import verify
 
 CARD = "README.md"
 REPOSITORY_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]{0,95}")
@@ -104,13 +105,13 @@ def pack(run_dir: Path, directory: Path) -> Parcel:
     Raises:
         MissingInput: the stage is not finished, a file is damaged, or a file could run code when it is read.
     """
-    verdict = manifest.verify(directory)
+    verdict = verify(directory)
     if verdict.manifest is None or verdict.problems:
         raise MissingInput(
             f"{directory} is not a finished, undamaged stage: {'; '.join(verdict.problems) or 'it has no manifest'}",
             f"python -m pipeline run +stage={directory.parent.name} run={run_dir.name} force=true",
         )
-    names = [name for name in verdict.manifest["files"] if name.startswith("model/")]
+    names = [name for name in verdict.manifest.files if name.startswith("model/")]
     unsafe = [name for name in names if name.endswith(UNSAFE_SUFFIXES)]
     if unsafe:
         raise MissingInput(
@@ -128,8 +129,8 @@ def evaluation(run_dir: Path, directory: Path) -> list[dict[str, Any]]:
     """The rows of results.json on this very model; none where the latest evaluation was of another version of it."""
     latest = run_dir / "evaluate" / "latest"
     stage = directory.parent.name
-    inputs = find_json(latest / "inputs.json", {}) or {}
-    if str((inputs.get(stage) or {}).get("fingerprint", ""))[:8] != directory.name:
+    source = (find_inputs(latest) or {}).get(stage)
+    if source is None or source.fingerprint[:8] != directory.name:
         return []
     return [row for row in find_json(latest / "results.json", []) or [] if row.get("model") == stage and row.get("n")]
 

@@ -12,7 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.configuration.graph import is_stage
-from stages.contract.files import find_json
+from stages.contract.description import StageDescription
+from stages.contract.inputs import find_inputs
+from stages.contract.manifest import Manifest
+from stages.contract.progress import StageProgress
 
 SHORT_FINGERPRINT = re.compile(r"[0-9a-f]{8}")
 KEPT_ASIDE = re.compile(r"[0-9a-f]{8}\.old-\d+")  # what force=true renames a directory to
@@ -123,15 +126,13 @@ def needed_directories(run_dir: Path, resumable: list[Path]) -> tuple[set[Path],
         if directory in needed or not directory.is_dir():
             continue
         needed.add(directory)
-        inputs = find_json(directory / "inputs.json")
-        if not isinstance(inputs, dict):
+        inputs = find_inputs(directory)
+        if inputs is None:
             unreadable.append(directory / "inputs.json")
             continue
         frontier += _inside(run_dir, directory)
         # by name too: where the run was moved, the paths in inputs.json lead to its old place
-        frontier += [
-            run_dir / entry["stage"] / entry["fingerprint"][:8] for entry in inputs.values() if entry.get("stage")
-        ]
+        frontier += [run_dir / source.stage / source.fingerprint[:8] for source in inputs.values() if source.stage]
     return needed, unreadable
 
 
@@ -145,8 +146,9 @@ def _read_by_other_runs(run_dir: Path) -> list[Path]:
 
 def _inside(run_dir: Path, reader: Path) -> list[Path]:
     """The stage directories of this run that hold inputs or the data file of the stage directory `reader`."""
-    paths = [entry.get("path") for entry in find_json(reader / "inputs.json", {}).values()]
-    data = find_json(reader / "config.json", {}).get("config", {}).get("data")
+    paths = [source.path for source in (find_inputs(reader) or {}).values()]
+    description = StageDescription.find(reader)
+    data = description.config.get("data") if description else None
     paths += [data.get("path")] if isinstance(data, dict) else []
     root = run_dir.resolve()
     resolved = [Path(path).resolve() for path in paths if path]
@@ -184,7 +186,7 @@ def has_checkpoint(directory: Path) -> bool:
 
 
 def _is_done(directory: Path) -> bool:
-    return isinstance(find_json(directory / "manifest.json"), dict)
+    return Manifest.find(directory) is not None
 
 
 def _is_latest(directory: Path) -> bool:
@@ -194,10 +196,12 @@ def _is_latest(directory: Path) -> bool:
 
 def _is_alive(directory: Path) -> bool:
     """Whether a worker that no driver watches may be at work here."""
-    progress = find_json(directory / "progress.json", {})
+    progress = StageProgress.find(directory)
     return (
-        progress.get("phase") not in (None, "done", "interrupted")
-        and time.time() - progress.get("updated", 0) < FRESH_S
+        progress is not None
+        and bool(progress.phase)
+        and not progress.has_ended
+        and time.time() - progress.updated < FRESH_S
         and not _is_done(directory)
         and not (directory / "error.json").exists()
     )

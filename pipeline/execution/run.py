@@ -1,7 +1,6 @@
 """Carries out the selected stages of one configuration: plan, lock, then one stage after another."""
 
 from collections.abc import Callable
-from typing import Any
 
 import yaml
 from rich.console import Console
@@ -16,6 +15,7 @@ from pipeline.planning.presentation import print_plan
 from pipeline.view.live import LiveView
 from stages.config import to_dict
 from stages.contract.files import remove_temporaries, write_atomic
+from stages.contract.manifest import Manifest
 
 
 def run_stages(config: RunConfig, console: Console) -> Plan:
@@ -87,7 +87,7 @@ def _ignore(line: str) -> None:
 
 def run_step(
     step: Step, plan: Plan, live: LiveView, stop: StopRequest, on_line: Callable[[str], None] = _ignore
-) -> dict[str, Any] | None:
+) -> Manifest | None:
     """Executes one stage, or shows that it is skipped; the same for every orchestrator.
 
     Args:

@@ -14,6 +14,7 @@ from pipeline.configuration.schema import RunConfig
 from pipeline.errors import InvalidConfig
 from pipeline.planning.plan import Plan
 from stages.contract.files import find_json, read_jsonl, write_json
+from stages.contract.manifest import Manifest
 
 NUM_LAST_ROWS = 5  # a metric of metrics.jsonl is the mean of its last rows: one step is noise
 MATHEMATICS = {"tiny_world": "tiny_math", "file": "file"}  # data -> the evaluation set that stands for it
@@ -115,9 +116,9 @@ def _evaluation_metric(directory: Path, objective: Objective, is_set_chosen: boo
 
 def _stage_metric(directory: Path, metric: str) -> float | None:
     """The metric of a stage: its manifest's, else the mean of the last rows of its log."""
-    manifest = find_json(directory / "manifest.json", {})
-    if metric in manifest.get("metrics", {}):
-        return manifest["metrics"][metric]
+    manifest = Manifest.find(directory)
+    if manifest is not None and metric in manifest.metrics:
+        return manifest.metrics[metric]
     values = [row[metric] for row in read_jsonl(directory / "metrics.jsonl") if metric in row][-NUM_LAST_ROWS:]
     return sum(values) / len(values) if values else None
 

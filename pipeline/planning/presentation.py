@@ -57,7 +57,7 @@ def plan_table(plan: Plan) -> Table:
 
 
 def _inputs(step: Step) -> str:
-    sources = [entry["stage"] or "outside" for entry in step.inputs.values()]
+    sources = [source.stage or "outside" for source in step.inputs.values()]
     return ", ".join(sources) if len(sources) <= MAX_NAMED_INPUTS else f"{len(sources)} stages"
 
 
@@ -83,7 +83,7 @@ def _step_json(step: Step) -> dict[str, Any]:
         "reason": step.reason,
         "fingerprint": step.fingerprint,
         "dir": str(step.dir),
-        "inputs": {role: entry["fingerprint"] for role, entry in step.inputs.items()},
+        "inputs": {role: source.fingerprint for role, source in step.inputs.items()},
         "num_processes": step.num_processes,
         "memory_gib": step.memory_gib,
         "seconds": round(step.seconds, 1),

@@ -1,15 +1,15 @@
 """The live view of a run: a moving line with the time left on a terminal, plain lines elsewhere."""
 
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from pipeline.view.words import duration, numbers
+from stages.contract.manifest import Manifest
+from stages.contract.progress import StageProgress
 
 
 class LiveView:
@@ -64,17 +64,16 @@ class LiveView:
         """Rank 0 of the running stage has logged a line."""
         self.console.print(f"  {escape(text)}", highlight=False, soft_wrap=True)
 
-    def progress(self, state: Mapping[str, Any]) -> None:
-        """The running stage has written progress.json; `state` is its content."""
-        if self.bar is None or self.task is None or not state:
+    def progress(self, state: StageProgress) -> None:
+        """The running stage has written how far it is."""
+        if self.bar is None or self.task is None:
             return
-        eta_s = state.get("eta_s")
         self.bar.update(
             self.task,
-            description=f"{self.stage} {state.get('phase', '')}",
-            total=state.get("num_steps") or None,
-            completed=state.get("step", 0),
-            eta=f"{duration(eta_s)} left" if eta_s is not None else "",
+            description=f"{self.stage} {state.phase}",
+            total=state.num_steps or None,
+            completed=state.step,
+            eta=f"{duration(state.eta_s)} left" if state.eta_s is not None else "",
         )
 
     def skipped(self, stage: str, reason: str) -> None:
@@ -82,12 +81,12 @@ class LiveView:
         self.num_finished += 1
         self.console.print(f"[bold]{stage}[/bold] [green]skipped[/green] ({escape(reason)})", highlight=False)
 
-    def done(self, stage: str, manifest: Mapping[str, Any]) -> None:
+    def done(self, stage: str, manifest: Manifest) -> None:
         """A stage has ended well and written this manifest."""
         self.num_finished += 1
         self.console.print(
             f"[bold]{stage}[/bold] [green]done[/green] in {duration(time.monotonic() - self.started_at)}  "
-            f"{escape(numbers(manifest.get('metrics', {})))}",
+            f"{escape(numbers(manifest.metrics))}",
             highlight=False,
             soft_wrap=True,
         )
