@@ -146,7 +146,7 @@ def _read_by_other_runs(run_dir: Path) -> list[Path]:
 
 def _inside(run_dir: Path, reader: Path) -> list[Path]:
     """The stage directories of this run that hold inputs or the data file of the stage directory `reader`."""
-    paths = [source.path for source in (find_inputs(reader) or {}).values()]
+    paths: list[str | None] = [source.path for source in (find_inputs(reader) or {}).values()]
     description = StageDescription.find(reader)
     data = description.config.get("data") if description else None
     paths += [data.get("path")] if isinstance(data, dict) else []
