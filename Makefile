@@ -13,7 +13,7 @@ PY    := $(VENV)/bin/python
 PIP   := $(PY) -m pip --disable-pip-version-check
 STAMP := $(VENV)/.installed-$(EXTRA)
 
-.PHONY: sandbox help install run plan status report doctor test clean clean-all
+.PHONY: sandbox help install run plan status report doctor test test-fast coverage lint format clean clean-all
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -39,6 +39,23 @@ doctor: $(STAMP)  ## checks this machine and the installation
 
 test: $(STAMP) sandbox  ## all tests, on the CPU; ARGS='-k name' for some
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile $(ARGS)
+
+test-fast: $(STAMP)  ## the tests without engines, Prefect and subprocesses: under 90 seconds on two idle cores
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist load -m 'not engine and not slow' tests/unit $(ARGS)
+
+coverage: $(STAMP) sandbox  ## the same as test-fast, with the share of lines that it runs
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist load -m 'not engine and not slow' tests/unit --cov=pipeline --cov=stages --cov-report=term:skip-covered $(ARGS)
+
+lint: $(STAMP)  ## style, spelling, types, and which room may import which
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(VENV)/bin/codespell
+	@$(VENV)/bin/lint-imports --no-logo 2>/dev/null || $(VENV)/bin/lint-imports
+	@$(PY) -m mypy
+
+format: $(STAMP)  ## rewrites the code as `make lint` wants it, where a program can
+	@$(PY) -m ruff check --fix-only --quiet .
+	@$(PY) -m ruff format --quiet .
 
 sandbox:  ## bubblewrap, for code rewards: installed where root may (apt or dnf), else how to get it is said
 	@if command -v bwrap >/dev/null; then :; \

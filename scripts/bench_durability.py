@@ -69,11 +69,11 @@ def work(options: argparse.Namespace) -> None:
 
 def configurations(stages: list[str], sampler: str) -> dict[str, tuple[str, dict]]:
     """{stage: (kind, plain configuration)} of the tiny recipe."""
-    from pipeline.configuration import compose
+    from pipeline.configuration import compose, spelling
     from pipeline.configuration.graph import build
     from stages.config import to_dict
 
-    config = compose.compose_config(compose.rewrite([f"+stage=[{','.join(stages)}]", f"rollout={sampler}"]))
+    config = compose.compose_config(spelling.rewrite([f"+stage=[{','.join(stages)}]", f"rollout={sampler}"]))
     nodes = build(config).nodes
     return {stage: (nodes[stage].kind, to_dict(getattr(config.stages, stage))) for stage in stages}
 

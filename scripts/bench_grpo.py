@@ -239,7 +239,7 @@ def trl(options, work: dict, with_vllm: bool) -> None:
         )
     os.environ.update({"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"})
     if with_vllm:
-        from stages.engines.sampling.vllm_sampler import inspect_models_in_process
+        from stages.engines.patches import inspect_models_in_process
 
         inspect_models_in_process()
     import torch

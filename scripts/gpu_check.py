@@ -302,7 +302,7 @@ def run_trl(options) -> None:
 
     on_gpu = options.device == "cuda"
     if not on_gpu:
-        from stages.engines.sampling.vllm_sampler import inspect_models_in_process
+        from stages.engines.patches import inspect_models_in_process
 
         inspect_models_in_process()
     memory, steps, marks = watch_memory(), [], {"rollout": 0.0}

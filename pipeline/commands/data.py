@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from pipeline.configuration import compose
+from pipeline.configuration import compose, spelling
 from pipeline.errors import InvalidConfig, MissingInput, StageFailed, StageInterrupted
 from pipeline.paths import REPOSITORY
 from pipeline.planning import models
@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> int:
         raise InvalidConfig(
             [f"data {action}".strip() + f": choose one of {', '.join(ACTIONS)}, e.g. data inspect data.path=FILE"]
         )
-    config = compose.compose_config(compose.rewrite(arguments[1:]))
+    config = compose.compose_config(spelling.rewrite(arguments[1:]))
     model_dir = (
         str(models.locate(config.model.path, config.model.revision))
         if config.model.path and action != "fetch"

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from pipeline import view
-from pipeline.configuration import compose
+from pipeline.configuration import compose, spelling
 from pipeline.configuration.schema import RunConfig
 from pipeline.errors import InvalidConfig, MissingInput
 
@@ -17,7 +17,7 @@ def plan(arguments: list[str], console: Console) -> int:
     from pipeline.planning.plan import make_plan, remember_overrides
 
     as_json, overrides = _flag("--json", arguments)
-    overrides = compose.rewrite(_no_flags(overrides, "plan", "--json"))
+    overrides = spelling.rewrite(_no_flags(overrides, "plan", "--json"))
     if not any(text.startswith("+stage=") for text in overrides):
         overrides.append("+stage=all")
     try:

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from pipeline.commands import evaluation_tables as view_results
-from pipeline.configuration import compose
+from pipeline.configuration import compose, spelling
 from pipeline.errors import InvalidConfig
 from pipeline.execution.prefect import server as prefect_server
 from pipeline.execution.run import run_stages
@@ -64,7 +64,7 @@ def as_overrides(arguments: list[str]) -> list[str]:
             "data.path",
         }:  # suites bring their own; what the template of a model without a chat template is, is the paper's
             chosen += ["data=tiny_world", *([] if "data.template" in keys else ["data.template=r1_zero"])]
-    return compose.rewrite([*chosen, *rest])
+    return spelling.rewrite([*chosen, *rest])
 
 
 def _directories(value: str) -> list[str]:

@@ -101,8 +101,10 @@ def evaluation(run_dir: Path, directory: Path) -> list[dict]:
 def with_results(card: str, rows: list[dict]) -> str:
     """The card with a table of results before the numbers of training.
 
-    >>> print(with_results("## Numbers at the end of training", [{"set": "s", "metric": "pass@1", "value": 0.5, "low":
-    0.4, "high": 0.6, "n": 9}])) ## Evaluation <BLANKLINE>
+    >>> row = {"set": "s", "metric": "pass@1", "value": 0.5, "low": 0.4, "high": 0.6, "n": 9}
+    >>> print(with_results("## Numbers at the end of training", [row]))
+    ## Evaluation
+    <BLANKLINE>
     | set | metric | value | 95% interval | n |
     |---|---|---|---|---|
     | s | pass@1 | 0.5 | 0.4 to 0.6 | 9 |

@@ -10,7 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline.configuration.graph import STAGES, build, is_stage, stage_order
-from pipeline.configuration.schema import LauncherConfig, from_tree
+from pipeline.configuration.resolve import from_tree
+from pipeline.configuration.schema import LauncherConfig
 from pipeline.execution import lock, stall
 from pipeline.planning import manifest
 from pipeline.view import COLOURS, duration, numbers

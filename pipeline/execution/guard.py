@@ -1,12 +1,15 @@
-"""A small parent between the driver and torchrun, so that no process outlives its driver: `python -m
-pipeline.execution.guard DRIVER_PID COMMAND...`
+"""A small parent between the driver and torchrun, so that no process outlives its driver.
 
-It adopts every descendant (child subreaper), is told by the kernel when the driver dies, and then kills them all;
-torchrun puts each rank in a session of its own, so killing a process group would miss them. Signals: SIGUSR1 asks the
-ranks to stop after a checkpoint (SIGTERM to the children of its child); SIGTERM kills everything. Exits like its
-command.
+    python -m pipeline.execution.guard DRIVER_PID COMMAND...
+
+It adopts every descendant (child subreaper), the kernel tells it when the driver dies, and then it kills them all.
+Killing a process group would not do: torchrun puts each rank in a session of its own.
+
+Signals: SIGUSR1 asks the ranks to stop after a checkpoint (SIGTERM to the children of its child); SIGTERM kills
+everything. It exits as its command does.
 """
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -15,10 +18,12 @@ import sys
 
 import psutil
 
-PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+TORCHRUN = "stages.runtime.torchrun"  # the module by which a torchrun is told from other commands
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # options of prctl(2)
 
 
 def main(arguments: list[str]) -> int:
+    """Runs the command of `arguments` (driver's process number, command) and returns its exit code."""
     driver, command = int(arguments[0]), arguments[1:]
     signal.signal(signal.SIGTERM, kill_all)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -41,7 +46,7 @@ def _prctl(option: int, value: int) -> None:
 
 
 def _wait_for(pid: int) -> int:
-    """Reaps children, adopted ones too, until `pid` has ended; its exit code as a shell would give it."""
+    """Reaps children, adopted ones too, until `pid` has ended. Returns its exit code as a shell would give it."""
     while True:
         try:
             ended, status = os.wait()
@@ -53,10 +58,10 @@ def _wait_for(pid: int) -> int:
 
 
 def ask_to_stop(torchrun: int) -> None:
-    """SIGTERM to the ranks; srun, which has no local ranks, passes it on itself."""
+    """Sends SIGTERM to the ranks. srun, which has no ranks on this machine, gets it itself and passes it on."""
     try:
         process = psutil.Process(torchrun)
-        is_torchrun = any(word.endswith("torch.distributed.run") for word in process.cmdline())
+        is_torchrun = any(word.endswith(TORCHRUN) for word in process.cmdline())
         targets = process.children() if is_torchrun else [process]
         for target in targets:
             target.send_signal(signal.SIGTERM)
@@ -66,8 +71,8 @@ def ask_to_stop(torchrun: int) -> None:
         kill_all()
 
 
-def kill_all(*_) -> None:
-    """SIGKILL to every descendant, again until there is none."""
+def kill_all(*_: object) -> None:
+    """Sends SIGKILL to every descendant, again until there is none. Also a signal handler."""
     while True:
         alive = [
             process for process in psutil.Process().children(recursive=True) if process.status() != psutil.STATUS_ZOMBIE
@@ -75,10 +80,8 @@ def kill_all(*_) -> None:
         if not alive:
             return
         for process in alive:
-            try:
+            with contextlib.suppress(psutil.Error):
                 process.kill()
-            except psutil.Error:
-                pass
         psutil.wait_procs(alive, timeout=1)
 
 

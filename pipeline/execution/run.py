@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from pipeline import view
-from pipeline.configuration import compose
+from pipeline.configuration import compose, keys, spelling
 from pipeline.configuration.graph import FAMILIES, family_of
 from pipeline.configuration.schema import RunConfig
 from pipeline.errors import InvalidConfig, PipelineError, StageInterrupted
@@ -46,8 +46,8 @@ class Outcome:
 
 def main(arguments: list[str], console: Console) -> int:
     """Runs `arguments` as a Hydra user would expect; returns the exit code."""
-    flags, overrides = compose.split_flags(arguments)
-    overrides = compose.rewrite(overrides)
+    flags, overrides = spelling.split_flags(arguments)
+    overrides = spelling.rewrite(overrides)
     is_information = bool(INFORMATION_FLAGS & set(flags)) or any(
         flag.startswith(("--cfg=", "--info=")) for flag in flags
     )
@@ -60,7 +60,7 @@ def main(arguments: list[str], console: Console) -> int:
             raise InvalidConfig(
                 [
                     "no stage is selected: add +stage=all, +stage=NAME or '+stage=[a,b]'; stages are "
-                    + ", ".join(option for option in compose.groups()["stage"] if option != "all")
+                    + ", ".join(option for option in keys.groups()["stage"] if option != "all")
                 ]
             )
         remember_overrides(overrides)

@@ -1,4 +1,4 @@
-"""TensorBoard event files of a stage's metrics, for people who have a TensorBoard open. metrics.jsonl stays the record."""
+"""Writes a stage's metrics as TensorBoard event files; metrics.jsonl stays the record."""
 
 from pathlib import Path
 

@@ -7,7 +7,8 @@ import os
 import urllib.request
 from pathlib import Path
 
-from pipeline.configuration.schema import RunConfig, uses_judge
+from pipeline.configuration.resolve import uses_judge
+from pipeline.configuration.schema import RunConfig
 from stages.config import JudgeConfig
 
 ANSWER_S = 3.0

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.configuration.graph import Graph, Node, build, upstream
-from pipeline.configuration.schema import RunConfig, notes
+from pipeline.configuration.notes import notes
+from pipeline.configuration.schema import RunConfig
 from pipeline.errors import MissingInput, PipelineError
 from pipeline.planning import estimate, manifest, models, preflight
 from pipeline.planning.fingerprint import data_files, differences, stage_fingerprint

@@ -142,9 +142,9 @@ def family(driver: int) -> dict[str, psutil.Process]:
             module = words[words.index("-m") + 1] if "-m" in words[:-1] else ""
             name = {
                 "pipeline.execution.guard": "guard"
-                if "torch.distributed.run" in words
+                if "stages.runtime.torchrun" in words
                 else None,  # the other one is Prefect's
-                "torch.distributed.run": "launcher",
+                "stages.runtime.torchrun": "launcher",
                 "uvicorn": "server",
             }.get(module)
             if module == "stages":

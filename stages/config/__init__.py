@@ -12,7 +12,7 @@ its fix.
 from stages.config.convert import from_dict, output_fields, to_dict
 from stages.config.data import DataConfig, MixtureSource, PrepareConfig, SourceConfig, TracesConfig
 from stages.config.engines import VLLM_CPU_HEAD_SIZES, DeepSpeedConfig, ModelConfig, OptimConfig, RolloutConfig
-from stages.config.fields import Checked, ConfigError, knob
+from stages.config.fields import Checked, ConfigError, setting
 from stages.config.graders import JudgeConfig, SandboxConfig
 from stages.config.grpo import GrpoConfig, HackingConfig, MixConfig, RewardConfig
 from stages.config.sampling import CollectConfig, EvaluateConfig, SuiteConfig
@@ -48,7 +48,7 @@ __all__ = [
     "SuiteConfig",
     "TracesConfig",
     "from_dict",
-    "knob",
+    "setting",
     "output_fields",
     "to_dict",
 ]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from stages.config.fields import Checked, knob
+from stages.config.fields import Checked, setting
 
 VLLM_CPU_HEAD_SIZES = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
 
@@ -14,17 +14,17 @@ class ModelConfig(Checked):
     itself.
     """
 
-    path: str | None = knob(None, "HF model directory (or a cached hub id); null: the recipe pretrains its own base")
-    revision: str | None = knob(None, "hub revision")
-    hidden_size: int = knob(128, "width of the recipe's own base", gt=0)
-    num_layers: int = knob(3, "layers of the recipe's own base", gt=0)
-    num_heads: int = knob(4, "attention heads of the recipe's own base", gt=0)
-    num_kv_heads: int = knob(2, "key-value heads of the recipe's own base", gt=0)
-    intermediate_size: int = knob(256, "width of the feed-forward layers of the recipe's own base", gt=0)
-    max_positions: int = knob(256, "context length of the recipe's own base, tokens", gt=0)
-    tie_embeddings: bool = knob(False, "share the embedding matrix with the output head of the recipe's own base")
+    path: str | None = setting(None, "HF model directory (or a cached hub id); null: the recipe pretrains its own base")
+    revision: str | None = setting(None, "hub revision")
+    hidden_size: int = setting(128, "width of the recipe's own base", gt=0)
+    num_layers: int = setting(3, "layers of the recipe's own base", gt=0)
+    num_heads: int = setting(4, "attention heads of the recipe's own base", gt=0)
+    num_kv_heads: int = setting(2, "key-value heads of the recipe's own base", gt=0)
+    intermediate_size: int = setting(256, "width of the feed-forward layers of the recipe's own base", gt=0)
+    max_positions: int = setting(256, "context length of the recipe's own base, tokens", gt=0)
+    tie_embeddings: bool = setting(False, "share the embedding matrix with the output head of the recipe's own base")
 
-    def problems(self):
+    def mistakes(self):
         errors = []
         if self.hidden_size % self.num_heads:
             errors.append(f"hidden_size {self.hidden_size} is not divisible by num_heads {self.num_heads}")
@@ -35,29 +35,29 @@ class ModelConfig(Checked):
 
 @dataclass(frozen=True)
 class RolloutConfig(Checked):
-    engine: Literal["vllm", "transformers"] = knob(
+    engine: Literal["vllm", "transformers"] = setting(
         "vllm", "vllm in the trainer's process; transformers: slow fallback and test oracle"
     )
-    temperature: float = knob(1.0, "sampling temperature; 1 for RL, 0.7 in the last stage [N]", gt=0, le=5)
-    top_p: float = knob(
+    temperature: float = setting(1.0, "sampling temperature; 1 for RL, 0.7 in the last stage [N]", gt=0, le=5)
+    top_p: float = setting(
         1.0,
         "share of the probability that is sampled from; 0.95 for evaluation [V2 D.1], 1 where logprobs are trained on",
         gt=0,
         le=1,
     )
-    max_sequences: int = knob(256, "most sequences decoded at once by one engine", gt=0, operational=True)
-    kv_cache_gib: float = knob(0.0625, "memory for the KV cache of one engine, GiB", gt=0, operational=True)
-    gpu_memory_fraction: float = knob(
+    max_sequences: int = setting(256, "most sequences decoded at once by one engine", gt=0, operational=True)
+    kv_cache_gib: float = setting(0.0625, "memory for the KV cache of one engine, GiB", gt=0, operational=True)
+    gpu_memory_fraction: float = setting(
         0.6, "share of a GPU's memory for the engine (GPU only)", gt=0, lt=1, operational=True
     )
-    tensor_parallel: int = knob(1, "GPUs that share one engine", gt=0)
-    engine_timeout_s: float = knob(
+    tensor_parallel: int = setting(1, "GPUs that share one engine", gt=0)
+    engine_timeout_s: float = setting(
         900.0,
         "seconds that one decoding step of the engine, or a weight sync, may take before the rank fails and says so",
         gt=0,
         operational=True,
     )
-    logprob_tolerance: float = knob(
+    logprob_tolerance: float = setting(
         1e-3,
         "largest |sampler - trainer| logprob that the probe after each weight sync accepts; "
         "1e-3 for fp32 (a step-old weight shows as 1e-2), about 0.2 for bf16",
@@ -67,38 +67,40 @@ class RolloutConfig(Checked):
 
 @dataclass(frozen=True)
 class OptimConfig(Checked):
-    lr: float = knob(3e-6, "peak learning rate; 3e-6 for RL [N], 5e-5 for SFT [V2 B.4.2]", gt=0, le=1)
-    name: Literal["adamw", "muon"] = knob(
+    lr: float = setting(3e-6, "peak learning rate; 3e-6 for RL [N], 5e-5 for SFT [V2 B.4.2]", gt=0, le=1)
+    name: Literal["adamw", "muon"] = setting(
         "adamw", "adamw; muon: Muon for the hidden matrices, AdamW for the rest (ZeRO stage 0 only) [ours]"
     )
-    muon_lr: float = knob(0.02, "learning rate of the matrices when name=muon [ours]", gt=0, le=1)
-    betas: list[float] = knob([0.9, 0.95], "AdamW momentum coefficients [ours]", ge=0, lt=1)
-    eps: float = knob(1e-8, "AdamW epsilon [ours]", gt=0)
-    weight_decay: float = knob(0.0, "decoupled weight decay [ours]", ge=0, le=1)
-    grad_clip: float = knob(1.0, "global gradient-norm limit; 0 = none [ours]", ge=0)
-    schedule: Literal["constant", "linear", "cosine"] = knob(
+    muon_lr: float = setting(0.02, "learning rate of the matrices when name=muon [ours]", gt=0, le=1)
+    betas: list[float] = setting([0.9, 0.95], "AdamW momentum coefficients [ours]", ge=0, lt=1)
+    eps: float = setting(1e-8, "AdamW epsilon [ours]", gt=0)
+    weight_decay: float = setting(0.0, "decoupled weight decay [ours]", ge=0, le=1)
+    grad_clip: float = setting(1.0, "global gradient-norm limit; 0 = none [ours]", ge=0)
+    schedule: Literal["constant", "linear", "cosine"] = setting(
         "constant", "shape of the learning rate after warm-up: cosine for SFT [V2 B.4.2]"
     )
-    warmup_steps: int = knob(0, "optimizer steps of linear warm-up [ours]", ge=0)
-    constant_fraction: float = knob(
+    warmup_steps: int = setting(0, "optimizer steps of linear warm-up [ours]", ge=0)
+    constant_fraction: float = setting(
         0.0, "share of all steps held at the peak before the decay begins [ours]", ge=0, le=1
     )
-    min_lr_ratio: float = knob(
+    min_lr_ratio: float = setting(
         0.0, "final learning rate over the peak; 0.1 for SFT and distillation [V2 B.4.2-3]", ge=0, le=1
     )
 
 
 @dataclass(frozen=True)
 class DeepSpeedConfig(Checked):
-    zero_stage: int = knob(0, "ZeRO stage: 0 replicas, 1 optimizer, 2 + gradients, 3 + parameters", ge=0, le=3)
-    precision: Literal["fp32", "bf16"] = knob(
+    zero_stage: int = setting(0, "ZeRO stage: 0 replicas, 1 optimizer, 2 + gradients, 3 + parameters", ge=0, le=3)
+    precision: Literal["fp32", "bf16"] = setting(
         "fp32", "parameter and compute type; fp32 on CPU (bf16 is 6-8 times slower there)"
     )
-    offload_optimizer: bool = knob(False, "keep optimizer state in host memory (ZeRO 1-3, GPU)")
-    offload_parameters: bool = knob(False, "keep parameters in host memory (ZeRO 3, GPU)")
-    gradient_checkpointing: bool = knob(False, "recompute activations in the backward pass: less memory, 20-30% slower")
+    offload_optimizer: bool = setting(False, "keep optimizer state in host memory (ZeRO 1-3, GPU)")
+    offload_parameters: bool = setting(False, "keep parameters in host memory (ZeRO 3, GPU)")
+    gradient_checkpointing: bool = setting(
+        False, "recompute activations in the backward pass: less memory, 20-30% slower"
+    )
 
-    def problems(self):
+    def mistakes(self):
         errors = []
         if self.offload_parameters and self.zero_stage != 3:
             errors.append(

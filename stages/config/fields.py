@@ -15,7 +15,7 @@ class ConfigError(ValueError):
         super().__init__("\n".join(self.errors))
 
 
-def knob(
+def setting(
     default: Any, doc: str, *, gt=None, ge=None, lt=None, le=None, operational: bool = False, schema: type | None = None
 ) -> Any:
     """A documented, range-checked field. `operational` fields do not change the stage's output and stay out of its
@@ -49,7 +49,7 @@ def range_error(metadata: dict, value: Any) -> str | None:
 
 @dataclass(frozen=True)
 class Checked:
-    """Base of all config classes: ranges are checked on construction; `problems` holds rules between fields."""
+    """Base of all config classes: ranges are checked on construction; `mistakes` holds rules between fields."""
 
     def __post_init__(self):
         errors = []
@@ -57,10 +57,10 @@ class Checked:
             error = range_error(spec.metadata, getattr(self, spec.name))
             if error:
                 errors.append(f"{spec.name} {error}")
-        errors += self.problems()
+        errors += self.mistakes()
         if errors:
             raise ConfigError(errors)
 
-    def problems(self) -> list[str]:
+    def mistakes(self) -> list[str]:
         """Rules between fields, each a sentence that starts with the field's name."""
         return []

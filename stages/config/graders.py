@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from stages.config.fields import Checked, knob
+from stages.config.fields import Checked, setting
 
 
 @dataclass(frozen=True)
@@ -12,43 +12,43 @@ class JudgeConfig(Checked):
     the name of its variable is.
     """
 
-    backend: Literal["tiny_world", "openai", "vllm"] = knob(
+    backend: Literal["tiny_world", "openai", "vllm"] = setting(
         "tiny_world",
         "tiny_world: rules of the embedded world; openai: an endpoint that speaks "
         "OpenAI's protocol; vllm: a model directory in this process",
     )
-    model: str | None = knob(None, "openai: the name under which the endpoint serves the model; vllm: its directory")
-    url: str | None = knob(None, "base URL of the endpoint, e.g. http://127.0.0.1:8000/v1", operational=True)
-    api_key_env: str | None = knob(
+    model: str | None = setting(None, "openai: the name under which the endpoint serves the model; vllm: its directory")
+    url: str | None = setting(None, "base URL of the endpoint, e.g. http://127.0.0.1:8000/v1", operational=True)
+    api_key_env: str | None = setting(
         None, "NAME of the environment variable that holds the endpoint's key; null: no key", operational=True
     )
-    temperature: float = knob(0.0, "sampling temperature of a judgment; not published [ours]", ge=0, le=2)
-    max_tokens: int = knob(4096, "most tokens of a reply", gt=0)
-    explain: bool = knob(
+    temperature: float = setting(0.0, "sampling temperature of a judgment; not published [ours]", ge=0, le=2)
+    max_tokens: int = setting(4096, "most tokens of a reply", gt=0)
+    explain: bool = setting(
         True, "the judge explains itself before its verdict, as published; false: the verdict alone, a few tokens"
     )
-    structured: bool = knob(
+    structured: bool = setting(
         True, "ask for replies that follow the verdict's JSON schema (vLLM, OpenAI); false for endpoints that cannot"
     )
-    timeout_s: float = knob(120.0, "seconds for one attempt at a call", gt=0, operational=True)
-    deadline_s: float = knob(
+    timeout_s: float = setting(120.0, "seconds for one attempt at a call", gt=0, operational=True)
+    deadline_s: float = setting(
         600.0, "seconds for a call with all its retries and the pauses between them", gt=0, operational=True
     )
-    retries: int = knob(
+    retries: int = setting(
         5, "further attempts after a refused, failed, cut or unreadable one", ge=0, le=100, operational=True
     )
-    concurrency: int = knob(32, "calls at once of one process", gt=0, operational=True)
-    price_prompt: float = knob(0.0, "money for a million prompt tokens, in your currency", ge=0, operational=True)
-    price_completion: float = knob(0.0, "money for a million completion tokens", ge=0, operational=True)
-    cache_dir: str | None = knob(
+    concurrency: int = setting(32, "calls at once of one process", gt=0, operational=True)
+    price_prompt: float = setting(0.0, "money for a million prompt tokens, in your currency", ge=0, operational=True)
+    price_completion: float = setting(0.0, "money for a million completion tokens", ge=0, operational=True)
+    cache_dir: str | None = setting(
         None, "where replies are kept, so that none is paid twice; null: judge_cache/ of the run", operational=True
     )
-    max_model_tokens: int = knob(8192, "context of the model (vllm)", gt=0)
-    precision: Literal["fp32", "bf16"] = knob("fp32", "compute type (vllm)")
-    kv_cache_gib: float = knob(0.0625, "memory for the KV cache on a CPU, GiB (vllm)", gt=0, operational=True)
-    gpu_memory_fraction: float = knob(0.3, "share of a GPU's memory (vllm)", gt=0, lt=1, operational=True)
+    max_model_tokens: int = setting(8192, "context of the model (vllm)", gt=0)
+    precision: Literal["fp32", "bf16"] = setting("fp32", "compute type (vllm)")
+    kv_cache_gib: float = setting(0.0625, "memory for the KV cache on a CPU, GiB (vllm)", gt=0, operational=True)
+    gpu_memory_fraction: float = setting(0.3, "share of a GPU's memory (vllm)", gt=0, lt=1, operational=True)
 
-    def problems(self):
+    def mistakes(self):
         errors = []
         if self.backend != "tiny_world" and not self.model:
             errors.append(
@@ -73,53 +73,53 @@ class SandboxConfig(Checked):
     run of one test.
     """
 
-    backend: Literal["bubblewrap", "piston"] = knob(
+    backend: Literal["bubblewrap", "piston"] = setting(
         "bubblewrap", "bubblewrap: boxes on this machine (Linux); piston: a server that speaks Piston's HTTP API"
     )
-    url: str = knob(
+    url: str = setting(
         "",
         "address of the Piston server, http://HOST:2000; its token, if it wants one, "
         "in the environment variable PISTON_TOKEN",
         operational=True,
     )
-    python: str | None = knob(
+    python: str | None = setting(
         None, "interpreter that programs run in; null: /usr/bin/python3, else the one that runs the stage"
     )
-    workers: int = knob(
+    workers: int = setting(
         0,
         "programs that run at once, for each rank; 0: the cores of the machine that training leaves free, at least 1",
         ge=0,
         operational=True,
     )
-    credit: Literal["all", "fraction", "weighted"] = knob(
+    credit: Literal["all", "fraction", "weighted"] = setting(
         "all",
         "reward of a program: 1 if it passes all tests [V2 B.3.1]; the share that it passes; the share "
         "by the tests' weights",
     )
-    time_limit_s: float = knob(
+    time_limit_s: float = setting(
         4.0,
         "processor seconds of a test that names no limit of its own (time_limit_s in checks); APPS has 4 [ours]",
         gt=0,
         le=60,
     )
-    wall_factor: float = knob(
+    wall_factor: float = setting(
         3.0,
         "seconds on the clock over processor seconds, plus one: what a program may sleep, "
         "or wait on a busy machine [ours]",
         ge=1,
     )
-    memory_mib: int = knob(
+    memory_mib: int = setting(
         512, "memory of all processes of a program and its files, MiB, where checks names none [ours]", ge=64
     )
-    processes: int = knob(32, "processes and threads of a program [ours]", ge=8)
-    scratch_mib: int = knob(64, "files that a program may write, MiB [ours]", gt=0)
-    scratch_files: int = knob(2000, "number of files that a program may write [ours]", gt=0)
-    output_mib: int = knob(16, "output of a program, MiB [ours]", gt=0)
-    program_limit_s: float = knob(
+    processes: int = setting(32, "processes and threads of a program [ours]", ge=8)
+    scratch_mib: int = setting(64, "files that a program may write, MiB [ours]", gt=0)
+    scratch_files: int = setting(2000, "number of files that a program may write [ours]", gt=0)
+    output_mib: int = setting(16, "output of a program, MiB [ours]", gt=0)
+    program_limit_s: float = setting(
         120.0, "seconds on the clock for all tests of a program; the tests after that are not passed [ours]", gt=0
     )
 
-    def problems(self):
+    def mistakes(self):
         return (
             ["url is empty: backend piston needs the address of the server, sandbox.url=http://HOST:2000"]
             if self.backend == "piston" and not self.url

@@ -6,7 +6,7 @@ from typing import Literal
 from stages.config.choices import ADVANTAGES, CORRECTIONS, LOSSES
 from stages.config.data import DataConfig
 from stages.config.engines import DeepSpeedConfig, OptimConfig, RolloutConfig
-from stages.config.fields import Checked, knob
+from stages.config.fields import Checked, setting
 from stages.config.graders import JudgeConfig, SandboxConfig
 from stages.config.training import PACKING, StageConfig
 
@@ -15,38 +15,38 @@ from stages.config.training import PACKING, StageConfig
 class RewardConfig(Checked):
     """Weights of the reward's parts; 0 leaves a part out. The reward is their weighted sum."""
 
-    accuracy: float = knob(1.0, "1 where the answer matches the reference [V2 B.3.1]", ge=0)
-    format: float = knob(
+    accuracy: float = setting(1.0, "1 where the answer matches the reference [V2 B.3.1]", ge=0)
+    format: float = setting(
         1.0,
         "1 where the completion is <think>..</think><answer>..</answer>; 'the same weight' as accuracy [N eq. 4]",
         ge=0,
     )
-    language: float = knob(0.0, "share of the chain of thought's words in the prompt's language [N eq. 7]", ge=0)
-    preference: float = knob(0.0, "helpful or safety reward model, general prompts only [N eq. 10]", ge=0)
-    accuracy_needs_format: bool = knob(False, "count a right answer only in a well-formed completion [ours]")
-    overlong: float = knob(
+    language: float = setting(0.0, "share of the chain of thought's words in the prompt's language [N eq. 7]", ge=0)
+    preference: float = setting(0.0, "helpful or safety reward model, general prompts only [N eq. 10]", ge=0)
+    accuracy_needs_format: bool = setting(False, "count a right answer only in a well-formed completion [ours]")
+    overlong: float = setting(
         0.0,
         "weight of the soft penalty, 0 to -1, in the last overlong_buffer tokens before the limit [DAPO eq. 13]",
         ge=0,
     )
-    overlong_buffer: int = knob(4096, "tokens over which it falls from 0 to -1; 4,096 in DAPO", gt=0)
-    repetition: float = knob(
+    overlong_buffer: int = setting(4096, "tokens over which it falls from 0 to -1; 4,096 in DAPO", gt=0)
+    repetition: float = setting(
         0.0, "weight of the penalty, 0 to -1: the share of repeated n-grams in the completion [ours]", ge=0
     )
-    repetition_ngram: int = knob(4, "n of these n-grams, in words, numbers, signs and CJK characters [ours]", gt=0)
-    general_format: float = knob(1.0, "weight of the format part on helpful and safety prompts [N eq. 10]", ge=0)
-    general_language: float = knob(1.0, "weight of the language part on helpful and safety prompts [N eq. 8]", ge=0)
+    repetition_ngram: int = setting(4, "n of these n-grams, in words, numbers, signs and CJK characters [ours]", gt=0)
+    general_format: float = setting(1.0, "weight of the format part on helpful and safety prompts [N eq. 10]", ge=0)
+    general_language: float = setting(1.0, "weight of the language part on helpful and safety prompts [N eq. 8]", ge=0)
 
 
 @dataclass(frozen=True)
 class MixConfig(Checked):
     """Shares of prompt domains; they are normalised. The paper mixes general prompts in only for the last steps."""
 
-    reasoning: float = knob(1.0, "prompts with verifiable answers", ge=0)
-    helpful: float = knob(0.0, "general prompts judged by the helpful reward model", ge=0)
-    safety: float = knob(0.0, "safety prompts judged by the safety reward model", ge=0)
+    reasoning: float = setting(1.0, "prompts with verifiable answers", ge=0)
+    helpful: float = setting(0.0, "general prompts judged by the helpful reward model", ge=0)
+    safety: float = setting(0.0, "safety prompts judged by the safety reward model", ge=0)
 
-    def problems(self):
+    def mistakes(self):
         return (
             []
             if self.reasoning + self.helpful + self.safety > 0
@@ -58,19 +58,19 @@ class MixConfig(Checked):
 class HackingConfig(Checked):
     """Reward-hacking watch: held-out accuracy against learned rewards. The rule is in stages/kinds/grpo/hacking.py."""
 
-    every: int = knob(
+    every: int = setting(
         0,
         "steps between measurements, a multiple of updates_per_rollout, in the steps that have general prompts; 0: "
         "no watch [ours]",
         ge=0,
     )
-    num_prompts: int = knob(32, "held-out reasoning prompts of a measurement, always the same [ours]", gt=0)
-    samples_per_prompt: int = knob(2, "completions of each, from the same seeds every time [ours]", gt=0)
-    window: int = knob(2, "measurements that are averaged before they are compared [ours]", gt=0)
-    drop: float = knob(
+    num_prompts: int = setting(32, "held-out reasoning prompts of a measurement, always the same [ours]", gt=0)
+    samples_per_prompt: int = setting(2, "completions of each, from the same seeds every time [ours]", gt=0)
+    window: int = setting(2, "measurements that are averaged before they are compared [ours]", gt=0)
+    drop: float = setting(
         0.05, "least fall of the accuracy that counts, however small its standard error [ours]", ge=0, le=1
     )
-    on_hacking: Literal["warn", "stop", "end_phase"] = knob(
+    on_hacking: Literal["warn", "stop", "end_phase"] = setting(
         "warn",
         "warn: go on; stop: the stage fails before its next checkpoint; end_phase: the remaining "
         "steps have reasoning prompts and rule rewards only [ours]",
@@ -83,67 +83,67 @@ class GrpoConfig(StageConfig):
     preference_rl.
     """
 
-    num_steps: int = knob(
+    num_steps: int = setting(
         10400, "optimizer steps: 10,400 for R1-Zero, 1,700 for the last stage [N]; stage 2 not published", gt=0
     )
-    prompts_per_step: int = knob(32, "unique prompts an optimizer step [N]", gt=0)
-    group_size: int = knob(16, "completions of one prompt, G [N]", gt=1)
-    updates_per_rollout: int = knob(
+    prompts_per_step: int = setting(32, "unique prompts an optimizer step [N]", gt=0)
+    group_size: int = setting(16, "completions of one prompt, G [N]", gt=1)
+    updates_per_rollout: int = setting(
         16, "optimizer steps that one rollout is randomly split into: 8,192 / 512 [N]", gt=0
     )
-    max_completion_tokens: list[list[int]] = knob(
+    max_completion_tokens: list[list[int]] = setting(
         [[0, 32768], [8200, 65536]], "[from_step, most tokens of a completion], in order [N]", ge=0
     )
-    beta: float = knob(0.001, "weight of the k3 KL to the reference, in the loss [N]", ge=0)
-    reference_every: int = knob(400, "steps between refreshes of the reference with the policy; 0 = never [N]", ge=0)
-    clip_low: float = knob(
+    beta: float = setting(0.001, "weight of the k3 KL to the reference, in the loss [N]", ge=0)
+    reference_every: int = setting(400, "steps between refreshes of the reference with the policy; 0 = never [N]", ge=0)
+    clip_low: float = setting(
         0.2, "the ratio is clipped at 1 - clip_low; not published for R1-Zero, 10 for stage 2 [N]", gt=0
     )
-    clip_high: float = knob(0.2, "the ratio is clipped at 1 + clip_high", gt=0)
-    loss: Literal[*LOSSES] = knob(
+    clip_high: float = setting(0.2, "the ratio is clipped at 1 + clip_high", gt=0)
+    loss: Literal[*LOSSES] = setting(
         "grpo",
         "member of the family, see stages/modeling/losses.py: grpo (mean per sequence, as in DeepSeekMath), "
         "dapo and bnpo (mean over "
         "all tokens), dr_grpo (a constant), gspo (ratio of whole sequences), cispo (clipped weights)",
     )
-    kl: Literal["k3", "k3_unbiased"] = knob(
+    kl: Literal["k3", "k3_unbiased"] = setting(
         "k3", "k3 [N eq. 2]; k3_unbiased: times the ratio, right off policy too (DeepSeek-V3.2)"
     )
-    scale_rewards: Literal[*ADVANTAGES] = knob(
+    scale_rewards: Literal[*ADVANTAGES] = setting(
         "group",
         "what advantages are divided by: the standard deviation of the group [N eq. 3], of the batch, or nothing",
     )
-    advantage_eps: float = knob(1e-4, "added to that standard deviation; not published [ours]", ge=0)
-    mask_truncated: bool = knob(
+    advantage_eps: float = setting(1e-4, "added to that standard deviation; not published [ours]", ge=0)
+    mask_truncated: bool = setting(
         False,
         "leave completions that hit the length limit out of the loss (DAPO); their rewards still count in the group",
     )
-    agreement: float = knob(
+    agreement: float = setting(
         1e-5,
         "mean |sampler - trainer| logprob of the probe up to which the sampler's logprobs are the old policy's: "
         "fp32 stays "
         "below; beyond it the trainer's are, and `correction` applies",
         ge=0,
     )
-    correction: Literal["none", *CORRECTIONS] = knob(
+    correction: Literal["none", *CORRECTIONS] = setting(
         "token_truncate",
         "importance weights for tokens drawn by a sampler that disagrees: of the token or "
         "the whole sequence, truncated (TIS) or masked (MIS) beyond correction_limit; none: the sampler's "
         "logprobs are always the old policy's",
     )
-    correction_limit: float = knob(2.0, "largest importance weight", ge=1)
-    oversampling: float = knob(
+    correction_limit: float = setting(2.0, "largest importance weight", ge=1)
+    oversampling: float = setting(
         0.0,
         "dynamic sampling (DAPO): prompts drawn for each group with signal that is still missing; 0 = off, "
         "groups are taken "
         "as they come",
         ge=0,
     )
-    max_sampling_rounds: int = knob(
+    max_sampling_rounds: int = setting(
         4, "most engine calls of dynamic sampling; then groups without signal fill the batch", gt=0
     )
-    rewards: RewardConfig = knob(RewardConfig, "parts of the reward")
-    reward_timeout_s: float = knob(
+    rewards: RewardConfig = setting(RewardConfig, "parts of the reward")
+    reward_timeout_s: float = setting(
         1800.0,
         "seconds after the end of sampling that the rewards of a group may take before the rank fails and says "
         "which; graders "
@@ -151,28 +151,28 @@ class GrpoConfig(StageConfig):
         gt=0,
         operational=True,
     )
-    mix: MixConfig = knob(MixConfig, "domains of the prompts")
-    preference_last_steps: int = knob(
+    mix: MixConfig = setting(MixConfig, "domains of the prompts")
+    preference_last_steps: int = setting(
         0, "general prompts and the preference reward only in the last N steps; 400 of 1,700 [N]; 0 = all steps", ge=0
     )
-    hacking: HackingConfig = knob(HackingConfig, "held-out accuracy watched beside learned rewards")
-    preference_clip: float = knob(2.0, "limit of the standardised helpful reward [ours]", gt=0)
-    micro_batch_tokens: int = knob(
+    hacking: HackingConfig = setting(HackingConfig, "held-out accuracy watched beside learned rewards")
+    preference_clip: float = setting(2.0, "limit of the standardised helpful reward [ours]", gt=0)
+    micro_batch_tokens: int = setting(
         32768, "tokens, padding included, of one forward pass of one process", gt=0, operational=True
     )
-    packing: Literal["auto", "on", "off"] = knob("auto", PACKING, operational=True)
-    num_sample_prompts: int = knob(
+    packing: Literal["auto", "on", "off"] = setting("auto", PACKING, operational=True)
+    num_sample_prompts: int = setting(
         2, "groups a step of which one completion is kept in samples.jsonl", ge=0, operational=True
     )
-    data: DataConfig = knob(DataConfig, "prompts")
-    sandbox: SandboxConfig = knob(SandboxConfig, "where programs are run")
-    judge: JudgeConfig = knob(JudgeConfig, "who judges where no rule can")
-    rollout: RolloutConfig = knob(RolloutConfig, "sampling")
-    optim: OptimConfig = knob(OptimConfig, "optimizer")
-    deepspeed: DeepSpeedConfig = knob(DeepSpeedConfig, "DeepSpeed settings")
+    data: DataConfig = setting(DataConfig, "prompts")
+    sandbox: SandboxConfig = setting(SandboxConfig, "where programs are run")
+    judge: JudgeConfig = setting(JudgeConfig, "who judges where no rule can")
+    rollout: RolloutConfig = setting(RolloutConfig, "sampling")
+    optim: OptimConfig = setting(OptimConfig, "optimizer")
+    deepspeed: DeepSpeedConfig = setting(DeepSpeedConfig, "DeepSpeed settings")
 
-    def problems(self):
-        errors = super().problems()
+    def mistakes(self):
+        errors = super().mistakes()
         if self.judge.backend == "vllm" and any(
             source.verifier == "judge" for source in self.data.all_sources.values()
         ):

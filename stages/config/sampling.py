@@ -7,7 +7,7 @@ from typing import Literal
 from stages.config.choices import LOADERS
 from stages.config.data import DataConfig
 from stages.config.engines import RolloutConfig
-from stages.config.fields import Checked, knob
+from stages.config.fields import Checked, setting
 from stages.config.graders import JudgeConfig, SandboxConfig
 
 
@@ -15,29 +15,31 @@ from stages.config.graders import JudgeConfig, SandboxConfig
 class CollectConfig(Checked):
     """Sampling a policy to build SFT data: cold start [V2 B.3.2] and rejection sampling [V2 B.3.3]."""
 
-    num_prompts: int = knob(1000, "reasoning prompts sampled", gt=0)
-    samples_per_prompt: int = knob(16, "completions of each; not published [ours]", gt=0)
-    few_shot: int = knob(0, "kept completions put as examples before some of the prompts [V1 2.3.1]", ge=0)
-    few_shot_share: float = knob(
+    num_prompts: int = setting(1000, "reasoning prompts sampled", gt=0)
+    samples_per_prompt: int = setting(16, "completions of each; not published [ours]", gt=0)
+    few_shot: int = setting(0, "kept completions put as examples before some of the prompts [V1 2.3.1]", ge=0)
+    few_shot_share: float = setting(
         0.5, "share of the prompts that get them; the rest is prompted directly [ours]", ge=0, le=1
     )
-    max_completion_tokens: int = knob(32768, "most tokens of a completion", gt=0)
-    keep_per_prompt: int = knob(4, "most completions kept of one prompt, distinct ones", gt=0)
-    keep_total: int = knob(0, "most completions kept in all; 0 = all", ge=0)
-    min_language: float = knob(1.0, "least share of the chain of thought's words in the prompt's language", ge=0, le=1)
-    max_repetition: float = knob(0.5, "largest share of repeated 4-grams in a kept completion", ge=0, le=1)
-    max_kept_tokens: int = knob(32768, "longest completion kept, tokens", gt=0)
-    drop_code_blocks: bool = knob(
+    max_completion_tokens: int = setting(32768, "most tokens of a completion", gt=0)
+    keep_per_prompt: int = setting(4, "most completions kept of one prompt, distinct ones", gt=0)
+    keep_total: int = setting(0, "most completions kept in all; 0 = all", ge=0)
+    min_language: float = setting(
+        1.0, "least share of the chain of thought's words in the prompt's language", ge=0, le=1
+    )
+    max_repetition: float = setting(0.5, "largest share of repeated 4-grams in a kept completion", ge=0, le=1)
+    max_kept_tokens: int = setting(32768, "longest completion kept, tokens", gt=0)
+    drop_code_blocks: bool = setting(
         False, "leave completions out whose chain of thought has a block of code: in the rejection data [V2 B.3.3]"
     )
-    max_paragraph: int = knob(
+    max_paragraph: int = setting(
         0,
         "longest paragraph of a kept chain of thought, words and CJK characters; 0 = any. "
         "The rejection data leaves long ones out "
         "[V2 B.3.3], how long is not published",
         ge=0,
     )
-    easy_pass_rate: float = knob(
+    easy_pass_rate: float = setting(
         1.0,
         "prompts of whose completions a larger share is right are easy: their shortest ones are kept, "
         "so that easy questions "
@@ -45,30 +47,30 @@ class CollectConfig(Checked):
         ge=0,
         le=1,
     )
-    human_review: bool = knob(
+    human_review: bool = setting(
         False,
         "stop when the examples are there, for people to edit them (review/export.jsonl), "
         "and go on with what they made of "
         "them (review/reviewed.jsonl) [V2 B.3.2]",
     )
-    refine: Literal["none", "rules", "judge"] = knob(
+    refine: Literal["none", "rules", "judge"] = setting(
         "none",
         "judge: the judge rewrites the thought readably in one language and writes the summary "
         "[V2 B.3.2]; rules: the tiny world's refiner; none: as sampled",
     )
-    num_general: int = knob(0, "general prompt-completion pairs added: 200k of 800k [V2 B.3.3]", ge=0)
-    general: Literal["data", "judge"] = knob(
+    num_general: int = setting(0, "general prompt-completion pairs added: 200k of 800k [V2 B.3.3]", ge=0)
+    general: Literal["data", "judge"] = setting(
         "data",
         "data: from the tiny world, or the rows of data sources with rows=sft; judge: helpful prompts, answered "
         "by the judge with a thought only where a task calls for one [V2 B.3.3]",
     )
-    chunk_prompts: int = knob(
+    chunk_prompts: int = setting(
         32, "prompts drawn in one call of the sampler; few-shot examples come from earlier chunks", gt=0
     )
-    data: DataConfig = knob(DataConfig, "prompts")
-    sandbox: SandboxConfig = knob(SandboxConfig, "where programs are run")
-    judge: JudgeConfig = knob(JudgeConfig, "who judges where no rule can")
-    rollout: RolloutConfig = knob(RolloutConfig, "sampling: temperature 1.0 [V2 B.3.2]")
+    data: DataConfig = setting(DataConfig, "prompts")
+    sandbox: SandboxConfig = setting(SandboxConfig, "where programs are run")
+    judge: JudgeConfig = setting(JudgeConfig, "who judges where no rule can")
+    rollout: RolloutConfig = setting(RolloutConfig, "sampling: temperature 1.0 [V2 B.3.2]")
 
 
 @dataclass(frozen=True)
@@ -77,40 +79,42 @@ class SuiteConfig(Checked):
     eval=[aime24,math500] chooses some.
     """
 
-    loader: Literal[*LOADERS] = knob("own", "schema of its rows: the modules of stages/kinds/evaluation/suites/")
-    path: str | None = knob(None, "local file in the published schema: JSONL, JSON, CSV or Parquet; null: the hub's")
-    hub: str | None = knob(
+    loader: Literal[*LOADERS] = setting("own", "schema of its rows: the modules of stages/kinds/evaluation/suites/")
+    path: str | None = setting(None, "local file in the published schema: JSONL, JSON, CSV or Parquet; null: the hub's")
+    hub: str | None = setting(
         None, "data set of the hub, OWNER/NAME; read from the cache, or downloaded where HF_HUB_OFFLINE=0 is set"
     )
-    hub_config: str | None = knob(None, "configuration of that data set")
-    split: str = knob("test", "split of that data set")
-    revision: str | None = knob(None, "revision of that data set")
-    num_problems: int = knob(0, "only the first so many problems; 0 = all", ge=0)
-    samples_per_prompt: int = knob(
+    hub_config: str | None = setting(None, "configuration of that data set")
+    split: str = setting("test", "split of that data set")
+    revision: str | None = setting(None, "revision of that data set")
+    num_problems: int = setting(0, "only the first so many problems; 0 = all", ge=0)
+    samples_per_prompt: int = setting(
         16, "k: 64 for AIME and GPQA, 16 for MATH-500 and Codeforces, 8 for LiveCodeBench [V2 D.1]", gt=0
     )
-    temperature: float = knob(0.6, "sampling temperature [V2 D.1]", gt=0, le=5)
-    top_p: float = knob(0.95, "share of the probability that is sampled from [V2 D.1]", gt=0, le=1)
-    max_completion_tokens: int = knob(32768, "most tokens of a completion [V2 D.1]", gt=0)
-    template: Literal["auto", "data", "plain", "r1_zero", "chat"] = knob(
+    temperature: float = setting(0.6, "sampling temperature [V2 D.1]", gt=0, le=5)
+    top_p: float = setting(0.95, "share of the probability that is sampled from [V2 D.1]", gt=0, le=1)
+    max_completion_tokens: int = setting(32768, "most tokens of a completion [V2 D.1]", gt=0)
+    template: Literal["auto", "data", "plain", "r1_zero", "chat"] = setting(
         "auto",
         "how a prompt is put before every model; auto: as the model was trained, where "
         "a stage of ours made it, else chat where its tokenizer has a template, else "
         "data.template; data: without the chat",
     )
-    needs_format: bool = knob(
+    needs_format: bool = setting(
         False, "an answer counts only in a well-formed <think>..</think><answer>..</answer> [ours]"
     )
-    since: str | None = knob(None, "first date of the contests, as 2024-08-01 [V2: LiveCodeBench 2024-08 to 2025-01]")
-    until: str | None = knob(None, "last date of the contests")
-    standings: str | None = knob(
+    since: str | None = setting(
+        None, "first date of the contests, as 2024-08-01 [V2: LiveCodeBench 2024-08 to 2025-01]"
+    )
+    until: str | None = setting(None, "last date of the contests")
+    standings: str | None = setting(
         None,
         "codeforces: directory with CONTEST.standings.json and CONTEST.ratings.json, for a rating; "
         "it counts by content",
         operational=True,
     )
 
-    def problems(self):
+    def mistakes(self):
         return [
             f"{name} must be a date as 2024-08-01, got {value!r}"
             for name in ("since", "until")
@@ -122,30 +126,30 @@ class SuiteConfig(Checked):
 class EvaluateConfig(Checked):
     """Every model on the same problems [V2 D.1]: pass@1 is the mean over k samples, cons@k the majority vote."""
 
-    models: list[str] = knob([], "stages whose models are evaluated; empty: all of this recipe")
-    directories: list[str] = knob(
+    models: list[str] = setting([], "stages whose models are evaluated; empty: all of this recipe")
+    directories: list[str] = setting(
         [],
         "model directories that are evaluated instead, HF or of a stage; their content is part of the fingerprint",
         operational=True,
     )
-    suites: list[str] = knob([], "suites of conf/eval/ [V2 D.1]; empty: the held-out prompts of the run's own data")
-    settings: dict[str, SuiteConfig] = knob({}, "the keys eval.* of these suites, put here by the driver")
-    num_reasoning: int = knob(256, "held-out reasoning prompts", gt=0)
-    num_general: int = knob(192, "held-out general prompts", ge=0)
-    num_safety: int = knob(128, "held-out safety prompts, half harmful, half benign", ge=0)
-    samples_per_prompt: int = knob(
+    suites: list[str] = setting([], "suites of conf/eval/ [V2 D.1]; empty: the held-out prompts of the run's own data")
+    settings: dict[str, SuiteConfig] = setting({}, "the keys eval.* of these suites, put here by the driver")
+    num_reasoning: int = setting(256, "held-out reasoning prompts", gt=0)
+    num_general: int = setting(192, "held-out general prompts", ge=0)
+    num_safety: int = setting(128, "held-out safety prompts, half harmful, half benign", ge=0)
+    samples_per_prompt: int = setting(
         16, "k of the run's own prompts: 64 for AIME and GPQA, 16 for MATH and CodeForces [V2 D.1]", gt=0
     )
-    general_samples_per_prompt: int = knob(1, "k of the general and safety sets", gt=0)
-    max_completion_tokens: int = knob(32768, "most tokens of a completion [V2 D.1]", gt=0)
-    precision: Literal["fp32", "bf16"] = knob("fp32", "type of the weights and activations; fp32 on CPU")
-    num_shown: int = knob(6, "prompts whose first completion by every model goes to samples.jsonl", ge=0)
-    data: DataConfig = knob(DataConfig, "prompts")
-    sandbox: SandboxConfig = knob(SandboxConfig, "where programs are run")
-    judge: JudgeConfig = knob(JudgeConfig, "who judges where no rule can")
-    rollout: RolloutConfig = knob(RolloutConfig, "sampling: temperature 0.6, top-p 0.95 in the paper [V2 D.1]")
+    general_samples_per_prompt: int = setting(1, "k of the general and safety sets", gt=0)
+    max_completion_tokens: int = setting(32768, "most tokens of a completion [V2 D.1]", gt=0)
+    precision: Literal["fp32", "bf16"] = setting("fp32", "type of the weights and activations; fp32 on CPU")
+    num_shown: int = setting(6, "prompts whose first completion by every model goes to samples.jsonl", ge=0)
+    data: DataConfig = setting(DataConfig, "prompts")
+    sandbox: SandboxConfig = setting(SandboxConfig, "where programs are run")
+    judge: JudgeConfig = setting(JudgeConfig, "who judges where no rule can")
+    rollout: RolloutConfig = setting(RolloutConfig, "sampling: temperature 0.6, top-p 0.95 in the paper [V2 D.1]")
 
-    def problems(self):
+    def mistakes(self):
         return [
             f"suites: {name!r} has no settings: the driver puts them into settings.{name}"
             for name in self.suites

@@ -17,6 +17,7 @@ import torch.distributed as dist
 from torch import nn
 
 from stages.config import DeepSpeedConfig, OptimConfig
+from stages.engines import patches
 from stages.engines.optimizers import ReplicatedOptimizer, learning_rate_factor, set_learning_rate
 from stages.runtime.disk import all_or_nothing
 from stages.runtime.distributed import collective_timeout
@@ -26,12 +27,10 @@ def init_distributed() -> torch.device:
     """Joins the ranks (gloo on CPU, NCCL on GPU) without compiling anything; returns this rank's device."""
     import deepspeed
 
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False  # serves inference only and needs a compiler
-    deepspeed.utils.logger.setLevel("WARNING")
+    patches.without_shared_memory_collectives()
+    deepspeed.utils.logger.setLevel("WARNING")  # its messages about every step of a start are for its developers
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    dist.distributed_c10d.default_pg_timeout = dist.distributed_c10d.default_pg_nccl_timeout = (
-        collective_timeout()
-    )  # of the groups that DeepSpeed makes
+    patches.set_default_timeout(collective_timeout())
     if not dist.is_initialized():
         deepspeed.init_distributed(
             dist_backend="nccl" if torch.cuda.is_available() else "gloo", verbose=False, timeout=collective_timeout()
@@ -95,11 +94,9 @@ class TrainEngine:
         self.engine, *_ = deepspeed.initialize(
             model=module, optimizer=optimizer, config=deepspeed_settings(config, optim)
         )
-        if has_own_optimizer(config):
-            self.engine.enable_backward_allreduce = (
-                self.world_size > 1
-            )  # alone, DeepSpeed would copy all gradients to a flat buffer and back
-        self.engine.checkpoint_engine = takes_parts(self.engine.checkpoint_engine)
+        if has_own_optimizer(config) and self.world_size == 1:
+            patches.skip_allreduce(self.engine)
+        self._collected_parts = patches.collect_parts(self.engine)
 
     @property
     def module(self) -> nn.Module:
@@ -154,7 +151,7 @@ class TrainEngine:
         """What `save` will write on all ranks: weights, two moments, and DeepSpeed's fp32 copy under ZeRO 1-3 or bf16."""
         weight_bytes = 4 if self.config.precision == "fp32" else 2
         has_copy = self.config.zero_stage > 0 or self.config.precision == "bf16"
-        num_parameters = sum(getattr(p, "ds_numel", p.numel()) for p in self.module.parameters())
+        num_parameters = sum(map(patches.num_elements, self.module.parameters()))
         return num_parameters * (weight_bytes + 8 + 4 * has_copy)
 
     def parts(self, directory: Path, is_copied: bool) -> list[tuple[Path, dict]]:
@@ -162,25 +159,17 @@ class TrainEngine:
         `is_copied`: in memory of its own, so that training can go on. Collective; DeepSpeed makes the folders and small
         files itself.
         """
-        self.engine.checkpoint_engine.taken = []
+        self._collected_parts.clear()
         self.engine.save_checkpoint(str(directory), tag="engine", save_latest=False)
-        taken, self.engine.checkpoint_engine.taken = self.engine.checkpoint_engine.taken, []
-        return [(path, in_memory(state) if is_copied else state) for path, state in taken]
+        parts = list(self._collected_parts)
+        self._collected_parts.clear()  # what a part holds is freed as soon as it is written
+        return [(path, in_memory(state) if is_copied else state) for path, state in parts]
 
     def load(self, directory: Path, is_universal: bool = False) -> None:
         """`is_universal`: the directory is what `universal.to_universal` wrote, of any number of processes."""
-        self.engine._config.load_universal_checkpoint = (
-            is_universal  # DeepSpeed looks at it here only, but wants it known when the engine is made
-        )
-        path, _ = self.engine.load_checkpoint(str(directory), tag="engine")
-        self.engine._config.load_universal_checkpoint = False
+        with patches.reading_universal_checkpoint(self.engine, is_universal):
+            path, _ = self.engine.load_checkpoint(str(directory), tag="engine")
         assert path is not None, f"DeepSpeed found no checkpoint in {directory}"
-
-
-def takes_parts(engine):
-    """DeepSpeed's writer of files, which now keeps what it is told to write in `taken` instead."""
-    engine.save = lambda state_dict, path: engine.taken.append((Path(path), state_dict))
-    return engine
 
 
 def in_memory(value: Any, seen: dict | None = None) -> Any:

@@ -1,37 +1,32 @@
-"""A ZeRO 1-3 checkpoint of any number of processes as whole tensors that any other number can read: DeepSpeed's
-universal format.
+"""Converts a ZeRO 1-3 checkpoint, whichever number of processes wrote it, into whole tensors that any number can read.
+
+The format and the program that converts are DeepSpeed's: `python -m deepspeed.checkpoint.ds_to_universal`.
 """
 
-import contextlib
-import io
 import os
-from argparse import Namespace
+import subprocess
+import sys
 from pathlib import Path
+
+_SAID_CHARACTERS = 2000  # of the converter's last words, in the message of a failure
 
 
 def to_universal(source: Path, target: Path) -> None:
-    """Writes the engine directory `source` in universal format to the new directory `target`. For one rank; takes about
-    three times `source`.
+    """Writes the engine directory `source` in universal format to the new directory `target`; for one rank only.
 
-    Works from inside the target's parent: DeepSpeed reads paths as patterns, and the names of people's directories may
-    hold anything.
+    It takes about three times the space of `source`. The converter works from inside the target's parent with relative
+    paths: it reads paths as patterns, and the names of people's directories may hold anything.
+
+    Raises:
+        RuntimeError: The converter failed; the message has its last words.
     """
-    from deepspeed.checkpoint import ds_to_universal
-
     target.mkdir(parents=True)
-    source = os.path.relpath(source, target.parent)
-    settings = Namespace(
-        input_folder=source,
-        output_folder=target.name,
-        num_extract_workers=1,
-        num_merge_workers=1,
-        keep_temp_folder=False,
-        strict=True,
-        inject_missing_state=True,
-    )
-    with (
-        contextlib.chdir(target.parent),
-        contextlib.redirect_stdout(io.StringIO()),
-        contextlib.redirect_stderr(io.StringIO()),
-    ):
-        ds_to_universal.main(settings)
+    command = [sys.executable, "-P", "-m", "deepspeed.checkpoint.ds_to_universal"]
+    command += ["--input_folder", os.path.relpath(source, target.parent), "--output_folder", target.name]
+    command += ["--num_extract_workers", "1", "--num_merge_workers", "1", "--inject_missing_state"]
+    ended = subprocess.run(command, cwd=target.parent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if ended.returncode != 0:
+        raise RuntimeError(
+            f"DeepSpeed could not convert {source} for another number of processes (exit code {ended.returncode}): "
+            f"{ended.stdout.strip()[-_SAID_CHARACTERS:]}"
+        )

@@ -5,13 +5,9 @@ GPU by the two fractions.
 import torch
 
 from stages.config import JudgeConfig
+from stages.engines import patches
 from stages.engines.sampling import stop_token_ids
-from stages.engines.sampling.vllm_sampler import (
-    check_head_size,
-    inspect_models_in_process,
-    untouched_generators,
-    world_group_kept,
-)
+from stages.engines.sampling.vllm_sampler import check_head_size, untouched_generators
 from stages.judges.calls import Call, OnFailure, OnReply, Reply
 from stages.runtime.errors import InputError
 
@@ -55,7 +51,7 @@ class LocalModel:
             config, on_gpu = self.config, torch.cuda.is_available()
             if not on_gpu:
                 check_head_size(config.model)
-                inspect_models_in_process()
+                patches.inspect_models_in_process()
             memory = (
                 {"gpu_memory_utilization": config.gpu_memory_fraction}
                 if on_gpu
@@ -138,6 +134,6 @@ class LocalModel:
 
     def close(self) -> None:
         if self.llm is not None:
-            with world_group_kept():
-                self.llm.llm_engine.engine_core.shutdown()
+            with patches.world_group_kept():
+                patches.shut_down(self.llm)
                 self.llm = None

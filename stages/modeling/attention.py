@@ -70,7 +70,7 @@ def can_pack(model: nn.Module) -> bool:
     slides = getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True)
     is_plain = set(getattr(config, "layer_types", None) or ["full_attention"]) == {"full_attention"}
     return bool(
-        getattr(model, "_supports_attention_backend", False)
+        model.is_backend_compatible()
         and is_plain
         and not slides
         and not getattr(config, "attn_logit_softcapping", None)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 def by_group(rewards_PG: Tensor, eps: float) -> Tensor:
     """A_i = (r_i - mean(r)) / (std(r) + eps) within each group [N eq. 3]; sample standard deviation.
 
+    >>> import torch
     >>> by_group(torch.tensor([[1., 0., 1., 0.]]), eps=0.0)
     tensor([[ 0.8660, -0.8660,  0.8660, -0.8660]])
     """

@@ -274,7 +274,7 @@ def test_a_worker_that_dies_is_explained(runs, tmp_path):
     ranks = [
         process
         for process in psutil.Process(driver.pid).children(recursive=True)
-        if "stages" in process.cmdline() and "torch.distributed.run" not in process.cmdline()
+        if "stages" in process.cmdline() and "stages.runtime.torchrun" not in process.cmdline()
     ]
     next(process for process in ranks if process.environ()["RANK"] == "1").kill()
     out, _ = driver.communicate(timeout=120)

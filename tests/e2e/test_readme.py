@@ -9,7 +9,8 @@ import sys
 import pytest
 
 from pipeline.__main__ import COMMANDS
-from pipeline.configuration.compose import compose_config, rewrite, split_flags
+from pipeline.configuration.compose import compose_config
+from pipeline.configuration.spelling import rewrite, split_flags
 from pipeline.errors import EXIT_CODES
 from tests.support.paths import REPOSITORY
 

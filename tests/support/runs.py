@@ -4,7 +4,7 @@ that the driver planned.
 
 from pathlib import Path
 
-from pipeline.configuration import compose
+from pipeline.configuration import compose, spelling
 from pipeline.configuration.schema import RunConfig
 from pipeline.execution.execute import prepare
 from pipeline.planning.plan import Plan, Step, make_plan
@@ -12,7 +12,7 @@ from stages.contract.files import sha256, write_json
 
 
 def config(*overrides: str) -> RunConfig:
-    return compose.compose_config(compose.rewrite(list(overrides)))
+    return compose.compose_config(spelling.rewrite(list(overrides)))
 
 
 def plan(*overrides: str) -> Plan:

@@ -4,6 +4,7 @@ import pytest
 
 from stages.contract import files
 from stages.engines.checkpoint import newest_checkpoint
+from stages.engines.universal import to_universal
 from stages.engines.saver import superseded
 
 
@@ -92,3 +93,10 @@ def test_damaged_checkpoints_do_not_take_the_place_of_new_ones(tmp_path, keep, g
     """Those of steps 20 and 25 were damaged, the run went back to 10 and has come to 15."""
     written = {step: write_checkpoint(tmp_path, step) for step in (5, 10, 15, 20, 25)}
     assert superseded(tmp_path / "state", written[15], keep) == [written[step] for step in gone]
+
+
+def test_a_checkpoint_that_deepspeed_cannot_convert_says_why(tmp_path):
+    (tmp_path / "[odd] name").mkdir()
+    (tmp_path / "[odd] name" / "engine").mkdir()
+    with pytest.raises(RuntimeError, match=r"(?s)could not convert .*\[odd\] name/engine.* \(exit code 1\): .*Error"):
+        to_universal(tmp_path / "[odd] name" / "engine", tmp_path / "whole" / "engine")

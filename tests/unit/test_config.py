@@ -4,9 +4,9 @@ stages.
 
 import pytest
 
-from pipeline.configuration import compose
+from pipeline.configuration import compose, keys, spelling
+from pipeline.configuration.defaults import default_tree
 from pipeline.configuration.graph import STAGES
-from pipeline.configuration.schema import default_tree
 from pipeline.errors import InvalidConfig
 from stages.config import output_fields, to_dict
 from tests.support.runs import config
@@ -14,7 +14,7 @@ from tests.support.runs import config
 
 def mistakes(*overrides: str, is_sweep: bool = False) -> list[str]:
     with pytest.raises(InvalidConfig) as caught:
-        compose.compose_config(compose.rewrite(list(overrides)), is_sweep)
+        compose.compose_config(spelling.rewrite(list(overrides)), is_sweep)
     return caught.value.errors
 
 
@@ -81,7 +81,7 @@ def test_stages_compose_to_a_union_in_order_of_execution():
 
 
 def test_flags_may_stand_between_overrides():
-    assert compose.split_flags(["+stage=all", "-m", "seed=1,2", "--cfg", "job"]) == (
+    assert spelling.split_flags(["+stage=all", "-m", "seed=1,2", "--cfg", "job"]) == (
         ["-m", "--cfg", "job"],
         ["+stage=all", "seed=1,2"],
     )
@@ -142,11 +142,10 @@ def test_your_own_file_switches_general_data_off(tmp_path):
 
 
 def test_every_key_has_a_default_and_a_documentation():
-    assert not [key for key in compose.all_keys() if compose.schema_of(key)[2]]
+    found = {key: keys.look_up(key) for key in keys.all_keys()}
+    assert len(found) > 1000
     undocumented = [
-        key
-        for key in compose.all_keys()
-        if not key.startswith("selected.") and not compose.schema_of(key)[1].get("doc")
+        key for key, known in found.items() if not key.startswith("selected.") and not known.metadata.get("doc")
     ]
     assert not undocumented
 

@@ -14,46 +14,57 @@ import pytest
 
 from pipeline.configuration.schema import LauncherConfig
 from pipeline.errors import MissingInput, StageFailed, StageInterrupted
-from pipeline.execution import launch
+from pipeline.execution import failure, launch
+from pipeline.execution.guard import TORCHRUN
+from stages.contract.failures import RankFailure, read_failures, write_failures
 from stages.contract.files import write_json
 
-TORCHRUN_FAILURE = """
-Root Cause (first observed failure):
-[0]:
-  time      : 2026-01-01_00:00:00
-  host      : localhost
-  rank      : 1 (local_rank: 1)
-  exitcode  : -9 (pid: 4711)
-"""
+KILLED = [RankFailure(rank=1, exit_code=-9, time=1_800_000_000.0)]
 
 
 def test_the_failing_rank_and_its_exit_code_come_from_torchrun():
-    assert launch.root_failure(TORCHRUN_FAILURE) == (1, -9)
-    assert launch.root_failure("nothing of the kind") == (0, None)
+    assert failure.root_failure(KILLED) == (1, -9)
+    assert failure.root_failure([]) == (0, None)
+
+
+def test_a_rank_that_a_signal_ended_comes_before_peers_that_lost_their_connection():
+    first, peer, ended = RankFailure(0, 1, 100.0), RankFailure(1, 1, 101.0), RankFailure(2, -signal.SIGTERM, 99.0)
+    assert failure.root_failure([peer, first]) == (0, 1)
+    assert failure.root_failure([first, RankFailure(3, -9, 102.0), peer]) == (3, -9)
+    assert failure.root_failure([first, ended]) == (2, -15)  # the first that torchrun saw
+
+
+def test_failures_of_all_machines_are_read_and_damaged_files_count_as_none(tmp_path):
+    assert read_failures(tmp_path) == []
+    write_failures(tmp_path, "node2", KILLED)
+    write_failures(tmp_path, "node1", [RankFailure(0, 75, 5.0)])
+    (tmp_path / "failures_node3.json").write_text('[{"rank": 1')
+    assert read_failures(tmp_path) == [RankFailure(0, 75, 5.0), *KILLED]
 
 
 @pytest.mark.parametrize(
     "code, text", [(-9, "want of memory"), (137, "want of memory"), (-11, "signal 11 (SIGSEGV)"), (3, "exit code 3")]
 )
 def test_signals_are_told_from_exit_codes(code, text):
-    assert text in launch.failure_kind(None, code, 1)
+    assert text in failure.failure_kind(None, code, 1)
 
 
 def explained(
     directory: Path,
-    torchrun: str = TORCHRUN_FAILURE,
+    failures: list[RankFailure] = KILLED,
     error: dict | None = None,
     was_stopped: bool = False,
     code: int = 1,
 ):
     logs = directory / "logs" / "attempt_1"
     logs.mkdir(parents=True)
-    (logs / "driver.log").write_text(torchrun)
+    (logs / "driver.log").write_text("")
+    write_failures(logs, "localhost", failures)
     (logs / "rank0.log").write_text("")
     (logs / "rank1.log").write_text("\n".join(f"line {number}" for number in range(40)))
     if error:
         write_json(directory / "error.json", error)
-    return launch.explain("r1_zero", directory, logs, code, was_stopped, "COMMAND")
+    return failure.explain("r1_zero", directory, logs, code, was_stopped, "COMMAND")
 
 
 def test_a_failure_shows_rank_kind_last_lines_log_and_command(tmp_path):
@@ -83,7 +94,7 @@ def test_a_full_disk_says_that_nothing_is_lost(tmp_path):
 def test_a_failure_with_advice_of_its_own_shows_it(tmp_path):
     error = explained(
         tmp_path,
-        "",
+        [],
         {"kind": "Unhealthy", "message": "kl_blow_up at step 3: policy/kl is 2", "fix": "raise beta", "rank": 0},
     )
     assert (
@@ -95,12 +106,12 @@ def test_a_failure_with_advice_of_its_own_shows_it(tmp_path):
 
 def test_interruption_is_told_from_failure(tmp_path):
     assert isinstance(explained(tmp_path / "a", was_stopped=True), StageInterrupted)
-    by_others = explained(tmp_path / "b", TORCHRUN_FAILURE.replace("-9", "75"))
+    by_others = explained(tmp_path / "b", [RankFailure(1, 75, 0.0)])
     assert isinstance(by_others, StageInterrupted) and by_others.exit_code == 75
     write_json(
         tmp_path / "c" / "progress.json", {"phase": "interrupted", "step": 7}
-    )  # ended by srun, of which torchrun prints no table
-    by_slurm = explained(tmp_path / "c", "")
+    )  # ended by srun, with torchrun itself
+    by_slurm = explained(tmp_path / "c", [])
     assert isinstance(by_slurm, StageInterrupted) and "at step 7" in str(by_slurm)
 
 
@@ -193,9 +204,7 @@ def test_the_guard_kills_the_family_when_the_driver_is_killed(tmp_path):
 
 
 def test_a_stop_request_before_the_ranks_have_started_ends_the_launcher(tmp_path):
-    (tmp_path / "torch.distributed.run").write_text(
-        "import sys, time; open(sys.argv[1] + '/ready', 'w').close(); time.sleep(60)"
-    )
+    (tmp_path / TORCHRUN).write_text("import sys, time; open(sys.argv[1] + '/ready', 'w').close(); time.sleep(60)")
     guard = subprocess.Popen(
         [
             sys.executable,
@@ -203,7 +212,7 @@ def test_a_stop_request_before_the_ranks_have_started_ends_the_launcher(tmp_path
             "pipeline.execution.guard",
             str(os.getpid()),
             sys.executable,
-            str(tmp_path / "torch.distributed.run"),
+            str(tmp_path / TORCHRUN),
             str(tmp_path),
         ]
     )
@@ -213,7 +222,7 @@ def test_a_stop_request_before_the_ranks_have_started_ends_the_launcher(tmp_path
 
 
 def test_the_guard_passes_stop_requests_to_the_ranks_and_returns_exit_codes(tmp_path):
-    guard = subprocess.Popen(guarded(tmp_path, os.getpid(), "torch.distributed.run"))  # told from srun by its name
+    guard = subprocess.Popen(guarded(tmp_path, os.getpid(), TORCHRUN))  # told from srun by its name
     assert wait_for((tmp_path / "ready").exists)
     guard.send_signal(signal.SIGUSR1)
     assert guard.wait(timeout=10) == 0 and (tmp_path / "asked").exists()

@@ -8,7 +8,7 @@ import random
 import numpy
 import pytest
 
-from pipeline.configuration import compose
+from pipeline.configuration import compose, spelling
 from pipeline.errors import InvalidConfig
 from stages.config import DataConfig
 from stages.data.prompt_sources import evaluation_sets, make_source
@@ -182,14 +182,14 @@ def test_mistakes_are_found_before_anything_starts(settings, message):
 
 def test_the_command_line_takes_settings_of_families_and_says_a_mistake_once():
     made = compose.compose_config(
-        compose.rewrite(
+        spelling.rewrite(
             ["data=reasoning_gym", "data.tasks=[gcd]", "data.task_configs.gcd.max_value=20", "+stage=evaluate"]
         )
     )
     assert made.stages.evaluate.data.task_configs == {"gcd": {"max_value": 20}} == made.data.task_configs
     assert made.stages.evaluate.num_general == 0 and made.stages.preference_rl.rewards.preference == 0
     with pytest.raises(InvalidConfig) as caught:
-        compose.compose_config(compose.rewrite(["data=reasoning_gym", "data.tasks=[gdc]"]))
+        compose.compose_config(spelling.rewrite(["data=reasoning_gym", "data.tasks=[gdc]"]))
     assert caught.value.errors == ["data.tasks: reasoning-gym has no family 'gdc'; did you mean gcd?"]
 
 

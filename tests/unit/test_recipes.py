@@ -6,7 +6,7 @@ import os
 import pytest
 import yaml
 
-from pipeline.configuration import compose
+from pipeline.configuration import compose, keys, spelling
 from pipeline.configuration.graph import STAGES
 from pipeline.errors import InvalidConfig
 from stages.config import to_dict
@@ -24,16 +24,16 @@ TRAINED = (
     "preference_rl",
     "distill",
 )
-RECIPES = compose.groups()["recipe"]
+RECIPES = keys.groups()["recipe"]
 EMBEDDED = ("tiny", "reasoning_gym_cpu")  # with a base and prompts of their own
 
 
 def overrides(recipe: str) -> list[str]:
     """The shared part: the larger recipes need a data file to be named."""
-    return compose.rewrite([f"recipe={recipe}"] + ([] if recipe in EMBEDDED else ["data.path=prompts.jsonl"]))
+    return spelling.rewrite([f"recipe={recipe}"] + ([] if recipe in EMBEDDED else ["data.path=prompts.jsonl"]))
 
 
-@pytest.mark.parametrize("recipe, option", itertools.product(RECIPES, compose.groups()["deepspeed"]))
+@pytest.mark.parametrize("recipe, option", itertools.product(RECIPES, keys.groups()["deepspeed"]))
 def test_every_stage_of_every_recipe_takes_every_deepspeed_option(recipe, option):
     chosen = [
         f"+deepspeed@stages.{stage}.deepspeed={option}" for stage in TRAINED if stage not in ("base", "student_base")

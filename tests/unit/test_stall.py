@@ -6,9 +6,10 @@ import time
 
 from pipeline.commands import status
 from pipeline.configuration.schema import LauncherConfig
-from pipeline.execution import launch, stall
+from pipeline.execution import failure, launch, stall
 from pipeline.execution.lock import RunLock
 from pipeline.execution.stop import StopRequest
+from stages.contract.failures import RankFailure, write_failures
 from stages.contract.files import write_json
 from stages.runtime.heartbeat import _place, timeout_message
 from tests.support.synthetic_run import stage_dir, write_run
@@ -57,9 +58,10 @@ def test_a_rank_that_was_aborted_is_explained_by_the_last_heartbeats(tmp_path):
     beat(directory, 0, "stages/kinds/grpo/trainer.py:190 _update", "all_reduce", since_s=1900)
     beat(directory, 1, "stages/engines/sampling/vllm_sampler.py:88 sample", since_s=1890)
     logs = directory / "logs" / "attempt_2"
-    (logs / "driver.log").write_text("rank : 0 (local_rank: 0)\n exitcode : -6 (pid: 7)")
+    (logs / "driver.log").write_text("")
+    write_failures(logs, "localhost", [RankFailure(rank=0, exit_code=-6, time=NOW)])
     (logs / "rank0.log").write_text("")
-    error = launch.explain("r1_zero", directory, logs, 1, False, "COMMAND")
+    error = failure.explain("r1_zero", directory, logs, 1, False, "COMMAND")
     assert (
         "signal 6 (SIGABRT)\n  at its end: rank 1 is in phase rollout of step 12 "
         "(stages/engines/sampling/vllm_sampler.py:88 sample)" in str(error)

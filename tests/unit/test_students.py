@@ -5,7 +5,7 @@ import json
 import pytest
 
 from pipeline.commands import clean, status
-from pipeline.configuration import compose, graph
+from pipeline.configuration import compose, graph, spelling
 from pipeline.errors import InvalidConfig
 from pipeline.report.names import stage_name
 from pipeline.report.read import read_run
@@ -95,7 +95,7 @@ def test_selecting_one_student_or_all_of_them():
 )
 def test_a_mistake_names_its_fix(overrides, text):
     with pytest.raises(InvalidConfig) as caught:
-        compose.compose_config(compose.rewrite(list(overrides)))
+        compose.compose_config(spelling.rewrite(list(overrides)))
     assert any(text in line for line in caught.value.errors), caught.value.errors
 
 

@@ -22,7 +22,7 @@ import re
 import sys
 import threading
 
-PROGRAMS = {"pipeline": "driver", "pipeline.execution.guard": "guard", "torch.distributed.run": "launcher"}
+PROGRAMS = {"pipeline": "driver", "pipeline.execution.guard": "guard", "stages.runtime.torchrun": "launcher"}
 
 
 def role() -> str:

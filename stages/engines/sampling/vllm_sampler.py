@@ -5,9 +5,9 @@ What the calls below guard against: `raw load_weights` raises on CPU; the CPU ba
 generate() draw from the global generators.
 """
 
-import copy
 import gc
 import itertools
+import os
 import random
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from stages.config import VLLM_CPU_HEAD_SIZES, RolloutConfig
+from stages.engines import patches
 from stages.engines.sampling import Completion, stop_token_ids
 from stages.runtime.deadline import deadline
 from stages.runtime.errors import InputError
@@ -28,17 +29,7 @@ class PolicyLoader:
 
     def load_policy(self, weights):
         self.reload_weights(weights_iterator=iter(weights))
-        from vllm.platforms import current_platform
-
-        if not current_platform.is_cpu():
-            return
-        from vllm.config import set_current_vllm_config
-        from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead
-
-        with set_current_vllm_config(self.vllm_config):
-            for module in self.get_model().modules():
-                if isinstance(module, ParallelLMHead) and hasattr(module, "cpu_linear"):
-                    module.quant_method.process_weights_after_loading(module)
+        patches.repack_tied_head(self)
 
 
 @contextmanager
@@ -56,39 +47,17 @@ def untouched_generators():
             torch.cuda.set_rng_state_all(cuda)
 
 
-@contextmanager
-def world_group_kept():
-    """An engine that shuts down also destroys the default process group, which is the trainer's: let it destroy only
-    its own groups.
-    """
-    destroy = torch.distributed.destroy_process_group
-    torch.distributed.destroy_process_group = lambda group=None: destroy(group) if group is not None else None
-    try:
-        yield
-    finally:
-        torch.distributed.destroy_process_group = destroy
+def prefer_newer_runner(model_dir: Path) -> None:
+    """Makes vLLM run Qwen2 models with its newer model runner, unless the environment says which runner to use.
 
-
-def inspect_models_in_process() -> None:
-    """vLLM looks at a model class in a child process, so as not to touch CUDA. On CPU there is nothing to protect, the
-    child would lack our guard against mismatched torchvision builds (stages/__init__.py), and importing everything
-    again costs 10 s.
-    """
-    from vllm.model_executor.models import registry
-
-    registry._run_in_subprocess = lambda inspect: inspect()
-
-
-def prefer_counter_based_noise() -> None:
-    """vLLM 0.24 runs Qwen2 with its older runner, which keeps a generator for each seeded request and launches a kernel
-    for each at every token; the newer one, the default of later versions, draws from (seed, position): 1.35 times the
+    vLLM 0.24 runs them with its older one, which keeps a generator for each seeded request and launches a kernel for
+    each at every token. The newer one, the default of later versions, draws from (seed, position): 1.35 times the
     tokens per second on an H200 (docs/benchmarks/gpu.md).
     """
-    from vllm.config import vllm as vllm_config
+    from transformers import AutoConfig
 
-    known = getattr(vllm_config, "DEFAULT_V2_MODEL_RUNNER_ARCHITECTURES", None)
-    if known is not None:
-        vllm_config.DEFAULT_V2_MODEL_RUNNER_ARCHITECTURES = known | {"Qwen2ForCausalLM"}
+    if "Qwen2ForCausalLM" in (AutoConfig.from_pretrained(model_dir).architectures or []):
+        os.environ.setdefault("VLLM_USE_V2_MODEL_RUNNER", "1")
 
 
 def check_head_size(model_dir: Path) -> None:
@@ -119,10 +88,10 @@ class VllmSampler:
 
         on_gpu = torch.cuda.is_available()
         if on_gpu:
-            prefer_counter_based_noise()
+            prefer_newer_runner(model_dir)
         else:
             check_head_size(model_dir)
-            inspect_models_in_process()
+            patches.inspect_models_in_process()
         memory = (
             {"gpu_memory_utilization": config.gpu_memory_fraction}
             if on_gpu
@@ -166,7 +135,7 @@ class VllmSampler:
         if not prompts:
             return []
         from vllm import SamplingParams
-        from vllm.inputs.engine import tokens_input
+        from vllm.inputs import tokens_input
         from vllm.sampling_params import RequestOutputKind
 
         shared = SamplingParams(
@@ -180,13 +149,8 @@ class VllmSampler:
             logprobs=0 if with_logprobs else None,
             flat_logprobs=with_logprobs,
             output_kind=RequestOutputKind.FINAL_ONLY,
-            skip_clone=True,
         )
-        params = [
-            copy.copy(shared) for _ in seeds
-        ]  # made one by one, vLLM checks each anew and copies it deeply: docs/benchmarks/cpu.md has what that costs
-        for own, seed in zip(params, seeds):
-            own.seed = seed
+        params = patches.with_seeds(shared, seeds)
         groups: list[list[Completion]] = [[] for _ in prompts]
         with untouched_generators(), deadline("a decoding step of vLLM", self.limit_s) as limit:
             engine, place = self.llm.llm_engine, {}
@@ -196,7 +160,7 @@ class VllmSampler:
                 engine.add_request(name, tokens_input(ids), own)
             while engine.has_unfinished_requests():
                 for output in engine.step():
-                    i = place[output.request_id.split("-")[0]]  # the engine adds a random suffix
+                    i = place[output.request_id]
                     groups[i] = [
                         Completion(
                             list(c.token_ids),
@@ -235,7 +199,7 @@ class VllmSampler:
         return self.is_asleep
 
     def close(self):
-        with world_group_kept():
-            self.llm.llm_engine.engine_core.shutdown()
+        with patches.world_group_kept():
+            patches.shut_down(self.llm)
             del self.llm
             gc.collect()

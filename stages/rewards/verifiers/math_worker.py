@@ -10,15 +10,22 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from antlr4.atn.PredictionMode import PredictionMode
-from latex2sympy2_extended import latex2sympy2
 from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
 from sympy import Basic, Float, Integer, Rational
 
+from stages.engines import patches
 from stages.rewards.verifiers.math import MAX_CHARACTERS
 
-# Without its own time limit Math-Verify warns that the caller has to set one; the pool does.
-logging.getLogger("math_verify").setLevel(logging.ERROR)
+patches.parse_latex_in_two_stages()
+
+
+def _is_not_about_limits(record: logging.LogRecord) -> bool:
+    """Drops Math-Verify's warning that the caller has to set a time limit; the pool does."""
+    return not str(record.msg).startswith("Timeout is disabled as ")
+
+
+for _module in ("grader", "parser"):
+    logging.getLogger(f"math_verify.{_module}").addFilter(_is_not_about_limits)
 
 _SMALL = 1e-3  # Math-Verify compares 6 decimals, which are too few to tell numbers below this size apart
 _RELATIVE = 1e-4  # how close such small numbers must be
@@ -60,33 +67,6 @@ _UNIT_POWER = re.compile(r"(?<=\d)\s*[a-z]{1,2}\s*\^\{?\d\}?(?=\s*[.$}]*\s*$)")
 _WORD = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{2,}")
 _NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:/\d+)?\s*%?")
 _FORMULA = re.compile(r"[\\^_{}=<>+*/|]|\d[A-Za-z(]|[A-Za-z)]\d")
-
-
-class _TwoStageParser(latex2sympy2._Latex2Sympy):
-    """Parses in the two stages that ANTLR describes for PredictionMode.SLL.
-
-    The fast stage's tree is right wherever that stage finds one; else the thorough stage parses again.
-    """
-
-    is_fast = True
-
-    def create_parser(self, latex_str: str) -> Any:
-        """Makes a parser for the current stage."""
-        parser = super().create_parser(latex_str)
-        parser._interp.predictionMode = PredictionMode.SLL if self.is_fast else PredictionMode.LL
-        return parser
-
-    def parse(self, latex_str: str) -> Any:
-        """Parses a formula into a sympy object."""
-        try:
-            return super().parse(latex_str)
-        except Exception:
-            self.is_fast = False
-            return super().parse(latex_str)
-
-
-# 10 times as fast for products. latex2sympy2_extended has no setting for it.
-latex2sympy2._Latex2Sympy = _TwoStageParser
 
 
 def warm_up() -> None:

@@ -2,7 +2,7 @@
 holds in the engine's process too, and model classes are looked at here, not in a child process without it.
 """
 
-from stages.engines.sampling.vllm_sampler import inspect_models_in_process
+from stages.engines.patches import inspect_models_in_process
 
 inspect_models_in_process()
 

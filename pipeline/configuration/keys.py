@@ -1,0 +1,113 @@
+"""What an override can name: the dotted keys of the schema, and the config groups of conf/ with their options."""
+
+import dataclasses
+import difflib
+import types
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from pipeline.configuration.defaults import default_tree, suite_files
+from pipeline.configuration.graph import is_stage
+from pipeline.configuration.schema import RunConfig
+from pipeline.paths import CONF_DIR
+
+
+class UnknownKey(ValueError):
+    """A dotted key that the schema does not have; the message says so, with the closest key that it has."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """What the schema says of one dotted key."""
+
+    type: Any
+    metadata: Mapping[str, Any]  # of its field; empty for an entry of a mapping
+
+
+def look_up(key: str) -> Key:
+    """What the schema says of a dotted key, which may be a section. Raises UnknownKey."""
+    found, known_part = Key(RunConfig, {}), ""
+    for name in key.split("."):
+        found = _entry(key, known_part, found, name) if _takes_any_name(found) else _field(key, known_part, found, name)
+        known_part = f"{known_part}.{name}" if known_part else name
+    return found
+
+
+def is_in_free_mapping(key: str) -> bool:
+    """Whether the key is, or lies within, a mapping that takes any names, of which Hydra's own schema cannot know."""
+    parts = key.split(".")
+    for end in range(2, len(parts) + 1):
+        try:
+            if get_origin(look_up(".".join(parts[:end])).type) is dict:
+                return True
+        except UnknownKey:
+            return False
+    return False
+
+
+def all_keys(tree: dict[str, Any] | None = None, prefix: str = "") -> list[str]:
+    """Every dotted key of the schema that holds a value."""
+    keys = []
+    for name, value in (default_tree() if tree is None else tree).items():
+        keys += all_keys(value, f"{prefix}{name}.") if isinstance(value, dict) and value else [f"{prefix}{name}"]
+    return keys
+
+
+def groups() -> dict[str, list[str]]:
+    """The config groups of conf/ and their options."""
+    return {
+        path.name: sorted(option.stem for option in path.glob("*.yaml"))
+        for path in sorted(CONF_DIR.iterdir())
+        if path.is_dir()
+    }
+
+
+def hint(name: Any, known: Iterable[str]) -> str:
+    """ "; did you mean X?" for the known name that is close to `name`, or nothing."""
+    close = difflib.get_close_matches(str(name), list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _takes_any_name(found: Key) -> bool:
+    return get_origin(found.type) is dict and not found.metadata.get("schema")
+
+
+def _entry(key: str, known_part: str, found: Key, name: str) -> Key:
+    """An entry of a mapping that takes any names; those of suites and of stages must be there."""
+    if known_part == "eval" and name not in suite_files():
+        known = suite_files()
+        raise UnknownKey(f"{key}: unknown suite{hint(name, known)}; a suite of your own is a file in conf/eval/")
+    if known_part == "selected" and not is_stage(name):
+        raise UnknownKey(f"{key}: unknown stage{hint(name, default_tree()['selected'])}")
+    return Key(get_args(found.type)[1], {})
+
+
+def _field(key: str, known_part: str, found: Key, name: str) -> Key:
+    """A field of a section."""
+    section = found.metadata.get("schema") or found.type
+    if get_origin(section) in (Union, types.UnionType) or not dataclasses.is_dataclass(section):
+        raise UnknownKey(f"{key}: unknown key; {known_part} is a value, not a section")
+    fields = {field.name: field for field in dataclasses.fields(section)}
+    if name not in fields:
+        raise UnknownKey(f"{key}: unknown key{_closest_key(key, known_part, name, list(fields))}")
+    return Key(get_type_hints(section)[name], fields[name].metadata)
+
+
+def _closest_key(key: str, known_part: str, name: str, siblings: list[str]) -> str:
+    """A hint: the closest sibling; failing that, the closest key anywhere; failing that, what there is."""
+    prefix = f"{known_part}." if known_part else ""
+    close = difflib.get_close_matches(name, siblings, n=1, cutoff=0.7)
+    if close:
+        return f"; did you mean {prefix}{close[0]}?"
+    leaf = key.rsplit(".", 1)[-1]
+    same_leaf = [known for known in all_keys() if known.rsplit(".", 1)[-1] == leaf]
+    if same_leaf:
+        stage = key.split(".")[1] if key.startswith("stages.") and key.count(".") > 1 else None
+        in_stage = [known for known in same_leaf if stage and known.startswith(f"stages.{stage}.")]
+        nearest = in_stage or difflib.get_close_matches(key, same_leaf, n=1, cutoff=0)
+        return f"; did you mean {nearest[0]}?"
+    close = difflib.get_close_matches(key, all_keys(), n=1)
+    if close:
+        return f"; did you mean {close[0]}?"
+    return f"; {known_part or 'the configuration'} has {', '.join(siblings)}"

@@ -1,0 +1,116 @@
+"""Says why the workers of a stage ended without a result: which rank, why, its last lines, and what to do."""
+
+import shutil
+import signal
+from pathlib import Path
+
+from pipeline.errors import MissingInput, PipelineError, StageFailed, StageInterrupted
+from pipeline.execution import stall
+from stages.contract.failures import RankFailure, read_failures
+from stages.contract.files import find_json
+
+SHOWN_LINES = 15
+EXIT_INTERRUPTED = 75
+FULL_BYTES = 2**20  # a disk with less free has no room for a worker's error report
+
+
+def explain(
+    stage: str, directory: Path, logs: Path, exit_code: int, was_stopped: bool, resume_command: str
+) -> PipelineError:
+    """The error to raise for workers that have ended without a manifest.
+
+    Args:
+        stage: Name of the stage.
+        directory: Its directory, with the error.json of the rank that failed, if that could write one.
+        logs: The log directory of this attempt.
+        exit_code: That of torchrun.
+        was_stopped: Whether the driver had asked the workers to stop.
+        resume_command: The command line that goes on with the stage.
+    """
+    fix = f"continue with: {resume_command}"
+    rank, code = root_failure(read_failures(logs))
+    found = find_json(directory / "error.json")
+    error = found if isinstance(found, dict) and found else None
+    progress = find_json(directory / "progress.json", {})
+    has_left_early = error is None and (code == EXIT_INTERRUPTED or progress.get("phase") == "interrupted")
+    if was_stopped or has_left_early:  # the latter: srun or Slurm stopped the ranks
+        step = progress.get("step", 0)
+        where = f" at step {step}" if step else ""
+        return StageInterrupted(f"{stage} was interrupted{where}; its checkpoint is kept", fix)
+    if error is not None and error.get("kind") == "input":
+        return MissingInput(
+            f"{stage}: {error.get('message')}", error.get("fix") or f"mend the input, then: {resume_command}"
+        )
+    if error is not None and code is not None and code < 0 and error.get("rank") != rank:
+        error = None  # what another rank says of the one that was killed
+    if error is not None:
+        rank = error.get("rank", rank)
+    if "No space left on device" in str(error) or (error is None and shutil.disk_usage(directory).free < FULL_BYTES):
+        return MissingInput(
+            f"{stage} found no space left on the disk of {directory}",
+            f"free some space there; nothing that was finished is lost; then {fix}",
+        )
+    if error is not None and error.get("fix"):
+        fix = f"{error['fix']}; then {fix}"
+    log = next(path for path in (logs / f"rank{rank}.log", logs / "driver.log") if path.exists())
+    words = stall.last_words(logs) if code == -signal.SIGABRT else ""
+    seen = f"\n  at its end: {words}" if words else ""
+    return StageFailed(
+        f"{stage} failed on rank {rank}: {failure_kind(error, code, exit_code)}{seen}\n{_last_lines(log)}\n"
+        f"  log: {log}",
+        fix,
+    )
+
+
+def root_failure(failures: list[RankFailure]) -> tuple[int, int | None]:
+    """(rank, exit code) of the failure that caused the others; (0, None) where there is none.
+
+    A rank ended by a signal comes first: its peers then fail with lost connections, often before torchrun looks, and
+    torchrun itself ends ranks with SIGTERM only. Otherwise it is the one that torchrun saw first.
+
+    >>> root_failure([RankFailure(0, 1, 100.0), RankFailure(1, -9, 101.0)])
+    (1, -9)
+    """
+    killed = [failure for failure in failures if failure.exit_code < 0 and failure.exit_code != -signal.SIGTERM]
+    if not failures:
+        return 0, None
+    first = min(killed or failures, key=lambda failure: failure.time)
+    return first.rank, first.exit_code
+
+
+def failure_kind(error: dict | None, code: int | None, exit_code: int) -> str:
+    """One line: the exception that the worker reported, or the signal that ended it.
+
+    Args:
+        error: The content of error.json, None where there is none.
+        code: Exit code of the rank that failed, None where it is unknown; -9 or 137 for signal 9.
+        exit_code: That of torchrun, for want of a better one.
+    """
+    if isinstance(error, dict):
+        return f"{error.get('kind')}: {error.get('message')}"
+    code = exit_code if code is None else code
+    number = 0
+    if code < 0:
+        number = -code
+    elif 128 < code < 160:  # as a shell says it
+        number = code - 128
+    if number == signal.SIGKILL:
+        return (
+            "killed (signal 9), most likely by the kernel for want of memory: lower micro_batch_tokens, "
+            "rollout.max_sequences or launcher.num_processes"
+        )
+    if number:
+        return f"ended by signal {number} ({signal.Signals(number).name})"
+    return f"exit code {code}, without an error report"
+
+
+def _last_lines(log: Path) -> str:
+    """The end of the failing rank's log; where it wrote nothing (only rank 0 reports steps), the end of rank 0's."""
+    whose, lines = "its log", _text(log).splitlines()
+    if not lines:
+        whose, lines = "rank 0's log (its own is empty)", _text(log.with_name("rank0.log")).splitlines()
+    return "\n".join([f"  last lines of {whose}:", *(f"    {line}" for line in lines[-SHOWN_LINES:])])
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
