@@ -80,4 +80,4 @@ class GymWorld:
             encoded = self.vocabulary.encode(text)
             ids += encoded
             weights += [weight] * len(encoded)
-        return ids + [self.vocabulary.ids["<eos>"]], weights + [1.0]
+        return [*ids, self.vocabulary.ids["<eos>"]], [*weights, 1.0]
