@@ -11,6 +11,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from stages.contract.manifest import Manifest
+from stages.contract.progress import StageProgress
+
 SHOWN_METRICS = (
     "reward/mean",
     "reward/accuracy",
@@ -74,27 +77,26 @@ class LiveView:
     def line(self, text: str) -> None:
         self.console.print(f"  {escape(text)}", highlight=False, soft_wrap=True)
 
-    def progress(self, state: dict) -> None:
-        if self.bar is None or not state:
+    def progress(self, state: StageProgress) -> None:
+        if self.bar is None:
             return
-        eta = state.get("eta_s")
         self.bar.update(
             self.task,
-            description=f"{self.stage} {state.get('phase', '')}",
-            total=state.get("num_steps") or None,
-            completed=state.get("step", 0),
-            eta=f"{duration(eta)} left" if eta is not None else "",
+            description=f"{self.stage} {state.phase}",
+            total=state.num_steps or None,
+            completed=state.step,
+            eta=f"{duration(state.eta_s)} left" if state.eta_s is not None else "",
         )
 
     def skipped(self, stage: str, reason: str) -> None:
         self.finished += 1
         self.console.print(f"[bold]{stage}[/bold] [green]skipped[/green] ({escape(reason)})", highlight=False)
 
-    def done(self, stage: str, manifest: dict) -> None:
+    def done(self, stage: str, manifest: Manifest) -> None:
         self.finished += 1
         self.console.print(
             f"[bold]{stage}[/bold] [green]done[/green] in {duration(time.monotonic() - self.started_at)}  "
-            f"{escape(numbers(manifest.get('metrics', {})))}",
+            f"{escape(numbers(manifest.metrics))}",
             highlight=False,
             soft_wrap=True,
         )
@@ -144,7 +146,7 @@ def plan_table(plan) -> Table:
     for name in ("ranks", "GiB", "time"):
         table.add_column(name, justify="right", no_wrap=True)
     for step in plan.steps:
-        sources = [entry["stage"] or "outside" for entry in step.inputs.values()]
+        sources = [source.stage or "outside" for source in step.inputs.values()]
         inputs = ", ".join(sources) if len(sources) <= 3 else f"{len(sources)} stages"
         table.add_row(
             step.stage,
@@ -192,7 +194,7 @@ def plan_json(plan) -> dict:
                 "reason": step.reason,
                 "fingerprint": step.fingerprint,
                 "dir": str(step.dir),
-                "inputs": {role: entry["fingerprint"] for role, entry in step.inputs.items()},
+                "inputs": {role: source.fingerprint for role, source in step.inputs.items()},
                 "num_processes": step.num_processes,
                 "memory_gib": step.memory_gib,
                 "seconds": round(step.seconds, 1),

@@ -11,7 +11,7 @@ from pipeline.configuration.graph import FAMILIES, NODES, family_of, is_stage, s
 from pipeline.errors import MissingInput, StageFailed
 from pipeline.paths import REPOSITORY
 from pipeline.planning.models import template_of_directory
-from stages.contract.files import find_json
+from stages.contract.description import StageDescription
 
 MODEL_STAGES = [node.name for node in NODES if node.makes == "model"]  # and those of named students
 
@@ -19,7 +19,6 @@ MODEL_STAGES = [node.name for node in NODES if node.makes == "model"]  # and tho
 def main(run_dir: Path, stage: str | None, prompt: str | None, console: Console) -> int:
     """Starts `python -m stages.chat MODEL_DIR ...` for a stage's model, by default the furthest one of the recipe."""
     directory = model_stage(run_dir, stage)
-    config = find_json(directory / "config.json")
     command = [
         sys.executable,
         "-m",
@@ -32,7 +31,8 @@ def main(run_dir: Path, stage: str | None, prompt: str | None, console: Console)
         command += ["--prompt", prompt]
     else:
         console.print(
-            f"{config['stage']} of run {run_dir.name}; an empty line or Ctrl-D ends the chat", highlight=False
+            f"{StageDescription.read(directory).stage} of run {run_dir.name}; an empty line or Ctrl-D ends the chat",
+            highlight=False,
         )
     path = os.pathsep.join(part for part in (str(REPOSITORY), os.environ.get("PYTHONPATH", "")) if part)
     try:

@@ -19,7 +19,10 @@ from rich.table import Table
 from pipeline.configuration.graph import is_stage
 from pipeline.execution.lock import RunLock
 from pipeline.view import size
-from stages.contract.files import find_json
+from stages.contract.description import StageDescription
+from stages.contract.inputs import find_inputs
+from stages.contract.manifest import Manifest
+from stages.contract.progress import StageProgress
 
 FINGERPRINT, FORCED = re.compile(r"[0-9a-f]{8}"), re.compile(r"[0-9a-f]{8}\.old-\d+")
 ONLY_FOR_RESUMING = ("state", "references", "cache")
@@ -119,13 +122,13 @@ def needed_directories(run_dir: Path, resumable: list[Path]) -> tuple[set[Path],
         if directory in needed or not directory.is_dir():
             continue
         needed.add(directory)
-        inputs = find_json(directory / "inputs.json")
-        if not isinstance(inputs, dict):
+        inputs = find_inputs(directory)
+        if inputs is None:
             unreadable.append(directory / "inputs.json")
             continue
         frontier += _inside(run_dir, directory)
         frontier += [
-            run_dir / entry["stage"] / entry["fingerprint"][:8] for entry in inputs.values() if entry.get("stage")
+            run_dir / source.stage / source.fingerprint[:8] for source in inputs.values() if source.stage
         ]  # the run was moved
     return needed, unreadable
 
@@ -141,8 +144,9 @@ def _read_by_other_runs(run_dir: Path) -> list[Path]:
 
 def _inside(run_dir: Path, reader: Path) -> list[Path]:
     """The stage directories of this run in which the inputs and the data file of the directory `reader` lie."""
-    paths = [entry.get("path") for entry in find_json(reader / "inputs.json", {}).values()]
-    data = find_json(reader / "config.json", {}).get("config", {}).get("data")
+    paths = [source.path for source in (find_inputs(reader) or {}).values()]
+    description = StageDescription.find(reader)
+    data = description.config.get("data") if description else None
     paths += [data.get("path")] if isinstance(data, dict) else []
     root = run_dir.resolve()
     inside = [
@@ -177,7 +181,7 @@ def has_checkpoint(directory: Path) -> bool:
 
 
 def _is_done(directory: Path) -> bool:
-    return isinstance(find_json(directory / "manifest.json"), dict)
+    return Manifest.find(directory) is not None
 
 
 def _is_latest(directory: Path) -> bool:
@@ -187,10 +191,12 @@ def _is_latest(directory: Path) -> bool:
 
 def _is_alive(directory: Path) -> bool:
     """Whether a worker that no driver watches may be at work here."""
-    progress = find_json(directory / "progress.json", {})
+    progress = StageProgress.find(directory)
     return (
-        progress.get("phase") not in (None, "done", "interrupted")
-        and time.time() - progress.get("updated", 0) < FRESH_S
+        progress is not None
+        and bool(progress.phase)
+        and not progress.has_ended
+        and time.time() - progress.updated < FRESH_S
         and not _is_done(directory)
         and not (directory / "error.json").exists()
     )

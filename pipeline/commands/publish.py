@@ -16,9 +16,10 @@ from rich.table import Table
 
 from pipeline.commands.chat import model_stage
 from pipeline.errors import InvalidConfig, MissingInput, StageFailed
-from pipeline.planning import manifest
 from pipeline.view import size
 from stages.contract.files import find_json
+from stages.contract.inputs import find_inputs
+from stages.contract.manifest import verify
 
 CARD = "README.md"
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]{0,95}")
@@ -66,13 +67,13 @@ def main(
 
 def pack(run_dir: Path, directory: Path) -> Parcel:
     """The files of a finished stage's model. Raises MissingInput where one is damaged or is no safe format."""
-    verdict = manifest.verify(directory)
+    verdict = verify(directory)
     if verdict.manifest is None or verdict.problems:
         raise MissingInput(
             f"{directory} is not a finished, undamaged stage: {'; '.join(verdict.problems) or 'it has no manifest'}",
             f"python -m pipeline run +stage={directory.parent.name} run={run_dir.name} force=true",
         )
-    names = [name for name in verdict.manifest["files"] if name.startswith("model/")]
+    names = [name for name in verdict.manifest.files if name.startswith("model/")]
     unsafe = [name for name in names if name.endswith((".bin", ".pt", ".pth", ".pkl", ".py"))]
     if unsafe:
         raise MissingInput(
@@ -92,8 +93,8 @@ def evaluation(run_dir: Path, directory: Path) -> list[dict]:
     """
     latest = run_dir / "evaluate" / "latest"
     stage = directory.parent.name
-    inputs = find_json(latest / "inputs.json", {}) or {}
-    if str((inputs.get(stage) or {}).get("fingerprint", ""))[:8] != directory.name:
+    source = (find_inputs(latest) or {}).get(stage)
+    if source is None or source.fingerprint[:8] != directory.name:
         return []
     return [row for row in find_json(latest / "results.json", []) or [] if row.get("model") == stage and row.get("n")]
 

@@ -13,10 +13,12 @@ from pipeline.configuration.graph import STAGES, build, is_stage, stage_order
 from pipeline.configuration.resolve import from_tree
 from pipeline.configuration.schema import LauncherConfig
 from pipeline.execution import lock, stall
-from pipeline.planning import manifest
 from pipeline.view import COLOURS, duration, numbers
 from stages.config import ConfigError
-from stages.contract.files import find_json, read_jsonl
+from stages.contract.error_report import ErrorReport
+from stages.contract.files import read_jsonl
+from stages.contract.manifest import Verdict, verify
+from stages.contract.progress import INTERRUPTED, StageProgress
 
 
 def read(run_dir: Path) -> dict:
@@ -56,16 +58,16 @@ def stage_state(stage_dir: Path, is_held: bool, stall_after_s: float) -> dict:
     since when which rank waits.
     """
     directory = (stage_dir / "latest").resolve()
-    verdict = manifest.verify(directory)
-    progress, error = find_json(directory / "progress.json", {}), find_json(directory / "error.json")
+    verdict = verify(directory)
+    progress, error = StageProgress.find(directory), ErrorReport.find(directory)
     state = {
         "stage": stage_dir.name,
         "state": _state(verdict, progress, error, is_held),
         "fingerprint": directory.name,
         "dir": str(directory),
-        "step": progress.get("step"),
-        "num_steps": progress.get("num_steps"),
-        "phase": progress.get("phase"),
+        "step": progress.step if progress else None,
+        "num_steps": progress.num_steps if progress else None,
+        "phase": progress.phase if progress else None,
         "eta_s": None,
         "message": "",
         "metrics": {},
@@ -76,31 +78,34 @@ def stage_state(stage_dir: Path, is_held: bool, stall_after_s: float) -> dict:
     }
     if verdict.manifest:
         state |= {
-            "metrics": verdict.manifest.get("metrics", {}),
+            "metrics": verdict.manifest.metrics,
             "step": state["num_steps"],
-            "seconds": verdict.manifest.get("timing", {}).get("total_s"),
-            "peak_memory_gib": verdict.manifest.get("peak_memory_gib"),
+            "seconds": verdict.manifest.timing.total_s,
+            "peak_memory_gib": verdict.manifest.peak_memory_gib,
             "message": "; ".join(verdict.problems),
         }
+    elif verdict.problems:
+        state["message"] = "; ".join(verdict.problems)
     elif state["state"] == "running":
-        stalled = stall.describe(directory, stall_after_s)
+        stalled, known = stall.describe(directory, stall_after_s), progress or StageProgress()
         state |= {
-            "eta_s": progress.get("eta_s"),
+            "eta_s": known.eta_s,
             "stalled": stalled,
-            "message": stalled or progress.get("message", ""),
-            "seconds": time.time() - progress.get("started", time.time()),
+            "message": stalled or known.message,
+            "seconds": time.time() - known.started if known.started else 0.0,
         }
     elif error:
-        state["message"] = f"rank {error.get('rank', 0)}: {error.get('message', '')}"
+        state["message"] = f"rank {error.rank or 0}: {error.message}"
     return state
 
 
-def _state(verdict: manifest.Verdict, progress: dict, error: dict | None, is_held: bool) -> str:
-    if verdict.manifest is not None:
+def _state(verdict: Verdict, progress: StageProgress | None, error: ErrorReport | None, is_held: bool) -> str:
+    if verdict.is_there:
         return "damaged" if verdict.problems else "done"
     if error:
         return "failed"
-    return "running" if is_held and progress.get("phase") != "interrupted" else "interrupted"
+    is_interrupted = progress is not None and progress.phase == INTERRUPTED
+    return "running" if is_held and not is_interrupted else "interrupted"
 
 
 def _num_others(stage_dir: Path, latest: Path) -> int:

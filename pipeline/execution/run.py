@@ -21,6 +21,7 @@ from pipeline.execution.stop import StopRequest
 from pipeline.planning.plan import Plan, command, make_plan, remember_overrides
 from stages.config import ConfigError, to_dict
 from stages.contract.files import remove_temporaries, write_atomic
+from stages.contract.manifest import Manifest
 
 INFORMATION_FLAGS = {
     "--cfg",
@@ -176,7 +177,7 @@ def run_plan(plan: Plan, console: Console, stop: StopRequest, with_prefect: bool
         stop.restore()
 
 
-def run_step(step, plan: Plan, live: view.LiveView, stop: StopRequest, on_line=lambda line: None) -> dict | None:
+def run_step(step, plan: Plan, live: view.LiveView, stop: StopRequest, on_line=lambda line: None) -> Manifest | None:
     """One stage: skipped visibly, or executed; the same for every orchestrator. Returns its manifest."""
     if step.is_done:
         live.skipped(step.stage, step.reason)

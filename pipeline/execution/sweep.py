@@ -11,6 +11,7 @@ from rich.table import Table
 from pipeline.configuration.graph import FAMILIES, family_of
 from pipeline.errors import InvalidConfig
 from stages.contract.files import find_json, read_jsonl, write_json
+from stages.contract.manifest import Manifest
 
 LAST_ROWS = 5  # a metric of metrics.jsonl is the mean of its last rows: one step is noise
 
@@ -95,9 +96,9 @@ def objective(plan) -> float | None:
 
 
 def _stage_metric(directory: Path, metric: str) -> float | None:
-    manifest = find_json(directory / "manifest.json", {})
-    if metric in manifest.get("metrics", {}):
-        return manifest["metrics"][metric]
+    manifest = Manifest.find(directory)
+    if manifest is not None and metric in manifest.metrics:
+        return manifest.metrics[metric]
     values = [row[metric] for row in read_jsonl(directory / "metrics.jsonl") if metric in row][-LAST_ROWS:]
     return sum(values) / len(values) if values else None
 

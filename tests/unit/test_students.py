@@ -121,8 +121,8 @@ def test_models_from_outside_stand_in_for_some_students(runs, tmp_path):
     made = plan("+stage=all", runs, *TWO, f"students.b.path={model}")
     assert made.left_out == {"student_base_b": f"the model comes from {model}"} and not made.errors
     assert (
-        step(made, "distill_b").inputs["policy"]["model_dir"] == str(model)
-        and step(made, "distill_a").inputs["policy"]["stage"] == "student_base_a"
+        step(made, "distill_b").inputs["policy"].model_dir == str(model)
+        and step(made, "distill_a").inputs["policy"].stage == "student_base_a"
     )
 
 

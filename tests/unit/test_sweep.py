@@ -1,4 +1,4 @@
-"""Sweeps: the objective by default and by choice, the leaderboard, failing jobs, and what Hydra's sweepers are given."""
+"""Sweeps: the objective, the leaderboard, failing jobs, and what Hydra's sweepers are given."""
 
 import csv
 import json
@@ -8,7 +8,7 @@ import pytest
 from pipeline.errors import InvalidConfig
 from pipeline.execution import sweep
 from stages.contract.files import write_json
-from tests.e2e.test_cli import r1
+from tests.support.command_line import r1
 from tests.support.paths import REPOSITORY
 from tests.support.runs import config, finish, plan, step
 
