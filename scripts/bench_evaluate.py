@@ -40,8 +40,8 @@ def loop(options: argparse.Namespace) -> None:
     from vllm.sampling_params import RequestOutputKind
 
     from stages.config import RolloutConfig
-    from stages.engines.sampling import make_sampler, stop_token_ids
     from stages.engines.patches import inspect_models_in_process
+    from stages.engines.sampling import make_sampler, stop_token_ids
     from stages.engines.training import init_distributed
     from stages.modeling.model import load_tokenizer
     from stages.prompting.templates import PLAIN_TEMPLATE

@@ -4,8 +4,8 @@ import pytest
 
 from stages.contract import files
 from stages.engines.checkpoint import newest_checkpoint
-from stages.engines.universal import to_universal
 from stages.engines.saver import superseded
+from stages.engines.universal import to_universal
 
 
 class Listener:
