@@ -13,7 +13,7 @@ PY    := $(VENV)/bin/python
 PIP   := $(PY) -m pip --disable-pip-version-check
 STAMP := $(VENV)/.installed-$(EXTRA)
 
-.PHONY: sandbox help install run plan status report doctor test test-fast coverage lint format clean clean-all
+.PHONY: sandbox help install run plan status report doctor docs test test-fast coverage lint format clean clean-all
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -39,6 +39,10 @@ doctor: $(STAMP)  ## checks this machine and the installation
 
 test: $(STAMP) sandbox  ## all tests, on the CPU; ARGS='-k name' for some
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile $(ARGS)
+
+docs: $(STAMP)  ## the documentation as a site in site/; broken links are errors
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet --strict
+	@echo "open site/index.html"
 
 test-fast: $(STAMP)  ## the tests without engines, Prefect and subprocesses: under 90 seconds on two idle cores
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist load -m 'not engine and not slow' tests/unit $(ARGS)

@@ -19,3 +19,10 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 def repository() -> Path:
     """The root of the checkout, the working directory of every subprocess a test starts."""
     return REPOSITORY
+
+
+def pytest_collection_modifyitems(items):
+    """Tests with the real engines are marked by their place: tests/engines and tests/e2e."""
+    for item in items:
+        if {REPOSITORY / "tests" / "engines", REPOSITORY / "tests" / "e2e"} & set(item.path.parents):
+            item.add_marker(pytest.mark.engine)

@@ -69,7 +69,9 @@ PLACES = [
     ),
     Place("rename of the checkpoint", TRAINED, "os:replace", r"\.step_\d+\.tmp .*step_\d+$", side="main", calls=3),
     Place("removal of an old checkpoint", TRAINED, "shutil:rmtree", r"state/(\w+/)?step_\d+$", side="main", calls=2),
-    Place("forgetting rollouts", ("grpo",), "stages.kinds.grpo.trainer:GrpoTrainer._forget", side="main", calls=3),
+    Place(
+        "forgetting rollouts", ("grpo",), "stages.kinds.grpo.trainer:GrpoTrainer._drop_unneeded", side="main", calls=3
+    ),
     Place("load of a checkpoint", TRAINED, "stages.engines.training:TrainEngine.load", needs_checkpoint=True),
     Place("export", TRAINED, "stages.modeling.model:save_model", side="main"),
     Place("record of a prompt", ("collect", "reward_models"), "stages.contract.records:Records.append", calls=6),
@@ -112,7 +114,7 @@ PLACES = [
     Place("driver's link", ALL, "os:replace", r"latest", side="driver"),
     Place("launch", ALL, "pipeline.execution.launch:worker_environment", side="driver"),
     Place("driver's watch", ALL, "pipeline.execution.launch:LineRelay.poll", side="driver", calls=60),
-    Place("driver's check of the stage", ALL, "pipeline.planning.manifest:verify", side="driver", calls=14),
+    Place("driver's check of the stage", ALL, "stages.contract.manifest:verify", side="driver", calls=14),
 ]
 
 

@@ -1,21 +1,33 @@
-"""Sharing a batch out: over ranks by length, then into micro-batches under a token budget, then into tensors. Pure
-functions that every rank computes alike.
+"""From token sequences to the tensors of a forward pass: shared out over ranks, cut into micro-batches, laid out.
+
+All are pure functions that every rank computes alike.
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 def micro_batches(
     lengths: list[int], world_size: int, rank: int, token_budget: int, packed: bool = False
 ) -> list[list[int]]:
-    """Indices of this rank's micro-batches of a global batch with these sequence lengths (tokens).
+    """This rank's micro-batches of a global batch, as indices of its sequences.
 
     Sequences are dealt to ranks in snake order of length, so that ranks get the same number and nearly the same tokens;
     each rank cuts its own, sorted by length, so that padding is small; packed rows have none and are filled by best fit
     [V2 B.1]. Every rank gets as many micro-batches (some may be empty), because under ZeRO 2-3 each backward pass is a
     collective; there is always at least one.
+
+    Args:
+        lengths: Tokens of each sequence of the global batch.
+        world_size: Number of ranks.
+        rank: The rank whose micro-batches are wanted.
+        token_budget: Most tokens of a micro-batch, padding included; one sequence alone may exceed it.
+        packed: Whether rows are packed.
 
     >>> micro_batches([5, 1, 4, 2], world_size=2, rank=0, token_budget=10)
     [[1, 0]]
@@ -30,10 +42,10 @@ def micro_batches(
 def group_micro_batches(
     prompts: list[list[int]], completions: list[list[int]], world_size: int, rank: int, token_budget: int
 ) -> list[list[int]]:
-    """The same for `lay_out_groups`: completions of one prompt stay together, and a micro-batch pays for their prompt
-    once.
+    """This rank's micro-batches for `lay_out_groups`: completions of one prompt stay together and share its tokens.
 
-    Each group is dealt to all ranks, so that they get nearly the same tokens.
+    A micro-batch pays for their prompt once. Each group is dealt to all ranks, so that they get nearly the same tokens.
+    The arguments are those of `micro_batches`, with the token ids of prompts and completions instead of lengths.
 
     >>> group_micro_batches([[1, 2], [3, 4], [1, 2], [3, 4]], [[5], [8, 9], [6, 7], [8]], 1, 0, token_budget=5)
     [[2, 0], [1, 3]]
@@ -48,7 +60,7 @@ def group_micro_batches(
 
 
 def _deal(order: list[int], world_size: int) -> list[list[int]]:
-    """Cards to the ranks in snake order: 0 1 | 1 0 | 0 1."""
+    """Deals indices to the ranks in snake order, like cards: 0 1 | 1 0 | 0 1."""
     shares: list[list[int]] = [[] for _ in range(world_size)]
     for place, index in enumerate(order):
         lap, seat = divmod(place, world_size)
@@ -57,6 +69,7 @@ def _deal(order: list[int], world_size: int) -> list[list[int]]:
 
 
 def _of_rank(cut: list[list[list[int]]], rank: int) -> list[list[int]]:
+    """The micro-batches of a rank, with empty ones added until every rank has the same number."""
     count = max(1, *map(len, cut))
     return cut[rank] + [[]] * (count - len(cut[rank]))
 
@@ -64,7 +77,7 @@ def _of_rank(cut: list[list[list[int]]], rank: int) -> list[list[int]]:
 def _cut_groups(
     share: list[int], prompts: list[list[int]], completions: list[list[int]], token_budget: int
 ) -> list[list[int]]:
-    """Consecutive runs within the budget; one row alone may exceed it."""
+    """Cuts consecutive runs within the budget, in which a prompt counts once; one row alone may exceed it."""
     batches: list[list[int]] = []
     size = 0
     for index in share:
@@ -79,9 +92,7 @@ def _cut_groups(
 
 
 def _cut(share: list[int], lengths: list[int], token_budget: int) -> list[list[int]]:
-    """Consecutive runs (short to long) whose size, padding included, is within the budget; one sequence alone may
-    exceed it.
-    """
+    """Cuts consecutive runs, short to long, that fit the budget, padding included; one sequence alone may exceed it."""
     batches: list[list[int]] = []
     for index in share:
         if batches and (len(batches[-1]) + 1) * lengths[index] <= token_budget:
@@ -92,8 +103,9 @@ def _cut(share: list[int], lengths: list[int], token_budget: int) -> list[list[i
 
 
 def _best_fit(share: list[int], lengths: list[int], token_budget: int) -> list[list[int]]:
-    """Best-fit decreasing: from the longest on, each to the fullest row that has room; one sequence alone may exceed
-    the budget.
+    """Best-fit decreasing: from the longest on, each sequence goes to the fullest row that has room for it.
+
+    One sequence alone may exceed the budget.
 
     >>> _best_fit([0, 1, 2, 3], [2, 3, 5, 6], token_budget=8)
     [[3, 0], [2, 1]]
@@ -114,25 +126,22 @@ def _best_fit(share: list[int], lengths: list[int], token_budget: int) -> list[l
 
 @dataclass(frozen=True)
 class TokenBatch:
-    """Sequences laid out for one forward pass, and the N tokens whose logprobs are wanted: `inputs` is what
-    PolicyModel.forward takes.
-    """
+    """Sequences laid out for one forward pass, and the N tokens whose logprobs are wanted."""
 
     input_ids: torch.Tensor  # [B, T] padded on the right, or [1, total] packed
     places_N: torch.Tensor  # where a target is predicted from: index into the flattened input_ids
     targets_N: torch.Tensor  # its token id
     sequence_N: torch.Tensor  # which of the sequences it belongs to
     position_ids: torch.Tensor | None  # packed: [1, total], from 0 in each sequence
-    boundaries: (
-        torch.Tensor | None
-    )  # packed: [S + 1] int32, where each segment (a sequence, or a part of one) begins, and the end
+    # packed: [S + 1] int32, where each segment (a sequence, or a part of one) begins, and the end
+    boundaries: torch.Tensor | None
     longest: int  # tokens of the longest sequence
-    prefixes: torch.Tensor | None = (
-        None  # packed, with shared prompts: [S] int32, the segment that all tokens of this one see too; -1: none
-    )
+    # packed, with shared prompts: [S] int32, the segment that all tokens of this one see too; -1: none
+    prefixes: torch.Tensor | None = None
 
     @property
-    def inputs(self) -> tuple:
+    def inputs(self) -> tuple[torch.Tensor | int | None, ...]:
+        """What `PolicyModel.forward` takes, in its order."""
         return (
             self.input_ids,
             self.places_N,
@@ -147,11 +156,17 @@ class TokenBatch:
 def lay_out(
     rows: list[list[int]], is_target: list[list[bool]], pad_id: int, device: torch.device, packed: bool = False
 ) -> TokenBatch:
-    """Token rows and, as long, which of their tokens are targets (never the first of a row). Targets come row by row,
-    in order.
+    """Lays token rows out for a forward pass; targets come row by row, in order.
 
     No rows become one of two pads without a target: a rank without work still makes its forward pass (see
     PolicyModel.forward).
+
+    Args:
+        rows: Token ids of each sequence.
+        is_target: For each token whether its logprob is wanted; never of the first of a row.
+        pad_id: The token id that pads rows on the right.
+        device: Where the tensors go.
+        packed: One row of all sequences instead of padded rows.
 
     >>> batch = lay_out([[5, 6, 7], [8, 9]], [[False, True, True], [False, True]], 0, torch.device("cpu"))
     >>> batch.places_N.tolist(), batch.targets_N.tolist(), batch.sequence_N.tolist()
@@ -161,20 +176,19 @@ def lay_out(
     lengths = torch.tensor([len(row) for row in rows])
     starts = lengths.cumsum(0) - lengths
     flat_ids = torch.tensor([token for row in rows for token in row])
-    found = torch.tensor([flag for row in is_target for flag in row]).nonzero()[
-        :, 0
-    ]  # place of each target in flat_ids
+    flags = torch.tensor([flag for row in is_target for flag in row])
+    found = flags.nonzero()[:, 0]  # place of each target in flat_ids
     sequence = torch.repeat_interleave(lengths)
-    places, position_ids, boundaries = found - 1, None, None
+    places = found - 1
+    position_ids = boundaries = None
     if packed:
         input_ids = flat_ids[None]
         position_ids = (torch.arange(len(flat_ids)) - starts[sequence])[None].to(device)
         boundaries = torch.cat([starts, lengths.sum()[None]]).to(device, torch.int32)
     else:
         width = int(lengths.max())
-        padded = (
-            sequence * width + torch.arange(len(flat_ids)) - starts[sequence]
-        )  # place of each token in the padded rows
+        # place of each token in the padded rows
+        padded = sequence * width + torch.arange(len(flat_ids)) - starts[sequence]
         input_ids = torch.full((len(rows) * width,), pad_id).scatter(0, padded, flat_ids).view(len(rows), width)
         places = padded[found] - 1
     return TokenBatch(
@@ -189,9 +203,10 @@ def lay_out(
 
 
 def lay_out_groups(prompts: list[list[int]], completions: list[list[int]], pad_id: int) -> TokenBatch:
-    """Packed, with a prompt that stands side by side in several rows laid out once: its completions follow it and see
-    it and themselves. All completion tokens are targets; no completion is empty. On the CPU only (see
-    stages/modeling/attention.py).
+    """Lays prompts and completions out packed, with a prompt that consecutive rows have in common laid out once.
+
+    Its completions follow it, and each sees the prompt and itself. All completion tokens are targets; no completion may
+    be empty. On the CPU only (see stages/modeling/attention.py).
 
     >>> batch = lay_out_groups([[5, 6], [5, 6], [7]], [[1], [2, 3], [4]], pad_id=0)
     >>> batch.input_ids.tolist(), batch.position_ids.tolist()
@@ -203,7 +218,12 @@ def lay_out_groups(prompts: list[list[int]], completions: list[list[int]], pad_i
     """
     if not prompts:
         return lay_out([], [], pad_id, torch.device("cpu"), packed=True)
-    ids, positions, places, sequence, boundaries, prefixes = [], [], [], [], [0], []
+    ids: list[int] = []
+    positions: list[int] = []
+    places: list[int] = []
+    sequence: list[int] = []
+    boundaries: list[int] = [0]
+    prefixes: list[int] = []
     for row, (prompt, completion) in enumerate(zip(prompts, completions)):
         if row == 0 or prompt != prompts[row - 1]:
             shared = len(prefixes)
@@ -233,12 +253,13 @@ def lay_out_groups(prompts: list[list[int]], completions: list[list[int]], pad_i
 
 
 def pad_rows(rows: list[list[int]], pad_id: int, device: torch.device) -> torch.Tensor:
-    """[B, T], padded on the right; an empty batch becomes one row of two pads (see PolicyModel.forward)."""
+    """Token rows as [B, T], padded on the right; no rows become one of two pads (see PolicyModel.forward)."""
     if not rows:
         return torch.full((1, 2), pad_id, device=device)
     width = max(map(len, rows))
     return torch.tensor([row + [pad_id] * (width - len(row)) for row in rows], device=device)
 
 
-def pad_id(tokenizer) -> int:
+def pad_id(tokenizer: "PreTrainedTokenizerBase") -> int:
+    """The token that pads rows: the tokenizer's own, or the end of sequence where it has none."""
     return tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id

@@ -1,13 +1,17 @@
-"""The GRPO family as pure functions. One optimizer step has P prompts x G completions; a forward pass sees B of them,
-with N tokens in all.
+"""The GRPO family as pure functions: advantages, losses, and corrections for what a sampler drew differently.
 
-Tokens are flat [N] tensors, without padding; `sequence_N` says which of the B completions a token belongs to. What a
-token counts is divided by counts of the whole step (`Counts`), over all micro-batches and ranks, so that their
-gradients simply add up.
+One optimizer step has P prompts x G completions; a forward pass sees B of them, with N tokens in all. Tokens are flat
+[N] tensors, without padding; `sequence_N` says which of the B completions a token belongs to. What a token counts is
+divided by counts of the whole step (`Counts`), over all micro-batches and ranks, so that their gradients simply add up.
 
-To add a loss, write its objective or its weight here and enter it in LOSSES; to add an advantage estimator, enter it in
-ADVANTAGES; the configuration takes its choices from these tables. (This file imports no torch, so that the
-configuration can.)
+Three tables name what a configuration may choose:
+
+    ADVANTAGES    `scale_rewards`   from the rewards of a group to advantages
+    LOSSES        `loss`            objective of a token, its weight in the step, level of the ratio
+    CORRECTIONS   `correction`      what is done where trainer and sampler disagree about a token
+
+To add one, write the function here, enter it in its table and its name in `stages/config/choices.py`; a test holds the
+two against each other.
 """
 
 from __future__ import annotations
@@ -31,8 +35,9 @@ def by_group(rewards_PG: Tensor, eps: float) -> Tensor:
 
 
 def by_batch(rewards_PG: Tensor, eps: float) -> Tensor:
-    """Group means, but one standard deviation for all groups of the rollout. Hu et al. 2025 (REINFORCE++), Liu et al.
-    2025 (tricks).
+    """Group means, but one standard deviation for all groups of the rollout.
+
+    Hu et al. 2025 (REINFORCE++), Liu et al. 2025 (tricks).
     """
     return _centered(rewards_PG) / (rewards_PG.std() + eps)
 
@@ -43,14 +48,29 @@ def unscaled(rewards_PG: Tensor, eps: float) -> Tensor:
 
 
 def _centered(rewards_PG: Tensor) -> Tensor:
+    """Rewards less the mean of their group."""
     return rewards_PG - rewards_PG.mean(1, keepdim=True)
 
 
-ADVANTAGES: dict[str, Callable] = {"group": by_group, "batch": by_batch, "none": unscaled}
+# What the centered rewards are divided by -> (rewards [P, G], eps) -> advantages [P, G].
+ADVANTAGES: dict[str, Callable[[Tensor, float], Tensor]] = {
+    "group": by_group,  # the standard deviation of their group
+    "batch": by_batch,  # that of all rewards of the rollout
+    "none": unscaled,  # nothing
+}
 
 
 def advantages(rewards_PG: Tensor, scale: str = "group", eps: float = 1e-4) -> Tensor:
-    """[P, G] rewards to [P, G] advantages. A group of equal rewards gets exactly 0, whatever rounding says."""
+    """Turns rewards into advantages; a group of equal rewards gets exactly 0, whatever rounding says.
+
+    Args:
+        rewards_PG: [P, G], a row for each prompt.
+        scale: A name of ADVANTAGES.
+        eps: Added to the standard deviation.
+
+    Returns:
+        Advantages [P, G].
+    """
     return ADVANTAGES[scale](rewards_PG, eps).masked_fill(is_zero_variance(rewards_PG)[:, None], 0.0)
 
 
@@ -65,16 +85,19 @@ def sequence_mean(values_N: Tensor, sequence_N: Tensor, lengths_B: Tensor) -> Te
 
 
 def log_ratio(policy_N: Tensor, old_N: Tensor, sequence_N: Tensor, lengths_B: Tensor, level: str) -> Tensor:
-    """[N] log(pi_theta / pi_old): `token`, each token's own (DeepSeekMath); `sequence`, its completion's mean (GSPO,
-    Zheng et al. 2025, eq. 5).
+    """[N] log(pi_theta / pi_old) at a level.
+
+    `token`: each token's own (DeepSeekMath, Shao et al. 2024); `sequence`: the mean over its completion (GSPO, Zheng et
+    al. 2025, eq. 5).
     """
     difference_N = policy_N - old_N
     return difference_N if level == "token" else sequence_mean(difference_N, sequence_N, lengths_B)[sequence_N]
 
 
 def k3(policy_N: Tensor, reference_N: Tensor) -> Tensor:
-    """k3 estimator of KL(policy || reference) of each token: exp(d) - d - 1, d = log reference - log policy. Schulman
-    2020; [N eq. 2].
+    """k3 estimator of KL(policy || reference) of each token: exp(d) - d - 1, d = log reference - log policy.
+
+    Schulman 2020; [N eq. 2].
     """
     d = reference_N - policy_N
     return d.exp() - d - 1
@@ -83,8 +106,9 @@ def k3(policy_N: Tensor, reference_N: Tensor) -> Tensor:
 def clipped(
     log_ratio_N: Tensor, policy_N: Tensor, advantages_N: Tensor, low: float, high: float
 ) -> tuple[Tensor, Tensor]:
-    """-min(rho A, clip(rho, 1 - low, 1 + high) A) [N eq. 1], and 1 where the clip took the gradient away. With the
-    paper's epsilon of 10 the lower bound never binds and the upper is 11.
+    """-min(rho A, clip(rho, 1 - low, 1 + high) A) [N eq. 1], and 1 where the clip took the gradient away.
+
+    With the paper's epsilon of 10 the lower bound never binds and the upper is 11.
     """
     ratio_N = log_ratio_N.exp()
     free_N, bound_N = ratio_N * advantages_N, ratio_N.clamp(1 - low, 1 + high) * advantages_N
@@ -94,18 +118,18 @@ def clipped(
 def cispo(
     log_ratio_N: Tensor, policy_N: Tensor, advantages_N: Tensor, low: float, high: float
 ) -> tuple[Tensor, Tensor]:
-    """-sg(min(rho, 1 + high)) A log pi: the weight is clipped, no token loses its gradient. MiniMax 2025 (M1), eq. 4-5;
-    `low` is not used.
+    """-sg(min(rho, 1 + high)) A log pi: the weight is clipped, and no token loses its gradient.
+
+    MiniMax 2025 (M1), eq. 4-5; `low` is not used.
     """
     ratio_N = log_ratio_N.detach().exp()
-    return -ratio_N.clamp(max=1 + high) * advantages_N * policy_N, ((ratio_N > 1 + high) & (advantages_N > 0)).to(
-        policy_N.dtype
-    )
+    is_clipped_N = (ratio_N > 1 + high) & (advantages_N > 0)
+    return -ratio_N.clamp(max=1 + high) * advantages_N * policy_N, is_clipped_N.to(policy_N.dtype)
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Of the whole optimizer step, over all ranks and micro-batches."""
+    """Counts of the whole optimizer step, over all ranks and micro-batches."""
 
     num_sequences: int  # P x G, those that were left out included
     num_tokens: int  # completion tokens, those of masked completions not included
@@ -113,7 +137,7 @@ class Counts:
 
 
 def per_sequence(lengths_B: Tensor, counts: Counts) -> Tensor:
-    """[B] weight of each token: (1/G) sum_i (1/|o_i|) sum_t, the original GRPO. DeepSeekMath, Shao et al. 2024, eq. 3."""
+    """[B] weight of each token: (1/G) sum_i (1/|o_i|) sum_t, the original GRPO (Shao et al. 2024, eq. 3)."""
     return 1 / lengths_B.clamp(min=1) / counts.num_sequences
 
 
@@ -129,36 +153,39 @@ def per_constant(lengths_B: Tensor, counts: Counts) -> Tensor:
 
 @dataclass(frozen=True)
 class Loss:
-    """One member of the family."""
+    """One member of the family: a row of LOSSES."""
 
-    objective: Callable  # (log_ratio_N, policy_N, advantages_N, clip_low, clip_high) -> (loss_N, is_clipped_N)
-    weight: Callable  # (lengths_B, counts) -> weight of a token [B]
-    level: str  # of the ratio
+    # (log_ratio_N, policy_N, advantages_N, clip_low, clip_high) -> (loss_N, is_clipped_N)
+    objective: Callable[[Tensor, Tensor, Tensor, float, float], tuple[Tensor, Tensor]]
+    weight: Callable[[Tensor, Counts], Tensor]  # (lengths_B, counts) -> weight of a token [B]
+    level: str  # of the ratio: token or sequence
 
 
+# The objective of a token, what it weighs in the mean over the step, and the level of its ratio.
 LOSSES: dict[str, Loss] = {
-    "grpo": Loss(clipped, per_sequence, "token"),
+    "grpo": Loss(clipped, per_sequence, "token"),  # DeepSeekMath, Shao et al. 2024; [N eq. 1]
     "bnpo": Loss(clipped, per_token, "token"),  # normalised over the batch: with counts of the whole step, that is dapo
-    "dapo": Loss(clipped, per_token, "token"),
-    "dr_grpo": Loss(clipped, per_constant, "token"),
-    "gspo": Loss(clipped, per_sequence, "sequence"),
-    "cispo": Loss(cispo, per_token, "token"),
+    "dapo": Loss(clipped, per_token, "token"),  # Yu et al. 2025
+    "dr_grpo": Loss(clipped, per_constant, "token"),  # Liu et al. 2025
+    "gspo": Loss(clipped, per_sequence, "sequence"),  # Zheng et al. 2025
+    "cispo": Loss(cispo, per_token, "token"),  # MiniMax 2025 (M1)
 }
 
 
 def _truncated(ratio: Tensor, limit: float) -> Tensor:
+    """A ratio beyond the limit becomes the limit."""
     return ratio.clamp(max=limit)
 
 
 def _masked(ratio: Tensor, limit: float) -> Tensor:
+    """A ratio beyond the limit becomes 0: the token is left out."""
     return ratio.masked_fill(ratio > limit, 0.0)
 
 
-CORRECTIONS: dict[str, tuple[str, Callable]] = {  # name -> (level, what is done to a ratio beyond the limit)
-    "token_truncate": (
-        "token",
-        _truncated,
-    ),  # TIS: Yao et al. 2025, "Your efficient RL framework secretly brings you off-policy training"
+# The level of the ratio trainer / sampler, and what is done to one beyond the limit.
+CORRECTIONS: dict[str, tuple[str, Callable[[Tensor, float], Tensor]]] = {
+    # TIS: Yao et al. 2025, "Your efficient RL framework secretly brings you off-policy training"
+    "token_truncate": ("token", _truncated),
     "token_mask": ("token", _masked),  # MIS / IcePop
     "sequence_truncate": ("sequence", _truncated),  # Liu et al. 2025, "When speed kills stability"
     "sequence_mask": ("sequence", _masked),
@@ -168,9 +195,20 @@ CORRECTIONS: dict[str, tuple[str, Callable]] = {  # name -> (level, what is done
 def correction_weights(
     name: str, trainer_N: Tensor, sampler_N: Tensor, sequence_N: Tensor, num_sequences: int, limit: float
 ) -> Tensor:
-    """[N] what a token's objective is multiplied by, because it was drawn by the sampler's policy and not by the
-    trainer's: pi_trainer / pi_sampler, of the token or of its whole completion (the product), cut at `limit`.
-    Constants: no gradient.
+    """What a token's objective is multiplied by, because the sampler's policy drew it and not the trainer's.
+
+    That is pi_trainer / pi_sampler, of the token or of its whole completion (the product), cut at `limit`.
+
+    Args:
+        name: A name of CORRECTIONS.
+        trainer_N: [N] the trainer's logprobs.
+        sampler_N: [N] the sampler's logprobs.
+        sequence_N: [N] which completion each token belongs to.
+        num_sequences: B, the number of completions.
+        limit: The largest ratio that stays as it is.
+
+    Returns:
+        Weights [N]; constants without gradient.
     """
     level, cut = CORRECTIONS[name]
     difference_N = (trainer_N - sampler_N).detach()
@@ -181,11 +219,11 @@ def correction_weights(
 
 @dataclass(frozen=True)
 class Terms:
-    """`loss` is this forward pass's share of the step's loss, the only one with a gradient; the rest is worth watching."""
+    """What a forward pass adds to the loss of its step, and what is worth watching."""
 
-    loss: Tensor  # []
-    kl_N: Tensor
-    is_clipped_N: Tensor
+    loss: Tensor  # [], this forward pass's share of the step's loss; the only one with a gradient
+    kl_N: Tensor  # [N] k3 estimates, nats
+    is_clipped_N: Tensor  # [N] 1 where the clip took the gradient away, else 0
 
 
 def loss_terms(
@@ -203,11 +241,23 @@ def loss_terms(
     kl: str = "k3",
     correction_N: Tensor | None = None,
 ) -> Terms:
-    """sum over tokens of weight x (correction x objective + beta x KL) [N eq. 1-3 and its relatives].
+    """The sum over tokens of weight x (correction x objective + beta x KL) [N eq. 1-3 and its relatives].
 
-    policy_N [N] has the gradient; old_N, reference_N (None where beta is 0) and correction_N (None: 1) are constants
-    [N]; advantages_B and lengths_B (completion tokens, float) are [B]. `kl`: k3, or k3_unbiased, multiplied by the
-    ratio, whose gradient is then that of the KL even off policy (DeepSeek-V3.2, eq. 7).
+    Args:
+        name: A name of LOSSES.
+        policy_N: [N] logprobs of the trained policy; the only argument with a gradient.
+        old_N: [N] logprobs of the policy that the ratio is taken to.
+        reference_N: [N] logprobs of the reference, or None where beta is 0.
+        advantages_B: [B] advantage of each completion.
+        sequence_N: [N] which completion each token belongs to.
+        lengths_B: [B] tokens of each completion, as floats.
+        counts: Of the whole optimizer step.
+        clip_low: The ratio is clipped below 1 - clip_low.
+        clip_high: The ratio is clipped above 1 + clip_high.
+        beta: Weight of the KL.
+        kl: k3, or k3_unbiased: multiplied by the ratio, so that its gradient is that of the KL even off policy
+            (DeepSeek-V3.2, eq. 7).
+        correction_N: [N] weights of `correction_weights`, or None for 1.
     """
     loss = LOSSES[name]
     log_ratio_N = log_ratio(policy_N, old_N, sequence_N, lengths_B, loss.level)

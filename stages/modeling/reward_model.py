@@ -1,11 +1,15 @@
 """A reward model: a causal LM with a scalar head, read at the last token [N]."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from stages.modeling.batching import micro_batches, pad_id, pad_rows
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 class ScalarModel(nn.Module):
@@ -20,7 +24,8 @@ class ScalarModel(nn.Module):
         return self.model(input_ids=input_ids, use_cache=False).logits[:, 0].float()
 
 
-def load_reward_model(directory: Path, pad: int | None = None) -> nn.Module:
+def load_reward_model(directory: Path, pad: int | None = None) -> "PreTrainedModel":
+    """Loads an HF sequence classifier with one output in fp32; `pad`: the id of the token that pads its rows."""
     from transformers import AutoModelForSequenceClassification
 
     model = AutoModelForSequenceClassification.from_pretrained(
@@ -32,13 +37,22 @@ def load_reward_model(directory: Path, pad: int | None = None) -> nn.Module:
 
 
 @torch.no_grad()
-def reward_scores(model, rows: list[list[int]], tokenizer, micro_batch_tokens: int) -> list[float]:
-    """Rewards of token rows, in order, computed in length-sorted batches. `model`: a ScalarModel's engine or an HF
-    classifier.
+def reward_scores(
+    model: Any, rows: list[list[int]], tokenizer: "PreTrainedTokenizerBase", micro_batch_tokens: int
+) -> list[float]:
+    """Rewards of token rows, in their order, computed in batches of similar length.
+
+    Args:
+        model: The engine of a ScalarModel, or an HF classifier.
+        rows: Token ids that end in the end-of-sequence token.
+        tokenizer: Says which token pads.
+        micro_batch_tokens: Most tokens of a batch, padding included.
     """
     scores = [0.0] * len(rows)
     device = getattr(model, "device", torch.device("cpu"))
-    for indices in micro_batches([len(row) for row in rows], 1, 0, micro_batch_tokens) if rows else []:
+    if not rows:
+        return scores
+    for indices in micro_batches([len(row) for row in rows], 1, 0, micro_batch_tokens):
         output = model(pad_rows([rows[i] for i in indices], pad_id(tokenizer), device))
         values = output if isinstance(output, torch.Tensor) else output.logits[:, 0]
         for i, value in zip(indices, values.float().tolist()):

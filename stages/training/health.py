@@ -1,12 +1,15 @@
 """Health alarms: pure functions of the last rows of metrics.jsonl, and what a training loop does with them."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import Literal
 
 from stages.config import HealthConfig
 from stages.contract import files
 from stages.runtime.worker import Worker, rounded
+
+DEFAULTS = HealthConfig()
 
 
 @dataclass(frozen=True)
@@ -19,12 +22,134 @@ class Alarm:
     advice: str
 
 
-OF_BATCH = {"non_finite"}  # its own batch is the cause; what the others show, the steps before have done
-CURABLE = OF_BATCH | {
-    "kl_blow_up",
-    "entropy_collapse",
-    "sampler_mismatch",
-}  # by going back; the others are of the data and the settings
+@dataclass(frozen=True)
+class Check:
+    """One kind of alarm."""
+
+    name: str
+    message: Callable[[list[dict], HealthConfig], str | None]  # what is wrong at the last of these rows; None: nothing
+    advice: str
+    cause: Literal["batch", "weights", "setting"]  # its own batch; what earlier steps did; the data and the settings
+
+
+def _non_finite(history: list[dict], config: HealthConfig) -> str | None:
+    row = history[-1]
+    broken = [
+        name for name, value in row.items() if name.split("/")[-1] in ("loss", "grad_norm") and not math.isfinite(value)
+    ]
+    if not broken:
+        return None
+    return f"{' and '.join(f'{name} is {row[name]}' for name in broken)} at step {row['step']}"
+
+
+def _kl_blow_up(history: list[dict], config: HealthConfig) -> str | None:
+    row = history[-1]
+    if not _is_over(row, "policy/kl", config.kl_limit):
+        return None
+    return (
+        f"policy/kl is {row['policy/kl']:.3g} nats a token, over {config.kl_limit:g}: the policy has left its reference"
+    )
+
+
+def _entropy_collapse(history: list[dict], config: HealthConfig) -> str | None:
+    row = history[-1]
+    is_measured = row.get("reward/zero_std_frac", 0.0) < 1  # no entropy is measured where no group is left
+    if not is_measured or not row.get("policy/entropy", math.inf) < config.entropy_floor:
+        return None
+    return (
+        f"policy/entropy is {row['policy/entropy']:.3g} nats a token, under {config.entropy_floor:g}: "
+        "it always says the same"
+    )
+
+
+def _reward_flat(history: list[dict], config: HealthConfig) -> str | None:
+    if not _lasts(history, config.flat_steps, "reward/mean", lambda value: abs(value) < 1e-9):
+        return None
+    return f"reward/mean has been 0 for {config.flat_steps} steps: nothing is ever rewarded"
+
+
+def _no_signal(history: list[dict], config: HealthConfig) -> str | None:
+    if not _lasts(history, config.flat_steps, "reward/zero_std_frac", lambda value: value >= 1):
+        return None
+    return f"for {config.flat_steps} steps all completions of every prompt had the same reward: nothing is learned"
+
+
+def _truncation(history: list[dict], config: HealthConfig) -> str | None:
+    row = history[-1]
+    if not _is_over(row, "completion/truncated_frac", config.truncated_limit):
+        return None
+    return f"{row['completion/truncated_frac']:.0%} of the completions were cut at the length limit"
+
+
+def _sampler_mismatch(history: list[dict], config: HealthConfig) -> str | None:
+    row = history[-1]
+    if not _is_over(row, "policy/mismatch_kl", config.mismatch_kl_limit):
+        return None
+    return (
+        f"policy/mismatch_kl is {row['policy/mismatch_kl']:.3g} nats a token, "
+        f"over {config.mismatch_kl_limit:g}: the sampler "
+        "and the trainer do not have the same policy"
+    )
+
+
+def _is_over(row: dict, name: str, limit: float) -> bool:
+    """Whether a metric is over its limit; NaN is."""
+    return name in row and not row[name] <= limit
+
+
+def _lasts(history: list[dict], num_steps: int, name: str, holds: Callable[[float], bool]) -> bool:
+    """Whether `holds` was true of a metric in each of the last `num_steps` rows."""
+    return len(history) >= num_steps and all(name in row and holds(row[name]) for row in history[-num_steps:])
+
+
+CHECKS = (
+    Check(
+        "non_finite",
+        _non_finite,
+        "lower optim.lr, set optim.grad_clip, or use bf16 or fp32 where fp16 overflows; "
+        "continue from a checkpoint before this step",
+        cause="batch",
+    ),
+    Check(
+        "kl_blow_up",
+        _kl_blow_up,
+        "lower optim.lr, raise beta, or refresh the reference more often (reference_every)",
+        cause="weights",
+    ),
+    Check(
+        "entropy_collapse",
+        _entropy_collapse,
+        "raise clip_high or rollout.temperature, lower optim.lr, or stop here if the reward is as high as it gets",
+        cause="weights",
+    ),
+    Check(
+        "reward_flat",
+        _reward_flat,
+        "look at samples.jsonl; check data.verifier and data.template, give easier prompts, "
+        "or start from a model that solves some of them",
+        cause="setting",
+    ),
+    Check(
+        "no_signal",
+        _no_signal,
+        "give harder prompts if the reward is high, easier ones if it is low; raise group_size or rollout.temperature",
+        cause="setting",
+    ),
+    Check(
+        "truncation",
+        _truncation,
+        "raise max_completion_tokens, or look in samples.jsonl for endless repetition",
+        cause="setting",
+    ),
+    Check(
+        "sampler_mismatch",
+        _sampler_mismatch,
+        "lower updates_per_rollout or optim.lr; use one precision for both; rollout=transformers tells who is wrong",
+        cause="weights",
+    ),
+)
+OF_BATCH = {check.name for check in CHECKS if check.cause == "batch"}
+CURABLE = {check.name for check in CHECKS if check.cause != "setting"}  # by going back to an earlier checkpoint
 
 
 class RollBack(Exception):
@@ -32,20 +157,25 @@ class RollBack(Exception):
 
     def __init__(self, found: list[Alarm]):
         super().__init__("; ".join(f"{alarm.name} at step {alarm.step}: {alarm.message}" for alarm in found))
-        self.step, self.advice = found[0].step, "; or ".join(alarm.advice for alarm in found)
+        self.step = found[0].step
+        self.advice = "; or ".join(alarm.advice for alarm in found)
         self.is_of_batch = all(alarm.name in OF_BATCH for alarm in found)
 
 
 class Unhealthy(RuntimeError):
-    """An alarm where health.on_alarm is stop, or is rollback and that cannot help."""
+    """An alarm where health.on_alarm is stop, or is rollback and that cannot help; `fix` says what to try."""
 
     def __init__(self, message: str, fix: str):
         super().__init__(message)
         self.fix = fix
 
 
-def alarms(history: list[dict], config: HealthConfig = HealthConfig()) -> list[Alarm]:
-    """The alarms that begin at the last row: they hold now and did not hold one row before. Rows are in order of steps.
+def alarms(history: list[dict], config: HealthConfig = DEFAULTS) -> list[Alarm]:
+    """The alarms that begin at the last row: they hold now and did not hold one row before.
+
+    Args:
+        history: rows of metrics.jsonl in order of steps, at least the last `flat_steps` + 1 that there are.
+        config: the limits.
 
     >>> [alarm.name for alarm in alarms([{"step": 1, "train/loss": 0.5}, {"step": 2, "train/loss": float("nan")}])]
     ['non_finite']
@@ -54,100 +184,43 @@ def alarms(history: list[dict], config: HealthConfig = HealthConfig()) -> list[A
     return [alarm for alarm in _holding(history, config) if alarm.name not in before]
 
 
-def _holding(history: list[dict], config: HealthConfig) -> Iterator[Alarm]:
+def _holding(history: list[dict], config: HealthConfig) -> list[Alarm]:
     """The alarms that hold at the last row."""
     if not history:
-        return
-    row = history[-1]
-    step = row["step"]
-    broken = [
-        name for name, value in row.items() if name.split("/")[-1] in ("loss", "grad_norm") and not math.isfinite(value)
-    ]
-    if broken:
-        yield Alarm(
-            "non_finite",
-            step,
-            f"{' and '.join(f'{name} is {row[name]}' for name in broken)} at step {step}",
-            "lower optim.lr, set optim.grad_clip, or use bf16 or fp32 where fp16 overflows; "
-            "continue from a checkpoint before this step",
-        )
-    if _over(row, "policy/kl", config.kl_limit):
-        yield Alarm(
-            "kl_blow_up",
-            step,
-            f"policy/kl is {row['policy/kl']:.3g} nats a token, over {config.kl_limit:g}: "
-            "the policy has left its reference",
-            "lower optim.lr, raise beta, or refresh the reference more often (reference_every)",
-        )
-    if (
-        row.get("policy/entropy", math.inf) < config.entropy_floor and row.get("reward/zero_std_frac", 0.0) < 1
-    ):  # no entropy is measured where no group is left
-        yield Alarm(
-            "entropy_collapse",
-            step,
-            f"policy/entropy is {row['policy/entropy']:.3g} nats a token, under {config.entropy_floor:g}: "
-            "it always says the same",
-            "raise clip_high or rollout.temperature, lower optim.lr, or stop here if the reward is as high as it gets",
-        )
-    if _lasts(history, config.flat_steps, "reward/mean", lambda value: abs(value) < 1e-9):
-        yield Alarm(
-            "reward_flat",
-            step,
-            f"reward/mean has been 0 for {config.flat_steps} steps: nothing is ever rewarded",
-            "look at samples.jsonl; check data.verifier and data.template, give easier prompts, "
-            "or start from a model that solves some of them",
-        )
-    if _lasts(history, config.flat_steps, "reward/zero_std_frac", lambda value: value >= 1):
-        yield Alarm(
-            "no_signal",
-            step,
-            f"for {config.flat_steps} steps all completions of every prompt had the same reward: nothing is learned",
-            "give harder prompts if the reward is high, easier ones if it is low; "
-            "raise group_size or rollout.temperature",
-        )
-    if _over(row, "completion/truncated_frac", config.truncated_limit):
-        yield Alarm(
-            "truncation",
-            step,
-            f"{row['completion/truncated_frac']:.0%} of the completions were cut at the length limit",
-            "raise max_completion_tokens, or look in samples.jsonl for endless repetition",
-        )
-    if _over(row, "policy/mismatch_kl", config.mismatch_kl_limit):
-        yield Alarm(
-            "sampler_mismatch",
-            step,
-            f"policy/mismatch_kl is {row['policy/mismatch_kl']:.3g} nats a token, "
-            f"over {config.mismatch_kl_limit:g}: the sampler "
-            "and the trainer do not have the same policy",
-            "lower updates_per_rollout or optim.lr; use one precision for both; "
-            "rollout=transformers tells who is wrong",
-        )
+        return []
+    messages = [(check, check.message(history, config)) for check in CHECKS]
+    step = history[-1]["step"]
+    return [Alarm(check.name, step, message, check.advice) for check, message in messages if message is not None]
 
 
-def _over(row: dict, name: str, limit: float) -> bool:
-    return name in row and not row[name] <= limit  # NaN is over
+class HealthWatch:
+    """The last metric rows of a stage, from its log and then step by step.
 
-
-def _lasts(history: list[dict], num_steps: int, name: str, holds) -> bool:
-    """Whether `holds` was true of a metric in each of the last `num_steps` rows."""
-    return len(history) >= num_steps and all(name in row and holds(row[name]) for row in history[-num_steps:])
-
-
-class Watch:
-    """The last metric rows of a stage, from its log and then step by step. Made after the log was cut back by a resume."""
+    Made after a resume or a rollback has cut the log back, so that it decides as an undisturbed run does.
+    """
 
     def __init__(self, worker: Worker, config: HealthConfig, can_go_back: bool = True):
-        """`can_go_back`: whether the loop knows RollBack; to one that does not, rollback is stop."""
+        """Reads the log.
+
+        Args:
+            worker: the stage.
+            config: limits, and what an alarm does.
+            can_go_back: whether the loop knows RollBack; to one that does not, on_alarm=rollback is stop.
+        """
         self.worker, self.config, self.can_go_back = worker, config, can_go_back
         self.history = files.read_jsonl(worker.dir / "metrics.jsonl")[-config.flat_steps - 1 :]
 
     def __call__(self, step: int, metrics: dict[str, float]) -> None:
-        """Writes new alarms to alarms.jsonl and the log. Raises Unhealthy on every rank where on_alarm is stop,
-        RollBack where it is rollback; call before the checkpoint.
+        """Takes the metrics of a logged step; writes new alarms to alarms.jsonl and the log.
+
+        Call it on every rank, before the checkpoint of the step.
+
+        Raises:
+            RollBack: an alarm that going back can cure, where on_alarm is rollback.
+            Unhealthy: an alarm, where on_alarm is stop; or one that going back would cure, where the loop cannot.
         """
-        self.history = [*self.history, {"step": step, **{name: rounded(value) for name, value in metrics.items()}}][
-            -self.config.flat_steps - 1 :
-        ]
+        row = {"step": step, **{name: rounded(value) for name, value in metrics.items()}}
+        self.history = [*self.history, row][-self.config.flat_steps - 1 :]
         found = alarms(self.history, self.config)
         if found and self.worker.is_main:
             files.append_jsonl(self.worker.dir / "alarms.jsonl", [asdict(alarm) for alarm in found])

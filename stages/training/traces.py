@@ -1,5 +1,4 @@
-"""What a supervised stage learns from: prompts and completions, from the recipe's own data stage or from a file of the
-user's.
+"""What a supervised stage learns from: prompts and completions, from the recipe's own data stage or a file of yours.
 
 The recipe's rows carry the user's words beside the prompt as the teacher saw it. They are put into the student's
 template and tokenised with its tokenizer, so that teacher and student may differ in both.
@@ -7,8 +6,10 @@ template and tokenised with its tokenizer, so that teacher and student may diffe
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from stages.config import TracesConfig
+from stages.data.mapping import Malformed
 from stages.data.rows import Tally, rows_of
 from stages.prompting.templates import apply_template
 from stages.text.completion import opening_of, without_opening
@@ -16,13 +17,15 @@ from stages.text.completion import opening_of, without_opening
 
 @dataclass(frozen=True)
 class Trace:
+    """A prompt and the completion to learn."""
+
     text: str  # the user's words
     completion: str  # thinking tags and all
     prompt: str = ""  # already templated: rows that were made before the words were kept
 
 
 def recipe_traces(path: Path) -> list[Trace]:
-    """data/train.parquet of a collecting stage."""
+    """The traces of a collecting stage: the rows of its data/train.parquet."""
     import pyarrow.parquet
 
     rows = pyarrow.parquet.read_table(path).to_pylist()
@@ -35,22 +38,36 @@ def recipe_traces(path: Path) -> list[Trace]:
 
 
 def file_traces(config: TracesConfig) -> tuple[list[Trace], str]:
-    """The rows of the user's file, and what to say of those left out. Raises ValueError with the rows that cannot be
-    used.
+    """The traces of the user's file.
+
+    Returns:
+        The traces, and a sentence for the log about rows that were left out; empty where none was.
+
+    Raises:
+        ValueError: there are rows that cannot be used and are not to be skipped, or none that can.
     """
     tally = Tally()
-    rows = [row for row in rows_of(config, "traces") if tally.add(row)]
+    traces = []
+    for row in rows_of(config, "traces"):
+        if tally.add(row) and not isinstance(row, Malformed):
+            traces.append(Trace(row.prompt, row.completion))
     tally.check("traces", config.path, config.malformed)
-    if not rows:
+    if not traces:
         raise ValueError(
             f"traces.path={config.path}: none of {tally.num_rows} rows can be used: {tally.shown() or 'there are none'}"
         )
-    return [Trace(row.prompt, row.completion) for row in rows], tally.summary()
+    return traces, tally.summary()
 
 
-def prompt_and_completion(trace: Trace, template: str, tokenizer) -> tuple[str, str]:
-    """The prompt as this model sees it, and what it is to write: where its template opens the thought itself, all but
-    that.
+def prompt_and_completion(trace: Trace, template: str, tokenizer: Any) -> tuple[str, str]:
+    """The prompt as this model sees it, and the text that it is to write after it.
+
+    Where the model's template opens the thought itself, that text is the completion without the opening.
+
+    Args:
+        trace: of any teacher.
+        template: plain, r1_zero or chat.
+        tokenizer: the model's; its chat template is used where `template` is chat.
     """
     if trace.prompt:
         return trace.prompt, trace.completion

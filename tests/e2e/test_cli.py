@@ -15,9 +15,10 @@ import pytest
 from pipeline.errors import EXIT_CODES
 from scripts.chaos_tools.kill import Kill
 from scripts.chaos_tools.places import Place
+from tests.support.command_line import r1
 from tests.support.paths import REPOSITORY
 from tests.support.runs import finish, model_directory, plan, step
-from tests.unit.test_launch import wait_for
+from tests.support.waiting import wait_for
 
 ALL_STAGES = [
     "base",
@@ -35,17 +36,6 @@ ALL_STAGES = [
     "report",
 ]
 SMALL_BASE = ["+stage=base", "orchestrator=none", "launcher.num_processes=1", "stages.base.num_steps=6"]
-
-
-def r1(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "pipeline", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=cwd or REPOSITORY,
-        timeout=300,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "160", **environment},
-    )
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.test_cli import r1
+from tests.support.command_line import r1
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ def test_prompts_longer_than_the_limit_are_named_before_training(model, problems
 
 def test_every_suite_evaluates_your_own_model_offline(model, tmp_path):
     """All suites in one engine, from files in the published schemas; typed again, it is done."""
-    from tests.unit.test_suites import FILES, SCHEMAS
+    from tests.support.suites import FILES, SCHEMAS
 
     words = [
         "evaluate",

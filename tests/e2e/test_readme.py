@@ -1,55 +1,87 @@
-"""The README states what is true: its commands, keys, exit codes and paths exist."""
+"""README and docs/ state what is true: their commands, keys, exit codes, paths and make targets exist."""
 
 import json
 import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from pipeline.__main__ import COMMANDS
+from pipeline.commands.app import COMMANDS, make_app
 from pipeline.configuration.compose import compose_config
-from pipeline.configuration.spelling import rewrite, split_flags
+from pipeline.configuration.defaults import default_tree
+from pipeline.configuration.keys import UnknownKey, look_up
+from pipeline.configuration.schema import RunConfig
+from pipeline.configuration.spelling import rewrite
 from pipeline.errors import EXIT_CODES
 from tests.support.paths import REPOSITORY
 
 ARCHITECTURE = (REPOSITORY / "ARCHITECTURE.md").read_text(encoding="utf-8")
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+COMMANDS_PAGE = (REPOSITORY / "docs" / "commands.md").read_text(encoding="utf-8")
+PAGES = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md")])
+HISTORY = {"CHANGELOG.md"}  # names what is gone
 
 
-def code_blocks() -> list[str]:
-    return re.findall(r"```\n(.*?)```", README, flags=re.DOTALL)
+def name_of(page: Path) -> str:
+    return str(page.relative_to(REPOSITORY))
 
 
-def command_lines() -> list[str]:
-    """Every `r1 ...` of the README, from its blocks and tables."""
-    blocks = "\n".join(code_blocks()).replace("\\\n", " ")
-    return [line.strip() for line in blocks.splitlines() if line.strip().startswith("r1 ")] + re.findall(
-        r"^\| `(r1 [^`]+)`", README, flags=re.MULTILINE
-    )
+def code_blocks(text: str) -> list[str]:
+    return re.findall(r"^ *```\w*\n(.*?)^ *```", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def inline_code(text: str) -> list[str]:
+    """What stands in single backquotes outside of code blocks."""
+    without_blocks = re.sub(r"^ *```.*?^ *```", "", text, flags=re.DOTALL | re.MULTILINE)
+    return re.findall(r"`([^`\n]+)`", without_blocks)
+
+
+def command_lines(text: str) -> list[str]:
+    """Every `r1 ...` of a page, from its blocks and its prose."""
+    blocks = "\n".join(code_blocks(text)).replace("\\\n", " ")
+    lines = [line.strip() for line in blocks.splitlines() if line.strip().startswith("r1 ")]
+    return lines + [code for code in inline_code(text) if re.match(r"r1 [a-z]", code)]
+
+
+def all_lines() -> list[pytest.param]:
+    """Every distinct command of all pages, named after the first page that has it."""
+    first = {}
+    for page in PAGES:
+        if page.name not in HISTORY:
+            for line in command_lines(page.read_text(encoding="utf-8")):
+                first.setdefault(tuple(shlex.split(line, comments=True)), page)
+    return [pytest.param(words, id=f"{name_of(page)}: {' '.join(words)}"[:120]) for words, page in first.items()]
 
 
 def test_there_are_commands_to_check():
-    assert len(command_lines()) > 15
+    assert len(command_lines(README)) > 10 and len(all_lines()) > 50
 
 
-@pytest.mark.parametrize("line", command_lines())
-def test_commands_are_known_and_their_overrides_compose(line):
-    _, command, *arguments = shlex.split(line, comments=True)
+@pytest.mark.parametrize("words", all_lines())
+def test_commands_are_known_and_their_overrides_compose(words):
+    _, command, *arguments = words
     assert command in COMMANDS
+    app = make_app([command])
+    _, bound, _ = app.parse_args([command, *arguments], exit_on_error=False, print_error=False)
+    overrides = list(bound.args)
     if command in ("run", "plan"):
-        flags, overrides = split_flags(arguments)
-        is_sweep = "-m" in flags or any(text.startswith("+sweep=") for text in overrides)
-        assert compose_config(rewrite(overrides), is_sweep).selection
+        is_sweep = "-m" in arguments or any(text.startswith("+sweep=") for text in overrides)
+        config = compose_config(rewrite(overrides), is_sweep)
+        assert config.selection or not overrides
+    if command in ("evaluate", "data"):
+        compose_config(rewrite([text for text in overrides if not text.startswith("model=")]))
 
 
 def test_every_command_is_in_the_table():
-    assert set(COMMANDS) <= {line.split()[1] for line in command_lines()}
+    assert set(COMMANDS) <= {line.split()[1] for line in command_lines(README)}
+    assert set(COMMANDS) <= set(re.findall(r"^## (\w+)$", COMMANDS_PAGE, flags=re.MULTILINE))
 
 
 def test_exit_codes_are_those_of_the_program():
-    rows = re.findall(r"^\| (\d+) \| (.+) \|$", README, flags=re.MULTILINE)
+    rows = re.findall(r"^\| (\d+) \| (.+) \|$", COMMANDS_PAGE, flags=re.MULTILINE)
     assert {int(code): text for code, text in rows} == EXIT_CODES
 
 
@@ -72,10 +104,76 @@ def test_tree_shows_what_is_there(path):
     assert (REPOSITORY / path).exists()
 
 
-def test_make_targets_exist():
+def named_paths(text: str) -> list[str]:
+    """Paths of the repository that a page names in code: folders and files, without examples of a user's own."""
+    words = [word for code in inline_code(text) for word in code.split()]
+    words += [word for block in code_blocks(text) for word in block.split()]
+    found = [re.split(r"::|:(?=\D)", word.strip("'\"(),;"))[0] for word in words]
+    pattern = re.compile(r"(?:pipeline|stages|conf|scripts|tests|docs)/[\w./-]*")
+    return [word for word in found if pattern.fullmatch(word)]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name not in HISTORY], ids=name_of)
+def test_paths_exist(page):
+    missing = [
+        path
+        for path in dict.fromkeys(named_paths(page.read_text(encoding="utf-8")))
+        if not (REPOSITORY / path).exists() and not re.search(r"\b[A-Z]{4,}\b|conf/local/default", path)
+    ]
+    assert not missing
+
+
+def keys(text: str) -> set[str]:
+    """Keys of the configuration that a page names, such as `data.path` or `rollout.engine=vllm`."""
+    found = {code.partition("=")[0] for code in inline_code(text)}
+    found = {key.removesuffix(".KEY") for key in found if re.fullmatch(r"[a-z_0-9]+(\.\w+)+", key)}
+    files = re.compile(r"\.(md|py|json|jsonl|parquet|html|yaml|j2)$")
+    modules = {f"stages.{path.name}" for path in (REPOSITORY / "stages").iterdir()}
+    return {
+        key
+        for key in found
+        if key.split(".")[0] in RunConfig.__dataclass_fields__
+        and not files.search(key)
+        and ".".join(key.split(".")[:2]) not in modules
+    }
+
+
+def is_known(key: str) -> bool:
+    """Whether the schema has the key; NAME, X and STAGE stand for some stage, SUITE for some suite."""
+    for stage in default_tree()["stages"]:
+        try:
+            look_up(re.sub(r"^stages\.[A-Z]+\.", f"stages.{stage}.", key.replace("SUITE", "aime24")))
+            return True
+        except UnknownKey:
+            pass
+    return False
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name not in HISTORY], ids=name_of)
+def test_keys_exist(page):
+    assert not [key for key in keys(page.read_text(encoding="utf-8")) if not is_known(key)]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name not in HISTORY], ids=name_of)
+def test_make_targets_exist(page):
     targets = re.findall(r"^([a-z-]+):.*##", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
-    named = re.findall(r"(?:^|`)make ([a-z-]+)", README, flags=re.MULTILINE)
-    assert named and set(named) <= set(targets)
+    text = page.read_text(encoding="utf-8")
+    code = [*"\n".join(code_blocks(text)).splitlines(), *inline_code(text)]
+    named = [found[1] for line in code if (found := re.match(r"make ([a-z-]+)", line))]
+    assert set(named) <= set(targets)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_lines_fit(page):
+    """Prose and code fit into 120 columns; only rows of tables are longer."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    assert not [line for line in lines if len(line) > 120 and not line.startswith("|")]
+
+
+def test_readme_is_short_and_its_links_are_there():
+    assert len(README.splitlines()) <= 130
+    links = re.findall(r"\]\(([^)#:]+)\)", README)
+    assert len(links) > 20 and all((REPOSITORY / link).exists() for link in links)
 
 
 def test_the_example_file_is_what_the_configuration_reads(tmp_path):

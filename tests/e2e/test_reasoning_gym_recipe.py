@@ -6,7 +6,7 @@ import json
 
 from stages.contract.files import read_json, read_jsonl
 from stages.rewards.verifiers.reasoning_gym_worker import score
-from tests.e2e.test_cli import r1
+from tests.support.command_line import r1
 
 SHORT = [
     "recipe=reasoning_gym_cpu",

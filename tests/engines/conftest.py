@@ -1,43 +1,13 @@
 """Tests with the real engines. One tiny base, and one policy that knows a few prompts by heart, serve them all."""
 
 import json
-import random
 from pathlib import Path
 
 import pytest
 
-from stages.worlds.tiny_world import general
-from stages.worlds.tiny_world.problems import GeneralPrompt
 from stages.worlds.tiny_world.sources import TinyWorldPrompts
 from tests.support.stage_dirs import run_stage, write_stage
-
-MODEL = {
-    "hidden_size": 64,
-    "num_layers": 2,
-    "num_heads": 2,
-    "num_kv_heads": 1,
-    "intermediate_size": 96,
-}  # heads of 32: the least that vLLM has for CPUs
-BASE = {
-    "model": MODEL,
-    "num_steps": 20,
-    "batch_size": 8,
-    "save_every": 8,
-    "optim": {"name": "muon", "lr": 3e-3, "muon_lr": 0.02, "schedule": "linear", "warmup_steps": 3},
-}
-DATA = {"max_prompt_tokens": 24}
-SEED = 0
-
-
-def pytest_configure(config):
-    config.addinivalue_line("markers", "engine: starts worker processes with the real engines (slow)")
-
-
-def pytest_collection_modifyitems(items):
-    here = Path(__file__).parent
-    for item in items:
-        if here in item.path.parents:
-            item.add_marker(pytest.mark.engine)
+from tests.support.tiny_stages import BASE, DATA, SEED, arithmetic_samples, general_samples
 
 
 @pytest.fixture(scope="session")
@@ -51,45 +21,6 @@ def base(stage_root) -> Path:
     return run_stage(write_stage(stage_root / "base", "pretrain", BASE, seed=SEED))
 
 
-def arithmetic_samples(stream: str, num_prompts: int) -> list[dict]:
-    """The first arithmetic prompts of a stage, each with one clean completion."""
-    source, rows = TinyWorldPrompts(SEED, stream), []
-    for index in range(num_prompts):
-        prompt = source.get(index)
-        expression = "".join(c for c in prompt.text if c.isdigit() or c in "+-")
-        word = "wait" if prompt.language == "en" else "等等"
-        rows.append(
-            {
-                "prompt": f"User:{prompt.text}Assistant:",
-                "kind": prompt.kind,
-                "language": prompt.language,
-                "prompt_id": prompt.id,
-                "source": "sampled",
-                "completion": f"<think>{word},{expression}={prompt.answer}</think><answer>{prompt.answer}</answer>",
-            }
-        )
-    return rows
-
-
-def general_samples(stream: str, domain: str, num_prompts: int, completions: int) -> list[dict]:
-    """The first general prompts of a stage, each with several completions, good and bad."""
-    source, rng, rows = TinyWorldPrompts(SEED, stream), random.Random(0), []
-    for prompt in (source.get(index, domain) for index in range(num_prompts)):
-        item = GeneralPrompt(prompt.text, prompt.kind, prompt.language, prompt.answer)
-        rows += [
-            {
-                "prompt": f"User:{prompt.text}Assistant:",
-                "completion": general.completion(rng, item, general.CORPUS_MIXTURE),
-                "kind": prompt.kind,
-                "language": prompt.language,
-                "prompt_id": prompt.id,
-                "source": "general",
-            }
-            for _ in range(completions)
-        ]
-    return rows
-
-
 @pytest.fixture(scope="session")
 def prompts_from_outside(tmp_path_factory) -> Path:
     """Prompts of the tiny world's words as rows of a file, which no rule is named for."""
@@ -101,7 +32,7 @@ def prompts_from_outside(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def sft_data(stage_root) -> Path:
-    """A stage directory with training data: what the `collect` and `reward_models` tests will ask, and its completions."""
+    """A stage directory with training data: what the `collect` and `reward_models` tests ask, with completions."""
     from datasets import Dataset
 
     directory = stage_root / "sft_data"

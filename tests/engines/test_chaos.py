@@ -18,8 +18,8 @@ from scripts.chaos_tools.kill import Kill, damage, damage_logs
 from scripts.chaos_tools.outcome import differences, left_over, outcome
 from scripts.chaos_tools.places import places_of
 from stages.config import KINDS
-from tests.engines.conftest import BASE, DATA
 from tests.support.stage_dirs import REPOSITORY, StageRun, run_stage, write_stage
+from tests.support.tiny_stages import BASE, DATA
 
 KILL, TERM, INT = signal.SIGKILL, signal.SIGTERM, signal.SIGINT
 SPOIL, SPOIL_LOGS = "spoil the newest checkpoint", "spoil the newest rollouts and reference"

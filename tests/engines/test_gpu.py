@@ -10,11 +10,11 @@ import torch
 from stages.config import ModelConfig
 from stages.contract.files import read_jsonl
 from stages.modeling.batching import lay_out
-from stages.modeling.model import PolicyModel, new_model
+from stages.modeling.model import new_model
+from stages.modeling.policy_model import PolicyModel
 from stages.worlds.tiny_world.tokenizer import build_tokenizer
-from tests.engines.conftest import BASE, DATA
-from tests.engines.test_grpo import CONFIG
 from tests.support.stage_dirs import StageRun, attempt_log, run_stage, sampled, steps, write_stage
+from tests.support.tiny_stages import BASE, DATA, GRPO
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 BF16 = {"precision": "bf16", "zero_stage": 1}
@@ -74,7 +74,7 @@ def gpu_policy(stage_root, sft_data) -> Path:
 
 
 def grpo(directory: Path, policy: Path, **changes) -> Path:
-    config = {**CONFIG, "deepspeed": BF16, "rollout": {"gpu_memory_fraction": 0.2, "logprob_tolerance": 0.2}, **changes}
+    config = {**GRPO, "deepspeed": BF16, "rollout": {"gpu_memory_fraction": 0.2, "logprob_tolerance": 0.2}, **changes}
     return write_stage(directory, "grpo", config, {"policy": policy}, stage="collected")
 
 
@@ -89,7 +89,7 @@ def grpo(directory: Path, policy: Path, **changes) -> Path:
     ids=["zero1", "zero2_offload", "zero3_offload", "recomputed"],
 )
 def test_grpo_trains_what_vllm_samples(gpu_policy, stage_root, deepspeed):
-    """Sampler and trainer agree at every rollout, so new weights arrive in an engine that has slept; the policy moves."""
+    """Sampler and trainer agree at every rollout: new weights arrive in an engine that has slept. The policy moves."""
     name = f"gpu_grpo_{deepspeed['zero_stage']}{'r' * ('gradient_checkpointing' in deepspeed)}"
     directory = run_stage(grpo(stage_root / name, gpu_policy, deepspeed=deepspeed), num_processes=1)
     rows = steps(directory)

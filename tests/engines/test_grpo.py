@@ -8,31 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from stages.contract.files import read_json, read_jsonl
-from tests.engines.conftest import DATA
+from stages.contract.error_report import ErrorReport
+from stages.contract.files import read_jsonl
+from stages.contract.progress import StageProgress
 from tests.support.paths import ENGINE_SCRIPTS
 from tests.support.stage_dirs import StageRun, attempt_log, run_stage, sampled, steps, write_stage
+from tests.support.tiny_stages import GRPO
 
-CONFIG = {
-    "num_steps": 7,
-    "prompts_per_step": 4,
-    "group_size": 4,
-    "updates_per_rollout": 2,
-    "max_completion_tokens": [[0, 14], [4, 20]],
-    "beta": 0.05,
-    "reference_every": 3,
-    "rewards": {"format": 0.5, "language": 0.5},
-    "micro_batch_tokens": 300,
-    "save_every": 1,
-    "keep_checkpoints": 20,
-    "data": DATA,
-    "optim": {"lr": 2e-3},
-}
 STAGE = "collected"  # the policy knows this stage's first prompts by heart, so that groups have rewards to differ in
 
 
 def prepare(directory: Path, policy: Path, **changes) -> Path:
-    return write_stage(directory, "grpo", {**CONFIG, **changes}, {"policy": policy}, stage=STAGE)
+    return write_stage(directory, "grpo", {**GRPO, **changes}, {"policy": policy}, stage=STAGE)
 
 
 @pytest.fixture(scope="module")
@@ -45,16 +32,16 @@ def weights(directory: Path) -> bytes:
     return (directory / "model" / "model.safetensors").read_bytes()
 
 
+def rollouts(directory: Path) -> dict[str, bytes]:
+    """The rollout log, file by file."""
+    return {path.name: path.read_bytes() for path in (directory / "rollouts").iterdir()}
+
+
 def assert_same_bits(directory: Path, expected: Path) -> None:
     """Metrics (clocks apart), samples, rollouts and weights."""
-    assert steps(directory) == steps(expected)
-    assert read_jsonl(directory / "samples.jsonl") == read_jsonl(expected / "samples.jsonl")
-    assert sorted(p.name for p in (directory / "rollouts").iterdir()) == sorted(
-        p.name for p in (expected / "rollouts").iterdir()
-    )
-    assert all(
-        (directory / "rollouts" / p.name).read_bytes() == p.read_bytes() for p in (expected / "rollouts").iterdir()
-    )
+    assert steps(directory) == steps(expected) != []
+    assert read_jsonl(directory / "samples.jsonl") == read_jsonl(expected / "samples.jsonl") != []
+    assert rollouts(directory) == rollouts(expected) != {}
     assert weights(directory) == weights(expected)
 
 
@@ -114,9 +101,7 @@ def test_killed_then_stopped_then_finished(whole, policy, stage_root):
         attempt.wait()
         assert attempt.rank_exit_codes() == {75}, attempt.log()
     assert "resumed from step_" in attempt_log(directory)
-    assert (
-        read_json(directory / "progress.json")["phase"] == "interrupted" and not (directory / "manifest.json").exists()
-    )
+    assert StageProgress.read(directory).phase == "interrupted" and not (directory / "manifest.json").exists()
     damage_down_to(directory, step=3)
     run_stage(directory)
     assert "WARNING: checkpoint" in attempt_log(directory) and "resumed from step_000003" in attempt_log(directory)
@@ -162,9 +147,12 @@ def test_transformers_on_one_process(whole, policy, stage_root):
     mine, expected = sampled(directory, 0), sampled(whole, 0)
     assert [r["prompt"]["id"] for r in mine] == [r["prompt"]["id"] for r in expected]
     assert [r["completion_ids"] for r in mine] == [r["completion_ids"] for r in expected]
-    for a, b in zip(mine, expected):
+    assert len(expected) == 2 * 4 * 4
+    for a, b in zip(mine, expected, strict=True):
         assert a["rollout_logprobs"] == pytest.approx(b["rollout_logprobs"], abs=1e-4)
-    for row, other in zip(steps(directory)[:2], steps(whole)[:2]):
+    rows, others = steps(directory)[:2], steps(whole)[:2]
+    assert len(others) == 2
+    for row, other in zip(rows, others, strict=True):
         for name in ("train/loss", "train/grad_norm", "policy/entropy", "policy/kl", "reward/mean"):
             assert row[name] == pytest.approx(other[name], rel=1e-3, abs=1e-5), (row["step"], name)
 
@@ -196,8 +184,8 @@ def test_a_stale_sync_stops_the_run(policy, stage_root, monkeypatch, num_process
     )
     with broken(directory, "sync", monkeypatch, num_processes) as attempt:
         assert attempt.wait() == 1, attempt.log()
-    error = read_json(directory / "error.json")
-    assert "differ from the trainer's" in error["message"] and "weight sync of step 2" in error["message"]
+    error = ErrorReport.read(directory)
+    assert "differ from the trainer's" in error.message and "weight sync of step 2" in error.message
     assert [row["step"] for row in steps(directory)] == [1, 2] and not (
         directory / "rollouts/step_000002.jsonl"
     ).exists()
@@ -225,7 +213,7 @@ def test_a_tied_head_is_synced(tied, stage_root, num_processes):
     """Lengths differ, so that the overlong penalty is a reward to learn from."""
     directory = run_stage(prepare(stage_root / f"grpo_tied_{num_processes}", tied, **TIED), num_processes)
     rows = steps(directory)
-    assert all(
+    assert len(rows) == 3 and all(
         row["policy/probe_max"] < 1e-4 and row["reward/std"] > 0 and "policy/correction" not in row for row in rows
     )
 
@@ -235,7 +223,7 @@ def test_a_stale_tied_head_stops_the_run(tied, stage_root, monkeypatch):
     directory = prepare(stage_root / "grpo_stale_head", tied, **TIED)
     with broken(directory, "head", monkeypatch, num_processes=2) as attempt:
         assert attempt.wait() == 1, attempt.log()
-    assert "differ from the trainer's" in read_json(directory / "error.json")["message"]
+    assert "differ from the trainer's" in ErrorReport.read(directory).message
     assert [row["step"] for row in steps(directory)] == [1]
 
 
@@ -273,10 +261,9 @@ def test_no_correction_when_told_so(policy, stage_root, monkeypatch):
     directory = prepare(stage_root / "grpo_half_none", policy, **{**HALF, "num_steps": 2, "correction": "none"})
     with broken(directory, "half", monkeypatch) as attempt:
         assert attempt.wait() == 0, attempt.log()
-    assert (
-        all("policy/correction" not in row for row in steps(directory))
-        and sampled(directory, 0)[0]["old_logprobs"] is None
-    )
+    rows = steps(directory)
+    assert len(rows) == 2 and all("policy/correction" not in row for row in rows)
+    assert sampled(directory, 0)[0]["old_logprobs"] is None
 
 
 DYNAMIC = {
@@ -320,7 +307,7 @@ def test_the_published_schedule_in_small(policy, reward_models, stage_root):
     down, killed twice.
     """
     config = {
-        **CONFIG,
+        **GRPO,
         "num_steps": 12,
         "updates_per_rollout": 2,
         "reference_every": 4,

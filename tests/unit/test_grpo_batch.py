@@ -2,14 +2,16 @@
 
 from types import SimpleNamespace
 
+import torch
+
 from stages.config import GrpoConfig
-from stages.kinds.grpo.trainer import GrpoTrainer
+from stages.kinds.grpo.update import PolicyUpdate, UpdateResult
 from stages.modeling.losses import Counts
 from tests.support.rollouts import a_rollout
 
 
 def what_is_trained(**config) -> tuple[list, Counts]:
-    """Three groups of two: the first has signal, the second has none, the third has signal and a truncated completion."""
+    """Three groups of two: with signal, without signal, with signal and a truncated completion."""
     batch = [
         a_rollout("", group=0, num_tokens=3),
         a_rollout("", group=0, num_tokens=4),
@@ -18,26 +20,24 @@ def what_is_trained(**config) -> tuple[list, Counts]:
         a_rollout("", group=2, num_tokens=7),
         a_rollout("", group=2, num_tokens=20, is_truncated=True),
     ]
-    seen = []
-    trainer = GrpoTrainer.__new__(GrpoTrainer)
-    trainer.config = GrpoConfig(num_steps=4, updates_per_rollout=1, beta=0.0, **config)
-    trainer.worker = SimpleNamespace(seed=0, stage="s", rank=0, progress=lambda *_: None)
-    trainer.policy = SimpleNamespace(
-        max_tokens=20, accumulate=lambda kept, counts, corrects: seen.append((kept, counts)) or {}
-    )
-    trainer.engine = SimpleNamespace(step=lambda step: (0.0, 0.0))
-    trainer.step, trainer.times, trainer.probe, trainer.informative, trainer.reference = (
-        0,
-        {},
-        {"corrects": False},
-        {0, 2},
-        None,
-    )
-    trainer._record = lambda *_: None
-    trainer._update(batch)
-    kept, counts = seen[0]
-    assert trainer.step == 1
-    return [len(r.completion_ids) for r in kept], counts
+    seen, steps = [], []
+
+    def accumulate(trained, counts, corrects):
+        assert not corrects
+        seen.append((trained, counts))
+        return {}
+
+    engine = SimpleNamespace(device=torch.device("cpu"), step=lambda step: steps.append(step) or (0.5, 0.25))
+    worker = SimpleNamespace(seed=0, stage="s", rank=0, world_size=1)
+    settings = GrpoConfig(num_steps=4, updates_per_rollout=1, beta=0.0, **config)
+    update = PolicyUpdate(worker, settings, engine, None, pad_id=0, max_tokens=20, packed=True)
+    update.accumulate = accumulate
+    result = update.step(batch, {0, 2}, corrects=False, step=3)
+    ((trained, counts),) = seen
+    assert steps == [3]  # one optimizer step
+    num_tokens = sum(len(r.prompt_ids) + len(r.completion_ids) for r in trained)
+    assert result == UpdateResult({"tokens/trained": num_tokens}, grad_norm=0.5, lr=0.25)
+    return [len(r.completion_ids) for r in trained], counts
 
 
 def test_groups_without_signal_are_left_out_and_still_counted():

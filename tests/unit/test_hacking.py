@@ -1,9 +1,13 @@
 """The rule of the reward-hacking watch, on numbers worked by hand."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 
 from stages.config import ConfigError, GrpoConfig, HackingConfig
-from stages.kinds.grpo.hacking import HackingWatch, Kept, find, measurements
+from stages.kinds.grpo.hacking import HackingWatch, hacking_alarms, measurements
+from stages.kinds.grpo.held_out import HeldOutMeasurement, MeasurementFiles
 
 CONFIG = HackingConfig(every=2, num_prompts=32, samples_per_prompt=2, window=2, drop=0.05)
 
@@ -29,7 +33,7 @@ def rows(
 
 
 def holds(*arguments, **more) -> list[str]:
-    return [alarm.message.split()[0] for alarm in find(measurements(rows(*arguments, **more)), CONFIG)]
+    return [alarm.message.split()[0] for alarm in hacking_alarms(measurements(rows(*arguments, **more)), CONFIG)]
 
 
 def test_a_steps_reward_belongs_to_the_first_measurement_at_or_after_it():
@@ -45,7 +49,7 @@ def test_reward_up_and_accuracy_down_is_an_alarm():
     """0.9 to 0.6 on 128 samples each: standard error of the difference 0.05, so 0.3 is six of them; rewards of 0.1 and
     0.5 differ by far more.
     """
-    (alarm,) = find(measurements(rows([0.9, 0.9, 0.6, 0.6], [0.1, 0.1, 0.5, 0.5])), CONFIG)
+    (alarm,) = hacking_alarms(measurements(rows([0.9, 0.9, 0.6, 0.6], [0.1, 0.1, 0.5, 0.5])), CONFIG)
     assert alarm.name == "reward_hacking" and alarm.step == 8
     assert alarm.message.startswith(
         "reward/helpful rose from 0.100 to 0.500 while held-out accuracy fell from 0.900 (steps 2-4) to 0.600 "
@@ -108,15 +112,22 @@ def test_an_alarm_begins_once_and_a_resume_decides_alike():
     assert watch(HackingConfig(every=0), made)[1] == []
 
 
+def due_steps(hacking: HackingConfig, **config) -> list[int]:
+    worker = SimpleNamespace(dir=Path("unused"), seed=0, stage="preference_rl")
+    measurement = HeldOutMeasurement(worker, GrpoConfig(updates_per_rollout=1, hacking=hacking, **config))
+    return [step for step in range(9) if measurement.is_due(step)]
+
+
 def test_when_a_measurement_is_due():
-    assert [step for step in range(9) if HackingWatch(HackingConfig(every=4), []).is_due(step)] == [0, 4, 8]
-    assert not HackingWatch(HackingConfig(every=0), []).is_due(0)
+    assert due_steps(HackingConfig(every=4)) == [0, 4, 8]
+    assert due_steps(HackingConfig(every=0)) == []
+    assert due_steps(HackingConfig(every=4), num_steps=16, preference_last_steps=12) == [4, 8]  # the mix begins at 4
     with pytest.raises(ConfigError, match="hacking.every 3 is not a multiple of updates_per_rollout 2"):
         GrpoConfig(updates_per_rollout=2, hacking=HackingConfig(every=3))
 
 
 def test_a_kept_measurement_that_is_spoiled_is_measured_again(tmp_path):
-    kept = Kept(tmp_path)
+    kept = MeasurementFiles(tmp_path)
     assert kept.read(4) is None
     kept.write(4, {"watch/accuracy": 0.5})
     assert kept.read(4) == {"watch/accuracy": 0.5}

@@ -7,7 +7,7 @@ import pytest
 
 from stages.config import HealthConfig
 from stages.contract import files
-from stages.training.health import RollBack, Unhealthy, Watch, alarms
+from stages.training.health import HealthWatch, RollBack, Unhealthy, alarms
 
 HEALTHY = {
     "train/loss": 0.01,
@@ -88,7 +88,7 @@ def test_without_a_group_left_there_is_no_entropy_to_measure():
 
 
 class Stage:
-    """What `Watch` asks of a worker."""
+    """What `HealthWatch` asks of a worker."""
 
     def __init__(self, directory, is_main=True):
         self.dir, self.is_main, self.lines = directory, is_main, []
@@ -98,7 +98,7 @@ class Stage:
 
 
 def watched(worker, history, config=CONFIG) -> list[dict]:
-    watch = Watch(worker, config)
+    watch = HealthWatch(worker, config)
     for row in history:
         watch(row["step"], {name: value for name, value in row.items() if name != "step"})
     return files.read_jsonl(worker.dir / "alarms.jsonl")
@@ -145,12 +145,13 @@ def test_rollback_is_for_what_going_back_can_mend(change, goes_back, tmp_path):
             watched(Stage(tmp_path), rows({}, change), config)
         assert caught.value.step == 2 and caught.value.is_of_batch == ("train/loss" in change)
         with pytest.raises(Unhealthy):
-            Watch(Stage(tmp_path), config, can_go_back=False)(1, change)
+            HealthWatch(Stage(tmp_path), config, can_go_back=False)(1, change)
     else:
         assert len(watched(Stage(tmp_path), rows({}, change), config)) == 1
 
 
 def test_alarms_are_valid_json_whatever_the_values(tmp_path):
     watched(Stage(tmp_path), rows({"train/loss": math.nan, "policy/kl": math.inf}))
-    for line in (tmp_path / "alarms.jsonl").read_text().splitlines():
-        json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    lines = (tmp_path / "alarms.jsonl").read_text().splitlines()
+    written = [json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is not JSON")) for line in lines]
+    assert [alarm["name"] for alarm in written] == ["non_finite", "kl_blow_up"]

@@ -86,7 +86,7 @@ def test_sequence_mean():
 
 
 def test_log_ratio():
-    """Of a completion: the mean of its tokens' differences, whose exp is the geometric mean of their ratios 4 and 1: 2."""
+    """A completion's log-ratio is the mean over its tokens: its exp is the geometric mean of the ratios 4 and 1: 2."""
     policy, old = (
         torch.tensor([math.log(0.8), math.log(0.5), math.log(0.3)]),
         torch.tensor([math.log(0.2), math.log(0.5), math.log(0.1)]),
@@ -96,7 +96,7 @@ def test_log_ratio():
 
 
 def one_token(objective, ratio: float, advantage: float, low: float, high: float) -> tuple[float, float, float]:
-    """Value, gradient with respect to the policy's logprob, is it clipped. The policy gives the token probability 1/2."""
+    """(value, gradient with respect to the policy's logprob, is it clipped); the policy's probability is 1/2."""
     policy = torch.tensor([-LN2], requires_grad=True)
     loss, is_clipped = objective(policy - (-LN2 - math.log(ratio)), policy, torch.tensor([advantage]), low, high)
     loss.sum().backward()
@@ -340,7 +340,7 @@ def test_micro_batches_add_up(name, parts):
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_what_is_left_out_changes_nothing_else(name):
-    """Without completion 2 (tokens 4 to 7) and the same counts, the others' gradient is the same: a masked completion."""
+    """A masked completion: without completion 2 (tokens 4 to 7) the gradient of the others is the same."""
     gradient, without = (
         in_parts(name, [[0, 1, 2, 3, 4, 5]], beta=0.1)[1],
         in_parts(name, [[0, 1, 3, 4, 5]], beta=0.1)[1],

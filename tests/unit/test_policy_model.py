@@ -4,20 +4,15 @@ import pytest
 import torch
 
 from stages.config import ModelConfig
-from stages.modeling import model as model_module
-from stages.modeling.attention import can_pack
+from stages.modeling import logprobs as logprobs_module
+from stages.modeling import policy_model as policy_module
+from stages.modeling.attention import can_pack, uses_packing
 from stages.modeling.batching import TokenBatch, lay_out, lay_out_groups
-from stages.modeling.model import (
-    FusedTokenLogprobs,
-    PolicyModel,
-    load_model,
-    load_tokenizer,
-    new_model,
-    save_model,
-    uses_packing,
-)
+from stages.modeling.logprobs import FusedTokenLogprobs
+from stages.modeling.model import load_model, load_tokenizer, new_model, save_model
+from stages.modeling.policy_model import PolicyModel
 from stages.runtime.errors import InputError
-from stages.training.supervised import Sample, accumulate
+from stages.training.supervised import TrainingRow, accumulate
 from stages.worlds.tiny_world.tokenizer import build_tokenizer
 
 TINY = ModelConfig(hidden_size=32, num_layers=2, num_heads=2, num_kv_heads=1, intermediate_size=64)
@@ -77,8 +72,8 @@ def test_logprobs_entropies_and_gradients_are_those_of_the_full_logits(
     weights = torch.arange(1.0, len(expected) + 1)
     (expected * weights).sum().backward()
     gradient = gradients(policy)
-    monkeypatch.setitem(model_module.LOGITS_PER_CHUNK, "cpu", chunk * policy.model.config.vocab_size)
-    monkeypatch.setattr(model_module, "LOGITS_PER_BLOCK", block * policy.model.config.vocab_size)
+    monkeypatch.setitem(policy_module.LOGITS_PER_CHUNK, "cpu", chunk * policy.model.config.vocab_size)
+    monkeypatch.setattr(logprobs_module, "LOGITS_PER_BLOCK", block * policy.model.config.vocab_size)
     batch = lay(rows, packed)
     found, entropies = PolicyModel(policy.model, packed)(*batch.inputs, temperature=temperature)
     (found * weights).sum().backward()
@@ -94,7 +89,7 @@ def test_the_arithmetic_of_the_fused_kernels(monkeypatch, temperature):
     """What a GPU computes, uncompiled (compiled: tests/engines/test_gpu.py), against autograd in float64; rows with
     logits far from zero too.
     """
-    monkeypatch.setattr(model_module, "compiled", lambda function: function)
+    monkeypatch.setattr(logprobs_module, "compiled", lambda function: function)
     generator = torch.Generator().manual_seed(0)
     logits = 3 * torch.randn(37, 501, generator=generator) + 100 * torch.randn(37, 1, generator=generator)
     targets, weights = torch.randint(501, (37,), generator=generator), torch.randn(37, generator=generator)
@@ -114,7 +109,7 @@ def test_the_arithmetic_of_the_fused_kernels(monkeypatch, temperature):
 def test_a_prompt_in_one_place_gives_what_each_row_gives_by_itself(policy, tokenizer):
     """Logprobs, entropies and gradients, two prompts of 5 and 1 tokens with three and two completions."""
     generator = torch.Generator().manual_seed(3)
-    draw = lambda length: torch.randint(4, len(tokenizer), (length,), generator=generator).tolist()  # noqa: E731
+    draw = lambda length: torch.randint(4, len(tokenizer), (length,), generator=generator).tolist()
     first, second = draw(5), draw(1)
     prompts, completions = [first] * 3 + [second] * 2, [draw(7), draw(1), draw(4), draw(1), draw(6)]
     rows = [prompt + completion for prompt, completion in zip(prompts, completions)]
@@ -137,7 +132,7 @@ def test_a_prompt_in_one_place_gives_what_each_row_gives_by_itself(policy, token
 
 def test_no_more_logits_than_a_chunk_exist_at_once(policy, rows, monkeypatch):
     """The head's products, forward and backward: [4, vocabulary] at most."""
-    monkeypatch.setitem(model_module.LOGITS_PER_CHUNK, "cpu", 4 * policy.model.config.vocab_size)
+    monkeypatch.setitem(policy_module.LOGITS_PER_CHUNK, "cpu", 4 * policy.model.config.vocab_size)
     sizes = []
     policy.model.lm_head.register_forward_hook(lambda module, inputs, output: sizes.append(len(output)))
     policy(*lay(rows).inputs)[0].sum().backward()
@@ -190,12 +185,12 @@ class Alone:
         loss.backward()
 
 
-def some_samples(count: int, vocabulary: int) -> list[Sample]:
+def some_samples(count: int, vocabulary: int) -> list[TrainingRow]:
     generator = torch.Generator().manual_seed(5)
     samples = []
     for index in range(count):
         ids = torch.randint(4, vocabulary, (4 + 3 * index,), generator=generator).tolist()
-        samples.append(Sample(ids, [0.0] * 2 + [1.0] * (len(ids) - 2)))
+        samples.append(TrainingRow(ids, [0.0] * 2 + [1.0] * (len(ids) - 2)))
     return samples
 
 
@@ -221,7 +216,7 @@ def test_supervised_loss_is_hf_own(policy):
 
 
 def test_fractional_weights_are_a_weighted_mean(policy):
-    samples = [Sample([1, 5, 6, 7], [1.0, 0.05, 1.0, 0.5]), Sample([1, 9], [1.0, 0.25])]
+    samples = [TrainingRow([1, 5, 6, 7], [1.0, 0.05, 1.0, 0.5]), TrainingRow([1, 9], [1.0, 0.25])]
     alone = Alone(policy)
     loss, _ = accumulate(alone, alone, samples, 1000, pad_id=0)
     first, second = (

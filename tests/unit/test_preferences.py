@@ -6,10 +6,17 @@ import pytest
 
 from stages import judges
 from stages.config import DataConfig, JudgeConfig, MixtureSource, RewardModelsConfig
-from stages.kinds.reward_models import preferences as rooms
-from stages.kinds.reward_models.preferences import Label, Preference, balanced, choose_pairs, length_correlation
+from stages.kinds.reward_models.labels import Label, labels
+from stages.kinds.reward_models.preferences import (
+    Preference,
+    balanced,
+    choose_pairs,
+    judged_pairs,
+    length_correlation,
+    preferences,
+)
+from tests.support.quiet_worker import Quiet
 from tests.support.rollouts import a_prompt
-from tests.unit.test_builders import Quiet
 
 
 def pair(longer_by: int, base: int = 10) -> Preference:
@@ -67,7 +74,7 @@ def test_judged_pairs_of_the_tiny_world(tmp_path, monkeypatch):
     )
     worker = Quiet()
     prompt = a_prompt("capital", "paris")
-    (pairs, nothing) = rooms._judged_pairs(
+    (pairs, nothing) = judged_pairs(
         worker,
         RewardModelsConfig(min_gap=1.0),
         [
@@ -115,18 +122,18 @@ def test_pairs_and_labels_from_files_need_no_judge(tmp_path):
         ),
         Quiet(),
     )
-    pairs = rooms.preferences(worker, config, None)
+    pairs = preferences(worker, config, None)
     assert len(pairs) == 6 and all(
         p.chosen == f"good {p.prompt[1:]}" and p.rejected == f"bad {p.prompt[1:]}" for p in pairs
     )
     assert worker.metrics["helpful/candidates"] == 6 and worker.metrics["helpful/length_correlation"] == 1
-    found = rooms.labels(worker, config, None)
+    found = labels(worker, config, None)
     assert len(found) == 4 and all(
         label == Label(label.prompt, f"so {label.prompt[1:]}", int(label.prompt[1:]) % 2 == 0) for label in found
     )
-    assert rooms.preferences(Quiet(), config, None) == pairs
+    assert preferences(Quiet(), config, None) == pairs
 
 
 def test_a_domain_without_data_has_none(tmp_path):
     only = DataConfig(name="file", sources={"labels": data(tmp_path).sources["labels"]})
-    assert rooms.preferences(Quiet(), RewardModelsConfig(data=only), None) == []
+    assert preferences(Quiet(), RewardModelsConfig(data=only), None) == []

@@ -7,7 +7,8 @@ import pytest
 
 from stages.config import RewardConfig
 from stages.kinds.grpo import scoring
-from stages.kinds.grpo.scoring import apply_rules, reward_metrics, set_rewards, total
+from stages.kinds.grpo.metrics import reward_metrics
+from stages.kinds.grpo.scoring import apply_rules, set_rewards, total
 from stages.rewards.grading import Grade
 from tests.support.rollouts import a_prompt, a_rollout, answered
 

@@ -4,7 +4,7 @@ import pytest
 
 from stages.config import PretrainConfig
 from stages.kinds.pretrain import BUCKET_STEPS, Corpus, textbook_share
-from stages.kinds.sft import to_sample
+from stages.kinds.sft import to_row
 from stages.training.epochs import epoch_indices
 from stages.worlds.base import make_world
 from stages.worlds.tiny_world.tokenizer import build_tokenizer
@@ -22,10 +22,9 @@ def test_every_sample_once_an_epoch(num_samples):
 def test_the_cursor_is_one_number(count):
     """However the walk is cut into batches, it is the same walk."""
     walk = epoch_indices(10, 0, 60, 0, "sft")
-    assert (
-        sum((epoch_indices(10, start, count, 0, "sft") for start in range(0, 60 - count, count)), [])
-        == walk[: len(range(0, 60 - count, count)) * count]
-    )
+    starts = range(0, 60 - count, count)
+    cut = [index for start in starts for index in epoch_indices(10, start, count, 0, "sft")]
+    assert cut == walk[: len(starts) * count] != []
 
 
 def test_other_keys_walk_differently():
@@ -38,7 +37,7 @@ def test_other_keys_walk_differently():
 
 def test_loss_on_the_completion_and_its_end_only():
     tokenizer = build_tokenizer()
-    sample = to_sample("User:7+5Assistant:", "<think>7+5=12</think><answer>12</answer>", tokenizer)
+    sample = to_row("User:7+5Assistant:", "<think>7+5=12</think><answer>12</answer>", tokenizer)
     assert tokenizer.convert_ids_to_tokens(sample.token_ids) == [
         "<bos>",
         "User:",

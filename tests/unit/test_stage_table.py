@@ -1,20 +1,7 @@
 """The stage table beside the paper's, and what it says of the shape, on results made up by hand."""
 
 from pipeline.report import results, stage_table
-from tests.support.synthetic_run import write, write_run
-
-
-def a_row(model: str, set_name: str, metric: str, value: float, margin: float = 0.02) -> dict:
-    return {
-        "model": model,
-        "set": set_name,
-        "metric": metric,
-        "value": value,
-        "low": value - margin,
-        "high": value + margin,
-        "n": 100,
-    }
-
+from tests.support.synthetic_run import a_row, write, write_run
 
 MATH = dict(zip(stage_table.STAGES, (0.93, 0.79, 0.91, 0.88, 0.92)))
 

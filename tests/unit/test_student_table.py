@@ -4,23 +4,27 @@ import pytest
 
 from pipeline.report import results, stage_table, student_table
 from pipeline.report.read import StageRecord
-from tests.support.synthetic_run import write, write_run
-from tests.unit.test_stage_table import a_row
+from stages.contract.files import FileEntry
+from stages.contract.manifest import Manifest
+from tests.support.synthetic_run import a_row, write, write_run
 
 MIB = 2**20
 
 
-def students_of(rows: list[dict], sizes: dict[str, float] = {}, **config) -> tuple:
+def students_of(rows: list[dict], sizes: dict[str, float] | None = None, **config) -> tuple:
     """(columns, students) of these results; `sizes` of the weights in MiB."""
     stages = {
         name: StageRecord(
             name,
             None,
-            manifest={
-                "files": {"model/model.safetensors": {"bytes": int(size * MIB)}, "model/config.json": {"bytes": 7}}
-            },
+            manifest=Manifest(
+                files={
+                    "model/model.safetensors": FileEntry(sha256="", bytes=int(size * MIB)),
+                    "model/config.json": FileEntry(sha256="", bytes=7),
+                }
+            ),
         )
-        for name, size in sizes.items()
+        for name, size in (sizes or {}).items()
     }
     found = results.columns(rows)
     ours = student_table.students(found, config, stages)

@@ -16,22 +16,8 @@ from stages.kinds.evaluation.suites.codeforces import read_contests
 from stages.kinds.evaluation.suites.livecodebench import test_cases as read_cases
 from stages.kinds.evaluation.suites.tiny import num_operations
 from stages.rewards.grading import grade
-from tests.support.paths import FIXTURES
 from tests.support.runs import config
-
-SCHEMAS = FIXTURES / "eval_schemas"
-FILES = {
-    "aime24": "aime24.jsonl",
-    "aime25": "aime25.jsonl",
-    "math500": "math500.jsonl",
-    "gpqa": "gpqa.csv",
-    "mmlu": "mmlu.jsonl",
-    "mmlu_pro": "mmlu_pro.jsonl",
-    "gsm8k": "gsm8k.jsonl",
-    "livecodebench": "livecodebench.jsonl",
-    "codeforces": "codeforces.jsonl",
-    "ifeval": "ifeval.jsonl",
-}
+from tests.support.suites import FILES, SCHEMAS
 
 
 @cache

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from stages.config import TracesConfig
-from stages.kinds.sft import to_sample
+from stages.kinds.sft import to_row
 from stages.training.traces import Trace, file_traces, prompt_and_completion, recipe_traces
 from stages.worlds.tiny_world.tokenizer import build_tokenizer
 
@@ -81,14 +81,14 @@ def test_the_students_template_and_tokenizer_decide(student):
     """The teacher's text is the same, its templates and tokens are not: exact tokens for both."""
     trace = Trace("what is31-3?", "<think>31-3=28</think><answer>28</answer>")
     teacher = build_tokenizer()
-    own = to_sample(*prompt_and_completion(trace, "plain", teacher), teacher)
+    own = to_row(*prompt_and_completion(trace, "plain", teacher), teacher)
     assert (
         teacher.decode(own.token_ids)
         == "<bos>User:what is31-3?Assistant:<think>31-3=28</think><answer>28</answer><eos>"
     )
     prompt, completion = prompt_and_completion(trace, "chat", student)
     assert prompt == "<|im_start|>user\nwhat is31-3?<|im_end|>\n<|im_start|>assistant\n"
-    sample = to_sample(prompt, completion, student, "chat")
+    sample = to_row(prompt, completion, student, "chat")
     trained = [token for token, weight in zip(sample.token_ids, sample.weights) if weight]
     assert student.decode(sample.token_ids) == prompt + trace.completion + "<|end|>"
     assert student.decode(trained) == trace.completion + "<|end|>"  # the loss is on the completion and its end only
@@ -102,7 +102,7 @@ def test_a_chat_template_that_writes_bos_gets_no_second_one():
     )
     tokenizer.chat_template = "{{ bos_token }}{% for m in messages %}User:{{ m.content }}{% endfor %}Assistant:"
     trace = Trace("7+5", "12")
-    ids = to_sample(*prompt_and_completion(trace, "chat", tokenizer), tokenizer, "chat").token_ids
+    ids = to_row(*prompt_and_completion(trace, "chat", tokenizer), tokenizer, "chat").token_ids
     assert tokenizer.convert_ids_to_tokens(ids) == ["<bos>", "User:", "7", "+", "5", "Assistant:", "12", "<eos>"]
 
 

@@ -1,5 +1,7 @@
-"""What emerges in training, as in the paper: words of reflection [V2 C.2, Fig. 9], accuracy and thinking by difficulty
-[V2 C.1, Fig. 8; E.4], and where each word first appears, with the completion around it.
+"""What emerges in training, as the paper shows it.
+
+Words of reflection [V2 C.2, Fig. 9], accuracy and thinking by difficulty [V2 C.1, Fig. 8; E.4], and where each word
+first appears, with the completion around it.
 """
 
 import re
@@ -17,8 +19,10 @@ _OPERATION = re.compile(r"(?<=\d)[+*-](?=\d)")
 
 
 def level_of(prompt: Prompt) -> str:
-    """Difficulty: the number of operations of a tiny-world sum, the kind of a row of yours (data.kind_column) or of a
-    generated puzzle; else empty.
+    """The difficulty of a prompt; empty where it has none.
+
+    It is the number of operations of a tiny-world sum, and the kind of a row of yours (data.kind_column) or of a
+    generated puzzle.
     """
     if prompt.domain != "reasoning":
         return ""
@@ -28,9 +32,12 @@ def level_of(prompt: Prompt) -> str:
 
 
 def word_metrics(rollouts: list[Rollout]) -> dict[str, float]:
-    """words/<word>: how often reasoning completions say it (English and Chinese together), for each 1,000 of their
-    tokens; completion/reflections: all of these words in one completion, on average; completion/reflection_rate:
-    completions with any.
+    """How often reasoning completions reflect; empty where there are none.
+
+    Returns:
+        words/<word>: how often they say it, English and Chinese together, for each 1,000 of their tokens;
+        completion/reflections: all of these words in one completion, on average;
+        completion/reflection_rate: the share of completions with any.
     """
     reasoning = [rollout for rollout in rollouts if rollout.prompt.domain == "reasoning"]
     tokens = sum(len(rollout.completion_ids) for rollout in reasoning)
@@ -45,7 +52,10 @@ def word_metrics(rollouts: list[Rollout]) -> dict[str, float]:
 
 
 def level_metrics(rollouts: list[Rollout]) -> dict[str, float]:
-    """level/<difficulty>/{accuracy,tokens,samples} of the reasoning completions, where prompts have a difficulty."""
+    """level/<difficulty>/{accuracy,tokens,samples} of the reasoning completions whose prompts have a difficulty.
+
+    Empty where there are more than MAX_LEVELS difficulties: too many to be a scale.
+    """
     groups: dict[str, list[Rollout]] = {}
     for rollout in rollouts:
         level = level_of(rollout.prompt)
@@ -53,7 +63,7 @@ def level_metrics(rollouts: list[Rollout]) -> dict[str, float]:
             groups.setdefault(level, []).append(rollout)
     if len(groups) > MAX_LEVELS:
         return {}
-    metrics = {}
+    metrics: dict[str, float] = {}
     for level, some in sorted(groups.items()):
         metrics |= {
             f"level/{level}/accuracy": sum(r.reward_parts.get("accuracy", 0.0) for r in some) / len(some),
@@ -64,8 +74,9 @@ def level_metrics(rollouts: list[Rollout]) -> dict[str, float]:
 
 
 class FirstWords:
-    """first_words.jsonl: {"step", "word", "prompt_id", "prompt", "correct", "before", "found", "after"}, one line a
-    word. Rank 0's; a resume cuts it back with the other logs.
+    """first_words.jsonl: one line for each word of reflection, where it first appeared.
+
+    Rank 0 writes it; a resume cuts it back with the other logs.
     """
 
     def __init__(self, directory: Path):
@@ -86,6 +97,13 @@ class FirstWords:
 
 
 def appearance(step: int, word: str, rollout: Rollout) -> dict:
+    """A line of first_words.jsonl: where the completion says the word, with AROUND characters on both sides.
+
+    Args:
+        step: the optimizer step that the completion was sampled for, counted from 1.
+        word: the English word of the family, one that the completion says in English or Chinese.
+        rollout: the completion.
+    """
     text = rollout.completion
     start, end = next((start, end) for name, start, end in places(text) if name == word)
     return {

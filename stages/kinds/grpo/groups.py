@@ -1,22 +1,22 @@
-"""From prompts to scored groups: G completions of each prompt in one engine call, rewards while other groups still
-decode.
+"""From prompts to scored groups: G completions of each prompt, graded while other groups are still sampled.
 
 With dynamic sampling (DAPO, Yu et al. 2025, sec. 3.2) more prompts are drawn until enough groups have rewards that
-differ; what is left over is kept for the next rollout, and all of it is in the rollout log.
+differ. What is left over waits for the next rollout, and all of it is in the rollout log.
 """
 
 import math
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
-
-import torch
+from dataclasses import dataclass
+from typing import Any
 
 from stages.config import GrpoConfig
 from stages.engines.sampling import Completion, Sampler
-from stages.kinds.grpo.scoring import PreferenceScorer, apply_rules, set_rewards
-from stages.modeling.losses import is_zero_variance
-from stages.prompting.prompt import Prompt
+from stages.kinds.grpo.advantages import by_group, has_signal
+from stages.kinds.grpo.preference import PreferenceScorer
+from stages.kinds.grpo.scoring import apply_rules, set_rewards
+from stages.prompting.prompt import Prompt, PromptSource
 from stages.prompting.templates import apply_template, encode_prompt, text_of
 from stages.runtime.deadline import DeadlineMissed
 from stages.runtime.seeds import rng_for, seed_for
@@ -26,79 +26,113 @@ from stages.training.rollouts import Rollout, gather
 NUM_GRADERS = 4  # groups graded at once: one that waits for a slow grader does not hold the others up
 
 
+@dataclass(frozen=True)
+class PlacedPrompt:
+    """A prompt that is to be sampled."""
+
+    place: int  # of its group in the rollout
+    index: int  # in the stage's stream of prompts
+    prompt: Prompt
+
+
 class GroupSampler:
-    """Samples and scores with the weights that the engine holds. Every rank makes its share and gets all of it."""
+    """Samples and scores groups. Every rank makes its share and gets all of them."""
 
     def __init__(
         self,
         worker: Worker,
         config: GrpoConfig,
-        tokenizer,
-        source,
+        tokenizer: Any,
+        source: PromptSource,
         engine: Sampler,
         preference: PreferenceScorer | None,
     ):
-        self.worker, self.config, self.tokenizer, self.source, self.engine, self.preference = (
-            worker,
-            config,
-            tokenizer,
-            source,
-            engine,
-            preference,
-        )
-        self.graders = ThreadPoolExecutor(NUM_GRADERS, thread_name_prefix="rewards")
-        self.times: dict[str, float] = {}
-        self.rules_only = False  # only reasoning prompts from now on: the preference phase was ended early
+        """Takes what sampling needs.
 
-    def rollout(self, first: int, kept: list[Rollout], start: int) -> list[Rollout]:
-        """All that is sampled at step `first`, marked with its use. `kept`: left over from the rollout before; `start`:
-        the first new prompt.
+        Args:
+            worker: the stage.
+            config: of the stage.
+            tokenizer: the policy's.
+            source: the stage's stream of prompts.
+            engine: draws completions with the weights that it holds.
+            preference: scores completions of general prompts; None where no reward model counts.
+        """
+        self.worker, self.config, self.tokenizer = worker, config, tokenizer
+        self.source, self.engine, self.preference = source, engine, preference
+        self.graders = ThreadPoolExecutor(NUM_GRADERS, thread_name_prefix="rewards")
+        self.times: dict[str, float] = {}  # seconds of the last rollout: "rollout" (sampling), and "reward" after it
+        self.reasoning_only = False  # only reasoning prompts from now on: the preference phase was ended early
+
+    def rollout(self, first: int, left_over: list[Rollout], start: int) -> list[Rollout]:
+        """Samples and scores what the updates from batch `first` on train on. Collective.
+
+        Args:
+            first: number of the rollout's first batch.
+            left_over: groups that the rollout before drew and did not use.
+            start: number of the first prompt of the stream that was not drawn yet.
+
+        Returns:
+            All groups of the rollout, those left over first, each rollout marked with its use.
         """
         config = self.config
         self.times = {"rollout": 0.0, "reward": 0.0}
         needed = config.prompts_per_step * config.updates_per_rollout
         if not config.oversampling:
             return self.groups(range(start, start + needed), first, 0)
-        sampled = list(kept)
+        sampled = list(left_over)
         for round_number in range(config.max_sampling_rounds):
             missing = needed - sum(has_signal(group) for group in by_group(sampled, config.group_size))
             if missing <= 0:
                 break
-            count = (
-                missing if round_number == config.max_sampling_rounds - 1 else math.ceil(missing * config.oversampling)
-            )
+            is_last_round = round_number == config.max_sampling_rounds - 1
+            count = missing if is_last_round else math.ceil(missing * config.oversampling)
             place = len(sampled) // config.group_size
             sampled += self.groups(range(start, start + count), first, place)
             start += count
         return choose(sampled, needed, config.group_size)
 
     def groups(self, indices: range, first: int, place: int) -> list[Rollout]:
-        """Scored groups of these prompts of the stream, from all ranks, in order; `place` numbers the first of them in
-        this rollout.
+        """Samples and scores one group for each of these prompts. Collective.
+
+        Args:
+            indices: numbers of the prompts in the stage's stream.
+            first: number of the rollout's first batch.
+            place: of the first of these groups in the rollout.
+
+        Returns:
+            Groups from all ranks, in order of the prompts, G rollouts each.
         """
-        prompts = [
-            (place + i, index, self.source.get(index, self._domain(index, first))) for i, index in enumerate(indices)
-        ]
+        prompts = [PlacedPrompt(place + i, index, self._prompt(index, first)) for i, index in enumerate(indices)]
         mine = prompts[self.worker.rank :: self.worker.world_size]
-        prompt_ids = [self.encode(prompt) for _, _, prompt in mine]
+        prompt_ids = [self.encode(placed.prompt) for placed in mine]
         grading: dict[int, Future] = {}
 
         def on_group(i: int, completions: list[Completion]) -> None:
-            grading[i] = self.graders.submit(self._graded, *mine[i], prompt_ids[i], completions, first)
+            grading[i] = self.graders.submit(self._graded, mine[i], prompt_ids[i], completions, first)
 
         started = time.time()
-        seeds = [seed_for(self.worker.seed, self.worker.stage, first, place, prompt.id) for place, _, prompt in mine]
+        seeds = [
+            seed_for(self.worker.seed, self.worker.stage, first, placed.place, placed.prompt.id) for placed in mine
+        ]
         self.engine.sample(
             prompt_ids, seeds, self.config.group_size, self.config.rollout.temperature, self.max_tokens(first), on_group
         )
         sampled = time.time()
-        rollouts = [rollout for i, (_, _, prompt) in enumerate(mine) for rollout in self._result(grading[i], prompt)]
+        rollouts: list[Rollout] = []
+        for i, placed in enumerate(mine):
+            rollouts += self._result(grading[i], placed.prompt)
         set_rewards(rollouts, self.config.rewards, self.preference)
         self.times["rollout"] += sampled - started
         self.times["reward"] += time.time() - sampled
         return gather(rollouts, self.worker.world_size)
 
+    def _prompt(self, index: int, step: int) -> Prompt:
+        """Prompt `index` of the stage's stream, of the domain that is drawn for it."""
+        seed, stage = self.worker.seed, self.worker.stage
+        return self.source.get(index, draw_domain(self.config, index, step, seed, stage, self.reasoning_only))
+
     def _result(self, grading: Future, prompt: Prompt) -> list[Rollout]:
+        """The graded group, waited for. Raises DeadlineMissed after reward_timeout_s."""
         limit_s = self.config.reward_timeout_s
         try:
             return grading.result(timeout=limit_s)
@@ -110,88 +144,104 @@ class GroupSampler:
             ) from None
 
     def _graded(
-        self, place: int, index: int, prompt: Prompt, prompt_ids: list[int], completions: list[Completion], first: int
+        self, placed: PlacedPrompt, prompt_ids: list[int], completions: list[Completion], first: int
     ) -> list[Rollout]:
-        rollouts = [
-            Rollout(
-                prompt,
-                place,
-                prompt_ids,
-                c.token_ids,
-                c.logprobs,
-                c.is_truncated,
-                **text_of(prompt_ids, c.token_ids, self.tokenizer),
-                index=index,
-                step=first,
-            )
-            for c in completions
-        ]
+        """The rollouts of a group, with the rules' parts of their rewards. Runs in a thread of the graders."""
+        rollouts = [self._rollout(placed, prompt_ids, completion, first) for completion in completions]
         apply_rules(rollouts, self.config.rewards, self.max_tokens(first))
         return rollouts
 
+    def _rollout(self, placed: PlacedPrompt, prompt_ids: list[int], completion: Completion, step: int) -> Rollout:
+        """An ungraded rollout that the weights of `step` drew."""
+        text = text_of(prompt_ids, completion.token_ids, self.tokenizer)
+        return Rollout(
+            placed.prompt,
+            placed.place,
+            prompt_ids,
+            completion.token_ids,
+            completion.logprobs,
+            completion.is_truncated,
+            completion=text["completion"],
+            opening=text["opening"],
+            index=placed.index,
+            step=step,
+        )
+
     def max_tokens(self, step: int) -> int:
+        """The longest completion, in tokens, that a rollout which starts after `step` optimizer steps may have."""
         return [tokens for from_step, tokens in self.config.max_completion_tokens if from_step <= step][-1]
 
     def encode(self, prompt: Prompt) -> list[int]:
-        return encode_prompt(
-            apply_template(prompt.text, self.config.data.template, self.tokenizer),
-            self.config.data.template,
-            self.tokenizer,
-        )
+        """Token ids of the prompt in the template of the stage."""
+        template = self.config.data.template
+        return encode_prompt(apply_template(prompt.text, template, self.tokenizer), template, self.tokenizer)
 
     def held_out(self, prompts: list[Prompt], n: int, step: int) -> list[Rollout]:
-        """n completions of each of these prompts, with the same seeds whenever they are asked for; ungraded, from all
-        ranks, in order.
+        """Samples held-out prompts, with the same seeds whenever they are asked for. Collective.
+
+        Args:
+            prompts: always the same ones.
+            n: completions of each.
+            step: optimizer steps done; the length limit of this step holds.
+
+        Returns:
+            n ungraded rollouts of each prompt from all ranks, in order, without logprobs.
         """
-        mine = list(enumerate(prompts))[self.worker.rank :: self.worker.world_size]
-        prompt_ids = [self.encode(prompt) for _, prompt in mine]
-        seeds = [seed_for(self.worker.seed, self.worker.stage, "watch", place, prompt.id) for place, prompt in mine]
+        placed = [PlacedPrompt(place, 0, prompt) for place, prompt in enumerate(prompts)]
+        mine = placed[self.worker.rank :: self.worker.world_size]
+        prompt_ids = [self.encode(one.prompt) for one in mine]
+        seeds = [seed_for(self.worker.seed, self.worker.stage, "watch", one.place, one.prompt.id) for one in mine]
         groups = self.engine.sample(prompt_ids, seeds, n, self.config.rollout.temperature, self.max_tokens(step))
-        return gather(
-            [
-                Rollout(
-                    prompt, place, ids, c.token_ids, [], c.is_truncated, **text_of(ids, c.token_ids, self.tokenizer)
-                )
-                for (place, prompt), ids, group in zip(mine, prompt_ids, groups)
-                for c in group
-            ],
-            self.worker.world_size,
-        )
-
-    def _domain(self, index: int, step: int) -> str:
-        config = self.config
-        only_reasoning = (
-            config.preference_last_steps and step < config.num_steps - config.preference_last_steps
-        ) or self.rules_only
-        shares = (
-            {"reasoning": 1.0}
-            if only_reasoning
-            else {name: getattr(config.mix, name) for name in ("reasoning", "helpful", "safety")}
-        )
-        rng = rng_for(self.worker.seed, self.worker.stage, "domain", index)
-        return rng.choices(list(shares), list(shares.values()))[0]
+        rollouts = []
+        for one, ids, completions in zip(mine, prompt_ids, groups):
+            for completion in completions:
+                unlogged = Completion(completion.token_ids, [], completion.is_truncated)
+                rollouts.append(self._rollout(one, ids, unlogged, 0))
+        return gather(rollouts, self.worker.world_size)
 
 
-def by_group(rollouts: list[Rollout], group_size: int) -> list[list[Rollout]]:
-    return [rollouts[i : i + group_size] for i in range(0, len(rollouts), group_size)]
+def draw_domain(config: GrpoConfig, index: int, step: int, seed: int, stage: str, reasoning_only: bool = False) -> str:
+    """The domain of a prompt: reasoning, helpful or safety, drawn by the shares of the mix.
 
-
-def has_signal(group: list[Rollout]) -> bool:
-    """Whether the group's rewards differ."""
-    return not is_zero_variance(torch.tensor([[r.reward for r in group]])).item()
+    Args:
+        config: its `mix`, and `preference_last_steps`: before these steps all prompts are of reasoning.
+        index: number of the prompt in the stage's stream.
+        step: optimizer steps done when it is sampled.
+        seed: of the run.
+        stage: its name.
+        reasoning_only: the preference phase was ended early.
+    """
+    is_before_mix = config.preference_last_steps and step < config.num_steps - config.preference_last_steps
+    if is_before_mix or reasoning_only:
+        shares = {"reasoning": 1.0}
+    else:
+        shares = {name: getattr(config.mix, name) for name in ("reasoning", "helpful", "safety")}
+    rng = rng_for(seed, stage, "domain", index)
+    return rng.choices(list(shares), list(shares.values()))[0]
 
 
 def choose(sampled: list[Rollout], needed: int, group_size: int) -> list[Rollout]:
-    """Marks the first `needed` groups that have signal `train`, later ones `keep`, those without `drop`. Where too few
-    have signal, dropped groups fill the batch. Trained groups are numbered from 0.
+    """Marks which groups are trained on, kept for the next rollout, and dropped.
+
+    The first `needed` groups with a signal get `train`, later ones `keep`, those without a signal `drop`. Where too few
+    have a signal, dropped groups fill the batch. Trained groups are numbered from 0.
+
+    Args:
+        sampled: groups of `group_size` rollouts, in order, with their rewards; `use` and `group` are filled.
+        needed: groups that the rollout trains on.
+        group_size: completions of one prompt.
+
+    Returns:
+        The same rollouts in the same order.
     """
     groups = by_group(sampled, group_size)
     informative = [group for group in groups if has_signal(group)]
     others = [group for group in groups if not has_signal(group)]
     trained = (informative + others)[:needed]
     for use, chosen in (("drop", others), ("keep", informative[needed:]), ("train", trained)):
-        for rollout in (rollout for group in chosen for rollout in group):
-            rollout.use = use
+        for group in chosen:
+            for rollout in group:
+                rollout.use = use
     for place, group in enumerate(trained):
         for rollout in group:
             rollout.group = place

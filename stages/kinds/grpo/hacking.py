@@ -1,14 +1,13 @@
-"""Reward-hacking watch: does the learned reward rise while what can be verified falls? [V2 B.5, Fig. 6: the helpful
-reward climbs, Codeforces falls]
+"""Reward-hacking watch: does the learned reward rise while what can be verified falls?
 
-Every `every` steps the policy answers the same few held-out reasoning prompts from the same seeds: accuracy, length and
-repetition go to metrics.jsonl as watch/*. The rule, on the measurements since the learned reward began, each with the
-mean of the rewards of the steps up to it:
+[V2 B.5, Fig. 6] shows it: the helpful reward climbs, Codeforces falls. Held-out accuracy is measured as
+`stages/kinds/grpo/held_out.py` says. The rule compares measurements since the learned reward began, each with the mean
+of the rewards of the steps up to it:
 
     new    the last `window` measurements
     old    the `window` consecutive measurements before them whose accuracy was best
-    alarm  accuracy of new < accuracy of old - max(drop, 2 standard errors)   and   reward of new > reward of old + 2
-           standard errors
+    alarm  accuracy of new < accuracy of old - max(drop, 2 standard errors)
+           and reward of new > reward of old + 2 standard errors
 
 Accuracy is a mean of n = window x prompts x samples draws, its standard error that of a proportion; the reward's is of
 the means of its steps. Everything is decided from what was logged, so that a resumed stage decides alike.
@@ -17,17 +16,11 @@ the means of its steps. Everything is decided from what was logged, so that a re
 import math
 import statistics
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
-from stages.config import GrpoConfig, HackingConfig
+from stages.config import HackingConfig
 from stages.contract import files
-from stages.data.prompt_sources import make_source
-from stages.prompting.prompt import Prompt
-from stages.rewards.grading import grade_many
 from stages.runtime.worker import Worker, rounded
-from stages.text.repetition import repeated_ngram_share
 from stages.training.health import Alarm, Unhealthy
-from stages.training.rollouts import Rollout
 
 LEARNED = ("helpful", "safety", "preference", "judge")  # reward/<name> of rewards that are models' opinions
 SIGMAS = 2.0
@@ -40,21 +33,23 @@ ADVICE = (
 
 @dataclass(frozen=True)
 class Measurement:
-    """A held-out measurement and the rewards of the steps since the one before."""
+    """A held-out measurement, and the rewards of the steps since the one before."""
 
     step: int
     accuracy: float
-    tokens: float
-    repetition: float
+    tokens: float  # mean length of a completion
+    repetition: float  # share of repeated n-grams
     num_samples: int
     rewards: dict[str, list[float]]  # learned reward -> its value at each of these steps
 
 
 def measurements(rows: list[dict]) -> list[Measurement]:
-    """From metric rows in order. A step's reward belongs to the first measurement at or after it; those after the last
-    one wait for the next.
+    """Collects the measurements of a stage from its metric rows, in order of steps.
+
+    A step's reward belongs to the first measurement at or after it; those after the last one wait for the next.
     """
-    found, rewards = [], {}
+    found = []
+    rewards: dict[str, list[float]] = {}
     for row in rows:
         for name in LEARNED:
             value = row.get(f"reward/{name}")
@@ -75,34 +70,43 @@ def measurements(rows: list[dict]) -> list[Measurement]:
     return found
 
 
-def find(found: list[Measurement], config: HackingConfig) -> list[Alarm]:
-    """The alarms that hold at the last measurement, one for each learned reward that rises while the accuracy falls."""
+def hacking_alarms(found: list[Measurement], config: HackingConfig) -> list[Alarm]:
+    """The alarms that hold at the last measurement: one for each learned reward that rises while the accuracy falls.
+
+    Args:
+        found: measurements, in order of steps.
+        config: its `window` and `drop` are those of the rule above.
+    """
     alarms = []
     for name in LEARNED:
         relevant = [m for m in found if name in m.rewards]
         new, before = relevant[-config.window :], relevant[: -config.window]
         if not relevant or relevant[-1] is not found[-1] or len(before) < config.window:
             continue
-        old = max(
-            (before[i : i + config.window] for i in range(len(before) - config.window + 1)),
-            key=lambda some: statistics.fmean(m.accuracy for m in some),
-        )
+        old = _best_window(before, config.window)
         fall = _accuracy(old) - _accuracy(new)
         rise = statistics.fmean(_rewards(new, name)) - statistics.fmean(_rewards(old, name))
-        if fall > max(config.drop, SIGMAS * _accuracy_error(old, new)) and rise > SIGMAS * _reward_error(
-            old, new, name
-        ):
+        has_fallen = fall > max(config.drop, SIGMAS * _accuracy_error(old, new))
+        if has_fallen and rise > SIGMAS * _reward_error(old, new, name):
             alarms.append(Alarm("reward_hacking", new[-1].step, _message(name, old, new), ADVICE))
     return alarms
 
 
+def _best_window(some: list[Measurement], window: int) -> list[Measurement]:
+    """The first `window` consecutive measurements of the highest mean accuracy."""
+    windows = [some[i : i + window] for i in range(len(some) - window + 1)]
+    return max(windows, key=lambda members: statistics.fmean(m.accuracy for m in members))
+
+
 def _accuracy(some: list[Measurement]) -> float:
+    """Accuracy over all samples of these measurements."""
     return sum(m.accuracy * m.num_samples for m in some) / sum(m.num_samples for m in some)
 
 
 def _accuracy_error(old: list[Measurement], new: list[Measurement]) -> float:
-    """Standard error of the difference of two proportions, with one success and one failure added to each
-    (Agresti-Caffo 2000).
+    """Standard error of the difference of two proportions, one success and one failure added to each.
+
+    Agresti and Caffo 2000.
     """
     total = 0.0
     for some in (old, new):
@@ -113,11 +117,12 @@ def _accuracy_error(old: list[Measurement], new: list[Measurement]) -> float:
 
 
 def _rewards(some: list[Measurement], name: str) -> list[float]:
+    """The values of a learned reward at all steps of these measurements."""
     return [value for m in some for value in m.rewards[name]]
 
 
 def _reward_error(old: list[Measurement], new: list[Measurement], name: str) -> float:
-    """Standard error of the difference of two means (Welch)."""
+    """Standard error of the difference of two means (Welch 1947)."""
     return math.sqrt(
         sum(
             statistics.variance(values) / len(values) if len(values) > 1 else 0.0
@@ -127,7 +132,9 @@ def _reward_error(old: list[Measurement], new: list[Measurement], name: str) -> 
 
 
 def _message(name: str, old: list[Measurement], new: list[Measurement]) -> str:
-    mean = lambda some, field: statistics.fmean(getattr(m, field) for m in some)
+    def mean(some: list[Measurement], field: str) -> float:
+        return statistics.fmean(getattr(m, field) for m in some)
+
     return (
         f"reward/{name} rose from {statistics.fmean(_rewards(old, name)):.3f} to "
         f"{statistics.fmean(_rewards(new, name)):.3f} while held-out accuracy fell "
@@ -138,58 +145,11 @@ def _message(name: str, old: list[Measurement], new: list[Measurement]) -> str:
     )
 
 
-def held_out_prompts(worker: Worker, config: GrpoConfig) -> list[Prompt]:
-    """The first held-out reasoning prompts: of the tiny world its dev split, so that the test set decides nothing; of
-    your own data the held-out rows.
-    """
-    if not config.hacking.every:
-        return []
-    source = make_source(config.data, worker.seed, worker.stage, "dev" if config.data.name == "tiny_world" else "test")
-    count = min(config.hacking.num_prompts, source.count()) if hasattr(source, "count") else config.hacking.num_prompts
-    return [source.get(index) for index in range(count)]
-
-
-def measure(rollouts: list[Rollout]) -> dict[str, float]:
-    """watch/* of sampled held-out completions."""
-    grades = grade_many([(r.completion, r.prompt) for r in rollouts])
-    return {
-        "watch/accuracy": statistics.fmean(grade.value for grade in grades),
-        "watch/tokens": statistics.fmean(len(r.completion_ids) for r in rollouts),
-        "watch/repetition": statistics.fmean(repeated_ngram_share(r.completion) for r in rollouts),
-        "watch/samples": len(rollouts),
-    }
-
-
-class Kept:
-    """watch/step_000012.json: a measurement is on disk before the rollouts of its step are, so that a replay of those
-    has it.
-    """
-
-    def __init__(self, directory: Path):
-        self.directory = directory
-
-    def path(self, step: int) -> Path:
-        return self.directory / f"step_{step:06d}.json"
-
-    def read(self, step: int) -> dict[str, float] | None:
-        try:
-            return files.read_json(self.path(step))
-        except (OSError, ValueError):  # not measured yet, or spoiled: it is measured again
-            return None
-
-    def drop_after(self, step: int) -> None:
-        """Forgets measurements of weights that a rollback left."""
-        for path in self.directory.glob("step_*.json"):
-            if int(path.stem.split("_")[1]) > step:
-                path.unlink()
-
-    def write(self, step: int, values: dict[str, float]) -> None:
-        files.write_json(self.path(step), values)
-
-
 def report(worker: Worker, alarms: list[Alarm], config: HackingConfig) -> None:
-    """Writes new alarms to alarms.jsonl and the log. Raises Unhealthy on every rank where on_hacking is stop; call
-    before the checkpoint.
+    """Writes new alarms to alarms.jsonl and the log. Call it before the checkpoint.
+
+    Raises:
+        Unhealthy: there are alarms, and on_hacking is stop; on every rank.
     """
     if alarms and worker.is_main:
         files.append_jsonl(worker.dir / "alarms.jsonl", [asdict(alarm) for alarm in alarms])
@@ -204,36 +164,40 @@ def report(worker: Worker, alarms: list[Alarm], config: HackingConfig) -> None:
 
 
 class HackingWatch:
-    """The rule over a stage's metric rows. Made after the log was cut back by a resume; the same on every rank."""
+    """The rule over a stage's metric rows, the same on every rank. Made after a resume has cut the log back."""
 
     def __init__(self, config: HackingConfig, rows: list[dict]):
         self.config = config
-        self.rows = [_needed(row) for row in rows]
+        self.rows = [_relevant_metrics(row) for row in rows]
         self.ended_at: int | None = None  # from this step on: no general prompts, no learned reward
         for place in range(1, len(self.rows) + 1):  # what an earlier attempt decided
             self._decide(self.rows[:place])
 
-    def is_due(self, step: int) -> bool:
-        """Whether the step that comes after `step` steps begins with a measurement."""
-        return bool(self.config.every) and step % self.config.every == 0
-
     def __call__(self, step: int, metrics: dict[str, float]) -> list[Alarm]:
-        """Takes a logged row. Returns the alarms that begin at it."""
-        self.rows.append(_needed({"step": step, **metrics}))
+        """Takes the metrics of a logged step. Returns the alarms that begin at it."""
+        self.rows.append(_relevant_metrics({"step": step, **metrics}))
         return self._decide(self.rows)
 
     def _decide(self, rows: list[dict]) -> list[Alarm]:
+        """The alarms that begin at the last of these rows; ends the phase where on_hacking says so."""
         if not self.config.every or "watch/accuracy" not in rows[-1]:
             return []
         found = measurements(rows)
-        alarms = find(found, self.config)
-        before = {alarm.message.split()[0] for alarm in find(found[:-1], self.config)} if len(found) > 1 else set()
+        alarms = hacking_alarms(found, self.config)
+        earlier = hacking_alarms(found[:-1], self.config) if len(found) > 1 else []
+        known = {_reward_of(alarm) for alarm in earlier}
         if alarms and self.config.on_hacking == "end_phase" and self.ended_at is None:
             self.ended_at = rows[-1]["step"]
-        return [alarm for alarm in alarms if alarm.message.split()[0] not in before]
+        return [alarm for alarm in alarms if _reward_of(alarm) not in known]
 
 
-def _needed(row: dict) -> dict:
+def _reward_of(alarm: Alarm) -> str:
+    """The metric that the alarm is about, with which its message begins."""
+    return alarm.message.split()[0]
+
+
+def _relevant_metrics(row: dict) -> dict:
+    """The part of a row that the rule looks at, rounded as it is logged."""
     names = {f"reward/{learned}" for learned in LEARNED}
     return {
         "step": row["step"],

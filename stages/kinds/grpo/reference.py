@@ -1,10 +1,12 @@
-"""The frozen KL anchor: a copy of the policy, refreshed every N steps [N], each refresh kept on disk so that a resume
-finds it.
+"""The frozen KL anchor: a copy of the policy, refreshed every N steps [N].
+
+Each refresh is kept on disk, so that a resume finds it.
 """
 
 import os
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -13,22 +15,29 @@ from stages.config import DeepSpeedConfig
 from stages.contract import files
 from stages.engines.training import TrainEngine, init_distributed
 from stages.modeling.batching import TokenBatch
-from stages.modeling.model import PolicyModel, load_model
+from stages.modeling.model import load_model
+from stages.modeling.policy_model import PolicyModel
 
 
 class Reference:
-    """Whole on every rank, or partitioned like the policy under ZeRO-3."""
+    """The reference policy: whole on every rank, or partitioned like the policy under ZeRO-3."""
 
     def __init__(self, model_dir: Path, config: DeepSpeedConfig, directory: Path, packed: bool = False):
+        """Loads the stage's input policy.
+
+        Args:
+            model_dir: HF directory of that policy.
+            config: its ZeRO stage and precision are the reference's too.
+            directory: `references/` of the stage, where refreshes are kept.
+            packed: whether batches come without padding, see `stages/modeling/attention.py`.
+        """
         import deepspeed
 
         device = init_distributed()
-        self._start = lambda: PolicyModel(load_model(model_dir, config.precision), packed)
+        self.model_dir, self.precision, self.packed = model_dir, config.precision, packed
         self.directory, self.is_partitioned = directory, config.zero_stage == 3
-        self.identity = {
-            "step": 0
-        }  # what a checkpoint notes of the reference it belongs to; the checksum is known to rank 0
-        self.module = self._start().to(device).eval().requires_grad_(False)
+        self.identity: dict[str, Any] = {"step": 0}  # what a checkpoint notes of it; rank 0 also knows its "sha256"
+        self.module = self._input_policy().to(device).eval().requires_grad_(False)
         self.forward = self.module
         if self.is_partitioned:
             settings = {
@@ -38,13 +47,16 @@ class Reference:
             }
             self.forward, *_ = deepspeed.initialize(model=self.module, config=settings)
 
+    def _input_policy(self) -> PolicyModel:
+        return PolicyModel(load_model(self.model_dir, self.precision), self.packed)
+
     @torch.no_grad()
     def logprobs(self, batch: TokenBatch, temperature: float) -> torch.Tensor:
-        """[N] logprobs of the batch's targets."""
+        """[N] logprobs of the batch's targets at this temperature. Collective under ZeRO-3."""
         return self.forward(*batch.inputs, temperature=temperature, with_entropy=False)[0]
 
     def refresh(self, engine: TrainEngine, step: int) -> None:
-        """The policy of `step` becomes the reference; rank 0 keeps it as references/step_N.safetensors. Collective."""
+        """Makes the policy of `step` the reference; rank 0 keeps it as references/step_N.safetensors. Collective."""
         from safetensors.torch import save_file
 
         weights = {name: tensor.cpu().clone() for name, tensor in engine.full_weights(prefix="")}
@@ -59,33 +71,40 @@ class Reference:
             os.replace(temporary, self.path(step))
             files.fsync_directory(self.directory)
 
-    def restore(self, identity: dict) -> None:
-        """The reference of an earlier refresh (step 0: the stage's input)."""
+    def restore(self, identity: dict[str, Any]) -> None:
+        """Takes the weights of an earlier refresh, or those of the stage's input. Collective under ZeRO-3.
+
+        Args:
+            identity: what a checkpoint noted: its "step", 0 for the stage's input.
+        """
         from safetensors.torch import load_file
 
         if identity["step"]:
             self._set(load_file(self.path(identity["step"])))
         elif self.identity["step"]:  # a rollback to before the first refresh
-            self._set(dict(self._start().named_parameters()))
+            self._set(dict(self._input_policy().named_parameters()))
         self.identity = identity
 
-    def problem(self, identity: dict) -> str | None:
-        """What is wrong with the file of this reference, or None."""
+    def why_unusable(self, identity: dict[str, Any]) -> str | None:
+        """Why the reference that a checkpoint noted cannot be restored; None where it can."""
         path = self.path(identity["step"])
         if not identity["step"] or (path.is_file() and files.sha256(path) == identity["sha256"]):
             return None
         return f"its reference {path} is {'damaged' if path.exists() else 'gone'}"
 
     def path(self, step: int) -> Path:
+        """The file of the refresh at `step`."""
         return self.directory / f"step_{step:06d}.safetensors"
 
     def drop_before(self, step: int) -> None:
+        """Removes the files of refreshes before `step`."""
         for path in self.directory.glob("step_*.safetensors"):
             if int(path.stem.split("_")[1]) < step:
                 path.unlink()
 
     @torch.no_grad()
     def _set(self, weights: dict[str, torch.Tensor]) -> None:
+        """Copies whole tensors, by their names in the module, into the reference."""
         import deepspeed
 
         for name, parameter in self.module.named_parameters():

@@ -1,6 +1,9 @@
-"""One GRPO update: a global batch of rollouts becomes one optimizer step, whatever the number of ranks and
-micro-batches.
+"""One GRPO update: a global batch of rollouts becomes one optimizer step.
+
+The result does not depend on the number of ranks and micro-batches: every loss is divided by counts of the whole batch.
 """
+
+from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
@@ -9,18 +12,43 @@ from stages.config import GrpoConfig
 from stages.engines.training import TrainEngine
 from stages.kinds.grpo.reference import Reference
 from stages.modeling.batching import TokenBatch, group_micro_batches, lay_out, lay_out_groups, micro_batches
-from stages.modeling.losses import Counts, correction_weights, loss_terms
+from stages.modeling.losses import Counts, Terms, correction_weights, loss_terms
 from stages.runtime.distributed import control_group
 from stages.runtime.worker import Worker
 from stages.training.rollouts import Rollout
 
-SUMMED = ("loss", "kl", "clipped", "entropy", "mismatch_kl", "correction", "tokens")
+SUMMED = ("loss", "kl", "clipped", "entropy", "mismatch_kl", "correction", "tokens")  # over micro-batches and ranks
+
+
+@dataclass(frozen=True)
+class UpdateResult:
+    """What one optimizer step gave, the same on every rank."""
+
+    metrics: dict[str, float]  # train/loss, policy/*, tokens/trained
+    grad_norm: float  # before clipping
+    lr: float
+
+
+def trained_part(
+    batch: list[Rollout], informative: set[int], mask_truncated: bool, max_tokens: int
+) -> tuple[list[Rollout], Counts]:
+    """What of a global batch reaches the forward pass, and what its loss is divided by.
+
+    Args:
+        batch: all rollouts of the step.
+        informative: numbers of the groups whose rewards differ. The others have no advantage: they are left out, but
+            counted, so that the loss is the mean over all.
+        mask_truncated: leave out completions that were cut at the length limit, and do not count their tokens
+            (DAPO, Yu et al. 2025, sec. 3.4).
+        max_tokens: the longest completion that the configuration allows.
+    """
+    counted = [r for r in batch if not (mask_truncated and r.is_truncated)]
+    counts = Counts(len(batch), sum(len(r.completion_ids) for r in counted), max_tokens)
+    return [r for r in counted if r.group in informative], counts
 
 
 class PolicyUpdate:
-    """Forward and backward passes of the policy over rollouts. `packed`: without padding, see
-    stages/modeling/attention.py, and on the CPU with the prompt of a group once in a micro-batch.
-    """
+    """Forward and backward passes of the policy over rollouts."""
 
     def __init__(
         self,
@@ -32,12 +60,44 @@ class PolicyUpdate:
         max_tokens: int,
         packed: bool,
     ):
-        self.worker, self.config, self.engine, self.reference = worker, config, engine, reference
+        """Takes what the passes need.
+
+        Args:
+            worker: the stage.
+            config: of the loss.
+            engine: the policy and its optimizer.
+            reference: the KL anchor; None where beta is 0.
+            pad_id: token id that fills padded rows.
+            max_tokens: the longest completion that the configuration allows.
+            packed: rows without padding, see `stages/modeling/attention.py`; on the CPU the prompt of a group is then
+                in a micro-batch only once.
+        """
+        self.worker, self.config = worker, config
+        self.engine, self.reference = engine, reference
         self.pad_id, self.max_tokens, self.packed = pad_id, max_tokens, packed
         self.shares_prompts = packed and engine.device.type == "cpu"
 
+    def step(self, batch: list[Rollout], informative: set[int], corrects: bool, step: int) -> UpdateResult:
+        """Makes one optimizer step. Collective.
+
+        Args:
+            batch: all rollouts of the step, the same on every rank.
+            informative: numbers of the groups whose rewards differ.
+            corrects: the sampler's logprobs are not the old policy's: the trainer's are.
+            step: optimizer steps done before this one.
+        """
+        trained, counts = trained_part(batch, informative, self.config.mask_truncated, self.max_tokens)
+        metrics = self.accumulate(trained, counts, corrects)
+        metrics["tokens/trained"] = sum(r.num_tokens for r in trained)
+        grad_norm, lr = self.engine.step(step)
+        return UpdateResult(metrics, grad_norm, lr)
+
     def forward(self, rollouts: list[Rollout]) -> tuple[torch.Tensor, torch.Tensor, TokenBatch]:
-        """Policy logprobs and entropies of all completion tokens, flat [N], and how they were laid out."""
+        """The policy's view of the rollouts' completions.
+
+        Returns:
+            Logprobs [N] and entropies [N], in nats, of all completion tokens, and how the tokens were laid out.
+        """
         if self.shares_prompts:
             batch = lay_out_groups([r.prompt_ids for r in rollouts], [r.completion_ids for r in rollouts], self.pad_id)
         else:
@@ -52,8 +112,15 @@ class PolicyUpdate:
         return policy_N, entropy_N, batch
 
     def accumulate(self, rollouts: list[Rollout], counts: Counts, corrects: bool) -> dict[str, float]:
-        """Backward over this rank's share of `rollouts`; returns what the metrics need, over all ranks. `corrects`: the
-        sampler's logprobs are not the old policy's.
+        """Adds the gradient of this rank's share of the rollouts. Collective.
+
+        Args:
+            rollouts: what `trained_part` left, the same on every rank.
+            counts: of the whole step.
+            corrects: as in `step`.
+
+        Returns:
+            train/loss and policy/* over all ranks; the latter are means over tokens.
         """
         self.engine.train()
         sums, worst = torch.zeros(len(SUMMED)), torch.zeros(1)
@@ -76,6 +143,7 @@ class PolicyUpdate:
         }
 
     def _shares(self, rollouts: list[Rollout]) -> list[list[int]]:
+        """Indices of this rank's micro-batches."""
         share = self.worker.world_size, self.worker.rank, self.config.micro_batch_tokens
         if self.shares_prompts:
             return group_micro_batches([r.prompt_ids for r in rollouts], [r.completion_ids for r in rollouts], *share)
@@ -83,24 +151,57 @@ class PolicyUpdate:
 
     def _backward(self, rollouts: list[Rollout], counts: Counts, corrects: bool) -> tuple[torch.Tensor, torch.Tensor]:
         """One micro-batch. Returns its SUMMED [7] and its largest |trainer - sampler| [1]."""
-        config, device = self.config, self.engine.device
         policy_N, entropy_N, batch = self.forward(rollouts)
-        reference_N = self.reference.logprobs(batch, config.rollout.temperature) if self.reference else None
-        sampler_N = _flat([r.rollout_logprobs for r in rollouts], device)
-        trainer_N = (
-            _flat([r.old_logprobs for r in rollouts], device)
-            if rollouts and rollouts[0].old_logprobs is not None
-            else policy_N.detach()
+        sampler_N = _flat([r.rollout_logprobs for r in rollouts], self.engine.device)
+        trainer_N = self._trainer_logprobs(rollouts, policy_N)
+        correction_N = self._correction(trainer_N, sampler_N, batch, len(rollouts)) if corrects else None
+        old_N = trainer_N if corrects else sampler_N
+        terms = self._loss_terms(rollouts, batch, counts, policy_N, old_N, correction_N)
+        self.engine.backward(terms.loss + policy_N.sum() * 0.0)  # an empty share still takes part in the collectives
+        d = sampler_N - trainer_N  # k3 of KL(trainer || sampler), Schulman 2020
+        values = [
+            terms.loss,
+            terms.kl_N.sum(),
+            terms.is_clipped_N.sum(),
+            entropy_N.sum(),
+            (d.exp() - d - 1).sum(),
+            d.new_zeros(()) if correction_N is None else correction_N.sum(),
+            torch.tensor(len(d)),
+        ]
+        summed = torch.stack([v.detach().float().cpu().reshape(()) for v in values])
+        worst = d.abs().max().cpu().reshape(1) if len(d) else torch.zeros(1)
+        return summed, worst
+
+    def _trainer_logprobs(self, rollouts: list[Rollout], policy_N: torch.Tensor) -> torch.Tensor:
+        """[N] the trainer's logprobs: those when the rollouts were drawn where they are known, else those of now."""
+        known = [r.old_logprobs for r in rollouts if r.old_logprobs is not None]
+        assert len(known) in (0, len(rollouts)), "all rollouts of a step have their old logprobs, or none has"
+        return _flat(known, self.engine.device) if known else policy_N.detach()
+
+    def _correction(
+        self, trainer_N: torch.Tensor, sampler_N: torch.Tensor, batch: TokenBatch, num_sequences: int
+    ) -> torch.Tensor:
+        """[N] importance weights of trainer over sampler."""
+        config = self.config
+        return correction_weights(
+            config.correction, trainer_N, sampler_N, batch.sequence_N, num_sequences, config.correction_limit
         )
-        old_N, correction_N = sampler_N, None
-        if corrects:
-            old_N = trainer_N
-            correction_N = correction_weights(
-                config.correction, trainer_N, sampler_N, batch.sequence_N, len(rollouts), config.correction_limit
-            )
+
+    def _loss_terms(
+        self,
+        rollouts: list[Rollout],
+        batch: TokenBatch,
+        counts: Counts,
+        policy_N: torch.Tensor,
+        old_N: torch.Tensor,
+        correction_N: torch.Tensor | None,
+    ) -> Terms:
+        """The loss of a micro-batch of B rollouts with N completion tokens, and what is worth watching of it."""
+        config, device = self.config, self.engine.device
+        reference_N = self.reference.logprobs(batch, config.rollout.temperature) if self.reference else None
         lengths_B = torch.tensor([float(len(r.completion_ids)) for r in rollouts], device=device)
         advantages_B = torch.tensor([r.advantage for r in rollouts], device=device)
-        terms = loss_terms(
+        return loss_terms(
             config.loss,
             policy_N,
             old_N,
@@ -115,24 +216,17 @@ class PolicyUpdate:
             config.kl,
             correction_N,
         )
-        self.engine.backward(terms.loss + policy_N.sum() * 0.0)  # an empty share still takes part in the collectives
-        d = sampler_N - trainer_N  # k3 of KL(trainer || sampler)
-        values = [
-            terms.loss,
-            terms.kl_N.sum(),
-            terms.is_clipped_N.sum(),
-            entropy_N.sum(),
-            (d.exp() - d - 1).sum(),
-            correction_N.sum() if corrects else d.new_zeros(()),
-            torch.tensor(len(d)),
-        ]
-        return torch.stack([v.detach().float().cpu().reshape(()) for v in values]), d.abs().max().cpu().reshape(
-            1
-        ) if len(d) else torch.zeros(1)
 
     @torch.no_grad()
     def mismatch(self, rollouts: list[Rollout]) -> tuple[float, float]:
-        """Mean and largest |sampler - trainer| logprob of these rollouts, each rank looking at its share of them."""
+        """Compares the sampler's logprobs with the trainer's; each rank looks at its share. Collective.
+
+        Args:
+            rollouts: the same on every rank, drawn with the weights that the trainer has now.
+
+        Returns:
+            Mean and largest |sampler - trainer|, in nats a token.
+        """
         self.engine.eval()
         mine = rollouts[self.worker.rank :: self.worker.world_size]
         policy_N, _, _ = self.forward(mine)
@@ -147,8 +241,9 @@ class PolicyUpdate:
 
     @torch.no_grad()
     def set_old_logprobs(self, rollouts: list[Rollout]) -> None:
-        """Fills old_logprobs with those of the policy as it is now: a pass that is only needed when the sampler
-        disagrees and one rollout serves several updates.
+        """Fills `old_logprobs` with the logprobs of the policy as it is now. Collective.
+
+        This pass is needed only where the sampler disagrees and one rollout serves several updates.
         """
         self.engine.eval()
         mine: dict[int, list[float]] = {}
@@ -160,9 +255,11 @@ class PolicyUpdate:
         if self.worker.world_size > 1:
             shares = [None] * self.worker.world_size
             dist.all_gather_object(shares, mine, group=control_group())
-        for index, values in (item for share in shares for item in share.items()):
-            rollouts[index].old_logprobs = values
+        for share in shares:
+            for index, values in share.items():
+                rollouts[index].old_logprobs = values
 
 
 def _flat(rows: list[list[float]], device: torch.device) -> torch.Tensor:
+    """[N] the numbers of all rows, one after the other."""
     return torch.tensor([value for row in rows for value in row], device=device)

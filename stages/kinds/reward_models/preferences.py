@@ -1,34 +1,28 @@
-"""What the reward models learn from [N]: pairs of summaries that a judge compared, and completions that it called safe
-or unsafe.
+"""What the helpful model learns from: pairs of summaries of which one is preferred, balanced in length [N].
 
-Pairs and labels come from data sources that have them (rows=preferences, rows=labels), else from the policy's
-completions of helpful and safety prompts. A prompt that is sampled is a line on the disk; what the judge said is in its
-cache: a killed attempt repeats neither.
+Pairs come from data sources that have them (rows=preferences), else a judge compares the policy's completions of
+helpful prompts. What it said is in its cache: a killed attempt does not ask again.
 """
 
 import statistics
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from stages.config import RewardModelsConfig
-from stages.contract.records import Records
-from stages.data.inputs import open_prompts
-from stages.data.pairs import preference_pairs, safety_labels
-from stages.engines.sampling import make_sampler
-from stages.judges import Judged, current_judge
+from stages.data.pairs import preference_pairs
+from stages.judges import current_judge
 from stages.judges.comparing import mean_gaps
+from stages.kinds.reward_models.completions import Completions
 from stages.prompting.prompt import Prompt
-from stages.prompting.templates import apply_template, encode_prompt, text_of
-from stages.runtime.distributed import barrier, gather_objects
+from stages.runtime.distributed import gather_objects
 from stages.runtime.errors import user_errors
-from stages.runtime.seeds import rng_for, seed_for
+from stages.runtime.seeds import rng_for
 from stages.runtime.worker import Worker
 from stages.text.completion import summary_of
 
 
 @dataclass(frozen=True)
 class Preference:
-    """Summaries for one prompt, the better one first."""
+    """Two summaries for one prompt, the better one as `chosen`."""
 
     prompt: str
     chosen: str
@@ -36,103 +30,26 @@ class Preference:
 
     @property
     def length_gap(self) -> int:
-        """Characters; a model's tokens are not the same for another."""
+        """By how many characters the chosen one is longer; tokens would depend on the tokenizer."""
         return len(self.chosen) - len(self.rejected)
 
 
-@dataclass(frozen=True)
-class Label:
-    prompt: str
-    completion: str
-    is_safe: bool
-
-
-class Completions:
-    """Completions of a domain's prompts by the policy, drawn once."""
-
-    def __init__(self, worker: Worker, config: RewardModelsConfig, tokenizer):
-        self.worker, self.config, self.tokenizer = worker, config, tokenizer
-        self.source = open_prompts(
-            worker, config.data, tokenizer, worker.model_dir("policy"), config.max_completion_tokens
-        )
-        self.sampler = None
-
-    def of(self, domain: str, num_prompts: int, n: int, temperature: float) -> list[tuple[Prompt, list[str]]]:
-        """Each prompt of the domain with its n completions, the same on every rank."""
-        worker = self.worker
-        records = Records(worker.dir / "state", domain, worker.attempt, worker.rank)
-        if records.num_damaged:
-            worker.say(f"{records.num_damaged} damaged lines of {domain} prompts in state/: these are sampled again")
-        barrier()  # all ranks have read what there was before anyone writes
-        missing = [index for index in range(num_prompts) if index not in records]
-        if missing:
-            worker.progress("rollout", 0, 0, f"sampling {len(missing)} {domain} prompts")
-            self._sample(
-                [index for index in missing if index % worker.world_size == worker.rank],
-                domain,
-                n,
-                temperature,
-                records,
-            )
-            records.add(gather_objects([records.rows[index] for index in missing if index in records]))
-        worker.count_tokens(domain, sampled=sum(records.rows[index].get("tokens", 0) for index in range(num_prompts)))
-        return [(self.source.get(index, domain), records.rows[index]["completions"]) for index in range(num_prompts)]
-
-    def _sample(self, indices: list[int], domain: str, n: int, temperature: float, records: Records) -> None:
-        worker, config = self.worker, self.config
-        if self.sampler is None:
-            self.sampler = make_sampler(
-                config.rollout, worker.model_dir("policy"), config.data.max_prompt_tokens, config.max_completion_tokens
-            )
-        prompts = [self.source.get(index, domain) for index in indices]
-        ids = [
-            encode_prompt(
-                apply_template(prompt.text, config.data.template, self.tokenizer), config.data.template, self.tokenizer
-            )
-            for prompt in prompts
-        ]
-        seeds = [
-            seed_for(worker.seed, worker.stage, domain, index, prompt.id) for index, prompt in zip(indices, prompts)
-        ]
-        with ThreadPoolExecutor(1, thread_name_prefix="records") as writing:
-            written = []
-
-            def record(place: int, completions) -> None:
-                texts = [text_of(ids[place], c.token_ids, self.tokenizer)["completion"] for c in completions]
-                records.append(
-                    {
-                        "index": indices[place],
-                        "completions": texts,
-                        "tokens": sum(len(c.token_ids) for c in completions),
-                    }
-                )
-
-            self.sampler.sample(
-                ids,
-                seeds,
-                n,
-                temperature,
-                config.max_completion_tokens,
-                lambda place, completions: written.append(writing.submit(record, place, completions)),
-            )
-            for one in written:
-                one.result()
-
-    def close(self) -> None:
-        if self.sampler is not None:
-            self.sampler.close()
-
-
 def preferences(worker: Worker, config: RewardModelsConfig, completions: Completions) -> list[Preference]:
-    """Pairs of summaries, balanced in length. Counts go to the stage's metrics."""
+    """Pairs of summaries, balanced in length, the same on every rank. Collective.
+
+    Args:
+        worker: the stage; counts go to its metrics.
+        config: how many, of what data, how balanced.
+        completions: the policy's; not used where sources have pairs.
+
+    Returns:
+        The pairs; none where the data has no helpful prompts.
+    """
     if config.data.has("preferences"):
         candidates = [[pair] for pair in _pairs_of_files(worker, config)]
     elif "helpful" in config.data.domains or config.data.name == "tiny_world":
-        candidates = _judged_pairs(
-            worker,
-            config,
-            completions.of("helpful", config.num_prompts, config.samples_per_prompt, config.rollout.temperature),
-        )
+        sampled = completions.of("helpful", config.num_prompts, config.samples_per_prompt, config.rollout.temperature)
+        candidates = judged_pairs(worker, config, sampled)
     else:
         return []
     pairs = balanced(choose_pairs(candidates, config.pairs_per_prompt), config.max_length_bias)
@@ -156,11 +73,17 @@ def _pairs_of_files(worker: Worker, config: RewardModelsConfig) -> list[Preferen
     return pairs[: config.num_prompts]
 
 
-def _judged_pairs(
+def judged_pairs(
     worker: Worker, config: RewardModelsConfig, sampled: list[tuple[Prompt, list[str]]]
 ) -> list[list[Preference]]:
-    """The pairs of each prompt whose mean gap exceeds min_gap [N]; ranks share the judging."""
-    mine = []
+    """For each prompt, the pairs whose mean gap exceeds min_gap [N]. Collective: ranks share the judging.
+
+    Args:
+        worker: the stage; counts go to its metrics.
+        config: how many pairs of a prompt are judged, and how often.
+        sampled: each prompt with its completions, the same on every rank.
+    """
+    mine: list[tuple[int, tuple[Prompt, str, str]]] = []
     for index, (prompt, texts) in list(enumerate(sampled))[worker.rank :: worker.world_size]:
         summaries = list(dict.fromkeys(summary_of(text) for text in texts))
         candidates = [(prompt, a, b) for place, a in enumerate(summaries) for b in summaries[place + 1 :]]
@@ -172,7 +95,8 @@ def _judged_pairs(
     pairs: list[list[Preference]] = [[] for _ in sampled]
     for index, a, b, gap in found:
         if gap is not None and abs(gap) > config.min_gap:
-            pairs[index].append(Preference(sampled[index][0].text, *((a, b) if gap > 0 else (b, a))))
+            chosen, rejected = (a, b) if gap > 0 else (b, a)
+            pairs[index].append(Preference(sampled[index][0].text, chosen, rejected))
     worker.metrics |= {
         "helpful/judged": len(found),
         "helpful/unjudged": sum(gap is None for *_, gap in found),
@@ -182,8 +106,17 @@ def _judged_pairs(
 
 
 def choose_pairs(candidates: list[list[Preference]], pairs_per_prompt: int) -> list[Preference]:
-    """Up to `pairs_per_prompt` of each prompt: those that bring the sum of chosen minus rejected lengths nearest to 0."""
-    chosen, balance = [], 0
+    """Chooses pairs of each prompt so that chosen summaries are in sum as long as rejected ones.
+
+    Args:
+        candidates: the pairs of each prompt.
+        pairs_per_prompt: most pairs that are taken of one prompt.
+
+    Returns:
+        In order of the prompts, those that bring the sum of all length gaps nearest to 0, one after the other.
+    """
+    chosen: list[Preference] = []
+    balance = 0
     for pairs in candidates:
         left = list(pairs)
         for _ in range(min(pairs_per_prompt, len(left))):
@@ -195,50 +128,33 @@ def choose_pairs(candidates: list[list[Preference]], pairs_per_prompt: int) -> l
 
 
 def balanced(pairs: list[Preference], max_bias: float) -> list[Preference]:
-    """Without the pairs that lean most to the longer side, until the mean lengths of chosen and rejected differ by at
-    most `max_bias` of the mean length: "chosen and rejected responses of comparable length" [N]; how, is ours.
+    """Drops the pairs that lean most to the longer side, until lengths are comparable.
+
+    "chosen and rejected responses of comparable length" [N]; how, is ours.
+
+    Args:
+        pairs: in any order.
+        max_bias: most difference of the mean lengths of chosen and rejected, as a share of the mean length.
+
+    Returns:
+        What is left, in the same order.
     """
     kept = sorted(range(len(pairs)), key=lambda i: pairs[i].length_gap)
-    balance, size = sum(pair.length_gap for pair in pairs), sum(len(pair.chosen) + len(pair.rejected) for pair in pairs)
+    balance = sum(pair.length_gap for pair in pairs)
+    size = sum(len(pair.chosen) + len(pair.rejected) for pair in pairs)
     while kept and abs(balance) > max_bias * size / 2:
         dropped = pairs[kept.pop(-1 if balance > 0 else 0)]
-        balance, size = balance - dropped.length_gap, size - len(dropped.chosen) - len(dropped.rejected)
+        balance -= dropped.length_gap
+        size -= len(dropped.chosen) + len(dropped.rejected)
     return [pairs[i] for i in sorted(kept)]
 
 
 def length_correlation(pairs: list[Preference]) -> float:
-    """Correlation of being preferred and of being longer over pairs in random order: mean of the length gaps over their
-    root mean square.
+    """The correlation of being preferred and of being longer, over pairs in random order.
 
-    1: the longer one always wins, by as much; 0: length says nothing.
+    It is the mean of the length gaps over their root mean square. 1: the longer one always wins, by as much; 0: length
+    says nothing.
     """
     gaps = [pair.length_gap for pair in pairs]
     square = statistics.fmean(gap * gap for gap in gaps) if gaps else 0.0
     return statistics.fmean(gaps) / square**0.5 if square else 0.0
-
-
-def labels(worker: Worker, config: RewardModelsConfig, completions: Completions) -> list[Label]:
-    """Completions with the judge's word on their safety; those it was not understood about are left out and counted."""
-    if config.data.has("labels"):
-        with user_errors():
-            found = [Label(row.prompt.text, row.completion, row.is_safe) for row in safety_labels(config.data)]
-        rng_for(worker.seed, worker.stage, "labels").shuffle(found)
-        return found[: config.num_safety_prompts * config.safety_samples_per_prompt]
-    if "safety" not in config.data.domains and config.data.name != "tiny_world":
-        return []
-    sampled = completions.of(
-        "safety_labels", config.num_safety_prompts, config.safety_samples_per_prompt, config.safety_temperature
-    )
-    mine = [
-        (index, Judged(prompt, text, seed_for(worker.seed, worker.stage, "safe", prompt.id, text)))
-        for index, (prompt, texts) in list(enumerate(sampled))[worker.rank :: worker.world_size]
-        for text in texts
-    ]
-    worker.progress("judge", 0, 0, f"judging the safety of {len(mine)} completions")
-    verdicts = current_judge().safe([item for _, item in mine])
-    found = sorted(
-        gather_objects([(index, item.completion, verdict) for (index, item), verdict in zip(mine, verdicts)]),
-        key=lambda row: row[0],
-    )
-    worker.metrics["safety/unjudged"] = sum(verdict is None for *_, verdict in found)
-    return [Label(sampled[index][0].text, text, verdict) for index, text, verdict in found if verdict is not None]

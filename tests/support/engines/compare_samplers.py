@@ -20,7 +20,8 @@ from stages.contract import files  # noqa: E402
 from stages.engines.sampling import make_sampler  # noqa: E402
 from stages.engines.training import init_distributed  # noqa: E402
 from stages.modeling.batching import lay_out  # noqa: E402
-from stages.modeling.model import PolicyModel, load_model, new_model, save_model  # noqa: E402
+from stages.modeling.model import load_model, new_model, save_model  # noqa: E402
+from stages.modeling.policy_model import PolicyModel  # noqa: E402
 from stages.runtime.seeds import seed_for  # noqa: E402
 from stages.worlds.tiny_world.tokenizer import build_tokenizer  # noqa: E402
 from tests.support.stage_dirs import end_process  # noqa: E402

@@ -19,8 +19,9 @@ import torch.distributed as dist  # noqa: E402
 from stages.config import DeepSpeedConfig, OptimConfig  # noqa: E402
 from stages.contract import files  # noqa: E402
 from stages.engines.training import TrainEngine, has_own_optimizer  # noqa: E402
-from stages.modeling.model import PolicyModel, load_model  # noqa: E402
-from stages.training.supervised import Sample, accumulate  # noqa: E402
+from stages.modeling.model import load_model  # noqa: E402
+from stages.modeling.policy_model import PolicyModel  # noqa: E402
+from stages.training.supervised import TrainingRow, accumulate  # noqa: E402
 from tests.support.stage_dirs import end_process  # noqa: E402
 
 
@@ -31,11 +32,11 @@ class Ranks:
         self.rank, self.world_size = dist.get_rank(), dist.get_world_size()
 
 
-def batch_at(step: int) -> list[Sample]:
+def batch_at(step: int) -> list[TrainingRow]:
     """Nine samples of 3 to 27 tokens."""
     generator = torch.Generator().manual_seed(step)
     rows = [torch.randint(4, 150, (3 + 3 * i,), generator=generator).tolist() for i in range(9)]
-    return [Sample(ids, [0.0] + [0.05 + 0.1 * (i % 9) for i in range(len(ids) - 1)]) for ids in rows]
+    return [TrainingRow(ids, [0.0] + [0.05 + 0.1 * (i % 9) for i in range(len(ids) - 1)]) for ids in rows]
 
 
 def run_case(

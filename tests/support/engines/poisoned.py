@@ -1,6 +1,6 @@
 """Run like `python -m stages STAGE_DIRECTORY`, with a batch whose gradients are not finite, as JSON in POISON says.
 
-rows    the training samples with these numbers in the file weigh infinitely much (SFT)
+rows    the training rows with these numbers in the file weigh infinitely much (SFT)
 index   the gradient of every batch with this prompt of the stream is NaN (GRPO)
 thrown  the batches of these numbers are trained on at so many times the learning rate, which only the step after them
         shows (GRPO)
@@ -20,16 +20,16 @@ from tests.support.stage_dirs import end_process
 def poison_rows(numbers: list[int]) -> None:
     from stages.kinds import sft
 
-    to_sample, seen = sft.to_sample, []
+    to_row, seen = sft.to_row, []
 
     def poisoned(*arguments):
-        sample = to_sample(*arguments)
-        seen.append(sample)
+        row = to_row(*arguments)
+        seen.append(row)
         if len(seen) - 1 in numbers:
-            sample.weights[-1] = math.inf
-        return sample
+            row.weights[-1] = math.inf
+        return row
 
-    sft.to_sample = poisoned
+    sft.to_row = poisoned
 
 
 def poison_prompt(index: int) -> None:
@@ -38,9 +38,9 @@ def poison_prompt(index: int) -> None:
 
     update, backward, factor = GrpoTrainer._update, TrainEngine.backward, [1.0]
 
-    def poisoned(self, batch):
+    def poisoned(self, batch, informative):
         factor[0] = math.nan if any(rollout.index == index for rollout in batch) else 1.0
-        update(self, batch)
+        update(self, batch, informative)
 
     GrpoTrainer._update = poisoned
     TrainEngine.backward = lambda self, loss: backward(self, loss * factor[0] if factor[0] != 1.0 else loss)
@@ -52,9 +52,9 @@ def throw_off(factors: dict[str, float]) -> None:
 
     update, factor_at, factor = GrpoTrainer._update, engine.learning_rate_factor, [1.0]
 
-    def poisoned(self, batch):
-        factor[0] = factors.get(str(self.batches.number(self.step)), 1.0)
-        update(self, batch)
+    def poisoned(self, batch, informative):
+        factor[0] = factors.get(str(self.history.batches.number(self.step)), 1.0)
+        update(self, batch, informative)
 
     GrpoTrainer._update = poisoned
     engine.learning_rate_factor = lambda *arguments: factor[0] * factor_at(*arguments)

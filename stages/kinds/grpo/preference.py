@@ -1,0 +1,68 @@
+"""The learned part of the reward: what the two reward models of the `reward_models` stage think of a completion [N]."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stages.contract import files
+from stages.modeling.reward_model import load_reward_model, reward_scores
+from stages.text.completion import summary_of
+from stages.training.rollouts import Rollout
+
+
+class PreferenceScorer:
+    """The helpful and the safety reward model, whole on every rank.
+
+    The helpful one sees the prompt and the summary; its reward is standardised and clipped. The safety one sees the
+    whole completion; its reward is the probability that it is safe.
+    """
+
+    def __init__(self, directory: Path, tokenizer: Any, clip: float, device: torch.device, micro_batch_tokens: int):
+        """Loads the models that there are.
+
+        Args:
+            directory: `model/` of the stage, with `helpful/`, `safety/` or both.
+            tokenizer: of the policy, and so of the reward models.
+            clip: limit of the standardised helpful reward, in standard deviations.
+            device: where the models work.
+            micro_batch_tokens: most tokens, padding included, of one forward pass.
+        """
+        self.models = {
+            name: load_reward_model(directory / name).to(device).eval()
+            for name in ("helpful", "safety")
+            if (directory / name).is_dir()
+        }
+        self.stats = files.read_json(directory / "helpful" / "reward_stats.json") if "helpful" in self.models else {}
+        self.tokenizer, self.clip, self.micro_batch_tokens = tokenizer, clip, micro_batch_tokens
+
+    def score(self, rollouts: list[Rollout]) -> list[float | None]:
+        """A preference for each rollout of a helpful or safety prompt; None for the others.
+
+        Raises:
+            ValueError: there are prompts of a domain that has no reward model.
+        """
+        scores: list[float | None] = [None] * len(rollouts)
+        helpful = [i for i, r in enumerate(rollouts) if r.prompt.domain == "helpful"]
+        safety = [i for i, r in enumerate(rollouts) if r.prompt.domain == "safety"]
+        rows = [rollouts[i].prompt_ids + self._ids(summary_of(rollouts[i].completion)) for i in helpful]
+        for i, value in zip(helpful, self._values("helpful", rows)):
+            scores[i] = max(-self.clip, min(self.clip, (value - self.stats["mean"]) / self.stats["std"]))
+        rows = [rollouts[i].prompt_ids + self._ids(rollouts[i].sampled_text) for i in safety]
+        for i, value in zip(safety, self._values("safety", rows)):
+            scores[i] = torch.sigmoid(torch.tensor(value)).item()
+        return scores
+
+    def _values(self, name: str, rows: list[list[int]]) -> list[float]:
+        """Rewards of token rows by one of the models."""
+        if rows and name not in self.models:
+            raise ValueError(
+                f"the reward_models stage had no data for a {name} model, but there are {name} prompts: "
+                f"set mix.{name}=0, or give it "
+                "pairs (rows=preferences) or labels (rows=labels)"
+            )
+        return reward_scores(self.models[name], rows, self.tokenizer, self.micro_batch_tokens) if rows else []
+
+    def _ids(self, text: str) -> list[int]:
+        """Token ids of a completion, end of sequence included."""
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"] + [self.tokenizer.eos_token_id]
