@@ -8,13 +8,15 @@ import shutil
 from contextlib import contextmanager
 from pathlib import Path
 
+from stages.runtime.errors import HasFix
+
 MIB = 2**20
 RESERVE_BYTES = 64 * 2**10  # given back when the disk is full, so that error.json can still say so
 PLAIN = ("No space left on device", "Disk quota exceeded")
 HIDDEN = ("inline_container", "iostream error")  # torch.save of a file that could not grow
 
 
-class DiskFull(ValueError):
+class DiskFull(HasFix, ValueError):
     """A disk has no room for what the stage must write. `fix` says how much to free where."""
 
     def __init__(self, message: str, fix: str):

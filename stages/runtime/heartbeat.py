@@ -29,7 +29,7 @@ class HeartbeatWriter:
     """A thread that writes the heartbeats of one rank until `stop`. Made in the main thread, which it watches."""
 
     def __init__(self, logs: Path, rank: int, started: float | None = None):
-        """Starts the thread.
+        """Writes nothing yet.
 
         Args:
             logs: The directory of the attempt's logs.
@@ -48,6 +48,9 @@ class HeartbeatWriter:
         self._end = threading.Event()
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, daemon=True, name="heartbeat")
+
+    def start(self) -> None:
+        """Starts the thread."""
         self._thread.start()
 
     def moved(self, phase: str, step: int) -> None:
