@@ -1,7 +1,7 @@
 """Worker entry: `python -m stages STAGE_DIRECTORY`, one process for each rank, or one alone.
 
-torchrun sets RANK and the like for several. All that it needs to know is in config.json and inputs.json of the directory. Its exit code is one of
-`stages.contract.exit_codes`; error.json says why it failed.
+torchrun sets RANK and the like where there are several. All that a worker needs to know is in config.json and
+inputs.json of the directory. Its exit code is one of `stages.contract.exit_codes`; error.json says why it failed.
 """
 
 import contextlib
@@ -10,6 +10,7 @@ import os
 import sys
 
 from stages.contract import exit_codes
+from stages.contract.json_file import DamagedFile
 from stages.runtime import environment
 
 KIND_MODULES = {
@@ -33,7 +34,12 @@ def main(arguments: list[str]) -> int:
     from stages.data.inputs import prepare_sandbox
     from stages.runtime.worker import Worker
 
-    with Worker(arguments[0]) as worker:
+    try:
+        prepared = Worker(arguments[0])
+    except (FileNotFoundError, DamagedFile) as error:
+        print(f"{arguments[0]} is not a prepared stage directory: {error}", file=sys.stderr)
+        return exit_codes.BAD_INPUT
+    with prepared as worker:
         prepare_sandbox(worker.config)
         judges.serve(worker)
         importlib.import_module(KIND_MODULES[worker.kind]).run(worker)

@@ -51,4 +51,5 @@ def control_group() -> "ProcessGroup":
         is_gloo = dist.get_backend() == "gloo"
         group = dist.group.WORLD if is_gloo else dist.new_group(backend="gloo", timeout=collective_timeout())
         _CONTROL_GROUP = group
+    assert group is not None  # torch.distributed is set up
     return group
