@@ -1,6 +1,7 @@
 """The figures, as plain data for plotly.js: {id, title, caption, data, layout}. Pure functions of what `read` found."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -181,7 +182,7 @@ def running_mean(values: list[float]) -> list[float]:
     return [round(sum(window) / len(window), 8) for window in windows]
 
 
-def thin(steps: list, values: list[float]) -> tuple[list, list[float]]:
+def thin(steps: Sequence[float], values: Sequence[float]) -> tuple[list, list[float]]:
     """The curve in at most MAX_POINTS points, each the mean over as many steps."""
     width = math.ceil(len(steps) / MAX_POINTS)
     if width <= 1:
@@ -303,3 +304,47 @@ def stacked_bars(name: str, title: str, labels: list[str], parts: dict[str, tupl
         "yaxis": {"type": "category"},
     }
     return [figure(name, title, "", data, axes)] if data else []
+
+
+def time_figures(rows: list[dict], stages: list[StageRecord]) -> list[dict]:
+    """Start-up and work of each stage, and the phases of the RL steps.
+
+    Args:
+        rows: What `tables.costs` says of the stages.
+        stages: The stages themselves.
+    """
+    shown = [row for row in rows if row["total_s"]]
+    shown.reverse()  # plotly draws the first at the bottom
+    parts = {
+        "work": ([row["work_s"] for row in shown], "#1d4ed8"),
+        "start-up": ([row["startup_s"] or 0 for row in shown], "#9ca3af"),
+    }
+    labels = [row["shown"].label for row in shown]
+    return stacked_bars("time-by-stage", "Time of each stage", labels, parts) + phase_figure(stages)
+
+
+def reward_model_figures(stage: StageRecord | None, accuracies: list[tuple[str, float]]) -> list[dict]:
+    """The reward models' accuracies, in training and held out, as bars; and the two losses against the step."""
+    if stage is None:
+        return []
+    losses = step_figures([stage], REWARD_MODEL_PANELS, "rm")
+    if not accuracies:
+        return losses
+    names = [
+        name.replace("_", " ").replace("/", ": ").replace("holdout", "held-out").removesuffix(" accuracy")
+        for name, _ in accuracies
+    ]
+    trace = {
+        "type": "bar",
+        "x": names,
+        "y": [value for _, value in accuracies],
+        "width": 0.6,
+        "marker": {"color": stage_name("reward_models").color},
+        "text": [f"{value:.1%}" for _, value in accuracies],
+        "textposition": "auto",
+        "textangle": 0,
+        "hovertemplate": "%{x}: %{y:.1%}<extra></extra>",
+    }
+    axes = {"xaxis": {"type": "category", "tickangle": -25}, "yaxis": share_axis([1.0])}
+    title, caption = "Accuracy of the reward models", "Pairs ordered rightly, completions labelled rightly."
+    return [figure("reward-model-accuracy", title, caption, [trace], axes), *losses]

@@ -46,7 +46,7 @@ SPARE_COLORS = ("#7c2d12", "#3f6212", "#155e75", "#581c87", "#831843")
 
 
 def stage_name(name: str) -> StageName:
-    """How a stage is shown; made up for one that STAGES does not know: a second student, a model from outside."""
+    """How a stage is shown; made up for what STAGES does not know: a second student, a model from outside."""
     if name in STAGES:
         return STAGES[name]
     family = family_of(name)
@@ -57,7 +57,7 @@ def stage_name(name: str) -> StageName:
 
 
 def stage_order(name: str) -> tuple[int, str]:
-    """Sorting key: the recipe's order; a student's stage stands with its kind, an unknown name before the evaluation."""
+    """Sorting key: the recipe's order; a student's stage is with its kind, an unknown name before the evaluation."""
     known = list(STAGES)
     family = family_of(name)
     return (known.index(family), name) if family in known else (known.index("evaluate") - 1, name)
