@@ -38,7 +38,8 @@ from scripts.chaos_tools.outcome import differences, left_over, outcome
 from scripts.chaos_tools.places import HANGS, places_of
 from scripts.chaos_tools.recipes import KINDS, SHORT
 from scripts.chaos_tools.small_disk import SmallDisk, small_disk
-from stages.contract.files import append_jsonl, read_json, read_jsonl
+from stages.contract.files import append_jsonl, read_jsonl
+from stages.contract.manifest import Manifest
 
 INTERRUPTED, MOST_RESUMES = 75, 4
 DAMAGE_SHARE, FAULT_SHARE = 0.3, 0.5
@@ -131,10 +132,7 @@ class Chaos:
         self.whole.parent.mkdir(parents=True, exist_ok=True)
         ending = self.driver.run(self.whole.parent, f"[{','.join(self.made)}]", timeout_s=TIMEOUT_S * len(self.made))
         attempts = (
-            {
-                stage: read_json(self.whole / stage / "latest" / "manifest.json")["timing"]["attempts"]
-                for stage in self.made
-            }
+            {stage: Manifest.read(self.whole / stage / "latest").timing.attempts for stage in self.made}
             if ending.code == 0
             else {}
         )
@@ -169,8 +167,8 @@ class Chaos:
     def _disturb(self, found: Round, rng: random.Random, runs_dir: Path, disk: SmallDisk | None) -> None:
         """The kills of a round, one an attempt."""
         stage, directory = found.stage, runs_dir / "chaos" / found.stage / "latest"
-        timing = read_json(self.whole / stage / "latest" / "manifest.json")["timing"]
-        span_s = {"start-up": timing["startup_s"], "work": timing["total_s"] - timing["startup_s"]}
+        timing = Manifest.read(self.whole / stage / "latest").timing
+        span_s = {"start-up": timing.startup_s, "work": timing.total_s - timing.startup_s}
         places = [
             place
             for place in places_of(KINDS[stage], self.settings.sampler)

@@ -9,7 +9,8 @@ from typing import Any
 from pipeline.configuration.graph import Node
 from pipeline.configuration.schema import RunConfig
 from pipeline.planning import models
-from stages.contract.files import find_json
+from stages.contract.description import StageDescription
+from stages.contract.manifest import Manifest
 
 STARTUP_S = {"pretrain": 10, "sft": 10, "grpo": 16, "collect": 14, "reward_models": 16, "evaluate": 14, "report": 1}
 # useful FLOP/s of one single-threaded rank on a small model (measured: about 7k tokens a second at 0.5M parameters)
@@ -88,12 +89,12 @@ def _flops_of_rank(config: Any, run: RunConfig) -> float:
 
 def _measured(latest: Path, config: Any) -> float | None:
     """Seconds that the stage's latest directory took, if it is finished and had as much to do; else None."""
-    manifest, before = find_json(latest / "manifest.json"), find_json(latest / "config.json")
-    if not manifest or not before or config is None:
+    manifest, before = Manifest.find(latest), StageDescription.find(latest)
+    if manifest is None or before is None or config is None:
         return None
     names = [name for name in SIZE_FIELDS if hasattr(config, name)]
-    is_same = all(before["config"].get(name) == getattr(config, name) for name in names)
-    return manifest.get("timing", {}).get("total_s") if is_same else None
+    is_same = all(before.config.get(name) == getattr(config, name) for name in names)
+    return manifest.timing.total_s if is_same else None
 
 
 def tokens(node: Node, config: Any) -> tuple[float, float]:

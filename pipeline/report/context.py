@@ -142,9 +142,9 @@ def mixed(stages: dict[str, StageRecord]) -> list[str]:
     """
     found = []
     for stage in stages.values():
-        for entry in map(mapping, stage.inputs.values()):
-            source = stages.get(str(entry.get("stage")))
-            made_from = str(entry.get("fingerprint") or "")
+        for entry in stage.inputs.values():
+            source = stages.get(entry.stage) if entry.stage else None
+            made_from = entry.fingerprint
             if source and source.path and made_from and made_from != source.fingerprint:
                 found.append(
                     f"{stage.name} was made from {source.name}@{made_from[:8]}, not from the one shown, "
@@ -156,7 +156,7 @@ def mixed(stages: dict[str, StageRecord]) -> list[str]:
 def what_it_did(found: list[results.Column], stage: StageRecord) -> dict[str, Any]:
     """The card of a stage: what it is, what it started from, and the largest changes that the evaluation measured."""
     policy = stage.inputs.get(POLICY)
-    parent = (policy.get("stage") or "base") if isinstance(policy, dict) else None
+    parent = (policy.stage or "base") if policy else None
     changes = results.changes(found, stage.name, parent) if parent else []
     last = stage.metrics[-1] if stage.metrics else {}
     return {
@@ -166,7 +166,7 @@ def what_it_did(found: list[results.Column], stage: StageRecord) -> dict[str, An
         "parent": stage_name(parent) if parent else None,
         "changes": changes,
         "steps": last.get("step"),
-        "seconds": figures.number(stage.timing.get("total_s")),
+        "seconds": figures.number(stage.timing.total_s) if stage.timing else None,
     }
 
 
@@ -176,7 +176,7 @@ def facts(run: RunRecord) -> list[tuple[str, str]]:
     model, data = mapping(config.get("model")), mapping(config.get("data"))
     versions: dict[str, str] = {}
     for stage in run.stages.values():
-        versions |= mapping(stage.manifest.get("versions"))
+        versions |= stage.manifest.versions if stage.manifest else {}
     shown = [
         ("recipe", config.get("recipe")),
         ("seed", config.get("seed")),

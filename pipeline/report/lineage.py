@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pipeline.configuration.graph import NODES
 from pipeline.report.names import stage_name, stage_order
 from pipeline.report.read import StageRecord
+from stages.contract.inputs import StageInput
 
 WIDTH, HEIGHT = 176, 44  # pixels of a box
 COLUMN_GAP, ROW_GAP = 36, 26
@@ -80,15 +81,15 @@ def edges(stages: dict[str, StageRecord]) -> list[tuple[str, str, str]]:
             inputs = planned.get(target, {})
             found += [(source, target, role) for role, source in inputs.items() if source in stages]
         else:
-            found += [(_source(entry), target, role) for role, entry in stage.inputs.items() if isinstance(entry, dict)]
+            found += [(_source(source), target, role) for role, source in stage.inputs.items()]
     return found
 
 
-def _source(entry: dict) -> str:
-    """The stage that an entry of inputs.json names, or the model from outside."""
-    if entry.get("stage"):
-        return str(entry["stage"])
-    directory = str(entry.get("model_dir") or entry.get("path") or "?")
+def _source(source: StageInput) -> str:
+    """The name of the node that an input comes from: a stage, or a model from outside."""
+    if source.stage:
+        return source.stage
+    directory = source.model_dir or source.path or "?"
     return "outside: " + directory.rstrip("/").split("/")[-1]
 
 

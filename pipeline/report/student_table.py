@@ -93,9 +93,8 @@ def _published(stage: str, config: dict) -> str | None:
 
 
 def _num_bytes(stage: StageRecord | None) -> int:
-    """Size of a stage's weights, as its manifest says it."""
-    files = mapping(stage.manifest.get("files")) if stage else {}
-    return sum(int(entry.get("bytes", 0)) for path, entry in files.items() if path.endswith(".safetensors"))
+    """Size of a stage's weights, as its manifest says it; 0 where it has none."""
+    return stage.manifest.bytes_of(".safetensors") if stage and stage.manifest else 0
 
 
 def columns(found: list[Column], ours: list[Student]) -> list[tuple[Benchmark, Column]]:

@@ -129,7 +129,8 @@ def run_stage(options, directory: Path) -> dict:
     except RuntimeError as error:
         log = directory / "logs" / "latest" / "rank0.log"
         raise RuntimeError(f"{error}\n{log.read_text()[-4000:] if log.exists() else ''}") from error
-    from stages.contract.files import read_json, read_jsonl
+    from stages.contract.files import read_jsonl
+    from stages.contract.manifest import Manifest
 
     rows = read_jsonl(directory / "metrics.jsonl")
     ends = ranks[0]["ends"]
@@ -138,5 +139,5 @@ def run_stage(options, directory: Path) -> dict:
     return {
         "rows": rows[options.warmup :],
         "ranks": ranks,
-        "startup_s": read_json(directory / "manifest.json")["timing"]["startup_s"],
+        "startup_s": Manifest.read(directory).timing.startup_s,
     }

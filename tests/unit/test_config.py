@@ -80,13 +80,6 @@ def test_stages_compose_to_a_union_in_order_of_execution():
     ]  # which a student asks for
 
 
-def test_flags_may_stand_between_overrides():
-    assert spelling.split_flags(["+stage=all", "-m", "seed=1,2", "--cfg", "job"]) == (
-        ["-m", "--cfg", "job"],
-        ["+stage=all", "seed=1,2"],
-    )
-
-
 def test_shared_nodes_reach_all_stages_and_can_be_overridden_for_one():
     made = config(
         "rollout=transformers",
@@ -144,9 +137,7 @@ def test_your_own_file_switches_general_data_off(tmp_path):
 def test_every_key_has_a_default_and_a_documentation():
     found = {key: keys.look_up(key) for key in keys.all_keys()}
     assert len(found) > 1000
-    undocumented = [
-        key for key, known in found.items() if not key.startswith("selected.") and not known.metadata.get("doc")
-    ]
+    undocumented = [key for key, known in found.items() if not key.startswith("selected.") and not known.description]
     assert not undocumented
 
 
