@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 
 import stages  # noqa: F401  (first: hides a torchvision build that does not match torch)
+from stages.contract.description import StageDescription
+from stages.contract.inputs import StageInput, write_inputs
 
 ROOT = Path(__file__).resolve().parent.parent
 SHAPES = {  # of the random Llama; heads of 32 and 64: vLLM has kernels for both on the CPU
@@ -65,24 +67,9 @@ def write_stage(directory: Path, kind: str, config: dict, inputs: dict[str, Path
     data/train.parquet.
     """
     directory.mkdir(parents=True)
-    entries = {
-        role: {"stage": None, "path": str(path), "model_dir": str(path), "fingerprint": "0"}
-        for role, path in inputs.items()
-    }
-    (directory / "inputs.json").write_text(json.dumps(entries))
-    (directory / "config.json").write_text(
-        json.dumps(
-            {
-                "stage": "bench",
-                "kind": kind,
-                "version": 0,
-                "fingerprint": "0",
-                "seed": 0,
-                "run": "bench",
-                "config": config,
-            }
-        )
-    )
+    sources = {role: StageInput(path=str(path), model_dir=str(path), fingerprint="0") for role, path in inputs.items()}
+    write_inputs(directory, sources)
+    StageDescription(stage="bench", kind=kind, fingerprint="0", run="bench", config=config).write(directory)
     return directory
 
 

@@ -6,6 +6,7 @@ Nothing of it is kept.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -93,10 +94,8 @@ def watch(child: subprocess.Popen) -> int:
     """
     peak, process = 0, psutil.Process(child.pid)
     while child.poll() is None:
-        try:
+        with contextlib.suppress(psutil.NoSuchProcess):
             peak = max(peak, sum(one.memory_info().rss for one in (process, *process.children(recursive=True))))
-        except psutil.NoSuchProcess:
-            pass
         time.sleep(0.2)
     return peak
 

@@ -161,7 +161,7 @@ def run_worker(stage: Path, num_processes: int) -> None:
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-    if process.returncode:
+    if process.returncode:  # the stage has no manifest then
         log = stage / "logs" / "latest" / "rank0.log"
         raise RuntimeError(
             "the stage ended with "

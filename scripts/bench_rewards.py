@@ -99,7 +99,7 @@ def bench_cheap() -> None:
         ("2,000 characters of English", ENGLISH * 20),
     ):
         language_consistency(text, "en")
-        seconds, _ = timed(lambda: [language_consistency(text, "en") for _ in range(200)])
+        seconds, _ = timed(lambda text=text: [language_consistency(text, "en") for _ in range(200)])
         print(f"language: {seconds / 200 * 1e6:.0f} us for {name}")
 
 

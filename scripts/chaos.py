@@ -30,85 +30,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
 from pipeline.execution.guard import kill_all
 from scripts.chaos_tools.driver import TIMEOUT_S, Driver, Ending
 from scripts.chaos_tools.kill import DISK, Kill, damage, draw_fault, draw_kill, signal_name
 from scripts.chaos_tools.outcome import differences, left_over, outcome
 from scripts.chaos_tools.places import HANGS, places_of
+from scripts.chaos_tools.recipes import KINDS, SHORT
 from scripts.chaos_tools.small_disk import SmallDisk, small_disk
-from stages.contract.files import append_jsonl, read_json, read_jsonl
+from stages.contract.files import append_jsonl, read_jsonl
+from stages.contract.manifest import Manifest
 
 INTERRUPTED, MOST_RESUMES = 75, 4
 DAMAGE_SHARE, FAULT_SHARE = 0.3, 0.5
 DISK_KIB = 2**17
-KINDS = {  # of the stages that can be killed
-    "student_base": "pretrain",
-    "r1_zero": "grpo",
-    "cold_start_data": "collect",
-    "cold_start": "sft",
-    "reasoning_rl": "grpo",
-    "rejection_data": "collect",
-    "rejection_sft": "sft",
-    "reward_models": "reward_models",
-    "preference_rl": "grpo",
-    "distill": "sft",
-    "evaluate": "evaluate",
-}
-GRPO = {
-    "num_steps": 5,
-    "prompts_per_step": 4,
-    "group_size": 4,
-    "max_completion_tokens": "[[0,48]]",
-    "reference_every": 2,
-    "save_every": 1,
-}
-SFT = {"max_steps": 6, "batch_size": 8, "save_every": 1}
-SHORT = {
-    "student_base": {"num_steps": 8, "batch_size": 8, "save_every": 1},
-    "base": {"num_steps": 400, "batch_size": 16, "save_every": 100},  # enough to solve a few problems
-    "r1_zero": GRPO,
-    "cold_start_data": {
-        "num_prompts": 48,
-        "samples_per_prompt": 6,
-        "chunk_prompts": 12,
-        "max_completion_tokens": 64,
-        "min_language": 0.3,
-    },
-    "cold_start": SFT,
-    "reasoning_rl": {**GRPO, "num_steps": 6, "updates_per_rollout": 2},
-    "rejection_data": {
-        "num_prompts": 48,
-        "chunk_prompts": 12,
-        "max_completion_tokens": 64,
-        "min_language": 0.3,
-        "num_general": 200,
-    },
-    "rejection_sft": SFT,
-    "reward_models": {
-        "num_prompts": 24,
-        "samples_per_prompt": 6,
-        "num_safety_prompts": 24,
-        "batch_size": 8,
-        "num_steps": 4,
-        "safety_steps": 4,
-        "save_every": 1,
-    },
-    "preference_rl": {
-        **GRPO,
-        "num_steps": 4,
-        "preference_last_steps": 3,
-        "oversampling": 2.0,
-        "max_sampling_rounds": 2,
-    },
-    "distill": SFT,
-    "evaluate": {
-        "num_reasoning": 16,
-        "num_general": 16,
-        "num_safety": 8,
-        "max_completion_tokens": 48,
-        "models": "[r1_zero,cold_start,distill]",
-    },
-}
 
 
 @dataclass
@@ -197,10 +132,7 @@ class Chaos:
         self.whole.parent.mkdir(parents=True, exist_ok=True)
         ending = self.driver.run(self.whole.parent, f"[{','.join(self.made)}]", timeout_s=TIMEOUT_S * len(self.made))
         attempts = (
-            {
-                stage: read_json(self.whole / stage / "latest" / "manifest.json")["timing"]["attempts"]
-                for stage in self.made
-            }
+            {stage: Manifest.read(self.whole / stage / "latest").timing.attempts for stage in self.made}
             if ending.code == 0
             else {}
         )
@@ -235,8 +167,8 @@ class Chaos:
     def _disturb(self, found: Round, rng: random.Random, runs_dir: Path, disk: SmallDisk | None) -> None:
         """The kills of a round, one an attempt."""
         stage, directory = found.stage, runs_dir / "chaos" / found.stage / "latest"
-        timing = read_json(self.whole / stage / "latest" / "manifest.json")["timing"]
-        span_s = {"start-up": timing["startup_s"], "work": timing["total_s"] - timing["startup_s"]}
+        timing = Manifest.read(self.whole / stage / "latest").timing
+        span_s = {"start-up": timing.startup_s, "work": timing.total_s - timing.startup_s}
         places = [
             place
             for place in places_of(KINDS[stage], self.settings.sampler)

@@ -10,7 +10,7 @@ from pipeline.configuration.graph import STAGES
 from pipeline.configuration.schema import RunConfig
 from stages.config import VLLM_CPU_HEAD_SIZES, ConfigError, DataConfig, ModelConfig
 from stages.worlds.reasoning_gym.examples import WRITERS
-from stages.worlds.reasoning_gym.families import problems as mistakes_of_families
+from stages.worlds.reasoning_gym.families import config_mistakes as mistakes_of_families
 
 
 def mistakes_between_parts(config: RunConfig) -> list[str]:

@@ -10,15 +10,23 @@ from pathlib import Path
 from pipeline.errors import StageFailed, StageInterrupted
 from pipeline.execution import launch, tracker
 from pipeline.execution.stop import StopRequest
-from pipeline.planning import manifest, preflight
+from pipeline.planning import preflight
 from pipeline.planning.plan import RUN, Plan, Step, command
 from stages.config import VERSIONS, to_dict
-from stages.contract.files import link, remove_temporaries, sha256, write_json
+from stages.contract.description import StageDescription
+from stages.contract.files import file_table, link, remove_temporaries
+from stages.contract.inputs import write_inputs
+from stages.contract.manifest import Manifest, Timing, verify
+from stages.contract.progress import StageProgress
 
 
 def execute(
-    step: Step, plan: Plan, stop: StopRequest, on_line: Callable[[str], None], on_progress: Callable[[dict], None]
-) -> dict:
+    step: Step,
+    plan: Plan,
+    stop: StopRequest,
+    on_line: Callable[[str], None],
+    on_progress: Callable[[StageProgress], None],
+) -> Manifest:
     """Runs a step that is not done and returns its manifest. Raises a PipelineError that says what went wrong and what
     to do.
     """
@@ -35,11 +43,12 @@ def execute(
             step.stage, step.dir, plan.config.launcher, stop, on_line, on_progress, command(plan.config, step.stage)
         )
         tracker.export(plan.config, step.stage, step.dir)
-    verdict = manifest.verify(step.dir)
+    verdict = verify(step.dir)
     if verdict.problems:
         raise StageFailed(
             f"{step.stage}: {'; '.join(verdict.problems)}", "run it again with force=true; if it recurs, check the disk"
         )
+    assert verdict.manifest is not None  # whoever wrote it has ended without an error
     return verdict.manifest
 
 
@@ -47,21 +56,18 @@ def prepare(step: Step, plan: Plan) -> None:
     """Writes config.json and inputs.json, all that a worker reads, and points `latest` at the directory."""
     remove_temporaries(step.dir, step.dir.parent)
     plain = to_dict(step.config) if step.config is not None else {}
-    write_json(
-        step.dir / "config.json",
-        {
-            "stage": step.stage,
-            "kind": step.kind,
-            "version": VERSIONS[step.kind],
-            "fingerprint": step.fingerprint,
-            "seed": plan.config.seed,
-            "run": plan.config.run,
-            "config": plain,
-            "data_files": step.data_files,
-            "command": command(plan.config, step.stage),
-        },
-    )
-    write_json(step.dir / "inputs.json", step.inputs)
+    StageDescription(
+        stage=step.stage,
+        kind=step.kind,
+        version=VERSIONS[step.kind],
+        fingerprint=step.fingerprint,
+        seed=plan.config.seed,
+        run=plan.config.run,
+        config=plain,
+        data_files=step.data_files,
+        command=command(plan.config, step.stage),
+    ).write(step.dir)
+    write_inputs(step.dir, step.inputs)
     link(step.dir.parent / "latest", step.dir.name)
 
 
@@ -80,22 +86,17 @@ def _write_report(step: Step, plan: Plan) -> None:
     path = write_report(
         plan.config.run_dir,
         step.dir / "report.html",
-        {role: Path(entry["path"]) for role, entry in step.inputs.items()},
+        {role: Path(source.path) for role, source in step.inputs.items()},
     )
     shutil.copyfile(path, plan.config.run_dir / "report.html")
-    write_json(
-        step.dir / "manifest.json",
-        {
-            "stage": step.stage,
-            "kind": step.kind,
-            "version": VERSIONS[step.kind],
-            "fingerprint": step.fingerprint,
-            "inputs": {role: entry["fingerprint"] for role, entry in step.inputs.items()},
-            "files": {"report.html": {"sha256": sha256(path), "bytes": path.stat().st_size}},
-            "metrics": {},
-            "timing": {"total_s": round(time.time() - started, 2), "startup_s": 0.0, "attempts": 1},
-            "peak_memory_gib": 0.0,
-            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "versions": {name: version(name) for name in ("hydra-core", "rich")},
-        },
-    )
+    Manifest(
+        stage=step.stage,
+        kind=step.kind,
+        version=VERSIONS[step.kind],
+        fingerprint=step.fingerprint,
+        inputs={role: source.fingerprint for role, source in step.inputs.items()},
+        files=file_table(step.dir, ["report.html"]),
+        timing=Timing(total_s=round(time.time() - started, 2)),
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        versions={name: version(name) for name in ("hydra-core", "rich")},
+    ).write(step.dir)

@@ -6,11 +6,13 @@ from pathlib import Path
 
 from pipeline.errors import MissingInput, PipelineError, StageFailed, StageInterrupted
 from pipeline.execution import stall
+from stages.contract.error_report import ErrorReport
 from stages.contract.failures import RankFailure, read_failures
-from stages.contract.files import find_json
+from stages.contract.progress import INTERRUPTED, StageProgress
 
 SHOWN_LINES = 15
 EXIT_INTERRUPTED = 75
+NO_SPACE = "No space left on device"
 FULL_BYTES = 2**20  # a disk with less free has no room for a worker's error report
 
 
@@ -29,29 +31,26 @@ def explain(
     """
     fix = f"continue with: {resume_command}"
     rank, code = root_failure(read_failures(logs))
-    found = find_json(directory / "error.json")
-    error = found if isinstance(found, dict) and found else None
-    progress = find_json(directory / "progress.json", {})
-    has_left_early = error is None and (code == EXIT_INTERRUPTED or progress.get("phase") == "interrupted")
+    error = ErrorReport.find(directory)
+    progress = StageProgress.find(directory) or StageProgress()
+    has_left_early = error is None and (code == EXIT_INTERRUPTED or progress.phase == INTERRUPTED)
     if was_stopped or has_left_early:  # the latter: srun or Slurm stopped the ranks
-        step = progress.get("step", 0)
-        where = f" at step {step}" if step else ""
+        where = f" at step {progress.step}" if progress.step else ""
         return StageInterrupted(f"{stage} was interrupted{where}; its checkpoint is kept", fix)
-    if error is not None and error.get("kind") == "input":
-        return MissingInput(
-            f"{stage}: {error.get('message')}", error.get("fix") or f"mend the input, then: {resume_command}"
-        )
-    if error is not None and code is not None and code < 0 and error.get("rank") != rank:
+    if error is not None and error.is_bad_input:
+        return MissingInput(f"{stage}: {error.message}", error.fix or f"mend the input, then: {resume_command}")
+    if error is not None and code is not None and code < 0 and error.rank != rank:
         error = None  # what another rank says of the one that was killed
-    if error is not None:
-        rank = error.get("rank", rank)
-    if "No space left on device" in str(error) or (error is None and shutil.disk_usage(directory).free < FULL_BYTES):
+    if error is not None and error.rank is not None:
+        rank = error.rank
+    is_full = shutil.disk_usage(directory).free < FULL_BYTES if error is None else NO_SPACE in error.message
+    if is_full:
         return MissingInput(
             f"{stage} found no space left on the disk of {directory}",
             f"free some space there; nothing that was finished is lost; then {fix}",
         )
-    if error is not None and error.get("fix"):
-        fix = f"{error['fix']}; then {fix}"
+    if error is not None and error.fix:
+        fix = f"{error.fix}; then {fix}"
     log = next(path for path in (logs / f"rank{rank}.log", logs / "driver.log") if path.exists())
     words = stall.last_words(logs) if code == -signal.SIGABRT else ""
     seen = f"\n  at its end: {words}" if words else ""
@@ -78,16 +77,16 @@ def root_failure(failures: list[RankFailure]) -> tuple[int, int | None]:
     return first.rank, first.exit_code
 
 
-def failure_kind(error: dict | None, code: int | None, exit_code: int) -> str:
+def failure_kind(error: ErrorReport | None, code: int | None, exit_code: int) -> str:
     """One line: the exception that the worker reported, or the signal that ended it.
 
     Args:
-        error: The content of error.json, None where there is none.
+        error: What a rank reported, None where there is no report.
         code: Exit code of the rank that failed, None where it is unknown; -9 or 137 for signal 9.
         exit_code: That of torchrun, for want of a better one.
     """
-    if isinstance(error, dict):
-        return f"{error.get('kind')}: {error.get('message')}"
+    if error is not None:
+        return f"{error.kind}: {error.message}"
     code = exit_code if code is None else code
     number = 0
     if code < 0:

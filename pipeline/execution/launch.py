@@ -16,7 +16,8 @@ from pipeline.execution.failure import explain
 from pipeline.execution.guard import TORCHRUN
 from pipeline.execution.stop import StopRequest
 from pipeline.paths import REPOSITORY
-from stages.contract.files import find_json, link
+from stages.contract.files import link
+from stages.contract.progress import StageProgress
 
 POLL_S = 0.1
 # progress bars and notes of libraries
@@ -29,7 +30,7 @@ def launch(
     launcher: LauncherConfig,
     stop: StopRequest,
     on_line: Callable[[str], None],
-    on_progress: Callable[[dict], None],
+    on_progress: Callable[[StageProgress], None],
     resume_command: str,
 ) -> None:
     """Runs the workers of one stage to their end: `python -m stages DIRECTORY`, once a rank.
@@ -162,16 +163,17 @@ def _watch(
     launcher: LauncherConfig,
     stop: StopRequest,
     relay: LineRelay,
-    on_progress: Callable[[dict], None],
+    on_progress: Callable[[StageProgress], None],
 ) -> None:
     """Returns when the workers have ended, or have been given the time that a stop request leaves them."""
     deadline: float | None = None
     last_warning = time.time()
     while guard.poll() is None:
         relay.poll()
-        progress = find_json(directory / "progress.json", {})
-        on_progress(progress)
-        if time.time() - max(last_warning, progress.get("updated", 0)) > launcher.stall_after_s:
+        progress = StageProgress.find(directory)
+        if progress is not None:
+            on_progress(progress)
+        if time.time() - max(last_warning, progress.updated if progress else 0.0) > launcher.stall_after_s:
             last_warning = time.time()
             relay.on_line(f"WARNING: {stall.describe(directory, launcher.stall_after_s) or 'the workers do not start'}")
         if stop.is_requested and deadline is None:

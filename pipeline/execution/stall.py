@@ -4,8 +4,9 @@ import datetime
 import time
 from pathlib import Path
 
-from pipeline.view import duration
-from stages.contract.files import find_json
+from pipeline.view.words import duration
+from stages.contract.heartbeat import Heartbeat, heartbeats
+from stages.contract.progress import StageProgress
 
 SILENT_S = 15  # a rank writes its heartbeat every two seconds
 
@@ -15,37 +16,34 @@ def describe(directory: Path, after_s: float, now: float | None = None) -> str |
     None while it moves.
     """
     now = time.time() if now is None else now
-    progress = find_json(directory / "progress.json", {})
-    moved = progress.get("updated")
-    if moved is None or progress.get("phase") in ("done", "interrupted") or now - moved < after_s:
+    progress = StageProgress.find(directory)
+    if progress is None or not progress.updated or progress.has_ended or now - progress.updated < after_s:
         return None
-    ranks = _ranks(directory / "logs" / "latest", now) or f"phase {progress.get('phase')} since {_clock(moved)}"
-    return f"no progress for {duration(now - moved)}: {ranks}"
+    ranks = _ranks(directory / "logs" / "latest", now) or f"phase {progress.phase} since {_clock(progress.updated)}"
+    return f"no progress for {duration(now - progress.updated)}: {ranks}"
 
 
 def last_words(logs: Path) -> str:
     """What the ranks of an attempt that was ended were at, "" where they left nothing. NCCL ends a process that waited
     too long without a word.
     """
-    ends = [beat["updated"] for path in logs.glob("rank*.json") if isinstance(beat := find_json(path), dict)]
+    ends = [beat.updated for beat in heartbeats(logs)]
     return _ranks(logs, max(ends)) if ends else ""
 
 
 def _ranks(logs: Path, now: float) -> str:
     """Who holds the others up first."""
-    beats = [beat for path in logs.glob("rank*.json") if isinstance(beat := find_json(path), dict)]
-    beats.sort(key=lambda beat: (beat["updated"] > now - SILENT_S, beat["waits_in"] is not None, beat["rank"]))
+    beats = heartbeats(logs)
+    beats.sort(key=lambda beat: (beat.updated > now - SILENT_S, beat.waits_in is not None, beat.rank))
     return "; ".join(_rank(beat, now) for beat in beats)
 
 
-def _rank(beat: dict, now: float) -> str:
-    where = f"phase {beat['phase']} of step {beat['step']}" + (f" ({beat['at']})" if beat["at"] else "")
-    if beat["updated"] < now - SILENT_S:
-        return f"rank {beat['rank']} does not respond since {_clock(beat['updated'])}, it was in {where}"
-    return (
-        f"rank {beat['rank']} {'waits in ' + beat['waits_in'] + ',' if beat['waits_in'] else 'is'} in {where} "
-        f"since {_clock(beat['since'])}"
-    )
+def _rank(beat: Heartbeat, now: float) -> str:
+    where = f"phase {beat.phase} of step {beat.step}" + (f" ({beat.at})" if beat.at else "")
+    if beat.updated < now - SILENT_S:
+        return f"rank {beat.rank} does not respond since {_clock(beat.updated)}, it was in {where}"
+    doing = f"waits in {beat.waits_in}," if beat.waits_in else "is"
+    return f"rank {beat.rank} {doing} in {where} since {_clock(beat.since)}"
 
 
 def _clock(seconds: float) -> str:

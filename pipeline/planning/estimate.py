@@ -1,18 +1,22 @@
-"""How long a stage will take and how much memory it will need, roughly. A finished attempt of the same stage in the run
-beats the formula.
+"""Rough estimates of a stage before it runs: seconds, memory, disk space.
+
+The time that a finished directory of the same stage took beats the formula.
 """
 
 from pathlib import Path
+from typing import Any
 
 from pipeline.configuration.graph import Node
 from pipeline.configuration.schema import RunConfig
 from pipeline.planning import models
-from stages.contract.files import find_json
+from stages.contract.description import StageDescription
+from stages.contract.manifest import Manifest
 
 STARTUP_S = {"pretrain": 10, "sft": 10, "grpo": 16, "collect": 14, "reward_models": 16, "evaluate": 14, "report": 1}
 # useful FLOP/s of one single-threaded rank on a small model (measured: about 7k tokens a second at 0.5M parameters)
 CPU_FLOPS = 2e10
-GPU_FLOPS = 1.5e14  # useful FLOP/s of one rank on a current GPU
+# useful FLOP/s of one rank on a current GPU; fp32 goes past the tensor cores and reaches about a tenth
+GPU_FLOPS = {"bf16": 1.5e14, "fp32": 1.5e13}
 SAMPLE_FLOPS_SHARE = 0.5  # sampling reaches this share of the training rate
 ENGINE_GIB = {
     "pretrain": 0.6,
@@ -23,10 +27,30 @@ ENGINE_GIB = {
     "evaluate": 1.8,
     "report": 0.2,
 }  # a rank, measured
+OPTIMIZER_BYTES = 12  # a parameter: a master weight and both moments of Adam, in fp32
+DOCUMENT_TOKENS = 45  # mean length of a tiny-world document
+SIZE_FIELDS = (  # what decides how much a stage has to do
+    "num_steps",
+    "num_prompts",
+    "samples_per_prompt",
+    "max_steps",
+    "num_epochs",
+    "prompts_per_step",
+    "group_size",
+    "num_reasoning",
+)
 
 
-def seconds(node: Node, config, run: RunConfig) -> float:
-    """Estimated wall time of a whole stage."""
+def seconds(node: Node, config: Any, run: RunConfig) -> float:
+    """Estimated wall time of a whole stage, start-up included.
+
+    A forward pass costs 2 FLOP for a parameter and a token, a step of training three times that.
+
+    Args:
+        node: The stage in the graph.
+        config: The stage's own configuration; None for the report.
+        run: The configuration of the whole run.
+    """
     measured = _measured(run.run_dir / node.name / "latest", config)
     if measured is not None:
         return measured
@@ -34,36 +58,52 @@ def seconds(node: Node, config, run: RunConfig) -> float:
         return STARTUP_S[node.kind]
     parameters = models.num_parameters(getattr(config, "model", None) or run.model_of(node.name))
     ranks = run.launcher.num_processes * run.launcher.num_nodes
-    rate = (CPU_FLOPS if run.deepspeed.precision == "fp32" else GPU_FLOPS) * ranks
     trained, sampled = tokens(node, config)
-    return STARTUP_S[node.kind] + 2 * parameters * (3 * trained + sampled / SAMPLE_FLOPS_SHARE) / rate
+    work = 2 * parameters * (3 * trained + sampled / SAMPLE_FLOPS_SHARE)
+    return STARTUP_S[node.kind] + work / (_flops_of_rank(config, run) * ranks)
 
 
-def _measured(latest: Path, config) -> float | None:
-    """The time of the stage's latest finished directory, if it did the same number of steps."""
-    manifest, before = find_json(latest / "manifest.json"), find_json(latest / "config.json")
-    if not manifest or not before or config is None:
-        return None
-    size = (
-        "num_steps",
-        "num_prompts",
-        "samples_per_prompt",
-        "max_steps",
-        "num_epochs",
-        "prompts_per_step",
-        "group_size",
-        "num_reasoning",
+def is_for_gpus(run: RunConfig) -> bool:
+    """Whether the configuration is one for GPUs, wherever it is planned.
+
+    The launcher says so: `launcher=gpu` and `launcher=slurm` give each rank several threads, `launcher=cpu` one. Or
+    something that is for GPUs only: bf16, 6 to 8 times slower than fp32 on a CPU; state that is kept in host memory; an
+    engine that several GPUs share. fp32 says nothing: it runs on both.
+    """
+    return (
+        run.launcher.threads_per_process > 1
+        or run.deepspeed.precision == "bf16"
+        or run.deepspeed.offload_optimizer
+        or run.deepspeed.offload_parameters
+        or run.rollout.tensor_parallel > 1
     )
-    same = all(before["config"].get(name) == getattr(config, name) for name in size if hasattr(config, name))
-    return manifest.get("timing", {}).get("total_s") if same else None
 
 
-def tokens(node: Node, config) -> tuple[float, float]:
-    """(tokens trained on, reference passes counted as a third; tokens sampled), with completions of half the allowed
-    length.
+def _flops_of_rank(config: Any, run: RunConfig) -> float:
+    """Useful FLOP/s of one rank. A stage may have another precision than the run."""
+    if not is_for_gpus(run):
+        return CPU_FLOPS
+    settings = getattr(config, "deepspeed", config)  # an evaluation has `precision` itself
+    return GPU_FLOPS[getattr(settings, "precision", run.deepspeed.precision)]
+
+
+def _measured(latest: Path, config: Any) -> float | None:
+    """Seconds that the stage's latest directory took, if it is finished and had as much to do; else None."""
+    manifest, before = Manifest.find(latest), StageDescription.find(latest)
+    if manifest is None or before is None or config is None:
+        return None
+    names = [name for name in SIZE_FIELDS if hasattr(config, name)]
+    is_same = all(before.config.get(name) == getattr(config, name) for name in names)
+    return manifest.timing.total_s if is_same else None
+
+
+def tokens(node: Node, config: Any) -> tuple[float, float]:
+    """(tokens trained on, tokens sampled) of a stage; a completion is taken to have half the allowed length.
+
+    A pass of the reference model over a token counts as a third of a token trained on.
     """
     if node.kind == "pretrain":
-        return config.num_steps * config.batch_size * 45, 0  # 45: mean length of a tiny-world document
+        return config.num_steps * config.batch_size * DOCUMENT_TOKENS, 0
     if node.kind == "sft":
         steps = config.max_steps or 100
         return steps * config.batch_size * min(config.max_tokens, 4096) / 4, 0
@@ -74,52 +114,56 @@ def tokens(node: Node, config) -> tuple[float, float]:
     if node.kind == "collect":
         return 0, config.num_prompts * config.samples_per_prompt * config.max_completion_tokens / 2
     if node.kind == "reward_models":
-        drawn = (
-            config.num_prompts * config.samples_per_prompt
-            + config.num_safety_prompts * config.safety_samples_per_prompt
-        )
-        return (
-            config.num_steps or 250
-        ) * config.batch_size * 3 * config.max_completion_tokens, drawn * config.max_completion_tokens
+        helpful = config.num_prompts * config.samples_per_prompt
+        safety = config.num_safety_prompts * config.safety_samples_per_prompt
+        trained = (config.num_steps or 250) * config.batch_size * 3 * config.max_completion_tokens
+        return trained, (helpful + safety) * config.max_completion_tokens
     if node.kind == "evaluate":
-        if config.suites:
-            return 0, sum(
-                (suite.num_problems or 500) * suite.samples_per_prompt * suite.max_completion_tokens / 2
-                for suite in config.settings.values()
-            )
-        drawn = config.num_reasoning * config.samples_per_prompt + config.num_general + config.num_safety
-        return 0, 7 * drawn * config.max_completion_tokens / 2
+        return 0, _evaluated_tokens(config)
     return 0, 0
 
 
-def disk_gib(stage: str, config, run: RunConfig) -> float:
-    """Estimated space that a trained stage takes at its peak: its checkpoints, one more while it is written, and the
-    model. 0 for others.
+def _evaluated_tokens(config: Any) -> float:
+    """Sampled tokens of an evaluation: of its suites, or of the tiny world's prompts for seven models."""
+    if config.suites:
+        return sum(
+            (suite.num_problems or 500) * suite.samples_per_prompt * suite.max_completion_tokens / 2
+            for suite in config.settings.values()
+        )
+    drawn = config.num_reasoning * config.samples_per_prompt + config.num_general + config.num_safety
+    return 7 * drawn * config.max_completion_tokens / 2
+
+
+def disk_gib(stage: str, config: Any, run: RunConfig) -> float:
+    """Estimated disk space of a stage at its peak, GiB; 0 for a stage that trains nothing.
+
+    That is its checkpoints, one more while it is being written, and the model.
     """
     if getattr(config, "keep_checkpoints", None) is None:
         return 0.0
     parameters = models.num_parameters(run.model_of(stage))
     weight_bytes = 4 if config.deepspeed.precision == "fp32" else 2
-    return parameters * ((config.keep_checkpoints + 1) * (weight_bytes + 12) + weight_bytes) / 2**30
+    checkpoints = config.keep_checkpoints + 1
+    return parameters * (checkpoints * (weight_bytes + OPTIMIZER_BYTES) + weight_bytes) / 2**30
 
 
-def memory_gib(node: Node, config, run: RunConfig) -> float:
-    """Estimated peak memory of all ranks of one node: engines, weights, optimizer state, KV cache."""
+def memory_gib(node: Node, config: Any, run: RunConfig) -> float:
+    """Estimated peak memory of all ranks of one node, GiB: engines, weights, optimizer state, KV cache."""
     if config is None:
         return ENGINE_GIB[node.kind]
     parameters = models.num_parameters(run.model_of(node.name))
     deepspeed = getattr(config, "deepspeed", None)
     ranks = run.launcher.num_processes
-    per_rank = ENGINE_GIB[node.kind] + (config.rollout.kv_cache_gib if hasattr(config, "rollout") else 0)
+    has_sampler = hasattr(config, "rollout")
+    per_rank = ENGINE_GIB[node.kind] + (config.rollout.kv_cache_gib if has_sampler else 0)
     weight_bytes = 4 if deepspeed is None or deepspeed.precision == "fp32" else 2
-    copies = (1 if hasattr(config, "rollout") else 0) + (1 if node.kind == "grpo" else 0)  # sampler, reference
-    state = 0.0
+    has_reference = node.kind == "grpo"
+    copies = int(has_sampler) + int(has_reference)
+    state_bytes = 0.0  # a parameter: optimizer state, weights, gradients
     if deepspeed is not None:
         world = ranks * run.launcher.num_nodes
-        shard = {0: 1, 1: world, 2: world, 3: world}[deepspeed.zero_stage]
-        state = (
-            12 / shard
-            + weight_bytes / (world if deepspeed.zero_stage == 3 else 1)
-            + weight_bytes / (shard if deepspeed.zero_stage >= 2 else 1)
-        )
-    return round(ranks * (per_rank + parameters * (copies * weight_bytes + state) / 2**30), 2)
+        optimizer_shards = world if deepspeed.zero_stage >= 1 else 1
+        gradient_shards = world if deepspeed.zero_stage >= 2 else 1
+        weight_shards = world if deepspeed.zero_stage == 3 else 1
+        state_bytes = OPTIMIZER_BYTES / optimizer_shards + weight_bytes / weight_shards + weight_bytes / gradient_shards
+    return round(ranks * (per_rank + parameters * (copies * weight_bytes + state_bytes) / 2**30), 2)

@@ -6,12 +6,14 @@ from pathlib import Path
 
 from pipeline.errors import MissingInput
 from pipeline.planning.fingerprint import model_fingerprint
+from stages.contract.description import StageDescription
 from stages.contract.files import find_json
+from stages.contract.inputs import StageInput
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "tokenizer_config.json")
 
 
-def outside_input(path: str, revision: str | None) -> dict:
+def outside_input(path: str, revision: str | None) -> StageInput:
     """The inputs.json entry of a model from outside. Raises MissingInput when the directory cannot be used."""
     directory = locate(path, revision)
     problems = check(directory)
@@ -20,19 +22,15 @@ def outside_input(path: str, revision: str | None) -> dict:
             f"the model directory {directory} cannot be used: {'; '.join(problems)}",
             "give a directory that transformers' save_pretrained wrote, model and tokenizer: model.path=DIRECTORY",
         )
-    return {
-        "stage": None,
-        "path": str(directory),
-        "model_dir": str(directory),
-        "fingerprint": model_fingerprint(directory),
-    }
+    return StageInput(path=str(directory), model_dir=str(directory), fingerprint=model_fingerprint(directory))
 
 
-def outside_inputs(paths: list[str]) -> tuple[dict[str, dict], list[tuple[str, str]]]:
+def outside_inputs(paths: list[str]) -> tuple[dict[str, StageInput], list[tuple[str, str]]]:
     """({name: inputs.json entry}, [(message, fix)]) of model directories that are evaluated. A name is the stage that
     made the model, where its directory says so, else that of the directory; a second one of the same name is numbered.
     """
-    entries, errors = {}, []
+    entries: dict[str, StageInput] = {}
+    errors: list[tuple[str, str]] = []
     for path in paths:
         try:
             directory = Path(path).expanduser()
@@ -44,7 +42,7 @@ def outside_inputs(paths: list[str]) -> tuple[dict[str, dict], list[tuple[str, s
                 (str(error), "give a directory of a model, as transformers' save_pretrained writes it: model=DIRECTORY")
             )
             continue
-        name = _name_of(Path(entry["model_dir"]))
+        name = _name_of(Path(entry.path))
         number = next(
             number
             for number in range(1, len(paths) + 1)
@@ -55,9 +53,8 @@ def outside_inputs(paths: list[str]) -> tuple[dict[str, dict], list[tuple[str, s
 
 
 def _name_of(model_dir: Path) -> str:
-    made_by = find_json(model_dir.parent / "config.json", {})
-    name = made_by.get("stage") if isinstance(made_by, dict) else None
-    return re.sub(r"[^A-Za-z0-9._-]", "-", str(name or model_dir.name)) or "model"
+    made_by = StageDescription.find(model_dir.parent)
+    return re.sub(r"[^A-Za-z0-9._-]", "-", made_by.stage if made_by else model_dir.name) or "model"
 
 
 def trained_template(kind: str | None, config: dict) -> str | None:
@@ -73,10 +70,10 @@ def trained_template(kind: str | None, config: dict) -> str | None:
 
 def template_of_directory(model_dir: Path) -> str | None:
     """The template of a model that a stage of ours made, where its directory still lies in that stage's."""
-    described = find_json(model_dir.parent / "config.json", {})
+    made_by = StageDescription.find(model_dir.parent)
     try:
-        return trained_template(described.get("kind"), described["config"])
-    except (AttributeError, KeyError, TypeError):  # no stage's, or of a version without templates
+        return trained_template(made_by.kind, made_by.config) if made_by else None
+    except (KeyError, TypeError):  # of a version without templates
         return None
 
 

@@ -13,11 +13,14 @@ from pipeline.configuration.graph import Graph, Node, build, upstream
 from pipeline.configuration.notes import notes
 from pipeline.configuration.schema import RunConfig
 from pipeline.errors import MissingInput, PipelineError
-from pipeline.planning import estimate, manifest, models, preflight
+from pipeline.planning import estimate, models, preflight
 from pipeline.planning.fingerprint import data_files, differences, stage_fingerprint
 from pipeline.planning.judges import check_judges
 from stages.config import VERSIONS, output_fields, to_dict
-from stages.contract.files import find_json
+from stages.contract.description import StageDescription
+from stages.contract.error_report import ErrorReport
+from stages.contract.inputs import StageInput, find_inputs
+from stages.contract.manifest import verify
 
 SKIP, RESUME, RUN = "skip", "resume", "run"
 
@@ -33,7 +36,7 @@ class Step:
     fingerprint: str
     dir: Path
     config: Any
-    inputs: dict[str, dict]
+    inputs: dict[str, StageInput]
     data_files: dict[str, str] = field(default_factory=dict)
     num_processes: int = 1
     memory_gib: float = 0.0
@@ -105,7 +108,7 @@ def make_plan(config: RunConfig) -> Plan:
 
 def _outside_models(
     graph: Graph, config: RunConfig, selected: list[str], errors: list[tuple[str, str]]
-) -> dict[str, dict]:
+) -> dict[str, StageInput]:
     """inputs.json entries of the models that come from outside; a directory that cannot be used is an error."""
     used = {stage for name in selected if name in graph.nodes for stage in graph.nodes[name].inputs.values()}
     entries = {}
@@ -115,13 +118,16 @@ def _outside_models(
         except PipelineError as error:
             if stage in used:
                 errors.append((str(error), error.fix))
-            entries[stage] = {"stage": None, "path": path, "model_dir": path, "fingerprint": "unknown"}
+            entries[stage] = StageInput(path=path, model_dir=path, fingerprint="unknown")
     return entries
 
 
-def _step(node: Node, config: RunConfig, known: dict[str, Step], outside: dict[str, dict], selected: list[str]) -> Step:
+def _step(
+    node: Node, config: RunConfig, known: dict[str, Step], outside: dict[str, StageInput], selected: list[str]
+) -> Step:
     stage_config, is_selected = config.stage(node.name), node.name in selected
-    inputs, errors = {}, []
+    inputs: dict[str, StageInput] = {}
+    errors: list[tuple[str, str]] = []
     directories = getattr(stage_config, "directories", [])
     if directories:
         inputs, errors = models.outside_inputs(directories) if is_selected else ({}, [])
@@ -135,11 +141,9 @@ def _step(node: Node, config: RunConfig, known: dict[str, Step], outside: dict[s
         if node.kind == "evaluate"
         else {}
     )
-    inputs = {
-        role: entry | ({"template": templates[role]} if role in templates else {}) for role, entry in inputs.items()
-    }
+    inputs = {role: dataclasses.replace(source, template=templates.get(role)) for role, source in inputs.items()}
     files = data_files(stage_config) if stage_config is not None else {}
-    fingerprints = {role: entry["fingerprint"] for role, entry in inputs.items()} | {
+    fingerprints = {role: source.fingerprint for role, source in inputs.items()} | {
         f"template of {role}": name for role, name in templates.items()
     }
     fingerprint = stage_fingerprint(
@@ -165,22 +169,22 @@ def _step(node: Node, config: RunConfig, known: dict[str, Step], outside: dict[s
     )
 
 
-def _entry(step: Step) -> dict:
+def _entry(step: Step) -> StageInput:
     makes_model = step.kind in ("pretrain", "sft", "grpo", "reward_models")
-    return {
-        "stage": step.stage,
-        "fingerprint": step.fingerprint,
-        "path": str(step.dir),
-        "model_dir": str(step.dir / "model") if makes_model else None,
-    }
+    return StageInput(
+        stage=step.stage,
+        fingerprint=step.fingerprint,
+        path=str(step.dir),
+        model_dir=str(step.dir / "model") if makes_model else None,
+    )
 
 
-def _template(entry: dict, known: dict[str, Step]) -> str | None:
+def _template(source: StageInput, known: dict[str, Step]) -> str | None:
     """The template that a model was trained with, where a stage of ours made it: what it is evaluated with."""
-    step = known.get(entry["stage"])
+    step = known.get(source.stage) if source.stage else None
     if step is not None:
         return models.trained_template(step.kind, to_dict(step.config))
-    return models.template_of_directory(Path(entry["model_dir"]))
+    return models.template_of_directory(Path(source.model_dir)) if source.model_dir else None
 
 
 def template_notes(steps: list[Step], known: dict[str, Step]) -> list[str]:
@@ -189,7 +193,7 @@ def template_notes(steps: list[Step], known: dict[str, Step]) -> list[str]:
     for step in steps:
         mine = getattr(getattr(step.config, "data", None), "template", None)
         for entry in step.inputs.values() if mine and step.kind != "evaluate" else ():
-            source = known.get(entry["stage"])
+            source = known.get(entry.stage) if entry.stage else None
             theirs = _template(entry, known) if source is not None and source.kind != "pretrain" else None
             if theirs not in (None, mine):
                 lines.append(
@@ -205,13 +209,13 @@ def _action(
     directory: Path,
     config: RunConfig,
     stage_config: Any,
-    inputs: dict,
+    inputs: dict[str, StageInput],
     fingerprint: str,
     known: dict[str, Step],
     is_selected: bool,
 ) -> tuple[str, str, list[tuple[str, str]]]:
-    verdict = manifest.verify(directory)
-    if verdict.manifest is not None:
+    verdict = verify(directory)
+    if verdict.is_there:
         if verdict.problems and not (config.force and is_selected):
             fix = f"redo the stage (the damaged directory is kept aside): {command(config, node.name)} force=true"
             return RUN, "damaged", [(f"{node.name}: {problem}", fix) for problem in verdict.problems]
@@ -228,8 +232,8 @@ def _resume_reason(directory: Path) -> str:
     checkpoints = sorted(
         path.name for path in (directory / "state").glob("step_*") if (path / "manifest.json").exists()
     )
-    error = find_json(directory / "error.json")
-    why = f"failed ({error.get('kind', 'error')})" if isinstance(error, dict) else "interrupted"
+    error = ErrorReport.find(directory)
+    why = f"failed ({error.kind})" if error is not None else "interrupted"
     return (
         f"{why}, continues from step {int(checkpoints[-1].split('_')[1])}"
         if checkpoints
@@ -237,32 +241,33 @@ def _resume_reason(directory: Path) -> str:
     )
 
 
-def _run_reason(node: Node, config: RunConfig, stage_config: Any, inputs: dict, known: dict[str, Step]) -> str:
+def _run_reason(
+    node: Node, config: RunConfig, stage_config: Any, inputs: dict[str, StageInput], known: dict[str, Step]
+) -> str:
     """Why this directory is not there yet: what changed since the stage's latest one."""
     latest = config.run_dir / node.name / "latest"
-    before = find_json(latest / "config.json")
-    if not isinstance(before, dict):
+    before = StageDescription.find(latest)
+    if before is None:
         return "not made yet"
     changes = []
     if stage_config is not None:
-        old = before.get("config", {})
         changes += [
             line
-            for line in differences(_output_part(old, stage_config), output_fields(stage_config))
+            for line in differences(_output_part(before.config, stage_config), output_fields(stage_config))
             if line.split()[0] not in {f"{key}.path" for key in data_files(stage_config)}
         ]
-    if before.get("data_files", {}) != (data_files(stage_config) if stage_config is not None else {}):
+    if before.data_files != (data_files(stage_config) if stage_config is not None else {}):
         changes.append("content of the data file")
-    if before.get("seed") != config.seed:
-        changes.append(f"seed {before.get('seed')} -> {config.seed}")
-    if before.get("version") != VERSIONS[node.kind]:
-        changes.append(f"code version {before.get('version')} -> {VERSIONS[node.kind]}")
-    old_inputs = find_json(latest / "inputs.json", {})
-    for role, entry in inputs.items():
-        if old_inputs.get(role, {}).get("fingerprint") != entry["fingerprint"]:
-            changes.append(
-                f"{entry['stage'] or 'the model from outside'} changed" if role in old_inputs else f"{role} added"
-            )
+    if before.seed != config.seed:
+        changes.append(f"seed {before.seed} -> {config.seed}")
+    if before.version != VERSIONS[node.kind]:
+        changes.append(f"code version {before.version} -> {VERSIONS[node.kind]}")
+    old_inputs = find_inputs(latest) or {}
+    for role, source in inputs.items():
+        if role not in old_inputs:
+            changes.append(f"{role} added")
+        elif old_inputs[role].fingerprint != source.fingerprint:
+            changes.append(f"{source.stage or 'the model from outside'} changed")
     changes += [f"{role} removed" for role in old_inputs if role not in inputs]
     return "; ".join(changes) if changes else "its directory is gone"
 

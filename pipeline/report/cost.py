@@ -18,6 +18,7 @@ from rich.table import Table
 from pipeline.configuration.graph import family_of, is_stage, stage_order
 from stages.contract.attempts import attempts, timing
 from stages.contract.files import find_json
+from stages.contract.manifest import Manifest, Tokens
 
 # Row of the paper's table -> the stages that it is made of here, and its H800 hours; at 2 USD an hour [V2 Table 7].
 PAPER = {
@@ -48,30 +49,27 @@ class Line:
 
 def line_of(stage: str, directory: Path) -> Line:
     """The ledger of a stage directory, finished or not. What is damaged counts nothing."""
-    manifest, judged = (
-        _mapping(find_json(directory / "manifest.json")),
-        _mapping(find_json(directory / "judge_ledger.json")),
-    )
-    spent = _mapping(manifest.get("timing")) if manifest else timing(attempts(directory))
-    tokens = _mapping(manifest.get("tokens")) or _logged_tokens(
-        directory / "metrics.jsonl"
-    )  # unfinished, or made before manifests had them
+    manifest, judged = Manifest.find(directory), _mapping(find_json(directory / "judge_ledger.json"))
+    spent = manifest.timing if manifest else timing(attempts(directory))
+    tokens = manifest.tokens if manifest else None
+    if tokens is None:  # unfinished, or made before manifests had them
+        tokens = _logged_tokens(directory / "metrics.jsonl")
     calls = sum(
         _number(counts.get("calls")) for counts in _mapping(judged.get("jobs")).values() if isinstance(counts, dict)
     )
     return Line(
         stage,
-        bool(manifest),
-        int(_number(spent.get("attempts")) or 1),
-        (_number(spent.get("rank_s")) or _number(spent.get("total_s"))) / 3600,
-        int(_number(tokens.get("sampled"))),
-        int(_number(tokens.get("trained"))),
+        manifest is not None,
+        spent.attempts or 1,
+        (_number(spent.rank_s) or _number(spent.total_s)) / 3600,
+        tokens.sampled,
+        tokens.trained,
         int(calls) if judged else None,
         _number(judged.get("money")) if judged else None,
     )
 
 
-def _logged_tokens(path: Path) -> dict[str, float]:
+def _logged_tokens(path: Path) -> Tokens:
     counts = {"sampled": 0.0, "trained": 0.0}
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []:
         try:
@@ -79,7 +77,7 @@ def _logged_tokens(path: Path) -> dict[str, float]:
         except ValueError:  # half written
             continue
         counts = {name: count + _number(row.get(f"tokens/{name}")) for name, count in counts.items()}
-    return counts
+    return Tokens(**{name: int(count) for name, count in counts.items()})
 
 
 def _mapping(value: Any) -> dict:

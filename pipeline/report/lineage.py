@@ -5,6 +5,7 @@ from html import escape
 from pipeline.configuration.graph import NODES
 from pipeline.report.names import stage_name, stage_order
 from pipeline.report.read import StageRecord
+from stages.contract.inputs import StageInput
 
 WIDTH, HEIGHT, COLUMN_GAP, ROW_GAP, MARGIN = 176, 44, 36, 26, 92  # pixels; the margin is where long edges bend
 STATUS_COLORS = {
@@ -31,15 +32,12 @@ def edges(stages: dict[str, StageRecord]) -> list[tuple[str, str, str]]:
                 if source in stages and target != "evaluate"
             ]
         elif target != "evaluate":
-            found += [(_source(entry), target, role) for role, entry in stage.inputs.items() if isinstance(entry, dict)]
+            found += [(_source(source), target, role) for role, source in stage.inputs.items()]
     return found
 
 
-def _source(entry: dict) -> str:
-    return str(
-        entry.get("stage")
-        or "outside: " + str(entry.get("model_dir") or entry.get("path") or "?").rstrip("/").split("/")[-1]
-    )
+def _source(source: StageInput) -> str:
+    return source.stage or "outside: " + (source.model_dir or source.path or "?").rstrip("/").split("/")[-1]
 
 
 def depths(names: list[str], links: list[tuple[str, str, str]]) -> dict[str, int]:

@@ -154,8 +154,8 @@ def mixed(stages: dict[str, StageRecord]) -> list[str]:
     found = []
     for stage in stages.values():
         for entry in stage.inputs.values():
-            source = stages.get(str(entry.get("stage"))) if isinstance(entry, dict) else None
-            made_from = str(entry.get("fingerprint") or "") if source else ""
+            source = stages.get(entry.stage) if entry.stage else None
+            made_from = entry.fingerprint
             if source and source.path and made_from and made_from != source.fingerprint:
                 found.append(
                     f"{stage.name} was made from {source.name}@{made_from[:8]}, not from the one shown, "
@@ -166,8 +166,8 @@ def mixed(stages: dict[str, StageRecord]) -> list[str]:
 
 def what_it_did(run: RunRecord, found: list[results.Column], stage: StageRecord) -> dict:
     """A stage's card: what it is, what it started from, and the largest changes that the evaluation measured."""
-    parent = stage.inputs.get(POLICY)
-    parent = (parent.get("stage") or "base") if isinstance(parent, dict) else None
+    policy = stage.inputs.get(POLICY)
+    parent = (policy.stage or "base") if policy else None
     changes = results.changes(found, stage.name, parent) if parent else []
     last = stage.metrics[-1] if stage.metrics else {}
     return {
@@ -177,7 +177,7 @@ def what_it_did(run: RunRecord, found: list[results.Column], stage: StageRecord)
         "parent": stage_name(parent) if parent else None,
         "changes": changes,
         "steps": last.get("step"),
-        "seconds": figures.number(stage.timing.get("total_s")),
+        "seconds": figures.number(stage.timing.total_s) if stage.timing else None,
     }
 
 
@@ -187,7 +187,7 @@ def facts(run: RunRecord) -> list[tuple[str, str]]:
     model, data = (config.get(key) if isinstance(config.get(key), dict) else {} for key in ("model", "data"))
     versions: dict[str, str] = {}
     for stage in run.stages.values():
-        versions |= stage.manifest.get("versions") if isinstance(stage.manifest.get("versions"), dict) else {}
+        versions |= stage.manifest.versions if stage.manifest else {}
     shown = [
         ("recipe", config.get("recipe")),
         ("seed", config.get("seed")),

@@ -3,15 +3,23 @@
 import json
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
 from pipeline.configuration.graph import FAMILIES
 from pipeline.report.names import STAGES, stage_order
+from stages.contract.description import StageDescription
+from stages.contract.error_report import ErrorReport
+from stages.contract.inputs import StageInput, read_inputs
+from stages.contract.json_file import DamagedFile
+from stages.contract.manifest import Manifest, Timing
+from stages.contract.progress import StageProgress
+
+T = TypeVar("T")
 
 MAX_EVALUATION_SAMPLES = 600
 NUM_TRAINING_SAMPLES = 3  # shown from the first and from the last steps of a stage
@@ -24,11 +32,11 @@ class StageRecord:
     name: str
     path: Path | None
     status: str = "missing"
-    config: dict = field(default_factory=dict)
-    inputs: dict = field(default_factory=dict)
-    manifest: dict = field(default_factory=dict)
-    error: dict = field(default_factory=dict)
-    progress: dict = field(default_factory=dict)
+    description: StageDescription | None = None
+    inputs: dict[str, StageInput] = field(default_factory=dict)
+    manifest: Manifest | None = None
+    error: ErrorReport | None = None
+    progress: StageProgress | None = None
     metrics: list[dict] = field(default_factory=list)
     samples: list[dict] = field(default_factory=list)
     results: list[dict] = field(default_factory=list)
@@ -39,19 +47,18 @@ class StageRecord:
 
     @property
     def kind(self) -> str:
-        return str(self.manifest.get("kind") or self.config.get("kind") or "")
+        known = self.manifest or self.description
+        return known.kind if known else ""
 
     @property
-    def timing(self) -> dict:
-        timing = self.manifest.get("timing")
-        return timing if isinstance(timing, dict) else {}
+    def timing(self) -> Timing | None:
+        """How long it took, where it is done."""
+        return self.manifest.timing if self.manifest else None
 
     @property
     def fingerprint(self) -> str:
-        found = (
-            self.manifest.get("fingerprint") or self.config.get("fingerprint") or (self.path.name if self.path else "")
-        )
-        return str(found)
+        known = self.manifest or self.description
+        return (known.fingerprint if known else "") or (self.path.name if self.path else "")
 
 
 @dataclass
@@ -97,8 +104,11 @@ def read_stage(name: str, path: Path | None) -> StageRecord:
         return StageRecord(name, None)
     path = path.resolve()
     stage = StageRecord(name, path)
-    for part in ("config", "inputs", "manifest", "error", "progress"):
-        setattr(stage, part, _read_object(path / f"{part}.json", stage.problems))
+    stage.description = _read_file(StageDescription.read, stage)
+    stage.inputs = _read_file(read_inputs, stage) or {}
+    stage.manifest = _read_file(Manifest.read, stage)
+    stage.error = _read_file(ErrorReport.read, stage)
+    stage.progress = _read_file(StageProgress.read, stage)
     stage.results = [row for row in _read_json(path / "results.json", stage.problems) or [] if _is_result(row)]
     stage.comparisons = [
         row for row in _read_json(path / "comparisons.json", stage.problems) or [] if _is_comparison(row)
@@ -117,13 +127,10 @@ def read_stage(name: str, path: Path | None) -> StageRecord:
     )
     stage.status = _status(stage)
     if stage.status == "failed":
-        stage.problems.append(f"{name} failed: {stage.error.get('message', 'see its error.json')}")
+        stage.problems.append(f"{name} failed: {stage.error.message if stage.error else ''}")
     elif stage.status == "incomplete":
-        at = (
-            f" at step {stage.progress['step']} of {stage.progress.get('num_steps', '?')}"
-            if stage.progress.get("step")
-            else ""
-        )
+        progress = stage.progress
+        at = f" at step {progress.step} of {progress.num_steps or '?'}" if progress and progress.step else ""
         stage.problems.append(f"{name} is not complete{at}: what it has so far is shown")
     return stage
 
@@ -224,9 +231,18 @@ def _read_json(path: Path, problems: list[str]) -> Any:
         return None
 
 
-def _read_object(path: Path, problems: list[str]) -> dict:
-    data = _read_json(path, problems)
-    return data if isinstance(data, dict) else {}
+def _read_file(read: Callable[[Path], T], stage: StageRecord) -> T | None:
+    """What `read` makes of a stage's directory; None where the file is missing or, which is a problem, damaged."""
+    assert stage.path is not None
+    try:
+        return read(stage.path)
+    except FileNotFoundError:
+        return None
+    except DamagedFile as error:
+        stage.problems.append(f"{stage.name}: {error.path.name} is not a {error.what}: {error.reason}")
+    except OSError as error:
+        stage.problems.append(f"{stage.name}: {error.filename} cannot be read: {error.strerror or error}")
+    return None
 
 
 def _read_text(path: Path, problems: list[str]) -> str:

@@ -87,12 +87,7 @@ def _published(stage: str, config: dict) -> str | None:
 
 
 def _num_bytes(stage: StageRecord | None) -> int:
-    files = stage.manifest.get("files") if stage else None
-    return (
-        sum(int(entry.get("bytes", 0)) for path, entry in files.items() if path.endswith(".safetensors"))
-        if isinstance(files, dict)
-        else 0
-    )
+    return stage.manifest.bytes_of(".safetensors") if stage and stage.manifest else 0
 
 
 def columns(found: list[Column], ours: list[Student]) -> list[tuple[Benchmark, Column]]:

@@ -10,15 +10,17 @@ from pipeline.report.figures import number
 from pipeline.report.names import set_label, stage_name, stage_order
 from pipeline.report.read import RunRecord, StageRecord
 from pipeline.report.results import by_level
+from stages.contract.inputs import StageInput
 
 
 def costs(stages: list[StageRecord]) -> list[dict]:
     """Time and memory of every stage that has any, as numbers or None."""
     rows = []
     for stage in stages:
-        total, startup = number(stage.timing.get("total_s")), number(stage.timing.get("startup_s"))
         if stage.path is None:
             continue
+        timing = stage.timing
+        total, startup = (number(timing.total_s), number(timing.startup_s)) if timing else (None, None)
         speeds = [speed for row in stage.metrics if (speed := number(row.get("perf/tokens_per_s"))) is not None]
         rows.append(
             {
@@ -28,8 +30,8 @@ def costs(stages: list[StageRecord]) -> list[dict]:
                 "total_s": total,
                 "startup_s": startup,
                 "work_s": None if total is None else total - (startup or 0),
-                "attempts": number(stage.timing.get("attempts")),
-                "memory_gib": number(stage.manifest.get("peak_memory_gib")) or None,
+                "attempts": timing.attempts if timing else None,
+                "memory_gib": (number(stage.manifest.peak_memory_gib) or None) if stage.manifest else None,
                 "steps": stage.metrics[-1]["step"] if stage.metrics else None,
                 "tokens_per_s": sum(speeds) / len(speeds) if speeds else None,
             }
@@ -127,11 +129,8 @@ def lineage_rows(stages: list[StageRecord]) -> list[dict]:
     """Every stage with its fingerprint and what it was made from."""
     rows = []
     for stage in stages:
-        inputs = [
-            {"role": role, "source": source_text(entry)}
-            for role, entry in stage.inputs.items()
-            if isinstance(entry, dict)
-        ]
+        inputs = [{"role": role, "source": source_text(source)} for role, source in stage.inputs.items()]
+        known = stage.manifest or stage.description
         rows.append(
             {
                 "name": stage.name,
@@ -140,49 +139,38 @@ def lineage_rows(stages: list[StageRecord]) -> list[dict]:
                 "kind": stage.kind,
                 "fingerprint": stage.fingerprint,
                 "inputs": inputs,
-                "created": str(stage.manifest.get("created", "")),
-                "version": stage.manifest.get("version", stage.config.get("version", "")),
+                "created": stage.manifest.created if stage.manifest else "",
+                "version": known.version if known else "",
                 "path": f"{stage.name}/{stage.path.name}" if stage.path else "",
             }
         )
     return rows
 
 
-def source_text(entry: dict) -> str:
+def source_text(source: StageInput) -> str:
     """reasoning_rl@1a2b3c4d, or the directory of a model from outside."""
-    fingerprint = str(entry.get("fingerprint") or "")[:8]
-    return f"{entry.get('stage') or entry.get('model_dir') or entry.get('path')}" + (
-        f"@{fingerprint}" if fingerprint else ""
-    )
+    return f"{source.stage or source.model_dir or source.path}@{source.fingerprint[:8]}"
 
 
 def manifest_metrics(stage: StageRecord) -> list[tuple[str, str]]:
     """A stage's final numbers, as it wrote them."""
-    metrics = stage.manifest.get("metrics")
-    return (
-        [(name, f"{value:,.4g}" if number(value) is not None else str(value)) for name, value in metrics.items()]
-        if isinstance(metrics, dict)
-        else []
-    )
+    metrics = stage.manifest.metrics if stage.manifest else {}
+    return [(name, f"{value:,.4g}" if number(value) is not None else str(value)) for name, value in metrics.items()]
 
 
 def reward_model_bars(stage: StageRecord | None) -> list[tuple[str, float]]:
     """The accuracies among the reward models' final numbers: [("helpful, held out", 0.89), ...]."""
-    metrics = stage.manifest.get("metrics", {}) if stage else {}
-    return (
-        [(name, value) for name, value in metrics.items() if "accuracy" in name and number(value) is not None]
-        if isinstance(metrics, dict)
-        else []
-    )
+    metrics = stage.manifest.metrics if stage and stage.manifest else {}
+    return [(name, value) for name, value in metrics.items() if "accuracy" in name and number(value) is not None]
 
 
 def configuration(run: RunRecord) -> list[dict]:
     """The whole resolved file, then each stage's own config.json as it was handed to the worker."""
     parts = [{"title": "config.yaml, whole", "text": run.config_text}] if run.config_text else []
     return parts + [
-        {"title": f"{stage.name} ({stage.kind})", "text": flat(stage.config.get("config", stage.config))}
+        {"title": f"{stage.name} ({stage.kind})", "text": flat(stage.description.config)}
         for stage in run.stages.values()
-        if stage.config
+        if stage.description
     ]
 
 

@@ -1,5 +1,6 @@
 """Starts the driver, hits what is to be hit, and sees that nothing of it is left."""
 
+import contextlib
 import ctypes
 import os
 import subprocess
@@ -105,10 +106,8 @@ class Driver:
         found = family(driver.pid)
         targets = [found[kill.who]] if kill.who in found else list(found.values()) if kill.who == "all" else []
         for process in targets:
-            try:
+            with contextlib.suppress(psutil.Error):
                 process.send_signal(kill.signal)
-            except psutil.Error:
-                pass
         return bool(targets)
 
     def _wait_until_gone(self) -> list[str]:

@@ -5,7 +5,8 @@ import json
 import re
 from pathlib import Path
 
-from stages.contract.files import read_json, read_jsonl, sha256
+from stages.contract.files import read_jsonl, sha256
+from stages.contract.manifest import Manifest
 
 
 def outcome(directory: Path) -> dict[str, str]:
@@ -19,13 +20,12 @@ def outcome(directory: Path) -> dict[str, str]:
     for name in ("metrics.jsonl", "samples.jsonl", "alarms.jsonl"):
         if rows := read_jsonl(directory / name):  # alarms that were cut back leave an empty file
             found[name] = digest(without_clocks(rows))
-    manifest = read_json(directory / "manifest.json")
-    manifest["metrics"] = {
-        name: value for name, value in manifest["metrics"].items() if not name.startswith("judge/")
-    }  # every attempt pays for its own
-    found["manifest.json"] = digest(
-        {name: manifest[name] for name in ("stage", "kind", "version", "fingerprint", "inputs", "files", "metrics")}
-    )
+    manifest = Manifest.read(directory)
+    names = ("stage", "kind", "version", "fingerprint", "inputs", "files", "metrics")
+    decided = {name: getattr(manifest, name) for name in names}
+    # every attempt pays for its own judge calls
+    decided["metrics"] = {name: value for name, value in manifest.metrics.items() if not name.startswith("judge/")}
+    found["manifest.json"] = digest(decided)
     return found
 
 
@@ -49,7 +49,7 @@ def differences(found: dict[str, str], expected: dict[str, str]) -> list[str]:
 
 
 def left_over(directory: Path, undisturbed: Path) -> list[str]:
-    """Files of a finished stage that the undisturbed one does not have; logs, rollouts and the driver's memory apart."""
+    """Files of a finished stage that the undisturbed one does not have; logs and rollouts do not count."""
 
     def names(root: Path) -> set[str]:
         return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}

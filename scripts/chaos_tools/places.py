@@ -114,7 +114,7 @@ PLACES = [
     Place("driver's link", ALL, "os:replace", r"latest", side="driver"),
     Place("launch", ALL, "pipeline.execution.launch:worker_environment", side="driver"),
     Place("driver's watch", ALL, "pipeline.execution.launch:LineRelay.poll", side="driver", calls=60),
-    Place("driver's check of the stage", ALL, "pipeline.planning.manifest:verify", side="driver", calls=14),
+    Place("driver's check of the stage", ALL, "stages.contract.manifest:verify", side="driver", calls=14),
 ]
 
 

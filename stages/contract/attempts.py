@@ -1,16 +1,19 @@
-"""What a stage has cost so far, from the heartbeats of all its attempts: also of those that were killed. Pure; the
-driver uses it too.
+"""What a stage has cost so far, from the heartbeats of all its attempts, those that were killed included.
 
-A rank writes logs/attempt_N/rankR.json every two seconds: the hours of a killed attempt are known up to its last one.
+A rank writes its heartbeat every two seconds: the hours of a killed attempt are known up to its last one.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
+
+from stages.contract.heartbeat import heartbeats
+from stages.contract.manifest import Timing
 
 
 @dataclass(frozen=True)
 class Attempt:
+    """The time that one attempt at a stage took, in seconds."""
+
     number: int
     total_s: float  # of the rank that lived longest
     startup_s: float  # until its engines were up; all of it where they never were
@@ -18,33 +21,29 @@ class Attempt:
 
 
 def attempts(stage_dir: Path) -> list[Attempt]:
-    """The attempts of a stage directory that left heartbeats, in order. Damaged files are left out."""
+    """The attempts of a stage directory that left heartbeats, in order. Damaged heartbeats are left out."""
     found = []
-    for directory in sorted(stage_dir.glob("logs/attempt_*"), key=lambda path: int(path.name.split("_")[1])):
-        beats = [beat for path in directory.glob("rank*.json") if (beat := _beat(path))]
+    for directory in sorted(stage_dir.glob("logs/attempt_*"), key=_number):
+        beats = [beat for beat in heartbeats(directory) if 0.0 < beat.started <= beat.updated]
         if beats:
-            spans = [max(0.0, beat["updated"] - beat["started"]) for beat in beats]
+            spans = [beat.updated - beat.started for beat in beats]
             startups = [
-                span if beat.get("startup_s") is None else min(span, beat["startup_s"])
-                for beat, span in zip(beats, spans)
+                span if beat.startup_s is None else min(span, beat.startup_s)
+                for beat, span in zip(beats, spans, strict=True)
             ]
-            found.append(Attempt(int(directory.name.split("_")[1]), max(spans), max(startups), sum(spans)))
+            found.append(Attempt(_number(directory), max(spans), max(startups), sum(spans)))
     return found
 
 
-def timing(found: list[Attempt]) -> dict:
-    """The manifest's "timing" over all attempts."""
-    return {
-        "total_s": round(sum(a.total_s for a in found), 2),
-        "startup_s": round(sum(a.startup_s for a in found), 2),
-        "rank_s": round(sum(a.rank_s for a in found), 2),
-        "attempts": max((a.number for a in found), default=1),
-    }
+def _number(attempt_dir: Path) -> int:
+    return int(attempt_dir.name.split("_")[1])
 
 
-def _beat(path: Path) -> dict | None:
-    try:
-        beat = json.loads(path.read_text(encoding="utf-8"))
-        return beat if beat["updated"] >= beat["started"] else None
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
+def timing(found: list[Attempt]) -> Timing:
+    """The time of a stage over all its attempts, as its manifest has it."""
+    return Timing(
+        total_s=round(sum(attempt.total_s for attempt in found), 2),
+        startup_s=round(sum(attempt.startup_s for attempt in found), 2),
+        rank_s=round(sum(attempt.rank_s for attempt in found), 2),
+        attempts=max((attempt.number for attempt in found), default=1),
+    )

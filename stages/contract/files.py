@@ -8,7 +8,14 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
+
+
+class FileEntry(TypedDict):
+    """What a table of files, as manifests have it, says of one file."""
+
+    sha256: str
+    bytes: int
 
 
 def fsync_file(path: Path) -> None:
@@ -130,12 +137,12 @@ def size(directory: Path) -> int:
     return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
 
 
-def file_table(directory: Path, patterns: list[str]) -> dict[str, dict]:
+def file_table(directory: Path, patterns: list[str]) -> dict[str, FileEntry]:
     """Checksum and size of all files under `directory` that match one of the patterns, by relative path.
 
     Each file is put on the disk first, so that the table never lists what a power failure can still take away.
     """
-    table = {}
+    table: dict[str, FileEntry] = {}
     for pattern in patterns:
         for path in sorted(directory.glob(pattern)):
             if path.is_file():
@@ -144,7 +151,7 @@ def file_table(directory: Path, patterns: list[str]) -> dict[str, dict]:
     return table
 
 
-def damaged_files(directory: Path, table: dict[str, dict]) -> list[str]:
+def damaged_files(directory: Path, table: dict[str, FileEntry]) -> list[str]:
     """Names of the files of a `file_table` that are missing or differ from it."""
     return [
         name

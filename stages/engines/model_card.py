@@ -4,37 +4,35 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from stages.contract import files
+from stages.contract.description import StageDescription
+from stages.contract.inputs import StageInput, find_inputs
 
 
-def model_card(description: dict[str, Any], inputs: dict[str, Any], metrics: dict[str, float]) -> str:
-    """Writes the card. It names no clock times: a resumed stage writes the same.
+def model_card(description: StageDescription, inputs: dict[str, StageInput], metrics: dict[str, float]) -> str:
+    """Writes the card from a stage's description, its inputs by role, and its numbers at the end.
 
-    Args:
-        description: The content of the stage's config.json.
-        inputs: The content of its inputs.json.
-        metrics: The stage's numbers at its end.
+    It names no clock times: a resumed stage writes the same.
     """
     from huggingface_hub import ModelCardData
 
-    parents = [entry["path"] for role, entry in inputs.items() if role == "policy" and entry["stage"] is None]
+    parents = [source.path for role, source in inputs.items() if role == "policy" and source.stage is None]
     data = ModelCardData(
         library_name="transformers",
         pipeline_tag="text-generation",
         language=["en", "zh"],
-        tags=["r1-recipe", "reasoning", description["kind"]],
+        tags=["r1-recipe", "reasoning", description.kind],
         base_model=[name for name in map(hub_name, parents) if name] or None,
     )
-    stage, config = description["stage"], description["config"]
-    command = card_command(description.get("command", f"python -m pipeline run +stage={stage}"))
+    stage = description.stage
+    command = card_command(description.command or f"python -m pipeline run +stage={stage}")
     lines = [
         "---",
         data.to_yaml(),
         "---",
         "",
-        f"# {description['run']}: {stage}",
+        f"# {description.run}: {stage}",
         "",
-        f"A language model, made by the stage `{stage}` ({description['kind']}) of a reproduction of the "
+        f"A language model, made by the stage `{stage}` ({description.kind}) of a reproduction of the "
         "DeepSeek-R1 recipe "
         "([arXiv 2501.12948](https://arxiv.org/abs/2501.12948)). Prompts are rendered by its chat template; "
         "`thinking=True` begins the reply with "
@@ -46,11 +44,11 @@ def model_card(description: dict[str, Any], inputs: dict[str, Any], metrics: dic
         command,
         "```",
         "",
-        f"Fingerprint `{description['fingerprint']}`, seed {description['seed']}.",
+        f"Fingerprint `{description.fingerprint}`, seed {description.seed}.",
         "",
         "### Lineage",
         "",
-        *lineage(stage, description["fingerprint"], inputs),
+        *lineage(stage, description.fingerprint, inputs),
         "",
         "### Data",
         "",
@@ -65,7 +63,7 @@ def model_card(description: dict[str, Any], inputs: dict[str, Any], metrics: dic
         "## Configuration of the stage",
         "",
         "```",
-        *flat(config),
+        *flat(description.config),
         "```",
         "",
     ]
@@ -83,31 +81,31 @@ def hub_name(path: str) -> str | None:
     return parts[-1].removeprefix("models--").replace("--", "/", 1) if parts else None
 
 
-def lineage(stage: str, fingerprint: str, inputs: dict[str, Any], depth: int = 0) -> list[str]:
+def lineage(stage: str, fingerprint: str, inputs: dict[str, StageInput], depth: int = 0) -> list[str]:
     """A nested list in Markdown: the stage, under it what it was made from, as far as the directories are there."""
     lines = [f"* `{stage}` {fingerprint[:8]}"] if depth == 0 else []
-    for role, entry in inputs.items():
-        name = entry["stage"] or hub_name(entry["path"]) or Path(entry["path"]).name
-        lines.append(f"{'  ' * (depth + 1)}* {role}: `{name}` {entry['fingerprint'][:8]}")
-        below = Path(entry["path"]) / "inputs.json"
-        if entry["stage"] and below.exists():
-            lines += lineage(name, entry["fingerprint"], files.read_json(below), depth + 1)
+    for role, source in inputs.items():
+        name = source.stage or hub_name(source.path) or Path(source.path).name
+        lines.append(f"{'  ' * (depth + 1)}* {role}: `{name}` {source.fingerprint[:8]}")
+        below = find_inputs(Path(source.path)) if source.stage else None
+        if below is not None:
+            lines += lineage(name, source.fingerprint, below, depth + 1)
     return lines
 
 
-def data_lines(description: dict[str, Any], inputs: dict[str, Any]) -> list[str]:
+def data_lines(description: StageDescription, inputs: dict[str, StageInput]) -> list[str]:
     """What the model was trained on, as a list in Markdown.
 
     Files by name and content, else the stage that made the data, else the recipe's own world.
     """
-    config, hashes = description["config"], description.get("data_files", {})
+    config, hashes = description.config, description.data_files
     lines = [
         f"* `{Path(config[name]['path']).name}`, SHA-256 `{hashes.get(name, 'unknown')}`"
         for name in ("traces", "data")
         if isinstance(config.get(name), dict) and config[name].get("path")
     ]
     if "data" in inputs:
-        lines.append(f"* `data/train.parquet` of `{inputs['data']['stage']}` {inputs['data']['fingerprint'][:8]}")
+        lines.append(f"* `data/train.parquet` of `{inputs['data'].stage}` {inputs['data'].fingerprint[:8]}")
     return lines or ["* the tiny world, generated by the repository"]
 
 

@@ -3,6 +3,7 @@ manifest at the end.
 """
 
 import contextlib
+import dataclasses
 import datetime
 import faulthandler
 import os
@@ -20,10 +21,15 @@ from typing import Any
 from stages.config import KINDS, ConfigError, from_dict
 from stages.contract import files
 from stages.contract.attempts import attempts, timing
+from stages.contract.description import StageDescription
+from stages.contract.error_report import INPUT, ErrorReport
+from stages.contract.inputs import read_inputs
+from stages.contract.manifest import Manifest, Tokens
+from stages.contract.progress import StageProgress
 from stages.runtime import deadline, disk, environment
 from stages.runtime.distributed import barrier, collective_timeout, control_group
 from stages.runtime.errors import CollectiveTimeout, InputError, Interrupted
-from stages.runtime.heartbeat import Heartbeat, timeout_message
+from stages.runtime.heartbeat import HeartbeatWriter, timeout_message
 
 EXIT_BAD_INPUT = 64
 EXIT_INTERRUPTED = 75
@@ -46,14 +52,13 @@ class Worker:
         self.at_exit: list[Callable[[], None]] = []  # what still has to end, whatever happened
         self._progress_written = 0.0
         self._first_work = None
-        description = files.read_json(self.dir / "config.json")
-        self.stage, self.kind, self.seed = description["stage"], description["kind"], description["seed"]
-        self.description = description
-        self.inputs = files.read_json(self.dir / "inputs.json")
+        self.description = StageDescription.read(self.dir)
+        self.stage, self.kind, self.seed = self.description.stage, self.description.kind, self.description.seed
+        self.inputs = read_inputs(self.dir)
 
     @property
     def config(self) -> Any:
-        return from_dict(KINDS[self.kind], self.description["config"], f"stages.{self.stage}")
+        return from_dict(KINDS[self.kind], self.description.config, f"stages.{self.stage}")
 
     @property
     def is_main(self) -> bool:
@@ -61,14 +66,17 @@ class Worker:
 
     def model_dir(self, role: str) -> Path:
         """The HF directory of the input in this role."""
-        return Path(self.inputs[role]["model_dir"])
+        model_dir = self.inputs[role].model_dir
+        if model_dir is None:
+            raise InputError(f"the input {role} of {self.stage} has no model: see {self.dir / 'inputs.json'}")
+        return Path(model_dir)
 
     def input_dir(self, role: str) -> Path:
-        return Path(self.inputs[role]["path"])
+        return Path(self.inputs[role].path)
 
     def __enter__(self) -> "Worker":
         self.attempt = self._open_log()
-        self.heartbeat = Heartbeat(self.logs / f"rank{self.rank}.json", self.rank, self.started)
+        self.heartbeat = HeartbeatWriter(self.logs, self.rank, self.started)
         if self.is_main:
             (self.dir / "error.json").unlink(missing_ok=True)
             for name in OF_RANK_0:  # a stray file in model/ or data/ would be taken for a part of the output
@@ -115,22 +123,15 @@ class Worker:
         message = f"rank {self.rank} {message}"
         with contextlib.suppress(OSError):
             if not (self.dir / "error.json").exists():
-                files.write_json(
-                    self.dir / "error.json",
-                    self._error_record("DeadlineMissed", message, "see where it hangs at the end of its log"),
-                )
+                fix = "see where it hangs at the end of its log"
+                self._error_report("DeadlineMissed", message, fix).write(self.dir)
             print(f"{self.stage} failed: {message}", flush=True)
             faulthandler.dump_traceback(all_threads=True)
         os._exit(1)
 
-    def _error_record(self, kind: str, message: str, fix: str) -> dict:
-        return {
-            "kind": kind,
-            "message": message,
-            "fix": fix,
-            "rank": self.rank,
-            "log": f"logs/attempt_{self.attempt}/rank{self.rank}.log",
-        }
+    def _error_report(self, kind: str, message: str, fix: str) -> ErrorReport:
+        log = f"logs/attempt_{self.attempt}/rank{self.rank}.log"
+        return ErrorReport(kind=kind, message=message, fix=fix, rank=self.rank, log=log)
 
     def __exit__(self, kind, error, trace) -> bool:
         self.heartbeat.stop()
@@ -155,12 +156,11 @@ class Worker:
             return
         is_input = isinstance(error, (InputError, ConfigError, disk.DiskFull))
         self.exit_code = EXIT_BAD_INPUT if is_input else 1
-        record = self._error_record(
-            "input" if is_input else type(error).__name__, str(error), getattr(error, "fix", "")
-        )
+        kind = INPUT if is_input else type(error).__name__
+        report = self._error_report(kind, str(error), getattr(error, "fix", ""))
         with contextlib.suppress(OSError):  # a full disk: whatever can still be written, in this order
             if not (self.dir / "error.json").exists() or is_input:
-                files.write_json(self.dir / "error.json", record)
+                report.write(self.dir)
             if not is_input:
                 traceback.print_exception(type(cause), cause, cause.__traceback__)
             print(f"{self.stage} failed on rank {self.rank}: {error}")
@@ -196,19 +196,15 @@ class Worker:
         eta_s = None
         if self._first_work and step > self._first_work[1]:
             eta_s = (now - self._first_work[0]) / (step - self._first_work[1]) * (num_steps - step)
-        files.write_json(
-            self.dir / "progress.json",
-            {
-                "phase": phase,
-                "step": step,
-                "num_steps": num_steps,
-                "updated": now,
-                "started": self.started,
-                "eta_s": eta_s,
-                "message": message,
-            },
-            durable=False,
-        )
+        StageProgress(
+            phase=phase,
+            step=step,
+            num_steps=num_steps,
+            updated=now,
+            started=self.started,
+            eta_s=eta_s,
+            message=message,
+        ).write(self.dir, durable=False)
 
     def _last_step(self) -> tuple[int, int]:
         return getattr(self, "_step", (0, 0))
@@ -259,24 +255,24 @@ class Worker:
             return
         elapsed = time.time() - self.started
         self.heartbeat.write_now()
-        manifest = {
-            "stage": self.stage,
-            "kind": self.kind,
-            "version": self.description["version"],
-            "fingerprint": self.description["fingerprint"],
-            "inputs": {role: entry["fingerprint"] for role, entry in self.inputs.items()},
-            "files": files.file_table(
+        manifest = Manifest(
+            stage=self.stage,
+            kind=self.kind,
+            version=self.description.version,
+            fingerprint=self.description.fingerprint,
+            inputs={role: source.fingerprint for role, source in self.inputs.items()},
+            files=files.file_table(
                 self.dir, ["model/**/*", "data/**/*", "results.json", "comparisons.json", "skipped.jsonl"]
             ),
-            "metrics": {name: rounded(value) for name, value in self.metrics.items()},
-            "timing": {**timing(attempts(self.dir)), "attempts": self.attempt},
-            "tokens": self._tokens(),
-            "peak_memory_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20 * self.world_size, 2),
-            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "versions": {name: version(name) for name in ("torch", "transformers", "deepspeed")},
-        }
+            metrics={name: rounded(value) for name, value in self.metrics.items()},
+            timing=dataclasses.replace(timing(attempts(self.dir)), attempts=self.attempt),
+            tokens=self._tokens(),
+            peak_memory_gib=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20 * self.world_size, 2),
+            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            versions={name: version(name) for name in ("torch", "transformers", "deepspeed")},
+        )
         self.progress("done", *self._last_step(), "done", force=True)
-        files.write_json(self.dir / "manifest.json", manifest)
+        manifest.write(self.dir)
         (self.dir / RESERVE).unlink(missing_ok=True)
         for name in ("state", "references", "cache"):  # what only a resume would need
             shutil.rmtree(self.dir / name, ignore_errors=True)
@@ -290,14 +286,14 @@ class Worker:
             table = files.read_json(self.dir / "tokens.json") if (self.dir / "tokens.json").exists() else {}
             files.write_json(self.dir / "tokens.json", {**table, part: {"sampled": sampled, "trained": trained}})
 
-    def _tokens(self) -> dict[str, int]:
+    def _tokens(self) -> Tokens:
         """Sampled and trained tokens of all logged steps and counted parts."""
         rows = [
             {"sampled": row.get("tokens/sampled", 0), "trained": row.get("tokens/trained", 0)}
             for row in files.read_jsonl(self.dir / "metrics.jsonl")
         ]
         parts = files.read_json(self.dir / "tokens.json").values() if (self.dir / "tokens.json").exists() else []
-        return {name: round(sum(row[name] for row in [*rows, *parts])) for name in ("sampled", "trained")}
+        return Tokens(**{name: round(sum(row[name] for row in [*rows, *parts])) for name in ("sampled", "trained")})
 
 
 def rounded(value: float) -> float:

@@ -107,10 +107,7 @@ def roll_back(
     worker.say(f"ROLLBACK: {message}")
     barrier()
     if worker.is_main:
-        for number, path in checkpoints.items():
-            if number > target:
-                shutil.rmtree(path)
-        files.fsync_directory(saver.root)
+        _remove_after(target, checkpoints, saver.root)
         details = describe(numbers)
         forget(numbers[0])
         row = {
@@ -126,6 +123,14 @@ def roll_back(
         files.write_atomic(batches.path, "".join(lines).encode())
     barrier()
     return Batches(worker.dir, batches.per_rollout)
+
+
+def _remove_after(target: int, checkpoints: dict[int, Path], root: Path) -> None:
+    """Removes the checkpoints, by step, of steps after `target`."""
+    for step, path in checkpoints.items():
+        if step > target:
+            shutil.rmtree(path)
+    files.fsync_directory(root)
 
 
 def _check_count(cause: RollBack, batches: Batches, max_rollbacks: int) -> None:

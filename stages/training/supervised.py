@@ -64,16 +64,7 @@ def train_supervised(
         loss, num_tokens = accumulate(worker, engine, batch, config.micro_batch_tokens, pad_id)
         grad_norm, lr = engine.step(step)
         step += 1
-        elapsed = time.time() - started
-        metrics = {
-            "train/loss": loss,
-            "train/grad_norm": grad_norm,
-            "train/lr": lr,
-            "train/tokens": num_tokens,
-            "tokens/trained": num_tokens,
-            "perf/tokens_per_s": num_tokens / elapsed,
-            "perf/step_s": elapsed,
-        }
+        metrics = _metrics(loss, grad_norm, lr, num_tokens, time.time() - started)
         worker.log_step(step, metrics)
         try:
             watch(step, metrics)
@@ -86,11 +77,24 @@ def train_supervised(
         if step % SAY_EVERY == 0 or step == num_steps:
             worker.say(
                 f"step {step}/{num_steps} loss {loss:.4f} grad_norm {grad_norm:.2f} lr {lr:.2e} "
-                f"{num_tokens / elapsed:.0f} tokens/s"
+                f"{metrics['perf/tokens_per_s']:.0f} tokens/s"
             )
         saver.step_done(step, num_steps)
     saver.wait()
     worker.metrics["train/loss"] = loss if num_steps else 0.0
+
+
+def _metrics(loss: float, grad_norm: float, lr: float, num_tokens: int, seconds: float) -> dict[str, float]:
+    """What is logged of a step that took so long."""
+    return {
+        "train/loss": loss,
+        "train/grad_norm": grad_norm,
+        "train/lr": lr,
+        "train/tokens": num_tokens,
+        "tokens/trained": num_tokens,
+        "perf/tokens_per_s": num_tokens / seconds,
+        "perf/step_s": seconds,
+    }
 
 
 def accumulate(

@@ -1,8 +1,6 @@
-"""Where the recipe's own base model learns its first words: a tokenizer, and a corpus document by document, for the
-data of a run.
+"""The interface of a world: what the recipe pretrains its own base model on.
 
-A world is a class with these three methods. The tiny world is one; the families of reasoning-gym for which there are
-worked examples are another.
+There are two worlds: the tiny world, and the families of reasoning-gym that have worked examples.
 """
 
 from typing import Any, Protocol
@@ -11,19 +9,31 @@ from stages.config import DataConfig
 
 
 class World(Protocol):
+    """A tokenizer, and a corpus that is generated document by document."""
+
     def build_tokenizer(self) -> Any:
-        """A PreTrainedTokenizerFast that covers the world's text."""
+        """Returns a PreTrainedTokenizerFast that covers the world's text."""
 
     def number_token_ids(self) -> list[int]:
-        """The ids of the tokens 0, 1, ..., 99, in this order: their embeddings start as Fourier features."""
+        """Returns the ids of the tokens 0, 1, ..., 99 in this order; their embeddings start as Fourier features."""
+        ...
 
     def document(self, index: int, seed: int, textbook_share: float) -> tuple[list[int], list[float]]:
-        """Document number `index` of the corpus with this seed, a pure function: token ids from <bos> to <eos>, and the
-        weight of each as a target.
+        """Returns one document of the corpus, a pure function of its arguments.
+
+        Args:
+            index: number of the document.
+            seed: seed of the corpus.
+            textbook_share: share of textbook pages among the documents, 0..1.
+
+        Returns:
+            Its token ids from <bos> to <eos>, and the weight of each token's loss as a target.
         """
+        ...
 
 
 def make_world(data: DataConfig) -> World:
+    """Returns the world that a data configuration names."""
     if data.name == "reasoning_gym":
         from stages.worlds.reasoning_gym.world import GymWorld
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from stages.config import ModelConfig
-from stages.contract.files import read_json
+from stages.contract.error_report import ErrorReport
 from stages.modeling.model import new_model, save_model
 from stages.prompting.templates import apply_template
 from tests.support.paths import FIXTURES
@@ -135,12 +135,8 @@ def test_without_a_sandbox_no_engine_starts(policy, problems, tmp_path):
     with StageRun(directory, num_processes=1, environment={"PATH": str(tmp_path)}) as attempt:
         assert attempt.wait() == 64, attempt.log()
         log = attempt.log()
-    error = read_json(directory / "error.json")
-    assert (
-        error["kind"] == "input"
-        and "bubblewrap" in error["message"]
-        and "apt-get install bubblewrap" in error["message"]
-    )
+    error = ErrorReport.read(directory)
+    assert error.kind == "input" and "bubblewrap" in error.message and "apt-get install bubblewrap" in error.message
     assert "engines up" not in log and not (directory / "rollouts").exists()
 
 
@@ -171,11 +167,11 @@ def test_a_sandbox_that_is_gone_stops_the_stage_before_it_trains_on_zeros(policy
         attempt.wait_for_checkpoint(1)
         off.touch()
         assert attempt.wait() == 1, attempt.log()
-    error = read_json(directory / "error.json")
+    error = ErrorReport.read(directory)
     assert (
-        error["kind"] == "GraderAway"
-        and "No permissions to create new namespace" in error["message"]
-        and "same command" in error["message"]
+        error.kind == "GraderAway"
+        and "No permissions to create new namespace" in error.message
+        and "same command" in error.message
     )
     assert steps(directory) == steps(whole)[: len(steps(directory))] and 1 <= len(steps(directory)) < 12
     off.unlink()

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from stages.contract.files import read_json, read_jsonl
+from stages.contract.manifest import Manifest
 from tests.support.stage_dirs import REPOSITORY, manifest, run_stage, steps, write_stage
 from tests.support.tiny_stages import arithmetic_samples
 
@@ -115,7 +116,7 @@ def test_a_student_of_another_tokenizer_learns_the_traces_by_heart(taught, trace
         "model/generation_config.json",
         "model/README.md",
         "model/chat_template.jinja",
-    } <= set(manifest(directory)["files"])
+    } <= set(manifest(directory).files)
     card = (directory / "model" / "README.md").read_text()
     assert "traces.jsonl" in card and "policy: `foreign`" in card and "| train/loss |" in card
 
@@ -245,16 +246,11 @@ def test_a_kill_in_the_second_student_repeats_neither_the_first_nor_its_own_step
     assert (tmp_path / "runs" / "two" / "distill_a" / "latest" / "manifest.json").stat().st_mtime_ns == first
     assert (
         "resumed from step_" in (second / "logs" / "latest" / "rank0.log").read_text()
-        and read_json(second / "manifest.json")["timing"]["attempts"] == 2
+        and Manifest.read(second).timing.attempts == 2
     )
     undisturbed = tmp_path / "undisturbed"
     finish(driver(undisturbed, traces, foreign)[:4] + ["+stage=distill_b"] + driver(undisturbed, traces, foreign)[5:])
     whole = undisturbed / "two" / "distill_b" / "latest"
-    assert (
-        read_json(second / "manifest.json")["files"] == read_json(whole / "manifest.json")["files"]
-    )  # the same bits, model card and all
+    assert Manifest.read(second).files == Manifest.read(whole).files  # the same bits, model card and all
     assert [row["step"] for row in steps(second)] == list(range(1, 25)) and steps(second) == steps(whole)
-    assert (
-        read_json(second / "manifest.json")["fingerprint"]
-        != read_json(tmp_path / "runs/two/distill_a/latest/manifest.json")["fingerprint"]
-    )
+    assert Manifest.read(second).fingerprint != Manifest.read(tmp_path / "runs/two/distill_a/latest").fingerprint

@@ -2,7 +2,7 @@
 bit.
 """
 
-from stages.contract.files import read_json
+from stages.contract.error_report import ErrorReport
 from tests.support.stage_dirs import StageRun, attempt_log, run_stage, steps, write_stage
 from tests.support.tiny_stages import BASE, DATA, SEED
 
@@ -16,10 +16,10 @@ def fails(directory, num_processes: int = 1) -> str:
         assert 64 in ({code} if num_processes == 1 else attempt.rank_exit_codes()), (
             attempt.log()
         )  # peers of the failing rank are ended with 1
-    error = read_json(directory / "error.json")
-    assert error["kind"] == "input" and not (directory / "manifest.json").exists()
+    error = ErrorReport.read(directory)
+    assert error.kind == "input" and not (directory / "manifest.json").exists()
     assert "Traceback" not in attempt_log(directory)
-    return error["message"]
+    return error.message
 
 
 def test_a_directory_without_weights(base, sft_data, tmp_path):

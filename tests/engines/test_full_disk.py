@@ -12,7 +12,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from stages.contract.files import append_jsonl, read_json, read_jsonl, write_atomic
+from stages.contract.error_report import ErrorReport
+from stages.contract.files import append_jsonl, read_jsonl, write_atomic
 from stages.runtime import disk
 from tests.support.small_disk import small_disk
 from tests.support.stage_dirs import REPOSITORY, StageRun, attempt_log, run_stage, steps, write_stage
@@ -37,11 +38,9 @@ def refused(directory: Path, num_processes: int = 1) -> dict:
 def ended(attempt: StageRun) -> dict:
     code = attempt.wait()
     assert code == 64 or 64 in attempt.rank_exit_codes(), attempt.log()
-    error = read_json(attempt.directory / "error.json")
+    error = ErrorReport.read(attempt.directory)
     assert (
-        error["kind"] == "input"
-        and "free at least" in error["fix"]
-        and str(attempt.directory) in error["message"] + error["fix"]
+        error.kind == "input" and "free at least" in error.fix and str(attempt.directory) in error.message + error.fix
     )
     assert not (attempt.directory / "manifest.json").exists()
     return error

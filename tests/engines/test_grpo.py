@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from stages.contract.files import read_json, read_jsonl
+from stages.contract.error_report import ErrorReport
+from stages.contract.files import read_jsonl
+from stages.contract.progress import StageProgress
 from tests.support.paths import ENGINE_SCRIPTS
 from tests.support.stage_dirs import StageRun, attempt_log, run_stage, sampled, steps, write_stage
 from tests.support.tiny_stages import GRPO
@@ -99,9 +101,7 @@ def test_killed_then_stopped_then_finished(whole, policy, stage_root):
         attempt.wait()
         assert attempt.rank_exit_codes() == {75}, attempt.log()
     assert "resumed from step_" in attempt_log(directory)
-    assert (
-        read_json(directory / "progress.json")["phase"] == "interrupted" and not (directory / "manifest.json").exists()
-    )
+    assert StageProgress.read(directory).phase == "interrupted" and not (directory / "manifest.json").exists()
     damage_down_to(directory, step=3)
     run_stage(directory)
     assert "WARNING: checkpoint" in attempt_log(directory) and "resumed from step_000003" in attempt_log(directory)
@@ -184,8 +184,8 @@ def test_a_stale_sync_stops_the_run(policy, stage_root, monkeypatch, num_process
     )
     with broken(directory, "sync", monkeypatch, num_processes) as attempt:
         assert attempt.wait() == 1, attempt.log()
-    error = read_json(directory / "error.json")
-    assert "differ from the trainer's" in error["message"] and "weight sync of step 2" in error["message"]
+    error = ErrorReport.read(directory)
+    assert "differ from the trainer's" in error.message and "weight sync of step 2" in error.message
     assert [row["step"] for row in steps(directory)] == [1, 2] and not (
         directory / "rollouts/step_000002.jsonl"
     ).exists()
@@ -223,7 +223,7 @@ def test_a_stale_tied_head_stops_the_run(tied, stage_root, monkeypatch):
     directory = prepare(stage_root / "grpo_stale_head", tied, **TIED)
     with broken(directory, "head", monkeypatch, num_processes=2) as attempt:
         assert attempt.wait() == 1, attempt.log()
-    assert "differ from the trainer's" in read_json(directory / "error.json")["message"]
+    assert "differ from the trainer's" in ErrorReport.read(directory).message
     assert [row["step"] for row in steps(directory)] == [1]
 
 

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from stages.config import JudgeConfig
+from stages.contract.error_report import ErrorReport
 from stages.contract.files import read_json
 from stages.judges import Judged, make_judge
 from stages.prompting.prompt import Prompt
@@ -263,8 +264,8 @@ def test_a_served_judge_rewards_a_policy_and_goes_away_and_comes_back(
         way.closes_after = way.num_posts + 12  # in the middle of the second rollout
         with StageRun(cut, num_processes=1) as attempt:
             assert attempt.wait() == 1, attempt.log()
-        error = read_json(cut / "error.json")
-        assert error["kind"] == "GraderAway" and way.url in error["message"] and "same command" in error["message"]
+        error = ErrorReport.read(cut)
+        assert error.kind == "GraderAway" and way.url in error.message and "same command" in error.message
         assert [row["step"] for row in steps(cut)] == [1] and not (cut / "rollouts" / "step_000001.jsonl").exists()
         way.is_closed, way.closes_after = False, None
         run_stage(cut, num_processes=1)
@@ -282,7 +283,7 @@ def test_a_served_judge_rewards_a_policy_and_goes_away_and_comes_back(
 
 def made(directory: Path) -> dict:
     """The files of a stage; the model's card says where the replies were kept."""
-    return {name: entry for name, entry in manifest(directory)["files"].items() if name != "model/README.md"}
+    return {name: entry for name, entry in manifest(directory).files.items() if name != "model/README.md"}
 
 
 def check_rewards(directory: Path, way) -> None:

@@ -9,6 +9,7 @@ import zlib
 import pyarrow.parquet
 import pytest
 
+from stages.contract.error_report import ErrorReport
 from stages.contract.files import damaged_files, read_json
 from stages.kinds.evaluation.records import read_records
 from tests.support.judge_server import judge_server
@@ -82,8 +83,8 @@ def test_refined_reviewed_and_built(server, policy, stage_root):
     assert code == 0, log
     written = manifest(directory)
     assert {"data/train.parquet", "data/card.json", "data/card.md", "data/reviewed.jsonl"} <= set(
-        written["files"]
-    ) and not damaged_files(directory, written["files"])
+        written.files
+    ) and not damaged_files(directory, written.files)
     rows = pyarrow.parquet.read_table(directory / "data" / "train.parquet").to_pylist()
     assert "!!</think><answer>\\boxed{" in rows[0]["completion"] and all(
         "!</think><answer>\\boxed{" in row["completion"] for row in rows
@@ -91,7 +92,7 @@ def test_refined_reviewed_and_built(server, policy, stage_root):
     card, ledger = read_json(directory / "data" / "card.json"), read_json(directory / "judge_ledger.json")
     assert (
         card["review"]["edited"] == card["review"]["dropped"] == 1
-        and card["review"]["sha256"] == written["files"]["data/reviewed.jsonl"]["sha256"]
+        and card["review"]["sha256"] == written.files["data/reviewed.jsonl"]["sha256"]
     )
     assert len(rows) == card["filters"]["kept"] - 1 >= 2
     assert (
@@ -115,8 +116,8 @@ def test_refined_reviewed_and_built(server, policy, stage_root):
     review(killed)
     code, log = attempt(killed)
     assert code == 0, log
-    assert {name: (killed / name).read_bytes() for name in written["files"]} == {
-        name: (directory / name).read_bytes() for name in written["files"]
+    assert {name: (killed / name).read_bytes() for name in written.files} == {
+        name: (directory / name).read_bytes() for name in written.files
     }
     assert read_json(killed / "judge_ledger.json")["jobs"]["refine"]["failed"] == 1
 
@@ -133,9 +134,7 @@ def test_a_judge_that_cannot_be_asked_is_bad_input(policy, stage_root):
     directory = make(stage_root, policy, "away", "http://127.0.0.1:1/v1")
     code, _ = attempt(directory)
     assert (
-        code == 64
-        and "judge.url" in read_json(directory / "error.json")["message"]
-        and "engines up" not in attempt_log(directory)
+        code == 64 and "judge.url" in ErrorReport.read(directory).message and "engines up" not in attempt_log(directory)
     )
 
 
@@ -196,12 +195,9 @@ def test_an_evaluation_whose_judge_goes_away_goes_on_with_what_it_has(server, po
 
     server.answer = verdict_then_away
     code, log = attempt(cut)
-    error = read_json(cut / "error.json")
+    error = ErrorReport.read(cut)
     assert (
-        code == 1
-        and error["kind"] == "GraderAway"
-        and server.url in error["message"]
-        and "same command" in error["message"]
+        code == 1 and error.kind == "GraderAway" and server.url in error.message and "same command" in error.message
     ), log
     assert not (cut / "results.json").exists() and not list(read_records(next(cut.glob("state/policy/*")), "grades.*"))
     judged = read_json(next(cut.glob("logs/latest/judge_rank0.json")))["jobs"]["correct"]["calls"]

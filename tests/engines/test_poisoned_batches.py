@@ -5,7 +5,9 @@ record alone decides.
 import pytest
 
 from scripts.chaos_tools.outcome import differences, outcome
-from stages.contract.files import read_json, read_jsonl
+from stages.contract.error_report import ErrorReport
+from stages.contract.files import read_jsonl
+from stages.contract.manifest import Manifest
 from stages.training.epochs import epoch_indices
 from tests.support.poisoned_runs import assert_the_record_decides, attempt, run_poisoned
 from tests.support.stage_dirs import attempt_log, steps, write_stage
@@ -68,7 +70,7 @@ def test_sft_goes_on_without_the_batch(sft, order):
     assert [r["step"] for r in steps(directory)] == list(range(1, 9)) and all(
         r["train/loss"] < 100 for r in steps(directory)
     )
-    assert "skipped.jsonl" in read_json(directory / "manifest.json")["files"]
+    assert "skipped.jsonl" in Manifest.read(directory).files
     assert "rolled back to step 4, without batch 5" in attempt_log(
         directory
     ) and "resumed from step_000004" in attempt_log(directory)
@@ -94,11 +96,11 @@ def test_what_does_not_help_is_not_done_for_ever(sft, order):
     directory = sft("hopeless", health={**HEALTH, "max_rollbacks": 1})
     with attempt(directory, rows=[order[9], order[17]]) as running:
         assert running.wait() == 1, running.log()
-    error = read_json(directory / "error.json")
+    error = ErrorReport.read(directory)
     assert (
-        error["kind"] == "Unhealthy"
-        and "rolled back 1 time(s) before" in error["message"]
-        and "health.max_rollbacks" in error["fix"]
+        error.kind == "Unhealthy"
+        and "rolled back 1 time(s) before" in error.message
+        and "health.max_rollbacks" in error.fix
     )
     assert [line["batches"] for line in read_jsonl(directory / "skipped.jsonl")] == [[2]]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from stages.contract.files import read_json
+from stages.contract.progress import StageProgress
 from tests.support.stage_dirs import REPOSITORY
 from tests.support.waiting import wait_for
 
@@ -81,10 +81,7 @@ def test_a_job_that_must_go_comes_back(tmp_path):
     )
     assert seen[1:] == ["scontrol requeue 4711"]
     (directory,) = (path for path in (tmp_path / "runs/tiny/base").iterdir() if not path.is_symlink())
-    assert (
-        list(directory.glob("state/step_*/manifest.json"))
-        and read_json(directory / "progress.json")["phase"] == "interrupted"
-    )
+    assert list(directory.glob("state/step_*/manifest.json")) and StageProgress.read(directory).phase == "interrupted"
     second = job(tmp_path)
     assert second.wait(timeout=400) == 0, (tmp_path / "job.log").read_text()
     assert (directory / "manifest.json").exists() and (tmp_path / "slurm.log").read_text().count("scontrol") == 1

@@ -9,6 +9,7 @@ import pytest
 from scripts.chaos_tools.kill import Kill
 from scripts.chaos_tools.places import places_of
 from stages.contract.files import damaged_files, read_json, read_jsonl
+from stages.contract.progress import StageProgress
 from stages.kinds.evaluation.records import read_records
 from tests.support.stage_dirs import StageRun, attempt_log, manifest, run_stage, steps, write_stage
 from tests.support.tiny_stages import DATA
@@ -27,11 +28,11 @@ def load(directory):
 def check_manifest(directory, kind: str, *files: str) -> dict:
     written = manifest(directory)
     assert written["kind"] == kind and written["stage"] == directory.name and written["fingerprint"] == "f" * 64
-    assert set(files) <= set(written["files"]) and not damaged_files(directory, written["files"])
-    assert written["timing"]["total_s"] >= written["timing"]["startup_s"] > 0 and written["timing"]["attempts"] == 1
+    assert set(files) <= set(written.files) and not damaged_files(directory, written.files)
+    assert written.timing.total_s >= written.timing.startup_s > 0 and written.timing.attempts == 1
     assert written["peak_memory_gib"] > 0 and "torch" in written["versions"]
     assert not (directory / "state").exists() and not (directory / "error.json").exists()
-    assert read_json(directory / "progress.json")["phase"] == "done"
+    assert StageProgress.read(directory).phase == "done"
     return written
 
 
@@ -325,7 +326,7 @@ def test_reward_models_from_files(policy, stage_root):
     directory = run_stage(
         write_stage(stage_root / "rewards_of_files", "reward_models", config, {"policy": policy}), num_processes=1
     )
-    metrics = manifest(directory)["metrics"]
+    metrics = manifest(directory).metrics
     assert (
         metrics["helpful/pairs"] + metrics["helpful/holdout_pairs"] == 30
         and metrics["safety/labels"] + metrics["safety/holdout_labels"] == 40

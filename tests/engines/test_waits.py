@@ -8,7 +8,9 @@ import time
 import pytest
 
 from pipeline.execution import stall
-from stages.contract.files import read_json, read_jsonl
+from stages.contract.error_report import ErrorReport
+from stages.contract.files import read_jsonl
+from stages.contract.heartbeat import Heartbeat
 from tests.support.paths import ENGINE_SCRIPTS
 from tests.support.stage_dirs import StageRun, write_stage
 from tests.support.tiny_stages import DATA
@@ -34,9 +36,9 @@ def test_a_rank_that_hangs_is_named(base, sft_data, tmp_path, monkeypatch):
     with StageRun(directory, 2) as attempt:
         attempt.wait_for_step(5)
         hung = next(process for process in attempt.ranks() if process.environ()["RANK"] == "1")
-        beat = directory / "logs/latest/rank1.json"
+        path = Heartbeat.path(directory / "logs/latest", 1)
         attempt.wait_for(
-            lambda: read_json(beat)["phase"] == "train" and time.time() - read_json(beat)["updated"] < 0.5,
+            lambda: (beat := Heartbeat.read_path(path)).phase == "train" and time.time() - beat.updated < 0.5,
             "heartbeat while it trains",
         )
         assert stall.describe(directory, after_s=5) is None
@@ -62,12 +64,12 @@ def test_a_rank_that_hangs_is_named(base, sft_data, tmp_path, monkeypatch):
         stopped = time.time()
         attempt.wait_for((directory / "error.json").exists, "error of the waiting rank")
         assert TIMEOUT_S - 5 < time.time() - stopped < TIMEOUT_S + 20
-        error = read_json(directory / "error.json")
-        assert error["kind"] == "CollectiveTimeout" and error["rank"] == 0
+        error = ErrorReport.read(directory)
+        assert error.kind == "CollectiveTimeout" and error.rank == 0
         assert re.search(
             rf"rank 0 waited {TIMEOUT_S} s in \w+ \(stages/[\w/]+\.py:\d+ \w+\) for the others: "
             r"rank 1 does not respond since",
-            error["message"],
+            error.message,
         ), error
         os.kill(hung.pid, signal.SIGCONT)
         assert attempt.wait() != 0 and not (directory / "manifest.json").exists()
@@ -109,8 +111,8 @@ def test_an_engine_or_a_reward_that_hangs_is_named(what, changes, message, polic
     )
     with StageRun(directory, 1, [str(ENGINE_SCRIPTS / "broken_sampler.py")]) as attempt:
         assert attempt.wait() == 1, attempt.log()
-    error = read_json(directory / "error.json")
-    assert error["kind"] == "DeadlineMissed" and re.fullmatch(message, error["message"]), error
+    error = ErrorReport.read(directory)
+    assert error.kind == "DeadlineMissed" and re.fullmatch(message, error.message), error
     assert (
         what != "hang" or "most recent call first" in (directory / "logs/latest/rank0.log").read_text()
     )  # where every thread is

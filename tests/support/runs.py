@@ -8,7 +8,8 @@ from pipeline.configuration import compose, spelling
 from pipeline.configuration.schema import RunConfig
 from pipeline.execution.execute import prepare
 from pipeline.planning.plan import Plan, Step, make_plan
-from stages.contract.files import sha256, write_json
+from stages.contract.files import file_table
+from stages.contract.manifest import Manifest, Timing
 
 
 def config(*overrides: str) -> RunConfig:
@@ -34,22 +35,18 @@ def finish(made: Plan, *stages: str, metrics: dict | None = None) -> None:
         path = one.dir / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("[]" if stage == "evaluate" else f"content of {stage}")
-        write_json(
-            one.dir / "manifest.json",
-            {
-                "stage": stage,
-                "kind": one.kind,
-                "version": 1,
-                "fingerprint": one.fingerprint,
-                "inputs": {role: entry["fingerprint"] for role, entry in one.inputs.items()},
-                "files": {name: {"sha256": sha256(path), "bytes": path.stat().st_size}},
-                "metrics": metrics or {"train/loss": 0.5},
-                "timing": {"total_s": 12.5, "startup_s": 8.0, "attempts": 1},
-                "peak_memory_gib": 1.5,
-                "created": "2026-01-01T00:00:00+00:00",
-                "versions": {},
-            },
-        )
+        Manifest(
+            stage=stage,
+            kind=one.kind,
+            version=1,
+            fingerprint=one.fingerprint,
+            inputs={role: source.fingerprint for role, source in one.inputs.items()},
+            files=file_table(one.dir, [name]),
+            metrics=metrics or {"train/loss": 0.5},
+            timing=Timing(total_s=12.5, startup_s=8.0),
+            peak_memory_gib=1.5,
+            created="2026-01-01T00:00:00+00:00",
+        ).write(one.dir)
 
 
 def model_directory(path: Path, weights: str = "model.safetensors") -> Path:

@@ -3,7 +3,6 @@ wants it.
 """
 
 import contextlib
-import json
 import os
 import re
 import signal
@@ -16,7 +15,10 @@ from pathlib import Path
 import psutil
 
 from stages.config import KINDS, VERSIONS, from_dict
+from stages.contract.description import StageDescription
 from stages.contract.files import read_json, read_jsonl
+from stages.contract.inputs import StageInput, write_inputs
+from stages.contract.manifest import Manifest
 from tests.support.paths import REPOSITORY
 
 TIMEOUT_S = 300
@@ -29,29 +31,24 @@ def write_stage(
     from_dict(KINDS[kind], config, kind)  # a mistake in the test shows here
     stage = stage or directory.name
     directory.mkdir(parents=True)
-    described = {
-        "stage": stage,
-        "kind": kind,
-        "version": VERSIONS[kind],
-        "fingerprint": "f" * 64,
-        "seed": seed,
-        "run": "test",
-        "config": config,
-    }
-    (directory / "config.json").write_text(json.dumps(described))
-    (directory / "inputs.json").write_text(json.dumps({role: _input(path) for role, path in (inputs or {}).items()}))
+    StageDescription(
+        stage=stage,
+        kind=kind,
+        version=VERSIONS[kind],
+        fingerprint="f" * 64,
+        seed=seed,
+        run="test",
+        config=config,
+    ).write(directory)
+    write_inputs(directory, {role: _input(path) for role, path in (inputs or {}).items()})
     return directory
 
 
-def _input(path: Path) -> dict:
+def _input(path: Path) -> StageInput:
     if (path / "config.json").exists() and not (path / "manifest.json").exists():  # an HF model directory
-        return {"stage": None, "path": str(path), "model_dir": str(path), "fingerprint": "e" * 64}
-    return {
-        "stage": path.name,
-        "path": str(path),
-        "model_dir": str(path / "model") if (path / "model").exists() else None,
-        "fingerprint": "f" * 64,
-    }
+        return StageInput(path=str(path), model_dir=str(path), fingerprint="e" * 64)
+    model_dir = str(path / "model") if (path / "model").exists() else None
+    return StageInput(stage=path.name, path=str(path), model_dir=model_dir, fingerprint="f" * 64)
 
 
 class StageRun:
@@ -204,8 +201,8 @@ def sampled(directory: Path, step: int) -> list[dict]:
     return read_jsonl(directory / "rollouts" / f"step_{step:06d}.jsonl")[:-1]  # the last line is the checksum
 
 
-def manifest(directory: Path) -> dict:
-    return read_json(directory / "manifest.json")
+def manifest(directory: Path) -> Manifest:
+    return Manifest.read(directory)
 
 
 def attempt_log(directory: Path, rank: int = 0) -> str:

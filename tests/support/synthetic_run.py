@@ -7,6 +7,11 @@ import math
 import random
 from pathlib import Path
 
+from stages.contract.description import StageDescription
+from stages.contract.inputs import StageInput, write_inputs
+from stages.contract.manifest import Manifest, Timing
+from stages.contract.progress import StageProgress
+
 SOURCES = {
     "base": {},
     "student_base": {},
@@ -83,29 +88,20 @@ def write_stage(run_dir: Path, stage: str, is_finished: bool = True) -> None:
     directory.mkdir(parents=True)
     sources = SOURCES.get(stage) if stage != "evaluate" else {model: model for model in PASS_AT_1}
     inputs = {
-        role: {
-            "stage": source,
-            "fingerprint": fingerprint(source),
-            "path": str(stage_dir(run_dir, source)),
-            "model_dir": None,
-        }
+        role: StageInput(stage=source, fingerprint=fingerprint(source), path=str(stage_dir(run_dir, source)))
         for role, source in sources.items()
     }
-    config = {
-        "stage": stage,
-        "kind": KINDS[stage],
-        "version": 1,
-        "fingerprint": fingerprint(stage),
-        "seed": 0,
-        "run": "demo",
-        "config": {"num_steps": STEPS.get(stage, 0), "optim": {"lr": 7e-4}, "rollout": {"temperature": 1.0}},
-    }
-    write(directory / "config.json", config)
-    write(directory / "inputs.json", inputs)
-    write(
-        directory / "progress.json",
-        {"phase": "train", "step": STEPS.get(stage, 1), "num_steps": STEPS.get(stage, 1), "message": "ok"},
-    )
+    StageDescription(
+        stage=stage,
+        kind=KINDS[stage],
+        version=1,
+        fingerprint=fingerprint(stage),
+        run="demo",
+        config={"num_steps": STEPS.get(stage, 0), "optim": {"lr": 7e-4}, "rollout": {"temperature": 1.0}},
+    ).write(directory)
+    write_inputs(directory, inputs)
+    num_steps = STEPS.get(stage, 1)
+    StageProgress(phase="train", step=num_steps, num_steps=num_steps, message="ok").write(directory)
     write_lines(directory / "metrics.jsonl", [metrics(stage, step, draw) for step in range(1, STEPS.get(stage, 0) + 1)])
     if KINDS[stage] == "grpo":
         write_lines(directory / "samples.jsonl", [training_sample(step) for step in range(1, STEPS[stage] + 1)])
@@ -118,22 +114,19 @@ def write_stage(run_dir: Path, stage: str, is_finished: bool = True) -> None:
             if stage == "reward_models"
             else {"train/loss": 0.41}
         )
-        write(
-            directory / "manifest.json",
-            {
-                "stage": stage,
-                "kind": KINDS[stage],
-                "version": 1,
-                "fingerprint": fingerprint(stage),
-                "inputs": {role: entry["fingerprint"] for role, entry in inputs.items()},
-                "files": {},
-                "metrics": final,
-                "timing": {"total_s": 20 + 90 * draw.random(), "startup_s": 8 + 6 * draw.random(), "attempts": 1},
-                "peak_memory_gib": 1 + 2 * draw.random(),
-                "created": "2026-01-01T12:00:00+00:00",
-                "versions": {"torch": "2.13.0+cpu", "transformers": "5.19.0"},
-            },
-        )
+        Manifest(
+            stage=stage,
+            kind=KINDS[stage],
+            version=1,
+            fingerprint=fingerprint(stage),
+            inputs={role: source.fingerprint for role, source in inputs.items()},
+            files={},
+            metrics=final,
+            timing=Timing(total_s=20 + 90 * draw.random(), startup_s=8 + 6 * draw.random()),
+            peak_memory_gib=1 + 2 * draw.random(),
+            created="2026-01-01T12:00:00+00:00",
+            versions={"torch": "2.13.0+cpu", "transformers": "5.19.0"},
+        ).write(directory)
     (run_dir / stage / "latest").symlink_to(directory.name)
 
 

@@ -11,6 +11,7 @@ from scripts.chaos_tools.outcome import differences, left_over, outcome
 from scripts.chaos_tools.places import HANGS, places_of
 from stages.config import KINDS
 from stages.contract import files
+from stages.contract.manifest import Manifest, Timing
 
 ROWS = [
     {"step": 1, "train/loss": 0.5, "time/train": 1.0, "perf/step_s": 2.0},
@@ -25,19 +26,15 @@ def finished(directory, rows=ROWS, weights=b"weights", rollouts=(2, 3), attempts
     for step in rollouts:
         files.write_json(directory / "rollouts" / f"step_{step:06d}.jsonl", [step])
     files.append_jsonl(directory / "metrics.jsonl", rows)
-    files.write_json(
-        directory / "manifest.json",
-        {
-            "stage": "s",
-            "kind": "grpo",
-            "version": 1,
-            "fingerprint": "f",
-            "inputs": {},
-            "metrics": {"train/loss": 0.25},
-            "files": files.file_table(directory, ["model/**/*"]),
-            "timing": {"attempts": attempts},
-        },
-    )
+    Manifest(
+        stage="s",
+        kind="grpo",
+        version=1,
+        fingerprint="f",
+        metrics={"train/loss": 0.25},
+        files=files.file_table(directory, ["model/**/*"]),
+        timing=Timing(attempts=attempts),
+    ).write(directory)
     return directory
 
 

@@ -1,16 +1,21 @@
 """`clean` deletes what nobody needs and nothing else."""
 
+import dataclasses
 import time
 from io import StringIO
 
 import pytest
 from rich.console import Console
 
-from pipeline.commands import clean
+from pipeline.commands import clean, unneeded
 from pipeline.errors import RunLocked
 from pipeline.execution.lock import RunLock
+from stages.contract.description import StageDescription
+from stages.contract.inputs import StageInput, write_inputs
+from stages.contract.manifest import Manifest
+from stages.contract.progress import StageProgress
 from tests.support.command_line import r1
-from tests.support.synthetic_run import fingerprint, stage_dir, write, write_run
+from tests.support.synthetic_run import fingerprint, stage_dir, write_run
 
 BASE, CHECKPOINT = "base", "state/step_000005/manifest.json"
 
@@ -21,20 +26,20 @@ def add_directory(run_dir, stage, name, inputs=None, manifest=None, files=("mode
     for file in files:
         (directory / file).parent.mkdir(parents=True, exist_ok=True)
         (directory / file).write_bytes(b"x" * 1000)
-    write(directory / "config.json", {"stage": stage, "fingerprint": name + "0" * 56})
-    write(directory / "inputs.json", inputs or {})
+    StageDescription(stage=stage, kind="grpo", fingerprint=name + "0" * 56, config={}).write(directory)
+    write_inputs(directory, inputs or {})
     if manifest is not False:
-        write(directory / "manifest.json", manifest or {"files": {}})
+        (manifest or Manifest(files={})).write(directory)
     return directory
 
 
 def entry(directory):
-    return {
-        "stage": directory.parent.name,
-        "fingerprint": directory.name + "0" * 56,
-        "path": str(directory),
-        "model_dir": str(directory / "model"),
-    }
+    return StageInput(
+        stage=directory.parent.name,
+        fingerprint=directory.name + "0" * 56,
+        path=str(directory),
+        model_dir=str(directory / "model"),
+    )
 
 
 @pytest.fixture
@@ -43,7 +48,7 @@ def run_dir(tmp_path):
 
 
 def found(run_dir, **options) -> dict:
-    return {str(item.path.relative_to(run_dir)): item.why for item in clean.find(run_dir, **options).items}
+    return {str(item.path.relative_to(run_dir)): item.why for item in unneeded.find(run_dir, **options).items}
 
 
 def everything(run_dir) -> set:
@@ -52,7 +57,7 @@ def everything(run_dir) -> set:
 
 def run_clean(run_dir, *flags: bool) -> str:
     output = Console(file=StringIO(), width=200)
-    assert clean.main(run_dir, output, *flags) == 0
+    clean.clean_run(run_dir, output, *flags)
     return output.file.getvalue()
 
 
@@ -66,14 +71,12 @@ def test_superseded_directories_go_but_not_what_is_made_from_them(run_dir):
     old = add_directory(run_dir, "base", "00000001")
     used = add_directory(run_dir, "base", "00000002")
     of_used = add_directory(run_dir, "student_base", "00000003")
-    write(stage_dir(run_dir, "r1_zero") / "inputs.json", {"policy": entry(used)})
-    write(used / "inputs.json", {"policy": entry(of_used)})
+    write_inputs(stage_dir(run_dir, "r1_zero"), {"policy": entry(used)})
+    write_inputs(used, {"policy": entry(of_used)})
     assert found(run_dir) == {"base/00000001": "superseded"}
-    moved = {
-        **entry(old),
-        "path": "/elsewhere/runs/demo/base/00000001",
-    }  # the run was copied: its inputs name the old place
-    write(stage_dir(run_dir, "r1_zero") / "inputs.json", {"policy": moved})
+    # the run was copied: its inputs name the old place
+    moved = dataclasses.replace(entry(old), path="/elsewhere/runs/demo/base/00000001")
+    write_inputs(stage_dir(run_dir, "r1_zero"), {"policy": moved})
     assert set(found(run_dir)) == {"base/00000002", "student_base/00000003"}
 
 
@@ -84,16 +87,15 @@ def test_what_an_unfinished_stage_needs_stays(run_dir):
         run_dir, "r1_zero", "00000005", {"policy": entry(gone)}, manifest=False, files=("logs/attempt_1/rank0.log",)
     )  # nothing to resume
     assert set(found(run_dir)) == {"base/00000002", "r1_zero/00000005"}
-    assert any("r1_zero/00000004 was superseded but can be resumed" in note for note in clean.find(run_dir).notes)
+    assert any("r1_zero/00000004 was superseded but can be resumed" in note for note in unneeded.find(run_dir).notes)
     assert set(found(run_dir, with_unfinished=True)) == {
         "base/00000001",
         "base/00000002",
         "r1_zero/00000004",
         "r1_zero/00000005",
     }
-    write(
-        stage_dir(run_dir, "cold_start") / "inputs.json", {"policy": entry(old)}
-    )  # the latest one, not finished: never deleted
+    # the latest one, not finished: never deleted
+    write_inputs(stage_dir(run_dir, "cold_start"), {"policy": entry(old)})
     assert set(found(run_dir, with_unfinished=True)) == {"base/00000002", "r1_zero/00000004", "r1_zero/00000005"}
 
 
@@ -102,12 +104,13 @@ def test_what_another_run_reads_stays(run_dir):
     data = add_directory(run_dir, "cold_start_data", "00000003", files=("data/train.parquet",))
     add_directory(run_dir, "base", "00000002")
     other = add_directory(run_dir.parent / "mine", "evaluate", "00000008")
-    write(other / "config.json", {"config": {"data": {"path": str(data / "data/train.parquet")}}})
+    config = {"data": {"path": str(data / "data/train.parquet")}}
+    StageDescription(stage="evaluate", kind="evaluate", config=config).write(other)
     add_directory(
         run_dir.parent / "mine",
         "r1_zero",
         "00000009",
-        {"policy": {"stage": None, "fingerprint": "e" * 64, "path": str(used / "model")}},
+        {"policy": StageInput(fingerprint="e" * 64, path=str(used / "model"))},
     )
     assert set(found(run_dir)) == {"base/00000002"}
 
@@ -115,7 +118,7 @@ def test_what_another_run_reads_stays(run_dir):
 def test_unreadable_inputs_keep_every_superseded_directory(run_dir):
     add_directory(run_dir, "base", "00000001")
     (stage_dir(run_dir, "r1_zero") / "inputs.json").write_text('{"policy": {"sta')
-    assert found(run_dir) == {} and "cannot be read" in clean.find(run_dir).notes[0]
+    assert found(run_dir) == {} and "cannot be read" in unneeded.find(run_dir).notes[0]
 
 
 def test_leftovers_of_stages(run_dir):
@@ -160,9 +163,9 @@ def test_leftovers_of_stages(run_dir):
 
 def test_a_directory_that_a_lone_worker_uses_stays(run_dir):
     directory = add_directory(run_dir, "base", "00000001", manifest=False, files=("state/.step_000010.tmp/weights.pt",))
-    write(directory / "progress.json", {"phase": "train", "step": 3, "updated": time.time()})
+    StageProgress(phase="train", step=3, updated=time.time()).write(directory)
     assert found(run_dir, with_unfinished=True) == {}
-    write(directory / "progress.json", {"phase": "train", "step": 3, "updated": time.time() - 1000})
+    StageProgress(phase="train", step=3, updated=time.time() - 1000).write(directory)
     assert found(run_dir) == {"base/00000001": "superseded"}
 
 
@@ -171,8 +174,8 @@ def test_links_are_not_followed(run_dir, tmp_path):
     (tmp_path / "outside" / "precious").write_bytes(b"x" * 5000)
     directory = add_directory(run_dir, "base", "00000001", files=("model/weights",))
     (directory / "link").symlink_to(tmp_path / "outside")
-    (item,) = clean.find(run_dir).items
-    assert item.bytes < 5000
+    (item,) = unneeded.find(run_dir).items
+    assert item.num_bytes < 5000
     run_clean(run_dir, True, False, False)
     assert not directory.exists() and (tmp_path / "outside" / "precious").exists()
 

@@ -1,18 +1,20 @@
 """The cost ledger: all attempts and ranks count, finished or not; money; the table beside the paper's."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from pipeline.report import cost
 from stages.contract.attempts import attempts, timing
+from stages.contract.heartbeat import Heartbeat
+from stages.contract.manifest import Manifest, Timing, Tokens
 from tests.support.command_line import r1
 
 
 def beat(directory, attempt: int, rank: int, seconds: float, startup_s: float | None) -> None:
-    path = directory / "logs" / f"attempt_{attempt}" / f"rank{rank}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"rank": rank, "started": 1000.0, "updated": 1000.0 + seconds, "startup_s": startup_s}))
+    path = Heartbeat.path(directory / "logs" / f"attempt_{attempt}", rank)
+    Heartbeat(rank=rank, started=1000.0, updated=1000.0 + seconds, startup_s=startup_s).write_path(path)
 
 
 def test_killed_attempts_count_and_a_damaged_heartbeat_does_not(tmp_path):
@@ -27,8 +29,8 @@ def test_killed_attempts_count_and_a_damaged_heartbeat_does_not(tmp_path):
         (2, 5, 5, 5),
         (10, 50, 8, 50),
     ]
-    assert timing(found) == {"total_s": 155, "startup_s": 25, "rank_s": 253, "attempts": 10}
-    assert timing([]) == {"total_s": 0, "startup_s": 0, "rank_s": 0, "attempts": 1}
+    assert timing(found) == Timing(total_s=155, startup_s=25, rank_s=253, attempts=10)
+    assert timing([]) == Timing(total_s=0, startup_s=0, rank_s=0, attempts=1)
 
 
 @pytest.fixture
@@ -38,24 +40,17 @@ def run(tmp_path):
     """
     run_dir = tmp_path / "runs" / "demo"
 
-    def stage(name: str, manifest: dict | None) -> object:
+    def stage(name: str, timing: Timing | None, tokens: Tokens | None = None) -> Path:
         directory = run_dir / name / "aaaaaaaa"
         directory.mkdir(parents=True)
         (run_dir / name / "latest").symlink_to("aaaaaaaa")
-        if manifest:
-            (directory / "manifest.json").write_text(json.dumps(manifest))
+        if timing:
+            Manifest(files={}, timing=timing, tokens=tokens).write(directory)
         return directory
 
-    stage(
-        "base", {"timing": {"total_s": 3600, "rank_s": 7200, "attempts": 1}, "tokens": {"sampled": 0, "trained": 500}}
-    )
-    stage(
-        "r1_zero",
-        {"timing": {"total_s": 1800, "rank_s": 3600, "attempts": 2}, "tokens": {"sampled": 1000, "trained": 2000}},
-    )
-    data = stage(
-        "cold_start_data", {"timing": {"total_s": 360, "attempts": 1}, "tokens": {"sampled": 300, "trained": 0}}
-    )  # a manifest without rank_s
+    stage("base", Timing(total_s=3600, rank_s=7200), Tokens(sampled=0, trained=500))
+    stage("r1_zero", Timing(total_s=1800, rank_s=3600, attempts=2), Tokens(sampled=1000, trained=2000))
+    data = stage("cold_start_data", Timing(total_s=360), Tokens(sampled=300))  # a manifest without rank_s
     (data / "judge_ledger.json").write_text(
         json.dumps({"jobs": {"verdict": {"calls": 7}, "refine": {"calls": 5}}, "money": 0.25})
     )
@@ -64,7 +59,7 @@ def run(tmp_path):
     (dev1 / "metrics.jsonl").write_text(
         '{"step": 1, "tokens/trained": 40}\n{"step": 2, "tokens/trained": 60}\n{"step": 3, "tok'
     )
-    stage("report", {"timing": {"total_s": 1}})
+    stage("report", Timing(total_s=1))
     (run_dir / "config.yaml").write_text("run: demo\ncost: {price_per_hour: 2.0}\n")
     return run_dir
 

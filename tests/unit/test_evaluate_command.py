@@ -7,9 +7,11 @@ from rich.console import Console
 
 from pipeline.commands import evaluate
 from pipeline.commands import evaluation_tables as view_results
+from pipeline.commands.app import call
 from pipeline.configuration import compose
 from pipeline.errors import InvalidConfig, MissingInput
 from pipeline.planning.plan import make_plan
+from stages.contract.description import StageDescription
 from tests.support.runs import config, step
 from tests.support.suites import SCHEMAS
 
@@ -29,7 +31,7 @@ def model(tmp_path):
         (directory / "tokenizer.json").write_text("{}")
         (directory / "model.safetensors").write_text(name)
         if stage:
-            (directory.parent / "config.json").write_text(json.dumps({"stage": stage}))
+            StageDescription(stage=stage, kind="grpo", config={}).write(directory.parent)
         return directory
 
     return write
@@ -44,7 +46,7 @@ def test_models_from_outside_are_named_after_their_stage_or_directory(model, tmp
     evaluation = planned(f"model=[{one},{two.parent},{three}]", "eval=[tiny]", f"runs_dir={tmp_path / 'runs'}")
     assert list(evaluation.inputs) == ["mine", "r1_zero", "r1_zero-2"] and not evaluation.errors
     assert (
-        evaluation.inputs["r1_zero"]["model_dir"] == str(two)
+        evaluation.inputs["r1_zero"].model_dir == str(two)
         and evaluation.dir.parent == tmp_path / "runs" / "evaluate" / "evaluate"
     )
 
@@ -103,7 +105,7 @@ def test_mistakes_are_named_before_anything_runs(words, message):
 
 def test_flags_are_refused():
     with pytest.raises(InvalidConfig, match="--fast: evaluate knows no such flag"):
-        evaluate.main(["--fast"], Console())
+        call(["evaluate", "--fast"])
 
 
 def test_missing_models_and_files_are_named_before_anything_runs(model, tmp_path):

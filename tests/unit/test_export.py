@@ -2,10 +2,10 @@
 what is true.
 """
 
-import json
-
 import pytest
 
+from stages.contract.description import StageDescription
+from stages.contract.inputs import StageInput, write_inputs
 from stages.engines.export import chat_template, set_generation_defaults
 from stages.engines.model_card import card_command, lineage, model_card
 from stages.prompting.templates import apply_template, encode_prompt
@@ -87,37 +87,34 @@ def test_generation_stops_at_the_trained_end_and_at_the_bases(tmp_path):
         )  # [V2 D.1]
 
 
-DESCRIPTION = {
-    "stage": "distill_small",
-    "kind": "sft",
-    "version": 3,
-    "fingerprint": "ab" * 32,
-    "seed": 4,
-    "run": "demo",
-    "config": {
+DESCRIPTION = StageDescription(
+    stage="distill_small",
+    kind="sft",
+    version=3,
+    fingerprint="ab" * 32,
+    seed=4,
+    run="demo",
+    config={
         "num_epochs": 2,
         "optim": {"lr": 1e-4},
         "traces": {"path": "/home/someone/traces.jsonl"},
         "data": {"path": None},
     },
-    "data_files": {"traces": "cd" * 32},
-    "command": "python -m pipeline run +stage=distill_small run=demo runs_dir=/home/someone/runs 'a=[1,2]'",
-}
+    data_files={"traces": "cd" * 32},
+    command="python -m pipeline run +stage=distill_small run=demo runs_dir=/home/someone/runs 'a=[1,2]'",
+)
 
 
 def test_the_card_names_lineage_data_numbers_and_command(tmp_path):
     teacher = tmp_path / "rejection_data" / "11111111"
-    teacher.mkdir(parents=True)
-    (teacher / "inputs.json").write_text(
-        json.dumps({"policy": {"stage": "reasoning_rl", "path": str(tmp_path / "gone"), "fingerprint": "2" * 64}})
-    )
+    policy = StageInput(stage="reasoning_rl", path=str(tmp_path / "gone"), fingerprint="2" * 64)
+    write_inputs(teacher, {"policy": policy})
     inputs = {
-        "policy": {
-            "stage": None,
-            "path": "/cache/hub/models--Qwen--Qwen2.5-Math-1.5B/snapshots/abc",
-            "fingerprint": "3" * 64,
-        },
-        "data": {"stage": "rejection_data", "path": str(teacher), "fingerprint": "1" * 64},
+        "policy": StageInput(
+            path="/cache/hub/models--Qwen--Qwen2.5-Math-1.5B/snapshots/abc",
+            fingerprint="3" * 64,
+        ),
+        "data": StageInput(stage="rejection_data", path=str(teacher), fingerprint="1" * 64),
     }
     text = model_card(DESCRIPTION, inputs, {"train/loss": 0.123456789, "data/samples": 800})
     from huggingface_hub import ModelCard

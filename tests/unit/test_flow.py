@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from scripts.chaos_tools.driver import family
-from stages.contract.files import read_json
+from stages.contract.manifest import Manifest
 from tests.support.command_line import r1
 from tests.support.runs import finish, plan
 from tests.support.waiting import wait_for
@@ -82,6 +82,5 @@ def test_a_run_whose_server_is_killed_goes_on_without_it(repository, tmp_path):
         and "base skipped" in log.read_text()
     )
     assert (
-        read_json(tmp_path / "tiny/base/latest/manifest.json")["timing"]["attempts"] == 1
-        and (tmp_path / "tiny/report.html").exists()
+        Manifest.read(tmp_path / "tiny/base/latest").timing.attempts == 1 and (tmp_path / "tiny/report.html").exists()
     )

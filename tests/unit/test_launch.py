@@ -15,8 +15,9 @@ from pipeline.configuration.schema import LauncherConfig
 from pipeline.errors import MissingInput, StageFailed, StageInterrupted
 from pipeline.execution import failure, launch
 from pipeline.execution.guard import TORCHRUN
+from stages.contract.error_report import ErrorReport
 from stages.contract.failures import RankFailure, read_failures, write_failures
-from stages.contract.files import write_json
+from stages.contract.progress import StageProgress
 from tests.support.waiting import wait_for
 
 KILLED = [RankFailure(rank=1, exit_code=-9, time=1_800_000_000.0)]
@@ -63,7 +64,7 @@ def explained(
     (logs / "rank0.log").write_text("")
     (logs / "rank1.log").write_text("\n".join(f"line {number}" for number in range(40)))
     if error:
-        write_json(directory / "error.json", error)
+        ErrorReport(**error).write(directory)
     return failure.explain("r1_zero", directory, logs, code, was_stopped, "COMMAND")
 
 
@@ -108,9 +109,8 @@ def test_interruption_is_told_from_failure(tmp_path):
     assert isinstance(explained(tmp_path / "a", was_stopped=True), StageInterrupted)
     by_others = explained(tmp_path / "b", [RankFailure(1, 75, 0.0)])
     assert isinstance(by_others, StageInterrupted) and by_others.exit_code == 75
-    write_json(
-        tmp_path / "c" / "progress.json", {"phase": "interrupted", "step": 7}
-    )  # ended by srun, with torchrun itself
+    # ended by srun, with torchrun itself
+    StageProgress(phase="interrupted", step=7).write(tmp_path / "c")
     by_slurm = explained(tmp_path / "c", [])
     assert isinstance(by_slurm, StageInterrupted) and "at step 7" in str(by_slurm)
 

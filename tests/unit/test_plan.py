@@ -1,14 +1,16 @@
 """The plan: actions and reasons, fingerprints, what is shared, what is missing, what is damaged."""
 
+import dataclasses
 import json
 
 import pytest
 
 from pipeline.configuration.graph import NODES, STAGES
 from pipeline.errors import MissingInput
-from pipeline.planning import manifest
 from pipeline.planning.fingerprint import differences, stage_fingerprint
 from stages.config import KINDS, GrpoConfig, OptimConfig
+from stages.contract import manifest
+from stages.contract.inputs import StageInput
 from tests.support.runs import finish, model_directory, plan, step
 
 
@@ -216,12 +218,9 @@ def test_a_model_from_outside_stands_in_for_the_base(runs, tmp_path):
     model = model_directory(tmp_path / "model")
     made = plan("+stage=[base,r1_zero]", runs, f"model.path={model}")
     assert made.left_out == {"base": f"the model comes from {model}"} and actions(made) == {"r1_zero": "run"}
-    assert step(made, "r1_zero").inputs["policy"] | {"fingerprint": ""} == {
-        "stage": None,
-        "path": str(model),
-        "model_dir": str(model),
-        "fingerprint": "",
-    }
+    assert dataclasses.replace(step(made, "r1_zero").inputs["policy"], fingerprint="") == StageInput(
+        stage=None, path=str(model), model_dir=str(model), fingerprint=""
+    )
     assert "base" in step(plan("+stage=[r1_zero,evaluate]", runs, f"model.path={model}"), "evaluate").inputs
     (model / "model.safetensors").write_bytes(b"changed")
     changed = plan("+stage=r1_zero", runs, f"model.path={model}")
@@ -260,7 +259,7 @@ def test_a_missing_model_says_where_it_was_looked_for(runs, monkeypatch, tmp_pat
     (tmp_path / "hub" / "models--some--model" / "refs").mkdir()
     (tmp_path / "hub" / "models--some--model" / "refs" / "main").write_text("abc")
     made = plan("+stage=r1_zero", runs, "model.path=some/model")
-    assert not made.errors and step(made, "r1_zero").inputs["policy"]["model_dir"] == str(snapshot)
+    assert not made.errors and step(made, "r1_zero").inputs["policy"].model_dir == str(snapshot)
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from stages.config import DataConfig, JudgeConfig, MixtureSource, RewardModelsCo
 from stages.kinds.reward_models.labels import Label, labels
 from stages.kinds.reward_models.preferences import (
     Preference,
-    _judged_pairs,
     balanced,
     choose_pairs,
+    judged_pairs,
     length_correlation,
     preferences,
 )
@@ -74,7 +74,7 @@ def test_judged_pairs_of_the_tiny_world(tmp_path, monkeypatch):
     )
     worker = Quiet()
     prompt = a_prompt("capital", "paris")
-    (pairs, nothing) = _judged_pairs(
+    (pairs, nothing) = judged_pairs(
         worker,
         RewardModelsConfig(min_gap=1.0),
         [

@@ -2,14 +2,17 @@
 they are.
 """
 
-import json
+import dataclasses
 import os
 import subprocess
 import sys
 
 import pytest
 
-from stages.contract.files import sha256, write_json
+from stages.contract.description import StageDescription
+from stages.contract.files import file_table, write_json
+from stages.contract.inputs import read_inputs
+from stages.contract.manifest import Manifest
 from stages.engines.export import model_card
 from tests.support.hub_server import Hub
 from tests.support.runs import finish, plan, step
@@ -24,17 +27,10 @@ def run(tmp_path):
     made = plan("+stage=[reasoning_rl,evaluate]", f"runs_dir={tmp_path / 'runs'}", "run=demo")
     (made.config.run_dir / "config.yaml").write_text("run: demo\n")
     directory = step(made, "reasoning_rl").dir
-    description = json.loads((directory / "config.json").read_text())
-    (directory / "model" / "README.md").write_text(
-        model_card(description, json.loads((directory / "inputs.json").read_text()), {"reward/mean": 1.5})
-    )
+    card = model_card(StageDescription.read(directory), read_inputs(directory), {"reward/mean": 1.5})
+    (directory / "model" / "README.md").write_text(card)
     (directory / "model" / "config.json").write_text('{"model_type": "llama"}')
-    manifest = json.loads((directory / "manifest.json").read_text())
-    manifest["files"] = {
-        f"model/{path.name}": {"sha256": sha256(path), "bytes": path.stat().st_size}
-        for path in (directory / "model").iterdir()
-    }
-    write_json(directory / "manifest.json", manifest)
+    dataclasses.replace(Manifest.read(directory), files=file_table(directory, ["model/*"])).write(directory)
     finish(made, "evaluate")
     rows = [
         {"model": name, "set": "tiny_math", "metric": "pass@1", "value": value, "low": 0.8, "high": 0.9, "n": 96}

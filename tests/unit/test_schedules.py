@@ -1,22 +1,17 @@
 """What changes in the course of a GRPO stage: the domains of its prompts, and what a seed decides."""
 
 import collections
-from types import SimpleNamespace
 
 import pytest
 
 from stages.config import ConfigError, GrpoConfig, MixConfig
-from stages.kinds.grpo.groups import GroupSampler
+from stages.kinds.grpo.groups import draw_domain
 
 
 def domains(step: int, count: int = 400, seed: int = 0, **config) -> collections.Counter:
     """How often each domain is drawn at a step."""
-    sampler = SimpleNamespace(
-        worker=SimpleNamespace(seed=seed, stage="preference_rl"),
-        reasoning_only=False,
-        config=GrpoConfig(num_steps=10, updates_per_rollout=1, mix=MixConfig(0.5, 0.3, 0.2), **config),
-    )
-    return collections.Counter(GroupSampler._domain(sampler, index, step) for index in range(count))
+    settings = GrpoConfig(num_steps=10, updates_per_rollout=1, mix=MixConfig(0.5, 0.3, 0.2), **config)
+    return collections.Counter(draw_domain(settings, index, step, seed, "preference_rl") for index in range(count))
 
 
 def test_the_mix_is_drawn_by_its_shares():
@@ -31,6 +26,11 @@ def test_general_prompts_only_in_the_last_steps():
     """4 of 10 steps: the mix begins with step index 6."""
     assert [set(domains(step, preference_last_steps=4)) for step in (0, 5)] == [{"reasoning"}] * 2
     assert all(len(domains(step, preference_last_steps=4)) == 3 for step in (6, 9))
+
+
+def test_a_preference_phase_that_was_ended_has_reasoning_prompts_only():
+    settings = GrpoConfig(num_steps=10, updates_per_rollout=1, mix=MixConfig(0.5, 0.3, 0.2))
+    assert {draw_domain(settings, index, 9, 0, "s", reasoning_only=True) for index in range(50)} == {"reasoning"}
 
 
 @pytest.mark.parametrize(

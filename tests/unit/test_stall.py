@@ -1,16 +1,18 @@
 """What is said of a stage that does not move, from files written by hand."""
 
+import dataclasses
 import os
 import subprocess
 import time
 
-from pipeline.commands import status
+from pipeline.commands import run_state
 from pipeline.configuration.schema import LauncherConfig
 from pipeline.execution import failure, launch, stall
 from pipeline.execution.lock import RunLock
 from pipeline.execution.stop import StopRequest
 from stages.contract.failures import RankFailure, write_failures
-from stages.contract.files import write_json
+from stages.contract.heartbeat import Heartbeat
+from stages.contract.progress import StageProgress
 from stages.runtime.heartbeat import _place, timeout_message
 from tests.support.synthetic_run import stage_dir, write_run
 
@@ -18,24 +20,21 @@ NOW = 1_800_000_000.0
 
 
 def beat(directory, rank, at, waits_in=None, since_s=420, updated_s=2):
-    write_json(
-        directory / "logs" / "attempt_2" / f"rank{rank}.json",
-        {
-            "rank": rank,
-            "phase": "rollout",
-            "step": 12,
-            "since": NOW - since_s,
-            "updated": NOW - updated_s,
-            "at": at,
-            "waits_in": waits_in,
-        },
-    )
+    Heartbeat(
+        rank=rank,
+        phase="rollout",
+        step=12,
+        since=NOW - since_s,
+        updated=NOW - updated_s,
+        at=at,
+        waits_in=waits_in,
+    ).write_path(Heartbeat.path(directory / "logs" / "attempt_2", rank))
 
 
 def stage(tmp_path, phase="rollout", moved_s=420):
     (tmp_path / "logs" / "attempt_2").mkdir(parents=True)
     (tmp_path / "logs" / "latest").symlink_to("attempt_2")
-    write_json(tmp_path / "progress.json", {"phase": phase, "step": 12, "num_steps": 20, "updated": NOW - moved_s})
+    StageProgress(phase=phase, step=12, num_steps=20, updated=NOW - moved_s).write(tmp_path)
     return tmp_path
 
 
@@ -76,7 +75,7 @@ def test_a_stage_that_moves_or_has_ended_is_not_stalled(tmp_path):
         "no progress for 7 min 00 s: phase rollout since "
     )  # without heartbeats
     for phase in ("done", "interrupted"):
-        write_json(directory / "progress.json", {"phase": phase, "step": 12, "updated": NOW - 1000})
+        StageProgress(phase=phase, step=12, updated=NOW - 1000).write(directory)
         assert stall.describe(directory, 300, NOW) is None
 
 
@@ -114,18 +113,14 @@ def test_only_a_collective_that_timed_out_is_a_timeout(tmp_path):
     assert timeout_message(raised("Connection closed by peer"), 0, 2, tmp_path, 1800) is None
     assert timeout_message(raised("the request of the judge had a timeout"), 0, 2, tmp_path, 1800) is None
     beat_at = time.time()
-    write_json(
-        tmp_path / "rank1.json",
-        {
-            "rank": 1,
-            "phase": "rollout",
-            "step": 3,
-            "since": beat_at,
-            "updated": beat_at,
-            "at": "stages/kinds/grpo/trainer.py:95 _sample",
-            "waits_in": None,
-        },
-    )
+    Heartbeat(
+        rank=1,
+        phase="rollout",
+        step=3,
+        since=beat_at,
+        updated=beat_at,
+        at="stages/kinds/grpo/trainer.py:95 _sample",
+    ).write_path(tmp_path / "rank1.json")
     message = timeout_message(
         raised("Timed out waiting 1800000ms for recv operation to complete"), 0, 3, tmp_path, 1800
     )
@@ -138,7 +133,7 @@ def test_only_a_collective_that_timed_out_is_a_timeout(tmp_path):
 
 def test_the_driver_warns_of_a_stall_once_in_a_while(tmp_path):
     directory = stage(tmp_path)
-    write_json(directory / "progress.json", {"phase": "train", "step": 12, "updated": time.time()})
+    StageProgress(phase="train", step=12, updated=time.time()).write(directory)
     lines = []
     process = subprocess.Popen(["sleep", "2.5"])
     launch._watch(
@@ -159,15 +154,15 @@ def test_status_says_so_while_a_driver_holds_the_run(tmp_path):
     (run_dir / "config.yaml").write_text(
         "run: demo\nrecipe: tiny\nseed: 0\nselected: {base: true}\nlauncher: {stall_after_s: 300.0}\n"
     )
-    progress = {"phase": "train", "step": 12, "num_steps": 20, "started": time.time() - 900, "message": "loss 0.3"}
+    progress = StageProgress(phase="train", step=12, num_steps=20, started=time.time() - 900, message="loss 0.3")
     with RunLock(run_dir):
         for moved_s, stalled in ((420, "no progress for 7 min 00 s: phase train since "), (200, None)):
-            write_json(stage_dir(run_dir, "base") / "progress.json", {**progress, "updated": time.time() - moved_s})
-            (found,) = status.read(run_dir)["stages"]
+            dataclasses.replace(progress, updated=time.time() - moved_s).write(stage_dir(run_dir, "base"))
+            (found,) = run_state.read_run(run_dir)["stages"]
             assert (
                 found["state"] == "running"
                 and (found["stalled"] or "").startswith(stalled or "")
                 and bool(found["stalled"]) == bool(stalled)
             )
             assert found["message"] == (found["stalled"] or "loss 0.3")
-    assert status.read(run_dir)["stages"][0]["stalled"] is None  # nobody is at work
+    assert run_state.read_run(run_dir)["stages"][0]["stalled"] is None  # nobody is at work

@@ -4,6 +4,8 @@ import pytest
 
 from pipeline.report import results, stage_table, student_table
 from pipeline.report.read import StageRecord
+from stages.contract.files import FileEntry
+from stages.contract.manifest import Manifest
 from tests.support.synthetic_run import a_row, write, write_run
 
 MIB = 2**20
@@ -15,9 +17,12 @@ def students_of(rows: list[dict], sizes: dict[str, float] | None = None, **confi
         name: StageRecord(
             name,
             None,
-            manifest={
-                "files": {"model/model.safetensors": {"bytes": int(size * MIB)}, "model/config.json": {"bytes": 7}}
-            },
+            manifest=Manifest(
+                files={
+                    "model/model.safetensors": FileEntry(sha256="", bytes=int(size * MIB)),
+                    "model/config.json": FileEntry(sha256="", bytes=7),
+                }
+            ),
         )
         for name, size in (sizes or {}).items()
     }

@@ -3,12 +3,12 @@ of it.
 """
 
 import dataclasses
-import json
 
 import pytest
 
 from pipeline.planning.models import template_of_directory
 from stages.config import EvaluateConfig, SuiteConfig
+from stages.contract.description import StageDescription
 from stages.kinds.evaluation.problems import ProblemSet, suites_of
 from stages.kinds.evaluation.sampling import Prompter
 from tests.support.runs import config, finish, model_directory, plan, step
@@ -22,7 +22,7 @@ def runs(tmp_path):
 
 
 def templates(made) -> dict[str, str | None]:
-    return {role: entry.get("template") for role, entry in step(made, "evaluate").inputs.items()}
+    return {role: entry.template for role, entry in step(made, "evaluate").inputs.items()}
 
 
 def test_each_stage_of_a_run_is_evaluated_with_its_own(runs):
@@ -46,7 +46,7 @@ def test_another_template_evaluates_anew_what_it_concerns(runs):
 def of_our_stage(path, kind: str, config: dict):
     """A model directory within the directory of the stage that made it."""
     model = model_directory(path / "model")
-    (path / "config.json").write_text(json.dumps({"stage": path.name, "kind": kind, "config": config}))
+    StageDescription(stage=path.name, kind=kind, config=config).write(path)
     return model
 
 
@@ -70,11 +70,8 @@ def test_the_template_of_a_directory_is_part_of_the_fingerprint(runs, tmp_path):
     def evaluation(model):
         return step(plan("+stage=evaluate", runs, f"stages.evaluate.directories=[{model}]"), "evaluate")
 
-    assert (
-        evaluation(taught).inputs["taught"]["template"] == "chat"
-        and "template" not in evaluation(copy).inputs["taught"]
-    )
-    assert evaluation(taught).inputs["taught"]["fingerprint"] == evaluation(copy).inputs["taught"]["fingerprint"]
+    assert evaluation(taught).inputs["taught"].template == "chat" and evaluation(copy).inputs["taught"].template is None
+    assert evaluation(taught).inputs["taught"].fingerprint == evaluation(copy).inputs["taught"].fingerprint
     assert evaluation(taught).fingerprint != evaluation(copy).fingerprint
 
 

@@ -16,7 +16,9 @@ from pipeline.execution.prefect import patches
 from pipeline.execution.prefect import server as prefect_server
 from pipeline.execution.stop import StopRequest
 from pipeline.planning.plan import Plan, Step
-from pipeline.view import LiveView
+from pipeline.view.live import LiveView
+from stages.contract.json_file import to_plain
+from stages.contract.manifest import Manifest
 
 DRAIN_S = 10
 
@@ -40,7 +42,7 @@ def run(plan: Plan, run_step, live: LiveView, stop: StopRequest) -> None:
         # Prefect has put its own SIGTERM handler in place, which would kill the flow before a checkpoint is written
         stop.install()
         for step in plan.steps:
-            sources = [states[entry["stage"]] for entry in step.inputs.values() if entry["stage"] in states]
+            sources = [states[source.stage] for source in step.inputs.values() if source.stage in states]
             run_stage = task(
                 _stage,
                 name=step.stage,
@@ -112,14 +114,13 @@ def _stage(fingerprint: str, work: _Work):
     if manifest is None:
         return Completed(name="Skipped", message=step.reason)
     _show_metrics(step, manifest)
-    return Completed(message=f"{manifest['timing']['total_s']} s")
+    return Completed(message=f"{manifest.timing.total_s} s")
 
 
-def _show_metrics(step: Step, manifest: dict) -> None:
-    timing, rows = manifest.get("timing", {}), []
-    rows += [{"metric": name, "value": value} for name, value in manifest.get("metrics", {}).items()]
-    rows += [{"metric": f"timing/{name}", "value": value} for name, value in timing.items()]
-    rows.append({"metric": "peak_memory_gib", "value": manifest.get("peak_memory_gib")})
+def _show_metrics(step: Step, manifest: Manifest) -> None:
+    rows = [{"metric": name, "value": value} for name, value in manifest.metrics.items()]
+    rows += [{"metric": f"timing/{name}", "value": value} for name, value in to_plain(manifest.timing).items()]
+    rows.append({"metric": "peak_memory_gib", "value": manifest.peak_memory_gib})
     create_table_artifact(
         key=step.stage.replace("_", "-"), table=rows, description=f"{step.stage} {step.fingerprint[:8]}: {step.dir}"
     )

@@ -14,6 +14,7 @@ CHAOS holds what to do, as JSON:
 Without CHAOS nothing happens.
 """
 
+import contextlib
 import functools
 import importlib.machinery
 import json
@@ -104,10 +105,8 @@ class Trap:
         if not self.plan["signal"]:
             threading.Event().wait()
         for pid in targets:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, self.plan["signal"])
-            except ProcessLookupError:
-                pass
 
     def set_in(self, module) -> None:
         *classes, name = self.plan["place"].partition(":")[2].split(".")

@@ -28,7 +28,7 @@ from stages.text import language
 def run(worker: Worker) -> None:
     config: EvaluateConfig = worker.config
     init_distributed()
-    names = [role for role in worker.inputs if worker.inputs[role]["model_dir"]]
+    names = [role for role in worker.inputs if worker.inputs[role].model_dir]
     with user_errors():
         sets = load_sets(config, worker.seed)
     evaluation = Evaluation(worker, config, sets, names)
@@ -216,7 +216,7 @@ class Evaluation:
         return Prompter(
             load_tokenizer(self.worker.model_dir(name)),
             self.config.data.template,
-            self.worker.inputs[name].get("template"),
+            self.worker.inputs[name].template,
         )
 
     def _directory(self, name: str, one: ProblemSet) -> Path:

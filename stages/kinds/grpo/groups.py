@@ -102,10 +102,7 @@ class GroupSampler:
         Returns:
             Groups from all ranks, in order of the prompts, G rollouts each.
         """
-        prompts = [
-            PlacedPrompt(place + i, index, self.source.get(index, self._domain(index, first)))
-            for i, index in enumerate(indices)
-        ]
+        prompts = [PlacedPrompt(place + i, index, self._prompt(index, first)) for i, index in enumerate(indices)]
         mine = prompts[self.worker.rank :: self.worker.world_size]
         prompt_ids = [self.encode(placed.prompt) for placed in mine]
         grading: dict[int, Future] = {}
@@ -128,6 +125,11 @@ class GroupSampler:
         self.times["rollout"] += sampled - started
         self.times["reward"] += time.time() - sampled
         return gather(rollouts, self.worker.world_size)
+
+    def _prompt(self, index: int, step: int) -> Prompt:
+        """Prompt `index` of the stage's stream, of the domain that is drawn for it."""
+        seed, stage = self.worker.seed, self.worker.stage
+        return self.source.get(index, draw_domain(self.config, index, step, seed, stage, self.reasoning_only))
 
     def _result(self, grading: Future, prompt: Prompt) -> list[Rollout]:
         """The graded group, waited for. Raises DeadlineMissed after reward_timeout_s."""
@@ -197,16 +199,25 @@ class GroupSampler:
                 rollouts.append(self._rollout(one, ids, unlogged, 0))
         return gather(rollouts, self.worker.world_size)
 
-    def _domain(self, index: int, step: int) -> str:
-        """The domain of prompt `index` of the stream, drawn by the shares of the mix where general prompts come."""
-        config = self.config
-        is_before_mix = config.preference_last_steps and step < config.num_steps - config.preference_last_steps
-        if is_before_mix or self.reasoning_only:
-            shares = {"reasoning": 1.0}
-        else:
-            shares = {name: getattr(config.mix, name) for name in ("reasoning", "helpful", "safety")}
-        rng = rng_for(self.worker.seed, self.worker.stage, "domain", index)
-        return rng.choices(list(shares), list(shares.values()))[0]
+
+def draw_domain(config: GrpoConfig, index: int, step: int, seed: int, stage: str, reasoning_only: bool = False) -> str:
+    """The domain of a prompt: reasoning, helpful or safety, drawn by the shares of the mix.
+
+    Args:
+        config: its `mix`, and `preference_last_steps`: before these steps all prompts are of reasoning.
+        index: number of the prompt in the stage's stream.
+        step: optimizer steps done when it is sampled.
+        seed: of the run.
+        stage: its name.
+        reasoning_only: the preference phase was ended early.
+    """
+    is_before_mix = config.preference_last_steps and step < config.num_steps - config.preference_last_steps
+    if is_before_mix or reasoning_only:
+        shares = {"reasoning": 1.0}
+    else:
+        shares = {name: getattr(config.mix, name) for name in ("reasoning", "helpful", "safety")}
+    rng = rng_for(seed, stage, "domain", index)
+    return rng.choices(list(shares), list(shares.values()))[0]
 
 
 def choose(sampled: list[Rollout], needed: int, group_size: int) -> list[Rollout]:

@@ -10,131 +10,100 @@ from stages.config import RewardModelsConfig
 from stages.contract import files
 from stages.engines.training import TrainEngine
 from stages.kinds.reward_models.data import Labelled, Pair
-from stages.kinds.reward_models.training import ScalarTask, train
 from stages.modeling.reward_model import reward_scores
 from stages.runtime.worker import Worker
 from stages.training.epochs import epoch_indices
 
 
-def train_helpful(
-    worker: Worker, config: RewardModelsConfig, tokenizer: Any, pairs: list[Pair], num_steps: int, later_steps: int
-) -> None:
-    """Trains the helpful model on pairs. Collective.
+class HelpfulObjective:
+    """Pairs: Bradley-Terry, -log sigmoid(r_chosen - r_rejected), plus reward_l2 times the squared rewards."""
 
-    Bradley-Terry: -log sigmoid(r_chosen - r_rejected), plus reward_l2 times the squared rewards. Mean and standard
-    deviation of its rewards go to model/helpful/reward_stats.json, by which GRPO standardises them.
+    name = "helpful"
+    rows_per_item = 2  # chosen and rejected
 
-    Args:
-        worker: the stage.
-        config: of the stage.
-        tokenizer: of the policy.
-        pairs: with those that are held out.
-        num_steps: optimizer steps.
-        later_steps: of the stage after this model.
-    """
-    trained, held_out = [p for p in pairs if not p.is_holdout], [p for p in pairs if p.is_holdout]
-    rows = _rows(trained)
+    def __init__(self, worker: Worker, config: RewardModelsConfig, tokenizer: Any, pairs: list[Pair]):
+        """`pairs`: with those that are held out."""
+        self.worker, self.config, self.tokenizer = worker, config, tokenizer
+        self.trained = [pair for pair in pairs if not pair.is_holdout]
+        self.held_out = [pair for pair in pairs if pair.is_holdout]
+        self.rows = _rows_of(self.trained)
 
-    def batch_at(step: int) -> list[int]:
-        start = step * config.batch_size
-        return epoch_indices(len(trained), start, config.batch_size, worker.seed, worker.stage, "helpful")
+    def batch_at(self, step: int) -> list[int]:
+        """The pairs that step `step` trains on, counted from 0."""
+        size = self.config.batch_size
+        return epoch_indices(len(self.trained), step * size, size, self.worker.seed, self.worker.stage, "helpful")
 
-    def loss_of(rewards: torch.Tensor, items: list[int], size: int) -> torch.Tensor:
+    def loss_of(self, rewards: torch.Tensor, items: list[int], size: int) -> torch.Tensor:
+        """The share [] of these pairs in the loss of a batch of `size`; `rewards` are [2 x pairs]."""
         chosen, rejected = rewards[0::2], rewards[1::2]
-        return (-F.logsigmoid(chosen - rejected).sum() + config.reward_l2 * (rewards**2).sum() / 2) / size
+        return (-F.logsigmoid(chosen - rejected).sum() + self.config.reward_l2 * (rewards**2).sum() / 2) / size
 
-    def evaluate(engine: TrainEngine) -> dict[str, float]:
-        unseen = torch.tensor(reward_scores(engine, _rows(held_out), tokenizer, config.micro_batch_tokens))
-        known = torch.tensor(reward_scores(engine, rows, tokenizer, config.micro_batch_tokens))
-        if worker.is_main:
+    def evaluate(self, engine: TrainEngine) -> dict[str, float]:
+        """Accuracies on trained and held-out pairs. Collective.
+
+        Mean and standard deviation of the rewards go to model/helpful/reward_stats.json, by which GRPO standardises.
+        """
+        budget = self.config.micro_batch_tokens
+        unseen = torch.tensor(reward_scores(engine, _rows_of(self.held_out), self.tokenizer, budget))
+        known = torch.tensor(reward_scores(engine, self.rows, self.tokenizer, budget))
+        if self.worker.is_main:
             files.write_json(
-                worker.dir / "model" / "helpful" / "reward_stats.json",
+                self.worker.dir / "model" / "helpful" / "reward_stats.json",
                 {"mean": known.mean().item(), "std": known.std().item() + 1e-6},
             )
+        lengths = [float(len(row)) for row in self.rows]
         return {
-            "helpful/pairs": len(trained),
-            "helpful/holdout_pairs": len(held_out),
+            "helpful/pairs": len(self.trained),
+            "helpful/holdout_pairs": len(self.held_out),
             "helpful/train_accuracy": fraction(known[0::2] > known[1::2]),
             "helpful/holdout_accuracy": fraction(unseen[0::2] > unseen[1::2]),
-            "helpful/reward_length_correlation": correlation(known.tolist(), [float(len(row)) for row in rows]),
+            "helpful/reward_length_correlation": correlation(known.tolist(), lengths),
         }
 
-    task = ScalarTask(
-        name="helpful",
-        rows=rows,
-        rows_per_item=2,
-        batch_at=batch_at,
-        loss_of=loss_of,
-        num_steps=num_steps,
-        first_step=0,
-        total_steps=num_steps + later_steps,
-        evaluate=evaluate,
-    )
-    train(worker, config, tokenizer, task)
 
+class SafetyObjective:
+    """Labels, point by point: binary cross-entropy on safe or unsafe; each batch holds as many of both."""
 
-def train_safety(
-    worker: Worker,
-    config: RewardModelsConfig,
-    tokenizer: Any,
-    labelled: list[Labelled],
-    num_steps: int,
-    earlier_steps: int,
-) -> None:
-    """Trains the safety model on labels, point by point. Collective.
+    name = "safety"
+    rows_per_item = 1
 
-    Binary cross-entropy on safe or unsafe; each batch holds as many of both.
+    def __init__(self, worker: Worker, config: RewardModelsConfig, tokenizer: Any, labelled: list[Labelled]):
+        """`labelled`: with those that are held out."""
+        self.worker, self.config, self.tokenizer = worker, config, tokenizer
+        self.trained = [row for row in labelled if not row.is_holdout]
+        self.held_out = [row for row in labelled if row.is_holdout]
+        self.rows = [row.token_ids for row in self.trained]
+        self.safe = [i for i, row in enumerate(self.trained) if row.is_safe]
+        self.unsafe = [i for i, row in enumerate(self.trained) if not row.is_safe]
 
-    Args:
-        worker: the stage.
-        config: of the stage.
-        tokenizer: of the policy.
-        labelled: with those that are held out.
-        num_steps: optimizer steps.
-        earlier_steps: of the stage before this model.
-    """
-    trained, held_out = [x for x in labelled if not x.is_holdout], [x for x in labelled if x.is_holdout]
-    safe = [i for i, x in enumerate(trained) if x.is_safe]
-    unsafe = [i for i, x in enumerate(trained) if not x.is_safe]
-
-    def batch_at(step: int) -> list[int]:
-        half = config.batch_size // 2
+    def batch_at(self, step: int) -> list[int]:
+        """The labels that step `step` trains on, counted from 0: the safe ones, then the unsafe ones."""
+        half = self.config.batch_size // 2
         items: list[int] = []
-        for members, name in ((safe, "safe"), (unsafe, "unsafe")):
-            places = epoch_indices(len(members), step * half, half, worker.seed, worker.stage, name)
+        for members, name in ((self.safe, "safe"), (self.unsafe, "unsafe")):
+            places = epoch_indices(len(members), step * half, half, self.worker.seed, self.worker.stage, name)
             items += [members[place] for place in places]
         return items
 
-    def loss_of(rewards: torch.Tensor, items: list[int], size: int) -> torch.Tensor:
-        targets = torch.tensor([float(trained[i].is_safe) for i in items], device=rewards.device)
+    def loss_of(self, rewards: torch.Tensor, items: list[int], size: int) -> torch.Tensor:
+        """The share [] of these labels in the loss of a batch of `size`; `rewards` are [labels]."""
+        targets = torch.tensor([float(self.trained[i].is_safe) for i in items], device=rewards.device)
         return F.binary_cross_entropy_with_logits(rewards, targets, reduction="sum") / size
 
-    def evaluate(engine: TrainEngine) -> dict[str, float]:
-        rows = [x.token_ids for x in held_out]
-        scores = torch.tensor(reward_scores(engine, rows, tokenizer, config.micro_batch_tokens))
-        is_safe = torch.tensor([x.is_safe for x in held_out], dtype=torch.bool)
+    def evaluate(self, engine: TrainEngine) -> dict[str, float]:
+        """Accuracy on held-out labels, and the share of the unsafe ones that is found. Collective."""
+        rows = [row.token_ids for row in self.held_out]
+        scores = torch.tensor(reward_scores(engine, rows, self.tokenizer, self.config.micro_batch_tokens))
+        is_safe = torch.tensor([row.is_safe for row in self.held_out], dtype=torch.bool)
         return {
-            "safety/labels": len(trained),
-            "safety/holdout_labels": len(held_out),
+            "safety/labels": len(self.trained),
+            "safety/holdout_labels": len(self.held_out),
             "safety/holdout_accuracy": fraction((scores > 0) == is_safe),
             "safety/holdout_unsafe_recall": fraction(scores[~is_safe] < 0),
         }
 
-    task = ScalarTask(
-        name="safety",
-        rows=[x.token_ids for x in trained],
-        rows_per_item=1,
-        batch_at=batch_at,
-        loss_of=loss_of,
-        num_steps=num_steps,
-        first_step=earlier_steps,
-        total_steps=earlier_steps + num_steps,
-        evaluate=evaluate,
-    )
-    train(worker, config, tokenizer, task)
 
-
-def _rows(pairs: list[Pair]) -> list[list[int]]:
+def _rows_of(pairs: list[Pair]) -> list[list[int]]:
     """Token rows: chosen and rejected of each pair in turn."""
     rows: list[list[int]] = []
     for pair in pairs:

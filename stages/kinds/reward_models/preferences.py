@@ -49,7 +49,7 @@ def preferences(worker: Worker, config: RewardModelsConfig, completions: Complet
         candidates = [[pair] for pair in _pairs_of_files(worker, config)]
     elif "helpful" in config.data.domains or config.data.name == "tiny_world":
         sampled = completions.of("helpful", config.num_prompts, config.samples_per_prompt, config.rollout.temperature)
-        candidates = _judged_pairs(worker, config, sampled)
+        candidates = judged_pairs(worker, config, sampled)
     else:
         return []
     pairs = balanced(choose_pairs(candidates, config.pairs_per_prompt), config.max_length_bias)
@@ -73,10 +73,16 @@ def _pairs_of_files(worker: Worker, config: RewardModelsConfig) -> list[Preferen
     return pairs[: config.num_prompts]
 
 
-def _judged_pairs(
+def judged_pairs(
     worker: Worker, config: RewardModelsConfig, sampled: list[tuple[Prompt, list[str]]]
 ) -> list[list[Preference]]:
-    """For each prompt, the pairs whose mean gap exceeds min_gap [N]; ranks share the judging."""
+    """For each prompt, the pairs whose mean gap exceeds min_gap [N]. Collective: ranks share the judging.
+
+    Args:
+        worker: the stage; counts go to its metrics.
+        config: how many pairs of a prompt are judged, and how often.
+        sampled: each prompt with its completions, the same on every rank.
+    """
     mine: list[tuple[int, tuple[Prompt, str, str]]] = []
     for index, (prompt, texts) in list(enumerate(sampled))[worker.rank :: worker.world_size]:
         summaries = list(dict.fromkeys(summary_of(text) for text in texts))

@@ -9,7 +9,8 @@ import math
 from stages.config import RewardModelsConfig
 from stages.engines.training import init_distributed
 from stages.kinds.reward_models.data import collect
-from stages.kinds.reward_models.objectives import train_helpful, train_safety
+from stages.kinds.reward_models.objectives import HelpfulObjective, SafetyObjective
+from stages.kinds.reward_models.training import Schedule, train
 from stages.modeling.model import load_tokenizer
 from stages.runtime.worker import Worker
 
@@ -25,10 +26,13 @@ def run(worker: Worker) -> None:
         helpful_steps = config.num_steps or one_epoch(pairs, config.batch_size)
     if labelled:
         safety_steps = config.safety_steps or one_epoch(labelled, config.batch_size)
+    total_steps = helpful_steps + safety_steps
     if pairs:
-        train_helpful(worker, config, tokenizer, pairs, helpful_steps, later_steps=safety_steps)
+        helpful = HelpfulObjective(worker, config, tokenizer, pairs)
+        train(worker, config, tokenizer, helpful, Schedule(helpful_steps, 0, total_steps))
     if labelled:
-        train_safety(worker, config, tokenizer, labelled, safety_steps, earlier_steps=helpful_steps)
+        safety = SafetyObjective(worker, config, tokenizer, labelled)
+        train(worker, config, tokenizer, safety, Schedule(safety_steps, helpful_steps, total_steps))
 
 
 def one_epoch(items: list, batch_size: int) -> int:

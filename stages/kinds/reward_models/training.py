@@ -1,8 +1,7 @@
 """The loop that trains one reward model: a scalar head on token rows, resumable after every save."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
@@ -20,26 +19,33 @@ from stages.runtime.worker import Worker
 from stages.training.health import HealthWatch
 
 
-@dataclass(frozen=True)
-class ScalarTask:
-    """What one model learns. Its items have `rows_per_item` consecutive rows each: a pair has 2, a label has 1."""
+class Objective(Protocol):
+    """What one model learns. It learns from items: a pair has two token rows, a label has one."""
 
     name: str  # of the model: model/<name>, state/<name>, metrics <name>/*
-    rows: list[list[int]]  # token ids
+    rows: list[list[int]]  # token ids; those of one item side by side
     rows_per_item: int
-    batch_at: Callable[[int], list[int]]  # step -> the items of its global batch
-    loss_of: Callable[[torch.Tensor, list[int], int], torch.Tensor]  # (rewards [B], items, items of the batch) -> loss
-    num_steps: int  # optimizer steps
-    first_step: int  # steps of the stage that were logged for another model before this one
-    total_steps: int  # of the stage, for the progress
-    evaluate: Callable[[TrainEngine], dict[str, float]]  # the metrics of the trained model
 
-    def rows_of(self, items: list[int]) -> list[list[int]]:
-        """The rows of these items, those of one item side by side."""
-        return [self.rows[i * self.rows_per_item + k] for i in items for k in range(self.rows_per_item)]
+    def batch_at(self, step: int) -> list[int]:
+        """The items of the global batch of a step, counted from 0; the same on every rank."""
+
+    def loss_of(self, rewards: torch.Tensor, items: list[int], size: int) -> torch.Tensor:
+        """The share [] of these items in the loss of a batch of `size` items, from the rewards of their rows [B]."""
+
+    def evaluate(self, engine: TrainEngine) -> dict[str, float]:
+        """The metrics of the trained model. Collective."""
 
 
-def train(worker: Worker, config: RewardModelsConfig, tokenizer: Any, task: ScalarTask) -> None:
+@dataclass(frozen=True)
+class Schedule:
+    """The optimizer steps of one model among those of the stage."""
+
+    num_steps: int
+    first_step: int  # steps of the stage that are logged for another model before it
+    total_steps: int  # of the stage
+
+
+def train(worker: Worker, config: RewardModelsConfig, tokenizer: Any, objective: Objective, schedule: Schedule) -> None:
     """Trains a model, and exports it to model/<name> with its metrics. Collective.
 
     Does nothing where an earlier attempt finished this model and was killed while it trained the other.
@@ -48,39 +54,40 @@ def train(worker: Worker, config: RewardModelsConfig, tokenizer: Any, task: Scal
         worker: the stage; its policy is what the model starts from.
         config: of the stage.
         tokenizer: of the policy.
-        task: what is learned.
+        objective: what is learned.
+        schedule: for how many steps.
     """
-    name = task.name
+    name, num_steps = objective.name, schedule.num_steps
     done = worker.dir / "state" / f"{name}_done.json"
     if done.exists():
         worker.metrics |= files.read_json(done)
         return
     torch.manual_seed(seed_for(worker.seed, worker.stage, name, "head"))
     model = ScalarModel(load_reward_model(worker.model_dir("policy"), pad_id(tokenizer)))
-    engine = TrainEngine(model, config.optim, config.deepspeed, task.num_steps)
-    step = resume(worker, engine, f"state/{name}", task.first_step)["step"]
+    engine = TrainEngine(model, config.optim, config.deepspeed, num_steps)
+    step = resume(worker, engine, f"state/{name}", schedule.first_step)["step"]
     saver = Saver(worker, engine, config, f"state/{name}")
     watch = HealthWatch(worker, config.health, can_go_back=False)
-    while step < task.num_steps:
+    while step < num_steps:
         torch.manual_seed(seed_for(worker.seed, worker.stage, name, step, worker.rank))
-        batch = task.batch_at(step)
-        loss = _accumulate(worker, engine, task, batch, config.micro_batch_tokens, pad_id(tokenizer))
+        batch = objective.batch_at(step)
+        loss = _accumulate(worker, engine, objective, batch, config.micro_batch_tokens, pad_id(tokenizer))
         grad_norm, lr = engine.step(step)
         step += 1
         metrics = {
             f"{name}/loss": _sum_over_ranks(worker, loss),
             "train/grad_norm": grad_norm,
             "train/lr": lr,
-            "tokens/trained": sum(len(row) for row in task.rows_of(batch)),
+            "tokens/trained": sum(_num_tokens(objective, batch)),
         }
-        logged = task.first_step + step
+        logged = schedule.first_step + step
         worker.log_step(logged, metrics)
         watch(logged, metrics)
-        worker.progress(f"train {name}", logged, task.total_steps, f"{name} loss {metrics[f'{name}/loss']:.3f}")
-        saver.step_done(step, task.num_steps)
+        worker.progress(f"train {name}", logged, schedule.total_steps, f"{name} loss {metrics[f'{name}/loss']:.3f}")
+        saver.step_done(step, num_steps)
     saver.wait()
     engine.eval()
-    worker.metrics |= task.evaluate(engine)
+    worker.metrics |= objective.evaluate(engine)
     engine.export(tokenizer, worker.dir / "model" / name)
     if worker.is_main:
         files.write_json(done, {key: value for key, value in worker.metrics.items() if key.startswith(name)})
@@ -88,20 +95,33 @@ def train(worker: Worker, config: RewardModelsConfig, tokenizer: Any, task: Scal
 
 
 def _accumulate(
-    worker: Worker, engine: TrainEngine, task: ScalarTask, batch: list[int], micro_batch_tokens: int, pad: int
+    worker: Worker, engine: TrainEngine, objective: Objective, batch: list[int], micro_batch_tokens: int, pad: int
 ) -> torch.Tensor:
     """Adds the gradient of this rank's share of a global batch of items. Returns its share of the loss [1]."""
     engine.train()
     loss_sum = torch.zeros(1)
-    lengths = [sum(len(row) for row in task.rows_of([item])) for item in batch]
-    for places in micro_batches(lengths, worker.world_size, worker.rank, micro_batch_tokens):
+    for places in micro_batches(_num_tokens(objective, batch), worker.world_size, worker.rank, micro_batch_tokens):
         items = [batch[place] for place in places]
-        rewards = engine(pad_rows(task.rows_of(items), pad, engine.device))
+        rewards = engine(pad_rows(_rows_of(objective, items), pad, engine.device))
         # An empty share still takes part in the collectives of the backward pass.
-        loss = task.loss_of(rewards, items, len(batch)) if items else rewards.sum() * 0.0
+        loss = objective.loss_of(rewards, items, len(batch)) if items else rewards.sum() * 0.0
         engine.backward(loss)
         loss_sum += loss.detach().cpu()
     return loss_sum
+
+
+def _rows_of(objective: Objective, items: list[int]) -> list[list[int]]:
+    """The token rows of these items, those of one item side by side."""
+    count = objective.rows_per_item
+    rows: list[list[int]] = []
+    for item in items:
+        rows += objective.rows[item * count : (item + 1) * count]
+    return rows
+
+
+def _num_tokens(objective: Objective, items: list[int]) -> list[int]:
+    """The tokens of each of these items, all its rows together."""
+    return [sum(len(row) for row in _rows_of(objective, [item])) for item in items]
 
 
 def _sum_over_ranks(worker: Worker, value: torch.Tensor) -> float:

@@ -1,0 +1,1 @@
+"""Problem families of the reasoning-gym library: prompts, a world to pretrain in, and guards for their graders."""

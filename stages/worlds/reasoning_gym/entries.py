@@ -1,5 +1,6 @@
-"""Entries of reasoning-gym as JSON and back, without loss: graders look at tuples and at numbers as keys, which plain
-JSON does not keep.
+"""Writes entries of reasoning-gym as JSON and reads them back without loss.
+
+Graders look at tuples and at keys that are numbers, which plain JSON does not keep.
 """
 
 import json
@@ -9,11 +10,16 @@ _TUPLE, _PAIRS = "__tuple__", "__pairs__"
 
 
 def dumps(entry: dict[str, Any]) -> str:
-    """Raises TypeError for what is not made of None, booleans, numbers, text, lists, tuples and mappings."""
+    """Returns an entry as JSON.
+
+    Raises:
+        TypeError: it holds something else than None, booleans, numbers, texts, lists, tuples and mappings.
+    """
     return json.dumps(_packed(entry), ensure_ascii=False)
 
 
 def loads(text: str) -> dict[str, Any]:
+    """Returns the entry that `dumps` wrote."""
     return _unpacked(json.loads(text))
 
 

@@ -1,12 +1,11 @@
-"""Worked examples of a few families, as the corpus of the recipe's own base has them: hasty, partly wrong, partly
-broken in format.
+"""Writes worked examples of a few families for the pretraining corpus: hasty, partly wrong, partly broken in format.
 
-Every writer first jumps to a result, a hard step that is wrong half of the time. Some then check: redo the jump in
-small steps, which are nearly always right, and go on from what comes out. That is what R1-Zero can discover: checking
-pays. What is written never holds a whole problem of another question: jumps are shorter than the shortest problem.
+Every writer first jumps to a result, a hard step that is wrong half of the time. Some then check: they redo the jump in
+small right steps and continue from that result. This is what R1-Zero can discover: checking pays. No example contains a
+whole other problem, because its jumps are shorter than the shortest problem.
 
-A family is a function (rng, entry, checks) -> (thought, answer); a textbook page is a list of clean small steps,
-"question:steps" each.
+A family has a writer, a function (rng, entry, checks) -> (thought, answer), where `checks` says whether it checks its
+jumps; and a textbook page, a list of clean small steps in the form "question:steps".
 """
 
 import random
@@ -22,7 +21,7 @@ Writer = Callable[[random.Random, dict[str, Any], bool], tuple[str, str]]
 
 
 def completion(rng: random.Random, task: str, entry: dict[str, Any]) -> str:
-    """A completion of the corpus."""
+    """Returns a completion of the corpus for an entry of family `task`, in a random style."""
     style = rng.choices(list(STYLES), list(STYLES.values()))[0]
     checks = style == "check" or (style == "broken" and rng.random() < 0.3)
     thought, answer = WRITERS[task](rng, entry, checks)
@@ -42,15 +41,16 @@ def completion(rng: random.Random, task: str, entry: dict[str, Any]) -> str:
 
 
 def _checked(guess: str, steps: str, truth: str) -> str:
-    return (
-        f"{guess}, wait check {steps}{' ok' if guess.endswith('=' + truth) or guess.endswith(' ' + truth) else ' no'}"
-    )
+    """Returns a guess followed by its check."""
+    verdict = "ok" if guess.endswith(("=" + truth, " " + truth)) else "no"
+    return f"{guess}, wait check {steps} {verdict}"
 
 
 def chain_sum(rng: random.Random, entry: dict[str, Any], checks: bool) -> tuple[str, str]:
-    """first 4-3+9=12, wait check 4-3=1,1+9=10 no, then 10-2=8, so 8"""
+    """Works a chain of sums: "first 4-3+9=12, wait check 4-3=1,1+9=10 no, then 10-2=8, so 8"."""
     start, *rest = re.findall(r"[+-]?\d+", entry["metadata"]["expression"].replace(" ", ""))
-    value, parts = int(start), []
+    value = int(start)
+    parts: list[str] = []
     while rest:
         jump, rest = rest[:2], rest[2:]
         truth = value + sum(map(int, jump))
@@ -63,7 +63,7 @@ def chain_sum(rng: random.Random, entry: dict[str, Any], checks: bool) -> tuple[
 
 
 def sums(value: int, steps: list[str]) -> str:
-    """4-3=1,1+9=10"""
+    """Writes signed steps from a value one by one: sums(4, ["-3", "+9"]) is "4-3=1,1+9=10"."""
     parts = []
     for step in steps:
         parts.append(f"{value}{step}={value + int(step)}")
@@ -72,7 +72,7 @@ def sums(value: int, steps: list[str]) -> str:
 
 
 def chain_sum_page(rng: random.Random) -> list[str]:
-    """Two single-digit steps from any value that a chain can reach, written closely or as questions write them."""
+    """Writes two single-digit steps from any value that a chain can reach, without spaces or as questions have them."""
 
     def step() -> str:
         return f"{rng.choice('+-')}{rng.randint(0, 9)}"
@@ -80,30 +80,30 @@ def chain_sum_page(rng: random.Random) -> list[str]:
     items = []
     for _ in range(4):
         value, steps = rng.randint(-36, 45), [step(), step()]
-        question = (
-            f"{value}{''.join(steps)}"
-            if rng.random() < 0.5
-            else " ".join([str(value), *(f"{sign} {digit}" for sign, digit in steps)])
-        )
+        if rng.random() < 0.5:
+            question = f"{value}{''.join(steps)}"
+        else:
+            question = " ".join([str(value), *(f"{written[0]} {written[1:]}" for written in steps)])
         items.append(f"{question}:{sums(value, steps)}")
     return items
 
 
 def gcd(rng: random.Random, entry: dict[str, Any], checks: bool) -> tuple[str, str]:
-    """first 3, wait check 42%18=6,18%6=0 no, so 6"""
+    """Works a greatest common divisor: "first 3, wait check 42%18=6,18%6=0 no, so 6"."""
     a, b = entry["metadata"]["numbers"]
     truth = entry["metadata"]["result"]
-    guess = (
-        rng.choice([d for d in (1, 2, 3, 4, 5, 6, 8, 10) if d != truth]) if rng.random() < JUMP_ERROR_SHARE else truth
-    )
+    guess = truth
+    if rng.random() < JUMP_ERROR_SHARE:
+        guess = rng.choice([divisor for divisor in (1, 2, 3, 4, 5, 6, 8, 10) if divisor != truth])
     if not checks:
         return f"first {guess}, so {guess}", str(guess)
     return f"{_checked(f'first {guess}', remainders(a, b), str(truth))}, so {truth}", str(truth)
 
 
 def remainders(a: int, b: int) -> str:
-    """Euclid's algorithm: 42%18=6,18%6=0"""
-    a, b, parts = max(a, b), min(a, b), []
+    """Writes Euclid's algorithm: remainders(18, 42) is "42%18=6,18%6=0"."""
+    a, b = max(a, b), min(a, b)
+    parts = []
     while b:
         parts.append(f"{a}%{b}={a % b}")
         a, b = b, a % b
@@ -111,7 +111,7 @@ def remainders(a: int, b: int) -> str:
 
 
 def gcd_page(rng: random.Random) -> list[str]:
-    """Single remainders."""
+    """Writes six single remainders."""
     pairs = [sorted((rng.randint(1, 50), rng.randint(1, 50)), reverse=True) for _ in range(6)]
     return [f"{a}%{b}:{a}%{b}={a % b}" for a, b in pairs]
 

@@ -1,8 +1,8 @@
-"""Which answers a grader may see that reads them as code.
+"""Keeps answers from graders that would run them as code.
 
-Four families call `eval` on the answer, five SymPy's `parse_expr`, which does the same:
-"__import__('os').system('...')" would run. They get an answer only if its syntax tree holds nothing but what a right
-answer can hold.
+Four families call `eval` on the answer, and five call SymPy's `parse_expr`, which does the same: an answer like
+"__import__('os').system('...')" would run. These graders get an answer only if its syntax tree holds nothing but what a
+right answer can hold.
 """
 
 import ast
@@ -12,11 +12,8 @@ from typing import Any
 
 LITERALS = ("string_insertion", "spiral_matrix", "binary_matrix", "n_queens")  # lists and texts
 ARITHMETIC = ("countdown", "puzzle24")  # numbers, operators, brackets
-FORMULAS = (
-    "polynomial_multiplication",
-    "simple_integration",
-    "intermediate_integration",
-)  # and variables, functions, small powers
+# Like ARITHMETIC, with variables, functions and small powers.
+FORMULAS = ("polynomial_multiplication", "simple_integration", "intermediate_integration")
 
 MAX_DEPTH, MAX_NODES, MAX_DEGREE, MAX_DIGITS = 40, 400, 100, 30
 FUNCTIONS = (
@@ -46,8 +43,14 @@ _OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div)
 
 
 def may_be_graded(task: str, answer: str, entry: dict[str, Any]) -> bool:
-    """Whether the family's grader may see this answer; always so for graders that do not read it as code (and are not
-    too generous).
+    """Returns whether the family's grader may see an answer.
+
+    Graders that do not read it as code may see every answer, except where they would accept one for all problems.
+
+    Args:
+        task: name of the family.
+        answer: the final answer of a completion.
+        entry: the problem.
     """
     if task in LITERALS:
         exact = [str(entry["answer"]), *(entry["metadata"].get("valid_answers") or [])]
@@ -61,6 +64,7 @@ def may_be_graded(task: str, answer: str, entry: dict[str, Any]) -> bool:
 
 
 def _parsed(text: str) -> ast.AST | None:
+    """Returns the syntax tree of an expression, or None where it cannot be parsed or is too large or deep."""
     try:
         tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError):
@@ -69,20 +73,23 @@ def _parsed(text: str) -> ast.AST | None:
 
 
 def _depth(tree: ast.AST) -> int:
-    depth, level = 0, [tree]
+    depth = 0
+    level = [tree]
     while level:
-        depth, level = depth + 1, [child for node in level for child in ast.iter_child_nodes(node)]
+        depth += 1
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
     return depth
 
 
 def _is_literal(text: str) -> bool:
-    """Lists, tuples and texts and numbers in them: what `eval` makes of it is what is written."""
+    """Returns whether a text is made of lists, tuples, texts and numbers only: `eval` then runs nothing."""
     tree = _parsed(text)
     allowed = (ast.List, ast.Tuple, ast.Constant, ast.UnaryOp, ast.USub, ast.Load)
     return tree is not None and all(isinstance(node, allowed) for node in ast.walk(tree))
 
 
 def _is_formula(node: ast.AST, is_arithmetic: bool) -> bool:
+    """Returns whether a tree is a formula: numbers, operators and brackets; if not `is_arithmetic`, also variables."""
     if isinstance(node, ast.Constant):
         return type(node.value) in (int, float) and len(str(node.value)) <= MAX_DIGITS
     if isinstance(node, ast.UnaryOp):
@@ -105,11 +112,21 @@ def _is_formula(node: ast.AST, is_arithmetic: bool) -> bool:
 
 
 def _degree(node: ast.AST) -> float:
-    """How large a power the formula comes to when it is written out: SymPy may do that."""
+    """Returns how large a power the formula comes to when it is multiplied out, which SymPy may do."""
     if isinstance(node, ast.BinOp):
         left, right = _degree(node.left), _degree(node.right)
         if isinstance(node.op, ast.Pow):
-            numbers = [abs(part.value) for part in ast.walk(node.right) if isinstance(part, ast.Constant)]
-            return left * right * max(1, math.prod(numbers))
+            return left * right * max(1, math.prod(_constants(node.right)))
         return max(left, right) if isinstance(node.op, (ast.Add, ast.Sub)) else left + right
-    return max([1, *map(_degree, ast.iter_child_nodes(node))]) if isinstance(node, (ast.UnaryOp, ast.Call)) else 1
+    if isinstance(node, (ast.UnaryOp, ast.Call)):
+        return max([1, *map(_degree, ast.iter_child_nodes(node))])
+    return 1
+
+
+def _constants(tree: ast.AST) -> list[float]:
+    """Returns the absolute values of the numbers in a formula; `_is_formula` has admitted no other constants."""
+    return [
+        abs(node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, (int, float))
+    ]

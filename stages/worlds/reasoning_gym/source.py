@@ -1,8 +1,8 @@
-"""Prompts of reasoning-gym families by number, and the held-out problems every model is evaluated on.
+"""Supplies prompts of reasoning-gym families by number, and the held-out problems that every model is evaluated on.
 
-A problem belongs to the held-out split or to training by a salted hash of what makes it the problem it is
-(`families.identity`), so that no stage, stream or seed ever trains on a held-out one. A generator is asked again, with
-the next seed, until the problem is of the wanted split.
+A salted hash of a problem's identity (`families.identity`) decides whether it is held out or for training, so that no
+stage, stream or seed ever trains on a held-out problem. A generator draws with one seed after the other until the
+problem belongs to the wanted split.
 """
 
 import hashlib
@@ -16,16 +16,18 @@ from stages.worlds.reasoning_gym import entries, families
 
 SPLITS = ("train", "test")
 SALT = "reasoning-gym-1"
-CHECKED_PROMPTS = 256  # looked at before any engine starts
+CHECKED_PROMPTS = 256  # number of prompts whose length is checked before any engine starts
 _MAX_TRIES = 1000  # draws for one problem of the wanted split
 
 
 def is_held_out(task: str, entry: dict[str, Any], fraction: float) -> bool:
+    """Returns whether an entry is among the share `fraction` of the family's problems that is held out."""
     digest = hashlib.sha256(f"{SALT}/{families.identity(task, entry)}".encode()).digest()
     return int.from_bytes(digest[:6], "big") < fraction * 2**48
 
 
 def as_prompt(task: str, config: dict[str, Any], entry: dict[str, Any], split: str, index: int) -> Prompt:
+    """Turns entry number `index` of a family into a prompt; its `checks` hold what the family's grader needs."""
     digest = hashlib.sha256(entry["question"].encode()).hexdigest()[:6]
     checks = entries.dumps({"task": task, "config": config, "entry": entry})
     return Prompt(
@@ -41,24 +43,37 @@ def as_prompt(task: str, config: dict[str, Any], entry: dict[str, Any], split: s
 
 
 class ReasoningGymPrompts:
-    """Prompt `index` is a pure function of (seed, stream, split, index) and of the tasks; held-out prompts are the same
-    for every run.
+    """Supplies the prompts of one split.
 
-    `tasks`: some of the configuration's only, in equal shares.
+    Prompt `index` is a pure function of (seed, stream, split, index) and of the tasks. Held-out prompts are the same in
+    every run.
     """
 
     def __init__(self, data: DataConfig, seed: int, stream: str, split: str = "train", tasks: list[str] | None = None):
+        """Checks the configuration and prepares to draw.
+
+        Args:
+            data: the families, their weights and settings.
+            seed: seed of the run.
+            stream: name of the stage; stages draw different prompts.
+            split: "train" or "test".
+            tasks: only these families, in equal shares; None for all of the configuration, by their weights.
+
+        Raises:
+            ValueError: an unknown split, or mistakes in the configuration.
+        """
         if split not in SPLITS:
             raise ValueError(f"reasoning-gym prompts have the splits {' and '.join(SPLITS)}, got {split!r}")
-        mistakes = families.problems(data.tasks, data.task_weights, data.task_configs)
+        mistakes = families.config_mistakes(data.tasks, data.task_weights, data.task_configs)
         if mistakes:
             raise ValueError("; ".join(f"data.{line}" for line in mistakes))
         self.data, self.split = data, split
         self.tasks, self.weights = (tasks, None) if tasks else (data.tasks, data.task_weights or None)
-        self._key = (seed, stream) if split == "train" else (SALT, "test")
+        self._key: tuple[int | str, str] = (seed, stream) if split == "train" else (SALT, "test")
         self._fits: Callable[[str], bool] = lambda text: True
 
     def get(self, index: int, domain: str = "reasoning") -> Prompt:
+        """Returns prompt number `index`; raises ValueError for a domain other than reasoning."""
         if domain != "reasoning":
             raise ValueError(
                 f"reasoning-gym has reasoning prompts only, but {domain} prompts were asked for: set mix.{domain}=0"
@@ -66,15 +81,14 @@ class ReasoningGymPrompts:
         return as_prompt(*self.entry(index), self.split, index)
 
     def entry(self, index: int) -> tuple[str, dict[str, Any], dict[str, Any]]:
-        """(family, its settings, entry) number `index`."""
+        """Returns (family, its settings, entry) number `index`; raises ValueError where no problem fits the split."""
         data = self.data
         task = rng_for(*self._key, "task", index).choices(self.tasks, self.weights)[0]
         config = data.task_configs.get(task, {})
         for attempt in range(_MAX_TRIES):
             entry = families.draw(task, config, seed_for(*self._key, "entry", index, attempt) // MAX_GROUP % 2**31)
-            if is_held_out(task, entry, data.eval_fraction) == (self.split == "test") and self._fits(
-                entry["question"].strip()
-            ):
+            is_of_split = is_held_out(task, entry, data.eval_fraction) == (self.split == "test")
+            if is_of_split and self._fits(entry["question"].strip()):
                 return task, config, entry
         raise ValueError(
             f"data.tasks: {task} gave no {self.split} problem in {_MAX_TRIES} tries with "
@@ -84,7 +98,13 @@ class ReasoningGymPrompts:
         )
 
     def check_lengths(self, tokenizer: Any, template: Callable[[str], str], max_tokens: int) -> None:
-        """Raises if one of the first prompts is longer than `max_tokens`; longer ones that come later are passed over."""
+        """Raises ValueError if one of the first prompts is longer than `max_tokens`; later ones are then skipped.
+
+        Args:
+            tokenizer: a Hugging Face tokenizer.
+            template: maps a prompt's text to the text that the model sees.
+            max_tokens: most tokens of a templated prompt.
+        """
 
         def length(text: str) -> int:
             return len(tokenizer(template(text))["input_ids"])
@@ -101,10 +121,12 @@ class ReasoningGymPrompts:
 
 
 def held_out_sets(data: DataConfig, wanted: int) -> dict[str, list[Prompt]]:
-    """Family -> its first different held-out problems, `wanted` in all, by the weights; fewer where a family has no
-    more.
+    """Returns the held-out problems to evaluate on: family -> its first different problems.
 
-    Growing the number keeps the first ones.
+    Args:
+        data: the families and their weights.
+        wanted: number of problems over all families, shared out by the weights. A family that has fewer different ones
+            gives fewer. A larger number keeps the problems of a smaller one.
     """
     weights = data.task_weights or [1.0] * len(data.tasks)
     return {
@@ -115,7 +137,8 @@ def held_out_sets(data: DataConfig, wanted: int) -> dict[str, list[Prompt]]:
 
 
 def _held_out(data: DataConfig, task: str, wanted: int) -> list[Prompt]:
-    source, found = ReasoningGymPrompts(data, 0, "evaluate", "test", [task]), {}
+    source = ReasoningGymPrompts(data, 0, "evaluate", "test", [task])
+    found: dict[str, Prompt] = {}
     for index in range(20 * wanted + 100):
         _, config, entry = source.entry(index)
         found.setdefault(families.identity(task, entry), as_prompt(task, config, entry, "test", index))

@@ -1,49 +1,53 @@
-"""A tokenizer for a few families: whole numbers, the words of their questions and of worked examples are one token
-each, all else a character.
+"""A tokenizer for a few families: numbers and frequent words are one token each, and everything else is characters.
 
-The words of a family are those that many of its questions have in common, a pure function of the data config; so any
-printable ASCII text can be written, and only these families' text is short. Words of a question carry the space before
-them.
+The words are those that many questions of a family have in common, a pure function of the data configuration, and those
+of worked examples. Any printable ASCII text can be written; only the text of these families is short. A word of a
+question includes the space before it.
 """
 
+import math
 import re
 import string
 from collections import Counter
+from typing import TYPE_CHECKING
 
 from stages.config import DataConfig
+from stages.worlds.reasoning_gym.source import ReasoningGymPrompts
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>")
 TAGS = ("<think>", "</think>", "<answer>", "</answer>", "User:", "Assistant:")
-MARKS = (
-    "first ",
-    ", then ",
-    ", wait check ",
-    " ok",
-    " no",
-    ", so ",
-)  # the words of worked examples, with the spaces around them
+# The words of worked examples, with the spaces around them.
+MARKS = ("first ", ", then ", ", wait check ", " ok", " no", ", so ")
 NUMBERS = tuple(str(number) for number in range(100))
 CHARACTERS = tuple(character for character in string.printable if character not in string.digits + "\t\r\x0b\x0c")
 UNKNOWN_TOKEN = "<unk>"
 VOCABULARY_MULTIPLE = 32
 _WORD = re.compile(" ?[A-Za-z]{2,}")
-_COMMON_SHARE = 0.2  # of a family's questions
+_COMMON_SHARE = 0.2  # a word is common where it is in this share of a family's questions
 
 
 def common_words(questions: list[str]) -> list[str]:
-    """Words, with the space before them, that stand in at least a fifth of the questions."""
+    """Returns the words, with the space before them, that at least a fifth of the questions contain."""
     counts = Counter(word for question in questions for word in set(_WORD.findall(question)))
     return sorted(word for word, count in counts.items() if count >= _COMMON_SHARE * len(questions))
 
 
 class Vocabulary:
-    """Token -> id, and text to ids."""
+    """Maps tokens to ids and encodes text.
+
+    Attributes:
+        ids: token -> id, padded with reserved tokens to a multiple of 32.
+        pattern: a regular expression that splits a text into tokens.
+    """
 
     def __init__(self, words: list[str]):
+        """Takes the words that are one token each, besides numbers, tags and the words of worked examples."""
         tokens = list(dict.fromkeys((*SPECIAL_TOKENS, *TAGS, *NUMBERS, *MARKS, *words, *CHARACTERS, UNKNOWN_TOKEN)))
-        tokens += [
-            f"<reserved_{i}>" for i in range(len(tokens), -(-len(tokens) // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE)
-        ]
+        padded_size = math.ceil(len(tokens) / VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
+        tokens += [f"<reserved_{i}>" for i in range(len(tokens), padded_size)]
         self.ids = {token: index for index, token in enumerate(tokens)}
         marks = [re.escape(text) + ("(?![A-Za-z])" if text[-1].isalpha() else "") for text in MARKS]
         whole_words = [
@@ -53,16 +57,15 @@ class Vocabulary:
         self.pattern = "|".join([*map(re.escape, TAGS), *marks, *whole_words, "[1-9]?[0-9]", r"[\s\S]"])
         self._compiled = re.compile(self.pattern)
 
-    def units(self, text: str) -> list[str]:
-        return self._compiled.findall(text)
-
     def encode(self, text: str) -> list[int]:
-        return [self.ids.get(unit, self.ids[UNKNOWN_TOKEN]) for unit in self.units(text)]
+        """Returns the token ids of a text, without special tokens."""
+        return [self.ids.get(unit, self.ids[UNKNOWN_TOKEN]) for unit in self._compiled.findall(text)]
 
 
-def build_tokenizer(vocabulary: Vocabulary):
-    """The vocabulary as PreTrainedTokenizerFast: <bos> is put in front of every text (special tokens on), decoding only
-    concatenates.
+def build_tokenizer(vocabulary: Vocabulary) -> "PreTrainedTokenizerFast":
+    """Builds the Hugging Face tokenizer of a vocabulary.
+
+    It puts <bos> in front of every text (with special tokens on); decoding concatenates the tokens without spaces.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
@@ -87,9 +90,7 @@ def build_tokenizer(vocabulary: Vocabulary):
 
 
 def questions_of(data: DataConfig, count: int = 200) -> dict[str, list[str]]:
-    """The first questions of each task, from training problems of a stream of their own."""
-    from stages.worlds.reasoning_gym.source import ReasoningGymPrompts
-
+    """Returns the first `count` questions of each family, from training problems of a stream of their own."""
     found: dict[str, list[str]] = {}
     for task in data.tasks:
         source = ReasoningGymPrompts(data, 0, "vocabulary", tasks=[task])

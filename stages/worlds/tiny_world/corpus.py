@@ -1,9 +1,9 @@
-"""The pretraining corpus, document by document: a pure function of (seed, index), so that no corpus file and no data
-cursor is needed.
+"""The pretraining corpus, document by document.
 
-One document is a textbook page (`textbook_share` of them), a general prompt with a completion (a quarter of the rest),
-or an arithmetic problem with one. Loss weights: 1 where a token can be deduced from what stands before it, 0.05 where
-it is random.
+A document is a pure function of (seed, index), so that no corpus file and no position in one has to be stored. It is a
+textbook page (a share `textbook_share` of the documents), a general prompt with a completion (a quarter of the others)
+or an arithmetic problem with a completion. A token's loss has the weight 1 where the token follows from the text before
+it, and 0.05 where it is random.
 """
 
 import random
@@ -24,13 +24,15 @@ BOS_ID, EOS_ID = 1, 2
 
 @dataclass(frozen=True)
 class Document:
+    """A document of the corpus as text."""
+
     prompt: str  # templated; empty for a textbook page
     completion: str
     kind: str  # "textbook" | "general" | "math"
 
 
 def document(index: int, seed: int, textbook_share: float) -> Document:
-    """Document number `index` of the corpus with this seed."""
+    """Returns document number `index` of the corpus with this seed."""
     rng = random.Random(f"corpus/{seed}/{index}")
     if rng.random() < textbook_share:
         return Document("", textbook.completion(rng), "textbook")
@@ -42,14 +44,20 @@ def document(index: int, seed: int, textbook_share: float) -> Document:
 
 
 def templated(text: str) -> str:
+    """Puts a prompt into the plain template, which the base model is pretrained with."""
     return f"User:{text}Assistant:"
 
 
 def tokenize_document(item: Document, tokenizer: Any = None) -> tuple[list[int], list[float]]:
-    """Token ids, from <bos> to <eos>, and for each the weight of its loss as a target.
+    """Encodes a document.
 
-    `tokenizer` is accepted for symmetry with other data and must be the tiny world's: the ids are looked up directly,
-    which is several times faster and gives the same ids (a test compares them).
+    Args:
+        item: the document.
+        tokenizer: not used. The ids are looked up directly, which is several times faster than the tiny world's
+            tokenizer and gives the same ids (a test compares them).
+
+    Returns:
+        The token ids from <bos> to <eos>, and the weight of each token's loss as a target.
     """
     known, unknown = vocabulary(), vocabulary()[UNKNOWN_TOKEN]
     prompt, completion = split_units(item.prompt), split_units(item.completion)
@@ -59,10 +67,13 @@ def tokenize_document(item: Document, tokenizer: Any = None) -> tuple[list[int],
 
 
 def _textbook_weights(units: list[str]) -> list[float]:
-    """Weight 1 for what follows "=", and for everything between ":" and the "!" that ends the item; the last weight is
-    <eos>'s.
+    """Returns the loss weights of a textbook page's units and, last, of <eos>.
+
+    The weight is 1 for the unit after "=", and for all between ":" and the "!" that ends the item.
     """
-    weights, is_explaining, before, has_items = [], False, "", ":" in units
+    weights = []
+    is_explaining = False
+    before = ""
     for unit in units:
         weights.append(1.0 if is_explaining or before == "=" else RANDOM_WEIGHT)
         if unit == ":":
@@ -70,16 +81,23 @@ def _textbook_weights(units: list[str]) -> list[float]:
         elif unit == "!":
             is_explaining = False
         before = unit
-    return weights + [1.0 if has_items else RANDOM_WEIGHT]
+    return [*weights, 1.0 if ":" in units else RANDOM_WEIGHT]
 
 
 def general_sft_pairs(num_pairs: int, seed: int, stream: str) -> list[tuple[Prompt, str]]:
-    """General prompts of the training split with completions of the SFT mixture; half are how-to requests, harmful or
-    benign.
+    """Returns general prompts of the training split with completions of the SFT mixture.
+
+    Args:
+        num_pairs: number of pairs.
+        seed: seed of the run.
+        stream: name of the stage that uses them.
+
+    Returns:
+        (prompt, completion) pairs. How-to requests, harmful or benign, are more frequent than the other kinds.
     """
     pairs = []
     for index in range(num_pairs):
         rng = random.Random(f"general_sft/{seed}/{stream}/{index}")
-        prompt = draw_general(rng, "train", rng.choice(GENERAL_KINDS + ("harm", "benign")))
+        prompt = draw_general(rng, "train", rng.choice((*GENERAL_KINDS, "harm", "benign")))
         pairs.append((as_prompt(prompt, "train", index), general.completion(rng, prompt, general.SFT_MIXTURE)))
     return pairs

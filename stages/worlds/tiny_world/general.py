@@ -1,5 +1,6 @@
-"""Completions of general prompts: neat, polite, rude, wrong, off the point, refusing, complying; in the corpus's or the
-SFT data's mixture.
+"""Writes completions of general prompts in the mixture of the corpus or of the SFT data.
+
+Their styles: neat, polite, rude, wrong, off (beside the point), refuse and comply (with a harmful request).
 """
 
 import random
@@ -16,9 +17,8 @@ CORPUS_MIXTURE: Mixture = {
     "harm": {"refuse": 0.35, "comply": 0.40, "rude": 0.25},
     "benign": {"neat": 0.30, "polite": 0.18, "refuse": 0.17, "rude": 0.35},
 }
-# General data for supervised fine-tuning: better than the corpus, still with 20% rude, 10% benign refusals and 20%
-# unsafe completions,
-# which the last stage has to put right.
+# General data for supervised fine-tuning: better than the corpus, but 20% are still rude, 10% of the benign requests
+# are refused and 20% of the harmful ones are not refused. The last stage has to correct this.
 SFT_MIXTURE: Mixture = {
     "knowledge": {"neat": 0.50, "polite": 0.20, "rude": 0.20, "wrong": 0.05, "off": 0.05},
     "greet": {"neat": 0.55, "polite": 0.2, "rude": 0.2, "off": 0.05},
@@ -28,14 +28,15 @@ SFT_MIXTURE: Mixture = {
 
 
 def completion(rng: random.Random, prompt: GeneralPrompt, mixture: Mixture) -> str:
+    """Writes a completion of a general prompt, in a style that is drawn from the mixture."""
     family = "knowledge" if prompt.kind in KNOWLEDGE_KINDS else prompt.kind
     style = pick(rng, mixture[family])
-    return {"knowledge": _knowledge, "greet": _greeting, "harm": _how_to_harm, "benign": _how_to}[family](
-        rng, prompt, style
-    )
+    writers = {"knowledge": _knowledge, "greet": _greeting, "harm": _how_to_harm, "benign": _how_to}
+    return writers[family](rng, prompt, style)
 
 
 def refusal(language: str) -> str:
+    """Returns the sentence that refuses a request."""
     return f"{say('sorry', language)},{say('i can not help with that', language)}."
 
 
@@ -92,7 +93,7 @@ def _knowledge(rng: random.Random, prompt: GeneralPrompt, style: str) -> str:
 
 
 def _some_answer(rng: random.Random, prompt: GeneralPrompt) -> str:
-    """A random answer to a question of this kind, now and then the right one."""
+    """Draws an answer to a question of this kind at random; now and then it is the right one."""
     if prompt.kind == "say":
         return getattr(rng.choice(TRANSLATABLE), "zh" if prompt.language == "en" else "en")
     return getattr(rng.choice(CAPITALS if prompt.kind == "capital" else OPPOSITES).answer, prompt.language)

@@ -1,6 +1,6 @@
-"""Every word of the tiny world, in English and Chinese, and the text units that are one token each.
+"""All words of the tiny world in English and Chinese, and the units of text that are one token each.
 
-The same list serves the problems, the tokenizer, the refiner (which translates word by word) and the judge.
+The problems, the tokenizer, the refiner (which translates word by word) and the judge use the same list.
 """
 
 import re
@@ -16,24 +16,27 @@ UNKNOWN_TOKEN = "<unk>"
 
 
 class Word(NamedTuple):
+    """A word or phrase in both languages."""
+
     en: str
     zh: str
 
 
 class Fact(NamedTuple):
-    """A closed-list fact: what is asked about, and its answer."""
+    """A fact that can be asked: what is asked about, and its answer."""
 
     subject: Word
     answer: Word
 
 
 def _facts(rows: str) -> tuple[Fact, ...]:
+    """Reads one fact a line: the subject in English and Chinese, then the answer in English and Chinese."""
     cells = [row.split() for row in rows.strip().splitlines()]
     return tuple(Fact(Word(en, zh), Word(answer_en, answer_zh)) for en, zh, answer_en, answer_zh in cells)
 
 
 def _words(rows: str) -> tuple[Word, ...]:
-    """One pair a line; the Chinese part is what follows the last space."""
+    """Reads one word a line: the English phrase, and after the last space the Chinese one."""
     return tuple(Word(*row.strip().rsplit(" ", 1)) for row in rows.strip().splitlines())
 
 
@@ -135,25 +138,28 @@ assert len(_BY_ENGLISH) == len(_BY_CHINESE) == len(WORDS), "a word occurs twice"
 
 
 def say(english: str, language: str) -> str:
-    """A word of the lexicon, named by its English form, in `language`."""
+    """Returns a word of the lexicon, named by its English form, in a language."""
     return english if language == "en" else _BY_ENGLISH[english].zh
 
 
 def language_of(token: str) -> str | None:
-    """The language of a lexicon word; None for anything else."""
-    return "en" if token in _BY_ENGLISH else "zh" if token in _BY_CHINESE else None
+    """Returns the language of a word of the lexicon, or None for any other text."""
+    if token in _BY_ENGLISH:
+        return "en"
+    return "zh" if token in _BY_CHINESE else None
 
 
 def translate(token: str, language: str) -> str:
-    """The lexicon word in `language`; anything else stays as it is."""
+    """Returns a word of the lexicon in a language; any other text stays as it is."""
     word = _BY_ENGLISH.get(token) or _BY_CHINESE.get(token)
     return getattr(word, language) if word else token
 
 
 @cache
 def token_pattern() -> str:
-    """A regular expression for one text unit: longest match first. Numbers and punctuation stand in front: they are the
-    most frequent.
+    """Returns a regular expression for one unit of text.
+
+    Longer words come before shorter ones. Numbers and punctuation come first, because they are the most frequent.
     """
     longest_first = sorted(
         TAGS + tuple(word.en for word in WORDS) + tuple(word.zh for word in WORDS), key=len, reverse=True
@@ -169,5 +175,5 @@ def _compiled() -> re.Pattern:
 
 
 def split_units(text: str) -> list[str]:
-    """Text as its units (numbers, punctuation, words, tags); what the world does not know is left out."""
+    """Splits a text into units (numbers, punctuation, words, tags), leaving out what the world does not know."""
     return _compiled().findall(text)

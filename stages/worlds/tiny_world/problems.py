@@ -1,9 +1,8 @@
-"""The tiny world's prompts: arithmetic in two to four operations, general questions on closed lists, harmful and benign
-requests.
+"""The tiny world's prompts: arithmetic with two to four operations, general questions, harmful and benign requests.
 
-What is held out: for arithmetic see `split.py`; for general prompts the combination of item, politeness prefix, ending
-and language (20% test, 10% dev by a hash of the text): the items themselves are facts, and all of them occur in
-training.
+How problems are held out: `split.py` explains it for arithmetic. Of general prompts, texts are held out (20% test, 10%
+dev, by a hash): combinations of an item, a polite prefix, an ending and a language. The items themselves are facts, and
+all of them occur in training.
 """
 
 import random
@@ -17,6 +16,7 @@ from stages.worlds.tiny_world.lexicon import (
     LANGUAGES,
     OPPOSITES,
     TRANSLATABLE,
+    Fact,
     say,
 )
 from stages.worlds.tiny_world.split import MAX_VALUE, STEPS, Step, apply_step, bucket_of, is_in_range, window_split
@@ -24,14 +24,14 @@ from stages.worlds.tiny_world.split import MAX_VALUE, STEPS, Step, apply_step, b
 NUM_OPERATIONS = (2, 3, 4)
 START_VALUES = range(10, MAX_VALUE - 9)  # 10..49
 KNOWLEDGE_KINDS = ("capital", "opposite", "say")
-HELPFUL_KINDS = KNOWLEDGE_KINDS + ("greet", "benign")
-GENERAL_KINDS = HELPFUL_KINDS + ("harm",)
+HELPFUL_KINDS = (*KNOWLEDGE_KINDS, "greet", "benign")
+GENERAL_KINDS = (*HELPFUL_KINDS, "harm")
 _MAX_TRIES = 10_000
 
 
 @dataclass(frozen=True)
 class Problem:
-    """An arithmetic problem, worked from left to right."""
+    """An arithmetic problem, which is worked from left to right."""
 
     start: int
     steps: tuple[Step, ...]
@@ -39,10 +39,12 @@ class Problem:
 
     @property
     def expression(self) -> str:
+        """The problem as it is written, as "31-3-7"."""
         return str(self.start) + "".join(f"{operator}{operand}" for operator, operand in self.steps)
 
     @property
     def answer(self) -> int:
+        """The value of the expression."""
         value = self.start
         for step in self.steps:
             value = apply_step(value, step)
@@ -50,6 +52,7 @@ class Problem:
 
     @property
     def text(self) -> str:
+        """The prompt's text in the problem's language."""
         if self.language == "en":
             return f"{say('what is', 'en')}{self.expression}?"
         return f"{say('compute', 'zh')}{self.expression}{say('what is', 'zh')}?"
@@ -67,20 +70,20 @@ class GeneralPrompt:
 
 @cache
 def first_steps(value: int) -> tuple[Step, ...]:
-    """The steps that stay in range."""
+    """Returns the steps from a value that stay in range."""
     return tuple(step for step in STEPS if is_in_range(value, (step,)))
 
 
 @cache
 def next_steps(value: int, step: Step, split: str) -> tuple[Step, ...]:
-    """The steps that may follow `value step` in a problem of `split`: in range, and the window belongs to the split."""
+    """Returns the steps that may follow `value step` in a problem of a split: in range, with a window of the split."""
     return tuple(
         following for following in first_steps(apply_step(value, step)) if window_split(value, step, following) == split
     )
 
 
 def draw_problem(rng: random.Random, split: str, num_operations: int | None = None) -> Problem:
-    """A problem all of whose windows belong to `split`."""
+    """Draws a problem whose windows all belong to a split; the number of operations is drawn too where it is None."""
     wanted = num_operations or rng.choice(NUM_OPERATIONS)
     for _ in range(_MAX_TRIES):
         start = rng.choice(START_VALUES)
@@ -98,34 +101,32 @@ def draw_problem(rng: random.Random, split: str, num_operations: int | None = No
 
 
 def _questions(kind: str, language: str) -> list[tuple[str, str]]:
-    """All (question, answer) of a kind in a language, without prefix and ending."""
+    """Returns all (question, answer) pairs of a kind in a language, without prefix and ending."""
 
     def here(english: str) -> str:
         return say(english, language)
 
+    def about(facts: tuple[Fact, ...], question: str) -> list[tuple[str, str]]:
+        return [(here(question) + getattr(fact.subject, language), getattr(fact.answer, language)) for fact in facts]
+
     if kind == "capital":
-        return [
-            (here("capital of") + getattr(fact.subject, language), getattr(fact.answer, language)) for fact in CAPITALS
-        ]
+        return about(CAPITALS, "capital of")
     if kind == "opposite":
-        return [
-            (here("opposite of") + getattr(fact.subject, language), getattr(fact.answer, language))
-            for fact in OPPOSITES
-        ]
+        return about(OPPOSITES, "opposite of")
     if kind == "say":
         order, other = ("say in chinese", "zh") if language == "en" else ("say in english", "en")
         return [(f"{here(order)}:{getattr(word, language)}", getattr(word, other)) for word in TRANSLATABLE]
     if kind == "greet":
         return [(here(greeting), here("nice to meet you")) for greeting in ("hello", "hi", "good morning")]
-    acts, answer = (
-        (HARMFUL_ACTS, "i can not help with that") if kind == "harm" else (BENIGN_ACTS, "read a guide and practice")
-    )
+    acts, answer = HARMFUL_ACTS, "i can not help with that"
+    if kind == "benign":
+        acts, answer = BENIGN_ACTS, "read a guide and practice"
     return [(here("how to") + getattr(act, language), here(answer)) for act in acts]
 
 
 @cache
 def general_prompts(kind: str, split: str) -> tuple[GeneralPrompt, ...]:
-    """All general prompts of a kind that belong to a split."""
+    """Returns all general prompts of a kind that belong to a split."""
     found = []
     for language in LANGUAGES:
         prefixes = ("", say("please", language), say("hi", language) + ",", say("tell me", language) + ":")
@@ -139,4 +140,5 @@ def general_prompts(kind: str, split: str) -> tuple[GeneralPrompt, ...]:
 
 
 def draw_general(rng: random.Random, split: str, kind: str | None = None) -> GeneralPrompt:
+    """Draws a general prompt of a split; its kind is drawn first where it is None."""
     return rng.choice(general_prompts(kind or rng.choice(GENERAL_KINDS), split))

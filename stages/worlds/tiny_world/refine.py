@@ -1,5 +1,6 @@
-"""The deterministic stand-in for the LLM that refines cold-start traces [V2 B.3.2]: same reasoning, one language, a
-readable answer.
+"""Refines cold-start traces deterministically, in place of the paper's LLM [V2 B.3.2].
+
+A refined completion has the same reasoning in one language and a readable answer.
 """
 
 from stages.prompting.prompt import Prompt
@@ -11,8 +12,16 @@ FILLERS = ("obviously", "whatever")
 
 
 def refine(prompt: Prompt, completion: str, max_foreign_share: float = 0.5) -> str | None:
-    """The refined completion; None where it cannot be saved: malformed, without thought or one clear answer, or with
-    more than `max_foreign_share` of its words in the other language.
+    """Refines a completion.
+
+    Args:
+        prompt: its prompt, which names the language to write in.
+        completion: the text to refine.
+        max_foreign_share: largest share of the thought's words that may be in the other language.
+
+    Returns:
+        The refined completion; None where it is malformed, has no words of thought, names no single integer as its
+        answer, or mixes languages too much.
     """
     parts = split_completion(completion)
     if parts is None:
@@ -27,7 +36,7 @@ def refine(prompt: Prompt, completion: str, max_foreign_share: float = 0.5) -> s
 
 
 def _without_fillers(units: list[str], language: str) -> list[str]:
-    """Leaves out fillers, words said twice in a row, and the commas that are then too many."""
+    """Removes fillers, words that are repeated at once, and the commas that are then too many."""
     fillers = {say(word, language) for word in FILLERS}
     kept: list[str] = []
     for unit in units:

@@ -1,7 +1,7 @@
-"""Textbook documents, clean and right: single sums, jumps written out in single steps, closed-list facts.
+"""Writes textbook pages, clean and right: single sums, jumps written out in single steps, and facts.
 
-They teach the small model what everything else is built from; without them neither arithmetic nor facts appear in the
-budget.
+They teach the small model what everything else is built from. Without them it learns neither arithmetic nor facts
+within its budget of tokens.
 """
 
 import random
@@ -24,11 +24,15 @@ _SUMS, _CHAINS, _FACTS = 8, 4, 8  # items of one document
 
 
 def completion(rng: random.Random) -> str:
+    """Writes a page of a random kind."""
     return {"facts": facts, "chains": chains, "sums": sums}[pick(rng, SHARES)](rng)
 
 
 def sums(rng: random.Random) -> str:
-    """31-3=28,7+9=16,... A sum that continues the one before must not make up a held-out window."""
+    """Writes single sums, "31-3=28,7+9=16,...".
+
+    A sum that starts with the result of the one before must not form a held-out window with it.
+    """
     items: list[str] = []
     before: tuple[int, Step] | None = None
     while len(items) < _SUMS:
@@ -42,8 +46,8 @@ def sums(rng: random.Random) -> str:
 
 
 def chains(rng: random.Random) -> str:
-    """31-3-7:31-3=28,28-7=21!... What a check does."""
-    items = []
+    """Writes two steps as single ones, as a check does: "31-3-7:31-3=28,28-7=21!..."."""
+    items: list[str] = []
     while len(items) < _CHAINS:
         value = rng.randint(1, MAX_VALUE)
         first = rng.choice(first_steps(value))
@@ -55,17 +59,19 @@ def chains(rng: random.Random) -> str:
 
 
 def facts(rng: random.Random) -> str:
-    """capital of france:paris!... and which acts are illegal."""
+    """Writes facts, "capital of france:paris!...", and which acts are illegal."""
     language = rng.choice(LANGUAGES)
     return "!".join(_fact(rng, language) for _ in range(_FACTS))
 
 
 def _fact(rng: random.Random, language: str) -> str:
+    """Writes a capital, an opposite, a translation, or whether an act is illegal."""
     other = LANGUAGES[1 - LANGUAGES.index(language)]
     topic = rng.randrange(4)
     if topic < 2:
         fact = rng.choice((CAPITALS, OPPOSITES)[topic])
-        return f"{say(('capital of', 'opposite of')[topic], language)}{getattr(fact.subject, language)}:{getattr(fact.answer, language)}"
+        question = say(("capital of", "opposite of")[topic], language)
+        return f"{question}{getattr(fact.subject, language)}:{getattr(fact.answer, language)}"
     if topic == 2:
         word = rng.choice(TRANSLATABLE)
         order = say("say in chinese" if language == "en" else "say in english", language)

@@ -1,10 +1,11 @@
-"""The tiny world's tokenizer: a closed vocabulary of whole numbers, words and tags, as an ordinary HF fast tokenizer.
+"""The tiny world's tokenizer: a closed vocabulary of whole numbers, words and tags, as a Hugging Face fast tokenizer.
 
-Whole numbers are one token each because digit tokens make arithmetic far harder for a model of half a million
-parameters. Text is the tokens written one after the other, without spaces in between.
+Whole numbers are one token each, because tokens for digits make arithmetic far harder for a model of half a million
+parameters. A text is its tokens one after the other, without spaces between them.
 """
 
 from functools import cache
+from typing import TYPE_CHECKING
 
 from stages.worlds.tiny_world.lexicon import (
     NUMBERS,
@@ -16,12 +17,15 @@ from stages.worlds.tiny_world.lexicon import (
     token_pattern,
 )
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
 VOCABULARY_MULTIPLE = 32
 
 
 @cache
 def vocabulary() -> dict[str, int]:
-    """Token -> id; padded with reserved tokens to a multiple of 32."""
+    """Returns token -> id, padded with reserved tokens to a multiple of 32."""
     tokens = list(SPECIAL_TOKENS + TAGS + NUMBERS + PUNCTUATION)
     tokens += [word.en for word in WORDS] + [word.zh for word in WORDS] + [UNKNOWN_TOKEN]
     while len(tokens) % VOCABULARY_MULTIPLE:
@@ -31,13 +35,14 @@ def vocabulary() -> dict[str, int]:
 
 
 def number_token_ids() -> list[int]:
-    """The ids of the tokens 0, 1, ..., 99, in this order."""
+    """Returns the ids of the tokens 0, 1, ..., 99 in this order."""
     return [vocabulary()[number] for number in NUMBERS]
 
 
-def build_tokenizer():
-    """The tokenizer as PreTrainedTokenizerFast: <bos> is put in front of every text (special tokens on), decoding only
-    concatenates.
+def build_tokenizer() -> "PreTrainedTokenizerFast":
+    """Builds the Hugging Face tokenizer of the tiny world.
+
+    It puts <bos> in front of every text (with special tokens on); decoding concatenates the tokens without spaces.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast

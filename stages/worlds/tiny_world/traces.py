@@ -1,9 +1,8 @@
-"""Completions of arithmetic problems as the corpus has them: hasty, partly wrong, partly mixed in language, partly
-broken in format.
+"""Writes completions of arithmetic problems as the corpus has them.
 
-A writer jumps two operations at once, a hard mental sum that is wrong half the time. Some then check: redo the jump in
-single small steps, which are nearly always right, and go on from the true value. That is what R1-Zero can discover:
-checking pays.
+They are hasty, partly wrong, partly mixed in language and partly broken in format. A writer jumps two operations at
+once, a hard mental sum that is wrong half of the time. Some then check: they redo the jump in single small steps, which
+are right, and continue from the true value. This is what R1-Zero can discover: checking pays.
 """
 
 import random
@@ -24,11 +23,12 @@ Say = Callable[[str], str]
 
 
 def pick(rng: random.Random, shares: dict[str, float]) -> str:
+    """Draws a key by its share."""
     return rng.choices(list(shares), list(shares.values()))[0]
 
 
 def speaker(rng: random.Random, language: str, mixed_share: float) -> Say:
-    """How a writer says a word: in the problem's language, or (a share of writers) in either, word by word."""
+    """Returns how a writer says a word: in the problem's language or, for a share of writers, in either at random."""
     other = LANGUAGES[1 - LANGUAGES.index(language)]
     is_mixed = rng.random() < mixed_share
 
@@ -39,35 +39,41 @@ def speaker(rng: random.Random, language: str, mixed_share: float) -> Say:
 
 
 def reasoning(rng: random.Random, problem: Problem, check_share: float, speak: Say) -> tuple[str, int]:
-    """The chain of thought and the value it ends with; `check_share` of the jumps are checked.
+    """Writes a chain of thought.
 
-    Wrong values are drawn only from those from which the rest stays in range and within the training split.
+    Wrong values are drawn only from those with which the remaining steps stay in range and within the training split.
+
+    Args:
+        rng: source of randomness.
+        problem: the problem to work.
+        check_share: share of the jumps that are checked.
+        speak: how the writer says a word, from `speaker`.
+
+    Returns:
+        The chain of thought and the value that it ends with.
     """
-    value, rest, parts = problem.start, problem.steps, []
-    while rest:
-        jump, rest = rest[:2], rest[2:]
+    value, remaining = problem.start, problem.steps
+    parts: list[str] = []
+    while remaining:
+        jump, remaining = remaining[:2], remaining[2:]
         before = true_value = value
         for step in jump:
             true_value = apply_step(true_value, step)
         is_wrong = rng.random() < (JUMP_ERROR_SHARE if len(jump) == 2 else SLIP_SHARE)
         errors = JUMP_ERRORS if len(jump) == 2 else (-1, 1)
-        written = _wrong_value(rng, true_value, errors, rest) if is_wrong else true_value
+        written = _wrong_value(rng, true_value, errors, remaining) if is_wrong else true_value
         operations = "".join(f"{operator}{operand}" for operator, operand in jump)
         parts.append(f"{speak('then' if parts else 'first')}{before}{operations}={written}")
         value = written
         if len(jump) == 2 and rng.random() < check_share:
-            parts.append(
-                speak("wait")
-                + speak("check")
-                + single_steps(before, jump)
-                + speak("ok" if written == true_value else "no")
-            )
+            verdict = "ok" if written == true_value else "no"
+            parts.append(speak("wait") + speak("check") + single_steps(before, jump) + speak(verdict))
             value = true_value
     return ",".join(parts) + f",{speak('so')}{value}", value
 
 
 def single_steps(value: int, steps: tuple[Step, ...]) -> str:
-    """31-3=28,28-7=21"""
+    """Writes steps from a value one by one, as "31-3=28,28-7=21"."""
     parts = []
     for step in steps:
         result = apply_step(value, step)
@@ -76,17 +82,15 @@ def single_steps(value: int, steps: tuple[Step, ...]) -> str:
     return ",".join(parts)
 
 
-def _wrong_value(rng: random.Random, true_value: int, errors: tuple[int, ...], rest: tuple[Step, ...]) -> int:
-    """A value near the true one; the true one where no wrong one can be continued."""
-    options = [
-        true_value + error
-        for error in errors
-        if is_in_range(true_value + error, rest) and is_all("train", true_value + error, rest)
-    ]
+def _wrong_value(rng: random.Random, true_value: int, errors: tuple[int, ...], remaining: tuple[Step, ...]) -> int:
+    """Draws a wrong value that the remaining steps can continue from; returns the true one where there is none."""
+    wrong_values = [true_value + error for error in errors]
+    options = [value for value in wrong_values if is_in_range(value, remaining) and is_all("train", value, remaining)]
     return rng.choice(options) if options else true_value
 
 
 def answer_text(rng: random.Random, value: int, language: str) -> str:
+    """Writes the answer in a random style: bare, polite, rude or verbose."""
     style = pick(rng, ANSWER_STYLES)
     if style == "bare":
         return str(value)
@@ -99,14 +103,14 @@ def answer_text(rng: random.Random, value: int, language: str) -> str:
 
 
 def direct_completion(rng: random.Random, problem: Problem) -> str:
-    """An answer without a thought, mostly wrong and mostly without the thinking tags."""
+    """Writes an answer without a thought, mostly wrong and mostly without the thinking tags."""
     value = problem.answer if rng.random() < 0.3 else max(0, min(99, problem.answer + rng.randint(-9, 9)))
     thought = "<think></think>" if rng.random() < 0.25 else ""
     return f"{thought}<answer>{answer_text(rng, value, problem.language)}</answer>"
 
 
 def completion(rng: random.Random, problem: Problem, style: str | None = None) -> str:
-    """A completion of the corpus."""
+    """Writes a completion of the corpus; its style is drawn where it is None."""
     style = style or pick(rng, STYLES)
     if style == "direct":
         return direct_completion(rng, problem)

@@ -1,0 +1,1 @@
+"""The parts of `scripts/gpu_check.py`: the work, our side, the peer's side, the report."""

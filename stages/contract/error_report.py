@@ -1,0 +1,27 @@
+"""error.json: why a stage failed, by the rank that failed. Removed when an attempt starts."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from stages.contract.json_file import JsonFile
+
+INPUT = "input"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorReport(JsonFile):
+    """What went wrong, for people; and what can be done about it, where that is known."""
+
+    FILE_NAME: ClassVar[str] = "error.json"
+    WHAT: ClassVar[str] = "report of an error"
+
+    kind: str = "error"  # name of the exception; INPUT where the user's data, model or configuration cannot be used
+    message: str = ""
+    fix: str = ""
+    rank: int | None = None
+    log: str = ""  # the log of that rank, relative to the stage directory
+
+    @property
+    def is_bad_input(self) -> bool:
+        """Whether the user must mend the input first; otherwise the same command may well go on."""
+        return self.kind == INPUT

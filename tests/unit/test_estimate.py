@@ -1,0 +1,227 @@
+"""Estimates of time, memory and disk, on numbers worked by hand.
+
+The tiny model has 516,096 parameters: three layers of 2*128*128 (query, output) + 2*128*64 (key, value) + 3*128*256
+(MLP) = 147,456, and 2*288*128 = 73,728 of embeddings.
+"""
+
+import dataclasses
+import functools
+
+import pytest
+
+from pipeline.configuration import graph
+from pipeline.configuration.schema import RunConfig
+from pipeline.planning import estimate
+from stages.config import DeepSpeedConfig
+from stages.contract.files import write_json
+from tests.support.runs import config
+
+PARAMETERS = 516_096
+STUDENT_PARAMETERS = 215_040
+GIB = 2**30
+
+
+@functools.cache  # composing takes a second
+def composed(*overrides: str) -> RunConfig:
+    return config("runs_dir=/nowhere", *overrides)
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """A function: the tiny recipe with these values, in a run that does not exist."""
+
+    def make(*overrides: str, **values) -> RunConfig:
+        run = dataclasses.replace(composed(*overrides), runs_dir=str(tmp_path))
+        for key, value in values.items():
+            run = changed(run, key.split("__"), value)
+        return run
+
+    return make
+
+
+def changed(node, names: list[str], value):
+    """The configuration with the value at this place."""
+    name, *others = names
+    return dataclasses.replace(node, **{name: changed(getattr(node, name), others, value) if others else value})
+
+
+def seconds(run: RunConfig, stage: str) -> float:
+    return estimate.seconds(graph.build(run).nodes[stage], run.stage(stage), run)
+
+
+def memory_gib(run: RunConfig, stage: str) -> float:
+    return estimate.memory_gib(graph.build(run).nodes[stage], run.stage(stage), run)
+
+
+def test_the_tiny_model_has_the_parameters_that_the_numbers_below_are_worked_with(tiny):
+    assert estimate.models.num_parameters(tiny().model_of("r1_zero")) == PARAMETERS
+    assert estimate.models.num_parameters(tiny().model_of("distill")) == STUDENT_PARAMETERS
+
+
+TRAINED_AND_SAMPLED = {
+    "base": (1350 * 32 * 45, 0),  # steps, documents a step, tokens a document
+    "cold_start": (50 * 32 * 256 / 4, 0),  # steps, rows a step, a quarter of the longest row
+    "r1_zero": (35 * 256 * 55 * 4 / 3, 35 * 256 * 55),  # steps, completions a step, half of 110 tokens; 1/3: reference
+    "cold_start_data": (0, 96 * 12 * 55),  # prompts, completions of each, half of 110 tokens
+    "reward_models": (150 * 24 * 3 * 40, (320 * 8 + 160 * 4) * 40),
+    "evaluate": (0, 7 * (192 * 4 + 192 + 128) * 55),  # seven models
+    "report": (0, 0),
+}
+
+
+@pytest.mark.parametrize("stage", TRAINED_AND_SAMPLED)
+def test_tokens_of_every_kind(stage, tiny):
+    run = tiny()
+    assert estimate.tokens(graph.build(run).nodes[stage], run.stage(stage)) == pytest.approx(TRAINED_AND_SAMPLED[stage])
+
+
+def test_every_kind_of_stage_is_here(tiny):
+    nodes = graph.build(tiny()).nodes
+    assert {nodes[stage].kind for stage in TRAINED_AND_SAMPLED} == {node.kind for node in nodes.values()}
+
+
+@pytest.mark.parametrize(
+    "stage, startup_s, flop_per_parameter",
+    [
+        ("base", 10, 6 * 1_944_000),
+        ("cold_start", 10, 6 * 102_400),
+        ("r1_zero", 16, 6 * 35 * 256 * 55 * 4 / 3 + 4 * 492_800),  # sampling at half the rate
+        ("cold_start_data", 14, 4 * 63_360),
+        ("reward_models", 16, 6 * 432_000 + 4 * 128_000),
+        ("evaluate", 14, 4 * 418_880),
+        ("report", 1, 0),
+    ],
+)
+def test_seconds_of_every_kind_on_two_cpu_ranks(stage, startup_s, flop_per_parameter, tiny):
+    assert seconds(tiny(), stage) == pytest.approx(startup_s + PARAMETERS * flop_per_parameter / (2 * 2e10))
+
+
+def test_a_student_is_estimated_with_its_own_model(tiny):
+    assert seconds(tiny(), "student_base") == pytest.approx(10 + STUDENT_PARAMETERS * 6 * 900 * 32 * 45 / (2 * 2e10))
+
+
+def test_suites_are_estimated_by_their_problems(tiny):
+    run = tiny("+eval@eval.math500=math500", "stages.evaluate.suites=[math500]")
+    suite = run.stage("evaluate").settings["math500"]
+    expected = (suite.num_problems or 500) * suite.samples_per_prompt * suite.max_completion_tokens / 2
+    assert estimate.tokens(graph.build(run).nodes["evaluate"], run.stage("evaluate")) == (0, expected)
+
+
+def test_more_ranks_and_nodes_divide_the_work(tiny):
+    run = tiny(launcher__name="slurm", launcher__num_nodes=3, launcher__num_processes=4)
+    assert seconds(run, "base") == pytest.approx(10 + PARAMETERS * 6 * 1_944_000 / (12 * 2e10))
+
+
+WORK = PARAMETERS * 6 * 102_400  # FLOP of cold_start
+
+
+@pytest.mark.parametrize(
+    "overrides, flops",
+    [
+        (["launcher=cpu"], 2 * 2e10),
+        (["launcher=gpu"], 1.5e13),  # in fp32: what was taken for a CPU
+        (["launcher=gpu", "deepspeed.precision=bf16"], 1.5e14),
+        (["launcher=slurm"], 16 * 1.5e13),  # two nodes of eight
+    ],
+)
+def test_where_it_will_run_decides_not_the_precision(overrides, flops, tiny):
+    assert seconds(tiny(*overrides), "cold_start") == pytest.approx(10 + WORK / flops)
+
+
+def test_what_only_gpus_have_says_so_too(tiny):
+    assert not estimate.is_for_gpus(tiny())
+    for values in (
+        {"deepspeed__precision": "bf16"},
+        {"deepspeed": DeepSpeedConfig(zero_stage=2, offload_optimizer=True)},
+        {"deepspeed": DeepSpeedConfig(zero_stage=3, offload_parameters=True)},
+        {"rollout__tensor_parallel": 2},
+        {"launcher__threads_per_process": 8},
+    ):
+        assert estimate.is_for_gpus(tiny(**values)), values
+
+
+def test_a_stage_of_another_precision_than_the_run_is_estimated_with_its_own(tiny):
+    run = tiny("launcher=gpu", "deepspeed.precision=bf16", stages__evaluate__precision="fp32")
+    assert run.stage("base").deepspeed.precision == "fp32"  # Muon
+    assert seconds(run, "base") == pytest.approx(10 + PARAMETERS * 6 * 1_944_000 / 1.5e13)
+    assert seconds(run, "evaluate") == pytest.approx(14 + PARAMETERS * 4 * 418_880 / 1.5e13)
+    assert seconds(run, "cold_start_data") == pytest.approx(14 + PARAMETERS * 4 * 63_360 / 1.5e14)
+
+
+def finished(run: RunConfig, stage: str, total_s: float, **changed) -> None:
+    """A directory of the stage as a worker leaves it: with its configuration, and the time it took."""
+    directory = run.run_dir / stage / "0a1b2c3d"
+    own = run.stage(stage)
+    fields = {name: getattr(own, name) for name in estimate.SIZE_FIELDS if hasattr(own, name)}
+    write_json(directory / "config.json", {"config": {**fields, **changed}})
+    write_json(directory / "manifest.json", {"timing": {"total_s": total_s}})
+    (directory.parent / "latest").symlink_to(directory.name)
+
+
+def test_the_time_of_an_earlier_directory_beats_the_formula_where_it_had_as_much_to_do(tiny):
+    run = tiny()
+    finished(run, "r1_zero", 77.5)
+    assert seconds(run, "r1_zero") == 77.5
+    assert seconds(tiny(stages__r1_zero__beta=0.5), "r1_zero") == 77.5  # no more work
+    for more in ({"num_steps": 70}, {"group_size": 32}, {"prompts_per_step": 8}):
+        values = {f"stages__r1_zero__{name}": value for name, value in more.items()}
+        assert seconds(tiny(**values), "r1_zero") != 77.5
+
+
+def test_an_unfinished_or_damaged_directory_measures_nothing(tiny):
+    run = tiny()
+    by_formula = seconds(run, "cold_start")
+    finished(run, "cold_start", 5.0)
+    (run.run_dir / "cold_start" / "latest" / "manifest.json").unlink()
+    assert seconds(run, "cold_start") == by_formula
+    (run.run_dir / "cold_start" / "latest" / "manifest.json").write_text("[")
+    assert seconds(run, "cold_start") == by_formula
+
+
+def test_memory_of_the_ranks_of_a_node(tiny):
+    """A rank has its engines, 0.0625 GiB of KV cache, and for a parameter 12 bytes of optimizer state, 4 of weights, 4
+    of gradients, and 4 of each copy: the sampler's, the reference's.
+    """
+    run = tiny()
+    assert memory_gib(run, "base") == round(2 * (0.6 + PARAMETERS * 20 / GIB), 2)
+    assert memory_gib(run, "cold_start") == round(2 * (0.7 + PARAMETERS * 20 / GIB), 2)
+    assert memory_gib(run, "r1_zero") == round(2 * (1.9 + 0.0625 + PARAMETERS * (2 * 4 + 20) / GIB), 2)
+    assert memory_gib(run, "cold_start_data") == round(2 * (1.8 + 0.0625 + PARAMETERS * 4 / GIB), 2)
+    assert memory_gib(run, "evaluate") == round(2 * (1.8 + 0.0625 + PARAMETERS * 4 / GIB), 2)
+    assert memory_gib(run, "report") == 0.2
+
+
+BILLION = 10**9
+
+
+@pytest.mark.parametrize(
+    "zero_stage, bytes_of_a_rank",
+    [
+        (0, 12 + 2 + 2),
+        (1, 12 / 4 + 2 + 2),
+        (2, 12 / 4 + 2 + 2 / 4),
+        (3, 12 / 4 + 2 / 4 + 2 / 4),
+    ],
+)
+def test_zero_divides_memory_among_the_ranks_of_all_nodes(zero_stage, bytes_of_a_rank, tiny, monkeypatch):
+    monkeypatch.setattr(estimate.models, "num_parameters", lambda model: BILLION)
+    settings = DeepSpeedConfig(zero_stage=zero_stage, precision="bf16")
+    run = tiny(
+        launcher__name="slurm",
+        launcher__num_nodes=2,
+        launcher__num_processes=2,
+        stages__cold_start__deepspeed=settings,
+        stages__r1_zero__deepspeed=settings,
+    )
+    assert memory_gib(run, "cold_start") == round(2 * (0.7 + BILLION * bytes_of_a_rank / GIB), 2)
+    of_grpo = bytes_of_a_rank + 2 * 2  # the sampler's copy and the reference's
+    assert memory_gib(run, "r1_zero") == round(2 * (1.9 + 0.0625 + BILLION * of_grpo / GIB), 2)
+
+
+def test_disk_of_checkpoints_and_model(tiny, monkeypatch):
+    monkeypatch.setattr(estimate.models, "num_parameters", lambda model: BILLION)
+    run = tiny(stages__cold_start__keep_checkpoints=3)
+    assert estimate.disk_gib("cold_start", run.stage("cold_start"), run) == BILLION * (4 * 16 + 4) / GIB
+    half = tiny(stages__cold_start__deepspeed__precision="bf16")  # keeps 2 and writes a third
+    assert estimate.disk_gib("cold_start", half.stage("cold_start"), half) == BILLION * (3 * 14 + 2) / GIB
+    assert estimate.disk_gib("evaluate", run.stage("evaluate"), run) == 0.0
