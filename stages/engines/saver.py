@@ -35,7 +35,7 @@ POLL_S = 0.005  # between two looks for another rank's part
 SETTLE_S = 60  # how long the end of a process waits for a checkpoint that was begun
 
 Part = tuple[Path, dict[str, Any]]  # a file, and what torch.save writes into it
-FileTable = dict[str, dict[str, Any]]  # path within the checkpoint -> checksum and bytes
+FileTable = dict[str, files.FileEntry]  # path within the checkpoint -> checksum and bytes
 
 
 class Saver:
