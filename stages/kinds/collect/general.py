@@ -4,7 +4,7 @@ only where a task calls for one.
 """
 
 from stages.config import CollectConfig
-from stages.contract.records import Records
+from stages.contract.indexed_records import IndexedRecords
 from stages.data.pairs import general_pairs
 from stages.data.prompt_sources import is_from_file
 from stages.judges import current_judge
@@ -18,7 +18,7 @@ BATCH = 256  # prompts answered between two looks at whether the stage should st
 
 
 def general_rows(
-    worker: Worker, config: CollectConfig, source: PromptSource, records: Records, tokenizer, gather
+    worker: Worker, config: CollectConfig, source: PromptSource, records: IndexedRecords, tokenizer, gather
 ) -> list[dict]:
     """num_general rows {"prompt_id", "prompt", "completion", "kind", "language", "text"}, the same on every rank; those
     that no one answers are left out.
@@ -48,7 +48,7 @@ def _row(prompt, completion: str, config: CollectConfig, tokenizer) -> dict:
 
 
 def _answered(
-    worker: Worker, config: CollectConfig, source: PromptSource, records: Records, tokenizer, gather
+    worker: Worker, config: CollectConfig, source: PromptSource, records: IndexedRecords, tokenizer, gather
 ) -> list[dict]:
     """Helpful prompts answered by the judge, each a record when it is answered; what it cannot answer is left out."""
     for first in range(0, config.num_general, BATCH * worker.world_size):
