@@ -1,18 +1,22 @@
 """README and docs/ state what is true: their commands, keys, exit codes, paths and make targets exist."""
 
+import functools
 import json
 import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pipeline.__main__ import COMMANDS
 from pipeline.configuration.compose import compose_config
 from pipeline.configuration.defaults import default_tree
 from pipeline.configuration.keys import UnknownKey, look_up
+from pipeline.configuration.overrides import check_overrides
 from pipeline.configuration.schema import RunConfig
 from pipeline.configuration.spelling import rewrite, split_flags
 from pipeline.errors import EXIT_CODES
@@ -67,11 +71,16 @@ def test_commands_are_known_and_their_overrides_compose(words):
     if command in ("run", "plan"):
         flags, overrides = split_flags(arguments)
         is_sweep = "-m" in flags or any(text.startswith("+sweep=") for text in overrides)
-        config = compose_config(rewrite(overrides), is_sweep)
-        assert config.selection or not overrides
+        assert composed(tuple(rewrite(overrides)), is_sweep).selection or not overrides
     if command in ("evaluate", "data"):
         overrides = [text for text in arguments if "=" in text and not text.startswith(("model=", "-"))]
-        compose_config(rewrite(overrides))
+        assert not check_overrides(rewrite(overrides))[0]
+
+
+@functools.cache
+def composed(overrides: tuple[str, ...], is_sweep: bool) -> RunConfig:
+    """The configuration of these overrides; `plan` and `run` share it."""
+    return compose_config(list(overrides), is_sweep)
 
 
 def test_every_command_is_in_the_table():
@@ -173,6 +182,13 @@ def test_readme_is_short_and_its_links_are_there():
     assert len(README.splitlines()) <= 130
     links = re.findall(r"\]\(([^)#:]+)\)", README)
     assert len(links) > 20 and all((REPOSITORY / link).exists() for link in links)
+
+
+def test_citation_is_of_this_version():
+    citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text(encoding="utf-8"))
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert (citation["version"], citation["license"]) == (project["version"], project["license"])
+    assert {"cff-version", "message", "title", "authors"} <= citation.keys()
 
 
 def test_the_example_file_is_what_the_configuration_reads(tmp_path):
