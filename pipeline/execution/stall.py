@@ -4,7 +4,7 @@ import datetime
 import time
 from pathlib import Path
 
-from pipeline.view import duration
+from pipeline.view.words import duration
 from stages.contract.heartbeat import Heartbeat, heartbeats
 from stages.contract.progress import StageProgress
 

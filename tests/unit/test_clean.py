@@ -7,7 +7,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from pipeline.commands import clean
+from pipeline.commands import clean, unneeded
 from pipeline.errors import RunLocked
 from pipeline.execution.lock import RunLock
 from stages.contract.description import StageDescription
@@ -48,7 +48,7 @@ def run_dir(tmp_path):
 
 
 def found(run_dir, **options) -> dict:
-    return {str(item.path.relative_to(run_dir)): item.why for item in clean.find(run_dir, **options).items}
+    return {str(item.path.relative_to(run_dir)): item.why for item in unneeded.find(run_dir, **options).items}
 
 
 def everything(run_dir) -> set:
@@ -57,7 +57,7 @@ def everything(run_dir) -> set:
 
 def run_clean(run_dir, *flags: bool) -> str:
     output = Console(file=StringIO(), width=200)
-    assert clean.main(run_dir, output, *flags) == 0
+    clean.clean_run(run_dir, output, *flags)
     return output.file.getvalue()
 
 
@@ -87,7 +87,7 @@ def test_what_an_unfinished_stage_needs_stays(run_dir):
         run_dir, "r1_zero", "00000005", {"policy": entry(gone)}, manifest=False, files=("logs/attempt_1/rank0.log",)
     )  # nothing to resume
     assert set(found(run_dir)) == {"base/00000002", "r1_zero/00000005"}
-    assert any("r1_zero/00000004 was superseded but can be resumed" in note for note in clean.find(run_dir).notes)
+    assert any("r1_zero/00000004 was superseded but can be resumed" in note for note in unneeded.find(run_dir).notes)
     assert set(found(run_dir, with_unfinished=True)) == {
         "base/00000001",
         "base/00000002",
@@ -118,7 +118,7 @@ def test_what_another_run_reads_stays(run_dir):
 def test_unreadable_inputs_keep_every_superseded_directory(run_dir):
     add_directory(run_dir, "base", "00000001")
     (stage_dir(run_dir, "r1_zero") / "inputs.json").write_text('{"policy": {"sta')
-    assert found(run_dir) == {} and "cannot be read" in clean.find(run_dir).notes[0]
+    assert found(run_dir) == {} and "cannot be read" in unneeded.find(run_dir).notes[0]
 
 
 def test_leftovers_of_stages(run_dir):
@@ -174,8 +174,8 @@ def test_links_are_not_followed(run_dir, tmp_path):
     (tmp_path / "outside" / "precious").write_bytes(b"x" * 5000)
     directory = add_directory(run_dir, "base", "00000001", files=("model/weights",))
     (directory / "link").symlink_to(tmp_path / "outside")
-    (item,) = clean.find(run_dir).items
-    assert item.bytes < 5000
+    (item,) = unneeded.find(run_dir).items
+    assert item.num_bytes < 5000
     run_clean(run_dir, True, False, False)
     assert not directory.exists() and (tmp_path / "outside" / "precious").exists()
 

@@ -80,13 +80,6 @@ def test_stages_compose_to_a_union_in_order_of_execution():
     ]  # which a student asks for
 
 
-def test_flags_may_stand_between_overrides():
-    assert spelling.split_flags(["+stage=all", "-m", "seed=1,2", "--cfg", "job"]) == (
-        ["-m", "--cfg", "job"],
-        ["+stage=all", "seed=1,2"],
-    )
-
-
 def test_shared_nodes_reach_all_stages_and_can_be_overridden_for_one():
     made = config(
         "rollout=transformers",

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from pipeline.commands import evaluate
 from pipeline.commands import evaluation_tables as view_results
+from pipeline.commands.app import call
 from pipeline.configuration import compose
 from pipeline.errors import InvalidConfig, MissingInput
 from pipeline.planning.plan import make_plan
@@ -104,7 +105,7 @@ def test_mistakes_are_named_before_anything_runs(words, message):
 
 def test_flags_are_refused():
     with pytest.raises(InvalidConfig, match="--fast: evaluate knows no such flag"):
-        evaluate.main(["--fast"], Console())
+        call(["evaluate", "--fast"])
 
 
 def test_missing_models_and_files_are_named_before_anything_runs(model, tmp_path):

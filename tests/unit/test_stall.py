@@ -5,7 +5,7 @@ import os
 import subprocess
 import time
 
-from pipeline.commands import status
+from pipeline.commands import run_state
 from pipeline.configuration.schema import LauncherConfig
 from pipeline.execution import failure, launch, stall
 from pipeline.execution.lock import RunLock
@@ -158,11 +158,11 @@ def test_status_says_so_while_a_driver_holds_the_run(tmp_path):
     with RunLock(run_dir):
         for moved_s, stalled in ((420, "no progress for 7 min 00 s: phase train since "), (200, None)):
             dataclasses.replace(progress, updated=time.time() - moved_s).write(stage_dir(run_dir, "base"))
-            (found,) = status.read(run_dir)["stages"]
+            (found,) = run_state.read_run(run_dir)["stages"]
             assert (
                 found["state"] == "running"
                 and (found["stalled"] or "").startswith(stalled or "")
                 and bool(found["stalled"]) == bool(stalled)
             )
             assert found["message"] == (found["stalled"] or "loss 0.3")
-    assert status.read(run_dir)["stages"][0]["stalled"] is None  # nobody is at work
+    assert run_state.read_run(run_dir)["stages"][0]["stalled"] is None  # nobody is at work

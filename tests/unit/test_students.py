@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pipeline.commands import clean, status
+from pipeline.commands import run_state, unneeded
 from pipeline.configuration import compose, graph, spelling
 from pipeline.errors import InvalidConfig
 from pipeline.report.names import stage_name
@@ -135,7 +135,7 @@ def test_status_report_and_clean_know_the_students(runs, tmp_path):
     finish(made, *(one.stage for one in made.steps if one.stage != "distill_b"))
     run_dir = made.config.run_dir
     (run_dir / "config.yaml").write_text(yaml.safe_dump(to_dict(made.config)))
-    found = status.read(run_dir)
+    found = run_state.read_run(run_dir)
     assert [stage["stage"] for stage in found["stages"]][-5:] == [
         "student_base_a",
         "student_base_b",
@@ -147,7 +147,7 @@ def test_status_report_and_clean_know_the_students(runs, tmp_path):
     stages = read_run(run_dir).stages
     assert stages["distill_b"].status == "missing" and stages["distill_a"].status == "done" and "distill" not in stages
     assert stage_name("distill_b").label == "Student b" and stage_name("student_rl_b").label == "Student by RL b"
-    assert {path.parent.name for path in clean.stage_directories(run_dir)} >= {"distill_a", "student_base_b"}
+    assert {path.parent.name for path in unneeded.stage_directories(run_dir)} >= {"distill_a", "student_base_b"}
 
 
 def test_traces_of_a_file_stand_in_for_the_data_stage(runs, tmp_path):

@@ -36,12 +36,17 @@ def runs(tmp_path):
     return f"runs_dir={tmp_path / 'runs'}"
 
 
+def read_board(path) -> list[dict[str, str]]:
+    with open(path, encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
 def test_the_default_objective_is_pass_at_1_of_the_last_model_or_the_mean_reward():
-    assert sweep.resolve(config("+stage=all")) == ("preference_rl", "tiny_math", "pass@1")
-    assert sweep.resolve(config("+stage=[reasoning_rl,evaluate]")) == ("reasoning_rl", "tiny_math", "pass@1")
-    assert sweep.resolve(config("+stage=[cold_start,reasoning_rl]")) == ("reasoning_rl", None, "reward/mean")
-    assert sweep.resolve(config("+stage=cold_start")) == ("cold_start", None, "train/loss")
-    assert sweep.resolve(
+    assert sweep.choose_objective(config("+stage=all")) == ("preference_rl", "tiny_math", "pass@1")
+    assert sweep.choose_objective(config("+stage=[reasoning_rl,evaluate]")) == ("reasoning_rl", "tiny_math", "pass@1")
+    assert sweep.choose_objective(config("+stage=[cold_start,reasoning_rl]")) == ("reasoning_rl", None, "reward/mean")
+    assert sweep.choose_objective(config("+stage=cold_start")) == ("cold_start", None, "train/loss")
+    assert sweep.choose_objective(
         config("+stage=all", "sweep.stage=r1_zero", "sweep.set=tiny_safety", "sweep.metric=refused")
     ) == ("r1_zero", "tiny_safety", "refused")
 
@@ -51,13 +56,13 @@ def test_the_objective_comes_from_results_manifest_or_metrics(runs):
     finish(made, "base", "r1_zero", "evaluate", metrics={"reward/mean": 1.25})
     row = {"model": "r1_zero", "set": "tiny_math", "metric": "pass@1", "value": 0.9, "low": 0.8, "high": 1.0, "n": 9}
     write_json(step(made, "evaluate").dir / "results.json", [{**row, "model": "base", "value": 0.2}, row])
-    assert sweep.objective(made) == 0.9
-    assert sweep.objective(plan("+stage=[base,r1_zero]", runs)) == 1.25
+    assert sweep.objective_value(made) == 0.9
+    assert sweep.objective_value(plan("+stage=[base,r1_zero]", runs)) == 1.25
     lines = "".join(json.dumps({"step": number, "policy/kl": float(number)}) + "\n" for number in range(1, 11))
     (step(made, "r1_zero").dir / "metrics.jsonl").write_text(lines)
-    assert sweep.objective(plan("+stage=[base,r1_zero]", runs, "sweep.metric=policy/kl")) == 8.0  # mean of 6..10
+    assert sweep.objective_value(plan("+stage=[base,r1_zero]", runs, "sweep.metric=policy/kl")) == 8.0  # mean of 6..10
     with pytest.raises(InvalidConfig, match="no r1_zero nonsense"):
-        sweep.objective(plan("+stage=[base,r1_zero]", runs, "sweep.metric=nonsense"))
+        sweep.objective_value(plan("+stage=[base,r1_zero]", runs, "sweep.metric=nonsense"))
 
 
 def test_jobs_share_upstream_stages_and_hydras_sweeper_gets_the_objectives(runs, tmp_path):
@@ -84,7 +89,7 @@ def test_jobs_share_upstream_stages_and_hydras_sweeper_gets_the_objectives(runs,
     assert (tmp_path / "objectives").read_text() == "[0.5, 0.75]"
     assert len(list((tmp_path / "runs" / "tiny" / "base").glob("????????"))) == 1
     (board,) = (tmp_path / "runs" / "tiny" / "sweeps").glob("*/leaderboard.csv")
-    assert [(row["job"], row["value"]) for row in csv.DictReader(open(board))] == [("1", "0.75"), ("0", "0.5")]
+    assert [(row["job"], row["value"]) for row in read_board(board)] == [("1", "0.75"), ("0", "0.5")]
 
 
 def test_a_failing_job_does_not_end_the_sweep(runs, tmp_path):
@@ -92,7 +97,7 @@ def test_a_failing_job_does_not_end_the_sweep(runs, tmp_path):
     done = r1("run", "+stage=r1_zero", runs, "seed=0,1", "--multirun")
     assert done.returncode == 3 and "r1_zero needs base" in done.stdout and "seed=0" in done.stdout
     (board,) = (tmp_path / "runs" / "tiny" / "sweeps").glob("*/leaderboard.csv")
-    assert [(row["overrides"], row["state"]) for row in csv.DictReader(open(board))] == [
+    assert [(row["overrides"], row["state"]) for row in read_board(board)] == [
         ("seed=1", "done"),
         ("seed=0", "failed"),
     ]

@@ -16,7 +16,7 @@ from pipeline.execution.prefect import patches
 from pipeline.execution.prefect import server as prefect_server
 from pipeline.execution.stop import StopRequest
 from pipeline.planning.plan import Plan, Step
-from pipeline.view import LiveView
+from pipeline.view.live import LiveView
 from stages.contract.json_file import to_plain
 from stages.contract.manifest import Manifest
 

@@ -1,0 +1,132 @@
+"""The list of commands and the parser of their words.
+
+cyclopts parses. It was chosen over typer because it loads a command's module only when that command is typed, reads the
+help from docstrings and can write itself as Markdown; Prefect brings it along. What follows `key=` is left alone: the
+configuration is Hydra's matter.
+"""
+
+import difflib
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+
+from cyclopts import (
+    App,
+    CoercionError,
+    CycloptsError,
+    MissingArgumentError,
+    UnknownCommandError,
+    UnknownOptionError,
+    UnusedCliTokensError,
+)
+
+from pipeline.errors import EXIT_CODES, InvalidConfig
+
+PROGRAM = "r1"
+DISTRIBUTION = "r1-recipe"
+
+# Each is the first line of its command's docstring: the overview is shown without loading any command.
+COMMANDS = {
+    "run": "Run the stages that are not done yet; typed again, it continues.",
+    "plan": "Show what `run` would do, and why.",
+    "status": "Show where a run stands, read from its files alone.",
+    "evaluate": "Evaluate any model directories, or the models of a run, on benchmarks.",
+    "report": "Write the HTML report of what a run has made so far.",
+    "chat": "Talk to a model of a run.",
+    "publish": "Show what of a model would go to the Hugging Face hub, and upload it with --yes.",
+    "data": "Look at data from outside, filter it into one file, or fetch it from the hub.",
+    "clean": "Show what of a run nobody needs any more, and delete it with --yes.",
+    "doctor": "Check whether this machine and this installation can run the recipe.",
+}
+
+OVERVIEW = """The DeepSeek-R1 recipe end to end.
+
+Any key of the configuration is a word `key=value`. `r1 COMMAND --help` explains a command. `r1` and
+`python -m pipeline` are the same."""
+
+
+def make_app(loaded: Iterable[str] = ()) -> App:
+    """The parser of all commands.
+
+    Args:
+        loaded: commands that are going to be used. Only these have their own, full help; for the others, whose modules
+            are not loaded, it is the line of `COMMANDS`.
+    """
+    codes = "\n".join(f"- `{code}`: {meaning}" for code, meaning in EXIT_CODES.items())
+    app = App(
+        name=PROGRAM,
+        help=OVERVIEW,
+        help_format="markdown",
+        help_epilogue=f"**Exit codes**\n\n{codes}",
+        version=installed_version,
+        usage=f"Usage: {PROGRAM} COMMAND [OPTIONS] [KEY=VALUE ...]",
+        result_action="return_value",
+        suppress_keyboard_interrupt=False,
+    )
+    for number, (name, summary) in enumerate(COMMANDS.items()):
+        app.command(
+            f"pipeline.commands.{name}:app", name=name, help=None if name in loaded else summary, sort_key=number
+        )
+    return app
+
+
+def installed_version() -> str:
+    """The version of the installed package."""
+    try:
+        return f"{PROGRAM} {version(DISTRIBUTION)}"
+    except PackageNotFoundError:
+        return f"{PROGRAM} (not installed: run from its source)"
+
+
+def call(arguments: list[str]) -> int:
+    """Carries out one command line.
+
+    Returns:
+        The exit code: that of the command; 2 where there is no command, after the help has been printed.
+
+    Raises:
+        InvalidConfig: an unknown command or option, or a value that does not fit.
+        PipelineError: whatever the command raises.
+    """
+    if arguments[:1] == ["help"]:
+        arguments = ["--help", *arguments[1:]]
+    app = make_app(arguments[:1])
+    words, apps, rest = app.parse_commands(arguments)
+    if apps[-1].default_command is None and not rest:  # a command that needs another one: `r1`, `r1 data`
+        apps[0].help_print(words)
+        return 2
+    try:
+        return app(arguments, exit_on_error=False, print_error=False, verbose=False) or 0
+    except CycloptsError as error:
+        raise InvalidConfig([explain(error, " ".join(words))]) from None
+
+
+def explain(error: CycloptsError, command: str) -> str:
+    """What is wrong with a command line, with the nearest word that exists.
+
+    Args:
+        error: what the parser has found.
+        command: the words of the command as far as they are known, `status` or `data inspect`; empty for none.
+    """
+    see = f"see {PROGRAM} {command} --help"
+    if isinstance(error, UnknownCommandError) and error.unused_tokens and error.app is not None:
+        word = error.unused_tokens[0]
+        names = [name for name in error.app if not name.startswith("-")]
+        what = "flag" if word.startswith("-") else "command"
+        return f"{word}: no such {what}; commands are {', '.join(names)}{_hint(word, names)}"
+    if isinstance(error, UnknownOptionError):
+        word = error.token.keyword or error.token.value
+        names = [name for argument in error.argument_collection for name in argument.names if name.startswith("-")]
+        known = f"it has {', '.join(names)}" if names else "it has none"
+        return f"{word}: {command} knows no such flag; {known}{_hint(word, names)}"
+    if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
+        return f"{' '.join(error.unused_tokens)}: {command} takes options only; {see}"
+    if isinstance(error, MissingArgumentError) and error.argument is not None:
+        return f"{error.keyword or error.argument.name} needs a value; {see}"
+    if isinstance(error, CoercionError) and error.token is not None and error.target_type is float:
+        return f"{error.token.keyword} {error.token.value}: not a number; {see}"
+    return f"{error} {see.capitalize()}"
+
+
+def _hint(word: str, names: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word.partition("=")[0], list(names), n=1)
+    return f"; did you mean {close[0]}?" if close else ""

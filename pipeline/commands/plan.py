@@ -1,0 +1,64 @@
+"""The command `plan`: what `run` would do, without doing it."""
+
+import json
+import sys
+from typing import Annotated
+
+from rich.console import Console
+
+from pipeline.commands.declaration import Overrides, declare, exit_codes, flag
+from pipeline.configuration import compose, spelling
+from pipeline.errors import InvalidConfig, MissingInput
+from pipeline.planning.plan import make_plan, remember_overrides
+from pipeline.planning.presentation import plan_json, print_plan
+from pipeline.view.console import standard_console
+from pipeline.view.errors import print_error
+
+app = declare(
+    "plan",
+    "[--json] [KEY=VALUE ...]",
+    {
+        "r1 plan": "the whole recipe, which is what `plan` shows without a stage",
+        "r1 plan +stage=reasoning_rl stages.reasoning_rl.optim.lr=3e-4": "one stage, with another learning rate",
+        "r1 plan --json recipe=one_gpu model.path=models/base": "for programs",
+    },
+    exit_codes(0, 2) | {1: "there are errors, each printed with its fix", 2: "unknown option"},
+)
+
+
+@app.default
+def plan(*overrides: Overrides, as_json: Annotated[bool, flag("--json")] = False) -> int:
+    """Show what `run` would do, and why.
+
+    For each stage: its action (`skip`, `resume` or `run`), the reason, its inputs, its memory and its time. Every
+    mistake in the configuration is reported at once. Nothing is written and nothing is started.
+
+    Args:
+        overrides: The stages and the configuration, as for `run`; without `+stage=` the whole recipe.
+        as_json: Print JSON for programs; the errors are in it.
+    """
+    console = standard_console()
+    words = spelling.rewrite(list(overrides))
+    if not any(text.startswith("+stage=") for text in words):
+        words.append("+stage=all")
+    try:
+        remember_overrides(words)
+        made = make_plan(compose.compose_config(words))
+    except InvalidConfig as error:
+        _show_mistakes(error, as_json, console)
+        return 1
+    if as_json:
+        print(json.dumps(plan_json(made), indent=1, ensure_ascii=False))
+    else:
+        print_plan(console, made)
+        for message, fix in made.errors:
+            print_error(console, MissingInput(message, fix))
+    return 1 if made.errors else 0
+
+
+def _show_mistakes(error: InvalidConfig, as_json: bool, console: Console) -> None:
+    if as_json:
+        print(json.dumps({"errors": [{"message": line, "fix": ""} for line in error.errors]}, indent=1))
+        return
+    print_error(console, error)
+    print(f"{len(error.errors)} mistake(s)", file=sys.stderr)

@@ -1,0 +1,34 @@
+"""The reference of all commands as Markdown, made from their declarations, for the documentation."""
+
+from cyclopts import App
+
+from pipeline.commands.app import COMMANDS, OVERVIEW, PROGRAM, make_app
+from pipeline.errors import EXIT_CODES
+
+
+def as_markdown(heading_level: int = 2) -> str:
+    """Usage, arguments, options with their defaults, examples and exit codes of every command.
+
+    Args:
+        heading_level: how many `#` a command's heading has; a command's own commands have one more.
+    """
+    app = make_app(loaded=COMMANDS)
+    sections = [OVERVIEW, "| exit code | means |\n|---|---|"]
+    sections[-1] += "".join(f"\n| {code} | {meaning} |" for code, meaning in EXIT_CODES.items())
+    for name in COMMANDS:
+        sections += _sections(app[name], f"{PROGRAM} {name}", heading_level)
+    return "\n\n".join(sections) + "\n"
+
+
+def _sections(command: App, name: str, level: int) -> list[str]:
+    """A command's section, followed by those of its own commands."""
+    text = command.generate_docs(recursive=False, heading_level=level)
+    text = text.partition("\n")[2].partition("Table of Contents")[0].rstrip("# \n").strip()
+    section = f"{'#' * level} {name}\n\n{text}"
+    if command.help_epilogue:
+        section += f"\n\n{command.help_epilogue}"
+    sections = [section]
+    for word in command:
+        if not word.startswith("-"):
+            sections += _sections(command[word], f"{name} {word}", level + 1)
+    return sections

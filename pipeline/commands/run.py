@@ -1,0 +1,154 @@
+"""The command `run`: one job, or a sweep of jobs.
+
+Hydra parses the overrides and calls a job for each configuration. What a job does is in `pipeline.execution.run`.
+"""
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.markup import escape
+
+from pipeline.commands.declaration import Overrides, declare, exit_codes
+from pipeline.commands.hydra_command_line import NO_HYDRA_OPTIONS, HydraOptions, call_hydra, program_name
+from pipeline.configuration import compose, keys, spelling
+from pipeline.configuration.graph import FAMILIES, family_of
+from pipeline.configuration.schema import RunConfig
+from pipeline.errors import InvalidConfig, PipelineError, StageInterrupted
+from pipeline.execution import sweep
+from pipeline.execution.prefect import server as prefect_server
+from pipeline.execution.run import run_stages
+from pipeline.planning.plan import Plan, command, remember_overrides
+from pipeline.view.console import standard_console
+from pipeline.view.errors import print_error
+from stages.config import ConfigError
+
+
+def _groups() -> str:
+    lines = [f"- {name}: {', '.join(options)}" for name, options in keys.groups().items()]
+    return "\n".join(["**Groups** (choose with `group=option`)", "", *lines])
+
+
+app = declare(
+    "run",
+    "[OPTIONS] +stage=STAGE [KEY=VALUE ...]",
+    {
+        "r1 run +stage=all": "the whole recipe; typed again, it continues",
+        "r1 run '+stage=[r1_zero,evaluate]'": "some stages, from what the run already has",
+        "r1 run +stage=all run=second seed=1": "another run, with another seed",
+        "r1 run -m +stage=reasoning_rl stages.reasoning_rl.optim.lr=1e-4,3e-4": "a sweep; ends with a leaderboard",
+        "r1 run +stage=all --cfg job": "the configuration, without running",
+    },
+    exit_codes(0, 1, 2, 3, 4, 5, 75) | {1: "unexpected error"},
+    more=_groups(),
+)
+
+
+@app.default
+def run(*overrides: Overrides, hydra: HydraOptions = NO_HYDRA_OPTIONS) -> int:
+    """Run the stages that are not done yet; typed again, it continues.
+
+    The first Ctrl-C or SIGTERM asks the running stage for a checkpoint and ends; the second ends at once. A changed key
+    makes a new directory and runs again only what depends on it.
+
+    Every key that `--cfg job` prints can be set. For one stage only: `stages.NAME.key=value`,
+    `deepspeed@stages.NAME.deepspeed=zero3`, `rollout@stages.NAME.rollout=transformers`,
+    `reward@stages.NAME.rewards=rule`.
+
+    Args:
+        overrides: `+stage=all`, `+stage=NAME` or `'+stage=[A,B]'`, and any key of the configuration or option of a
+            group; `run=NAME` names the directory below `runs_dir`, `force=true` redoes the selected stages.
+    """
+    words = spelling.rewrite(list(overrides))
+    is_sweep = hydra.multirun or any(word.lstrip("+").startswith(("sweep=", "hydra.mode=MULTIRUN")) for word in words)
+    if not hydra.only_shows:
+        _check(words, is_sweep)
+        remember_overrides(words)
+    jobs = Jobs(standard_console(), is_sweep)
+    try:
+        call_hydra([*hydra.arguments(), *words], jobs.run, program_name("run"))
+    finally:
+        prefect_server.stop()
+    if jobs.records and is_sweep:
+        sweep.print_leaderboard(jobs.records, jobs.console)
+    return jobs.exit_code
+
+
+def _check(overrides: list[str], is_sweep: bool) -> None:
+    """Raises InvalidConfig with every mistake, before Hydra stops at the first one."""
+    config = compose.compose_config(overrides, is_sweep)
+    if not config.selection and not is_sweep:
+        stages = ", ".join(option for option in keys.groups()["stage"] if option != "all")
+        raise InvalidConfig(
+            [f"no stage is selected: add +stage=all, +stage=NAME or '+stage=[a,b]'; stages are {stages}"]
+        )
+
+
+@dataclass
+class Jobs:
+    """Runs the jobs that Hydra asks for, and keeps how they ended: Hydra's main function returns nothing."""
+
+    console: Console
+    is_sweep: bool
+    exit_code: int = 0
+    records: list[sweep.Job] = field(default_factory=list)
+
+    def run(self, hydra_config: DictConfig) -> float | None:
+        """Runs one job and returns its objective, NaN for a job of a sweep that failed.
+
+        Raises:
+            SystemExit: the command is over: its only job has failed, or a sweep was interrupted.
+        """
+        try:
+            config = compose.from_hydra(hydra_config)
+            return self._run_in_sweep(config) if self.is_sweep else self._run_alone(config)
+        except ConfigError as error:
+            raise self._end(InvalidConfig(error.errors)) from None
+        except PipelineError as error:
+            ended = self._end(error)
+            if self.is_sweep and not isinstance(error, StageInterrupted):
+                return math.nan
+            raise ended from None
+
+    def _run_alone(self, config: RunConfig) -> float | None:
+        plan = run_stages(config, self.console)
+        print_end(plan, self.console)
+        return sweep.objective_value(plan)
+
+    def _run_in_sweep(self, config: RunConfig) -> float:
+        job = HydraConfig.get().job
+        overrides = list(HydraConfig.get().overrides.task)
+        record = sweep.Job(job.num, overrides, Path(HydraConfig.get().sweep.dir), direction=config.sweep.direction)
+        self.records.append(record)
+        remember_overrides(overrides)
+        self.console.print(
+            f"[bold]job {record.number}[/bold] {escape(' '.join(overrides))}", highlight=False, soft_wrap=True
+        )
+        plan = run_stages(config, self.console)
+        return sweep.record_result(record, config, sweep.objective_value(plan))
+
+    def _end(self, error: PipelineError) -> SystemExit:
+        print_error(self.console, error)
+        self.exit_code = error.exit_code
+        return SystemExit(error.exit_code)
+
+
+def print_end(plan: Plan, console: Console) -> None:
+    """Prints where the results are and what to type next."""
+    report = plan.config.run_dir / "report.html"
+    if not report.exists() or all(step.stage != "report" for step in plan.steps):
+        console.print(f"next:   {escape(command(plan.config, 'all'))}", highlight=False, soft_wrap=True)
+        return
+    console.print(f"report: {report}", highlight=False, soft_wrap=True)
+    models = [
+        step.stage for step in plan.steps if step.kind in ("grpo", "sft") and family_of(step.stage) not in FAMILIES
+    ]
+    if models:
+        console.print(
+            f"next:   python -m pipeline chat run={plan.config.run} --stage {models[-1]}",
+            highlight=False,
+            soft_wrap=True,
+        )

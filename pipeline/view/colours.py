@@ -1,0 +1,11 @@
+"""The colour of each action of a plan and of each state of a stage."""
+
+COLOURS = {
+    "skip": "green",
+    "done": "green",
+    "resume": "yellow",
+    "run": "cyan",
+    "failed": "red",
+    "interrupted": "yellow",
+    "running": "cyan",
+}

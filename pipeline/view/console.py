@@ -1,0 +1,14 @@
+"""The console that commands print to."""
+
+import functools
+import sys
+
+from rich.console import Console
+
+WIDTH_OF_LOGS = 140  # columns where the output is not a terminal: a log may be wider than rich's 80
+
+
+@functools.cache
+def standard_console() -> Console:
+    """The one console on standard output, as wide as the terminal or as a log."""
+    return Console(soft_wrap=False, width=None if sys.stdout.isatty() else WIDTH_OF_LOGS)
