@@ -5,7 +5,7 @@ a thought only where the task calls for one.
 """
 
 from stages.config import CollectConfig
-from stages.contract.records import Records
+from stages.contract.indexed_records import IndexedRecords
 from stages.data.pairs import general_pairs
 from stages.data.prompt_sources import is_from_file
 from stages.judges import current_judge
@@ -19,7 +19,7 @@ BATCH = 256  # prompts that a rank has answered before it looks whether the stag
 
 
 def general_rows(
-    worker: Worker, config: CollectConfig, source: PromptSource, records: Records, tokenizer, gather
+    worker: Worker, config: CollectConfig, source: PromptSource, records: IndexedRecords, tokenizer, gather
 ) -> list[dict]:
     """Makes the general rows of a stage, the same on every rank.
 
@@ -60,7 +60,7 @@ def _row(prompt: Prompt, completion: str, config: CollectConfig, tokenizer) -> d
 
 
 def _answered(
-    worker: Worker, config: CollectConfig, source: PromptSource, records: Records, tokenizer, gather
+    worker: Worker, config: CollectConfig, source: PromptSource, records: IndexedRecords, tokenizer, gather
 ) -> list[dict]:
     """Has the judge answer helpful prompts; each answer is on the disk before the next batch is asked."""
     for first in range(0, config.num_general, BATCH * worker.world_size):

@@ -17,7 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from stages.config import CollectConfig
 from stages.contract import files
-from stages.contract.records import Records
+from stages.contract.indexed_records import IndexedRecords
 from stages.data.inputs import open_prompts
 from stages.engines.sampling import Completion, make_sampler
 from stages.engines.training import init_distributed
@@ -81,7 +81,7 @@ class Collector:
         self.opening = text_of(self._ids(self.template(self.source.get(0))), [], self.tokenizer)["opening"]
         state = worker.dir / "state"
         self.sampled, self.done, self.general = (
-            Records(state, name, worker.attempt, worker.rank) for name in ("sampled", "done", "general")
+            IndexedRecords(state, name, worker.attempt, worker.rank) for name in ("sampled", "done", "general")
         )
         damaged = sum(records.num_damaged for records in (self.sampled, self.done, self.general))
         if damaged:
