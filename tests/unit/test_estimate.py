@@ -13,7 +13,8 @@ from pipeline.configuration import graph
 from pipeline.configuration.schema import RunConfig
 from pipeline.planning import estimate
 from stages.config import DeepSpeedConfig
-from stages.contract.files import write_json
+from stages.contract.description import StageDescription
+from stages.contract.manifest import Manifest, Timing
 from tests.support.runs import config
 
 PARAMETERS = 516_096
@@ -153,8 +154,9 @@ def finished(run: RunConfig, stage: str, total_s: float, **changed) -> None:
     directory = run.run_dir / stage / "0a1b2c3d"
     own = run.stage(stage)
     fields = {name: getattr(own, name) for name in estimate.SIZE_FIELDS if hasattr(own, name)}
-    write_json(directory / "config.json", {"config": {**fields, **changed}})
-    write_json(directory / "manifest.json", {"timing": {"total_s": total_s}})
+    kind = graph.build(run).nodes[stage].kind
+    StageDescription(stage=stage, kind=kind, config={**fields, **changed}).write(directory)
+    Manifest(stage=stage, kind=kind, files={}, timing=Timing(total_s=total_s)).write(directory)
     (directory.parent / "latest").symlink_to(directory.name)
 
 
