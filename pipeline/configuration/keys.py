@@ -2,15 +2,17 @@
 
 import dataclasses
 import difflib
-import types
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin
+
+from pydantic.fields import FieldInfo
 
 from pipeline.configuration.defaults import default_tree, suite_files
 from pipeline.configuration.graph import is_stage
 from pipeline.configuration.schema import RunConfig
 from pipeline.paths import CONF_DIR
+from stages.config import fields_of, section_of
+from stages.config.mistakes import hint
 
 
 class UnknownKey(ValueError):
@@ -22,12 +24,22 @@ class Key:
     """What the schema says of one dotted key."""
 
     type: Any
-    metadata: Mapping[str, Any]  # of its field; empty for an entry of a mapping
+    field: FieldInfo | None  # with documentation and range; None for an entry of a mapping
+
+    @property
+    def description(self) -> str:
+        """What the schema says of it to people; nothing for an entry of a mapping."""
+        return (self.field.description or "") if self.field else ""
+
+    @property
+    def section(self) -> Any:
+        """The class of the schema whose fields may follow, where there is one."""
+        return section_of(self.field) if self.field else self.type
 
 
 def look_up(key: str) -> Key:
     """What the schema says of a dotted key, which may be a section. Raises UnknownKey."""
-    found, known_part = Key(RunConfig, {}), ""
+    found, known_part = Key(RunConfig, None), ""
     for name in key.split("."):
         found = _entry(key, known_part, found, name) if _takes_any_name(found) else _field(key, known_part, found, name)
         known_part = f"{known_part}.{name}" if known_part else name
@@ -63,14 +75,8 @@ def groups() -> dict[str, list[str]]:
     }
 
 
-def hint(name: Any, known: Iterable[str]) -> str:
-    """ "; did you mean X?" for the known name that is close to `name`, or nothing."""
-    close = difflib.get_close_matches(str(name), list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
-
-
 def _takes_any_name(found: Key) -> bool:
-    return get_origin(found.type) is dict and not found.metadata.get("schema")
+    return get_origin(found.section) is dict
 
 
 def _entry(key: str, known_part: str, found: Key, name: str) -> Key:
@@ -80,18 +86,17 @@ def _entry(key: str, known_part: str, found: Key, name: str) -> Key:
         raise UnknownKey(f"{key}: unknown suite{hint(name, known)}; a suite of your own is a file in conf/eval/")
     if known_part == "selected" and not is_stage(name):
         raise UnknownKey(f"{key}: unknown stage{hint(name, default_tree()['selected'])}")
-    return Key(get_args(found.type)[1], {})
+    return Key(get_args(found.type)[1], None)
 
 
 def _field(key: str, known_part: str, found: Key, name: str) -> Key:
     """A field of a section."""
-    section = found.metadata.get("schema") or found.type
-    if get_origin(section) in (Union, types.UnionType) or not dataclasses.is_dataclass(section):
+    if not dataclasses.is_dataclass(found.section):
         raise UnknownKey(f"{key}: unknown key; {known_part} is a value, not a section")
-    fields = {field.name: field for field in dataclasses.fields(section)}
+    fields = fields_of(found.section)
     if name not in fields:
         raise UnknownKey(f"{key}: unknown key{_closest_key(key, known_part, name, list(fields))}")
-    return Key(get_type_hints(section)[name], fields[name].metadata)
+    return Key(fields[name].annotation, fields[name])
 
 
 def _closest_key(key: str, known_part: str, name: str, siblings: list[str]) -> str:

@@ -11,9 +11,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
 
-from pipeline.configuration.keys import Key, UnknownKey, groups, hint, look_up
-from stages.config.convert import convert
-from stages.config.fields import range_error
+from pipeline.configuration.keys import Key, UnknownKey, groups, look_up
+from stages.config.convert import value_mistakes
+from stages.config.mistakes import hint
 
 
 def check_overrides(overrides: list[str], is_sweep: bool = False) -> tuple[list[str], list[str]]:
@@ -95,7 +95,4 @@ def _sweep_values(override: Override) -> list[Any]:
 def _value_mistakes(key: str, value: Any, found: Key) -> list[str]:
     if (isinstance(value, str) and "${" in value) or dataclasses.is_dataclass(found.type):
         return []
-    errors: list[str] = []
-    converted = convert(found.type, value, key, errors)
-    error = None if errors else range_error(found.metadata, converted)
-    return errors + ([f"{key}: {error}. {found.metadata.get('doc', '')}".rstrip()] if error else [])
+    return value_mistakes(found.type, found.field, value, key)

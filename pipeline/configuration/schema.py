@@ -5,20 +5,23 @@ a RunConfig in `resolve.py`, and what must hold between its parts in `rules.py`.
 """
 
 import dataclasses
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pipeline.configuration import graph
 from stages.config import (
+    Bool,
     Checked,
     CollectConfig,
     DataConfig,
     DeepSpeedConfig,
     EvaluateConfig,
+    Float,
     GrpoConfig,
     HealthConfig,
+    Int,
     JudgeConfig,
+    KeysOf,
     ModelConfig,
     PrepareConfig,
     PretrainConfig,
@@ -27,36 +30,37 @@ from stages.config import (
     SandboxConfig,
     SftConfig,
     SuiteConfig,
+    config_class,
     from_dict,
     setting,
     to_dict,
 )
 
 
-@dataclass(frozen=True)
+@config_class
 class LauncherConfig(Checked):
     """How workers are started. Never part of a fingerprint."""
 
     name: Literal["local", "slurm"] = setting(
         "local", "local: torchrun on this machine; slurm: one torchrun a node by srun, inside an allocation"
     )
-    num_processes: int = setting(2, "ranks on each node: one a GPU, or two single-threaded ones on a small CPU", gt=0)
-    num_nodes: int = setting(1, "nodes (slurm)", gt=0)
-    threads_per_process: int = setting(1, "OMP_NUM_THREADS of a rank; 1 is the robust choice on a shared CPU", gt=0)
-    rendezvous_port: int = setting(29400, "port of the first node (slurm)", gt=0, lt=65536)
-    grace_s: float = setting(
+    num_processes: Int = setting(2, "ranks on each node: one a GPU, or two single-threaded ones on a small CPU", gt=0)
+    num_nodes: Int = setting(1, "nodes (slurm)", gt=0)
+    threads_per_process: Int = setting(1, "OMP_NUM_THREADS of a rank; 1 is the robust choice on a shared CPU", gt=0)
+    rendezvous_port: Int = setting(29400, "port of the first node (slurm)", gt=0, lt=65536)
+    grace_s: Float = setting(
         120.0, "seconds that a stage may take to write its checkpoint after the first Ctrl-C or SIGTERM", gt=0
     )
-    stall_after_s: float = setting(
+    stall_after_s: Float = setting(
         600.0, "status and the live view report a stage that has not moved for so many seconds", gt=0
     )
-    collective_timeout_s: float = setting(
+    collective_timeout_s: Float = setting(
         1800.0,
         "seconds that a rank waits for the others before it fails and says for whom; longer than the slowest rank "
         "may lag behind",
         gt=0,
     )
-    min_free_gib: float = setting(1.0, "a stage is not started with less free disk than this, GiB", ge=0)
+    min_free_gib: Float = setting(1.0, "a stage is not started with less free disk than this, GiB", ge=0)
     environment: dict[str, str] = setting({}, "more environment variables for the workers")
 
     def mistakes(self):
@@ -65,14 +69,14 @@ class LauncherConfig(Checked):
         )
 
 
-@dataclass(frozen=True)
+@config_class
 class TrackerConfig(Checked):
     name: Literal["none", "tensorboard"] = setting(
         "none", "tensorboard: metrics.jsonl is also written as event files under runs/<run>/tensorboard"
     )
 
 
-@dataclass(frozen=True)
+@config_class
 class SweepConfig(Checked):
     """What a sweep compares. Empty: evaluate's pass@1 of the last model where `evaluate` runs, else the last stage's
     mean reward.
@@ -86,7 +90,7 @@ class SweepConfig(Checked):
     direction: Literal["maximize", "minimize"] = setting("maximize", "how the leaderboard is sorted")
 
 
-@dataclass(frozen=True)
+@config_class
 class StagesConfig(Checked):
     base: PretrainConfig = setting(PretrainConfig, "the recipe's own base model")
     r1_zero: GrpoConfig = setting(GrpoConfig, "R1-Zero: RL from the base")
@@ -105,11 +109,11 @@ class StagesConfig(Checked):
     evaluate: EvaluateConfig = setting(EvaluateConfig, "every model on the held-out sets")
 
 
-@dataclass(frozen=True)
+@config_class
 class CostConfig(Checked):
     """What the ledger counts with (`status --cost`, report). Never part of a fingerprint."""
 
-    price_per_hour: float = setting(
+    price_per_hour: Float = setting(
         0.0,
         "USD for an hour of one rank: of a GPU where it has one, else of a processor; "
         "2 for an H800 in the paper [V2 Table 7]",
@@ -117,36 +121,36 @@ class CostConfig(Checked):
     )
 
 
-@dataclass(frozen=True)
+@config_class
 class StudentConfig(ModelConfig):
     """A model that is distilled into: its base, and how its stages differ from `stages.distill` and the others [V2
     Table 6].
     """
 
-    distill: dict[str, Any] = setting(
-        {}, "keys of stages.distill that are different for this student", schema=SftConfig
+    distill: Annotated[dict[str, Any], KeysOf(SftConfig)] = setting(
+        {}, "keys of stages.distill that are different for this student"
     )
-    base: dict[str, Any] = setting(
-        {}, "keys of stages.student_base that are different for this student", schema=PretrainConfig
+    base: Annotated[dict[str, Any], KeysOf(PretrainConfig)] = setting(
+        {}, "keys of stages.student_base that are different for this student"
     )
-    rl: bool = setting(
+    rl: Bool = setting(
         False, "where distill is selected, also train the same base by RL (stage student_rl), to compare with"
     )
 
 
-@dataclass(frozen=True)
+@config_class
 class RunConfig(Checked):
     """All that a run is told."""
 
     run: str = setting("tiny", "name of the run, a directory under runs_dir")
     runs_dir: str = setting("runs", "where runs are kept")
     recipe: str = setting("tiny", "name of the recipe")
-    seed: int = setting(0, "seed of every random draw", ge=0)
-    force: bool = setting(False, "redo the selected stages; what they made before is kept aside as <fp8>.old-N")
+    seed: Int = setting(0, "seed of every random draw", ge=0)
+    force: Bool = setting(False, "redo the selected stages; what they made before is kept aside as <fp8>.old-N")
     orchestrator: Literal["prefect", "none"] = setting(
         "prefect", "prefect: a flow with a task run per stage; none: the same stages in a plain loop"
     )
-    selected: dict[str, bool] = setting({}, "stages to run; set by +stage=NAME")
+    selected: dict[str, Bool] = setting({}, "stages to run; set by +stage=NAME")
     model: ModelConfig = setting(ModelConfig, "the base model")
     student: StudentConfig = setting(StudentConfig, "the model that is distilled into")
     students: dict[str, StudentConfig] = setting(

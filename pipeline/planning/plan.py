@@ -16,7 +16,7 @@ from pipeline.errors import MissingInput, PipelineError
 from pipeline.planning import estimate, models, preflight
 from pipeline.planning.fingerprint import data_files, differences, stage_fingerprint
 from pipeline.planning.judges import check_judges
-from stages.config import VERSIONS, output_fields, to_dict
+from stages.config import VERSIONS, fields_of, is_operational, output_fields, to_dict
 from stages.contract.description import StageDescription
 from stages.contract.error_report import ErrorReport
 from stages.contract.inputs import StageInput, find_inputs
@@ -277,7 +277,7 @@ def _output_part(old: Any, config: Any) -> Any:
     was removed.
     """
     if isinstance(old, dict) and dataclasses.is_dataclass(config):
-        operational = {spec.name for spec in dataclasses.fields(config) if spec.metadata.get("operational")}
+        operational = {name for name, field in fields_of(type(config)).items() if is_operational(field)}
         return {
             name: _output_part(value, getattr(config, name, None))
             for name, value in old.items()

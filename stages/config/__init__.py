@@ -12,9 +12,11 @@ its fix.
 from stages.config.convert import from_dict, output_fields, to_dict
 from stages.config.data import DataConfig, MixtureSource, PrepareConfig, SourceConfig, TracesConfig
 from stages.config.engines import VLLM_CPU_HEAD_SIZES, DeepSpeedConfig, ModelConfig, OptimConfig, RolloutConfig
-from stages.config.fields import Checked, ConfigError, setting
+from stages.config.fields import Bool, Checked, Float, Int, config_class, setting
 from stages.config.graders import JudgeConfig, SandboxConfig
 from stages.config.grpo import GrpoConfig, HackingConfig, MixConfig, RewardConfig
+from stages.config.introspect import KeysOf, fields_of, is_operational, section_of
+from stages.config.mistakes import ConfigError
 from stages.config.sampling import CollectConfig, EvaluateConfig, SuiteConfig
 from stages.config.training import HealthConfig, PretrainConfig, RewardModelsConfig, SftConfig, StageConfig
 
@@ -22,16 +24,20 @@ __all__ = [
     "KINDS",
     "VERSIONS",
     "VLLM_CPU_HEAD_SIZES",
+    "Bool",
     "Checked",
     "CollectConfig",
     "ConfigError",
     "DataConfig",
     "DeepSpeedConfig",
     "EvaluateConfig",
+    "Float",
     "GrpoConfig",
     "HackingConfig",
     "HealthConfig",
+    "Int",
     "JudgeConfig",
+    "KeysOf",
     "MixConfig",
     "MixtureSource",
     "ModelConfig",
@@ -47,9 +53,13 @@ __all__ = [
     "StageConfig",
     "SuiteConfig",
     "TracesConfig",
+    "config_class",
+    "fields_of",
     "from_dict",
-    "setting",
+    "is_operational",
     "output_fields",
+    "section_of",
+    "setting",
     "to_dict",
 ]
 

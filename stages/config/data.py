@@ -1,14 +1,15 @@
 """Rows from outside, where prompts come from, and `r1 data prepare`."""
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from stages.config.choices import ADAPTERS, VERIFIERS
-from stages.config.fields import Checked, setting
+from pydantic import Field
+
+from stages.config.choices import Adapter, Domain, OnMalformed, Template, Verifier
+from stages.config.fields import Bool, Checked, Float, Int, config_class, setting
 from stages.config.languages import language_problem
 
 
-@dataclass(frozen=True)
+@config_class
 class SourceConfig(Checked):
     """One set of rows from outside and what its columns mean; a column of a mapping is written with a dot
     (`reward_model.ground_truth`).
@@ -30,10 +31,8 @@ class SourceConfig(Checked):
         "what a row is: a prompt with an answer; a prompt with a completion; a prompt "
         "with a chosen and a rejected completion; a completion labelled safe or not",
     )
-    domain: Literal["reasoning", "helpful", "safety"] = setting(
-        "reasoning", "domain of the rows: reasoning has answers that a verifier checks"
-    )
-    adapter: Literal[*ADAPTERS] = setting(
+    domain: Domain = setting("reasoning", "domain of the rows: reasoning has answers that a verifier checks")
+    adapter: Adapter = setting(
         "none", "for a published set whose columns need more than a name: a function of stages/data/adapters/"
     )
     prompt_column: str = setting("prompt", "column with the problem: text, or a list of chat messages")
@@ -61,10 +60,8 @@ class SourceConfig(Checked):
     kind_column: str | None = setting(None, "column with the kind of each row, for samples and tables")
     id_column: str | None = setting(None, "column with a unique id of each row; null: its number")
     language: str = setting("auto", "language of the prompts, an ISO 639-1 code; auto: identified for each prompt")
-    verifier: Literal[*VERIFIERS] = setting(
-        "integer", "how an answer is compared: the verifiers of stages/rewards/grading.py"
-    )
-    check_answers: bool = setting(
+    verifier: Verifier = setting("integer", "how an answer is compared: the verifiers of stages/rewards/grading.py")
+    check_answers: Bool = setting(
         True,
         "ask the verifier of each row whether it can read the answer, before any engine starts; off for files that "
         "`r1 data prepare` wrote, which has asked",
@@ -75,18 +72,16 @@ class SourceConfig(Checked):
         return [f"language {why}, or auto"] if why else []
 
 
-@dataclass(frozen=True)
+@config_class
 class MixtureSource(SourceConfig):
     """One of several sources."""
 
-    weight: float = setting(1.0, "share of the draws of a domain, relative to the other sources that have it", gt=0)
+    weight: Float = setting(1.0, "share of the draws of a domain, relative to the other sources that have it", gt=0)
     preset: str | None = setting(None, "a file of conf/data/ that the other keys add to, e.g. gsm8k", operational=True)
-    verifier: Literal[*VERIFIERS] = setting(
-        "math", "how an answer is compared: the verifiers of stages/rewards/grading.py"
-    )
+    verifier: Verifier = setting("math", "how an answer is compared: the verifiers of stages/rewards/grading.py")
 
 
-@dataclass(frozen=True)
+@config_class
 class DataConfig(SourceConfig):
     """Where prompts come from. `tiny_world` and `reasoning_gym` are generated; `file` reads rows from outside: one
     source, or a mixture of `sources`.
@@ -98,23 +93,23 @@ class DataConfig(SourceConfig):
     sources: dict[str, MixtureSource] = setting(
         {}, "a mixture instead of `path`: name -> source, e.g. data.sources.math.path=FILE"
     )
-    malformed: Literal["fail", "skip"] = setting(
+    malformed: OnMalformed = setting(
         "fail",
         "rows that cannot be used: fail, with the first of them; or skip, with their number and reasons in the log",
     )
-    template: Literal["plain", "r1_zero", "chat"] = setting(
+    template: Template = setting(
         "plain", "plain: 'User:...Assistant:'; r1_zero: the paper's text [V1 Table 1]; chat: the tokenizer's"
     )
-    eval_fraction: float = setting(
+    eval_fraction: Float = setting(
         0.1,
         "share of the rows or problems held out for evaluation (by a hash of the prompt, never trained on)",
         ge=0,
         lt=1,
     )
-    max_prompt_tokens: int = setting(128, "longest prompt, tokens; a longer one is an error that names the row", gt=0)
+    max_prompt_tokens: Int = setting(128, "longest prompt, tokens; a longer one is an error that names the row", gt=0)
     tasks: list[str] = setting([], "name=reasoning_gym: problem families of that library, e.g. [countdown,chain_sum]")
-    task_weights: list[float] = setting(
-        [], "name=reasoning_gym: their shares of the prompts, in the same order; empty: equal", ge=0
+    task_weights: list[Annotated[Float, Field(ge=0)]] = setting(
+        [], "name=reasoning_gym: their shares of the prompts, in the same order; empty: equal"
     )
     task_configs: dict[str, dict[str, Any]] = setting(
         {}, "name=reasoning_gym: settings of a family, e.g. {countdown: {max_numbers: 4}}"
@@ -158,14 +153,14 @@ class DataConfig(SourceConfig):
         return any(source.rows == rows for source in self.all_sources.values())
 
 
-@dataclass(frozen=True)
+@config_class
 class TracesConfig(SourceConfig):
     """Your own prompts and completions to fine-tune on, in the place of the data that the recipe makes."""
 
     rows: Literal["sft"] = setting(
         "sft", "a prompt with a completion, thinking tags and all, or a chat of both (messages_column)"
     )
-    malformed: Literal["fail", "skip"] = setting(
+    malformed: OnMalformed = setting(
         "fail",
         "rows that cannot be used: fail, with the first of them; or skip, with their number and reasons in the log",
     )
@@ -179,40 +174,40 @@ class TracesConfig(SourceConfig):
         return {"file": self} if self.path else {}
 
 
-@dataclass(frozen=True)
+@config_class
 class PrepareConfig(Checked):
     """`r1 data prepare`: which rows of `data` are dropped, in this order, and where the others go."""
 
     output: str = setting("prepared", "directory that is written: train.parquet, card.md, card.json")
-    min_prompt: int = setting(1, "shortest prompt kept, tokens of the model at model.path, else words", ge=0)
-    max_prompt: int = setting(0, "longest prompt kept, in the same unit; 0 = any", ge=0)
-    max_completion: int = setting(0, "longest completion kept, in the same unit; 0 = any", ge=0)
+    min_prompt: Int = setting(1, "shortest prompt kept, tokens of the model at model.path, else words", ge=0)
+    max_prompt: Int = setting(0, "longest prompt kept, in the same unit; 0 = any", ge=0)
+    max_completion: Int = setting(0, "longest completion kept, in the same unit; 0 = any", ge=0)
     languages: list[str] = setting([], "languages kept, e.g. [en,zh]; empty: all")
     against: dict[str, MixtureSource] = setting(
         {},
         "evaluation sets that prompts must not share words with: name -> source, e.g. "
         "prepare.against.gpqa.preset=gpqa_diamond",
     )
-    ngram: int = setting(10, "words in a row that a prompt may not share with them [V2 D.1]", gt=0)
-    exact_duplicates: bool = setting(True, "drop rows whose text was there before, apart from case and white space")
-    near_duplicates: float = setting(
+    ngram: Int = setting(10, "words in a row that a prompt may not share with them [V2 D.1]", gt=0)
+    exact_duplicates: Bool = setting(True, "drop rows whose text was there before, apart from case and white space")
+    near_duplicates: Float = setting(
         0.8,
         "drop rows whose 5-grams are so much those of an earlier row (estimated Jaccard similarity); 0 = keep [ours]",
         ge=0,
         le=1,
     )
-    check_answers: bool = setting(True, "drop rows whose answer their verifier cannot read")
-    samples: int = setting(
+    check_answers: Bool = setting(True, "drop rows whose answer their verifier cannot read")
+    samples: Int = setting(
         0,
         "completions of each prompt by the model at model.path, to measure its pass rate; 0 = no such filter",
         ge=0,
         le=4096,
     )
-    min_pass_rate: float = setting(0.1, "least pass rate kept: what is never solved teaches nothing [ours]", ge=0, le=1)
-    max_pass_rate: float = setting(0.9, "largest pass rate kept [ours]", ge=0, le=1)
-    max_completion_tokens: int = setting(2048, "most tokens of those completions", gt=0)
-    processes: int = setting(0, "processes that read and filter; 0 = one a core", ge=0, operational=True)
-    shown: int = setting(3, "dropped rows of each filter shown in the data card", ge=0)
+    min_pass_rate: Float = setting(0.1, "least pass rate kept: what is never solved teaches nothing [ours]", ge=0, le=1)
+    max_pass_rate: Float = setting(0.9, "largest pass rate kept [ours]", ge=0, le=1)
+    max_completion_tokens: Int = setting(2048, "most tokens of those completions", gt=0)
+    processes: Int = setting(0, "processes that read and filter; 0 = one a core", ge=0, operational=True)
+    shown: Int = setting(3, "dropped rows of each filter shown in the data card", ge=0)
 
     def mistakes(self):
         errors = [

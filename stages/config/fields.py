@@ -1,66 +1,87 @@
-"""Documented, range-checked fields, and the base of all configuration classes."""
+"""What the classes of the schema are made of: documented fields with ranges, strict types, rules between fields."""
 
-import dataclasses
-from dataclasses import dataclass, field
-from typing import Any
+import copy
+import functools
+from typing import Annotated, Any, Self, TypeVar, cast, dataclass_transform
+
+import pydantic
+from pydantic import BeforeValidator, ConfigDict, Field, Strict, ValidationError, model_validator
+
+from stages.config.mistakes import ConfigError, sentences
+
+T = TypeVar("T")
 
 
-class ConfigError(ValueError):
-    """One or more mistakes in a configuration; `errors` lists them, each a sentence with the key, the value and the
-    fix.
-    """
+def _whole_number(value: Any) -> Any:
+    """1000 for 1e3, which YAML reads as a float; anything else as it is."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
-    def __init__(self, errors: list[str]):
-        self.errors = list(errors)
-        super().__init__("\n".join(self.errors))
+
+# Values of other types are not converted: text is no number, and true is not 1. But an integer is a Float, and a Float
+# without a fraction is an Int.
+Int = Annotated[int, Strict(), BeforeValidator(_whole_number)]
+Float = Annotated[float, Strict()]
+Bool = Annotated[bool, Strict()]
 
 
 def setting(
-    default: Any, doc: str, *, gt=None, ge=None, lt=None, le=None, operational: bool = False, schema: type | None = None
+    default: Any,
+    description: str,
+    *,
+    gt: float | None = None,
+    ge: float | None = None,
+    lt: float | None = None,
+    le: float | None = None,
+    operational: bool = False,
 ) -> Any:
-    """A documented, range-checked field. `operational` fields do not change the stage's output and stay out of its
-    fingerprint. `schema`: of a mapping that holds some fields of that class.
+    """A field with its default, its documentation and, where it is a number, its range.
+
+    Args:
+        default: the default value; of a section, its class.
+        description: what people read of it, with its unit and its source: a section of the paper, or [ours].
+        gt: the value is greater than this; likewise `ge` (greater or equal), `lt` (less) and `le` (less or equal).
+        operational: the field does not change what a stage produces, and stays out of its fingerprint.
     """
-    metadata = {"doc": doc, "gt": gt, "ge": ge, "lt": lt, "le": le, "operational": operational, "schema": schema}
+    extra: dict[str, Any] | None = {"operational": True} if operational else None
+    field = functools.partial(Field, description=description, gt=gt, ge=ge, lt=lt, le=le, json_schema_extra=extra)
+    if isinstance(default, type):
+        return field(default_factory=default)
     if isinstance(default, (list, dict)):
-        return field(default_factory=lambda: type(default)(default), metadata=metadata)
-    if isinstance(default, type) and dataclasses.is_dataclass(default):
-        return field(default_factory=default, metadata=metadata)
-    return field(default=default, metadata=metadata)
+        return field(default_factory=functools.partial(copy.deepcopy, default))
+    return field(default=default)
 
 
-def range_error(metadata: dict, value: Any) -> str | None:
-    """What is wrong with a number's range, or None. Lists are checked item by item."""
-    if isinstance(value, (list, tuple)):
-        return next((error for error in (range_error(metadata, item) for item in value) if error), None)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    for name, holds, sign in (
-        ("gt", lambda v, b: v > b, ">"),
-        ("ge", lambda v, b: v >= b, ">="),
-        ("lt", lambda v, b: v < b, "<"),
-        ("le", lambda v, b: v <= b, "<="),
-    ):
-        bound = metadata.get(name)
-        if bound is not None and not holds(value, bound):
-            return f"must be {sign} {bound}, got {value}"
-    return None
+@dataclass_transform(frozen_default=True)
+def config_class(cls: type[T]) -> type[T]:
+    """Makes a class of the schema: a frozen dataclass whose fields pydantic checks and converts.
+
+    Its constructor, and with it `dataclasses.replace`, raises ConfigError with every mistake.
+    """
+    made = pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(extra="forbid"))(cls)
+    construct = made.__init__
+
+    @functools.wraps(construct)
+    def __init__(self: Any, *values: Any, **named: Any) -> None:
+        try:
+            construct(self, *values, **named)
+        except ValidationError as error:
+            raise ConfigError(sentences(made, error)) from None
+
+    made.__init__ = __init__  # type: ignore[method-assign]  # the constructor that pydantic made, wrapped
+    return cast(type[T], made)
 
 
-@dataclass(frozen=True)
+@config_class
 class Checked:
-    """Base of all config classes: ranges are checked on construction; `mistakes` holds rules between fields."""
-
-    def __post_init__(self):
-        errors = []
-        for spec in dataclasses.fields(self):
-            error = range_error(spec.metadata, getattr(self, spec.name))
-            if error:
-                errors.append(f"{spec.name} {error}")
-        errors += self.mistakes()
-        if errors:
-            raise ConfigError(errors)
+    """Base of all classes of the schema: `mistakes` holds the rules between their fields."""
 
     def mistakes(self) -> list[str]:
-        """Rules between fields, each a sentence that starts with the field's name."""
+        """What breaks a rule between fields; each a sentence that starts with a field's name."""
         return []
+
+    @model_validator(mode="after")
+    def _rules_hold(self) -> Self:
+        found = self.mistakes()
+        if found:
+            raise ConfigError(found)
+        return self

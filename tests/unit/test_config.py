@@ -137,9 +137,7 @@ def test_your_own_file_switches_general_data_off(tmp_path):
 def test_every_key_has_a_default_and_a_documentation():
     found = {key: keys.look_up(key) for key in keys.all_keys()}
     assert len(found) > 1000
-    undocumented = [
-        key for key, known in found.items() if not key.startswith("selected.") and not known.metadata.get("doc")
-    ]
+    undocumented = [key for key, known in found.items() if not key.startswith("selected.") and not known.description]
     assert not undocumented
 
 

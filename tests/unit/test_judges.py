@@ -11,6 +11,7 @@ import pytest
 
 from stages import judges
 from stages.config import ConfigError, DataConfig, JudgeConfig, SuiteConfig
+from stages.contract.records import RecordLog, RecordReader
 from stages.data.file_prompts import FilePrompts
 from stages.judges import Comparison, Judged, make_judge
 from stages.judges.cache import ReplyCache
@@ -23,7 +24,6 @@ from stages.judges.verdicts import COMPARISON, CORRECTNESS, read_comparison, rea
 from stages.kinds.evaluation.grading import Grader
 from stages.kinds.evaluation.measure import Sample, measure_many
 from stages.kinds.evaluation.problems import Problem, ProblemSet
-from stages.kinds.evaluation.records import RecordLog, read_records
 from stages.kinds.evaluation.results import results_of
 from stages.prompting.prompt import Prompt
 from stages.rewards.grading import GraderAway, grade_many, reference_problem, vote
@@ -480,7 +480,7 @@ def test_an_evaluation_stops_where_the_judge_is_away_and_keeps_its_samples(stage
     grader.put(Sample("p0", 0, free_prompt(), answered("28"), 5, 3, False))
     with pytest.raises(GraderAway):
         grader.finish()
-    assert list(read_records(tmp_path, "samples.*")) and not list(read_records(tmp_path, "grades.*"))
+    assert list(RecordReader(tmp_path, "samples.*")) and not list(RecordReader(tmp_path, "grades.*"))
 
 
 def test_a_judge_that_cannot_be_asked_is_found_at_the_start(stage):

@@ -129,7 +129,7 @@ def test_workers_get_threads_and_the_attempt_but_nothing_of_prefect(monkeypatch)
         LauncherConfig(threads_per_process=3, collective_timeout_s=77, environment={"A": "b"}), attempt=2
     )
     assert environment["OMP_NUM_THREADS"] == "3" and environment["STAGE_ATTEMPT"] == "2" and environment["A"] == "b"
-    assert environment["STAGE_COLLECTIVE_TIMEOUT_S"] == "77"
+    assert environment["STAGE_COLLECTIVE_TIMEOUT_S"] == "77.0"
     assert (
         not any(name.startswith("PREFECT_") for name in environment)
         and "TORCH_ELASTIC_SHUTDOWN_TIMEOUT" not in environment

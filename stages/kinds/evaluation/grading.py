@@ -6,8 +6,8 @@ import threading
 import time
 from collections import deque
 
+from stages.contract.records import RecordLog
 from stages.kinds.evaluation.measure import Sample, measure_many
-from stages.kinds.evaluation.records import RecordLog
 
 MOST_AT_ONCE = 256
 # seconds between batches: a thread that wakes for every sample takes more from the engine than the grading itself

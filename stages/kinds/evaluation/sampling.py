@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from stages.contract.records import RecordLog, RecordReader
 from stages.engines.sampling import Completion, Sampler
 from stages.kinds.evaluation.grading import Grader
 from stages.kinds.evaluation.measure import Sample
 from stages.kinds.evaluation.problems import Problem, ProblemSet
-from stages.kinds.evaluation.records import RecordLog, read_records
 from stages.prompting.prompt import Prompt
 from stages.prompting.templates import apply_template, decode, encode_prompt
 from stages.runtime.distributed import barrier
@@ -86,8 +86,12 @@ class SetSampler:
         self.worker, self.set, self.prompter, self.directory = worker, one, prompter, directory
         self.shards, self.shard = shards, shard
         self.by_id = {problem.id: problem for problem in one.problems}
-        graded = {(row["problem"], row["sample"]) for row in read_records(directory, "grades.*")}
-        self.ungraded = [sample for sample in self._recorded() if (sample.problem, sample.number) not in graded]
+        grades, samples = RecordReader(directory, "grades.*"), RecordReader(directory, "samples.*")
+        graded = {(row["problem"], row["sample"]) for row in grades}
+        self.ungraded = [sample for sample in self._recorded(samples) if (sample.problem, sample.number) not in graded]
+        num_damaged = grades.num_damaged + samples.num_damaged
+        if num_damaged:
+            worker.say(f"{num_damaged} damaged lines of {one.name} in state/: what they held is done again")
         sampled = graded | {(sample.problem, sample.number) for sample in self.ungraded}
         self.missing = [
             (problem, number)
@@ -164,8 +168,8 @@ class SetSampler:
             "perf/tokens_per_s": tokens / max(seconds, 1e-6) * self.shards,
         }
 
-    def _recorded(self) -> Iterator[Sample]:
-        for row in read_records(self.directory, "samples.*"):
+    def _recorded(self, records: RecordReader) -> Iterator[Sample]:
+        for row in records:
             prompt = self.by_id[row["problem"]].prompts[row["sample"]]
             yield Sample(
                 row["problem"],

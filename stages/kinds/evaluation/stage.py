@@ -11,11 +11,11 @@ from pathlib import Path
 
 from stages.config import EvaluateConfig
 from stages.contract import files
+from stages.contract.records import RecordReader
 from stages.engines.training import init_distributed
 from stages.kinds.evaluation.comparison import compare
 from stages.kinds.evaluation.models import Engine
 from stages.kinds.evaluation.problems import ProblemSet, load_sets
-from stages.kinds.evaluation.records import read_records
 from stages.kinds.evaluation.results import Groups, problem_means, results_of
 from stages.kinds.evaluation.sampling import Prompter, SetSampler, Stopped
 from stages.modeling.model import load_tokenizer
@@ -133,14 +133,14 @@ class Evaluation:
         """
         found = {
             (record["problem"], record["sample"]): record
-            for record in read_records(self._directory(name, one), "grades.*")
+            for record in RecordReader(self._directory(name, one), "grades.*")
         }
         return [[found[problem.id, number] for number in range(one.num_samples)] for problem in one.problems]
 
     def _shown(self, name: str, one: ProblemSet, groups: Groups) -> list[dict]:
         """The first completion of the first problems, for people."""
         wanted = {problem.id: None for problem in one.problems[: self.config.num_shown]}
-        for record in read_records(self._directory(name, one), "samples.*"):
+        for record in RecordReader(self._directory(name, one), "samples.*"):
             if record["sample"] == 0 and record["problem"] in wanted:
                 wanted[record["problem"]] = record["completion"]
         return [

@@ -1,0 +1,38 @@
+"""What a class of the schema says of itself: its fields, and what is marked on them."""
+
+import types
+from dataclasses import dataclass
+from typing import Any, Union, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+
+@dataclass(frozen=True)
+class KeysOf:
+    """Marks a mapping that holds some keys of a section: Annotated[dict[str, Any], KeysOf(SftConfig)]."""
+
+    section: type
+
+
+def fields_of(cls: Any) -> dict[str, FieldInfo]:
+    """The fields of a class of the schema by name: annotation, default, description and range."""
+    fields: dict[str, FieldInfo] = cls.__pydantic_fields__
+    return fields
+
+
+def is_operational(field: FieldInfo) -> bool:
+    """Whether a field does not change what a stage produces."""
+    return isinstance(field.json_schema_extra, dict) and bool(field.json_schema_extra.get("operational"))
+
+
+def section_of(field: FieldInfo) -> Any:
+    """The class whose keys the value of a field has; the type of the value where it is no section."""
+    marked = [mark.section for mark in field.metadata if isinstance(mark, KeysOf)]
+    return marked[0] if marked else field.annotation
+
+
+def without_none(expected: Any) -> Any:
+    """X for `X | None`; any other type as it is."""
+    if get_origin(expected) in (Union, types.UnionType):
+        return next(one for one in get_args(expected) if one is not type(None))
+    return expected
