@@ -1,6 +1,6 @@
 """Sampling completions from the policy, with the logprobs of the tokens drawn."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -28,6 +28,8 @@ class Sampler(Protocol):
     A token depends only on the weights, the prompt, the tokens before it, the seed and the temperature: not on the
     batch.
     """
+
+    stop_ids: Collection[int]  # token ids that end a completion
 
     def sample(
         self,
