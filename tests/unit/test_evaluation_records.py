@@ -109,7 +109,9 @@ def test_few_samples_do_not_wait_for_many(tmp_path):
 
 def test_what_grading_raises_is_raised_in_the_end(tmp_path):
     grader = Grader(RecordLog(tmp_path / "grades.0.jsonl"), RecordLog(tmp_path / "samples.0.jsonl"), needs_format=True)
-    grader.put(FinishedSample("p", 0, dataclasses.replace(a_prompt(), verifier="none of ours"), answered("28"), 5, 3, False))
+    grader.put(
+        FinishedSample("p", 0, dataclasses.replace(a_prompt(), verifier="none of ours"), answered("28"), 5, 3, False)
+    )
     with pytest.raises(ValueError, match="none of ours"):
         grader.finish()
 

@@ -455,7 +455,8 @@ def test_an_evaluation_counts_what_was_not_judged_and_says_why(stage, server):
     server.script = ["ok", *["500"] * 3]
     prompts = [dataclasses.replace(free_prompt(), id=f"p{number}") for number in range(4)]
     samples = [
-        FinishedSample(prompt.id, 0, prompt, answered(str(number)), 5, 3, False) for number, prompt in enumerate(prompts)
+        FinishedSample(prompt.id, 0, prompt, answered(str(number)), 5, 3, False)
+        for number, prompt in enumerate(prompts)
     ]
     records = measure_many(samples, True)
     one = ProblemSet("own", [Problem(prompt.id, (prompt,)) for prompt in prompts], SuiteConfig(samples_per_prompt=1))

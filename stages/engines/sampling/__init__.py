@@ -29,7 +29,7 @@ class Sampler(Protocol):
     batch.
     """
 
-    stop_ids: Collection[int]  # token ids that end a completion
+    stop_ids: list[int]  # token ids that end a completion
 
     def sample(
         self,

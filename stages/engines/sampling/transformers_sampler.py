@@ -4,7 +4,7 @@ Draws as vLLM's CPU sampler does (one generator a sequence, Gumbel noise hashed 
 the same tokens from the same seed.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,7 +38,7 @@ class TransformersSampler:
         self.max_sequences = config.max_sequences
         self.top_p = config.top_p
         self.limit_s = config.engine_timeout_s
-        self.stop_ids: Collection[int] = set(stop_token_ids(model_dir))
+        self.stop_ids = stop_token_ids(model_dir)
 
     def sample(
         self,
