@@ -1,6 +1,6 @@
 """Sampling completions from the policy, with the logprobs of the tokens drawn."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
