@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
 
     with Worker(arguments[0]) as worker:
         prepare_sandbox(worker.config)
-        judges.serve(worker)
+        judges.open_stage(worker)
         importlib.import_module(KIND_MODULES[worker.kind]).run(worker)
         judges.record_cost(worker)
         worker.finish()

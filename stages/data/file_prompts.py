@@ -227,7 +227,7 @@ def _require_judge(prompts: list[Prompt]) -> None:
     from stages import judges
 
     asked = next((prompt for prompt in prompts if prompt.domain == "reasoning" and prompt.verifier == "judge"), None)
-    if asked and judges.is_served():
+    if asked and judges.has_stage():
         judges.require_judge(asked)
 
 
