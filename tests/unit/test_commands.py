@@ -56,6 +56,7 @@ def test_the_overview(say):
     assert code == 0 and all(name in text for name in COMMANDS)
     assert all(f"{code}: {meaning}" in text.replace("`", "") for code, meaning in EXIT_CODES.items() if code != 1)
     assert say("help") == (0, text) and say() == (2, text)
+    assert say("help", "status") == say("status", "--help")
 
 
 def test_a_command_of_commands_alone_is_not_enough(say):
@@ -108,7 +109,7 @@ def test_mistakes_name_what_there_is_and_exit_with_2(say, line, message):
 
 def test_options_may_stand_between_overrides():
     assert hydra_words("+stage=all", "-m", "seed=1,2", "--cfg", "job", "~x", "++a.b={c: -1}") == (
-        ["--multirun", "--cfg", "job"],
+        ["--multirun", "--cfg=job"],
         ["+stage=all", "seed=1,2", "~x", "++a.b={c: -1}"],
     )
 
@@ -116,12 +117,12 @@ def test_options_may_stand_between_overrides():
 @pytest.mark.parametrize(
     "words, expected",
     [
-        (["--cfg=job", "-p", "stages", "--resolve"], ["--cfg", "job", "--package", "stages", "--resolve"]),
-        (["-c", "hydra"], ["--cfg", "hydra"]),
-        (["-i"], ["--info"]),
-        (["--info", "defaults-tree"], ["--info", "defaults-tree"]),
-        (["--info=plugins"], ["--info", "plugins"]),
-        (["-cd", "mine", "--config-name=other"], ["--config-dir", "mine", "--config-name", "other"]),
+        (["--cfg=job", "-p", "stages", "--resolve"], ["--cfg=job", "--package=stages", "--resolve"]),
+        (["-c", "hydra"], ["--cfg=hydra"]),
+        (["-i"], ["--info=all"]),
+        (["--info", "defaults-tree"], ["--info=defaults-tree"]),
+        (["--info=plugins"], ["--info=plugins"]),
+        (["-cd", "mine", "--config-name=other"], ["--config-dir=mine", "--config-name=other"]),
         (["--multirun", "-m"], ["--multirun"]),
         (["--hydra-help", "-r"], ["--run", "--hydra-help"]),
     ],
