@@ -162,6 +162,13 @@ def test_the_reference_has_every_command_and_option(say):
     assert "Table of Contents" not in text and not re.search(r"^#+ *$", text, flags=re.MULTILINE)
 
 
+def test_only_one_module_gives_hydra_its_command_line():
+    """hydra.main reads sys.argv; whoever else set it would be a second way in."""
+    paths = (REPOSITORY / "pipeline").rglob("*.py")
+    users = [path.name for path in paths if re.search(r"sys\.argv = |hydra\.main\(", path.read_text(encoding="utf-8"))]
+    assert users == ["hydra_command_line.py"]
+
+
 def test_help_is_fast_and_loads_neither_hydra_nor_engines():
     code = (
         "import sys\nfrom pipeline.__main__ import main\nassert main(['--help']) == 0\n"
