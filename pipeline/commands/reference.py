@@ -1,5 +1,7 @@
 """The reference of all commands as Markdown, made from their declarations, for the documentation."""
 
+import re
+
 from cyclopts import App
 
 from pipeline.commands.app import COMMANDS, OVERVIEW, make_app
@@ -25,7 +27,7 @@ def _sections(command: App, name: str, level: int) -> list[str]:
     """A command's section, followed by those of its own commands."""
     text = command.generate_docs(recursive=False, heading_level=level)
     _heading, _, text = text.partition("\n")  # it has the command's last word only
-    text = text.partition(f"{'#' * level} Table of Contents")[0]  # the command's own commands get sections below
+    text = re.split(r"^#+ Table of Contents$", text, flags=re.MULTILINE)[0]  # own commands have sections below
     sections = [f"{'#' * level} {name}\n\n{text.strip()}\n\n{command.help_epilogue or ''}".strip()]
     for word in command:
         if not word.startswith("-"):
