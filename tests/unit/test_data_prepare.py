@@ -346,7 +346,7 @@ def test_prepare_counts_in_tokens(tmp_path):
         say=lambda line: None,
     )
     assert [row["prompt"] for row in pyarrow.parquet.read_table(made.run()).to_pylist()] == ["1+2"]
-    assert made.drops.reasons["length"] == {"prompt over 4 tokens": 1}
+    assert made.dropped.reasons["length"] == {"prompt over 4 tokens": 1}
 
 
 def test_settings_that_keep_nothing_are_refused():
