@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
         return exit_codes.BAD_INPUT
     with prepared as worker:
         prepare_sandbox(worker.config)
-        judges.serve(worker)
+        judges.open_stage(worker)
         importlib.import_module(KIND_MODULES[worker.kind]).run(worker)
         judges.record_cost(worker)
         worker.finish()

@@ -16,7 +16,7 @@ from pipeline.configuration import compose, spelling
 from pipeline.errors import InvalidConfig
 from pipeline.execution.prefect import server as prefect_server
 from pipeline.execution.run import run_stages
-from pipeline.planning.plan import remember_overrides
+from pipeline.planning.command_line import remember_overrides
 from pipeline.view.console import standard_console
 from stages.contract.files import find_json
 

@@ -26,5 +26,5 @@ def require_judge_of(prompts: Sequence[Prompt]) -> None:
         InputError: the judge cannot be reached, or does not take such prompts; the rows are not at fault.
     """
     judged = next((prompt for prompt in prompts if prompt.domain == "reasoning" and prompt.verifier == "judge"), None)
-    if judged and judges.is_served():
+    if judged and judges.has_stage():
         judges.require_judge(judged)
