@@ -116,17 +116,13 @@ def read_stage(name: str, path: Path | None) -> StageRecord:
     stage.manifest = _read_file(Manifest.read, stage)
     stage.error = _read_file(ErrorReport.read, stage)
     stage.progress = _read_file(StageProgress.read, stage)
-    stage.results = [row for row in _read_json(path / "results.json", stage.problems) or [] if _is_result(row)]
-    stage.comparisons = [
-        row for row in _read_json(path / "comparisons.json", stage.problems) or [] if _is_comparison(row)
-    ]
+    results = _read_json(path / "results.json", stage.problems)
+    stage.results = [row for row in results or [] if _is_result(row)]
+    comparisons = _read_json(path / "comparisons.json", stage.problems)
+    stage.comparisons = [row for row in comparisons or [] if _is_comparison(row)]
     stage.metrics = steps_in_order(read_jsonl(path / "metrics.jsonl", stage.problems))
-    stage.alarms = [
-        row
-        for name in ("alarms.jsonl", "skipped.jsonl")
-        for row in read_jsonl(path / name, stage.problems)
-        if {"step", "message", "advice"} <= set(row)
-    ]
+    alarms = [*read_jsonl(path / "alarms.jsonl", stage.problems), *read_jsonl(path / "skipped.jsonl", stage.problems)]
+    stage.alarms = [row for row in alarms if {"step", "message", "advice"} <= set(row)]
     stage.first_words = list(read_jsonl(path / "first_words.jsonl", stage.problems))
     rows = read_jsonl(path / "samples.jsonl", stage.problems)
     stage.samples = (
