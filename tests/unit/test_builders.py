@@ -54,10 +54,9 @@ def test_a_damaged_line_counts_as_not_there(tmp_path, damage):
 def server(tmp_path, monkeypatch):
     """The stage's judge is a server of this test's."""
     monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
-    monkeypatch.setattr(judges, "_STAGE", {"worker": None, "judge": None})
     with judge_server() as running:
         settings = JudgeConfig(backend="openai", url=running.url, model="judge", retries=1, timeout_s=5, deadline_s=20)
-        judges.serve(
+        judges.open_stage(
             type(
                 "Stage",
                 (),
@@ -70,6 +69,7 @@ def server(tmp_path, monkeypatch):
             )
         )
         yield running
+        judges.close_stage()
 
 
 def sampled(*texts: str, **counts: int) -> dict:
