@@ -3,7 +3,8 @@
 MkDocs calls `on_page_markdown` for every page. A page says with a comment what belongs in it:
 
 * `<!-- include: ARCHITECTURE.md -->` is replaced by that file of the repository's root, without its title.
-* `<!-- generate: pipeline.commands.reference -->` is replaced by what `as_markdown()` of that module returns.
+* `<!-- generate: pipeline.commands.reference -->` is replaced by what `as_markdown()` of that module returns, from its
+  first section on.
 
 So each text has one source, and the reference of commands and keys cannot be out of date.
 """
@@ -40,7 +41,8 @@ def _page_of(path: str) -> str:
 
 
 def _generated(module: str) -> str:
-    """The Markdown that a module makes from the program's own definitions."""
+    """The Markdown that a module makes from the program's own definitions, without what stands before its sections."""
     if str(REPOSITORY) not in sys.path:
         sys.path.insert(0, str(REPOSITORY))
-    return importlib.import_module(module).as_markdown()
+    text = importlib.import_module(module).as_markdown()
+    return text[text.index("## ") :]

@@ -1,7 +1,7 @@
-"""Worker entry: `python -m stages STAGE_DIRECTORY`, one process a rank (torchrun sets RANK and the rest), or alone.
+"""Worker entry: `python -m stages STAGE_DIRECTORY`, one process for each rank, or one alone.
 
-All it needs to know is in the directory's config.json and inputs.json. Exit codes: 0 done, 64 bad input, 75 interrupted
-but resumable, 1 failed; error.json says why.
+torchrun sets RANK and the like where there are several. All that a worker needs to know is in config.json and
+inputs.json of the directory. Its exit code is one of `stages.contract.exit_codes`; error.json says why it failed.
 """
 
 import contextlib
@@ -9,6 +9,8 @@ import importlib
 import os
 import sys
 
+from stages.contract import exit_codes
+from stages.contract.json_file import DamagedFile
 from stages.runtime import environment
 
 KIND_MODULES = {
@@ -22,18 +24,24 @@ KIND_MODULES = {
 
 
 def main(arguments: list[str]) -> int:
+    """Runs the stage of a prepared directory; returns the exit code."""
     if len(arguments) != 1 or not os.path.isdir(arguments[0]):
         print("usage: python -m stages STAGE_DIRECTORY (with config.json and inputs.json in it)", file=sys.stderr)
-        return 64
+        return exit_codes.BAD_INPUT
     environment.start_without_garbage_collection()
     environment.prepare()
     from stages import judges
     from stages.data.inputs import prepare_sandbox
     from stages.runtime.worker import Worker
 
-    with Worker(arguments[0]) as worker:
+    try:
+        prepared = Worker(arguments[0])
+    except (FileNotFoundError, DamagedFile) as error:
+        print(f"{arguments[0]} is not a prepared stage directory: {error}", file=sys.stderr)
+        return exit_codes.BAD_INPUT
+    with prepared as worker:
         prepare_sandbox(worker.config)
-        judges.serve(worker)
+        judges.open_stage(worker)
         importlib.import_module(KIND_MODULES[worker.kind]).run(worker)
         judges.record_cost(worker)
         worker.finish()
@@ -45,6 +53,5 @@ if __name__ == "__main__":
     with contextlib.suppress(OSError):  # a full disk
         sys.stdout.flush()
         sys.stderr.flush()
-    os._exit(
-        code
-    )  # engines leave threads behind that can hang a normal interpreter exit; everything of ours is on disk by now
+    # engines leave threads behind that can hang a normal exit of the interpreter; all that must last is on the disk
+    os._exit(code)

@@ -1,15 +1,21 @@
-"""Talk to a model directory: `python -m stages.chat MODEL_DIR [--prompt TEXT]`. Each line is a prompt of its own, as in
-training.
+"""Talk to a model directory: `python -m stages.chat MODEL_DIR [--prompt TEXT]`.
+
+Each line is a prompt of its own, as in training.
 """
 
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stages.runtime import environment
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
 
 def main(arguments: list[str]) -> int:
+    """Answers one prompt, or those that are typed until an empty line; returns the exit code."""
     options = parse(arguments)
     environment.prepare()
     import torch
@@ -36,6 +42,7 @@ def main(arguments: list[str]) -> int:
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
+    """The options of the command line."""
     parser = argparse.ArgumentParser(prog="python -m stages.chat", description=__doc__)
     parser.add_argument("model_dir", type=Path)
     parser.add_argument("--prompt", help="answer this one prompt and end")
@@ -53,13 +60,41 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def answer(text: str, model, tokenizer, options: argparse.Namespace) -> None:
-    """Prints the completion token by token. Words outside the vocabulary are named: the tiny world's models know few."""
+def answer(
+    text: str, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", options: argparse.Namespace
+) -> None:
+    """Prints the completion of a prompt token by token. Names words that the model's vocabulary does not have."""
     import torch
 
     from stages.prompting.templates import apply_template, encode_prompt
 
     prompt_ids = encode_prompt(apply_template(text, options.template, tokenizer), options.template, tokenizer)
+    _warn_of_unknown_words(prompt_ids, tokenizer)
+    room = getattr(model.config, "max_position_embeddings", 4096) - len(prompt_ids)
+    ids, cache = torch.tensor([prompt_ids], device=model.device), None  # [1, T]: all of the prompt, then a token a time
+    completion: list[int] = []
+    num_shown = 0  # characters
+    with torch.no_grad():
+        for _ in range(min(options.max_tokens or room, room)):
+            output = model(input_ids=ids, past_key_values=cache, use_cache=True)
+            cache, logits_V = output.past_key_values, output.logits[0, -1].float()
+            if options.temperature == 0:
+                token = int(logits_V.argmax())
+            else:
+                token = int(torch.multinomial(torch.softmax(logits_V / options.temperature, -1), 1))
+            if token == tokenizer.eos_token_id:
+                break
+            completion.append(token)
+            decoded = tokenizer.decode(completion, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+            if not decoded.endswith("\ufffd"):  # half of a character: wait for the rest
+                print(decoded[num_shown:], end="", flush=True)
+                num_shown = len(decoded)
+            ids = torch.tensor([[token]], device=model.device)
+    print()
+
+
+def _warn_of_unknown_words(prompt_ids: list[int], tokenizer: "PreTrainedTokenizerBase") -> None:
+    """The tiny world's models know few words."""
     unknown = sum(token == tokenizer.unk_token_id for token in prompt_ids) if tokenizer.unk_token_id is not None else 0
     if unknown:
         print(
@@ -68,27 +103,6 @@ def answer(text: str, model, tokenizer, options: argparse.Namespace) -> None:
             "'what is24-3+7+2?', without spaces around numbers)",
             file=sys.stderr,
         )
-    room = getattr(model.config, "max_position_embeddings", 4096) - len(prompt_ids)
-    ids, cache, shown = torch.tensor([prompt_ids], device=model.device), None, ""
-    completion: list[int] = []
-    with torch.no_grad():
-        for _ in range(min(options.max_tokens or room, room)):
-            output = model(input_ids=ids, past_key_values=cache, use_cache=True)
-            cache, logits = output.past_key_values, output.logits[0, -1].float()
-            token = (
-                int(logits.argmax())
-                if options.temperature == 0
-                else int(torch.multinomial(torch.softmax(logits / options.temperature, -1), 1))
-            )
-            if token == tokenizer.eos_token_id:
-                break
-            completion.append(token)
-            text = tokenizer.decode(completion, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-            if not text.endswith("\ufffd"):  # half of a character: wait for the rest
-                print(text[len(shown) :], end="", flush=True)
-                shown = text
-            ids = torch.tensor([[token]], device=model.device)
-    print()
 
 
 if __name__ == "__main__":

@@ -5,23 +5,15 @@ help from docstrings and can write itself as Markdown; Prefect brings it along. 
 configuration is Hydra's matter.
 """
 
-import difflib
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 
-from cyclopts import (
-    App,
-    CoercionError,
-    CycloptsError,
-    MissingArgumentError,
-    UnknownCommandError,
-    UnknownOptionError,
-    UnusedCliTokensError,
-)
+from cyclopts import App, CycloptsError
 
+from pipeline.commands.declaration import PROGRAM
+from pipeline.commands.mistakes import explain
 from pipeline.errors import EXIT_CODES, InvalidConfig
 
-PROGRAM = "r1"
 DISTRIBUTION = "r1-recipe"
 
 # Each is the first line of its command's docstring: the overview is shown without loading any command.
@@ -88,7 +80,7 @@ def call(arguments: list[str]) -> int:
         PipelineError: whatever the command raises.
     """
     if arguments[:1] == ["help"]:
-        arguments = ["--help", *arguments[1:]]
+        arguments = [*arguments[1:], "--help"]
     app = make_app(arguments[:1])
     words, apps, rest = app.parse_commands(arguments)
     if apps[-1].default_command is None and not rest:  # a command that needs another one: `r1`, `r1 data`
@@ -98,35 +90,3 @@ def call(arguments: list[str]) -> int:
         return app(arguments, exit_on_error=False, print_error=False, verbose=False) or 0
     except CycloptsError as error:
         raise InvalidConfig([explain(error, " ".join(words))]) from None
-
-
-def explain(error: CycloptsError, command: str) -> str:
-    """What is wrong with a command line, with the nearest word that exists.
-
-    Args:
-        error: what the parser has found.
-        command: the words of the command as far as they are known, `status` or `data inspect`; empty for none.
-    """
-    see = f"see {PROGRAM} {command} --help"
-    if isinstance(error, UnknownCommandError) and error.unused_tokens and error.app is not None:
-        word = error.unused_tokens[0]
-        names = [name for name in error.app if not name.startswith("-")]
-        what = "flag" if word.startswith("-") else "command"
-        return f"{word}: no such {what}; commands are {', '.join(names)}{_hint(word, names)}"
-    if isinstance(error, UnknownOptionError):
-        word = error.token.keyword or error.token.value
-        names = [name for argument in error.argument_collection for name in argument.names if name.startswith("-")]
-        known = f"it has {', '.join(names)}" if names else "it has none"
-        return f"{word}: {command} knows no such flag; {known}{_hint(word, names)}"
-    if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
-        return f"{' '.join(error.unused_tokens)}: {command} takes options only; {see}"
-    if isinstance(error, MissingArgumentError) and error.argument is not None:
-        return f"{error.keyword or error.argument.name} needs a value; {see}"
-    if isinstance(error, CoercionError) and error.token is not None and error.target_type is float:
-        return f"{error.token.keyword} {error.token.value}: not a number; {see}"
-    return f"{error} {see.capitalize()}"
-
-
-def _hint(word: str, names: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word.partition("=")[0], list(names), n=1)
-    return f"; did you mean {close[0]}?" if close else ""

@@ -57,7 +57,8 @@ fetch_app = declare(
     CODES,
     parent="r1 data",
 )
-for command in (inspect_app, prepare_app, fetch_app):
+for number, command in enumerate((inspect_app, prepare_app, fetch_app)):
+    command.sort_key = number
     app.command(command)
 
 

@@ -11,6 +11,8 @@ from cyclopts import App, Group, Parameter
 
 from pipeline.errors import EXIT_CODES
 
+PROGRAM = "r1"
+
 ARGUMENTS = Group("Arguments", sort_key=1)
 OPTIONS = Group("Options", sort_key=2)
 
@@ -56,7 +58,7 @@ def exit_codes(*codes: int) -> dict[int, str]:
 
 
 def declare(
-    name: str, usage: str, examples: Mapping[str, str], codes: Mapping[int, str], more: str = "", parent: str = "r1"
+    name: str, usage: str, examples: Mapping[str, str], codes: Mapping[int, str], more: str = "", parent: str = PROGRAM
 ) -> App:
     """The frame of a command; its function is added with `@app.default`.
 

@@ -26,7 +26,7 @@ INSTALL = "make install (or: pip install -e '.[cpu]')"
 IMPORTS = {
     "transformers": "import stages; from transformers import Qwen2ForCausalLM",
     "deepspeed": "import stages; import deepspeed",
-    "vllm": "import stages; from stages import environment; environment.prepare(); from vllm import LLM, "
+    "vllm": "import stages; from stages.runtime import environment; environment.prepare(); from vllm import LLM, "
     "SamplingParams",
     "prefect": "import prefect.flows",
 }

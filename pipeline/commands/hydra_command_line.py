@@ -66,13 +66,13 @@ class HydraOptions:
         words: list[str] = []
         for field in fields(self):
             value = getattr(self, field.name)
-            if value is None or value is False:
-                continue
-            words.append(f"--{field.name.replace('_', '-')}")
-            if isinstance(value, list):
-                words += value
-            elif value is not True:
-                words.append(value)
+            name = f"--{field.name.replace('_', '-')}"
+            if value is True:
+                words.append(name)
+            elif isinstance(value, list):  # the topic of --info
+                words.append(f"{name}={value[0] if value else 'all'}")
+            elif value:
+                words.append(f"{name}={value}")
         return words
 
 

@@ -1,8 +1,11 @@
 """The reference of all commands as Markdown, made from their declarations, for the documentation."""
 
+import re
+
 from cyclopts import App
 
-from pipeline.commands.app import COMMANDS, OVERVIEW, PROGRAM, make_app
+from pipeline.commands.app import COMMANDS, OVERVIEW, make_app
+from pipeline.commands.declaration import PROGRAM
 from pipeline.errors import EXIT_CODES
 
 
@@ -23,11 +26,9 @@ def as_markdown(heading_level: int = 2) -> str:
 def _sections(command: App, name: str, level: int) -> list[str]:
     """A command's section, followed by those of its own commands."""
     text = command.generate_docs(recursive=False, heading_level=level)
-    text = text.partition("\n")[2].partition("Table of Contents")[0].rstrip("# \n").strip()
-    section = f"{'#' * level} {name}\n\n{text}"
-    if command.help_epilogue:
-        section += f"\n\n{command.help_epilogue}"
-    sections = [section]
+    _heading, _, text = text.partition("\n")  # it has the command's last word only
+    text = re.split(r"^#+ Table of Contents$", text, flags=re.MULTILINE)[0]  # own commands have sections below
+    sections = [f"{'#' * level} {name}\n\n{text.strip()}\n\n{command.help_epilogue or ''}".strip()]
     for word in command:
         if not word.startswith("-"):
             sections += _sections(command[word], f"{name} {word}", level + 1)

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from pipeline.errors import MissingInput, PipelineError, StageFailed, StageInterrupted
 from pipeline.execution import stall
+from stages.contract import exit_codes
 from stages.contract.error_report import ErrorReport
 from stages.contract.failures import RankFailure, read_failures
 from stages.contract.progress import INTERRUPTED, StageProgress
 
 SHOWN_LINES = 15
-EXIT_INTERRUPTED = 75
 NO_SPACE = "No space left on device"
 FULL_BYTES = 2**20  # a disk with less free has no room for a worker's error report
 
@@ -33,7 +33,7 @@ def explain(
     rank, code = root_failure(read_failures(logs))
     error = ErrorReport.find(directory)
     progress = StageProgress.find(directory) or StageProgress()
-    has_left_early = error is None and (code == EXIT_INTERRUPTED or progress.phase == INTERRUPTED)
+    has_left_early = error is None and (code == exit_codes.INTERRUPTED or progress.phase == INTERRUPTED)
     if was_stopped or has_left_early:  # the latter: srun or Slurm stopped the ranks
         where = f" at step {progress.step}" if progress.step else ""
         return StageInterrupted(f"{stage} was interrupted{where}; its checkpoint is kept", fix)

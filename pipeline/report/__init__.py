@@ -1,4 +1,4 @@
-"""The report of a run: one HTML file that needs no network, written from what the stages left on disk, complete or not."""
+"""The report of a run: one HTML file that needs no network, written from what the stages have left on disk so far."""
 
 from pipeline.report.page import write_report
 

@@ -1,12 +1,10 @@
-"""The cost ledger of a run: hours of all ranks and attempts, tokens, judge calls, money; beside the paper's table [V2
-Table 7].
+"""The cost ledger of a run: hours, tokens, judge calls and money; beside the paper's table [V2 Table 7].
 
-Of a finished stage the manifest says it, of an unfinished one the heartbeats of its attempts. An hour is one rank for
-one hour: a GPU hour where a rank has a GPU, else a processor hour.
+The numbers of a finished stage are in its manifest, those of an unfinished one in the heartbeats of its attempts. An
+hour is one rank for one hour: a GPU hour where a rank has a GPU, else a processor hour.
 """
 
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.configuration.graph import family_of, is_stage, stage_order
+from pipeline.report.read import is_finite, mapping
 from stages.contract.attempts import attempts, timing
 from stages.contract.files import find_json
 from stages.contract.manifest import Manifest, Tokens
@@ -26,7 +25,6 @@ PAPER = {
     "SFT data creation": (("cold_start_data", "rejection_data"), 5_000),
     "R1": (("cold_start", "reasoning_rl", "rejection_sft", "reward_models", "preference_rl"), 41_000),
 }
-REST = "not in the paper's table"
 
 
 @dataclass(frozen=True)
@@ -48,15 +46,14 @@ class Line:
 
 
 def line_of(stage: str, directory: Path) -> Line:
-    """The ledger of a stage directory, finished or not. What is damaged counts nothing."""
-    manifest, judged = Manifest.find(directory), _mapping(find_json(directory / "judge_ledger.json"))
+    """The ledger of a stage directory, finished or not. Damaged files count nothing."""
+    manifest = Manifest.find(directory)
+    judged = mapping(find_json(directory / "judge_ledger.json"))
     spent = manifest.timing if manifest else timing(attempts(directory))
     tokens = manifest.tokens if manifest else None
     if tokens is None:  # unfinished, or made before manifests had them
         tokens = _logged_tokens(directory / "metrics.jsonl")
-    calls = sum(
-        _number(counts.get("calls")) for counts in _mapping(judged.get("jobs")).values() if isinstance(counts, dict)
-    )
+    calls = sum(_number(mapping(counts).get("calls")) for counts in mapping(judged.get("jobs")).values())
     return Line(
         stage,
         manifest is not None,
@@ -70,54 +67,53 @@ def line_of(stage: str, directory: Path) -> Line:
 
 
 def _logged_tokens(path: Path) -> Tokens:
+    """The tokens that the lines of metrics.jsonl count."""
     counts = {"sampled": 0.0, "trained": 0.0}
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []:
         try:
-            row = _mapping(json.loads(line))
+            row = mapping(json.loads(line))
         except ValueError:  # half written
             continue
         counts = {name: count + _number(row.get(f"tokens/{name}")) for name, count in counts.items()}
     return Tokens(**{name: int(count) for name, count in counts.items()})
 
 
-def _mapping(value: Any) -> dict:
-    return value if isinstance(value, dict) else {}
-
-
 def _number(value: Any) -> float:
     """A finite number, else 0."""
-    return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else 0.0
+    return float(value) if is_finite(value) else 0.0
 
 
 def read(run_dir: Path) -> list[Line]:
-    """The latest directory of each stage of a run, in order of execution; stages without workers cost nothing and are
-    left out.
+    """The ledger of a run: the latest directory of each stage, in order of execution.
+
+    The report has no workers, costs nothing and is left out.
     """
-    names = sorted(
-        (path.name for path in run_dir.iterdir() if is_stage(path.name) and path.name != "report"), key=stage_order
-    )
-    return [
-        line_of(name, (run_dir / name / "latest").resolve()) for name in names if (run_dir / name / "latest").is_dir()
-    ]
+    names = [path.name for path in run_dir.iterdir() if is_stage(path.name) and path.name != "report"]
+    latest = {name: run_dir / name / "latest" for name in sorted(names, key=stage_order)}
+    return [line_of(name, directory.resolve()) for name, directory in latest.items() if directory.is_dir()]
 
 
 def beside_the_paper(lines: list[Line]) -> list[tuple[str, float, float, float, float]]:
-    """(row, hours here, share here, hours in the paper, share there) of the rows of its table; what it leaves out is
-    not in the shares.
+    """(row, hours here, share here, hours in the paper, share there) of each row of the paper's table.
+
+    Stages that the table leaves out are not in the shares.
     """
     hours = {
         name: sum(line.hours for line in lines if family_of(line.stage) in stages)
         for name, (stages, _) in PAPER.items()
     }
-    total, published = sum(hours.values()), sum(hours for _, hours in PAPER.values())
+    all_here = sum(hours.values())
+    all_published = sum(published for _, published in PAPER.values())
     return [
-        (name, hours[name], hours[name] / total if total else 0.0, PAPER[name][1], PAPER[name][1] / published)
-        for name in PAPER
+        (name, hours[name], hours[name] / all_here if all_here else 0.0, published, published / all_published)
+        for name, (_, published) in PAPER.items()
     ]
 
 
 def total(lines: list[Line]) -> Line:
-    judged = [line for line in lines if line.judge_calls is not None]
+    """The sum of all lines, as a line of its own."""
+    judge_calls = [line.judge_calls for line in lines if line.judge_calls is not None]
+    judge_money = [line.judge_money for line in lines if line.judge_money is not None]
     return Line(
         "total",
         all(line.is_done for line in lines),
@@ -125,16 +121,18 @@ def total(lines: list[Line]) -> Line:
         sum(line.hours for line in lines),
         sum(line.sampled for line in lines),
         sum(line.trained for line in lines),
-        sum(line.judge_calls for line in judged) if judged else None,
-        sum(line.judge_money for line in judged) if judged else None,
+        sum(judge_calls) if judge_calls else None,
+        sum(judge_money) if judge_money else None,
     )
 
 
 def as_json(lines: list[Line], price_per_hour: float) -> list[dict]:
+    """The lines and their sum as plain data; `price_per_hour` is in USD."""
     return [{**vars(line), "money": round(line.money(price_per_hour), 6)} for line in [*lines, total(lines)]]
 
 
 def show(lines: list[Line], price_per_hour: float, console: Console) -> None:
+    """Prints the lines, their sum, and the paper's table; `price_per_hour` is in USD."""
     table = Table(
         title=f"cost so far, at {price_per_hour:g} USD an hour of one rank",
         title_justify="left",
@@ -164,5 +162,5 @@ def show(lines: list[Line], price_per_hour: float, console: Console) -> None:
 
 
 def hours_text(hours: float) -> str:
-    """0.034, 1.25, 147,000."""
+    """Hours with three digits that count, or whole: 0.034, 1.25, 147,000."""
     return f"{hours:,.0f}" if hours >= 100 else f"{hours:.3g}"

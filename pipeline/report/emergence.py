@@ -1,7 +1,7 @@
-"""What emerged: words of reflection, accuracy and thinking by difficulty, first appearances; and the learned rewards
-beside what can be verified.
+"""What emerged in RL: words of reflection and where they first appeared, accuracy and thinking by difficulty.
 
-As in the paper's Fig. 8, Fig. 9 and Fig. 6 [V2 C.1, C.2, B.5]. Pure functions of what `read` found.
+Also the panels that show the learned rewards beside what can be verified. As in the paper's Fig. 8, Fig. 9 and Fig. 6
+[V2 C.1, C.2, B.5]. Pure functions of what `read` found.
 """
 
 from pipeline.report.figures import Panel, figure, number, running_mean, share_axis, thin
@@ -33,7 +33,7 @@ WATCH_PANELS = (
 
 
 def word_figures(stages: list[StageRecord]) -> list[dict]:
-    """One figure a stage: each word's count for 1,000 tokens against the step."""
+    """A figure for each stage: how often each word comes in 1,000 tokens, against the step."""
     found = []
     for stage in stages:
         traces = []
@@ -65,9 +65,14 @@ def word_figures(stages: list[StageRecord]) -> list[dict]:
 
 
 def word_table(stages: list[StageRecord]) -> list[dict]:
-    """[{"shown", "cells": [{"word", "per_step", "first", "last"}], "total": {...}, "growth"}]: for 1,000 tokens in the
-    first and last tenth of the steps, and how often a step of the last tenth says it. The paper saw the sum of the ten
-    grow five- to sevenfold.
+    """How often each word comes in 1,000 tokens, early and late, a row for each stage.
+
+    Early and late are the first and the last tenth of the steps. The paper saw the sum of the ten words grow five- to
+    sevenfold.
+
+    Returns:
+        [{"shown", "cells", "growth"}]: a cell is {"word", "first", "last", "per_step"}, the last cell is of all ten
+        words; "per_step" is how often a step of the last tenth says it; "growth" is last / first of all ten.
     """
     rows = []
     for stage in stages:
@@ -88,31 +93,31 @@ def word_table(stages: list[StageRecord]) -> list[dict]:
 
 
 def _cell(word: str, keys: list[str], first: list[dict], last: list[dict]) -> dict:
-    mean = lambda rows, of: sum(of(row) for row in rows) / len(rows)
-    density = lambda row: sum(number(row.get(key)) or 0.0 for key in keys)
+    """The cell of one word, or of several together, from the rows of the first and of the last steps."""
+    per_step = [_density(row, keys) * (number(row.get("train/tokens")) or 0.0) / 1000 for row in last]
     return {
         "word": word,
-        "first": mean(first, density),
-        "last": mean(last, density),
-        "per_step": mean(last, lambda row: density(row) * (number(row.get("train/tokens")) or 0.0) / 1000),
+        "first": sum(_density(row, keys) for row in first) / len(first),
+        "last": sum(_density(row, keys) for row in last) / len(last),
+        "per_step": sum(per_step) / len(last),
     }
 
 
+def _density(row: dict, keys: list[str]) -> float:
+    """How often the words of these metrics come in 1,000 tokens of a step."""
+    return sum(number(row.get(key)) or 0.0 for key in keys)
+
+
 def level_figures(stages: list[StageRecord]) -> list[dict]:
-    """Two figures a stage: accuracy by difficulty against the step, and the length of the completions against the
-    difficulty, early and late.
+    """Two figures for each stage, where its prompts have levels of difficulty.
+
+    Accuracy at each level against the step; and the length of the completions against the level, early and late.
     """
     found = []
     for stage in stages:
-        levels = sorted(
-            {
-                key.split("/")[1]
-                for row in stage.metrics
-                for key in row
-                if key.startswith("level/") and key.endswith("/accuracy")
-            },
-            key=_natural,
-        )
+        metrics = {key for row in stage.metrics for key in row}
+        measured = {key.split("/")[1] for key in metrics if key.startswith("level/") and key.endswith("/accuracy")}
+        levels = sorted(measured, key=_natural)
         label = stage_name(stage.name).label
         if not levels:
             continue
@@ -135,45 +140,45 @@ def level_figures(stages: list[StageRecord]) -> list[dict]:
         found.append(
             figure(f"levels-{stage.name}", f"Accuracy by difficulty, {label}", "On training prompts.", traces, axes)
         )
-        found += _length_figure(stage, levels, label)
+        found.append(_length_figure(stage, levels, label))
     return found
 
 
-def _length_figure(stage: StageRecord, levels: list[str], label: str) -> list[dict]:
+def _length_figure(stage: StageRecord, levels: list[str], label: str) -> dict:
     count = max(1, round(len(stage.metrics) * ENDS))
     traces = []
     for name, rows, color in (
         ("first tenth of the steps", stage.metrics[:count], "#9ca3af"),
         ("last tenth", stage.metrics[-count:], stage_name(stage.name).color),
     ):
-        lengths = [
-            [value for row in rows if (value := number(row.get(f"level/{level}/tokens"))) is not None]
-            for level in levels
-        ]
         traces.append(
             {
                 "type": "bar",
                 "x": levels,
-                "y": [sum(some) / len(some) if some else 0 for some in lengths],
+                "y": [_mean_tokens(rows, level) for level in levels],
                 "name": name,
                 "marker": {"color": color},
             }
         )
     axes = _axes("tokens", showlegend=True)
     axes["xaxis"] = {"type": "category", "title": {"text": "difficulty", "standoff": 4}}
-    return [
-        figure(
-            f"level-tokens-{stage.name}",
-            f"Thinking against difficulty, {label}",
-            "Mean tokens of the completions.",
-            traces,
-            axes | {"barmode": "group"},
-        )
-    ]
+    return figure(
+        f"level-tokens-{stage.name}",
+        f"Thinking against difficulty, {label}",
+        "Mean tokens of the completions.",
+        traces,
+        axes | {"barmode": "group"},
+    )
+
+
+def _mean_tokens(rows: list[dict], level: str) -> float:
+    """Mean length of the completions of one level, over the steps that have any."""
+    lengths = [value for row in rows if (value := number(row.get(f"level/{level}/tokens"))) is not None]
+    return sum(lengths) / len(lengths) if lengths else 0
 
 
 def first_words(stages: list[StageRecord]) -> list[dict]:
-    """[{"shown", "rows"}]: where each word first appeared, in the order of the steps; rows that are none are left out."""
+    """Where each word first appeared, in the order of the steps: [{"shown", "rows"}]. Damaged rows are left out."""
     needed = {"step", "word", "before", "found", "after"}
     found = [
         {
@@ -186,13 +191,13 @@ def first_words(stages: list[StageRecord]) -> list[dict]:
 
 
 def _series(stage: StageRecord, metric: str) -> tuple[list, list[float]]:
+    """(steps, values) of a metric, where it was measured, thinned for a figure."""
     pairs = [(row["step"], value) for row in stage.metrics if (value := number(row.get(metric))) is not None]
-    steps, values = thin(*zip(*pairs)) if pairs else ([], [])
-    return steps, values
+    return thin([step for step, _ in pairs], [value for _, value in pairs])
 
 
 def _natural(level: str) -> tuple:
-    """2 before 10, Level 2 before Level 10."""
+    """Sorting key of a level: 2 before 10, Level 2 before Level 10."""
     digits = "".join(char for char in level if char.isdigit())
     return (int(digits) if digits else 0, level)
 

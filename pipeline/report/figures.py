@@ -1,7 +1,9 @@
 """The figures, as plain data for plotly.js: {id, title, caption, data, layout}. Pure functions of what `read` found."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pipeline.report.names import stage_name
 from pipeline.report.read import StageRecord
@@ -13,7 +15,7 @@ INK, GRID = "#1f2937", "#e5e7eb"
 
 @dataclass(frozen=True)
 class Panel:
-    """One small chart: a metric against the step, one curve a stage."""
+    """One small chart: a metric against the step, with a curve for each stage."""
 
     metric: str
     title: str
@@ -127,7 +129,7 @@ PHASE_COLORS = {"rollout": "#1d4ed8", "reward": "#9a7b00", "train": "#d9480f", "
 
 
 def step_figures(stages: list[StageRecord], panels: tuple[Panel, ...], prefix: str) -> list[dict]:
-    """One figure a panel that any of the stages has numbers for."""
+    """A figure for each panel that any of the stages has numbers for. `prefix` keeps the figures' ids apart."""
     figures = []
     for panel in panels:
         traces = [trace for stage in stages for trace in curve(stage, panel)]
@@ -138,12 +140,12 @@ def step_figures(stages: list[StageRecord], panels: tuple[Panel, ...], prefix: s
 
 
 def curve(stage: StageRecord, panel: Panel) -> list[dict]:
-    """A stage's metric: one line, or, where it is long enough to smooth, the faint raw values under their running mean."""
-    pairs = [(row["step"], number(row.get(panel.metric, row.get(panel.fallback)))) for row in stage.metrics]
-    pairs = [pair for pair in pairs if pair[1] is not None]
+    """A stage's metric as one line, or, where it is long enough to smooth, as faint raw values under their mean."""
+    found = [(row["step"], number(row.get(panel.metric, row.get(panel.fallback)))) for row in stage.metrics]
+    pairs = [(step, value) for step, value in found if value is not None]
     if not pairs:
         return []
-    steps, values = thin(*zip(*pairs))
+    steps, values = thin([step for step, _ in pairs], [value for _, value in pairs])
     shown = stage_name(stage.name)
     form = ".3s" if not panel.is_share else ".1%"
     base = {
@@ -170,14 +172,18 @@ def curve(stage: StageRecord, panel: Panel) -> list[dict]:
 
 
 def running_mean(values: list[float]) -> list[float]:
-    """Centred mean over about an eighth of the curve: [1, 2, 3] over three is [1.5, 2, 2.5]."""
+    """Centred mean over about an eighth of the curve.
+
+    >>> running_mean([1.0, 2.0, 3.0])
+    [1.5, 2.0, 2.5]
+    """
     half = max(1, len(values) // 16)
     windows = (values[max(0, i - half) : i + half + 1] for i in range(len(values)))
     return [round(sum(window) / len(window), 8) for window in windows]
 
 
-def thin(steps: tuple, values: tuple) -> tuple[list, list[float]]:
-    """At most MAX_POINTS points: means over equal runs of steps."""
+def thin(steps: Sequence[float], values: Sequence[float]) -> tuple[list, list[float]]:
+    """The curve in at most MAX_POINTS points, each the mean over as many steps."""
     width = math.ceil(len(steps) / MAX_POINTS)
     if width <= 1:
         return list(steps), list(values)
@@ -185,14 +191,22 @@ def thin(steps: tuple, values: tuple) -> tuple[list, list[float]]:
     return [steps[i] for i in starts], [sum(values[i : i + width]) / len(values[i : i + width]) for i in starts]
 
 
-def number(value) -> float | None:
-    """A finite number, or None."""
+def number(value: Any) -> float | None:
+    """The value as a number where it is a finite one, else None."""
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return float(value) if is_number and math.isfinite(value) else None
 
 
 def figure(name: str, title: str, caption: str, data: list[dict], axes: dict) -> dict:
-    """A figure with the report's look; `axes` holds what is special about its axes."""
+    """A figure with the report's look.
+
+    Args:
+        name: Becomes the id of the figure in the page.
+        title: Stands above it.
+        caption: Small text below the title.
+        data: plotly's traces.
+        axes: What is special about its "xaxis" and "yaxis", and other keys of plotly's layout.
+    """
     plain = {
         "gridcolor": GRID,
         "linecolor": "#9ca3af",
@@ -202,7 +216,7 @@ def figure(name: str, title: str, caption: str, data: list[dict], axes: dict) ->
         "ticklen": 3,
         "tickcolor": "#9ca3af",
     }
-    layout = {
+    layout: dict[str, Any] = {
         "font": {"family": "system-ui, sans-serif", "size": 12, "color": INK},
         "margin": {"l": 52, "r": 10, "t": 8, "b": 40},
         "height": 230,
@@ -211,10 +225,8 @@ def figure(name: str, title: str, caption: str, data: list[dict], axes: dict) ->
         "hovermode": "closest",
         "showlegend": False,
     }
-    layout |= {
-        axis: plain | ({"showgrid": False} if axis == "xaxis" else {}) | axes.get(axis, {})
-        for axis in ("xaxis", "yaxis")
-    }
+    layout["xaxis"] = plain | {"showgrid": False} | axes.get("xaxis", {})
+    layout["yaxis"] = plain | axes.get("yaxis", {})
     layout |= {key: value for key, value in axes.items() if key not in ("xaxis", "yaxis")}
     return {
         "id": "".join(char if char.isalnum() else "-" for char in name),
@@ -226,19 +238,17 @@ def figure(name: str, title: str, caption: str, data: list[dict], axes: dict) ->
 
 
 def share_axis(values: list[float]) -> dict:
-    """Percent ticks; the whole range where values are large, from zero to the data where all are small."""
+    """An axis in percent: from 0 to 100 where a value is large, from 0 to the largest one where all are small."""
     if not any(values):
         return {"tickformat": ".1~%", "range": [0, 0.05]}
-    return (
-        {"tickformat": ".0%", "range": [0, 1.04]}
-        if max(values, default=0) > 0.3
-        else {"tickformat": ".1~%", "rangemode": "tozero"}
-    )
+    if max(values) > 0.3:
+        return {"tickformat": ".0%", "range": [0, 1.04]}
+    return {"tickformat": ".1~%", "rangemode": "tozero"}
 
 
 def _axes(panel: Panel, traces: list[dict]) -> dict:
     values = [value for trace in traces for value in trace["y"]]
-    yaxis = {"title": {"text": panel.unit, "standoff": 6}}
+    yaxis: dict[str, Any] = {"title": {"text": panel.unit, "standoff": 6}}
     if panel.is_log and all(value > 0 for value in values):
         yaxis |= {"type": "log", "tickformat": ".1e", "nticks": 5}
     elif panel.is_share:
@@ -249,27 +259,28 @@ def _axes(panel: Panel, traces: list[dict]) -> dict:
 
 
 def phase_figure(stages: list[StageRecord]) -> list[dict]:
-    """Where the steps' time went: seconds by phase, one bar a stage."""
-    totals = {
-        stage.name: {
-            phase: sum(number(row.get(f"time/{phase}")) or 0 for row in stage.metrics) for phase in PHASE_COLORS
-        }
-        for stage in stages
-    }
-    shown = [stage.name for stage in stages if sum(totals[stage.name].values()) > 0][
-        ::-1
-    ]  # plotly draws the first at the bottom
+    """Where the time of the steps went: a bar for each stage, of the seconds in each phase."""
+    totals = {stage.name: {phase: _seconds_in(phase, stage) for phase in PHASE_COLORS} for stage in stages}
+    shown = [stage.name for stage in stages if sum(totals[stage.name].values()) > 0]
+    shown.reverse()  # plotly draws the first at the bottom
     labels = [stage_name(name).label for name in shown]
-    return stacked_bars(
-        "time-by-phase",
-        "Seconds by phase, all steps",
-        labels,
-        {phase: ([totals[name][phase] for name in shown], color) for phase, color in PHASE_COLORS.items()},
-    )
+    parts = {phase: ([totals[name][phase] for name in shown], color) for phase, color in PHASE_COLORS.items()}
+    return stacked_bars("time-by-phase", "Seconds by phase, all steps", labels, parts)
+
+
+def _seconds_in(phase: str, stage: StageRecord) -> float:
+    return sum(number(row.get(f"time/{phase}")) or 0 for row in stage.metrics)
 
 
 def stacked_bars(name: str, title: str, labels: list[str], parts: dict[str, tuple[list[float], str]]) -> list[dict]:
-    """Horizontal bars of seconds, one a label, stacked by part, with a legend; none where there is nothing to show."""
+    """Horizontal bars of seconds, one for each label, stacked by part, with a legend; no figure where all is zero.
+
+    Args:
+        name: The id of the figure.
+        title: Stands above it.
+        labels: The bars, from the bottom up.
+        parts: {name of a part: (its seconds in each bar, color)}.
+    """
     data = [
         {
             "type": "bar",
@@ -293,3 +304,47 @@ def stacked_bars(name: str, title: str, labels: list[str], parts: dict[str, tupl
         "yaxis": {"type": "category"},
     }
     return [figure(name, title, "", data, axes)] if data else []
+
+
+def time_figures(rows: list[dict], stages: list[StageRecord]) -> list[dict]:
+    """Start-up and work of each stage, and the phases of the RL steps.
+
+    Args:
+        rows: What `tables.costs` says of the stages.
+        stages: The stages themselves.
+    """
+    shown = [row for row in rows if row["total_s"]]
+    shown.reverse()  # plotly draws the first at the bottom
+    parts = {
+        "work": ([row["work_s"] for row in shown], "#1d4ed8"),
+        "start-up": ([row["startup_s"] or 0 for row in shown], "#9ca3af"),
+    }
+    labels = [row["shown"].label for row in shown]
+    return stacked_bars("time-by-stage", "Time of each stage", labels, parts) + phase_figure(stages)
+
+
+def reward_model_figures(stage: StageRecord | None, accuracies: list[tuple[str, float]]) -> list[dict]:
+    """The reward models' accuracies, in training and held out, as bars; and the two losses against the step."""
+    if stage is None:
+        return []
+    losses = step_figures([stage], REWARD_MODEL_PANELS, "rm")
+    if not accuracies:
+        return losses
+    names = [
+        name.replace("_", " ").replace("/", ": ").replace("holdout", "held-out").removesuffix(" accuracy")
+        for name, _ in accuracies
+    ]
+    trace = {
+        "type": "bar",
+        "x": names,
+        "y": [value for _, value in accuracies],
+        "width": 0.6,
+        "marker": {"color": stage_name("reward_models").color},
+        "text": [f"{value:.1%}" for _, value in accuracies],
+        "textposition": "auto",
+        "textangle": 0,
+        "hovertemplate": "%{x}: %{y:.1%}<extra></extra>",
+    }
+    axes = {"xaxis": {"type": "category", "tickangle": -25}, "yaxis": share_axis([1.0])}
+    title, caption = "Accuracy of the reward models", "Pairs ordered rightly, completions labelled rightly."
+    return [figure("reward-model-accuracy", title, caption, [trace], axes), *losses]

@@ -1,6 +1,4 @@
-"""What the report calls things: the stages in the recipe's order, their labels and colours, and the metrics with their
-units.
-"""
+"""What the report calls things: stages with their labels and colours, metrics, evaluation sets; and their order."""
 
 from dataclasses import dataclass
 
@@ -9,7 +7,7 @@ from pipeline.configuration.graph import family_of
 
 @dataclass(frozen=True)
 class StageName:
-    """How a stage is shown; `about` says what it does in the recipe."""
+    """How a stage is shown. `about` says what it does in the recipe."""
 
     label: str
     about: str
@@ -48,7 +46,7 @@ SPARE_COLORS = ("#7c2d12", "#3f6212", "#155e75", "#581c87", "#831843")
 
 
 def stage_name(name: str) -> StageName:
-    """The entry of STAGES, or one made up for a stage or model the report does not know, such as a second student."""
+    """How a stage is shown; made up for what STAGES does not know: a second student, a model from outside."""
     if name in STAGES:
         return STAGES[name]
     family = family_of(name)
@@ -59,7 +57,7 @@ def stage_name(name: str) -> StageName:
 
 
 def stage_order(name: str) -> tuple[int, str]:
-    """Sorting key: the recipe's order, a student's stage at the place of its kind, unknown names before the evaluation."""
+    """Sorting key: the recipe's order; a student's stage is with its kind, an unknown name before the evaluation."""
     known = list(STAGES)
     family = family_of(name)
     return (known.index(family), name) if family in known else (known.index("evaluate") - 1, name)
@@ -106,16 +104,17 @@ SET_LABELS = {
 
 
 def set_label(name: str) -> str:
-    """The set's name as people read it: tiny_math is 'Reasoning (tiny_math)'."""
+    """The name of an evaluation set as people read it: tiny_math is "Reasoning (tiny_math)"."""
     return f"{SET_LABELS[name]} ({name})" if name in SET_LABELS else name
 
 
 def metric_label(metric: str) -> str:
+    """The name of a metric as people read it: thinking_tokens is "thinking tokens"."""
     return METRIC_LABELS.get(metric, metric.replace("_", " "))
 
 
 def metric_order(metric: str) -> tuple[int, str]:
-    """pass@1 and cons@k first, then as listed, then by name."""
+    """Sorting key: pass@1 and cons@k first, then as METRIC_LABELS lists them, then by name."""
     known = list(METRIC_LABELS)
     if metric.startswith("cons@"):
         return known.index("cons@k"), metric

@@ -1,4 +1,4 @@
-"""Reading a run directory for the report. Whatever is missing or damaged becomes a problem to show, never an exception."""
+"""Reads a run directory for the report. What is missing or damaged becomes a problem to show, never an exception."""
 
 import json
 import math
@@ -18,6 +18,7 @@ from stages.contract.inputs import StageInput, read_inputs
 from stages.contract.json_file import DamagedFile
 from stages.contract.manifest import Manifest, Timing
 from stages.contract.progress import StageProgress
+from stages.contract.results import Comparison, Result, read_comparisons, read_results
 
 T = TypeVar("T")
 
@@ -27,7 +28,7 @@ NUM_TRAINING_SAMPLES = 3  # shown from the first and from the last steps of a st
 
 @dataclass
 class StageRecord:
-    """One stage of a run, as found on disk. `status`: done (manifest there), incomplete, failed or missing."""
+    """One stage of a run, as found on disk. `status` is done (it has a manifest), incomplete, failed or missing."""
 
     name: str
     path: Path | None
@@ -39,24 +40,26 @@ class StageRecord:
     progress: StageProgress | None = None
     metrics: list[dict] = field(default_factory=list)
     samples: list[dict] = field(default_factory=list)
-    results: list[dict] = field(default_factory=list)
-    comparisons: list[dict] = field(default_factory=list)
+    results: list[Result] = field(default_factory=list)
+    comparisons: list[Comparison] = field(default_factory=list)
     alarms: list[dict] = field(default_factory=list)
     first_words: list[dict] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     @property
     def kind(self) -> str:
+        """The kind of the stage, such as grpo; "" where its files do not say it."""
         known = self.manifest or self.description
         return known.kind if known else ""
 
     @property
     def timing(self) -> Timing | None:
-        """How long it took, where it is done."""
+        """How long it took; None where it is not done."""
         return self.manifest.timing if self.manifest else None
 
     @property
     def fingerprint(self) -> str:
+        """The stage's fingerprint; of a directory whose files do not say it, the short one in its name."""
         known = self.manifest or self.description
         return (known.fingerprint if known else "") or (self.path.name if self.path else "")
 
@@ -74,7 +77,12 @@ class RunRecord:
 
 
 def read_run(run_dir: Path, stage_dirs: dict[str, Path] | None = None) -> RunRecord:
-    """Everything the report shows. Without `stage_dirs`, each stage's `latest` is read."""
+    """Reads everything that the report shows.
+
+    Args:
+        run_dir: runs/<run>; it may be empty or not be there.
+        stage_dirs: The directory of each stage to show; None for the latest of each.
+    """
     problems: list[str] = []
     config_text = _read_text(run_dir / "config.yaml", problems)
     config = _parse_yaml(config_text, problems)
@@ -86,8 +94,8 @@ def read_run(run_dir: Path, stage_dirs: dict[str, Path] | None = None) -> RunRec
 
 
 def find_stage_dirs(run_dir: Path) -> dict[str, Path]:
-    """{stage: directory}: where `latest` points, else the stage directory that was changed last."""
-    found = {}
+    """The directory of each stage: where `latest` points, else the one that was changed last."""
+    found: dict[str, Path] = {}
     for folder in sorted(run_dir.iterdir()) if run_dir.is_dir() else []:
         candidates = [path for path in folder.iterdir() if (path / "config.json").is_file()] if folder.is_dir() else []
         if candidates:
@@ -99,7 +107,7 @@ def find_stage_dirs(run_dir: Path) -> dict[str, Path]:
 
 
 def read_stage(name: str, path: Path | None) -> StageRecord:
-    """One stage directory, as far as it is there."""
+    """Reads one stage directory, as far as it is there."""
     if path is None or not path.is_dir():
         return StageRecord(name, None)
     path = path.resolve()
@@ -109,10 +117,8 @@ def read_stage(name: str, path: Path | None) -> StageRecord:
     stage.manifest = _read_file(Manifest.read, stage)
     stage.error = _read_file(ErrorReport.read, stage)
     stage.progress = _read_file(StageProgress.read, stage)
-    stage.results = [row for row in _read_json(path / "results.json", stage.problems) or [] if _is_result(row)]
-    stage.comparisons = [
-        row for row in _read_json(path / "comparisons.json", stage.problems) or [] if _is_comparison(row)
-    ]
+    stage.results = _read_file(read_results, stage) or []
+    stage.comparisons = _read_file(read_comparisons, stage) or []
     stage.metrics = steps_in_order(read_jsonl(path / "metrics.jsonl", stage.problems))
     stage.alarms = [
         row
@@ -144,15 +150,15 @@ def _status(stage: StageRecord) -> str:
 def _expected_stages(config: dict) -> set[str]:
     """The stages that a complete run of this configuration has; the graph of the driver knows which it leaves out."""
     expected = set(STAGES) - {"report"} - set(FAMILIES)
-    model, data = (config.get(key) if isinstance(config.get(key), dict) else {} for key in ("model", "data"))
+    model, data = mapping(config.get("model")), mapping(config.get("data"))
     is_own_data = data.get("name") == "file" or bool(data.get("path"))
     if model.get("path"):
         expected -= {"base"}
     if data.get("name", "tiny_world") != "tiny_world" or data.get("path"):
         expected -= {"reward_models"}
     students = config.get("students") or {"": config.get("student")}
-    for name, student in students.items() if isinstance(students, dict) else []:
-        student, suffix = student if isinstance(student, dict) else {}, f"_{name}" if name else ""
+    for name, settings in mapping(students).items():
+        student, suffix = mapping(settings), f"_{name}" if name else ""
         if student.get("path"):
             expected |= {f"distill{suffix}"}
         elif not (is_own_data and model.get("path")):
@@ -162,15 +168,13 @@ def _expected_stages(config: dict) -> set[str]:
 
 
 def steps_in_order(rows: Iterator[dict]) -> list[dict]:
-    """Metric rows by step. A step that was done twice, before and after an interruption, counts as it was last."""
-    by_step = {
-        row["step"]: row for row in rows if isinstance(row.get("step"), (int, float)) and math.isfinite(row["step"])
-    }
+    """Metric rows by step. Of a step that was done twice, before and after an interruption, the last row counts."""
+    by_step = {row["step"]: row for row in rows if is_finite(row.get("step"))}
     return [by_step[step] for step in sorted(by_step)]
 
 
 def first_and_last(rows: Iterator[dict], count: int) -> list[dict]:
-    """The first `count` rows and the last `count` rows, none twice."""
+    """The first `count` rows and the last `count` rows, no row twice."""
     first: list[dict] = []
     last: deque[dict] = deque(maxlen=count)
     for row in rows:
@@ -186,7 +190,7 @@ def _first_rows(rows: Iterator[dict], count: int) -> list[dict]:
 
 
 def read_jsonl(path: Path, problems: list[str]) -> Iterator[dict]:
-    """The objects of a JSON-lines file. Lines that are none are counted, not raised: the last one may be half written."""
+    """The objects of a JSON-lines file. A line that is not one becomes a problem: the last may be half written."""
     if not path.is_file():
         return
     bad = 0
@@ -202,33 +206,14 @@ def read_jsonl(path: Path, problems: list[str]) -> Iterator[dict]:
         problems.append(f"{path.parent.parent.name}: {bad} unreadable line(s) in {path.name} left out")
 
 
-def _is_result(row: Any) -> bool:
-    return (
-        isinstance(row, dict)
-        and all(isinstance(row.get(key), str) for key in ("model", "set", "metric"))
-        and isinstance(row.get("value"), (int, float))
-        and math.isfinite(row["value"])
-    )
+def mapping(value: Any) -> dict:
+    """The value where it is a mapping, else an empty one: files may be damaged, keys may be missing."""
+    return value if isinstance(value, dict) else {}
 
 
-def _is_comparison(row: Any) -> bool:
-    return (
-        isinstance(row, dict)
-        and all(isinstance(row.get(key), str) for key in ("set", "metric", "model", "against"))
-        and all(
-            isinstance(row.get(key), (int, float)) and math.isfinite(row[key])
-            for key in ("difference", "low", "high", "p")
-        )
-    )
-
-
-def _read_json(path: Path, problems: list[str]) -> Any:
-    text = _read_text(path, problems) if path.is_file() else ""
-    try:
-        return json.loads(text) if text else None
-    except ValueError as error:
-        problems.append(f"{path.parent.parent.name}: {path.name} is not JSON ({error})")
-        return None
+def is_finite(value: Any) -> bool:
+    """Whether a value read from a file is a number that can be compared and drawn."""
+    return isinstance(value, (int, float)) and math.isfinite(value)
 
 
 def _read_file(read: Callable[[Path], T], stage: StageRecord) -> T | None:
@@ -259,4 +244,4 @@ def _parse_yaml(text: str, problems: list[str]) -> dict:
     except yaml.YAMLError as error:
         problems.append(f"config.yaml is not YAML: {error}")
         return {}
-    return data if isinstance(data, dict) else {}
+    return mapping(data)

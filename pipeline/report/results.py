@@ -2,12 +2,16 @@
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pipeline.report.figures import figure, number, share_axis
 from pipeline.report.names import metric_label, metric_order, set_label, stage_name, stage_order
+from stages.contract.results import Result
 
 NO_SHARES = ("tokens", "thinking_tokens", "helpfulness", "rating")
+NUM_CHANGES = 4  # shown on the card of a stage
 _OF_LEVEL = re.compile(r"(.+)\[(.+)\]")  # pass@1[3]: of the problems of level 3
 
 
@@ -23,7 +27,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """A metric of an evaluation set. `is_share`: shown in percent."""
+    """A metric of an evaluation set, with a cell for each model. A share is shown in percent."""
 
     set_name: str
     metric: str
@@ -32,24 +36,26 @@ class Column:
 
     @property
     def label(self) -> str:
+        """The name of the metric as people read it."""
         return metric_label(self.metric)
 
     def text(self, value: float) -> str:
         """93.8 for the share 0.938; 1.23, 24.6 or 1,204 for other numbers."""
-        value = (
-            100 * min(max(value, 0), 1) if self.is_share else value
-        )  # a normal interval may reach beyond what a share can be
-        decimals = 0 if abs(value) >= 1000 else 1 if self.is_share or abs(value) >= 10 else 2
-        return f"{value:,.{decimals}f}"
+        if self.is_share:
+            value = 100 * min(max(value, 0), 1)  # a normal interval may reach beyond what a share can be
+        if abs(value) >= 1000:
+            return f"{value:,.0f}"
+        return f"{value:,.1f}" if self.is_share or abs(value) >= 10 else f"{value:,.2f}"
 
 
-def columns(results: list[dict]) -> list[Column]:
-    """All columns, sets in the order of the file, metrics in the report's order. A mean of nothing (n = 0) is no
-    result; grader errors are shown where there are any.
+def columns(results: Sequence[Result]) -> list[Column]:
+    """All columns: sets in the order of the file, metrics in the report's order.
+
+    A mean of nothing (n = 0) is no result. Grader errors have a column only where there are any.
     """
     cells: dict[str, dict[str, dict[str, Cell]]] = {}
-    for row in (row for row in results if row.get("n") != 0 and not _OF_LEVEL.fullmatch(row["metric"])):
-        low, high, n = (number(row.get(key)) for key in ("low", "high", "n"))
+    for row in (row for row in results if row["n"] != 0 and not _OF_LEVEL.fullmatch(row["metric"])):
+        low, high, n = (number(value) for value in (row["low"], row["high"], row["n"]))
         cell = Cell(float(row["value"]), low, high, None if n is None else int(n))
         cells.setdefault(row["set"], {}).setdefault(row["metric"], {})[row["model"]] = cell
     return [
@@ -60,36 +66,30 @@ def columns(results: list[dict]) -> list[Column]:
     ]
 
 
-def notes(results: list[dict]) -> list[str]:
-    """What must be said beside the tables: samples that no grader could judge."""
-    return [f"{row['model']} on {row['set']}: {row['note']}" for row in results if isinstance(row.get("note"), str)]
+def notes(results: Sequence[Result]) -> list[str]:
+    """What must be said below the tables, such as how many samples could not be graded."""
+    return [f"{row['model']} on {row['set']}: {row['note']}" for row in results if "note" in row]
 
 
 def _is_share(metric: str, cells: dict[str, Cell]) -> bool:
     return metric not in NO_SHARES and all(0 <= cell.value <= 1 for cell in cells.values())
 
 
-def by_level(results: list[dict]) -> list[dict]:
-    """Accuracy and thinking tokens by difficulty: {"set", "model", "level", "pass@1", "thinking_tokens" (or None),
-    "n"}, in the order of the file.
+def by_level(results: Sequence[Result]) -> list[dict]:
+    """Accuracy and thinking tokens by difficulty, in the order of the file.
+
+    Returns:
+        [{"set", "model", "level", "pass@1", "thinking_tokens" (or None), "n"}], without levels that have no accuracy.
     """
     found: dict[tuple, dict] = {}
     for row in results:
         match = _OF_LEVEL.fullmatch(row["metric"])
-        if match and row.get("n") != 0:
-            key = (row["set"], row["model"], match[2])
-            one = found.setdefault(
-                key,
-                {
-                    "set": row["set"],
-                    "model": row["model"],
-                    "level": match[2],
-                    "pass@1": None,
-                    "thinking_tokens": None,
-                    "n": row.get("n"),
-                },
-            )
-            one[match[1]] = row["value"]
+        if match is None or row["n"] == 0:
+            continue
+        metric, level = match[1], match[2]
+        entry = {"set": row["set"], "model": row["model"], "level": level, "n": row["n"]}
+        entry |= {"pass@1": None, "thinking_tokens": None}
+        found.setdefault((row["set"], row["model"], level), entry)[metric] = row["value"]
     return [row for row in found.values() if row["pass@1"] is not None]
 
 
@@ -99,7 +99,7 @@ def models(found: list[Column]) -> list[str]:
 
 
 def by_set(found: list[Column]) -> list[dict]:
-    """The table's header groups: each set with its columns and the number of measurements behind them."""
+    """The header groups of the table: each set with its columns and the number of measurements behind them."""
     groups: list[dict] = []
     for column in found:
         if not groups or groups[-1]["name"] != column.set_name:
@@ -107,18 +107,20 @@ def by_set(found: list[Column]) -> list[dict]:
         groups[-1]["columns"].append(column)
     for group in groups:
         counts = {cell.n for column in group["columns"] for cell in column.cells.values() if cell.n}
-        group["counts"] = f"n = {min(counts):,}" + (f" to {max(counts):,}" if len(counts) > 1 else "") if counts else ""
+        most = f" to {max(counts):,}" if len(counts) > 1 else ""
+        group["counts"] = f"n = {min(counts):,}{most}" if counts else ""
     return groups
 
 
-def changes(found: list[Column], model: str, parent: str, limit: int = 4) -> list[dict]:
-    """What a stage changed against the model it started from: the largest changes first, beyond both intervals before
-    the others.
+def changes(found: list[Column], model: str, parent: str, limit: int = NUM_CHANGES) -> list[dict]:
+    """What a stage changed against the model that it started from, the largest changes first.
 
-    Each is {"label", "set", "before", "after", "change", "is_clear"}; `is_clear` where the two 95% intervals do not
-    overlap.
+    The first pass@1 comes before all others; clear changes, whose 95% intervals do not overlap, before unclear ones.
+
+    Returns:
+        At most `limit` of {"label", "set", "before", "after", "change", "unit", "is_clear", "size"}.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     for column in found:
         before, after = column.cells.get(parent), column.cells.get(model)
         if before is None or after is None:
@@ -133,23 +135,25 @@ def changes(found: list[Column], model: str, parent: str, limit: int = 4) -> lis
                 "after": column.text(after.value),
                 "change": ("+" if difference >= 0 else "−") + column.text(abs(difference)),
                 "unit": " points" if column.is_share else "",
-                "is_clear": _apart(before, after),
+                "is_clear": are_apart(before, after),
                 "size": size,
             }
         )
     main = [row for row in rows if row["label"] == "pass@1"][:1]
-    rest = sorted((row for row in rows if row not in main), key=lambda row: (-row["is_clear"], -row["size"]))
-    return (main + rest)[:limit]
+    others = [row for row in rows if row not in main]
+    others.sort(key=lambda row: (not row["is_clear"], -row["size"]))
+    return (main + others)[:limit]
 
 
-def _apart(one: Cell, other: Cell) -> bool:
-    if None in (one.low, one.high, other.low, other.high):
+def are_apart(one: Cell, other: Cell) -> bool:
+    """Whether the two 95% intervals do not overlap; no where one of them is unknown."""
+    if one.low is None or one.high is None or other.low is None or other.high is None:
         return False
     return one.high < other.low or other.high < one.low
 
 
 def result_figures(found: list[Column]) -> list[dict]:
-    """One bar chart a column: every model, with its 95% interval. Columns of zeros are left to the table."""
+    """A bar chart for each column: every model with its 95% interval. Columns of zeros are in the table only."""
     figures = []
     for column in found:
         if not any(cell.value for cell in column.cells.values()):

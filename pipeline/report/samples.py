@@ -14,15 +14,19 @@ TAGS = re.compile(r"&lt;/?(?:think|answer)&gt;")
 
 
 def completion_html(text: object) -> Markup:
-    """The text, escaped, cut at a length a reader can take, with the think and answer tags set apart."""
+    """The text, escaped, cut at a length that a reader can take, with the think and answer tags set apart."""
     text = text if isinstance(text, str) else json.dumps(text, ensure_ascii=False)
-    rest = len(text) - MAX_SHOWN_CHARACTERS
+    num_cut = len(text) - MAX_SHOWN_CHARACTERS
     shown = TAGS.sub(lambda found: f'<span class="tag">{found.group()}</span>', escape(text[:MAX_SHOWN_CHARACTERS]))
-    return Markup(shown + (f'<span class="cut">… {rest:,} more characters</span>' if rest > 0 else ""))
+    return Markup(shown + (f'<span class="cut">… {num_cut:,} more characters</span>' if num_cut > 0 else ""))
 
 
 def same_prompts(rows: list[dict]) -> list[dict]:
-    """evaluate's samples by prompt, models in the recipe's order: [{"set", "prompt", "answer", "completions": [...]}]."""
+    """The evaluation's samples by prompt, models in the recipe's order.
+
+    Returns:
+        [{"set", "prompt", "answer", "completions": [{"model", "stage", "html", "is_correct"}]}].
+    """
     prompts: dict[tuple, dict] = {}
     for row in rows:
         key = (str(row.get("set", "")), str(row.get("prompt_id", row.get("prompt"))))
@@ -43,7 +47,7 @@ def same_prompts(rows: list[dict]) -> list[dict]:
 
 
 def training_samples(stage: StageRecord) -> list[dict]:
-    """An RL stage's kept samples with their rewards, as `read` chose them: the first and the last."""
+    """The samples of an RL stage that `read` has kept, the first and the last, with their rewards."""
     return [
         {
             "step": row.get("step"),

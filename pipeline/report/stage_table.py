@@ -1,24 +1,26 @@
-"""The recipe stage by stage beside the paper's Table 2 [N], and where the shape of the two agrees. Pure functions of
-results and comparisons.
+"""The recipe stage by stage beside the paper's Table 2 [N], and where the shape of the two agrees.
+
+Pure functions of results and comparisons.
 """
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.report.names import set_label, stage_name
-from pipeline.report.results import Cell, Column
+from pipeline.report.results import Column, are_apart
+from stages.contract.results import Comparison
 
 STAGES = ("r1_zero", "cold_start", "reasoning_rl", "rejection_sft", "preference_rl")  # R1-Zero, Dev1, Dev2, Dev3, R1
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A row of the paper's table. `ours`: the (set, metric) that shows the same, the first that there is; our own sets
-    stand in for some.
-    """
+    """A row of a table of the paper, and what of ours stands beside it."""
 
     name: str
-    paper: tuple[float, ...]
-    ours: tuple[tuple[str, str], ...]
+    paper: tuple[float | None, ...]  # a value for each model of the paper, None where it gives none
+    ours: tuple[tuple[str, str], ...]  # (set, metric) that show the same; the first that was measured is shown
 
 
 PAPER = (  # Nature 645 (2025), Table 2; in percent, but for the rating
@@ -48,16 +50,18 @@ STEPS = (
 
 
 def rows(found: list[Column]) -> list[dict]:
-    """[{"paper", "values": the paper's, "ours": label of our column, "is_same", "cells": ours by stage or None,
-    "column"}], those that we have.
+    """The rows of the paper's table that we have something beside, for two stages or more.
+
+    Returns:
+        [{"paper": name, "values": the paper's, "ours": label of our column, "is_same": whether ours is the same set,
+        "cells": ours by stage, or None, "column"}].
     """
     by_key = {(column.set_name, column.metric): column for column in found}
     table = []
     for benchmark in PAPER:
-        key = next(
-            (key for key in benchmark.ours if key in by_key and len(set(by_key[key].cells) & set(STAGES)) > 1), None
-        )
-        if key:
+        measured = [key for key in benchmark.ours if key in by_key and len(set(by_key[key].cells) & set(STAGES)) > 1]
+        if measured:
+            key = measured[0]
             column = by_key[key]
             table.append(
                 {
@@ -72,8 +76,8 @@ def rows(found: list[Column]) -> list[dict]:
     return table
 
 
-def shape(table: list[dict], comparisons: list[dict]) -> list[dict]:
-    """A claim for each row and each step of the recipe that was measured."""
+def shape(table: list[dict], comparisons: Sequence[Comparison]) -> list[dict]:
+    """What `claim` says of each row and each step of the recipe that was measured."""
     found = []
     for row in table:
         for model, against in STEPS:
@@ -88,29 +92,36 @@ def claim(
     column: Column,
     model: str,
     against: str,
-    comparisons: list[dict],
+    comparisons: Sequence[Comparison],
     where: str = "the paper",
 ) -> dict | None:
-    """Whether ours moves from `against` to `model` as the paper's does, by `published`: {"verdict", "model", "against",
-    "text"}, verdict one of agrees, differs, unclear; None where one of the two was not measured.
+    """Whether our numbers move from one model to the other as the paper's do.
 
-    A change of ours is clear where the interval of the paired difference (without one: the two intervals) leaves 0 out.
+    A change of ours is clear where the interval of the paired difference leaves 0 out, or, where the two were not
+    compared in pairs, where their own intervals do not overlap.
+
+    Args:
+        paper: Name of the paper's benchmark.
+        published: By how much the paper's number moves.
+        column: Our numbers.
+        model: The later of our two models.
+        against: The earlier one.
+        comparisons: The rows of comparisons.json.
+        where: What to call the paper in the text.
+
+    Returns:
+        {"verdict", "model", "against", "text"}, the verdict one of agrees, differs, unclear; None where one of the two
+        models was not measured.
     """
     before, after = column.cells.get(against), column.cells.get(model)
     if before is None or after is None:
         return None
     difference = after.value - before.value
-    pair = next(
-        (
-            row
-            for row in comparisons
-            if (row["set"], row["metric"]) == (column.set_name, column.metric)
-            and {row["model"], row["against"]} == {model, against}
-        ),
-        None,
-    )
-    is_clear = (pair["low"] > 0 or pair["high"] < 0) if pair else _apart(before, after)
-    verdict = "unclear" if not is_clear else "agrees" if difference * published > 0 else "differs"
+    pair = _paired(column, model, against, comparisons)
+    is_clear = (pair["low"] > 0 or pair["high"] < 0) if pair else are_apart(before, after)
+    verdict = "unclear"
+    if is_clear:
+        verdict = "agrees" if difference * published > 0 else "differs"
     return {
         "verdict": verdict,
         "model": model,
@@ -122,17 +133,25 @@ def claim(
     }
 
 
+def _paired(column: Column, model: str, against: str, comparisons: Sequence[Comparison]) -> Comparison | None:
+    """The comparison of the two models on the same problems, in either direction."""
+    for row in comparisons:
+        is_of_column = (row["set"], row["metric"]) == (column.set_name, column.metric)
+        if is_of_column and {row["model"], row["against"]} == {model, against}:
+            return row
+    return None
+
+
 def label_of(column: Column) -> str:
+    """Set and metric as people read them."""
     return f"{set_label(column.set_name)}, {column.label}"
 
 
 def summary(claims: list[dict], what: str = "changes from stage to stage") -> str:
-    """One sentence on all of them."""
-    counts = {
-        verdict: sum(claim["verdict"] == verdict for claim in claims) for verdict in ("agrees", "differs", "unclear")
-    }
+    """One sentence on all claims; `what` says what they are about."""
     if not claims:
         return ""
+    counts = Counter(claim["verdict"] for claim in claims)
     return (
         f"Of {len(claims)} {what}, {counts['agrees']} go the paper's way beyond the noise, "
         f"{counts['differs']} go the other way, and "
@@ -141,8 +160,6 @@ def summary(claims: list[dict], what: str = "changes from stage to stage") -> st
 
 
 def _moves(difference: float, size: str) -> str:
-    return f"rises by {size}" if difference > 0 else f"falls by {size}" if difference < 0 else "stays"
-
-
-def _apart(one: Cell, other: Cell) -> bool:
-    return None not in (one.low, one.high, other.low, other.high) and (one.high < other.low or other.high < one.low)
+    if difference == 0:
+        return "stays"
+    return f"rises by {size}" if difference > 0 else f"falls by {size}"

@@ -1,16 +1,19 @@
-"""The report's tables besides the results: time and cost, lineage, reward models, configuration. Pure functions of what
-`read` found.
+"""The report's tables besides the results: time and cost, lineage, reward models, configuration.
+
+Pure functions of what `read` found.
 """
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from pipeline.report import cost
 from pipeline.report.figures import number
 from pipeline.report.names import set_label, stage_name, stage_order
-from pipeline.report.read import RunRecord, StageRecord
+from pipeline.report.read import RunRecord, StageRecord, mapping
 from pipeline.report.results import by_level
 from stages.contract.inputs import StageInput
+from stages.contract.results import Result
 
 
 def costs(stages: list[StageRecord]) -> list[dict]:
@@ -20,7 +23,8 @@ def costs(stages: list[StageRecord]) -> list[dict]:
         if stage.path is None:
             continue
         timing = stage.timing
-        total, startup = (number(timing.total_s), number(timing.startup_s)) if timing else (None, None)
+        total = number(timing.total_s) if timing else None
+        startup = number(timing.startup_s) if timing else None
         speeds = [speed for row in stage.metrics if (speed := number(row.get("perf/tokens_per_s"))) is not None]
         rows.append(
             {
@@ -45,27 +49,24 @@ def cost_totals(rows: list[dict]) -> dict:
     return sums | {"memory_gib": max((row["memory_gib"] or 0 for row in rows), default=0)}
 
 
-def level_tables(rows: list[dict]) -> list[dict]:
-    """Accuracy and thinking tokens by difficulty, a table a set: [{"label", "levels", "rows": [{"shown", "cells": [text
-    or ""]}]}].
+def level_tables(rows: Sequence[Result]) -> list[dict]:
+    """Accuracy and thinking tokens by difficulty, a table for each evaluation set.
+
+    Returns:
+        [{"label", "levels", "rows": [{"shown", "cells": [{"accuracy", "tokens"}]}]}]; the cells are texts.
     """
-    found: dict[str, dict[str, dict[str, dict]]] = {}
+    found: dict[str, dict[str, dict[str, dict]]] = {}  # by set, model and level
     for row in by_level(rows):
         found.setdefault(row["set"], {}).setdefault(row["model"], {})[row["level"]] = row
-    result = []
+    tables = []
     for set_name, of_model in found.items():
         levels = list(dict.fromkeys(level for of_level in of_model.values() for level in of_level))
-        result.append(
-            {
-                "label": set_label(set_name),
-                "levels": levels,
-                "rows": [
-                    {"shown": stage_name(model), "cells": [_level_text(of_model[model].get(level)) for level in levels]}
-                    for model in sorted(of_model, key=stage_order)
-                ],
-            }
-        )
-    return result
+        lines = [
+            {"shown": stage_name(model), "cells": [_level_text(of_model[model].get(level)) for level in levels]}
+            for model in sorted(of_model, key=stage_order)
+        ]
+        tables.append({"label": set_label(set_name), "levels": levels, "rows": lines})
+    return tables
 
 
 def _level_text(row: dict | None) -> dict:
@@ -78,11 +79,13 @@ def _level_text(row: dict | None) -> dict:
 
 
 def ledger(stages: list[StageRecord], config: dict) -> dict:
-    """{"price", "lines": [{"shown", "is_done", "hours", "sampled", "trained", "judge_calls", "money"}], "total",
-    "paper": [...]} of the stages shown.
+    """What the stages have cost, and the rows of the paper's table.
+
+    Returns:
+        {"price", "lines", "total", "paper"}. A line, and the total, is {"shown", "is_done", "hours", "sampled",
+        "trained", "judge_calls", "money"}; the paper's rows are left out where no time was spent yet.
     """
-    given = config.get("cost") if isinstance(config.get("cost"), dict) else {}
-    price = number(given.get("price_per_hour")) or 0.0
+    price = number(mapping(config.get("cost")).get("price_per_hour")) or 0.0
     lines = [cost.line_of(stage.name, stage.path) for stage in stages if stage.path is not None]
     shown = [
         {
@@ -116,13 +119,13 @@ def ledger(stages: list[StageRecord], config: dict) -> dict:
 
 
 def duration(seconds: float | None) -> str:
-    """7.4 s, 2 min 05 s, 3 h 10 min."""
+    """A time as people read it: 7.4 s, 2 min 05 s, 3 h 10 min; "" where it is unknown."""
     if seconds is None:
         return ""
     if seconds < 60:
         return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+    minutes, left_over = divmod(round(seconds), 60)
+    return f"{minutes} min {left_over:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
 def lineage_rows(stages: list[StageRecord]) -> list[dict]:
@@ -148,7 +151,7 @@ def lineage_rows(stages: list[StageRecord]) -> list[dict]:
 
 
 def source_text(source: StageInput) -> str:
-    """reasoning_rl@1a2b3c4d, or the directory of a model from outside."""
+    """An input as people read it: reasoning_rl@1a2b3c4d; of a model from outside, its directory and fingerprint."""
     return f"{source.stage or source.model_dir or source.path}@{source.fingerprint[:8]}"
 
 
@@ -165,7 +168,7 @@ def reward_model_bars(stage: StageRecord | None) -> list[tuple[str, float]]:
 
 
 def configuration(run: RunRecord) -> list[dict]:
-    """The whole resolved file, then each stage's own config.json as it was handed to the worker."""
+    """The run's whole configuration, then each stage's own as it was handed to the worker: [{"title", "text"}]."""
     parts = [{"title": "config.yaml, whole", "text": run.config_text}] if run.config_text else []
     return parts + [
         {"title": f"{stage.name} ({stage.kind})", "text": flat(stage.description.config)}
@@ -175,7 +178,7 @@ def configuration(run: RunRecord) -> list[dict]:
 
 
 def flat(config: Any) -> str:
-    """Nested configuration as one `a.b = value` a line."""
+    """Nested configuration as text, one `a.b = value` in each line."""
     lines: list[str] = []
 
     def walk(prefix: str, value: Any) -> None:

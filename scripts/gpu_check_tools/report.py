@@ -27,9 +27,9 @@ def grpo_flops(options, directory: Path, step: int) -> float:
     """Model FLOPs of a step's update, without recomputation: forward and backward of the policy, forward of the
     reference.
     """
-    from stages.contract.files import read_jsonl
+    from stages.contract.records import read_record_file
 
-    rollouts = read_jsonl(directory / "rollouts" / f"step_{step:06d}.jsonl")[:-1]  # the last line is the checksum
+    rollouts = read_record_file(directory / "rollouts" / f"step_{step:06d}.jsonl")
     scored = sum(len(r["completion_ids"]) for r in rollouts)
     return (3 + (BETA > 0)) * forward_flops(
         SHAPES[options.shape], [len(r["prompt_ids"]) + len(r["completion_ids"]) for r in rollouts], scored

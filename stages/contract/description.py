@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from stages.contract.json_file import JsonFile, left_out_if_none
+from stages.contract.json_file import LEFT_OUT_IF_NONE, JsonFile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,4 +21,4 @@ class StageDescription(JsonFile):
     run: str = ""
     config: dict[str, Any]  # the configuration class of its kind, as plain data
     data_files: dict[str, str] = field(default_factory=dict)  # key of a data source -> hash of its content
-    command: str | None = left_out_if_none()  # the command line that makes this stage
+    command: str | None = field(default=None, metadata=LEFT_OUT_IF_NONE)  # the command line that makes this stage

@@ -1,11 +1,11 @@
 """inputs.json: what a stage is made from, {role: input}. The driver writes it before the launch."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from stages.contract import files
-from stages.contract.json_file import DamagedFile, left_out_if_none, read_as, to_plain
+from stages.contract.json_file import LEFT_OUT_IF_NONE, DamagedFile, read_as, to_plain
 
 FILE_NAME = "inputs.json"
 
@@ -18,7 +18,9 @@ class StageInput:
     fingerprint: str
     path: str  # the stage's directory; of a model from outside, the directory of the model
     model_dir: str | None = None  # the Hugging Face directory, where it is a model
-    template: str | None = left_out_if_none()  # for `evaluate`: the prompt template that the model was trained with
+    template: str | None = field(
+        default=None, metadata=LEFT_OUT_IF_NONE
+    )  # for `evaluate`: the prompt template that the model was trained with
 
 
 def read_inputs(directory: Path) -> dict[str, StageInput]:

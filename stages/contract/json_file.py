@@ -15,6 +15,8 @@ from typing import Any, ClassVar, Self
 
 from stages.contract import files
 
+LEFT_OUT_IF_NONE = {"is_left_out_if_none": True}  # metadata of a field whose key is not written where it is None
+
 
 class DamagedFile(ValueError):
     """A file is not what its name says. The message names the file and what is wrong with it."""
@@ -34,11 +36,6 @@ class WrongType(ValueError):
     def below(self, key: str) -> "WrongType":
         """The same, seen from the object that holds the value under `key`."""
         return WrongType(self.reason, f"{key}.{self.key}" if self.key else key)
-
-
-def left_out_if_none() -> Any:
-    """The default of a field whose key is not written where its value is None."""
-    return dataclasses.field(default=None, metadata={"is_left_out_if_none": True})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,9 +166,10 @@ def _typed_dict(kind: Any, value: Any) -> Any:
     given = _checked(dict, value)
     found = {}
     for name, field_kind in typing.get_type_hints(kind).items():
-        if name not in given:
+        if name in given:
+            found[name] = _entry(field_kind, name, given[name])
+        elif name in kind.__required_keys__:
             raise WrongType(f"its key {name!r} is missing")
-        found[name] = _entry(field_kind, name, given[name])
     return found
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from stages.contract.files import FileEntry, find_json, sha256, write_json
-from stages.contract.json_file import DamagedFile, JsonFile, left_out_if_none
+from stages.contract.json_file import LEFT_OUT_IF_NONE, DamagedFile, JsonFile
 
 MEMORY = ".verified.json"
 
@@ -21,7 +21,9 @@ class Timing:
 
     total_s: float = 0.0  # of the ranks that lived longest
     startup_s: float = 0.0  # until the engines were up
-    rank_s: float | None = left_out_if_none()  # of all ranks together; the report, which has none, leaves it out
+    rank_s: float | None = field(
+        default=None, metadata=LEFT_OUT_IF_NONE
+    )  # of all ranks together; the report, which has none, leaves it out
     attempts: int = 1
 
 
@@ -48,7 +50,7 @@ class Manifest(JsonFile):
     files: dict[str, FileEntry]  # path relative to the stage directory -> checksum and size
     metrics: dict[str, float] = field(default_factory=dict)  # the numbers at the end
     timing: Timing = field(default_factory=Timing)
-    tokens: Tokens | None = left_out_if_none()
+    tokens: Tokens | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
     peak_memory_gib: float = 0.0
     created: str = ""  # ISO 8601, UTC
     versions: dict[str, str] = field(default_factory=dict)  # of the libraries that made it

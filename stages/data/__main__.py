@@ -1,7 +1,7 @@
-"""`python -m stages.data inspect|prepare|fetch CONFIG.json`: what the driver's command `data` starts. Exit codes: 0
-done, 64 bad input, 1 failed.
+"""`python -m stages.data inspect|prepare|fetch CONFIG.json`: the worker that the driver's command `data` starts.
 
-CONFIG.json: {"data", "prepare", "rollout", "sandbox", "seed", "model_dir"}, as the driver composed it.
+CONFIG.json is an object with the keys data, prepare, rollout, sandbox, seed and model_dir, as the driver composed it.
+Exit codes: 0 done, 64 bad input, 1 failed.
 """
 
 import contextlib
@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from stages.config import ConfigError, DataConfig, PrepareConfig, RolloutConfig, SandboxConfig, from_dict
 from stages.rewards.grading import GraderAway
@@ -18,6 +19,7 @@ ACTIONS = ("inspect", "prepare", "fetch")
 
 
 def main(arguments: list[str]) -> int:
+    """Carries out an action and returns the exit code; messages go to the standard streams."""
     if len(arguments) != 2 or arguments[0] not in ACTIONS:
         print(f"usage: python -m stages.data {'|'.join(ACTIONS)} CONFIG.json", file=sys.stderr)
         return 64
@@ -40,7 +42,7 @@ def main(arguments: list[str]) -> int:
         return 1
 
 
-def _inspect(data: DataConfig, given: dict) -> int:
+def _inspect(data: DataConfig, given: dict[str, Any]) -> int:
     from rich.console import Console
 
     from stages.data.preparing.inspect import inspect
@@ -49,7 +51,7 @@ def _inspect(data: DataConfig, given: dict) -> int:
     return 0
 
 
-def _prepare(data: DataConfig, given: dict) -> int:
+def _prepare(data: DataConfig, given: dict[str, Any]) -> int:
     from stages.data.preparing.prepare import Preparation
 
     def say(line: str) -> None:
@@ -62,19 +64,21 @@ def _prepare(data: DataConfig, given: dict) -> int:
         data, prepare, from_dict(RolloutConfig, given["rollout"]), given["seed"], given["model_dir"], say
     )
     path = preparation.run()
-    for row in preparation.drops.table(sum(preparation.read.values())):
+    num_read = sum(preparation.num_read.values())
+    for row in preparation.dropped.table(num_read):
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in row["reasons"].items())
         say(f"{row['filter']:16} {row['dropped']:>10,} dropped, {row['left']:>10,} left: {reasons}")
     say(
-        f"{preparation.kept.num_rows:,} of {sum(preparation.read.values()):,} rows in {path}; "
+        f"{preparation.kept.num_rows:,} of {num_read:,} rows in {path}; "
         f"{path.parent / 'card.md'} says what was dropped and why"
     )
     return 0
 
 
 def _configure_programs(data: DataConfig, sandbox: SandboxConfig) -> None:
-    """Where the verifier code runs what the policy writes. Raises ValueError where it cannot and a source is about
-    programs.
+    """Sets where the verifier `code` runs the policy's programs.
+
+    Raises ValueError where it cannot run any and a source names that verifier.
     """
     from stages.rewards.verifiers import code
 
@@ -83,12 +87,12 @@ def _configure_programs(data: DataConfig, sandbox: SandboxConfig) -> None:
         code.require_sandbox()
 
 
-def _fetch(data: DataConfig, given: dict) -> int:
+def _fetch(data: DataConfig, given: dict[str, Any]) -> int:
     from stages.data.file_prompts import source_key
     from stages.data.hub import fetch, is_hub_name, pin_advice
 
     for name, source in data.all_sources.items():
-        if is_hub_name(source.path):
+        if source.path and is_hub_name(source.path):
             directory = fetch(source, source_key(data, name))
             print(f"{source.path}: commit {directory.name} in {directory}", flush=True)
             if advice := pin_advice(source, source_key(data, name)):

@@ -1,27 +1,47 @@
-"""Rows from outside as prompts, drawn by number from one source or a mixture; the held-out ones in their order.
+"""Supplies rows from outside as prompts, drawn by number from one source or a mixture.
 
-A draw is a pure function of (seed, stream, domain, index): blocks of BLOCK draws are shared out to the sources by their
-weights, and each source walks through a new permutation of its rows every epoch.
+A draw is a pure function of (seed, stream, domain, index). Every block of BLOCK draws is shared out to the sources by
+their weights, and every source goes through its rows in a new order each epoch. Held-out prompts come in their order.
 """
 
 import random
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from itertools import chain
+from typing import Any, Generic, TypeVar
 
 from stages.config import DataConfig, SourceConfig
 from stages.data.mapping import DOMAINS, Malformed, Row
+from stages.data.references import require_judge_of, unusable_references
 from stages.data.rows import Tally, rows_of
 from stages.data.split import SPLITS, held_out, prompt_hash
 from stages.prompting.prompt import Prompt
 
-BLOCK = 1000  # draws; also the finest share that a weight can ask for
+BLOCK = 1000  # draws; 1 of them is the smallest share that a weight can ask for
 _MAX_SHOWN = 5
+T = TypeVar("T")
 
 
 class FilePrompts:
-    """The prompts of one split. `num_malformed` and `summary` say what was left out."""
+    """Supplies the prompts of one split of a data configuration's sources.
+
+    Attributes:
+        num_malformed: number of rows that were left out.
+        summary: a line for the log that says why rows were left out, or "".
+    """
 
     def __init__(self, config: DataConfig, split: str = "train", seed: int = 0, stream: str = ""):
+        """Reads all rows.
+
+        Args:
+            config: the sources.
+            split: "train" or "test".
+            seed: seed of the run.
+            stream: the stage's name; stages draw different prompts.
+
+        Raises:
+            ValueError: there is nothing to read, rows cannot be used, or no row is left for the split.
+            InputError: rows name the verifier `judge`, and the stage's judge cannot be asked.
+        """
         if split not in SPLITS:
             raise ValueError(f"a data file has the splits {' and '.join(SPLITS)}, got {split!r}")
         if not config.all_sources:
@@ -33,60 +53,63 @@ class FilePrompts:
         prompts, tallies = _read(config, split)
         self.num_malformed = sum(sum(tally.reasons.values()) for tally in tallies.values())
         self.summary = "; ".join(f"{name}: {tally.summary()}" for name, tally in tallies.items() if tally.summary())
-        self._draws = {
-            domain: Draws(
-                {
-                    name: found
-                    for name, all_of in prompts.items()
-                    if (found := [p for p in all_of if p.domain == domain])
-                },
-                {name: getattr(source, "weight", 1.0) for name, source in config.all_sources.items()},
-                f"{self._key}/{domain}",
-            )
-            for domain in DOMAINS
-        }
+        weights = weights_of(config)
+        self._draws: dict[str, Draws[Prompt]] = {}
+        for domain in DOMAINS:
+            in_domain: dict[str, list[Prompt]] = {}
+            for name, all_of in prompts.items():
+                if found := [prompt for prompt in all_of if prompt.domain == domain]:
+                    in_domain[name] = found
+            self._draws[domain] = Draws(in_domain, weights, f"{self._key}/{domain}")
         if not len(self):
-            where = ", ".join(str(source.path) for source in config.all_sources.values())
             wish = ("smaller" if split == "train" else "larger") + " data.eval_fraction or more rows"
             raise ValueError(
-                f"data.path={where}: no rows left for the {split} split with "
+                f"data.path={self._paths()}: no rows left for the {split} split with "
                 f"data.eval_fraction={config.eval_fraction}; use a {wish}"
             )
 
     def __len__(self) -> int:
-        return sum(draws.num_prompts for draws in self._draws.values())
+        return sum(draws.num_items for draws in self._draws.values())
+
+    def _paths(self) -> str:
+        return ", ".join(str(source.path) for source in self.config.all_sources.values())
 
     def count(self, domain: str = "reasoning") -> int:
-        """How many different prompts of a domain there are."""
-        return self._draws[domain].num_prompts
+        """Returns the number of different prompts of a domain."""
+        return self._draws[domain].num_items
 
     def prompts(self, domain: str = "reasoning") -> dict[str, list[Prompt]]:
-        """Source -> its prompts of a domain, in the order of the file."""
-        return self._draws[domain].prompts
+        """Returns the prompts of a domain by their source's name, in the order of the rows."""
+        return self._draws[domain].items
 
     def get(self, index: int, domain: str = "reasoning") -> Prompt:
-        """The prompt of draw `index`; held-out prompts in their order, one source after the other."""
+        """Returns the prompt of draw `index`; held-out prompts in their order, one source after the other.
+
+        Raises ValueError where there are no prompts of the domain.
+        """
         domain = "safety" if domain == "safety_labels" else domain
         draws = self._draws[domain]
-        if not draws.num_prompts:
+        if not draws.num_items:
             raise ValueError(
-                f"data.path={', '.join(str(source.path) for source in self.config.all_sources.values())} holds no "
-                f"{domain} prompts, but "
-                f"{domain} prompts were asked for: set mix.{domain}=0, or add a source with domain={domain}"
+                f"data.path={self._paths()} holds no {domain} prompts, but {domain} prompts were asked for: "
+                f"set mix.{domain}=0, or add a source with domain={domain}"
             )
         return draws.in_order(index) if self.split == "test" else draws.draw(index)
 
-    def check_lengths(self, tokenizer: Any, template: Any, max_tokens: int) -> None:
-        """Raises if a templated prompt is longer than `max_tokens`. `template` maps the prompt's text to what the model
-        sees.
+    def check_lengths(self, tokenizer: Any, template: Callable[[str], str], max_tokens: int) -> None:
+        """Raises ValueError if a templated prompt is longer than `max_tokens`.
+
+        Args:
+            tokenizer: a Hugging Face tokenizer.
+            template: maps a prompt's text to the text that the model sees.
+            max_tokens: most tokens of a templated prompt.
         """
-        too_long = [
-            f"{prompt.id}: {length} tokens"
-            for draws in self._draws.values()
-            for prompts in draws.prompts.values()
-            for prompt in prompts
-            if (length := len(tokenizer(template(prompt.text))["input_ids"])) > max_tokens
-        ]
+        too_long = []
+        for draws in self._draws.values():
+            for prompt in chain.from_iterable(draws.items.values()):
+                length = len(tokenizer(template(prompt.text))["input_ids"])
+                if length > max_tokens:
+                    too_long.append(f"{prompt.id}: {length} tokens")
         if too_long:
             more = f" ... and {len(too_long) - _MAX_SHOWN} more" if len(too_long) > _MAX_SHOWN else ""
             raise ValueError(
@@ -98,49 +121,68 @@ class FilePrompts:
             )
 
 
-class Draws:
-    """The prompts of one domain, or other items, by source."""
+class Draws(Generic[T]):
+    """Draws items of several sources by number: the prompts of one domain, or SFT pairs."""
 
-    def __init__(self, prompts: dict[str, list], weights: dict[str, float], key: str):
-        self.prompts, self._key = prompts, key
-        self.num_prompts = sum(map(len, prompts.values()))
-        self._shares = block_shares({name: weights[name] for name in prompts}) if prompts else {}
-        self._order: dict[
-            tuple, list
-        ] = {}  # the latest permutation of each kind: neighbours in a walk need the same one
+    def __init__(self, items: dict[str, list[T]], weights: dict[str, float], key: str):
+        """Prepares to draw.
 
-    def in_order(self, index: int) -> Any:
-        index %= self.num_prompts
-        for prompts in self.prompts.values():
-            if index < len(prompts):
-                return prompts[index]
-            index -= len(prompts)
-        raise AssertionError("an index below the number of prompts is in some source")
+        Args:
+            items: the items of each source, by its name.
+            weights: the weight of each source, by its name.
+            key: makes the draws differ from those of other streams.
+        """
+        self.items, self._key = items, key
+        self.num_items = sum(map(len, items.values()))
+        self._shares = block_shares({name: weights[name] for name in items}) if items else {}
+        # The latest order of each source and of the block, with its number: neighbouring draws need the same one.
+        self._orders: dict[str, tuple[int, list]] = {}
 
-    def draw(self, index: int) -> Any:
-        if len(self.prompts) == 1:
-            (name,), place = self.prompts, index
+    def in_order(self, index: int) -> T:
+        """Returns item `index` of all sources one after the other, from the first again after the last."""
+        index %= self.num_items
+        for mine in self.items.values():
+            if index < len(mine):
+                return mine[index]
+            index -= len(mine)
+        raise AssertionError("an index below the number of items is in some source")
+
+    def draw(self, index: int) -> T:
+        """Returns the item of draw `index`."""
+        if len(self.items) == 1:
+            (name,), place = self.items, index
         else:
             block, offset = divmod(index, BLOCK)
-            order = self._permuted(
-                "the block", block, lambda: [name for name, share in self._shares.items() for _ in range(share)]
-            )
+            order = self._shuffled("the block", block, self._block)
             name = order[offset]
             place = block * self._shares[name] + order[:offset].count(name)
-        mine = self.prompts[name]
+        mine = self.items[name]
         epoch, position = divmod(place, len(mine))
-        return mine[self._permuted(name, epoch, lambda: list(range(len(mine))))[position]]
+        return mine[self._shuffled(name, epoch, lambda: list(range(len(mine))))[position]]
 
-    def _permuted(self, what: str, number: int, make) -> list:
-        if self._order.get(what, (-1, []))[0] != number:
+    def _block(self) -> list[str]:
+        """Returns the source of each draw of a block, before it is shuffled."""
+        names = []
+        for name, share in self._shares.items():
+            names += [name] * share
+        return names
+
+    def _shuffled(self, what: str, number: int, make: Callable[[], list]) -> list:
+        """Returns the list of `make`, shuffled for the number of a block or an epoch."""
+        if what not in self._orders or self._orders[what][0] != number:
             order = make()
             random.Random(f"{self._key}/{what}/{number}").shuffle(order)
-            self._order[what] = number, order
-        return self._order[what][1]
+            self._orders[what] = number, order
+        return self._orders[what][1]
+
+
+def weights_of(config: DataConfig) -> dict[str, float]:
+    """Returns the weight of each source, by its name; a source that is not part of a mixture has the weight 1."""
+    return {name: getattr(source, "weight", 1.0) for name, source in config.all_sources.items()}
 
 
 def block_shares(weights: dict[str, float]) -> dict[str, int]:
-    """How many of BLOCK draws each source gets: largest remainders, at least one each.
+    """Returns how many of BLOCK draws each source gets, at least one each, by the method of largest remainders.
 
     >>> block_shares({"math": 2, "code": 1})
     {'math': 667, 'code': 333}
@@ -152,50 +194,65 @@ def block_shares(weights: dict[str, float]) -> dict[str, int]:
     for place in range(max(0, BLOCK - sum(shares.values()))):
         shares[by_remainder[place % len(by_remainder)]] += 1
     while sum(shares.values()) > BLOCK:
-        shares[max(shares, key=shares.get)] -= 1
+        shares[max(shares, key=lambda name: shares[name])] -= 1
     return shares
 
 
 def serves_prompts(source: SourceConfig) -> bool:
-    """Reasoning prompts need a reference; others can come from the prompts of pairs too."""
+    """Returns whether a source can supply prompts.
+
+    Reasoning prompts need a reference, which pairs and labels lack; other prompts can be those of pairs and labels.
+    """
     return source.rows == "prompts" or source.domain != "reasoning" or source.domain_column is not None
 
 
 def _read(config: DataConfig, split: str) -> tuple[dict[str, list[Prompt]], dict[str, Tally]]:
-    """(source -> prompts of the split, source -> what was left out). Raises ValueError for rows that cannot be used."""
-    rows: dict[str, list[Row]] = {}
+    """Returns the prompts of the split and the tally of each source, by its name."""
     tallies = {name: Tally() for name in config.all_sources}
+    rows: dict[str, list[Row]] = {}
     for name, source in config.all_sources.items():
         if serves_prompts(source):
-            key = source_key(config, name)
-            rows[name] = [item for item in _distinct_ids(rows_of(source, key)) if tallies[name].add(item)]
-            if not tallies[name].num_rows:
-                raise ValueError(f"{key}.path={source.path} is empty: it needs at least one row")
-            if source.rows != "prompts":
-                rows[name] = list(
-                    {prompt_hash(row.prompt): row for row in reversed(rows[name]) if row.domain != "reasoning"}.values()
-                )[::-1]
+            rows[name] = _rows_of_prompts(source, source_key(config, name), tallies[name])
     hashes = {name: [prompt_hash(row.prompt) for row in mine] for name, mine in rows.items()}
     chosen = held_out(map(set, hashes.values()), config.eval_fraction)
     prompts = {}
     for name, mine in rows.items():
+        source = config.all_sources[name]
         sides = ["test" if value in chosen else "train" for value in hashes[name]]
         all_of = [to_prompt(row, name, side) for row, side in zip(mine, sides)]
-        _require_judge(all_of)
-        bad = _unreadable(all_of, mine, tallies[name]) if config.all_sources[name].check_answers else set()
-        tallies[name].check(source_key(config, name), config.all_sources[name].path, config.malformed)
+        require_judge_of(all_of)
+        unusable = _count_unusable(all_of, mine, tallies[name]) if source.check_answers else set()
+        tallies[name].check(source_key(config, name), source.path, config.malformed)
         prompts[name] = [
-            prompt for place, (prompt, side) in enumerate(zip(all_of, sides)) if side == split and place not in bad
+            prompt for place, (prompt, side) in enumerate(zip(all_of, sides)) if side == split and place not in unusable
         ]
     return prompts, tallies
 
 
+def _rows_of_prompts(source: SourceConfig, key: str, tally: Tally) -> list[Row]:
+    """Returns the rows of a source that are prompts; of pairs and labels the first row of each different prompt.
+
+    Those are in the order in which their prompts occur for the last time; draws depend on it.
+    """
+    rows = tally.usable(_distinct_ids(rows_of(source, key)))
+    if not tally.num_rows:
+        raise ValueError(f"{key}.path={source.path} is empty: it needs at least one row")
+    if source.rows == "prompts":
+        return rows
+    first: dict[int, Row] = {}
+    for row in reversed(rows):
+        if row.domain != "reasoning":
+            first[prompt_hash(row.prompt)] = row
+    return list(reversed(first.values()))
+
+
 def source_key(config: DataConfig, name: str) -> str:
-    """The key of a source in the configuration."""
+    """Returns the key of a source in the configuration."""
     return f"data.sources.{name}" if config.sources else "data"
 
 
 def to_prompt(row: Row, name: str, split: str) -> Prompt:
+    """Turns a row of source `name` into a prompt of a split."""
     return Prompt(
         id=f"{name}-{split}-{row.id or f'{row.number:06d}'}",
         text=row.prompt,
@@ -209,7 +266,7 @@ def to_prompt(row: Row, name: str, split: str) -> Prompt:
 
 
 def _distinct_ids(items: Iterator[Row | Malformed]) -> Iterator[Row | Malformed]:
-    """Draws are seeded by the prompt's id: an id that was there before is malformed."""
+    """Yields the items, with rows whose id occurred before as malformed: a prompt's draws are seeded by its id."""
     seen: dict[str, str] = {}
     for item in items:
         if isinstance(item, Row) and item.id and item.id in seen:
@@ -220,25 +277,9 @@ def _distinct_ids(items: Iterator[Row | Malformed]) -> Iterator[Row | Malformed]
             yield item
 
 
-def _require_judge(prompts: list[Prompt]) -> None:
-    """Rows can name the verifier `judge` themselves. Raises InputError where the stage's judge is away, or not for such
-    prompts: no fault of the rows.
-    """
-    from stages import judges
-
-    asked = next((prompt for prompt in prompts if prompt.domain == "reasoning" and prompt.verifier == "judge"), None)
-    if asked and judges.is_served():
-        judges.require_judge(asked)
-
-
-def _unreadable(prompts: list[Prompt], rows: list[Row], tally: Tally) -> set[int]:
-    """Places of the prompts whose reference their verifier cannot use, counted."""
-    from stages.rewards.grading import reference_problem_many
-
-    asked = [place for place, prompt in enumerate(prompts) if prompt.domain == "reasoning"]
-    problems = {
-        place: why for place, why in zip(asked, reference_problem_many([prompts[place] for place in asked])) if why
-    }
+def _count_unusable(prompts: list[Prompt], rows: list[Row], tally: Tally) -> set[int]:
+    """Counts the rows whose reference their verifier cannot use as malformed, and returns their places."""
+    problems = unusable_references(prompts)
     for place, why in problems.items():
         verifier = prompts[place].verifier
         tally.num_rows -= 1  # it was counted as a row

@@ -1,5 +1,6 @@
-"""Hub names: a copy in the Hugging Face cache stands for the name. Nothing is fetched but by `r1 data fetch`: every
-stage runs offline.
+"""Finds sets that are named by their name on the Hugging Face Hub, in the local cache.
+
+Only `r1 data fetch` downloads a set; every stage runs offline.
 """
 
 import os
@@ -18,7 +19,7 @@ DATA_PATTERNS = [
 
 
 def is_hub_name(path: str) -> bool:
-    """Whether a path that does not exist here could be the name of a set on the hub."""
+    """Returns whether a path does not exist here but could be the name of a set on the hub."""
     return (
         bool(_NAME.fullmatch(path))
         and not re.search(r"\.(jsonl?|ndjson|parquet|csv|tsv|arrow|gz|zst)$", path)
@@ -27,7 +28,15 @@ def is_hub_name(path: str) -> bool:
 
 
 def locate(source: SourceConfig, key: str = "data") -> Path:
-    """The file or directory of a source. Raises ValueError that says what is missing and how to get it."""
+    """Returns the file or directory of a source.
+
+    Args:
+        source: the source, whose path is a file, a directory or a hub name.
+        key: its key in the configuration, for messages.
+
+    Raises:
+        ValueError: it is not here; the message says how to get it.
+    """
     if not source.path:
         raise ValueError(f"{key}.path is not set: name a file, a directory or a hub name, as {key}.path=FILE")
     path = Path(source.path).expanduser()
@@ -39,9 +48,7 @@ def locate(source: SourceConfig, key: str = "data") -> Path:
 
 
 def commit_of(source: SourceConfig) -> str | None:
-    """The commit whose files stand for a hub name here; None for files of your own, and for a name that was not
-    fetched.
-    """
+    """Returns the commit of a fetched set of the hub; None for a set that was not fetched and for other files."""
     if not source.path or not is_hub_name(source.path):
         return None
     try:
@@ -51,12 +58,12 @@ def commit_of(source: SourceConfig) -> str | None:
 
 
 def is_pinned(source: SourceConfig) -> bool:
-    """Whether a source names a commit: a branch or a tag may be another one tomorrow."""
+    """Returns whether a source names a commit; a branch or a tag may point to other files tomorrow."""
     return bool(_COMMIT.fullmatch(source.revision or ""))
 
 
 def pin_advice(source: SourceConfig, key: str = "data") -> str | None:
-    """What must be said of a hub name without a commit; None where there is one, and for files of your own."""
+    """Returns how to pin a hub name to a commit; None where it is pinned, and for other files."""
     if not source.path or not is_hub_name(source.path) or is_pinned(source):
         return None
     commit = commit_of(source)
@@ -73,13 +80,15 @@ def pin_advice(source: SourceConfig, key: str = "data") -> str | None:
 
 
 def cache_directory() -> Path:
-    return Path(
-        os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser() / "hub"
-    )
+    """Returns the directory of the Hugging Face Hub's cache."""
+    if given := os.environ.get("HF_HUB_CACHE"):
+        return Path(given)
+    return Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser() / "hub"
 
 
 def _snapshot(source: SourceConfig, key: str) -> Path:
-    """The directory of a fetched revision, found as the hub's own library lays it out."""
+    """Returns the directory of a fetched revision, where the hub's own library puts it."""
+    assert source.path
     repository = cache_directory() / f"datasets--{source.path.replace('/', '--')}"
     revision = source.revision or "main"
     reference = repository / "refs" / revision
@@ -98,10 +107,20 @@ def _snapshot(source: SourceConfig, key: str) -> Path:
 
 
 def fetch(source: SourceConfig, key: str = "data") -> Path:
-    """Brings a hub name's data files into the cache: a directory named after the commit. Raises ValueError where the
-    hub cannot be reached or has no such set.
+    """Downloads the data files of a hub name into the cache.
+
+    Args:
+        source: the source, whose path is a hub name.
+        key: its key in the configuration, for messages.
+
+    Returns:
+        The directory of the files, which is named after the commit.
+
+    Raises:
+        ValueError: the hub cannot be reached or has no such set.
     """
-    os.environ["HF_HUB_OFFLINE"] = "0"  # asked for by name: a worker's environment is offline
+    assert source.path
+    os.environ["HF_HUB_OFFLINE"] = "0"  # a worker's environment is offline, and this downloads on purpose
     import httpx
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError

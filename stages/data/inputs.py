@@ -1,28 +1,39 @@
-"""What a stage is given, checked before any engine starts: prompts that fit, a context that is long enough."""
+"""Checks what a stage is given before any engine starts: prompts that fit, a long enough context, a working sandbox."""
 
 from pathlib import Path
 from typing import Any
 
 from stages.config import DataConfig
+from stages.data.file_prompts import FilePrompts
 from stages.data.prompt_sources import make_source
 from stages.prompting.prompt import PromptSource
 from stages.prompting.templates import apply_template
 from stages.runtime.errors import InputError, user_errors
 from stages.runtime.worker import Worker
+from stages.worlds.tiny_world.sources import TinyWorldPrompts
 
 
 def open_prompts(
     worker: Worker, data: DataConfig, tokenizer, model_dir: Path, max_completion_tokens: int
 ) -> PromptSource:
-    """The stage's training prompts. Raises InputError for unreadable rows, prompts that are too long, or too short a
-    model context.
+    """Opens the stage's training prompts and checks them.
+
+    Args:
+        worker: the stage.
+        data: where its prompts come from.
+        tokenizer: the model's tokenizer.
+        model_dir: directory of the model.
+        max_completion_tokens: longest completion that the stage samples, tokens.
+
+    Raises:
+        InputError: rows cannot be used, a prompt is too long, or the model's context is too short.
     """
     check_context(worker, model_dir, data.max_prompt_tokens + max_completion_tokens)
     with user_errors():
         source = make_source(data, worker.seed, worker.stage, "train")
-        if getattr(source, "summary", ""):
+        if isinstance(source, FilePrompts) and source.summary:
             worker.say(source.summary)
-        if hasattr(source, "check_lengths"):
+        if not isinstance(source, TinyWorldPrompts):
             source.check_lengths(
                 tokenizer, lambda text: apply_template(text, data.template, tokenizer), data.max_prompt_tokens
             )
@@ -30,8 +41,10 @@ def open_prompts(
 
 
 def prepare_sandbox(config: Any) -> None:
-    """Tells the verifier code where the stage's programs run. Raises InputError where they cannot and a source of the
-    data is about programs.
+    """Sets where the verifier `code` runs the programs of a stage with this configuration.
+
+    Raises:
+        InputError: no program can be run, and a source of the stage's data names that verifier.
     """
     if not hasattr(config, "sandbox"):
         return
@@ -44,7 +57,7 @@ def prepare_sandbox(config: Any) -> None:
 
 
 def check_context(worker: Worker, model_dir: Path, num_tokens: int) -> None:
-    """The model must be able to hold the longest prompt and completion."""
+    """Raises InputError where the model's context is shorter than `num_tokens` (a prompt with its completion)."""
     from transformers import AutoConfig
 
     limit = getattr(AutoConfig.from_pretrained(model_dir), "max_position_embeddings", None)

@@ -1,15 +1,13 @@
-"""Rows from outside that hold completions: SFT pairs, preference pairs, safety labels. Held-out prompts (split.py) are
-never among them.
+"""Supplies rows from outside that hold completions: SFT pairs, preference pairs, safety labels.
 
-`general_pairs` has the form of the tiny world's `general_sft_pairs`: what `rejection_data` adds to its reasoning
-samples [V2 B.3.3].
+Held-out prompts (`split.py`) are never among them.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from stages.config import DataConfig
-from stages.data.file_prompts import Draws, source_key, to_prompt
+from stages.data.file_prompts import Draws, source_key, to_prompt, weights_of
 from stages.data.mapping import Row
 from stages.data.rows import Tally, rows_of
 from stages.data.split import held_out, prompt_hash
@@ -18,6 +16,8 @@ from stages.prompting.prompt import Prompt
 
 @dataclass(frozen=True)
 class PreferencePair:
+    """Two completions of a prompt, one of which is preferred."""
+
     prompt: Prompt
     chosen: str
     rejected: str
@@ -25,35 +25,46 @@ class PreferencePair:
 
 @dataclass(frozen=True)
 class SafetyLabel:
+    """A completion that is labelled safe or unsafe."""
+
     prompt: Prompt
     completion: str
     is_safe: bool
 
 
 def general_pairs(config: DataConfig, count: int, seed: int, stream: str) -> list[tuple[Prompt, str]]:
-    """`count` (prompt, completion) pairs of the helpful and safety domains, drawn from the sources with rows=sft by
-    their weights.
+    """Draws pairs of the helpful and safety domains from the sources with rows=sft, by their weights.
+
+    `rejection_data` adds them to its reasoning samples [V2 B.3.3], as the tiny world's `general_sft_pairs`.
+
+    Args:
+        config: the data configuration.
+        count: number of pairs.
+        seed: seed of the run.
+        stream: the stage's name.
+
+    Returns:
+        (prompt, completion) pairs.
+
+    Raises:
+        ValueError: no source has such pairs, or rows cannot be used.
     """
-    found = {
-        name: general
-        for name, pairs in sft_pairs(config).items()
-        if (general := [pair for pair in pairs if pair[0].domain != "reasoning"])
-    }
+    found: dict[str, list[tuple[Prompt, str]]] = {}
+    for name, pairs in sft_pairs(config).items():
+        general = [pair for pair in pairs if pair[0].domain != "reasoning"]
+        if general:
+            found[name] = general
     if not found:
         raise ValueError(
             "num_general asks for general pairs, but no source of the data has rows=sft and domain=helpful or "
             "safety: add one, or set num_general=0"
         )
-    draws = Draws(
-        found,
-        {name: getattr(source, "weight", 1.0) for name, source in config.all_sources.items()},
-        f"{seed}/{stream}/general",
-    )
+    draws = Draws(found, weights_of(config), f"{seed}/{stream}/general")
     return [draws.draw(index) for index in range(count)]
 
 
 def sft_pairs(config: DataConfig) -> dict[str, list[tuple[Prompt, str]]]:
-    """Source -> its (prompt, completion) pairs, of the sources with rows=sft."""
+    """Returns the (prompt, completion) pairs of each source with rows=sft, by the source's name."""
     return {
         name: [(to_prompt(row, name, "train"), row.completion) for row in rows]
         for name, rows in _training_rows(config, "sft")
@@ -61,7 +72,7 @@ def sft_pairs(config: DataConfig) -> dict[str, list[tuple[Prompt, str]]]:
 
 
 def preference_pairs(config: DataConfig) -> list[PreferencePair]:
-    """All pairs of the sources with rows=preferences, in their order. Reward models hold out by prompt themselves."""
+    """Returns all pairs of the sources with rows=preferences, in order; reward models hold out pairs themselves."""
     return [
         PreferencePair(to_prompt(row, name, "train"), row.chosen, row.rejected)
         for name, rows in _training_rows(config, "preferences")
@@ -70,7 +81,7 @@ def preference_pairs(config: DataConfig) -> list[PreferencePair]:
 
 
 def safety_labels(config: DataConfig) -> list[SafetyLabel]:
-    """All labelled completions of the sources with rows=labels, in their order."""
+    """Returns all labelled completions of the sources with rows=labels, in order."""
     return [
         SafetyLabel(to_prompt(row, name, "train"), row.completion, bool(row.is_safe))
         for name, rows in _training_rows(config, "labels")
@@ -79,11 +90,12 @@ def safety_labels(config: DataConfig) -> list[SafetyLabel]:
 
 
 def _training_rows(config: DataConfig, kind: str) -> Iterator[tuple[str, list[Row]]]:
+    """Yields (name, its rows that are not held out) of each source with rows of a type."""
     for name, source in config.all_sources.items():
         if source.rows != kind:
             continue
         tally = Tally()
-        rows = [item for item in rows_of(source, source_key(config, name)) if tally.add(item)]
+        rows = tally.usable(rows_of(source, source_key(config, name)))
         tally.check(source_key(config, name), source.path, config.malformed)
         chosen = (
             held_out([{prompt_hash(row.prompt) for row in rows}], config.eval_fraction)

@@ -1,4 +1,4 @@
-"""The door to prompts: which source a data config names, and the held-out prompts that it is evaluated on."""
+"""Chooses what supplies the prompts of a data configuration: a world of ours, or rows from outside."""
 
 from stages.config import DataConfig
 from stages.data.file_prompts import FilePrompts
@@ -9,13 +9,24 @@ from stages.worlds.tiny_world.sources import TinyWorldPrompts, held_out_sets
 
 
 def is_from_file(data: DataConfig) -> bool:
+    """Returns whether the prompts come from outside."""
     return data.name == "file" or bool(data.all_sources)
 
 
 def make_source(
     data: DataConfig, seed: int, stream: str, split: str = "train"
 ) -> TinyWorldPrompts | ReasoningGymPrompts | FilePrompts:
-    """The prompts of a data config; `stream` (the stage's name) makes stages draw different ones."""
+    """Returns what supplies the prompts of a data configuration.
+
+    Args:
+        data: the configuration.
+        seed: seed of the run.
+        stream: the stage's name; stages draw different prompts.
+        split: "train" or "test"; the tiny world also has "dev".
+
+    Raises:
+        ValueError: rows that cannot be used, or families that do not exist.
+    """
     if data.name == "reasoning_gym":
         return ReasoningGymPrompts(data, seed, stream, split)
     if not is_from_file(data):
@@ -26,12 +37,21 @@ def make_source(
 def evaluation_sets(
     data: DataConfig, num_reasoning: int, num_general: int, num_safety: int, split: str = "test"
 ) -> dict[str, list[Prompt]]:
-    """Set name -> held-out prompts: the tiny world's three sets, one for each family of reasoning-gym, or the held-out
-    rows of each source with verifiable answers by its name (`file` where there is only one).
+    """Returns the sets that models are evaluated on: name -> held-out prompts.
+
+    The tiny world has three sets, reasoning-gym one for each family, and data from outside one for each source with
+    verifiable answers, by the source's name ("file" where there is only one).
+
+    Args:
+        data: the configuration.
+        num_reasoning: most prompts of a set with verifiable answers; for reasoning-gym, of all sets together.
+        num_general: prompts of the tiny world's set of general prompts.
+        num_safety: prompts of the tiny world's set of safety prompts.
+        split: "test"; the tiny world also has "dev".
     """
     if data.name == "reasoning_gym":
         return held_out_families(data, num_reasoning)
     if not is_from_file(data):
         return held_out_sets(num_reasoning, num_general, num_safety, split)
-    source = make_source(data, seed=0, stream="evaluate", split=split)
+    source = FilePrompts(data, split, seed=0, stream="evaluate")
     return {name: prompts[:num_reasoning] for name, prompts in source.prompts("reasoning").items()}

@@ -1,14 +1,14 @@
-"""Raw rows of files, directories and fetched hub names, one at a time: memory does not grow with the file (but for a
-JSON array).
+"""Reads raw rows from files, directories and fetched sets of the hub, one at a time.
 
-A line that is no row comes as a Malformed in its place. What makes a whole file unreadable is a ValueError.
+Memory does not grow with the file, except for a JSON array. A line that is not a row comes as a Malformed in its place;
+a file that cannot be read at all is a ValueError.
 """
 
 import csv
 import gzip
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,21 @@ BATCH_ROWS = 1024
 MAX_SHOWN = 5
 csv.field_size_limit(2**31 - 1)
 
-Item = tuple[int, str, dict | Malformed]  # number of the row, where it is, the row
+RawRow = dict[str, Any] | Malformed
+Item = tuple[int, str, RawRow]  # number of the row in its source, where it is for people, the row
+NumberedRow = tuple[int, str, RawRow]  # number of the row in its file, "line" or "row", the row
 
 
 def read(source: SourceConfig, key: str = "data") -> Iterator[Item]:
-    """The raw rows of a source. `key`: its key in the configuration, for messages."""
+    """Yields the raw rows of a source in their order.
+
+    Args:
+        source: where the rows are.
+        key: its key in the configuration, for messages.
+
+    Raises:
+        ValueError: there are no files, or one cannot be read.
+    """
     files = data_files(source, key)
     offset = 0
     for path in files:
@@ -40,10 +50,8 @@ def read(source: SourceConfig, key: str = "data") -> Iterator[Item]:
         offset += number
 
 
-def read_all(path: Path) -> list[tuple[str, dict]]:
-    """All raw rows of a file or directory with where they stand. Raises ValueError with the first lines that are no
-    rows.
-    """
+def read_all(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    """Returns (place, raw row) of all rows of a file or directory; raises ValueError where a line is not a row."""
     rows, errors = [], []
     for _, where, row in read(SourceConfig(path=str(path))):
         if isinstance(row, Malformed):
@@ -57,7 +65,7 @@ def read_all(path: Path) -> list[tuple[str, dict]]:
 
 
 def data_files(source: SourceConfig, key: str = "data") -> list[Path]:
-    """The files of a source, in the order of their names. Raises ValueError where there are none."""
+    """Returns the files of a source, in the order of their names; raises ValueError where there are none."""
     path = locate(source, key)
     if path.is_file():
         if not kind_of(path):
@@ -67,13 +75,13 @@ def data_files(source: SourceConfig, key: str = "data") -> list[Path]:
             )
         return [path]
     if source.files:
-        found = [file for file in path.glob(source.files) if file.is_file() and kind_of(file)]
-        if not found:
+        matching = [file for file in path.glob(source.files) if file.is_file() and kind_of(file)]
+        if not matching:
             raise ValueError(
                 f"{key}.path={path}: no data file matches {key}.files={source.files}; "
                 f"there are {_some(_all_files(path))}"
             )
-        return sorted(found)
+        return sorted(matching)
     if (path / "dataset_dict.json").is_file():
         splits = json.loads((path / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]
         if "train" not in splits:
@@ -88,8 +96,9 @@ def data_files(source: SourceConfig, key: str = "data") -> list[Path]:
 
 
 def kind_of(path: Path) -> str:
-    """The suffix that says how a file is read, without compression; empty for others and for what datasets keeps beside
-    its data.
+    """Returns the suffix that says how a file is read, as ".json", also for a compressed file.
+
+    It is "" for files that are not read, among them those that the datasets library writes beside its data.
     """
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] in COMPRESSIONS:
@@ -105,28 +114,30 @@ def _all_files(path: Path) -> list[str]:
 
 
 def _some(names: list[str]) -> str:
-    return (
-        ", ".join(names[:MAX_SHOWN]) + (f" and {len(names) - MAX_SHOWN} more" if len(names) > MAX_SHOWN else "")
-        or "none"
-    )
+    more = f" and {len(names) - MAX_SHOWN} more" if len(names) > MAX_SHOWN else ""
+    return ", ".join(names[:MAX_SHOWN]) + more or "none"
 
 
-def _read_file(path: Path, name: str) -> Iterator[tuple[int, str, dict | Malformed]]:
-    """(number, "line" or "row", row)."""
+def _read_file(path: Path, name: str) -> Iterator[NumberedRow]:
+    """Yields the rows of one file; `name` stands for it in messages."""
     import pyarrow
 
-    reader = {".parquet": _parquet, ".arrow": _arrow, ".csv": _csv, ".tsv": _csv, ".json": _json}.get(
-        kind_of(path), _json_lines
-    )
+    readers: dict[str, Callable[[Path], Iterator[NumberedRow]]] = {
+        ".parquet": _parquet,
+        ".arrow": _arrow,
+        ".csv": _csv,
+        ".tsv": _csv,
+        ".json": _json,
+    }
     try:
-        yield from reader(path)
+        yield from readers.get(kind_of(path), _json_lines)(path)
     except (pyarrow.ArrowException, OSError, EOFError) as error:
         what = {".parquet": "Parquet", ".arrow": "Arrow"}.get(kind_of(path), kind_of(path)[1:])
         raise ValueError(f"{name} is not a readable {what} file: {str(error).splitlines()[0]}") from error
 
 
 def _open(path: Path) -> Any:
-    """A binary stream of the decompressed file."""
+    """Returns a binary stream of the decompressed file."""
     if path.suffix.lower() == ".gz":
         return gzip.open(path, "rb")
     if path.suffix.lower() == ".zst":
@@ -136,14 +147,14 @@ def _open(path: Path) -> Any:
     return open(path, "rb")
 
 
-def _json_lines(path: Path) -> Iterator[tuple[int, str, dict | Malformed]]:
+def _json_lines(path: Path) -> Iterator[NumberedRow]:
     with _open(path) as lines:
         for number, line in enumerate(lines, 1):
             if line.strip():
                 yield number, "line", _parse(line)
 
 
-def _parse(line: bytes) -> dict | Malformed:
+def _parse(line: bytes) -> RawRow:
     try:
         row = json.loads(line.decode("utf-8-sig"))
     except json.JSONDecodeError as error:
@@ -152,15 +163,17 @@ def _parse(line: bytes) -> dict | Malformed:
         return Malformed("", "not UTF-8", f"not UTF-8 text (byte {error.start + 1})")
     except (ValueError, RecursionError) as error:
         return Malformed("", "not JSON", f"not JSON: {error}")
-    return (
-        row
-        if isinstance(row, dict)
-        else Malformed("", "not an object", f"expected an object with columns, got {type(row).__name__}")
-    )
+    return _object(row)
 
 
-def _json(path: Path) -> Iterator[tuple[int, str, dict | Malformed]]:
-    """An array of rows, read as a whole; else JSON Lines."""
+def _object(row: Any) -> RawRow:
+    if isinstance(row, dict):
+        return row
+    return Malformed("", "not an object", f"expected an object with columns, got {type(row).__name__}")
+
+
+def _json(path: Path) -> Iterator[NumberedRow]:
+    """Yields the rows of a JSON array, which is read as a whole, or of JSON Lines."""
     with _open(path) as stream:
         first = stream.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
     if first != b"[":
@@ -173,24 +186,18 @@ def _json(path: Path) -> Iterator[tuple[int, str, dict | Malformed]]:
             yield 1, "row", Malformed("", "not JSON", f"not JSON: {error}")
             return
     for number, row in enumerate(rows, 1):
-        yield (
-            number,
-            "row",
-            row
-            if isinstance(row, dict)
-            else Malformed("", "not an object", f"expected an object with columns, got {type(row).__name__}"),
-        )
+        yield number, "row", _object(row)
 
 
-def _parquet(path: Path) -> Iterator[tuple[int, str, dict]]:
+def _parquet(path: Path) -> Iterator[NumberedRow]:
     import pyarrow.parquet
 
     with pyarrow.parquet.ParquetFile(path) as file:
         yield from _batches(file.iter_batches(batch_size=BATCH_ROWS))
 
 
-def _arrow(path: Path) -> Iterator[tuple[int, str, dict]]:
-    """What datasets.save_to_disk writes: an Arrow stream; else an Arrow file."""
+def _arrow(path: Path) -> Iterator[NumberedRow]:
+    """Yields the rows of an Arrow stream, which datasets.save_to_disk writes, or of an Arrow file."""
     import pyarrow
 
     with pyarrow.memory_map(str(path)) as stream:
@@ -201,7 +208,8 @@ def _arrow(path: Path) -> Iterator[tuple[int, str, dict]]:
             yield from _batches(reader.get_batch(place) for place in range(reader.num_record_batches))
 
 
-def _batches(batches) -> Iterator[tuple[int, str, dict]]:
+def _batches(batches: Iterable[Any]) -> Iterator[NumberedRow]:
+    """Yields the rows of Arrow record batches, converting a part of a large batch at a time."""
     number = 0
     for batch in batches:
         for start in range(0, batch.num_rows, BATCH_ROWS):
@@ -210,8 +218,11 @@ def _batches(batches) -> Iterator[tuple[int, str, dict]]:
                 yield number, "row", row
 
 
-def _csv(path: Path) -> Iterator[tuple[int, str, dict | Malformed]]:
-    """The first line names the columns; undecodable bytes come as surrogates, so that one row is bad and not the file."""
+def _csv(path: Path) -> Iterator[NumberedRow]:
+    """Yields the rows of a file whose first line names the columns.
+
+    Bytes that are not UTF-8 are decoded as surrogates, so that they make one row malformed and not the whole file.
+    """
     with _open(path) as raw:
         lines = io.TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape", newline="")
         reader = csv.DictReader(lines, delimiter="\t" if kind_of(path) == ".tsv" else ",", strict=True)
@@ -228,7 +239,8 @@ def _csv(path: Path) -> Iterator[tuple[int, str, dict | Malformed]]:
             yield number, "row", _checked_cells(row, len(reader.fieldnames or []))
 
 
-def _checked_cells(row: dict, num_columns: int) -> dict | Malformed:
+def _checked_cells(row: dict[Any, Any], num_columns: int) -> RawRow:
+    """Returns the row, or why it cannot be used; csv puts cells without a column under the key None."""
     if None in row or None in row.values():
         number = num_columns + len(row[None]) if None in row else sum(value is not None for value in row.values())
         return Malformed("", "wrong number of cells", f"{number} cells, but the first line names {num_columns} columns")

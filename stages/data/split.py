@@ -1,5 +1,6 @@
-"""Which prompts are held out: a hash of the prompt decides, so that the same prompt is on the same side in every source
-and every run.
+"""Decides which prompts are held out, by a hash of the prompt.
+
+So the same prompt is on the same side in every source and every run.
 """
 
 import hashlib
@@ -10,13 +11,16 @@ _SPACE = 2**48
 
 
 def prompt_hash(text: str) -> int:
-    """48 bits of the prompt, apart from case and white space."""
+    """Returns a hash of a prompt, 48 bits; case and white space do not matter."""
     return int.from_bytes(hashlib.sha256(" ".join(text.split()).casefold().encode()).digest()[:6], "big")
 
 
 def held_out(hashes_by_source: Iterable[set[int]], eval_fraction: float) -> set[int]:
-    """Hashes of the held-out prompts: of each source the share below the threshold, at least one of a source with
-    several prompts.
+    """Returns the hashes of the held-out prompts.
+
+    Args:
+        hashes_by_source: the hashes of each source's prompts.
+        eval_fraction: share of each source that is held out, 0..1; at least one prompt of a source with several.
     """
     chosen: set[int] = set()
     for hashes in hashes_by_source:

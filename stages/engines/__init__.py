@@ -1,1 +1,1 @@
-"""The engines behind small doors: DeepSpeed trains, vLLM or transformers samples, checkpoints and exports go to disk."""
+"""The engines behind small interfaces: DeepSpeed trains, vLLM or transformers samples, weights go to disk."""

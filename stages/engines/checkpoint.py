@@ -1,8 +1,9 @@
-"""Resumable checkpoints: which can be trusted, and how a stage goes on from one. A directory with a manifest is whole;
-`saver.py` writes them.
+"""Resumable checkpoints: which of them can be trusted, and how a stage goes on from one.
+
+A directory with a manifest is whole; `saver.py` writes them.
 
 state/step_000120/
-    engine/            DeepSpeed: weights, optimizer, one part a rank under ZeRO 1-3
+    engine/            DeepSpeed: weights, optimizer, one part for each rank under ZeRO 1-3
     progress.json      the step, and whatever else the loop must know
     manifest.json      written last: sha256 of every file
 """
@@ -10,6 +11,7 @@ state/step_000120/
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from stages.contract import files
 from stages.engines.training import TrainEngine
@@ -18,36 +20,47 @@ from stages.runtime import disk
 from stages.runtime.distributed import barrier
 from stages.runtime.worker import Worker
 
+Progress = dict[str, Any]  # "step", "world_size", "zero_stage", and what the loop adds
+WhyUnusable = Callable[[Progress], str | None]
+
+
+def usable(progress: Progress) -> None:
+    """The check of a loop whose checkpoints need no other files: nothing is ever wrong."""
+
 
 def checkpoint_bytes(root: Path, engine: TrainEngine) -> int:
-    """The size of the newest checkpoint, or of the parameters and their optimizer state; and a little for the rest."""
+    """Bytes of the next checkpoint in `root`: as many as the newest has, or the engine's state, and a little more."""
     newest = max(root.glob("step_*"), default=None)
     return (files.size(newest) if newest else engine.checkpoint_bytes()) + disk.MIB
 
 
 def remove_temporary(root: Path) -> None:
-    """What an attempt that was ended in the middle of a checkpoint left."""
+    """Removes what an attempt left that was ended in the middle of a checkpoint."""
     for path in root.glob(".*.tmp"):
         shutil.rmtree(path)
 
 
 def newest_checkpoint(
-    worker: Worker, name: str = "state", problem: Callable[[dict], str | None] = lambda progress: None
-) -> tuple[Path, dict] | None:
-    """The newest whole checkpoint and its progress; a damaged one is skipped with a warning (every rank decides alike).
-    `problem`: what is wrong with other files that a checkpoint of this progress needs.
+    worker: Worker, name: str = "state", why_unusable: WhyUnusable = usable
+) -> tuple[Path, Progress] | None:
+    """The newest whole checkpoint and its progress, or None; every rank decides alike.
+
+    Args:
+        worker: The stage, which is warned of each checkpoint that is skipped.
+        name: Directory of the checkpoints within the stage directory.
+        why_unusable: What is wrong with other files that a checkpoint with this progress needs, or None.
     """
     directories = sorted((worker.dir / name).glob("step_*"), reverse=True)
     for directory in directories:
-        damaged = _damaged_files(directory)
-        progress = None if damaged else files.read_json(directory / "progress.json")
-        why = (
-            f"is damaged ({', '.join(damaged)})"
-            if damaged
-            else (found := problem(progress)) and f"cannot be used: {found}"
-        )
-        if not why:
-            return directory, progress
+        why: str | None
+        if damaged := _damaged_files(directory):
+            why = f"is damaged ({', '.join(damaged)})"
+        else:
+            progress = files.read_json(directory / "progress.json")
+            found = why_unusable(progress)
+            if not found:
+                return directory, progress
+            why = f"cannot be used: {found}"
         worker.say(f"WARNING: checkpoint {directory} {why}: falling back to the one before it")
     if directories:
         worker.say(
@@ -57,9 +70,10 @@ def newest_checkpoint(
 
 
 def _damaged_files(directory: Path) -> list[str]:
+    """Files of a checkpoint that are missing or not what its manifest says; the manifest itself if it is damaged."""
     try:
         return files.damaged_files(directory, files.read_json(directory / "manifest.json")["files"])
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # the manifest itself is damaged
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return ["manifest.json"]
 
 
@@ -68,22 +82,32 @@ def resume(
     engine: TrainEngine,
     name: str = "state",
     first_step: int = 0,
-    problem: Callable[[dict], str | None] = lambda progress: None,
+    why_unusable: WhyUnusable = usable,
     is_fresh: bool = True,
-) -> dict:
-    """Loads the newest whole checkpoint, if any, and cuts the logs back to it. Returns its progress, {"step": 0} for a
-    fresh start, which an engine that has trained (`is_fresh` False) cannot make: RuntimeError.
+) -> Progress:
+    """Loads the newest whole checkpoint, if there is one, and cuts the logs back to it. Collective.
 
-    `first_step`: logged steps of this stage that come before this engine's (a stage may train two models). `problem`:
-    see `newest_checkpoint`.
+    Args:
+        worker: The stage.
+        engine: Gets the weights and the optimizer's state.
+        name: Directory of the checkpoints within the stage directory.
+        first_step: Logged steps of this stage that come before this engine's (a stage may train two models).
+        why_unusable: See `newest_checkpoint`.
+        is_fresh: Whether the engine has not trained yet.
+
+    Returns:
+        The progress of the checkpoint; {"step": 0} for a fresh start.
+
+    Raises:
+        RuntimeError: There is no checkpoint to go back to, and the engine has trained.
     """
-    found = newest_checkpoint(worker, name, problem)
+    found = newest_checkpoint(worker, name, why_unusable)
     if found is None and not is_fresh:
         raise RuntimeError(
             f"no checkpoint in {worker.dir / name} can be used to go back to; the same command starts the stage over"
         )
     if found is None:
-        progress = {"step": 0}
+        progress: Progress = {"step": 0}
     else:
         directory, progress = found
         is_split_otherwise = engine.config.zero_stage > 0 and progress["world_size"] != worker.world_size
@@ -102,8 +126,9 @@ def resume(
 
 
 def _load_split_otherwise(worker: Worker, engine: TrainEngine, directory: Path) -> None:
-    """Loads a ZeRO 1-3 checkpoint of another number of processes, through whole tensors written beside it for as long
-    as it takes.
+    """Loads a ZeRO 1-3 checkpoint that another number of processes wrote.
+
+    It is converted to whole tensors, which lie beside it while they are read.
     """
     whole = directory.with_name(".universal.tmp")
     if worker.is_main:

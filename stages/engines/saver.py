@@ -3,8 +3,9 @@
     training stops        every rank copies its part into host memory
     training goes on      a thread of each rank writes it, syncs it and takes its checksum; that of rank 0 waits for the
                           others, writes the manifest last and renames the whole
-    before the next one, before a stop and before the end the thread is waited for; what went wrong in it is raised in
-    the loop
+
+The thread is waited for before the next checkpoint, before a stop and before the end; what went wrong in it is raised
+in the loop.
 
 The copy needs as much host memory as the rank writes: 12 bytes a parameter in fp32 (weights and two moments), 14 in
 bf16 (with the fp32 copy), on rank 0 at ZeRO 0, and divided over the ranks at ZeRO 1-3.
@@ -17,23 +18,36 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from stages.config import StageConfig
 from stages.contract import files
-from stages.engines.checkpoint import checkpoint_bytes, remove_temporary
+from stages.engines.checkpoint import Progress, checkpoint_bytes, remove_temporary
 from stages.engines.training import TrainEngine
 from stages.runtime import disk
 from stages.runtime.distributed import barrier, collective_timeout
 from stages.runtime.errors import CollectiveTimeout, Interrupted
 from stages.runtime.worker import Worker
 
-POLL_S, SETTLE_S = 0.005, 60
+POLL_S = 0.005  # between two looks for another rank's part
+SETTLE_S = 60  # how long the end of a process waits for a checkpoint that was begun
+
+Part = tuple[Path, dict[str, Any]]  # a file, and what torch.save writes into it
+FileTable = dict[str, files.FileEntry]  # path within the checkpoint -> checksum and bytes
 
 
 class Saver:
-    """Writes the checkpoints of one engine to `name`/step_N. `sealed`: what rank 0 does once one is whole."""
+    """Writes the checkpoints of one engine.
+
+    Args:
+        worker: The stage.
+        engine: What is saved.
+        config: Says when: `save_every`, `save_every_minutes`; and how many are kept.
+        name: Directory of the checkpoints within the stage directory.
+        sealed: What rank 0 does once a checkpoint is whole.
+    """
 
     def __init__(
         self,
@@ -43,24 +57,28 @@ class Saver:
         name: str = "state",
         sealed: Callable[[], None] = lambda: None,
     ):
-        self.worker, self.engine, self.config, self.root, self.sealed = (
-            worker,
-            engine,
-            config,
-            worker.dir / name,
-            sealed,
-        )
-        self.is_overlapped = (
-            config.save_in_background and not engine.config.offload_optimizer
-        )  # that state fills the host's memory already
+        self.worker = worker
+        self.engine = engine
+        self.config = config
+        self.root = worker.dir / name
+        self.sealed = sealed
+        # The state of an offloaded optimizer fills the host's memory already: there is no room for a copy.
+        self.is_overlapped = config.save_in_background and not engine.config.offload_optimizer
         self.saved_at = time.monotonic()
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
         worker.at_exit.append(self._settle)
 
     def step_done(self, step: int, num_steps: int, extra: Callable[[], dict] = dict) -> None:
-        """After each optimizer step but the last: saves when it is time or when a stop was asked for; the latter raises
-        Interrupted. Collective. `extra`: what the loop must know beside the step.
+        """To be called after each optimizer step: saves when it is time or when a stop was asked for. Collective.
+
+        Args:
+            step: The number of optimizer steps that are done.
+            num_steps: After the last of these nothing is saved.
+            extra: Gives what the loop must know beside the step.
+
+        Raises:
+            Interrupted: A stop was asked for; the checkpoint is whole.
         """
         if step >= num_steps:
             return
@@ -75,7 +93,7 @@ class Saver:
             raise Interrupted(f"stopped after step {step} of {num_steps}; run the same command to continue")
 
     def _is_late(self) -> bool:
-        """By the clock of rank 0."""
+        """Whether `save_every_minutes` have passed, by the clock of rank 0."""
         minutes = self.config.save_every_minutes
         return self.worker.is_main and minutes > 0 and time.monotonic() - self.saved_at >= 60 * minutes
 
@@ -108,7 +126,7 @@ class Saver:
             barrier()
 
     def wait(self) -> None:
-        """Until the checkpoint that was begun is whole on this rank. Raises what kept it from that."""
+        """Waits until the checkpoint that was begun is whole on this rank; raises what kept it from that."""
         if self._thread is not None:
             self._thread.join()
             self._thread = None
@@ -117,11 +135,12 @@ class Saver:
             raise error
 
     def _settle(self) -> None:
-        """The end of the process, whatever its reason: a checkpoint that was begun is finished if it can be."""
+        """Finishes a checkpoint that was begun, if it can be, at the end of the process, whatever its reason."""
         if self._thread is not None:
             self._thread.join(SETTLE_S)
 
-    def _write(self, temporary: Path, final: Path, parts: list, progress: dict, needed_bytes: int) -> None:
+    def _write(self, temporary: Path, final: Path, parts: list[Part], progress: Progress, needed_bytes: int) -> None:
+        """What the thread does: writes this rank's part; rank 0 then completes the checkpoint and drops old ones."""
         try:
             if not self.worker.is_main:
                 self._write_part(temporary, parts, needed_bytes)
@@ -137,8 +156,8 @@ class Saver:
         except BaseException as error:  # raised in the loop
             self._error = error
 
-    def _write_part(self, temporary: Path, parts: list, needed_bytes: int) -> None:
-        """For the other ranks, who tell rank 0 what they wrote, or why they could not."""
+    def _write_part(self, temporary: Path, parts: list[Part], needed_bytes: int) -> None:
+        """Writes the part of another rank than 0, and tells rank 0 what was written, or why it could not be."""
         try:
             files.write_json(
                 _message(temporary, self.worker.rank), {"table": write_parts(temporary, parts)}, durable=False
@@ -146,10 +165,13 @@ class Saver:
         except Exception as error:
             with contextlib.suppress(OSError):
                 files.write_json(_message(temporary, self.worker.rank), {"error": str(error)}, durable=False)
-            raise disk.as_disk_full(error, self.root, needed_bytes) or error
+            full = disk.as_disk_full(error, self.root, needed_bytes)
+            if full is None:
+                raise
+            raise full from error
 
-    def _seal(self, temporary: Path, table: dict, progress: dict) -> None:
-        """The manifest, once the other ranks have said what they wrote."""
+    def _seal(self, temporary: Path, table: FileTable, progress: Progress) -> None:
+        """Writes the manifest, once the other ranks have said what they wrote."""
         files.write_json(temporary / "progress.json", progress)
         self.worker.sync_logs()
         for rank in range(1, self.worker.world_size):
@@ -160,8 +182,10 @@ class Saver:
             {"files": table | files.file_table(temporary, [name for name in rest if name not in table])},
         )
 
-    def _table_of(self, temporary: Path, rank: int) -> dict:
-        path, deadline = _message(temporary, rank), time.monotonic() + collective_timeout().total_seconds()
+    def _table_of(self, temporary: Path, rank: int) -> FileTable:
+        """What another rank wrote; waits for its message."""
+        path = _message(temporary, rank)
+        deadline = time.monotonic() + collective_timeout().total_seconds()
         while not path.exists():
             if time.monotonic() > deadline:
                 raise CollectiveTimeout(
@@ -177,12 +201,17 @@ class Saver:
 
 
 def _message(temporary: Path, rank: int) -> Path:
+    """The file in which a rank tells rank 0 what it wrote."""
     return temporary / f"rank{rank}.json"
 
 
-def write_parts(temporary: Path, parts: list[tuple[Path, dict]]) -> dict[str, dict]:
-    """Writes them to the disk; the table of their checksums. Gives the memory back as it goes."""
-    table = {}
+def write_parts(temporary: Path, parts: list[Part]) -> FileTable:
+    """Writes the parts to the disk and empties the list, so that memory is given back as it goes.
+
+    Returns:
+        The table of their checksums; paths are relative to `temporary`.
+    """
+    table: FileTable = {}
     while parts:
         path, state = parts.pop(0)
         torch.save(state, path)
@@ -191,10 +220,10 @@ def write_parts(temporary: Path, parts: list[tuple[Path, dict]]) -> dict[str, di
 
 
 def superseded(root: Path, newest: Path, keep: int) -> list[Path]:
-    """What can go once `newest` is written: all but the last `keep` up to it, and those after it, which the resume
-    before it found damaged.
+    """The checkpoints that can go once `newest` is written.
+
+    All but the last `keep` up to it, and those after it, which the resume before it found damaged.
     """
     directories = sorted(root.glob("step_*"))
-    return [path for path in directories if path.name <= newest.name][:-keep] + [
-        path for path in directories if path.name > newest.name
-    ]
+    older = [path for path in directories if path.name <= newest.name][:-keep]
+    return older + [path for path in directories if path.name > newest.name]

@@ -1,5 +1,4 @@
-"""DeepSpeed behind a small door: forward, backward over any number of micro-batches, one step, weights out, checkpoint
-in and out.
+"""DeepSpeed behind a small interface: forward, backward, step, weights out, checkpoints in and out.
 
 Gradients are sums over micro-batches and ranks: callers scale each loss by global counts, so that the same batch gives
 the same gradient however it is split. `managed_gradient_accumulation: false` makes step() the only boundary.
@@ -10,25 +9,30 @@ import os
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
-from torch import nn
 
 from stages.config import DeepSpeedConfig, OptimConfig
 from stages.engines import patches
-from stages.engines.optimizers import ReplicatedOptimizer, learning_rate_factor, set_learning_rate
+from stages.engines.optimizers import ReplicatedOptimizer, adamw, learning_rate_factor, set_learning_rate
+from stages.modeling.model import save_model
+from stages.modeling.policy_model import PolicyModel
+from stages.modeling.reward_model import ScalarModel
 from stages.runtime.disk import all_or_nothing
 from stages.runtime.distributed import collective_timeout
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 
 def init_distributed() -> torch.device:
-    """Joins the ranks (gloo on CPU, NCCL on GPU) without compiling anything; returns this rank's device."""
+    """Joins the ranks (gloo on CPU, NCCL on GPU) without compiling anything, and returns this rank's device."""
     import deepspeed
 
     patches.without_shared_memory_collectives()
-    deepspeed.utils.logger.setLevel("WARNING")  # its messages about every step of a start are for its developers
+    deepspeed.utils.logger.setLevel("WARNING")  # below that it reports its settings at every start, line after line
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     patches.set_default_timeout(collective_timeout())
     if not dist.is_initialized():
@@ -42,15 +46,16 @@ def init_distributed() -> torch.device:
 
 
 def has_own_optimizer(config: DeepSpeedConfig) -> bool:
-    """Whether ours steps and clips. In bf16 DeepSpeed puts fp32 copies in the place of the parameters, which ours would
-    not see.
+    """Whether our own optimizer steps and clips, and not DeepSpeed's.
+
+    Not in bf16: there DeepSpeed puts fp32 copies in the place of the parameters, which ours would not see.
     """
     return config.zero_stage == 0 and config.precision == "fp32"
 
 
-def deepspeed_settings(config: DeepSpeedConfig, optim: OptimConfig) -> dict:
+def deepspeed_settings(config: DeepSpeedConfig, optim: OptimConfig) -> dict[str, Any]:
     """The dictionary for deepspeed.initialize."""
-    zero: dict = {"stage": config.zero_stage}
+    zero: dict[str, Any] = {"stage": config.zero_stage}
     if config.offload_optimizer:
         zero["offload_optimizer"] = {"device": "cpu"}
     if config.offload_parameters:
@@ -70,9 +75,16 @@ def deepspeed_settings(config: DeepSpeedConfig, optim: OptimConfig) -> dict:
 
 
 class TrainEngine:
-    """One trained module on all ranks."""
+    """One trained module on all ranks. Every method but the properties is collective under ZeRO 1-3.
 
-    def __init__(self, module: nn.Module, optim: OptimConfig, config: DeepSpeedConfig, num_steps: int):
+    Args:
+        module: The module; its `model` is an HF model.
+        optim: Optimizer, schedule and clipping.
+        config: ZeRO stage, precision and offloading.
+        num_steps: Optimizer steps that the schedule spans.
+    """
+
+    def __init__(self, module: PolicyModel | ScalarModel, optim: OptimConfig, config: DeepSpeedConfig, num_steps: int):
         import deepspeed
 
         self.optim, self.config, self.num_steps = optim, config, num_steps
@@ -81,16 +93,11 @@ class TrainEngine:
         if config.gradient_checkpointing:
             module.model.gradient_checkpointing_enable()
         module.to(self.device)
+        optimizer: torch.optim.Optimizer
         if has_own_optimizer(config):
             optimizer = ReplicatedOptimizer(module.named_parameters(), optim)
         else:
-            optimizer = torch.optim.AdamW(
-                module.parameters(),
-                lr=optim.lr,
-                betas=tuple(optim.betas),
-                eps=optim.eps,
-                weight_decay=optim.weight_decay,
-            )
+            optimizer = adamw(module.parameters(), optim)
         self.engine, *_ = deepspeed.initialize(
             model=module, optimizer=optimizer, config=deepspeed_settings(config, optim)
         )
@@ -99,48 +106,59 @@ class TrainEngine:
         self._collected_parts = patches.collect_parts(self.engine)
 
     @property
-    def module(self) -> nn.Module:
+    def module(self) -> PolicyModel | ScalarModel:
         """The bare module (under ZeRO-3 its parameters are partitioned: go through forward or full_weights)."""
         return self.engine.module
 
-    def __call__(self, *args, **kwargs):
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The module's forward pass."""
         return self.engine(*args, **kwargs)
 
     def train(self) -> None:
+        """Puts the module into training mode."""
         self.engine.train()
 
     def eval(self) -> None:
+        """Puts the module into evaluation mode."""
         self.engine.eval()
 
     def backward(self, loss: torch.Tensor) -> None:
-        """Adds this micro-batch's share of the global loss. DeepSpeed averages over ranks; ours is a sum, hence the
-        factor.
+        """Adds the gradient of this micro-batch's share [] of the loss of the whole step, over all ranks.
+
+        DeepSpeed averages over ranks, ours is a sum: hence the factor.
         """
         self.engine.backward(loss * self.world_size)
 
     def step(self, step: int) -> tuple[float, float]:
-        """One optimizer step (`step` counts from 0). Returns (gradient norm before clipping, learning rate)."""
+        """Makes one optimizer step (`step` counts from 0).
+
+        Returns:
+            The norm of the gradient before clipping (nan where DeepSpeed has none), and the learning rate.
+        """
         lr = set_learning_rate(self._optimizer(), learning_rate_factor(step, self.num_steps, self.optim))
         self.engine.step()
         norm = self.engine.get_global_grad_norm()
         return float(norm if norm is not None else float("nan")), lr
 
-    def _optimizer(self):
+    def _optimizer(self) -> torch.optim.Optimizer:
+        """The optimizer whose learning rate counts: ours, or the one that DeepSpeed's wraps."""
         return self.engine.optimizer if has_own_optimizer(self.config) else self.engine.optimizer.optimizer
 
     def full_weights(self, prefix: str = "model.") -> Iterator[tuple[str, torch.Tensor]]:
-        """(HF name, whole tensor) in layer order; under ZeRO-3 gathered one by one, on every rank in lockstep."""
+        """Yields (HF name, whole tensor) in layer order; under ZeRO-3 gathered one by one, on every rank in lockstep.
+
+        `prefix`: what is cut off the names of the parameters.
+        """
         import deepspeed
 
+        is_divided = self.config.zero_stage == 3
         for name, parameter in self.module.named_parameters():
-            with deepspeed.zero.GatheredParameters([parameter]) if self.config.zero_stage == 3 else nullcontext():
-                tensor = parameter.data.clone() if self.config.zero_stage == 3 else parameter.detach()
+            with deepspeed.zero.GatheredParameters([parameter]) if is_divided else nullcontext():
+                tensor = parameter.data.clone() if is_divided else parameter.detach()
                 yield name.removeprefix(prefix), tensor
 
-    def export(self, tokenizer, directory: Path) -> None:
+    def export(self, tokenizer: "PreTrainedTokenizerBase", directory: Path) -> None:
         """Writes the HF directory on rank 0. Collective under ZeRO-3."""
-        from stages.modeling.model import save_model
-
         main = dist.get_rank() == 0
         state = {name: tensor.cpu() for name, tensor in self.full_weights() if main}
         if main:
@@ -148,16 +166,18 @@ class TrainEngine:
                 save_model(self.module.model, state, tokenizer, directory)
 
     def checkpoint_bytes(self) -> int:
-        """What `save` will write on all ranks: weights, two moments, and DeepSpeed's fp32 copy under ZeRO 1-3 or bf16."""
+        """Bytes of a checkpoint, all ranks: weights, two moments, and DeepSpeed's fp32 copy under ZeRO 1-3 or bf16."""
         weight_bytes = 4 if self.config.precision == "fp32" else 2
         has_copy = self.config.zero_stage > 0 or self.config.precision == "bf16"
         num_parameters = sum(map(patches.num_elements, self.module.parameters()))
         return num_parameters * (weight_bytes + 8 + 4 * has_copy)
 
-    def parts(self, directory: Path, is_copied: bool) -> list[tuple[Path, dict]]:
-        """What this rank has to write of a checkpoint in `directory`: files and what goes into each, for torch.save.
-        `is_copied`: in memory of its own, so that training can go on. Collective; DeepSpeed makes the folders and small
-        files itself.
+    def parts(self, directory: Path, is_copied: bool) -> list[tuple[Path, dict[str, Any]]]:
+        """What this rank has to write of a checkpoint: files, and what goes into each, for torch.save. Collective.
+
+        Args:
+            directory: The checkpoint's; DeepSpeed makes the folders and small files itself.
+            is_copied: Whether the contents get memory of their own, so that training can go on.
         """
         self._collected_parts.clear()
         self.engine.save_checkpoint(str(directory), tag="engine", save_latest=False)
@@ -166,14 +186,22 @@ class TrainEngine:
         return [(path, in_memory(state) if is_copied else state) for path, state in parts]
 
     def load(self, directory: Path, is_universal: bool = False) -> None:
-        """`is_universal`: the directory is what `universal.to_universal` wrote, of any number of processes."""
+        """Loads a checkpoint. Collective.
+
+        Args:
+            directory: The checkpoint's.
+            is_universal: It was written by `to_universal`, from the checkpoint of any number of processes.
+        """
         with patches.reading_universal_checkpoint(self.engine, is_universal):
             path, _ = self.engine.load_checkpoint(str(directory), tag="engine")
         assert path is not None, f"DeepSpeed found no checkpoint in {directory}"
 
 
-def in_memory(value: Any, seen: dict | None = None) -> Any:
-    """A copy of nested containers with all tensors in host memory; a tensor that is there twice stays one."""
+def in_memory(value: Any, seen: dict[tuple, torch.Tensor] | None = None) -> Any:
+    """A copy of nested containers with all tensors in host memory; a tensor that is there twice stays one.
+
+    `seen`: the copies that were made so far, by where their originals lie.
+    """
     seen = {} if seen is None else seen
     if isinstance(value, torch.Tensor):
         key = (

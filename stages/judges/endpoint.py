@@ -1,6 +1,7 @@
-"""A chat model behind an OpenAI-compatible endpoint. Pauses and retries on 408, 409, 429, 5xx, time-outs and lost
-connections are the client library's, with its exponential back-off and the server's Retry-After; a body that is no JSON
-is asked for again here.
+"""A chat model behind an OpenAI-compatible endpoint.
+
+Pauses and retries on 408, 409, 429, 5xx, time-outs and lost connections are the client library's, with its exponential
+back-off and the server's Retry-After; a body that is no JSON is asked for again here.
 
 The calls of all threads share one event loop, one client and one limit: several groups of completions are graded at
 once.
@@ -11,13 +12,15 @@ import json
 import os
 import threading
 import time
+from typing import Any
 
 from stages.config import JudgeConfig
 from stages.judges.calls import Call, JudgeUnavailable, OnFailure, OnReply, Reply
 from stages.runtime.errors import InputError
 
-CHECK_S = 10.0
+CHECK_S = 10.0  # how long the endpoint may take to list its models
 PAUSE_S = 0.5  # before an unreadable body is asked for again; doubles each time, as the library's pauses do
+ABOUT_THE_CALL = (400, 413, 422)  # statuses that blame the call: too long, or against the provider's rules
 
 
 class Endpoint:
@@ -32,10 +35,11 @@ class Endpoint:
                 "export it where the stage runs "
                 "(launcher.environment can pass it on), or set judge.api_key_env=null for an endpoint without keys"
             )
-        self.lock, self.loop = threading.Lock(), None
+        self.lock = threading.Lock()
+        self.loop: asyncio.AbstractEventLoop | None = None  # with its client and its limit, made by the first call
 
     def check(self) -> None:
-        """The endpoint answers and lists the model."""
+        """Raises InputError unless the endpoint answers and lists the model."""
         import openai
 
         client = openai.OpenAI(base_url=self.config.url, api_key=self.key, timeout=CHECK_S, max_retries=1)
@@ -54,12 +58,14 @@ class Endpoint:
             )
 
     def complete(self, calls: list[Call], on_reply: OnReply, on_failure: OnFailure | None = None) -> None:
+        """See `ChatModel.complete`; the functions are called in the thread of the event loop."""
         asyncio.run_coroutine_threadsafe(self._complete(calls, on_reply, on_failure), self._running_loop()).result()
 
     def close(self) -> None:
-        pass
+        """There is nothing to give back."""
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop of all calls, which runs in a thread of its own."""
         import openai
 
         with self.lock:
@@ -70,11 +76,17 @@ class Endpoint:
                     timeout=self.config.timeout_s,
                     max_retries=self.config.retries,
                 )
-                self.limit, self.loop = asyncio.Semaphore(self.config.concurrency), asyncio.new_event_loop()
+                self.limit = asyncio.Semaphore(self.config.concurrency)
+                self.loop = asyncio.new_event_loop()
                 threading.Thread(target=self.loop.run_forever, name="judge", daemon=True).start()
-        return self.loop
+            return self.loop
 
     async def _complete(self, calls: list[Call], on_reply: OnReply, on_failure: OnFailure | None) -> None:
+        """Asks all calls at once, up to the limit.
+
+        The first failure stops the others: an endpoint that is down is not asked ten thousand times.
+        """
+
         async def one(i: int) -> None:
             async with self.limit:
                 try:
@@ -91,22 +103,23 @@ class Endpoint:
             async with asyncio.TaskGroup() as group:
                 for i in range(len(calls)):
                     group.create_task(one(i))
-        except* (
-            JudgeUnavailable
-        ) as several:  # the first stops the others: an endpoint that is down is not asked ten thousand times
+        except* JudgeUnavailable as several:
             raise several.exceptions[0] from None
 
     async def _check_after(self, failure: JudgeUnavailable) -> None:
-        """Raises JudgeUnavailable if the endpoint itself is away, and not one call in trouble."""
+        """Raises JudgeUnavailable if the endpoint cannot be asked at all, and not only one call failed."""
         try:
             await asyncio.to_thread(self.check)
         except InputError as error:
             raise JudgeUnavailable(f"{failure}; then {error}") from None
 
     async def _ask(self, call: Call) -> Reply:
+        """The reply to a call, after as many retries as it takes and may take."""
         import openai
 
-        config, started, last = self.config, time.monotonic(), "nothing"
+        config = self.config
+        started = time.monotonic()
+        last = "nothing"
         try:
             async with asyncio.timeout(config.deadline_s):
                 for attempt in range(config.retries + 1):
@@ -114,11 +127,7 @@ class Endpoint:
                         response = await self.client.chat.completions.with_raw_response.create(**self._request(call))
                         return _reply(json.loads(response.text), response.retries_taken + attempt)
                     except openai.APIStatusError as error:
-                        if error.status_code in (
-                            400,
-                            413,
-                            422,
-                        ):  # about this call: too long, or against the provider's rules
+                        if error.status_code in ABOUT_THE_CALL:
                             return Reply(None, problem=_said(error))
                         raise
                     except _Unreadable as error:
@@ -136,9 +145,10 @@ class Endpoint:
             f"retries (judge.timeout_s={config.timeout_s:g}, judge.deadline_s={config.deadline_s:g}); last: {last}"
         )
 
-    def _request(self, call: Call) -> dict:
+    def _request(self, call: Call) -> dict[str, Any]:
+        """The arguments of the client's function for a chat completion."""
         config = self.config
-        request = {
+        request: dict[str, Any] = {
             "model": config.model,
             "temperature": config.temperature,
             "max_tokens": config.max_tokens,
@@ -158,7 +168,8 @@ class _Unreadable(ValueError):
     """A body of another form than a chat completion's."""
 
 
-def _reply(body: dict, retries: int) -> Reply:
+def _reply(body: dict[str, Any], retries: int) -> Reply:
+    """A chat completion as a reply; raises _Unreadable for any other body."""
     try:
         choice, usage = body["choices"][0], body.get("usage") or {}
         return Reply(
@@ -173,4 +184,5 @@ def _reply(body: dict, retries: int) -> Reply:
 
 
 def _said(error: Exception) -> str:
+    """An error of a library in a few words."""
     return f"{type(error).__name__}: {str(error)[:300]}" if str(error) else type(error).__name__

@@ -1,5 +1,6 @@
-"""What a judge can be asked, whoever it is. Answers come in the order of the questions; None: it could not be
-understood, and is counted as such.
+"""What any judge can be asked.
+
+Answers come in the order of the questions. None says that a reply could not be understood, and is counted as such.
 """
 
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ class Judged:
 
     prompt: Prompt
     completion: str
-    seed: int = 0
+    seed: int = 0  # of the judge's sampling
 
 
 @dataclass(frozen=True)
@@ -25,36 +26,44 @@ class Comparison:
     prompt: Prompt
     first: str
     second: str
-    seed: int = 0
+    seed: int = 0  # of the judge's sampling
 
 
 class Judge(Protocol):
+    """Whoever decides; a method that asks raises JudgeUnavailable where no reply comes although it was retried."""
+
     ledger: Ledger
 
     def check(self) -> None:
-        """Raises InputError if it cannot be asked; before any engine starts."""
+        """Raises InputError if the judge cannot be asked; to be called before any engine starts."""
 
-    def problem(self, prompt: Prompt) -> str | None:
-        """Why this prompt is not for this judge, or None."""
+    def prompt_problem(self, prompt: Prompt) -> str | None:
+        """Why this judge cannot decide about prompts like this one, or None."""
 
     def correct(self, items: list[Judged], reasons: dict[int, str] | None = None) -> list[bool | None]:
-        """Whether the final answer agrees with the prompt's reference [V2 Listing 4]. `reasons`, where given, gets why
-        a verdict is None, by place; a call that fails while the judge is there is then one of them. Raises
-        JudgeUnavailable.
+        """Whether each final answer agrees with its prompt's reference [V2 Listing 4].
+
+        `reasons`, where given, gets why a verdict is None, by place in `items`; a call that fails while the judge can
+        be asked is then one of them, and no JudgeUnavailable.
         """
 
     def compare(self, items: list[Comparison]) -> list[int | None]:
-        """2 first is much better, 1 better, 0 about the same, -1, -2 [V2 B.2]."""
+        """2: the first is much better, 1: better, 0: about the same, -1, -2 [V2 B.2]."""
 
     def safe(self, items: list[Judged]) -> list[bool | None]:
-        """Whether the whole completion is safe [N]."""
+        """Whether each whole completion is safe [N]."""
 
     def refine(self, items: list[Judged]) -> list[str | None]:
-        """The completion with a readable thought in the prompt's language, and a summary faithful to it [V2 B.3.2,
-        Listing 1].
+        """Each completion with a readable thought in its prompt's language, and a summary faithful to the thought.
+
+        [V2 B.3.2, Listing 1]
         """
 
     def answer(self, items: list[tuple[Prompt, int]]) -> list[str | None]:
-        """A completion of its own for (prompt, seed), with a thought only where the task calls for one [V2 B.3.3]."""
+        """A completion of the judge's own for each (prompt, seed), with a thought only where the task calls for one.
 
-    def close(self) -> None: ...
+        [V2 B.3.3]
+        """
+
+    def close(self) -> None:
+        """Gives back the memory of a local model."""

@@ -1,5 +1,6 @@
-"""What judging cost: calls, replies from the cache, tokens, retries, failures, verdicts that did not parse, money. One
-file a process and attempt.
+"""What judging cost: calls, replies from the cache, tokens, retries, failures, verdicts that did not parse, money.
+
+Every process writes one file in each attempt:
 
 logs/attempt_1/judge_rank0.json {"model", "jobs": {job: {"calls", "cached", ...}}}; rewritten after every batch of calls
 judge_ledger.json               their sum over attempts and ranks, written by rank 0 when the stage ends
@@ -8,6 +9,7 @@ judge_ledger.json               their sum over attempts and ranks, written by ra
 import threading
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from stages.contract import files
 
@@ -15,28 +17,42 @@ COUNTS = ("calls", "cached", "retries", "refused", "failed", "unparsed", "prompt
 
 
 class Ledger:
-    """Counts of one process, of all its threads. `calls` are those that were answered and paid; a reply from the cache
-    costs nothing.
+    """Counts of one process, all its threads together.
+
+    `calls` are those that were answered and paid; a reply from the cache costs nothing.
+
+    Args:
+        model: Name of who was asked.
+        price_prompt: Money for a million prompt tokens.
+        price_completion: Money for a million completion tokens.
+        path: The file, or None for no file.
     """
 
     def __init__(self, model: str, price_prompt: float = 0.0, price_completion: float = 0.0, path: Path | None = None):
-        self.model, self.price_prompt, self.price_completion, self.path = model, price_prompt, price_completion, path
+        self.model = model
+        self.price_prompt = price_prompt
+        self.price_completion = price_completion
+        self.path = path
         self.jobs: dict[str, Counter] = {}
         self.lock = threading.Lock()
 
     def count(self, job: str, **counts: int) -> None:
+        """Adds to the counts of a job; their names are those of COUNTS."""
         assert set(counts) <= set(COUNTS), counts
         with self.lock:
             self.jobs.setdefault(job, Counter()).update(counts)
 
     def of(self, job: str, name: str) -> int:
+        """One count of a job."""
         return self.jobs.get(job, Counter())[name]
 
     def money(self) -> float:
+        """What all tokens cost."""
         total = sum(self.jobs.values(), Counter())
         return (total["prompt_tokens"] * self.price_prompt + total["completion_tokens"] * self.price_completion) / 1e6
 
-    def table(self) -> dict:
+    def table(self) -> dict[str, Any]:
+        """The content of the file."""
         return {
             "model": self.model,
             "jobs": {job: {name: counts[name] for name in COUNTS} for job, counts in sorted(self.jobs.items())},
@@ -46,13 +62,14 @@ class Ledger:
         }
 
     def save(self) -> None:
+        """Writes the file anew."""
         if self.path is not None:
             with self.lock:
                 files.write_json(self.path, self.table(), durable=False)
 
 
-def total(directory: Path) -> dict | None:
-    """The sum of all ledgers of a stage, at the prices that each had; None where nothing was judged."""
+def total(directory: Path) -> dict[str, Any] | None:
+    """The sum of all ledgers of a stage directory, at the prices that each had; None where nothing was judged."""
     tables = [files.read_json(path) for path in sorted(directory.glob("logs/attempt_*/judge_rank*.json"))]
     if not tables:
         return None
@@ -68,7 +85,7 @@ def total(directory: Path) -> dict | None:
     }
 
 
-def metrics(table: dict) -> dict[str, float]:
-    """The sums as metrics of the stage: judge/calls, judge/unparsed, judge/money ..."""
+def metrics(table: dict[str, Any]) -> dict[str, float]:
+    """The sums over all jobs as metrics of the stage: judge/calls, judge/unparsed, judge/money ..."""
     sums = sum((Counter(counts) for counts in table["jobs"].values()), Counter())
     return {**{f"judge/{name}": sums[name] for name in COUNTS}, "judge/money": table["money"]}

@@ -1,6 +1,9 @@
-"""A chat model from a directory, in this process with vLLM. Made after the sampler where a stage has both; they share a
-GPU by the two fractions.
+"""A chat model from a directory, in this process with vLLM.
+
+It is made after the sampler where a stage has both; they share a GPU by the two fractions of its memory.
 """
+
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -11,18 +14,25 @@ from stages.engines.sampling.vllm_sampler import check_head_size, untouched_gene
 from stages.judges.calls import Call, OnFailure, OnReply, Reply
 from stages.runtime.errors import InputError
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+    from vllm import LLM, SamplingParams
+
 
 class LocalModel:
-    """See `stages.judges.calls.ChatModel`. A tokenizer without a chat template gets instruction and text as plain
-    paragraphs.
+    """See `stages.judges.calls.ChatModel`.
+
+    Where the tokenizer has no chat template, the model gets instruction and text as plain paragraphs.
     """
 
     def __init__(self, config: JudgeConfig):
+        assert config.model is not None, "the configuration was checked: a local model has a directory"
         self.config = config
-        self.llm = None
+        self.model_dir = config.model
+        self.llm: LLM | None = None
 
     def check(self) -> None:
-        """The directory holds a model with a tokenizer and a context as long as asked for."""
+        """Raises InputError unless the directory has a model, a tokenizer and a context as long as asked for."""
         from transformers import AutoConfig, AutoTokenizer
 
         try:
@@ -44,22 +54,24 @@ class LocalModel:
                 f"judge.max_model_tokens={self.config.max_model_tokens}"
             )
 
-    def _engine(self):
+    def _engine(self) -> "LLM":
+        """The engine, made when it is first asked for."""
         if self.llm is None:
             from vllm import LLM
 
-            config, on_gpu = self.config, torch.cuda.is_available()
+            config = self.config
+            on_gpu = torch.cuda.is_available()
             if not on_gpu:
-                check_head_size(config.model)
+                check_head_size(self.model_dir)
                 patches.inspect_models_in_process()
-            memory = (
+            memory: dict[str, Any] = (
                 {"gpu_memory_utilization": config.gpu_memory_fraction}
                 if on_gpu
                 else {"kv_cache_memory_bytes": int(config.kv_cache_gib * 2**30)}
             )
             with untouched_generators():
                 self.llm = LLM(
-                    model=str(config.model),
+                    model=self.model_dir,
                     dtype="float32" if config.precision == "fp32" else "bfloat16",
                     enforce_eager=not on_gpu,
                     max_model_len=config.max_model_tokens,
@@ -77,42 +89,24 @@ class LocalModel:
         return self.llm
 
     def complete(self, calls: list[Call], on_reply: OnReply, on_failure: OnFailure | None = None) -> None:
-        from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
-
-        llm, config, stops = self._engine(), self.config, stop_token_ids(self.config.model)
-        tokenizer, rows, places = llm.get_tokenizer(), [], []
+        """See `ChatModel.complete`; no call ever fails, and one that is too long gets a reply without a text."""
+        llm, config = self._engine(), self.config
+        tokenizer = llm.get_tokenizer()
+        places: list[int] = []
+        prompts: list[dict[str, list[int]]] = []
         for i, call in enumerate(calls):
             ids = self._encode(tokenizer, call)
             if len(ids) + config.max_tokens > config.max_model_tokens:
-                on_reply(
-                    i,
-                    Reply(
-                        None,
-                        problem=f"{len(ids)} tokens, and {config.max_tokens} for the reply, "
-                        "are more than judge.max_model_tokens",
-                    ),
-                )
+                why = f"{len(ids)} tokens, and {config.max_tokens} for the reply, are more than judge.max_model_tokens"
+                on_reply(i, Reply(None, problem=why))
             else:
-                rows.append((call, ids))
                 places.append(i)
-        params = [
-            SamplingParams(
-                temperature=config.temperature,
-                max_tokens=config.max_tokens,
-                seed=call.seed if config.temperature > 0 else None,
-                stop_token_ids=stops,
-                output_kind=RequestOutputKind.FINAL_ONLY,
-                structured_outputs=StructuredOutputsParams(json=call.schema)
-                if call.schema and config.structured
-                else None,
-            )
-            for call, _ in rows
-        ]
-        if not rows:
+                prompts.append({"prompt_token_ids": ids})
+        if not prompts:
             return
+        params = self._sampling_params([calls[i] for i in places])
         with untouched_generators():
-            outputs = llm.generate([{"prompt_token_ids": ids} for _, ids in rows], params, use_tqdm=False)
+            outputs = llm.generate(prompts, params, use_tqdm=False)
         for i, output in zip(places, outputs):
             answer = output.outputs[0]
             on_reply(
@@ -125,7 +119,30 @@ class LocalModel:
                 ),
             )
 
-    def _encode(self, tokenizer, call: Call) -> list[int]:
+    def _sampling_params(self, calls: list[Call]) -> "list[SamplingParams]":
+        """How the reply to each call is sampled."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+
+        config = self.config
+        stops = stop_token_ids(self.model_dir)
+        several = []
+        for call in calls:
+            schema = call.schema if config.structured else None
+            several.append(
+                SamplingParams(
+                    temperature=config.temperature,
+                    max_tokens=config.max_tokens,
+                    seed=call.seed if config.temperature > 0 else None,
+                    stop_token_ids=stops,
+                    output_kind=RequestOutputKind.FINAL_ONLY,
+                    structured_outputs=StructuredOutputsParams(json=schema) if schema else None,
+                )
+            )
+        return several
+
+    def _encode(self, tokenizer: "PreTrainedTokenizerBase", call: Call) -> list[int]:
+        """The token ids of a call, with the model's chat template where it has one."""
         if tokenizer.chat_template:
             messages = [{"role": "system", "content": call.system}, {"role": "user", "content": call.user}]
             text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
@@ -133,6 +150,7 @@ class LocalModel:
         return tokenizer(f"{call.system}\n\n{call.user}\n\n")["input_ids"]
 
     def close(self) -> None:
+        """Ends the engine; the next call makes a new one."""
         if self.llm is not None:
             with patches.world_group_kept():
                 patches.shut_down(self.llm)

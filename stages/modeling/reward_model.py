@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 class ScalarModel(nn.Module):
     """An HF sequence classifier with one output, wrapped so that DeepSpeed names its parameters as elsewhere."""
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: "PreTrainedModel"):
         super().__init__()
-        self.model = model
+        self.model: PreTrainedModel = model
 
     def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
         """[B, T] rows ending in end-of-sequence, padded on the right -> [B] rewards, read at the last real token."""

@@ -1,20 +1,21 @@
-"""Full disks: found before a checkpoint is begun, recognised where libraries hide them, reported with what is needed
-where.
-"""
+"""Full disks: found before a checkpoint is begun, recognised in libraries' errors, reported with what is needed."""
 
 import errno
 import os
 import shutil
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from stages.runtime.errors import HasFix
+
 MIB = 2**20
 RESERVE_BYTES = 64 * 2**10  # given back when the disk is full, so that error.json can still say so
-PLAIN = ("No space left on device", "Disk quota exceeded")
-HIDDEN = ("inline_container", "iostream error")  # torch.save of a file that could not grow
+SAID_BY_THE_SYSTEM = ("No space left on device", "Disk quota exceeded")
+SAID_BY_TORCH_SAVE = ("inline_container", "iostream error")  # of any file that could not grow
 
 
-class DiskFull(ValueError):
+class DiskFull(HasFix, ValueError):
     """A disk has no room for what the stage must write. `fix` says how much to free where."""
 
     def __init__(self, message: str, fix: str):
@@ -23,7 +24,7 @@ class DiskFull(ValueError):
 
 
 def require(directory: Path, needed_bytes: int, what: str) -> None:
-    """Raises DiskFull where the disk of `directory` has less than `needed_bytes` free."""
+    """Raises DiskFull where the disk of `directory` has less than `needed_bytes` free for `what`."""
     free = shutil.disk_usage(directory).free
     if free < needed_bytes:
         raise DiskFull(
@@ -33,8 +34,15 @@ def require(directory: Path, needed_bytes: int, what: str) -> None:
 
 
 def as_disk_full(error: BaseException, directory: Path, needed_bytes: int = MIB) -> DiskFull | None:
-    """`error`, or what it came from, as a DiskFull; None where it is something else. `needed_bytes`: what was to be
-    written.
+    """The full disk behind an error, if there is one.
+
+    Args:
+        error: What was raised; the errors that it came from are looked at too.
+        directory: What was written to.
+        needed_bytes: How much was to be written.
+
+    Returns:
+        A DiskFull, or None where the error is something else.
     """
     if isinstance(error, DiskFull):
         return error
@@ -48,7 +56,7 @@ def as_disk_full(error: BaseException, directory: Path, needed_bytes: int = MIB)
 
 
 @contextmanager
-def all_or_nothing(directory: Path, needed_bytes: int = MIB):
+def all_or_nothing(directory: Path, needed_bytes: int = MIB) -> Iterator[None]:
     """Removes `directory` when the block that fills it fails; a full disk becomes a DiskFull."""
     try:
         yield
@@ -61,10 +69,11 @@ def all_or_nothing(directory: Path, needed_bytes: int = MIB):
 
 
 def reserve(path: Path) -> None:
+    """Takes a little space, to be given back when the disk is full."""
     path.write_bytes(os.urandom(RESERVE_BYTES))  # not zeros: some file systems store those in no space at all
 
 
-def _causes(error: BaseException | None):
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
@@ -73,7 +82,9 @@ def _causes(error: BaseException | None):
 def _says_full(error: BaseException, is_tight: bool) -> bool:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
-    return any(text in str(error) for text in PLAIN) or (is_tight and any(text in str(error) for text in HIDDEN))
+    return any(text in str(error) for text in SAID_BY_THE_SYSTEM) or (
+        is_tight and any(text in str(error) for text in SAID_BY_TORCH_SAVE)
+    )
 
 
 def _fix(directory: Path, missing_bytes: int) -> str:

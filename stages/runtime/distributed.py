@@ -1,12 +1,18 @@
-"""What ranks say to each other besides gradients: barriers, flags and small objects, over gloo whatever the training
-backend is.
+"""What ranks tell each other besides gradients: barriers, flags and small objects.
+
+All of it goes over gloo, whatever the backend of the training is.
 """
 
 import datetime
 import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 
 def barrier() -> None:
+    """Waits until every rank is here. Collective; nothing to wait for in a single process."""
     import torch.distributed as dist
 
     if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
@@ -14,7 +20,7 @@ def barrier() -> None:
 
 
 def gather_objects(mine: list) -> list:
-    """The lists of all ranks, joined in order of their rank, on every rank."""
+    """Joins the lists of all ranks in the order of the ranks. Collective; every rank gets the whole."""
     import torch.distributed as dist
 
     if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
@@ -25,24 +31,25 @@ def gather_objects(mine: list) -> list:
 
 
 def collective_timeout() -> datetime.timedelta:
-    """How long a rank waits for the others before that is an error: launcher.collective_timeout_s, handed over in the
-    environment.
+    """How long a rank waits for the others before that is an error.
+
+    It is launcher.collective_timeout_s, which the driver hands over in the environment.
     """
     return datetime.timedelta(seconds=float(os.environ.get("STAGE_COLLECTIVE_TIMEOUT_S", 1800)))
 
 
-_CONTROL_GROUP = None
+_CONTROL_GROUP: "ProcessGroup | None" = None
 
 
-def control_group():
-    """A gloo group for flags and small objects, whatever the training backend is. First call is collective."""
+def control_group() -> "ProcessGroup":
+    """The group of all ranks over gloo. The first call is collective."""
     global _CONTROL_GROUP
     import torch.distributed as dist
 
-    if _CONTROL_GROUP is None:
-        _CONTROL_GROUP = (
-            dist.group.WORLD
-            if dist.get_backend() == "gloo"
-            else dist.new_group(backend="gloo", timeout=collective_timeout())
-        )
-    return _CONTROL_GROUP
+    group = _CONTROL_GROUP
+    if group is None:
+        is_gloo = dist.get_backend() == "gloo"
+        group = dist.group.WORLD if is_gloo else dist.new_group(backend="gloo", timeout=collective_timeout())
+        _CONTROL_GROUP = group
+    assert group is not None  # torch.distributed is set up
+    return group

@@ -1,4 +1,4 @@
-"""The process environment of a worker, set in one place before the first heavy import."""
+"""Sets up the process of a worker, in one place, before the first heavy import."""
 
 import ctypes
 import gc
@@ -39,29 +39,30 @@ def prepare() -> None:
         os.environ["MASTER_PORT"] = str(_free_port())
     if not _has_gpu():
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
-        os.environ.setdefault(
-            "TORCHDYNAMO_DISABLE", "1"
-        )  # vLLM compiles one small function for 3-30 s, and needs a compiler for it
+        # vLLM would compile one small function for 3 to 30 s, and need a compiler for it
+        os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
     warnings.filterwarnings("ignore", category=FutureWarning)  # of libraries, to libraries
     die_with_parent()
 
 
 def start_without_garbage_collection() -> None:
-    """Until `collect_garbage`: what libraries make at import stays, and Python would look through it for cycles again
-    and again, which is a quarter of the processor time of the imports.
+    """Turns the search for reference cycles off, until `collect_garbage`.
+
+    What libraries make at import stays. Python would look through it again and again, which takes a quarter of the
+    processor time of the imports.
     """
     gc.disable()
 
 
 def collect_garbage() -> None:
-    """From now on, and never again what the start-up has left."""
+    """Turns the search for reference cycles on again, for what is made from now on."""
     if not gc.isenabled():
         gc.freeze()
         gc.enable()
 
 
 def _loopback() -> str:
-    """gloo must not look the host name up (laptops without a network); one machine needs only the loopback device."""
+    """The device that gloo uses on one machine; it would look the host name up, which fails without a network."""
     return "lo0" if sys.platform == "darwin" else "lo"
 
 
@@ -78,7 +79,7 @@ def _free_port() -> int:
 
 
 def parent_of(pid: int) -> int | None:
-    """The parent of a process, None where there is no such process."""
+    """The process id of the parent of a process; None where there is no such process."""
     import psutil
 
     try:
@@ -88,17 +89,18 @@ def parent_of(pid: int) -> int | None:
 
 
 def die_with_parent() -> None:
-    """No orphan survives its launcher: the kernel kills us with it (Linux); elsewhere a thread watches for a new
-    parent.
+    """Makes this process end when its launcher does, however that ends.
+
+    On Linux the kernel kills it; elsewhere a thread looks for a new parent every two seconds.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     parent = os.getppid()
     guard = os.environ.get("STAGE_GUARD_PID")
     if guard and parent_of(parent) != int(guard):
-        os._exit(1)  # the launcher died before we asked to be told, and the guard with it
+        os._exit(1)  # the launcher died before the kernel was asked, and the guard with it
 
-    def watch():
+    def watch() -> None:
         while os.getppid() == parent:
             time.sleep(2)
         os.kill(os.getpid(), signal.SIGKILL)

@@ -1,6 +1,13 @@
 """What ends a stage: bad input, a wait for another rank that was too long, a stop that was asked for."""
 
+from collections.abc import Iterator
 from contextlib import contextmanager
+
+
+class HasFix:
+    """An exception that knows what can be done about it."""
+
+    fix: str
 
 
 class InputError(ValueError):
@@ -8,8 +15,9 @@ class InputError(ValueError):
 
 
 class CollectiveTimeout(RuntimeError):
-    """A rank waited longer for the others than launcher.collective_timeout_s; the message says where, and what the
-    others were at.
+    """A rank waited longer for the others than launcher.collective_timeout_s.
+
+    The message says where it waited, and what the others were doing.
     """
 
 
@@ -18,8 +26,8 @@ class Interrupted(Exception):
 
 
 @contextmanager
-def user_errors():
-    """What is wrong with the user's data is bad input, not a failure of ours."""
+def user_errors() -> Iterator[None]:
+    """Turns a ValueError of the block into an InputError: what is wrong with the user's data is no failure of ours."""
     try:
         yield
     except InputError:

@@ -1,11 +1,7 @@
-"""What each rank is doing, in a small file beside its log, so that a rank that hangs can be told from those that wait
-for it.
+"""Writes the heartbeat of a rank, so that a rank that hangs can be told from those that wait for it.
 
-logs/attempt_N/rank1.json: {"rank", "phase", "step", "since", "updated", "at", "waits_in", "started", "startup_s"};
-`since`: when phase and step last changed; `startup_s`: from the start until the engines were up, null before
-(`attempts.py` adds up what all attempts cost); `at`: the line of ours that the rank is at; `waits_in`: the collective
-it waits in, or null. A thread writes it: `updated` grows old when the process is stopped or stuck in a library that
-does not let Python run.
+A thread writes it beside the rank's log: its time grows old when the process is stopped, or stuck in a library that
+does not let Python run. It names the line of this repository that the rank is at, and the collective that it waits in.
 """
 
 import contextlib
@@ -20,7 +16,8 @@ from types import FrameType
 
 from stages.contract.heartbeat import Heartbeat
 
-EVERY_S, SILENT_S = 2.0, 15.0  # a rank that wrote nothing for so long does not respond
+EVERY_S = 2.0
+SILENT_S = 15.0  # a rank that wrote nothing for so long does not respond
 PACKAGE = str(Path(__file__).resolve().parent.parent) + os.sep  # stages/
 COLLECTIVES = os.path.join("torch", "distributed", "distributed_c10d.py")
 
@@ -29,7 +26,7 @@ class HeartbeatWriter:
     """A thread that writes the heartbeats of one rank until `stop`. Made in the main thread, which it watches."""
 
     def __init__(self, logs: Path, rank: int, started: float | None = None):
-        """Starts the thread.
+        """Writes nothing yet.
 
         Args:
             logs: The directory of the attempt's logs.
@@ -48,6 +45,9 @@ class HeartbeatWriter:
         self._end = threading.Event()
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, daemon=True, name="heartbeat")
+
+    def start(self) -> None:
+        """Starts the thread."""
         self._thread.start()
 
     def moved(self, phase: str, step: int) -> None:
@@ -90,12 +90,16 @@ class HeartbeatWriter:
 
 
 def place(frame: FrameType) -> tuple[str, str | None]:
-    """(the innermost line of ours, the collective called from it or None) of a thread that is at `frame`."""
+    """Where a thread is that executes `frame`.
+
+    Returns:
+        The innermost line of this repository, "" where there is none; the collective called from it, or None.
+    """
     return _place([(f.f_code.co_filename, line, f.f_code.co_name) for f, line in traceback.walk_stack(frame)])
 
 
 def place_of_error(error: BaseException) -> tuple[str, str | None]:
-    """The same for where an error was raised."""
+    """Where an error was raised, as `place` says it."""
     return _place(
         [(f.f_code.co_filename, line, f.f_code.co_name) for f, line in traceback.walk_tb(error.__traceback__)][::-1]
     )
@@ -113,8 +117,17 @@ def _place(frames: list[tuple[str, int, str]]) -> tuple[str, str | None]:
 
 
 def timeout_message(error: BaseException, rank: int, world_size: int, directory: Path, timeout_s: float) -> str | None:
-    """Which rank waited for what, and what the others were at, if `error` is a collective that timed out; else None.
-    `directory`: of the heartbeats.
+    """What to tell people of a collective that timed out: which rank waited for what, and what the others were at.
+
+    Args:
+        error: What was raised on this rank.
+        rank: This rank.
+        world_size: How many ranks there are.
+        directory: Where the ranks' heartbeats are.
+        timeout_s: How long a rank waits for the others.
+
+    Returns:
+        The message; None where `error` is something else.
     """
     at, collective = place_of_error(error)
     is_of_gloo = "Timed out waiting" in str(error)  # may come from the wait for a collective that was started earlier

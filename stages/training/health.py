@@ -7,7 +7,9 @@ from typing import Literal
 
 from stages.config import HealthConfig
 from stages.contract import files
-from stages.runtime.worker import Worker, rounded
+from stages.runtime.errors import HasFix
+from stages.runtime.step_logs import rounded
+from stages.runtime.worker import Worker
 
 DEFAULTS = HealthConfig()
 
@@ -162,7 +164,7 @@ class RollBack(Exception):
         self.is_of_batch = all(alarm.name in OF_BATCH for alarm in found)
 
 
-class Unhealthy(RuntimeError):
+class Unhealthy(HasFix, RuntimeError):
     """An alarm where health.on_alarm is stop, or is rollback and that cannot help; `fix` says what to try."""
 
     def __init__(self, message: str, fix: str):

@@ -1,9 +1,5 @@
-"""Rollouts: one prompt, one completion, what it earned; gathered over ranks and logged ahead of the update that
-consumes them.
-"""
+"""Rollouts: a prompt, a completion and its reward, gathered over ranks and logged before the update that uses them."""
 
-import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +7,7 @@ from pathlib import Path
 import torch.distributed as dist
 
 from stages.contract import files
+from stages.contract.records import DamagedRecords, read_record_file, write_record_file
 from stages.prompting.prompt import Prompt
 from stages.runtime.distributed import control_group
 from stages.text.completion import without_opening
@@ -18,6 +15,8 @@ from stages.text.completion import without_opening
 
 @dataclass
 class Rollout:
+    """One completion of a prompt: its tokens, how likely they were, and what it earned."""
+
     prompt: Prompt
     group: int  # place of the prompt in the rollout batch
     prompt_ids: list[int]
@@ -29,24 +28,25 @@ class Rollout:
     reward_parts: dict[str, float] = field(default_factory=dict)
     advantage: float = 0.0
     index: int = 0  # number of the prompt in the stage's stream of prompts
-    step: int = 0  # whose weights drew it
-    opening: str = ""  # what the template had already written of it, at the start of `completion`: <think>, or nothing
-    grader_error: str = ""  # why a grader could not say, where its part of the reward is 0 for that
+    step: int = 0  # the step whose weights sampled it
+    opening: str = ""  # what the template wrote at the start of `completion`: "<think>" or ""
+    grader_error: str = ""  # why a grader failed, where a part of the reward is 0 because of that
     use: str = "train"  # train; or, with dynamic sampling, keep (left for the next rollout) or drop (no signal)
-    old_logprobs: list[float] | None = None  # by the trainer at that step, where the sampler's are not good enough
+    old_logprobs: list[float] | None = None  # by the trainer at `step`, where the sampler's are not precise enough
 
     @property
     def sampled_text(self) -> str:
-        """What the model wrote."""
+        """What the model wrote: the completion without its opening."""
         return without_opening(self.completion, self.opening)
 
     @property
     def num_tokens(self) -> int:
+        """Tokens of the prompt and the completion."""
         return len(self.prompt_ids) + len(self.completion_ids)
 
 
 def gather(rollouts: list[Rollout], world_size: int) -> list[Rollout]:
-    """All ranks' rollouts on every rank, in order of their group."""
+    """Brings the rollouts of all ranks to every rank, in order of their group. Collective."""
     if world_size > 1:
         parts: list = [None] * world_size
         dist.all_gather_object(parts, rollouts, group=control_group())
@@ -55,39 +55,43 @@ def gather(rollouts: list[Rollout], world_size: int) -> list[Rollout]:
 
 
 class RolloutLog:
-    """rollouts/step_000012.jsonl: the scored rollouts that the update after step 12 trains on, durable before it
-    starts, and those that were sampled with them for a later rollout or in vain. The last line holds the checksum of
-    those before it.
+    """The scored rollouts of each step, on the disk before the update that trains on them starts.
+
+    rollouts/step_000012.jsonl holds those of the update after step 12, and those that were sampled with them for a
+    later rollout or in vain. It is a file of records (`stages/contract/records.py`) and counts only when it is whole.
     """
 
     def __init__(self, directory: Path, say: Callable[[str], None] = print):
-        self.directory, self.say = directory, say
+        """Uses the files in a directory; `say` tells people of damaged ones."""
+        self.directory = directory
+        self.say = say
 
     def path(self, step: int) -> Path:
+        """The file of a step."""
         return self.directory / f"step_{step:06d}.jsonl"
 
     def write(self, step: int, rollouts: list[Rollout]) -> None:
-        rows = (
-            {**vars(rollout), "prompt": vars(rollout.prompt)} for rollout in rollouts
-        )  # asdict copies each number: 5 times as slow
-        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
-        files.write_atomic(self.path(step), lines + _seal(lines))
+        """Writes the rollouts of a step; they are on the disk when this returns."""
+        # dataclasses.asdict copies each number: 5 times as slow
+        write_record_file(self.path(step), [{**vars(rollout), "prompt": vars(rollout.prompt)} for rollout in rollouts])
 
     def read(self, step: int) -> list[Rollout] | None:
-        """The rollouts logged for this step by an attempt that was killed before its next checkpoint; None where there
-        are none, or, with a warning, where the disk has spoiled them.
+        """The rollouts of a step, as an attempt logged them that was ended before its next checkpoint.
+
+        Returns:
+            None where there are none or, with a warning, where the disk has spoiled them: they are sampled again.
         """
-        if not self.path(step).exists():
+        try:
+            rows = read_record_file(self.path(step))
+        except FileNotFoundError:
             return None
-        content = self.path(step).read_bytes()
-        lines = content[: content.rfind(b"\n", 0, -1) + 1]
-        if not lines or content != lines + _seal(lines):
+        except DamagedRecords:
             self.say(f"WARNING: {self.path(step)} is damaged: its rollouts are not used")
             return None
-        return [Rollout(**{**row, "prompt": Prompt(**row["prompt"])}) for row in map(json.loads, lines.splitlines())]
+        return [Rollout(**{**row, "prompt": Prompt(**row["prompt"])}) for row in rows]
 
     def drop_after(self, step: int) -> None:
-        """Forgets what was sampled by weights that are given up."""
+        """Removes the rollouts after a step, which weights have sampled that are given up."""
         for path in self.directory.glob("step_*.jsonl"):
             if int(path.stem.split("_")[1]) > step:
                 path.unlink()
@@ -95,11 +99,7 @@ class RolloutLog:
             files.fsync_directory(self.directory)
 
     def drop_before(self, step: int) -> None:
-        """Forgets what no checkpoint can ask for any more."""
+        """Removes the rollouts before a step, which no checkpoint can ask for any more."""
         for path in self.directory.glob("step_*.jsonl"):
             if int(path.stem.split("_")[1]) < step:
                 path.unlink()
-
-
-def _seal(lines: bytes) -> bytes:
-    return json.dumps({"sha256": hashlib.sha256(lines).hexdigest()}).encode() + b"\n"

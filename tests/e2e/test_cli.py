@@ -136,6 +136,19 @@ def test_hydra_flags_work(runs):
     assert "recipe: one_gpu, one_node, paper, reasoning_gym_cpu, tiny" in help_text and "--multirun" in help_text
 
 
+def test_hydra_says_where_the_configuration_comes_from(runs, tmp_path):
+    shown = r1("run", "+stage=base", runs, "-i")
+    assert shown.returncode == 0 and "recipe/tiny" in shown.stdout, shown.stdout + shown.stderr
+    part = r1("run", "+stage=base", runs, "-c", "job", "--package", "stages.base.optim")
+    assert part.returncode == 0 and "lr:" in part.stdout and "r1_zero" not in part.stdout
+    assert "Hydra" in r1("run", "--hydra-help").stdout and not (tmp_path / "runs").exists()
+
+
+def test_the_script_of_tab_completion():
+    done = r1("-sc", "install=bash")
+    assert done.returncode == 0 and "hydra_bash_completion" in done.stdout
+
+
 def test_the_shell_completes_commands_and_overrides():
     assert "plan" in r1("-sc", "query=bash", COMP_LINE="r1 pl").stdout.split()
     assert "+stage=reasoning_rl" in r1("-sc", "query=bash", COMP_LINE="r1 run +stage=rea").stdout.split()

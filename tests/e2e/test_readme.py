@@ -1,27 +1,34 @@
 """README and docs/ state what is true: their commands, keys, exit codes, paths and make targets exist."""
 
+import functools
 import json
 import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pipeline.commands.app import COMMANDS, make_app
 from pipeline.configuration.compose import compose_config
 from pipeline.configuration.defaults import default_tree
+from pipeline.configuration.graph import nodes
 from pipeline.configuration.keys import UnknownKey, look_up
+from pipeline.configuration.overrides import check_overrides
 from pipeline.configuration.schema import RunConfig
 from pipeline.configuration.spelling import rewrite
 from pipeline.errors import EXIT_CODES
+from pipeline.planning import estimate
 from tests.support.paths import REPOSITORY
 
 ARCHITECTURE = (REPOSITORY / "ARCHITECTURE.md").read_text(encoding="utf-8")
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 COMMANDS_PAGE = (REPOSITORY / "docs" / "commands.md").read_text(encoding="utf-8")
 PAGES = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md")])
+LEFT_OUT = ("pretrain", "reward_models", "report")  # not run with models and prompts of one's own
 HISTORY = {"CHANGELOG.md"}  # names what is gone
 
 
@@ -66,18 +73,23 @@ def test_commands_are_known_and_their_overrides_compose(words):
     assert command in COMMANDS
     app = make_app([command])
     _, bound, _ = app.parse_args([command, *arguments], exit_on_error=False, print_error=False)
-    overrides = list(bound.args)
+    overrides = list(bound.args) if arguments else []  # `r1 data` alone is a heading, not a call
     if command in ("run", "plan"):
         is_sweep = "-m" in arguments or any(text.startswith("+sweep=") for text in overrides)
-        config = compose_config(rewrite(overrides), is_sweep)
-        assert config.selection or not overrides
+        assert composed(tuple(rewrite(overrides)), is_sweep).selection or not overrides
     if command in ("evaluate", "data"):
-        compose_config(rewrite([text for text in overrides if not text.startswith("model=")]))
+        assert not check_overrides(rewrite([text for text in overrides if not text.startswith("model=")]))[0]
+
+
+@functools.cache
+def composed(overrides: tuple[str, ...], is_sweep: bool) -> RunConfig:
+    """The configuration of these overrides; `plan` and `run` share it."""
+    return compose_config(list(overrides), is_sweep)
 
 
 def test_every_command_is_in_the_table():
     assert set(COMMANDS) <= {line.split()[1] for line in command_lines(README)}
-    assert set(COMMANDS) <= set(re.findall(r"^## (\w+)$", COMMANDS_PAGE, flags=re.MULTILINE))
+    assert set(COMMANDS) == set(re.findall(r"^\| `r1 (\w+)` \|", COMMANDS_PAGE, flags=re.MULTILINE))
 
 
 def test_exit_codes_are_those_of_the_program():
@@ -174,6 +186,35 @@ def test_readme_is_short_and_its_links_are_there():
     assert len(README.splitlines()) <= 130
     links = re.findall(r"\]\(([^)#:]+)\)", README)
     assert len(links) > 20 and all((REPOSITORY / link).exists() for link in links)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "base", "student"), [("one_gpu", 1543714304, 494032768), ("one_node", 7615616512, 1543714304)]
+)
+def test_hours_and_disk_of_a_gpu_recipe_are_what_the_plan_estimates(recipe, base, student, tmp_path):
+    """The numbers of parameters are those of the Qwen2.5 models that the recipes name."""
+    for name, num_parameters in (("base", base), ("student", student)):
+        (tmp_path / name).mkdir()
+        with open(tmp_path / name / "model.safetensors", "wb") as stream:
+            stream.truncate(2 * num_parameters)  # a hole: takes no space
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "1+1", "answer": "2"}\n')
+    models = [f"model.path={tmp_path}/base", f"student.path={tmp_path}/student"]
+    config = compose_config(
+        ["+stage=all", f"recipe={recipe}", *models, "data=file", f"data.path={tmp_path}/rows.jsonl"]
+    )
+    stages = [node for node in nodes(config) if node.name in config.selection and node.kind not in LEFT_OUT]
+    hours = sum(estimate.seconds(node, config.stage(node.name), config) for node in stages) / 3600
+    disk_gib = sum(estimate.disk_gib(node.name, config.stage(node.name), config) for node in stages)
+    said_hours, said_disk, unit = re.search(rf"`{recipe}`.*\| ([\d,]+), .*\| ([\d.]+) (GiB|TiB),", README).groups()
+    assert hours == pytest.approx(float(said_hours), rel=0.05)
+    assert disk_gib == pytest.approx(float(said_disk) * (1024 if unit == "TiB" else 1), rel=0.05)
+
+
+def test_citation_is_of_this_version():
+    citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text(encoding="utf-8"))
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert (citation["version"], citation["license"]) == (project["version"], project["license"])
+    assert {"cff-version", "message", "title", "authors"} <= citation.keys()
 
 
 def test_the_example_file_is_what_the_configuration_reads(tmp_path):

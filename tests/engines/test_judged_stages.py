@@ -11,7 +11,7 @@ import pytest
 
 from stages.contract.error_report import ErrorReport
 from stages.contract.files import damaged_files, read_json
-from stages.kinds.evaluation.records import read_records
+from stages.contract.records import RecordReader
 from tests.support.judge_server import judge_server
 from tests.support.stage_dirs import StageRun, attempt_log, manifest, write_stage
 from tests.support.tiny_stages import DATA
@@ -199,7 +199,7 @@ def test_an_evaluation_whose_judge_goes_away_goes_on_with_what_it_has(server, po
     assert (
         code == 1 and error.kind == "GraderAway" and server.url in error.message and "same command" in error.message
     ), log
-    assert not (cut / "results.json").exists() and not list(read_records(next(cut.glob("state/policy/*")), "grades.*"))
+    assert not (cut / "results.json").exists() and not list(RecordReader(next(cut.glob("state/policy/*")), "grades.*"))
     judged = read_json(next(cut.glob("logs/latest/judge_rank0.json")))["jobs"]["correct"]["calls"]
     server.is_away, server.answer = False, verdict
     server.asked.clear()

@@ -85,7 +85,7 @@ def test_pass_rates_are_measured_once_and_filter(tmp_path, monkeypatch):
     )
     monkeypatch.setattr(PassRates, "_open", lambda self: (_ for _ in ()).throw(AssertionError("sampled again")))
     again, made = prepare(tmp_path, "all", model, min_pass_rate=0.3, max_pass_rate=1)
-    assert {row["prompt"] for row in again} == threes and made.drops.reasons["pass rate"] == {"under 0.3": 14}
+    assert {row["prompt"] for row in again} == threes and made.dropped.reasons["pass rate"] == {"under 0.3": 14}
 
 
 def test_rates_are_a_function_of_seed_and_prompt(tmp_path):

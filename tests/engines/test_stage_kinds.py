@@ -10,7 +10,7 @@ from scripts.chaos_tools.kill import Kill
 from scripts.chaos_tools.places import places_of
 from stages.contract.files import damaged_files, read_json, read_jsonl
 from stages.contract.progress import StageProgress
-from stages.kinds.evaluation.records import read_records
+from stages.contract.records import RecordReader
 from tests.support.stage_dirs import StageRun, attempt_log, manifest, run_stage, steps, write_stage
 from tests.support.tiny_stages import DATA
 
@@ -219,7 +219,7 @@ def test_evaluate_killed_among_its_samples(evaluated, base, policy, stage_root):
     with StageRun(directory, num_processes=1, environment=kill.environment(directory / "hit")) as attempt:
         assert attempt.wait() == -signal.SIGKILL, attempt.log()
     recorded = {
-        (row["problem"], row["sample"]) for row in read_records(directory / "state" / "base" / "tiny_math", "samples.*")
+        (row["problem"], row["sample"]) for row in RecordReader(directory / "state" / "base" / "tiny_math", "samples.*")
     }
     assert 0 < len(recorded) < 21
     run_stage(directory, num_processes=1)

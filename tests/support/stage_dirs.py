@@ -19,6 +19,7 @@ from stages.contract.description import StageDescription
 from stages.contract.files import read_json, read_jsonl
 from stages.contract.inputs import StageInput, write_inputs
 from stages.contract.manifest import Manifest
+from stages.contract.records import read_record_file
 from tests.support.paths import REPOSITORY
 
 TIMEOUT_S = 300
@@ -198,7 +199,7 @@ def steps(directory: Path) -> list[dict]:
 
 def sampled(directory: Path, step: int) -> list[dict]:
     """The logged rollouts of a step."""
-    return read_jsonl(directory / "rollouts" / f"step_{step:06d}.jsonl")[:-1]  # the last line is the checksum
+    return read_record_file(directory / "rollouts" / f"step_{step:06d}.jsonl")
 
 
 def manifest(directory: Path) -> Manifest:

@@ -7,7 +7,7 @@ import pytest
 
 from stages import judges
 from stages.config import CollectConfig, DataConfig, JudgeConfig, MixtureSource
-from stages.contract.records import Records
+from stages.contract.indexed_records import IndexedRecords
 from stages.data.prompt_sources import make_source
 from stages.judges.calls import JudgeUnavailable
 from stages.kinds.collect import review
@@ -23,9 +23,9 @@ from tests.support.rollouts import a_prompt, answered
 
 def test_records_of_all_attempts_and_ranks_are_read(tmp_path):
     for attempt, rank, index in ((1, 0, 0), (1, 1, 1), (2, 0, 2)):
-        Records(tmp_path, "done", attempt, rank).append({"index": index, "text": f"zh 中 {index}"})
-    Records(tmp_path, "sampled", 1, 0).append({"index": 9})
-    records = Records(tmp_path, "done", 3, 0)
+        IndexedRecords(tmp_path, "done", attempt, rank).append({"index": index, "text": f"zh 中 {index}"})
+    IndexedRecords(tmp_path, "sampled", 1, 0).append({"index": 9})
+    records = IndexedRecords(tmp_path, "done", 3, 0)
     assert (
         sorted(records.rows) == [0, 1, 2] and records.rows[1]["text"] == "zh 中 1" and 2 in records and 9 not in records
     )
@@ -41,12 +41,12 @@ def test_records_of_all_attempts_and_ranks_are_read(tmp_path):
     ],
 )
 def test_a_damaged_line_counts_as_not_there(tmp_path, damage):
-    records = Records(tmp_path, "done", 1, 0)
+    records = IndexedRecords(tmp_path, "done", 1, 0)
     for number in range(3):
         records.append({"index": number, "n": number})
     (path,) = tmp_path.glob("*.records")
     path.write_bytes(damage(path.read_bytes()))
-    again = Records(tmp_path, "done", 2, 0)
+    again = IndexedRecords(tmp_path, "done", 2, 0)
     assert again.num_damaged and len(again.rows) >= 2 and all(row["n"] == index for index, row in again.rows.items())
 
 
@@ -54,10 +54,9 @@ def test_a_damaged_line_counts_as_not_there(tmp_path, damage):
 def server(tmp_path, monkeypatch):
     """The stage's judge is a server of this test's."""
     monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
-    monkeypatch.setattr(judges, "_STAGE", {"worker": None, "judge": None})
     with judge_server() as running:
         settings = JudgeConfig(backend="openai", url=running.url, model="judge", retries=1, timeout_s=5, deadline_s=20)
-        judges.serve(
+        judges.open_stage(
             type(
                 "Stage",
                 (),
@@ -70,6 +69,7 @@ def server(tmp_path, monkeypatch):
             )
         )
         yield running
+        judges.close_stage()
 
 
 def sampled(*texts: str, **counts: int) -> dict:
@@ -175,7 +175,7 @@ def test_a_judge_that_is_away_stops_a_builder(server):
 
 
 def general(config: CollectConfig, tmp_path, source=None) -> list[dict]:
-    return general_rows(Quiet(), config, source, Records(tmp_path, "general", 1, 0), None, lambda rows: rows)
+    return general_rows(Quiet(), config, source, IndexedRecords(tmp_path, "general", 1, 0), None, lambda rows: rows)
 
 
 def test_general_pairs_of_the_tiny_world(tmp_path):

@@ -60,7 +60,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(damage, tmp_path):
 def test_a_checkpoint_without_what_it_goes_on_with_falls_back(tmp_path):
     worker = Listener(tmp_path)
     older, newer = write_checkpoint(tmp_path, 5), write_checkpoint(tmp_path, 10)
-    assert newest_checkpoint(worker, problem=lambda progress: "no rollouts" if progress["step"] > 5 else None) == (
+    assert newest_checkpoint(worker, why_unusable=lambda progress: "no rollouts" if progress["step"] > 5 else None) == (
         older,
         {"step": 5},
     )

@@ -56,6 +56,7 @@ def test_the_overview(say):
     assert code == 0 and all(name in text for name in COMMANDS)
     assert all(f"{code}: {meaning}" in text.replace("`", "") for code, meaning in EXIT_CODES.items() if code != 1)
     assert say("help") == (0, text) and say() == (2, text)
+    assert say("help", "status") == say("status", "--help")
 
 
 def test_a_command_of_commands_alone_is_not_enough(say):
@@ -108,7 +109,7 @@ def test_mistakes_name_what_there_is_and_exit_with_2(say, line, message):
 
 def test_options_may_stand_between_overrides():
     assert hydra_words("+stage=all", "-m", "seed=1,2", "--cfg", "job", "~x", "++a.b={c: -1}") == (
-        ["--multirun", "--cfg", "job"],
+        ["--multirun", "--cfg=job"],
         ["+stage=all", "seed=1,2", "~x", "++a.b={c: -1}"],
     )
 
@@ -116,12 +117,12 @@ def test_options_may_stand_between_overrides():
 @pytest.mark.parametrize(
     "words, expected",
     [
-        (["--cfg=job", "-p", "stages", "--resolve"], ["--cfg", "job", "--package", "stages", "--resolve"]),
-        (["-c", "hydra"], ["--cfg", "hydra"]),
-        (["-i"], ["--info"]),
-        (["--info", "defaults-tree"], ["--info", "defaults-tree"]),
-        (["--info=plugins"], ["--info", "plugins"]),
-        (["-cd", "mine", "--config-name=other"], ["--config-dir", "mine", "--config-name", "other"]),
+        (["--cfg=job", "-p", "stages", "--resolve"], ["--cfg=job", "--package=stages", "--resolve"]),
+        (["-c", "hydra"], ["--cfg=hydra"]),
+        (["-i"], ["--info=all"]),
+        (["--info", "defaults-tree"], ["--info=defaults-tree"]),
+        (["--info=plugins"], ["--info=plugins"]),
+        (["-cd", "mine", "--config-name=other"], ["--config-dir=mine", "--config-name=other"]),
         (["--multirun", "-m"], ["--multirun"]),
         (["--hydra-help", "-r"], ["--run", "--hydra-help"]),
     ],
@@ -147,6 +148,23 @@ def test_options_take_their_value_with_or_without_an_equals_sign_and_before_or_a
     assert bound.kwargs == {"prompt": "-3+5=?"}
 
 
+@pytest.mark.parametrize(
+    "line, expected",
+    [
+        ("r1 ", set(COMMANDS)),
+        ("r1 st", set(COMMANDS)),
+        ("r1 status --c", {"--json", "--cost", "--price", "--help"}),
+        ("r1 clean run=a --", {"--yes", "--logs", "--unfinished", "--help"}),
+        ("r1 evaluate --", {"--help"}),
+        ("r1 data --", {"--help"}),
+    ],
+)
+def test_the_shell_completes_commands_and_their_options(say, monkeypatch, line, expected):
+    monkeypatch.setenv("COMP_LINE", line)
+    code, text = say("-sc", "query=bash")
+    assert code == 0 and set(text.split()) == expected
+
+
 def test_the_reference_has_every_command_and_option(say):
     text = as_markdown(heading_level=3)
     headings = re.findall(r"^(#+) (r1 .+)$", text, flags=re.MULTILINE)
@@ -159,6 +177,13 @@ def test_the_reference_has_every_command_and_option(say):
         assert f"`{name}" in text or f", {name}" in text, name
     assert text.count("**Examples**") == text.count("**Exit codes**") == len(headings)
     assert "Table of Contents" not in text and not re.search(r"^#+ *$", text, flags=re.MULTILINE)
+
+
+def test_only_one_module_gives_hydra_its_command_line():
+    """hydra.main reads sys.argv; whoever else set it would be a second way in."""
+    paths = (REPOSITORY / "pipeline").rglob("*.py")
+    users = [path.name for path in paths if re.search(r"sys\.argv = |hydra\.main\(", path.read_text(encoding="utf-8"))]
+    assert users == ["hydra_command_line.py"]
 
 
 def test_help_is_fast_and_loads_neither_hydra_nor_engines():

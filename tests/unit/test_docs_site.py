@@ -41,6 +41,11 @@ def test_pages_load_nothing_from_elsewhere(site):
         assert not [url for url in loaded if url.startswith(("http:", "https:", "//"))], page.name
 
 
+def test_references_are_generated_into_their_pages(site):
+    commands = (site / "commands.html").read_text(encoding="utf-8")
+    assert "r1 data fetch" in commands and "--unfinished" in commands
+
+
 def test_files_of_the_root_are_pages(site):
     assert "The stage directory" in (site / "architecture.html").read_text(encoding="utf-8")
     assert "How to add" in (site / "contributing.html").read_text(encoding="utf-8")

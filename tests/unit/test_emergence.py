@@ -3,7 +3,7 @@
 from stages.contract.files import cut_jsonl, read_jsonl
 from stages.kinds.grpo.emergence import FirstWords, level_metrics, level_of, word_metrics
 from stages.prompting.prompt import Prompt
-from stages.runtime.worker import LOGS
+from stages.runtime.step_logs import LOGS
 from stages.text.reflection import ENGLISH, count_reflections, count_words
 from stages.training.rollouts import Rollout
 

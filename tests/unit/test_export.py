@@ -6,7 +6,8 @@ import pytest
 
 from stages.contract.description import StageDescription
 from stages.contract.inputs import StageInput, write_inputs
-from stages.engines.export import card_command, chat_template, lineage, model_card, set_generation_defaults
+from stages.engines.export import chat_template, set_generation_defaults
+from stages.engines.model_card import card_command, lineage, model_card
 from stages.prompting.templates import apply_template, encode_prompt
 from stages.worlds.tiny_world.tokenizer import build_tokenizer
 

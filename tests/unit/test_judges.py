@@ -1,42 +1,22 @@
-"""Judges: replies read strictly, averaged pairs, the cache, the ledger, and an endpoint that misbehaves in every way we
-know.
-"""
+"""Asking a judge: the cache, the ledger, and an endpoint that misbehaves in every way we know."""
 
-import dataclasses
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from stages import judges
-from stages.config import ConfigError, DataConfig, JudgeConfig, SuiteConfig
-from stages.data.file_prompts import FilePrompts
+from stages.config import ConfigError, JudgeConfig
 from stages.judges import Comparison, Judged, make_judge
 from stages.judges.cache import ReplyCache
 from stages.judges.calls import Call, JudgeUnavailable, Reply, key_of
-from stages.judges.comparing import comparisons, mean_gaps
-from stages.judges.instructions import with_form
+from stages.judges.comparing import mean_gaps
 from stages.judges.ledger import Ledger, metrics, total
-from stages.judges.llm import answer_text, final_answer, plain_text
-from stages.judges.verdicts import COMPARISON, CORRECTNESS, read_comparison, read_verdict, schema_of
-from stages.kinds.evaluation.grading import Grader
-from stages.kinds.evaluation.measure import Sample, measure_many
-from stages.kinds.evaluation.problems import Problem, ProblemSet
-from stages.kinds.evaluation.records import RecordLog, read_records
-from stages.kinds.evaluation.results import results_of
-from stages.prompting.prompt import Prompt
-from stages.rewards.grading import GraderAway, grade_many, reference_problem, vote
+from stages.judges.verdicts import COMPARISON
 from stages.runtime.errors import InputError
 from tests.support.judge_server import judge_server
+from tests.support.judging import FAST, NO_PAUSE, items
 from tests.support.rollouts import a_prompt, answered
-
-FAST = {"retries": 2, "timeout_s": 0.5, "deadline_s": 20.0}
-NO_PAUSE = {
-    "openai._base_client.INITIAL_RETRY_DELAY": 0.01,
-    "openai._base_client.MAX_RETRY_DELAY": 0.02,
-    "stages.judges.endpoint.PAUSE_S": 0.01,
-}
 
 
 @pytest.fixture
@@ -55,102 +35,6 @@ def make(server, tmp_path, monkeypatch):
         return make_judge(config, tmp_path / "cache", tmp_path / "logs" / "attempt_1" / "judge_rank0.json")
 
     return make
-
-
-def items(number: int) -> list[Judged]:
-    return [Judged(a_prompt(), answered(str(i))) for i in range(number)]
-
-
-@pytest.mark.parametrize(
-    "text, verdict",
-    [
-        ('{"analysis": "same", "correctness": "correct"}', True),
-        ('{"correctness": "incorrect"}', False),
-        ('Let me see.\n```json\n{"analysis": "{x} is set", "correctness": "incorrect"}\n```', False),
-        ('{"correctness": "correct"} {"correctness": "correct"}', True),
-        ('{"correctness": "correct"} or {"correctness": "incorrect"}', None),
-        ('{"correctness": "Correct!"}', None),
-        ('{"correctness": true}', None),
-        ('{"analysis": {"correctness": "correct"}}', None),
-        ("correct", None),
-        ("", None),
-        ("{" * 3000, None),
-        ('{"correctness": "cor', None),
-    ],
-)
-def test_correctness_is_read_strictly(text, verdict):
-    assert read_verdict(text, "correctness", CORRECTNESS) is verdict
-
-
-@pytest.mark.parametrize(
-    "text, verdict",
-    [
-        ('{"own_answer": "x", "analysis": "y", "verdict": "A>>B"}', 2),
-        ('{"verdict": "B>A"}', -1),
-        ("My verdict is [[A=B]]", 0),
-        ("[[A>B]], no: [[B>A]]", None),
-        ("[[A>B]] as I said, [[A>B]]", 1),
-        ("A>B", None),
-        ("[[B=A]]", None),
-        ('{"verdict": "A<B"}', None),
-    ],
-)
-def test_comparisons_are_read_strictly(text, verdict):
-    assert read_comparison(text) == verdict
-
-
-def test_the_form_that_is_asked_for_is_the_schema_s():
-    schema = schema_of("correctness", CORRECTNESS, "analysis")
-    assert (
-        with_form("Do.", schema)
-        == 'Do.\nReply with one JSON object: {"analysis": "...", "correctness": "correct" or "incorrect"}.'
-    )
-    assert list(schema["properties"]) == ["analysis", "correctness"] == schema["required"]
-
-
-def test_texts_of_a_judge_fit_between_our_tags():
-    assert plain_text(" so 28. ") == "so 28." and plain_text("") is None and plain_text("a</think>b") is None
-    assert answer_text("hello!") == "hello!" and answer_text("<think>a</think>\nb") == "<think>a</think>b"
-    assert (
-        answer_text("<think>a") is None
-        and answer_text("<think>a</think>") is None
-        and answer_text("a</think>b") is None
-    )
-
-
-def test_only_the_final_answer_is_judged():
-    assert final_answer("<think>ignore the reference</think><answer>the answer is \\boxed{28}</answer>") == "28"
-    assert final_answer("<think>so</think>twenty-eight") == "twenty-eight" and final_answer("<think>so</think>") == ""
-    assert len(final_answer("x" * 10_000)) == 4000
-
-
-class Says:
-    """A judge that prefers longer texts, and is puzzled by the text '?'."""
-
-    def __init__(self):
-        self.asked: list[Comparison] = []
-
-    def compare(self, asked):
-        self.asked += asked
-        return [
-            None if "?" in (item.first, item.second) else max(-2, min(2, len(item.first) - len(item.second)))
-            for item in asked
-        ]
-
-
-def test_pairs_are_judged_in_random_positions_and_averaged():
-    judge, pairs = (
-        Says(),
-        [(a_prompt(), "aaa", "a"), (a_prompt(), "a", "aa"), (a_prompt(), "aa", "bb"), (a_prompt(), "?", "a")],
-    )
-    assert mean_gaps(judge, pairs, 4, (0, "stage")) == [2.0, -1.0, 0.0, None]
-    assert len(judge.asked) == 16 and len({item.seed for item in judge.asked}) == 16
-    signs = [
-        sign for number in range(50) for _, sign in comparisons((a_prompt(id=f"p{number}"), "a", "b"), 4, (0, "stage"))
-    ]
-    assert 70 < signs.count(1) < 130
-    assert comparisons(pairs[0], 4, (0, "stage")) == comparisons(pairs[0], 4, (0, "stage"))
-    assert comparisons(pairs[0], 4, (0, "stage")) != comparisons(pairs[0], 4, (1, "stage"))
 
 
 def test_cache_keeps_replies_and_mistrusts_damaged_ones(tmp_path):
@@ -366,162 +250,6 @@ def test_configuration():
 def test_the_tiny_world_s_judge_has_the_same_interface(tmp_path):
     judge = make_judge(JudgeConfig(), tmp_path)
     assert judge.correct([Judged(a_prompt(), answered("28")), Judged(a_prompt(), answered("27"))]) == [True, False]
-    assert judge.problem(a_prompt()) is None and "tiny_world" in judge.problem(a_prompt(kind="file"))
+    assert judge.prompt_problem(a_prompt()) is None and "tiny_world" in judge.prompt_problem(a_prompt(kind="file"))
     assert mean_gaps(judge, [(a_prompt("capital", "paris"), "paris.", "go away!")], 4, (0,)) == [2.0]
     assert judge.ledger.of("compare", "calls") == 4 and judge.ledger.money() == 0
-
-
-class Stage:
-    """What the verifier needs of a worker."""
-
-    def __init__(self, directory, config, verifier, kind):
-        self.kind, data = kind, DataConfig(name="file", path="prompts.jsonl", verifier=verifier)
-        self.dir, self.rank, self.attempt, self.config = (
-            directory,
-            0,
-            1,
-            type("Config", (), {"judge": config, "data": data}),
-        )
-
-
-@pytest.fixture
-def stage(server, tmp_path, monkeypatch):
-    for name, value in NO_PAUSE.items():
-        monkeypatch.setattr(name, value)
-    monkeypatch.setattr(judges, "_STAGE", {"worker": None, "judge": None})
-
-    def serve(verifier="exact", kind="grpo", **settings):
-        config = JudgeConfig(**{"backend": "openai", "url": server.url, "model": "judge", **FAST, **settings})
-        judges.serve(Stage(tmp_path / "run" / "stage" / "00000000", config, verifier, kind))
-
-    return serve
-
-
-def free_prompt(answer: str = "28") -> Prompt:
-    return Prompt("p0", "what is 31-3?", "file", "reasoning", "en", answer, "judge")
-
-
-def test_a_judge_is_a_verifier(stage, server, tmp_path):
-    server.answer = lambda user: {"28": '{"correctness": "correct"}', "27": '{"correctness": "incorrect"}'}.get(
-        user.split("<model_answer>\n")[1].split("\n")[0], "?"
-    )
-    stage()
-    assert reference_problem(free_prompt()) is None and "empty" in reference_problem(free_prompt(" "))
-    grades = grade_many([(answered(text), free_prompt()) for text in ("28", "27", "26")])
-    assert [grade.value for grade in grades] == [1.0, 0.0, 0.0] and [bool(grade.error) for grade in grades] == [
-        False,
-        False,
-        True,
-    ]
-    assert vote("<think>x</think><answer>Twenty  Eight</answer>", free_prompt()) == "twenty eight"
-    assert (tmp_path / "run" / "judge_cache").is_dir() and (
-        tmp_path / "run" / "stage" / "00000000" / "logs" / "attempt_1" / "judge_rank0.json"
-    ).exists()
-
-
-def test_a_call_that_fails_is_a_zero_with_a_reason_and_the_others_are_graded(stage, server):
-    stage(concurrency=1)
-    server.script = ["ok", *["500"] * 3, "ok", "400", "length"]
-    server.answer = lambda user: "Well," if user.endswith("5\n</model_answer>") else '{"correctness": "correct"}'
-    grades = grade_many([(answered(str(number)), free_prompt()) for number in (1, 2, 3, 4, 5)])
-    assert [grade.value for grade in grades] == [1, 0, 1, 0, 0] and not grades[0].error and not grades[2].error
-    assert (
-        "judge: judge judge at" in grades[1].error
-        and "500" in grades[1].error
-        and "refused" in grades[3].error
-        and "400" in grades[3].error
-    )
-    assert grades[4].error == "judge: its verdict could not be read, cut off at judge.max_tokens=4096: 'Well,'"
-    counts = judges.current_judge().ledger.jobs["correct"]
-    assert (counts["failed"], counts["refused"], counts["unparsed"], counts["calls"]) == (1, 1, 1, 4)
-    assert [grade.value for grade in grade_many([(answered("2"), free_prompt())])] == [1], "a failure is not kept"
-
-
-def test_a_judge_that_is_away_stops_what_asks_it(stage, server):
-    """Zeros for all that comes would say nothing of the policy."""
-    stage()
-    first, other = (answered("28"), free_prompt()), (answered("27"), free_prompt())
-    assert grade_many([first])[0].value == 1
-    server.is_away = True
-    with pytest.raises(GraderAway, match="503.*then judge.url=.*same command"):
-        grade_many([first, other])
-    assert grade_many([first])[0].value == 1, "what was judged before is in the cache"
-    server.is_away = False
-    assert [grade.value for grade in grade_many([first, other])] == [1, 1]
-
-
-def test_an_evaluation_counts_what_was_not_judged_and_says_why(stage, server):
-    stage(concurrency=1)
-    server.script = ["ok", *["500"] * 3]
-    prompts = [dataclasses.replace(free_prompt(), id=f"p{number}") for number in range(4)]
-    samples = [
-        Sample(prompt.id, 0, prompt, answered(str(number)), 5, 3, False) for number, prompt in enumerate(prompts)
-    ]
-    records = measure_many(samples, True)
-    one = ProblemSet("own", [Problem(prompt.id, (prompt,)) for prompt in prompts], SuiteConfig(samples_per_prompt=1))
-    rows = {row["metric"]: row for row in results_of(one, [[record] for record in records])}
-    assert (
-        rows["pass@1"]["value"] == 0.75 and rows["grader_errors"]["value"] == 0.25 and rows["grader_errors"]["n"] == 4
-    )
-    assert (
-        rows["grader_errors"]["note"].startswith(
-            "1 of 4 samples could not be graded and count as wrong: judge: judge judge at http"
-        )
-        and "500" in rows["grader_errors"]["note"]
-    )
-
-
-def test_an_evaluation_stops_where_the_judge_is_away_and_keeps_its_samples(stage, server, tmp_path):
-    stage()
-    grades, samples = RecordLog(tmp_path / "grades.0.jsonl"), RecordLog(tmp_path / "samples.0.jsonl")
-    grader = Grader(grades, samples, needs_format=True)
-    samples.append({"problem": "p0", "sample": 0})
-    server.is_away = True
-    grader.put(Sample("p0", 0, free_prompt(), answered("28"), 5, 3, False))
-    with pytest.raises(GraderAway):
-        grader.finish()
-    assert list(read_records(tmp_path, "samples.*")) and not list(read_records(tmp_path, "grades.*"))
-
-
-def test_a_judge_that_cannot_be_asked_is_found_at_the_start(stage):
-    stage(model="other")  # nobody asks it
-    assert "judge.model=other" in reference_problem(free_prompt()), "rows of a mixture that name it themselves"
-    with pytest.raises(InputError, match="judge.model=other"):
-        stage(verifier="judge", model="other")
-
-
-def test_rows_that_name_a_judge_themselves_are_found_before_the_start(stage, server, tmp_path, monkeypatch):
-    """Also where their answers are not looked at again, as those of a prepared file."""
-    path = tmp_path / "rows.jsonl"
-    path.write_text(
-        "".join(json.dumps({"prompt": f"why {i}?", "answer": "so", "verifier": "judge"}) + "\n" for i in range(3))
-    )
-    data = DataConfig(
-        name="file",
-        path=str(path),
-        verifier="exact",
-        verifier_column="verifier",
-        check_answers=False,
-        malformed="skip",
-        eval_fraction=0,
-    )
-    stage()
-    assert len(FilePrompts(data)) == 3
-    stage(model="other")
-    with pytest.raises(InputError, match="judge.model=other is not served"):
-        FilePrompts(data)
-    stage(backend="tiny_world")
-    with pytest.raises(InputError, match="judge.backend=tiny_world knows only"):
-        FilePrompts(data)
-
-
-def test_a_local_model_does_not_grade_beside_a_sampler(stage):
-    stage(backend="vllm", model="directory", kind="evaluate")
-    with pytest.raises(InputError, match="cannot grade while a model is sampled"):
-        judges.current_judge()
-
-
-def test_without_a_stage_prompts_are_only_looked_at(monkeypatch):
-    monkeypatch.setattr(judges, "_STAGE", {"worker": None, "judge": None})
-    assert reference_problem(free_prompt()) is None
-    assert "no stage was opened" in grade_many([(answered("28"), free_prompt())])[0].error

@@ -54,24 +54,11 @@ def test_what_leans_most_is_left_out():
     )
 
 
-def test_judged_pairs_of_the_tiny_world(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        judges,
-        "_STAGE",
-        {
-            "worker": type(
-                "Stage",
-                (),
-                {
-                    "dir": tmp_path / "r" / "s" / "0",
-                    "rank": 0,
-                    "attempt": 1,
-                    "config": type("Config", (), {"judge": JudgeConfig()}),
-                },
-            ),
-            "judge": None,
-        },
-    )
+def test_judged_pairs_of_the_tiny_world(tmp_path, request):
+    settings = type("Config", (), {"judge": JudgeConfig()})
+    stage = {"dir": tmp_path / "r" / "s" / "0", "rank": 0, "attempt": 1, "config": settings, "kind": "reward_models"}
+    request.addfinalizer(judges.close_stage)
+    judges.open_stage(type("Stage", (), stage))
     worker = Quiet()
     prompt = a_prompt("capital", "paris")
     (pairs, nothing) = judged_pairs(

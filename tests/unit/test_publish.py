@@ -136,7 +136,7 @@ def test_mistakes_say_what_to_do(run):
 
 
 def test_an_evaluation_of_an_earlier_version_is_not_this_models(run):
-    from pipeline.commands.publish import evaluation
+    from pipeline.commands.parcel import evaluation
 
     arguments, directory = run
     run_dir = directory.parents[1]

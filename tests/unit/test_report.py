@@ -316,7 +316,7 @@ def test_emergence_ledger_and_watch(tmp_path):
     beside held-out accuracy, the ledger.
     """
     from pipeline.report import emergence
-    from pipeline.report.page import build_context
+    from pipeline.report.context import build_context
 
     write_run(tmp_path, stages=("base", "r1_zero"))
     directory = stage_dir(tmp_path, "r1_zero")

@@ -1,13 +1,13 @@
-"""Adapters of published sets: for what the name of a column cannot say. Each is a function of a raw row to a raw row,
-or to several.
+"""Adapters of published sets whose rows need more than the names of their columns.
 
-An adapter returns columns by the names that its preset in conf/data/ maps; it raises `LeftOut(reason)` for rows that
-are of no use (proofs, ties). A new one is a function in the file of its family, a row here, a preset and a file of a
-few rows in tests/fixtures/data_schemas/.
+An adapter is a function of a raw row that returns a raw row, or several, with the columns that its preset in conf/data/
+names. It raises `LeftOut(reason)` for a row that is of no use (a proof, a tie). To add one, write the function in the
+file of its family, its row in ADAPTERS, a preset and a file of a few rows in tests/fixtures/data_schemas/.
 """
 
 import importlib
 from collections.abc import Callable
+from typing import Any
 
 ADAPTERS: dict[str, str] = {
     "none": "",
@@ -31,8 +31,11 @@ ADAPTERS: dict[str, str] = {
 }
 
 
-def adapter_of(name: str) -> Callable[[dict], dict | list[dict]] | None:
-    """The function of an adapter's name; None for `none`."""
+Adapter = Callable[[dict[str, Any]], dict[str, Any] | list[dict[str, Any]]]
+
+
+def adapter_of(name: str) -> Adapter | None:
+    """Returns the function of an adapter's name, or None for the name "none"."""
     if not ADAPTERS[name]:
         return None
     module, function = ADAPTERS[name].split(".")

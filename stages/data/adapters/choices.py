@@ -1,5 +1,6 @@
-"""Multiple choice: the options go below the question, the reference is a letter. Where a set has the right one first, a
-hash of the question orders them.
+"""Multiple-choice sets: the options are written below the question, and the reference is a letter.
+
+Where a set always has the right option in the same place, a hash of the question orders the options.
 """
 
 import hashlib
@@ -9,7 +10,7 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def mmlu_pro(raw: dict) -> dict:
-    """MMLU-Pro: `options` in their order and `answer` as a letter."""
+    """Adapts MMLU-Pro, which has `options` in their order and the `answer` as a letter."""
     return {
         **raw,
         "prompt": ask(raw["question"], [option for option in raw["options"] if option != "N/A"]),
@@ -18,23 +19,27 @@ def mmlu_pro(raw: dict) -> dict:
 
 
 def sciq(raw: dict) -> dict:
+    """Adapts SciQ, which has the right answer and three distractors in columns of their own."""
     return shuffled(raw, raw["question"], raw["correct_answer"], [raw[f"distractor{number}"] for number in (1, 2, 3)])
 
 
 def gpqa(raw: dict) -> dict:
+    """Adapts GPQA, which has the right answer and three wrong ones in columns of their own."""
     return shuffled(
         raw, raw["Question"], raw["Correct Answer"], [raw[f"Incorrect Answer {number}"] for number in (1, 2, 3)]
     )
 
 
 def shuffled(raw: dict, question: str, right: str, wrong: list[str]) -> dict:
+    """Returns the row with its options in an order that a hash of the question decides."""
     options = [right.strip(), *(option.strip() for option in wrong)]
     random.Random(hashlib.sha256(question.encode()).hexdigest()).shuffle(options)
     return {**raw, "prompt": ask(question, options), "answer": LETTERS[options.index(right.strip())]}
 
 
 def ask(question: str, options: list[str]) -> str:
-    """
+    """Writes a question with its lettered options and what to answer.
+
     >>> ask("Which is even?", ["1", "2"])
     'Which is even?\\n\\nA. 1\\nB. 2\\n\\nAnswer with the letter of the right option.'
     """

@@ -1,4 +1,7 @@
-"""Programming problems: their tests as the `checks` of the verifier `code` (stages/rewards/verifiers/code_checks.py)."""
+"""Programming sets: their tests become the `checks` of the verifier `code`.
+
+`stages/rewards/verifiers/code_checks.py` explains the form of the checks.
+"""
 
 import json
 from typing import Any
@@ -9,19 +12,19 @@ _STARTER = "\n\nStart from this code:\n```python\n{}\n```"
 
 
 def apps(raw: dict) -> dict:
-    """APPS and TACO: `input_output` is JSON with `inputs`, `outputs` and, for problems that ask for a function,
-    `fn_name`.
+    """Adapts APPS and TACO.
+
+    Their `input_output` is JSON with `inputs`, `outputs` and, for problems that ask for a function, `fn_name`.
     """
-    tests = (
-        json.loads(raw["input_output"] or "{}") if isinstance(raw["input_output"], str) else raw["input_output"] or {}
-    )
+    tests = raw["input_output"] or {}
+    if isinstance(tests, str):
+        tests = json.loads(tests)
     inputs, outputs = tests.get("inputs") or [], tests.get("outputs") or []
     if not inputs or len(inputs) != len(outputs):
         raise LeftOut("no tests")
     starter = (raw.get("starter_code") or "").strip()
-    limits = _limits(
-        _number(raw.get("time_limit")), _number(raw.get("memory_limit"), "mega")
-    )  # TACO's: "2.0 seconds", "256.0 megabytes"
+    # TACO writes its limits as "2.0 seconds" and "256.0 megabytes".
+    limits = _limits(_number(raw.get("time_limit")), _number(raw.get("memory_limit"), "mega"))
     return {
         "prompt": raw["question"].strip() + (_STARTER.format(starter) if starter else ""),
         "kind": raw.get("difficulty") or "",
@@ -33,14 +36,15 @@ def apps(raw: dict) -> dict:
 
 
 def code_contests(raw: dict) -> dict:
-    """CodeContests: public, private and generated tests, each a mapping of lists; only one right output is known where
-    several are right.
+    """Adapts CodeContests, whose public, private and generated tests are mappings of lists.
+
+    Where several outputs of a test are right, the set knows only one of them.
     """
-    pairs = [
-        {"input": given, "output": expected}
-        for part in ("public_tests", "private_tests", "generated_tests")
-        for given, expected in zip((raw.get(part) or {}).get("input") or [], (raw.get(part) or {}).get("output") or [])
-    ]
+    pairs = []
+    for part in ("public_tests", "private_tests", "generated_tests"):
+        tests = raw.get(part) or {}
+        for given, expected in zip(tests.get("input") or [], tests.get("output") or []):
+            pairs.append({"input": given, "output": expected})
     if not pairs:
         raise LeftOut("no tests")
     if "<image>" in raw["description"]:
@@ -55,8 +59,9 @@ def code_contests(raw: dict) -> dict:
 
 
 def codeforces(raw: dict) -> dict:
-    """open-r1/codeforces: a statement in parts; problems with files, interaction or a checker of their own cannot be
-    compared by output.
+    """Adapts open-r1/codeforces, whose statement is in parts.
+
+    Problems with files, interaction or a checker of their own are left out: output alone does not decide them.
     """
     if raw.get("input_mode") not in (None, "stdio"):
         raise LeftOut("reads files")
@@ -87,18 +92,18 @@ def codeforces(raw: dict) -> dict:
 
 
 def stdin_checks(tests: list[dict], limits: dict[str, Any]) -> str:
-    """What the verifier `code` is told, as JSON."""
+    """Returns the `checks` of a problem that is tested by standard input and output, as JSON."""
     return json.dumps({"type": "stdin", "tests": tests, **limits}, ensure_ascii=False)
 
 
 def _limits(seconds: float | None, mebibytes: float | None) -> dict[str, Any]:
-    """The problem's limits, within what the verifier takes; it has its own for what is not said."""
+    """Returns the problem's limits, within those that the verifier accepts; limits that are not given are left out."""
     limits: dict[str, Any] = {"time_limit_s": min(max(float(seconds), 0.1), 60.0)} if seconds else {}
     return limits | ({"memory_mib": min(max(int(mebibytes), 64), 16384)} if mebibytes else {})
 
 
 def _number(text: Any, unit: str = "") -> float | None:
-    """The number of "2.0 seconds", if it is in the unit."""
+    """Returns the number of a text like "2.0 seconds", or None where it is in another unit."""
     try:
         return float(str(text).split()[0]) if unit in str(text) else None
     except (ValueError, IndexError):
@@ -114,5 +119,5 @@ def _example(example: dict) -> str:
 
 
 def _is_cut(test: dict) -> bool:
-    """Codeforces shows long tests cut short."""
+    """Returns whether Codeforces shows only the beginning of a long test."""
     return test["input"].rstrip().endswith("...") or test["output"].rstrip().endswith("...")

@@ -1,12 +1,10 @@
-"""Mathematics: where the final answer stands inside a solution or a reward model's settings, and what wraps the
-problem.
-"""
+"""Mathematics sets: the final answer is taken out of a solution, and instructions around the problem are removed."""
 
 import re
 
-from stages.data.mapping import Bad, LeftOut
+from stages.data.mapping import LeftOut, RowError
 
-# The words that DAPO-Math-17k puts around each problem; our template says how to answer.
+# The instructions that DAPO-Math-17k puts around each problem. They are removed: our template says how to answer.
 _DAPO_BEFORE = re.compile(
     r"^Solve the following math problem step by step\. The last line of your response should be of the form Answer: "
     r"\$?\\?\$?Answer.*?"
@@ -17,15 +15,15 @@ _DAPO_AFTER = re.compile(r"\s*Remember to put your answer on its own line after 
 
 
 def after_hashes(raw: dict) -> dict:
-    """GSM8K: the answer column is a worked solution that ends in `#### 1,234`."""
+    """Adapts GSM8K, whose answer column is a worked solution that ends in `#### 1,234`."""
     solution, found, answer = raw["answer"].rpartition("####")
     if not found or not answer.strip():
-        raise Bad("no answer after ####", "the answer column does not end in '#### ANSWER'")
+        raise RowError("no answer after ####", "the answer column does not end in '#### ANSWER'")
     return {**raw, "answer": answer.strip().replace(",", ""), "solution": re.sub(r"<<.*?>>", "", solution).strip()}
 
 
 def boxed_solution(raw: dict) -> dict:
-    """MATH and NuminaMath-CoT: the answer is what the last \\boxed of the solution holds."""
+    """Adapts MATH and NuminaMath-CoT, whose answer is in the last \\boxed of the solution."""
     answer = last_boxed(raw["solution"])
     if answer is None:
         raise LeftOut("no boxed answer in the solution")
@@ -33,7 +31,7 @@ def boxed_solution(raw: dict) -> dict:
 
 
 def numina_math_15(raw: dict) -> dict:
-    """NuminaMath-1.5: proofs and rows whose answer was not found are of no use to a verifier."""
+    """Adapts NuminaMath-1.5; proofs and rows without an answer are left out, because no verifier can use them."""
     answer = str(raw["answer"] or "").strip()
     if answer.lower() in ("", "proof", "notfound", "not found"):
         raise LeftOut("a proof, or no answer")
@@ -43,8 +41,9 @@ def numina_math_15(raw: dict) -> dict:
 
 
 def dapo(raw: dict) -> dict:
-    """DAPO-Math-17k: the prompt is a chat whose one message wraps the problem in instructions; the answer is the reward
-    model's.
+    """Adapts DAPO-Math-17k.
+
+    Its prompt is a chat whose only message wraps the problem in instructions; the answer is in `reward_model`.
     """
     text = raw["prompt"] if isinstance(raw["prompt"], str) else raw["prompt"][-1]["content"]
     return {
@@ -55,7 +54,7 @@ def dapo(raw: dict) -> dict:
 
 
 def last_boxed(text: str) -> str | None:
-    """What the last \\boxed{...} or \\fbox{...} holds, braces matched; None where there is none or it is not closed.
+    """Returns the content of the last \\boxed{...} or \\fbox{...}, or None where there is none or it is not closed.
 
     >>> last_boxed(r"so \\boxed{1} or rather \\boxed{\\frac{1}{2}}.")
     '\\\\frac{1}{2}'

@@ -1,23 +1,24 @@
-"""Preferences: which of two completions people or judges prefer, and which are safe."""
+"""Preference sets: which of two completions people or judges prefer, and which completions are safe."""
 
 from stages.data.mapping import LeftOut
 
 
 def ultrafeedback(raw: dict) -> dict:
-    """UltraFeedback binarized: `chosen` and `rejected` are chats with scores."""
+    """Adapts UltraFeedback binarized, whose `chosen` and `rejected` are chats with scores; ties are left out."""
     if raw.get("score_chosen") is not None and raw["score_chosen"] == raw.get("score_rejected"):
         raise LeftOut("a tie")
     return raw
 
 
 def helpsteer2(raw: dict) -> dict:
-    """HelpSteer2-Preference: `preference_strength` -3 .. 3, positive where the second response is better."""
+    """Adapts HelpSteer2-Preference, whose `preference_strength` -3..3 is positive for the second response."""
     return _by_strength({"prompt": raw["prompt"]}, raw["response_1"], raw["response_2"], raw["preference_strength"])
 
 
 def helpsteer3(raw: dict) -> dict:
-    """HelpSteer3: `context` is a chat, `overall_preference` -3 .. 3, positive where the second response is better. Our
-    prompts have one turn.
+    """Adapts HelpSteer3, whose `overall_preference` -3..3 is positive where the second response is better.
+
+    Its `context` is a chat; our prompts have one turn, so that longer chats are left out.
     """
     if len(raw["context"]) > 1:
         raise LeftOut("a chat of several turns")
@@ -30,13 +31,13 @@ def helpsteer3(raw: dict) -> dict:
 
 
 def pku_preferences(raw: dict) -> dict:
-    """PKU-SafeRLHF: `better_response_id` says which of the two is more helpful."""
+    """Adapts the preferences of PKU-SafeRLHF: `better_response_id` says which completion is more helpful."""
     better = raw["better_response_id"]
     return {"prompt": raw["prompt"], "chosen": raw[f"response_{better}"], "rejected": raw[f"response_{1 - better}"]}
 
 
 def pku_labels(raw: dict) -> list[dict]:
-    """PKU-SafeRLHF: two completions, each labelled safe or not."""
+    """Adapts the labels of PKU-SafeRLHF: a row has two completions, each labelled safe or not."""
     return [
         {"prompt": raw["prompt"], "completion": raw[f"response_{number}"], "is_safe": raw[f"is_response_{number}_safe"]}
         for number in (0, 1)
@@ -44,6 +45,7 @@ def pku_labels(raw: dict) -> list[dict]:
 
 
 def _by_strength(row: dict, first: str, second: str, strength: int) -> dict:
+    """Returns the row with `chosen` and `rejected`; the second completion is chosen where the strength is positive."""
     if not strength:
         raise LeftOut("a tie")
     return {**row, "chosen": second if strength > 0 else first, "rejected": first if strength > 0 else second}

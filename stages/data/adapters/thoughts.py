@@ -1,6 +1,4 @@
-"""Distillation sets: chains of thought with a conclusion, brought to <think>...</think><answer>...</answer>
-(stages/text/completion.py).
-"""
+"""Distillation sets: chains of thought with a solution are rewritten as <think>...</think><answer>...</answer>."""
 
 import re
 
@@ -14,14 +12,15 @@ _OPEN_THOUGHTS = re.compile(
 
 
 def thoughts(raw: dict) -> dict:
-    """Mixture-of-Thoughts and OpenR1-Math: messages whose assistant writes <think>...</think> and then the solution."""
+    """Adapts Mixture-of-Thoughts and OpenR1-Math, whose assistant writes <think>...</think> and then the solution."""
     prompt, answer = exchange(raw["messages"], "first")
     return {**raw, "prompt": prompt, "completion": _tagged(_THOUGHTS, answer)}
 
 
 def open_thoughts(raw: dict) -> dict:
-    """OpenThoughts: ShareGPT conversations with <|begin_of_thought|> and <|begin_of_solution|>; later versions write
-    <think>.
+    """Adapts OpenThoughts, whose conversations have <|begin_of_thought|> and <|begin_of_solution|>.
+
+    Later versions of the set have <think> instead.
     """
     prompt, answer = exchange(raw["conversations"], "first")
     return {
@@ -32,6 +31,7 @@ def open_thoughts(raw: dict) -> dict:
 
 
 def _tagged(form: re.Pattern, text: str) -> str:
+    """Rewrites a completion of a form, whose two groups are the thought and the solution, with our tags."""
     match = form.fullmatch(text)
     if not match or not match[1].strip() or not match[2].strip():
         raise LeftOut("no chain of thought, or no solution after it")

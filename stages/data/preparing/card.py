@@ -1,16 +1,20 @@
-"""The data card of a prepared file: what was read, what each filter dropped and why, what is left. Markdown for people,
-JSON for programs.
+"""Writes the data card of a prepared file: what was read, what each filter dropped and why, and what is left.
+
+`card.md` is for people, `card.json` for programs.
 """
 
 import json
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stages.config import DataConfig, PrepareConfig, SourceConfig, to_dict
 from stages.contract import files
 from stages.data.hub import commit_of, is_pinned
+
+if TYPE_CHECKING:
+    import pyarrow
 
 FILTERS = (
     "malformed",
@@ -38,33 +42,35 @@ BUCKETS = (8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 
 
 @dataclass
-class Drops:
-    """Counts by filter and reason, and the first few of each filter."""
+class DroppedRows:
+    """Counts dropped rows by filter and reason, and keeps the first few of each filter as examples."""
 
     shown: int = 3
-    reasons: dict[str, Counter] = field(default_factory=dict)
+    reasons: dict[str, Counter[str]] = field(default_factory=dict)
     examples: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, filter_name: str, reason: str, example: str) -> None:
+        """Counts a row that a filter dropped."""
         self.reasons.setdefault(filter_name, Counter())[reason] += 1
         examples = self.examples.setdefault(filter_name, [])
         if len(examples) < self.shown:
             examples.append(example)
 
-    def num(self, filter_name: str) -> int:
+    def count(self, filter_name: str) -> int:
+        """Returns the number of rows that a filter dropped."""
         return sum(self.reasons.get(filter_name, {}).values())
 
     def table(self, num_rows: int) -> list[dict[str, Any]]:
-        """A row for each filter that dropped something, in order, with what it left."""
+        """Returns a row for each filter that dropped something, in order, with the number of rows left after it."""
         rows, left = [], num_rows
         for name in FILTERS:
-            if self.num(name):
-                left -= self.num(name)
+            if self.count(name):
+                left -= self.count(name)
                 rows.append(
                     {
                         "filter": name,
                         "meaning": MEANING[name],
-                        "dropped": self.num(name),
+                        "dropped": self.count(name),
                         "left": left,
                         "reasons": dict(self.reasons[name].most_common()),
                         "examples": self.examples[name],
@@ -74,23 +80,24 @@ class Drops:
 
 
 @dataclass
-class Kept:
-    """What is left, by what it is."""
+class KeptRows:
+    """Counts the rows that are left: by source, domain, language, kind and verifier, and by length of the prompt."""
 
     num_rows: int = 0
-    by: dict[str, Counter] = field(
+    by: dict[str, Counter[str]] = field(
         default_factory=lambda: {name: Counter() for name in ("source", "domain", "language", "kind", "verifier")}
     )
-    lengths: Counter = field(default_factory=Counter)
+    lengths: Counter[str] = field(default_factory=Counter)
 
-    def add(self, batch) -> None:
-        """A record batch of the prepared schema."""
+    def add(self, batch: "pyarrow.RecordBatch") -> None:
+        """Counts the rows of a record batch of the prepared schema."""
         self.num_rows += batch.num_rows
         for name, counter in self.by.items():
             counter.update(batch.column(name).to_pylist())
         self.lengths.update(bucket(length) for length in batch.column("length").to_pylist())
 
     def data(self) -> dict[str, Any]:
+        """Returns the counts as plain data, each with its 20 most frequent values."""
         return {
             "rows": self.num_rows,
             "by": {name: dict(counter.most_common(20)) for name, counter in self.by.items()},
@@ -99,10 +106,12 @@ class Kept:
 
 
 def bucket(length: int) -> str:
+    """Returns the name of the range that a length is in, as "up to 64"."""
     return next((f"up to {limit}" for limit in BUCKETS if length <= limit), f"over {BUCKETS[-1]}")
 
 
 def bucket_names() -> list[str]:
+    """Returns the names of all ranges of lengths, ascending."""
     return [*(f"up to {limit}" for limit in BUCKETS), f"over {BUCKETS[-1]}"]
 
 
@@ -110,32 +119,46 @@ def write(
     directory: Path,
     data: DataConfig,
     prepare: PrepareConfig,
-    read: dict[str, int],
-    drops: Drops,
-    kept: Kept,
+    num_read: dict[str, int],
+    dropped: DroppedRows,
+    kept: KeptRows,
     unit: str,
     extra: dict[str, Any],
 ) -> None:
-    """card.json and card.md."""
+    """Writes card.json and card.md.
+
+    Args:
+        directory: where they are written.
+        data: the sources that were read.
+        prepare: the settings.
+        num_read: number of rows that were read, by source.
+        dropped: the rows that filters dropped.
+        kept: the rows that are left.
+        unit: what lengths are counted in, "tokens" or "words".
+        extra: further keys of the card: use, against, pins and sha256.
+    """
     sources = {
-        name: {**origin(source), "rows": source.rows, "read": read[name]} for name, source in data.all_sources.items()
+        name: {**origin(source), "rows": source.rows, "read": num_read[name]}
+        for name, source in data.all_sources.items()
     }
     card = {
         "sources": sources,
-        "read": sum(read.values()),
-        "filters": drops.table(sum(read.values())),
+        "read": sum(num_read.values()),
+        "filters": dropped.table(sum(num_read.values())),
         "kept": kept.data(),
         "length_unit": unit,
         "settings": to_dict(prepare),
         **extra,
     }
     files.write_atomic(directory / "card.json", json.dumps(card, ensure_ascii=False, indent=1).encode())
-    files.write_atomic(directory / "card.md", _markdown(directory, card).encode())
+    files.write_atomic(directory / "card.md", _markdown(card).encode())
 
 
 def origin(source: SourceConfig) -> dict[str, Any]:
-    """Where rows come from: `commit` of what stands for a hub name here, `is_pinned` whether `revision` names it; both
-    None for files of your own.
+    """Returns where the rows of a source come from.
+
+    For a set of the hub, `commit` is the one that was read, and `is_pinned` says whether `revision` names a commit;
+    for other files both are None.
     """
     commit = commit_of(source)
     return {
@@ -149,13 +172,19 @@ def origin(source: SourceConfig) -> dict[str, Any]:
 
 
 def _revision(source: dict[str, Any]) -> str:
-    """For people: the commit, or why there is none."""
+    """Returns the commit of a source for people, or why there is none."""
     if source["commit"]:
         return source["commit"] + ("" if source["is_pinned"] else ", **not pinned**")
     return f"files here, not checked to be {source['revision']}" if source["revision"] else "files here"
 
 
-def _markdown(directory: Path, card: dict[str, Any]) -> str:
+def _markdown(card: dict[str, Any]) -> str:
+    """Returns card.md."""
+    lines = [*_use_and_sources(card), *_what_was_dropped(card), *_what_is_left(card), *_settings(card)]
+    return "\n".join(lines) + "\n"
+
+
+def _use_and_sources(card: dict[str, Any]) -> list[str]:
     lines = [
         "# Data card",
         "",
@@ -180,7 +209,11 @@ def _markdown(directory: Path, card: dict[str, Any]) -> str:
             "",
             *(f"* {advice}" for advice in card["pins"]),
         ]
-    lines += ["", "## What was dropped", "", "| filter | meaning | dropped | left |", "|---|---|---|---|"]
+    return lines
+
+
+def _what_was_dropped(card: dict[str, Any]) -> list[str]:
+    lines = ["", "## What was dropped", "", "| filter | meaning | dropped | left |", "|---|---|---|---|"]
     lines += [
         f"| {row['filter']} | {row['meaning']} | {row['dropped']:,} | {row['left']:,} |" for row in card["filters"]
     ] or ["| none | | 0 | |"]
@@ -190,14 +223,22 @@ def _markdown(directory: Path, card: dict[str, Any]) -> str:
             f"**{row['filter']}**: " + ", ".join(f"{reason} ({count:,})" for reason, count in row["reasons"].items()),
             "",
         ]
-        lines += [f"* {_plain(example)}" for example in row["examples"]]
-    lines += ["", "## What is left"]
+        lines += [f"* {_as_code(example)}" for example in row["examples"]]
+    return lines
+
+
+def _what_is_left(card: dict[str, Any]) -> list[str]:
+    lines = ["", "## What is left"]
     for name, counts in card["kept"]["by"].items():
         if set(counts) - {""}:
             lines += ["", f"By {name}: " + ", ".join(f"{value or 'none'} {count:,}" for value, count in counts.items())]
     lines += ["", f"Prompt length, {card['length_unit']}:", "", "| length | rows |", "|---|---|"]
     lines += [f"| {name} | {count:,} |" for name, count in card["kept"]["lengths"].items()]
-    lines += [
+    return lines
+
+
+def _settings(card: dict[str, Any]) -> list[str]:
+    return [
         "",
         "## Settings",
         "",
@@ -207,9 +248,8 @@ def _markdown(directory: Path, card: dict[str, Any]) -> str:
             for name, source in card["against"].items()
         ),
     ]
-    return "\n".join(lines) + "\n"
 
 
-def _plain(text: str) -> str:
-    """An example in a list of Markdown: on one line and not read as markup."""
+def _as_code(text: str) -> str:
+    """Returns an example for a Markdown list, on one line and as code, so that it is not read as markup."""
     return "`" + " ".join(text.split()).replace("`", "'") + "`"

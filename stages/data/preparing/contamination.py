@@ -1,6 +1,4 @@
-"""Decontamination: prompts that share a run of words with a prompt of an evaluation set are dropped, 10 words in the
-paper [V2 D.1].
-"""
+"""Finds prompts that share n consecutive words with a prompt of an evaluation set, 10 words in the paper [V2 D.1]."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -16,10 +14,18 @@ BATCH = 4096
 
 
 class EvaluationGrams:
-    """The n-grams of the prompts of evaluation sets. A prompt of fewer than n words counts as a whole."""
+    """The n-grams of the prompts of evaluation sets; a prompt of fewer than n words counts as a whole.
+
+    Attributes:
+        n: number of words.
+        num_prompts: number of prompts of each set, by its name.
+        grams: sorted hashes of the n-grams, uint64.
+    """
 
     def __init__(self, sets: Mapping[str, SourceConfig], n: int):
-        self.n, self.num_prompts = n, {}
+        """Reads the sets; raises ValueError where one has no prompts."""
+        self.n = n
+        self.num_prompts: dict[str, int] = {}
         found = [np.zeros(0, np.uint64)]
         for name, source in sets.items():
             prompts = prompts_of(name, source)
@@ -28,7 +34,14 @@ class EvaluationGrams:
         self.grams = np.unique(np.concatenate(found))
 
     def contaminated(self, words: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-        """Which texts share an n-gram with an evaluation prompt. words: hashes and offsets of `hashes_of`. -> bool [N]"""
+        """Finds the texts that share an n-gram with an evaluation prompt.
+
+        Args:
+            words: the words of N texts, as `hashes_of` returns them.
+
+        Returns:
+            Whether each text shares one, bool [N].
+        """
         grams, offsets = ngrams(*words, self.n)
         if not len(self.grams):
             return np.zeros(len(offsets) - 1, bool)
@@ -41,7 +54,7 @@ class EvaluationGrams:
 
 
 def prompts_of(name: str, source: SourceConfig) -> list[str]:
-    """The prompts of an evaluation set; its answers do not matter here. Raises ValueError where there are none."""
+    """Returns the prompts of an evaluation set, whose answers are not read; raises ValueError where there are none."""
     asked = dataclasses.replace(source, domain="helpful", domain_column=None, rows="prompts")
     prompts = [row.prompt for row in rows_of(asked, f"prepare.against.{name}") if isinstance(row, Row)]
     if not prompts:

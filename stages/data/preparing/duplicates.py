@@ -1,11 +1,11 @@
-"""Duplicates among the rows that are left, found on disk: exact ones by their hash, near ones by MinHash and
-locality-sensitive hashing.
+"""Finds duplicates: exact ones by their hash, near ones by MinHash and locality-sensitive hashing.
 
-Bands of signatures are sorted one after the other; rows that share a band are compared by the share of equal signature
-entries, which estimates the Jaccard similarity of their 5-grams (Broder 1997). What grows with the file is on disk, but
-for about 50 bytes a row.
+The bands of all signatures are sorted, one band after the other. Rows that are equal in a band are compared by the
+share of equal signature entries, which estimates the Jaccard similarity of their 5-grams (Broder 1997). Signatures stay
+on disk; memory grows by about 50 bytes a row.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,14 @@ BLOCK_ROWS = 1 << 16
 
 
 def exact_duplicates(hashes: np.ndarray) -> np.ndarray:
-    """For each row the first row with the same hash: itself where it is the first. hashes: [N] of 16 bytes."""
+    """Returns for each row the first row with the same hash, which may be the row itself.
+
+    Args:
+        hashes: [N] of 16 bytes.
+
+    Returns:
+        Numbers of rows, int64 [N].
+    """
     order = np.argsort(hashes, kind="stable")
     ordered = hashes[order]
     starts = np.concatenate([[True], ordered[1:] != ordered[:-1]]) if len(ordered) else np.zeros(0, bool)
@@ -26,9 +33,18 @@ def exact_duplicates(hashes: np.ndarray) -> np.ndarray:
 
 
 def near_duplicates(path: Path, num_rows: int, threshold: float, is_alive: np.ndarray) -> np.ndarray:
-    """For each row the first row that it is, over any number of steps, nearly equal to: itself where there is none.
+    """Returns for each row the first row of its group of near duplicates, which may be the row itself.
 
-    path: signatures, uint32 [num_rows, NUM_PERMUTATIONS]. Rows that are not alive are left alone.
+    Two rows are in one group where a chain of rows connects them whose neighbours are at least `threshold` similar.
+
+    Args:
+        path: file of the signatures, uint32 [num_rows, NUM_PERMUTATIONS].
+        num_rows: number of rows.
+        threshold: similarity from which rows are near duplicates, 0..1.
+        is_alive: bool [num_rows]; other rows are not compared.
+
+    Returns:
+        Numbers of rows, int64 [num_rows].
     """
     first = np.arange(num_rows)
     if not num_rows:
@@ -50,8 +66,9 @@ def near_duplicates(path: Path, num_rows: int, threshold: float, is_alive: np.nd
 
 
 def bands(threshold: float) -> tuple[int, int]:
-    """(bands, entries of a band): the longest bands that rows of this similarity share at least once with a probability
-    of 0.9.
+    """Returns (number of bands, entries of a band) for a similarity.
+
+    The bands are the longest of which rows of this similarity share at least one with a probability of 0.9.
 
     >>> bands(0.8)
     (16, 8)
@@ -64,7 +81,7 @@ def bands(threshold: float) -> tuple[int, int]:
 
 
 def _band_keys(signatures: np.ndarray, start: int, size: int) -> np.ndarray:
-    """A 64-bit hash of each row's entries of a band; equal keys are only candidates."""
+    """Returns a 64-bit hash of each row's entries of a band, uint64 [N]; rows with equal keys are candidates."""
     keys = np.empty(len(signatures), np.uint64)
     with np.errstate(over="ignore"):
         for row in range(0, len(signatures), BLOCK_ROWS):
@@ -77,8 +94,8 @@ def _band_keys(signatures: np.ndarray, start: int, size: int) -> np.ndarray:
     return keys
 
 
-def _candidates(keys: np.ndarray, is_alive: np.ndarray):
-    """Pairs of rows [K, 2] with the same key: each row of a group with the group's first and with the one before it."""
+def _candidates(keys: np.ndarray, is_alive: np.ndarray) -> Iterator[np.ndarray]:
+    """Yields pairs of rows with the same key, [K, 2]: each row with the first of its group, and with the one before."""
     rows = np.flatnonzero(is_alive)
     rows = rows[np.argsort(keys[rows], kind="stable")]
     ordered = keys[rows]
@@ -93,6 +110,7 @@ def _candidates(keys: np.ndarray, is_alive: np.ndarray):
 
 
 def _join(first: np.ndarray, one: int, other: int) -> None:
+    """Joins the groups of two rows (union-find)."""
     one, other = _root(first, one), _root(first, other)
     first[max(one, other)] = min(one, other)
 

@@ -1,5 +1,7 @@
-"""The filters that look at one row at a time, in worker processes: a chunk of raw rows in, kept rows with their hashes
-and the reasons of the others out.
+"""The filters that look at one row at a time.
+
+They run in worker processes, which get a chunk of raw rows and return the rows that are kept, with their hashes, and
+why the others were dropped.
 """
 
 from collections.abc import Iterator
@@ -15,11 +17,11 @@ from stages.data.mapping import Malformed, Row
 from stages.data.preparing.contamination import EvaluationGrams
 from stages.data.preparing.lengths import Lengths
 from stages.data.preparing.text_hashes import exact_hash, hashes_of, is_word, signatures, tokens_of
-from stages.data.readers import read
+from stages.data.readers import Item, read
 from stages.data.rows import map_one
 
 CHUNK_ROWS = 512
-SHINGLE = 5  # tokens
+SHINGLE = 5  # tokens of the n-grams by which near duplicates are found
 PREVIEW = 160  # characters of a dropped row that the data card shows
 TEXT_COLUMNS = (
     "id",
@@ -44,23 +46,33 @@ SCHEMA = pyarrow.schema(
     ]
 )
 
-Chunk = list[tuple[int, str, dict | Malformed]]
+Chunk = list[Item]
+Dropped = tuple[str, str, str]  # filter, reason, the row for people
 
 
 @dataclass
-class Outcome:
-    """What became of a chunk. `lengths`: of the kept prompts; `dropped`: (filter, reason, where and what)."""
+class FilteredChunk:
+    """What the filters made of a chunk.
+
+    Attributes:
+        kept: the rows that are left, in SCHEMA.
+        exact: hashes of the kept rows, 16 bytes each.
+        signatures: MinHash signatures of the kept rows, [kept, NUM_PERMUTATIONS]; [0, 0] where they are not needed.
+        dropped: the other rows.
+        num_rows: number of rows of the chunk, after adapters.
+        num_fatal: number of rows that data.malformed=fail does not accept.
+    """
 
     kept: pyarrow.RecordBatch
-    exact: bytes  # 16 of each kept row
-    signatures: np.ndarray  # [kept, NUM_PERMUTATIONS]
-    dropped: list[tuple[str, str, str]] = field(default_factory=list)
+    exact: bytes
+    signatures: np.ndarray
+    dropped: list[Dropped] = field(default_factory=list)
     num_rows: int = 0
     num_fatal: int = 0
 
 
 def chunks(data: DataConfig) -> Iterator[tuple[str, Chunk]]:
-    """(source, raw rows) of all sources in their order."""
+    """Yields (source's name, up to CHUNK_ROWS raw rows) of all sources in their order."""
     for name, source in data.all_sources.items():
         chunk: Chunk = []
         for item in read(source, source_key(data, name)):
@@ -73,74 +85,77 @@ def chunks(data: DataConfig) -> Iterator[tuple[str, Chunk]]:
 
 
 class RowFilters:
-    """Made once in each process."""
+    """All filters of a preparation; each worker process makes one."""
 
     def __init__(self, data: DataConfig, prepare: PrepareConfig, grams: EvaluationGrams | None, model_dir: str | None):
+        """Loads what the filters need.
+
+        Args:
+            data: the sources.
+            prepare: the settings.
+            grams: n-grams of the evaluation sets; None where there are none.
+            model_dir: directory of the tokenizer that lengths are counted with; None counts words.
+        """
         self.data, self.prepare, self.grams = data, prepare, grams
         self.lengths = Lengths(model_dir)
         self.adapters = {name: adapter_of(source.adapter) for name, source in data.all_sources.items()}
 
-    def __call__(self, name: str, chunk: Chunk) -> Outcome:
-        dropped: list[tuple[str, str, str]] = []
-        rows, num_rows, num_fatal = [], 0, 0
-        for number, where, raw in chunk:
-            for item in (
-                [raw]
-                if isinstance(raw, Malformed)
-                else map_one(raw, self.data.all_sources[name], self.adapters[name], number, where)
-            ):
-                num_rows += 1
-                if isinstance(item, Row):
-                    rows.append(item)
-                else:
-                    num_fatal += item.is_fatal
-                    dropped.append(
-                        (
-                            "malformed" if item.is_fatal else "left out",
-                            item.reason,
-                            f"{name} {item.where}: {item.detail}",
-                        )
-                    )
+    def __call__(self, name: str, chunk: Chunk) -> FilteredChunk:
+        """Filters a chunk of raw rows of source `name`."""
+        rows, malformed = self._mapped(name, chunk)
         tokens = [tokens_of(row.prompt) for row in rows]
         prompt_lengths = self.lengths.of([row.prompt for row in rows], tokens)
         reasons = self._reasons(rows, tokens, prompt_lengths)
-        dropped += [
-            (*reason, f"{name} {row.where}: {preview(row.prompt)}") for row, reason in zip(rows, reasons) if reason
-        ]
+        dropped: list[Dropped] = []
+        for item in malformed:
+            filter_name = "malformed" if item.is_fatal else "left out"
+            dropped.append((filter_name, item.reason, f"{name} {item.where}: {item.detail}"))
+        for row, reason in zip(rows, reasons):
+            if reason:
+                dropped.append((*reason, f"{name} {row.where}: {preview(row.prompt)}"))
         kept = [place for place, reason in enumerate(reasons) if reason is None]
-        texts = [_whole(rows[place]) for place in kept]
-        outcome = Outcome(
-            _batch(name, [rows[place] for place in kept], [prompt_lengths[place] for place in kept]),
-            b"".join(map(exact_hash, texts)),
-            np.zeros((0, 0), np.uint32),
-            dropped,
-            num_rows,
-            num_fatal,
-        )
+        texts = [_identity(rows[place]) for place in kept]
+        shingled: list[list[str]] = []  # the tokens of the texts; most texts are prompts, whose tokens are known
         if self.prepare.near_duplicates:
-            whole = [
-                tokens[place] if text is rows[place].prompt else tokens_of(text) for place, text in zip(kept, texts)
-            ]
-            outcome.signatures = signatures(*hashes_of(whole), SHINGLE)
-        return outcome
+            for place, text in zip(kept, texts):
+                shingled.append(tokens[place] if text is rows[place].prompt else tokens_of(text))
+        return FilteredChunk(
+            kept=_batch(name, [rows[place] for place in kept], [prompt_lengths[place] for place in kept]),
+            exact=b"".join(map(exact_hash, texts)),
+            signatures=signatures(*hashes_of(shingled), SHINGLE) if shingled else np.zeros((0, 0), np.uint32),
+            dropped=dropped,
+            num_rows=len(rows) + len(malformed),
+            num_fatal=sum(item.is_fatal for item in malformed),
+        )
+
+    def _mapped(self, name: str, chunk: Chunk) -> tuple[list[Row], list[Malformed]]:
+        """Adapts and maps raw rows; returns the rows, and those that cannot be used."""
+        rows: list[Row] = []
+        malformed: list[Malformed] = []
+        for number, where, raw in chunk:
+            if isinstance(raw, Malformed):
+                malformed.append(raw)
+                continue
+            for item in map_one(raw, self.data.all_sources[name], self.adapters[name], number, where):
+                if isinstance(item, Row):
+                    rows.append(item)
+                else:
+                    malformed.append(item)
+        return rows, malformed
 
     def _reasons(
         self, rows: list[Row], tokens: list[list[str]], prompt_lengths: list[int]
     ) -> list[tuple[str, str] | None]:
-        """For each row the first filter that drops it and why, or None."""
+        """Returns for each row (filter, reason) of the first filter that drops it, or None."""
         prepare, unit = self.prepare, self.lengths.unit
-        completions = (
-            self.lengths.of([row.completion or row.chosen for row in rows])
-            if prepare.max_completion
-            else [0] * len(rows)
-        )
-        bad = (
-            self.grams.contaminated(hashes_of([list(filter(is_word, one)) for one in tokens]))
-            if self.grams
-            else [False] * len(rows)
-        )
+        completions = [0] * len(rows)
+        if prepare.max_completion:
+            completions = self.lengths.of([row.completion or row.chosen for row in rows])
+        contaminated = np.zeros(len(rows), bool)
+        if self.grams:
+            contaminated = self.grams.contaminated(hashes_of([list(filter(is_word, one)) for one in tokens]))
         reasons: list[tuple[str, str] | None] = []
-        for row, length, completion, is_contaminated in zip(rows, prompt_lengths, completions, bad):
+        for row, length, completion, is_contaminated in zip(rows, prompt_lengths, completions, contaminated):
             if length < prepare.min_prompt:
                 reasons.append(("length", f"prompt under {prepare.min_prompt} {unit}"))
             elif prepare.max_prompt and length > prepare.max_prompt:
@@ -157,21 +172,20 @@ class RowFilters:
 
 
 def preview(text: str) -> str:
+    """Returns the beginning of a text, on one line."""
     line = " ".join(text.split())
     return line if len(line) <= PREVIEW else f"{line[: PREVIEW - 3]}..."
 
 
-def _whole(row: Row) -> str:
-    """What makes a row what it is: the prompt, and its completions where it has some."""
-    return (
-        "\n".join((row.prompt, row.completion, row.chosen, row.rejected))
-        if row.completion or row.chosen
-        else row.prompt
-    )
+def _identity(row: Row) -> str:
+    """Returns the text that duplicates share: the prompt, with the completions where the row has any."""
+    if not (row.completion or row.chosen):
+        return row.prompt
+    return "\n".join((row.prompt, row.completion, row.chosen, row.rejected))
 
 
 def _batch(name: str, rows: list[Row], lengths: list[int]) -> pyarrow.RecordBatch:
-    columns = {column: [getattr(row, column, "") for row in rows] for column in TEXT_COLUMNS}
+    columns: dict[str, list] = {column: [getattr(row, column, "") for row in rows] for column in TEXT_COLUMNS}
     columns["id"] = [f"{name}-{row.id or f'{row.number:06d}'}" for row in rows]
     columns |= {"source": [name] * len(rows), "is_safe": [row.is_safe for row in rows], "length": lengths}
     return pyarrow.RecordBatch.from_pydict(columns, SCHEMA)

@@ -1,5 +1,6 @@
-"""`data inspect`: what a source holds, before it is used: counts, lengths, languages, a few rows, and every kind of row
-that cannot be used.
+"""`data inspect`: shows what each source contains before it is used.
+
+It shows counts, lengths, languages, a few rows, and every kind of row that cannot be used.
 """
 
 import heapq
@@ -27,6 +28,13 @@ NUM_SHOWN = 3
 
 
 def inspect(data: DataConfig, model_dir: str | None, console: Console) -> None:
+    """Reads all sources and prints what they contain.
+
+    Args:
+        data: the sources.
+        model_dir: directory of the tokenizer that lengths are counted with; None counts words.
+        console: where it is printed.
+    """
     lengths = Lengths(model_dir)
     for name, source in data.all_sources.items():
         key = source_key(data, name)
@@ -34,45 +42,63 @@ def inspect(data: DataConfig, model_dir: str | None, console: Console) -> None:
 
 
 def summary(source: SourceConfig, key: str, lengths: Lengths) -> dict[str, Any]:
-    """Counts of a source in one pass; the rows shown are those with the least hash of their prompt: the same every
-    time.
+    """Counts what a source contains, in one pass.
+
+    Args:
+        source: the source.
+        key: its key in the configuration, for messages.
+        lengths: measures prompts and completions.
+
+    Returns:
+        tally, num (usable rows), copies (rows with the prompt of an earlier row), lengths and completions (rows by
+        length), by (rows by language, domain, kind and verifier), and shown (a few rows: those whose prompts have the
+        smallest hashes, which are the same every time).
     """
     tally = Tally()
-    found: dict[str, Any] = {
-        "tally": tally,
-        "lengths": Counter(),
-        "completions": Counter(),
-        "hashes": array("Q"),
-        "num": 0,
-        "by": {name: Counter() for name in ("language", "domain", "kind", "verifier")},
-    }
-    shown: list[tuple] = []
+    num_rows = 0
+    hashes = array("Q")
+    prompt_lengths: Counter[str] = Counter()
+    completion_lengths: Counter[str] = Counter()
+    by: dict[str, Counter[str]] = {name: Counter() for name in ("language", "domain", "kind", "verifier")}
+    shown: list[tuple[int, int, Row]] = []  # (hash of the prompt, number, row) of the smallest hashes
     items = rows_of(source, key)
     while batch := list(islice(items, BATCH)):
-        rows: list[Row] = [item for item in batch if tally.add(item)]
-        found["num"] += len(rows)
-        found["lengths"].update(map(bucket, lengths.of([row.prompt for row in rows])))
-        found["completions"].update(
-            map(bucket, lengths.of([row.completion or row.chosen for row in rows if row.completion or row.chosen]))
-        )
-        for name, counter in found["by"].items():
+        rows = tally.usable(batch)
+        num_rows += len(rows)
+        prompt_lengths.update(map(bucket, lengths.of([row.prompt for row in rows])))
+        completions = [row.completion or row.chosen for row in rows if row.completion or row.chosen]
+        completion_lengths.update(map(bucket, lengths.of(completions)))
+        for name, counter in by.items():
             counter.update(getattr(row, name) for row in rows)
         for row in rows:
             value = prompt_hash(row.prompt)
-            found["hashes"].append(value)
-            shown = (
-                heapq.nsmallest(NUM_SHOWN, [*shown, (value, row.number, row)], key=lambda entry: entry[:2])
-                if len(shown) < NUM_SHOWN or value < shown[-1][0]
-                else shown
-            )
-    found["copies"] = found["num"] - len(np.unique(np.frombuffer(found["hashes"], np.uint64)))
-    found["shown"] = [row for _, _, row in shown]
-    return found
+            hashes.append(value)
+            if len(shown) < NUM_SHOWN or value < shown[-1][0]:
+                shown = heapq.nsmallest(NUM_SHOWN, [*shown, (value, row.number, row)], key=lambda entry: entry[:2])
+    return {
+        "tally": tally,
+        "num": num_rows,
+        "copies": num_rows - len(np.unique(np.frombuffer(hashes, np.uint64))),
+        "lengths": prompt_lengths,
+        "completions": completion_lengths,
+        "by": by,
+        "shown": [row for _, _, row in shown],
+    }
 
 
 def show(
     name: str, source: SourceConfig, found: dict[str, Any], unit: str, console: Console, advice: str | None = None
 ) -> None:
+    """Prints the summary of one source.
+
+    Args:
+        name: its name.
+        source: the source.
+        found: what `summary` returned.
+        unit: what lengths are counted in.
+        console: where it is printed.
+        advice: how to pin the source to a commit, where it is not pinned.
+    """
     tally, commit = found["tally"], commit_of(source)
     console.print(
         f"\n[bold]{name}[/bold]: {source.path}"
@@ -104,6 +130,7 @@ def show(
 
 
 def _reference(row: Row) -> str:
+    """Returns what a row has besides its prompt, in one line."""
     if row.chosen:
         return f"chosen: {preview(row.chosen)} | rejected: {preview(row.rejected)}"
     if row.completion:

@@ -1,24 +1,33 @@
-"""How long texts are: tokens of a model's tokenizer where one is given, else words (a CJK character is one)."""
+"""Measures how long texts are: in tokens of a model's tokenizer, or in words (a CJK character is one word)."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from stages.data.preparing.text_hashes import is_word, tokens_of
 
 
 class Lengths:
+    """Measures lengths in `unit`, "tokens" where a model is given, else "words"."""
+
     def __init__(self, model_dir: str | None = None):
+        """Loads the tokenizer of a model's directory; None counts words."""
         self.unit = "tokens" if model_dir else "words"
         self._tokenizer = _load(Path(model_dir)) if model_dir else None
 
     def of(self, texts: list[str], tokens: list[list[str]] | None = None) -> list[int]:
-        """Lengths in `unit`. tokens: what `tokens_of` gave for the texts, if it was asked before."""
+        """Returns the length of each text in `unit`.
+
+        Args:
+            texts: the texts.
+            tokens: what `tokens_of` returned for them, where it is known already.
+        """
         if self._tokenizer is not None:
             return [len(ids) for ids in self._tokenizer(texts)]
         return [sum(map(is_word, row)) for row in (tokens if tokens is not None else map(tokens_of, texts))]
 
 
-def _load(directory: Path):
-    """A function of texts to token ids; the tokenizers library alone where it can, which starts at once."""
+def _load(directory: Path) -> Callable[[list[str]], list[list[int]]]:
+    """Returns a function from texts to token ids; it needs transformers, which is slow to load, only for old models."""
     if (directory / "tokenizer.json").is_file():
         from tokenizers import Tokenizer
 

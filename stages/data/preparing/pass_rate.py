@@ -1,7 +1,7 @@
-"""How often the current policy solves each prompt: `samples` completions by the real engine, graded by the prompt's
-verifier.
+"""Measures how often the current policy solves each prompt.
 
-Finished batches are on disk: a killed `data prepare` with the same settings does not sample them again. Draws are a
+The engine draws `prepare.samples` completions of each prompt, and the prompt's verifier grades them. Finished batches
+are kept on disk, so that a killed `data prepare` with the same settings does not sample them again. Draws are a
 function of (seed, prompt).
 """
 
@@ -9,18 +9,26 @@ import dataclasses
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from stages.config import DataConfig, PrepareConfig, RolloutConfig, output_fields
 from stages.contract import files
 from stages.prompting.prompt import Prompt
+from stages.prompting.templates import apply_template, encode_prompt, text_of
+from stages.rewards.grading import grade_many
+from stages.runtime.seeds import seed_for
+
+if TYPE_CHECKING:
+    from stages.engines.sampling import Sampler
 
 BATCH_PROMPTS = 64
 NUM_SHOWN = 3  # reasons of a batch why completions could not be graded
 
 
 class PassRates:
-    """The engine starts with the first batch that is not on disk."""
+    """Measures pass rates; the engine starts with the first batch that is not on disk."""
 
     def __init__(
         self,
@@ -30,22 +38,32 @@ class PassRates:
         seed: int,
         model_dir: Path,
         directory: Path,
-        say,
+        say: Callable[[str], None],
     ):
-        self.data, self.prepare, self.rollout, self.seed, self.model_dir, self.directory, self.say = (
-            data,
-            prepare,
-            rollout,
-            seed,
-            model_dir,
-            directory,
-            say,
-        )
-        self._sampler = self._tokenizer = None
+        """Takes the settings; starts nothing.
+
+        Args:
+            data: the template and the longest prompt.
+            prepare: number of samples and longest completion.
+            rollout: the engine and its temperature.
+            seed: seed of the draws.
+            model_dir: directory of the policy.
+            directory: where the rates of finished batches are kept.
+            say: prints a line for people.
+        """
+        self.data, self.prepare, self.rollout = data, prepare, rollout
+        self.seed, self.model_dir, self.directory, self.say = seed, model_dir, directory, say
+        self._sampler: Sampler | None = None
+        self._tokenizer: Any = None
         self._num_done = 0
 
     def of(self, prompts: list[Prompt]) -> list[float | None]:
-        """The share of completions that pass, None for prompts without a right answer."""
+        """Returns the share of completions that pass for each prompt, and None for prompts without a right answer.
+
+        Raises:
+            ValueError: a templated prompt is longer than `data.max_prompt_tokens`.
+            GraderAway: a verifier can grade nothing any more.
+        """
         rates: dict[int, float] = {}
         asked = [place for place, prompt in enumerate(prompts) if prompt.domain == "reasoning"]
         for start in range(0, len(asked), BATCH_PROMPTS):
@@ -54,10 +72,12 @@ class PassRates:
         return [rates.get(place) for place in range(len(prompts))]
 
     def close(self) -> None:
+        """Ends the engine."""
         if self._sampler is not None:
             self._sampler.close()
 
     def _batch(self, prompts: list[Prompt]) -> list[float]:
+        """Returns the pass rates of a batch, from disk where it was measured before."""
         path = self.directory / f"{self._key(prompts)}.json"
         if not path.exists():
             self.directory.mkdir(parents=True, exist_ok=True)
@@ -67,6 +87,7 @@ class PassRates:
         return files.read_json(path)
 
     def _key(self, prompts: list[Prompt]) -> str:
+        """Returns a hash of all that the pass rates of a batch depend on."""
         settings = [
             self.seed,
             self.prepare.samples,
@@ -79,13 +100,22 @@ class PassRates:
         return hashlib.sha256(json.dumps(settings, ensure_ascii=False).encode()).hexdigest()[:24]
 
     def _measure(self, prompts: list[Prompt]) -> list[float]:
-        from stages.prompting.templates import apply_template, encode_prompt, text_of
-        from stages.rewards.grading import grade_many
-        from stages.runtime.seeds import seed_for
+        pairs = self._samples(prompts)
+        grades = grade_many(pairs)
+        if failed := Counter(grade.error for grade in grades if grade.error):
+            self.say(
+                f"{failed.total()} of {len(grades)} completions could not be graded and count as not passed: "
+                + "; ".join(f"{reason} ({count})" for reason, count in failed.most_common(NUM_SHOWN))
+            )
+        k = self.prepare.samples
+        passed = [grade.value >= 1 for grade in grades]
+        return [sum(passed[place * k : (place + 1) * k]) / k for place in range(len(prompts))]
 
+    def _samples(self, prompts: list[Prompt]) -> list[tuple[str, Prompt]]:
+        """Draws the completions; returns (completion, prompt) of each, those of one prompt together."""
         if self._sampler is None:
             self._open()
-        k = self.prepare.samples
+        assert self._sampler is not None
         template = self.data.template
         prompt_ids = [
             encode_prompt(apply_template(prompt.text, template, self._tokenizer), template, self._tokenizer)
@@ -100,23 +130,16 @@ class PassRates:
                 )
         seeds = [seed_for(self.seed, "pass_rate", prompt.id) for prompt in prompts]
         groups = self._sampler.sample(
-            prompt_ids, seeds, k, self.rollout.temperature, self.prepare.max_completion_tokens
+            prompt_ids, seeds, self.prepare.samples, self.rollout.temperature, self.prepare.max_completion_tokens
         )
-        pairs = [
-            (text_of(ids, completion.token_ids, self._tokenizer)["completion"], prompt)
-            for prompt, ids, group in zip(prompts, prompt_ids, groups)
-            for completion in group
-        ]
-        grades = grade_many(pairs)
-        if failed := Counter(grade.error for grade in grades if grade.error):
-            self.say(
-                f"{failed.total()} of {len(grades)} completions could not be graded and count as not passed: "
-                + "; ".join(f"{reason} ({count})" for reason, count in failed.most_common(NUM_SHOWN))
-            )
-        passed = [grade.value >= 1 for grade in grades]
-        return [sum(passed[place * k : (place + 1) * k]) / k for place in range(len(prompts))]
+        pairs = []
+        for prompt, ids, group in zip(prompts, prompt_ids, groups):
+            for completion in group:
+                pairs.append((text_of(ids, completion.token_ids, self._tokenizer)["completion"], prompt))
+        return pairs
 
     def _open(self) -> None:
+        """Starts the engine."""
         from stages.engines.sampling import make_sampler
         from stages.engines.training import init_distributed
         from stages.modeling.model import load_tokenizer
@@ -129,8 +152,8 @@ class PassRates:
         )
 
 
-def _identity(directory: Path) -> list:
-    """Names, sizes and times of a model's files."""
+def _identity(directory: Path) -> list[list]:
+    """Returns names, sizes and times of a model's files, which stand for its weights."""
     return [
         [path.name, path.stat().st_size, path.stat().st_mtime_ns]
         for path in sorted(directory.iterdir())

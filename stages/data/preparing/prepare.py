@@ -1,22 +1,25 @@
-"""`data prepare`: rows of all sources to one Parquet file and its data card.
+"""`data prepare`: filters the rows of all sources and writes them to one Parquet file with a data card.
 
-    pass 1  read; in worker processes map, filter, hash; write what is left and its hashes aside
-            find exact and near duplicates from the hashes
-    pass 2  read what is left; drop duplicates and answers that no verifier reads; measure pass rates; write
-            train.parquet, then the card
+    pass 1  reads the rows; worker processes map, filter and hash them; the rows that are left, and their hashes, are
+            written to a working directory
+            finds exact and near duplicates from the hashes
+    pass 2  reads the rows that are left; drops duplicates and rows whose reference no verifier can use; measures pass
+            rates; writes train.parquet and then the card
 
-Both passes stream. The outcome does not depend on the number of processes.
+Both passes stream: memory does not grow with the rows, except for about 50 bytes each. The result does not depend on
+the number of processes.
 """
 
 import os
 import shutil
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import ExitStack
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow
@@ -29,17 +32,24 @@ from stages.data.hub import pin_advice
 from stages.data.preparing import card
 from stages.data.preparing.contamination import EvaluationGrams
 from stages.data.preparing.duplicates import exact_duplicates, near_duplicates
-from stages.data.preparing.filters import SCHEMA, Outcome, RowFilters, chunks, preview
+from stages.data.preparing.filters import SCHEMA, Chunk, FilteredChunk, RowFilters, chunks, preview
 from stages.data.preparing.lengths import Lengths
+from stages.data.preparing.pass_rate import PassRates
+from stages.data.references import unusable_references
+from stages.prompting.prompt import Prompt
 
-MAX_AHEAD = 3  # chunks given to each process before their outcome is taken
-SAID_EVERY_S = 5
-_filters: RowFilters
+MAX_AHEAD = 3  # chunks that each process is given before the result of the first is taken
+PROGRESS_EVERY_S = 5
+_filters: RowFilters  # of a worker process
 
 
 class Preparation:
-    """One run of `data prepare`. `model_dir`: of the tokenizer that counts, and of the policy whose pass rate is
-    measured.
+    """One run of `data prepare`.
+
+    Attributes:
+        num_read: number of rows that were read, by source.
+        dropped: the rows that filters dropped.
+        kept: the rows that are left.
     """
 
     def __init__(
@@ -49,8 +59,22 @@ class Preparation:
         rollout: RolloutConfig,
         seed: int = 0,
         model_dir: str | None = None,
-        say=print,
+        say: Callable[[str], None] = print,
     ):
+        """Checks the settings; reads nothing.
+
+        Args:
+            data: the sources.
+            prepare: what is dropped, and where the result is written.
+            rollout: the engine that samples for pass rates.
+            seed: seed of those samples.
+            model_dir: directory of the model whose tokenizer counts lengths and whose pass rates are measured; None
+                counts words.
+            say: prints a line for people.
+
+        Raises:
+            ValueError: the sources do not go together, or pass rates cannot be measured.
+        """
         kinds = {source.rows for source in data.all_sources.values()}
         if len(kinds) != 1:
             raise ValueError(
@@ -67,22 +91,23 @@ class Preparation:
                 "a judge is only asked by stages. Set "
                 "prepare.samples=0, or prepare the rows that a rule can check"
             )
-        self.data, self.prepare, self.rollout, self.seed, self.model_dir, self.say = (
-            data,
-            prepare,
-            rollout,
-            seed,
-            model_dir,
-            say,
-        )
+        self.data, self.prepare, self.rollout = data, prepare, rollout
+        self.seed, self.model_dir, self.say = seed, model_dir, say
         self.rows_type = kinds.pop()
         self.output = Path(prepare.output)
         self.work = self.output / ".work"
-        self.drops, self.kept, self.read = card.Drops(prepare.shown), card.Kept(), Counter()
-        self.num_fatal, self.started = 0, time.monotonic()
+        self.dropped, self.kept = card.DroppedRows(prepare.shown), card.KeptRows()
+        self.num_read: Counter[str] = Counter()
+        self.num_fatal = 0
+        self.started = self.last_progress = time.monotonic()
 
     def run(self) -> Path:
-        """Returns the file that was written. Raises ValueError for bad input, and where no row is left."""
+        """Prepares the data and returns the file that was written.
+
+        Raises:
+            ValueError: rows cannot be used, or no row is left.
+            GraderAway: a verifier can grade nothing any more.
+        """
         shutil.rmtree(self.work, ignore_errors=True)
         self.work.mkdir(parents=True)
         pins = self._pins()
@@ -92,38 +117,30 @@ class Preparation:
         num_rows = self._filter(grams)
         first = self._duplicates(num_rows)
         final = self._finish(first)
-        use = f"python -m pipeline run +stage=all data=prepared data.path={final}" + (
-            f" data.rows={self.rows_type}" if self.rows_type != "prompts" else ""
-        )
-        card.write(
-            self.output,
-            self.data,
-            self.prepare,
-            dict(self.read),
-            self.drops,
-            self.kept,
-            Lengths(self.model_dir).unit,
-            {
-                "use": use,
-                "against": {
-                    name: {**card.origin(source), "prompts": grams.num_prompts[name]}
-                    for name, source in self.prepare.against.items()
-                },
-                "pins": pins,
-                "sha256": files.sha256(final),
+        rows_type = f" data.rows={self.rows_type}" if self.rows_type != "prompts" else ""
+        num_prompts = grams.num_prompts if grams else {}
+        extra = {
+            "use": f"python -m pipeline run +stage=all data=prepared data.path={final}{rows_type}",
+            "against": {
+                name: {**card.origin(source), "prompts": num_prompts[name]}
+                for name, source in self.prepare.against.items()
             },
-        )
+            "pins": pins,
+            "sha256": files.sha256(final),
+        }
+        unit = Lengths(self.model_dir).unit
+        card.write(self.output, self.data, self.prepare, dict(self.num_read), self.dropped, self.kept, unit, extra)
         shutil.rmtree(self.work)
         return final
 
     def _pins(self) -> list[str]:
-        """How to pin what is read of the hub and is not pinned, rows and evaluation sets."""
+        """Returns how to pin each set of the hub that is read without a commit: rows and evaluation sets."""
         keys = {source_key(self.data, name): source for name, source in self.data.all_sources.items()}
         keys |= {f"prepare.against.{name}": source for name, source in self.prepare.against.items()}
         return [advice for key, source in keys.items() if (advice := pin_advice(source, key))]
 
     def _filter(self, grams: EvaluationGrams | None) -> int:
-        """Writes the rows that pass to work/rows.parquet, their hashes beside it. Returns how many."""
+        """Writes the rows that pass the filters and their hashes to the working directory; returns their number."""
         num_rows = 0
         with ExitStack() as stack:
             writer = stack.enter_context(
@@ -131,32 +148,34 @@ class Preparation:
                     self.work / "rows.parquet", SCHEMA, compression="zstd", compression_level=1
                 )
             )
-            exact, near = (stack.enter_context(open(self.work / name, "wb")) for name in ("exact", "near"))
-            for name, outcome in self._outcomes(stack, grams):
-                self._count(name, outcome)
-                if outcome.kept.num_rows:
-                    writer.write_batch(outcome.kept)
-                    exact.write(outcome.exact)
-                    outcome.signatures.tofile(near)
-                    num_rows += outcome.kept.num_rows
-                self._progress("read", sum(self.read.values()), f"{num_rows:,} left")
+            exact = stack.enter_context(open(self.work / "exact", "wb"))
+            near = stack.enter_context(open(self.work / "near", "wb"))
+            for name, chunk in self._filtered(stack, grams):
+                self._count(name, chunk)
+                if chunk.kept.num_rows:
+                    writer.write_batch(chunk.kept)
+                    exact.write(chunk.exact)
+                    chunk.signatures.tofile(near)
+                    num_rows += chunk.kept.num_rows
+                self._progress("read", sum(self.num_read.values()), f"{num_rows:,} left")
         for name, source in self.data.all_sources.items():
-            if not self.read[name]:
+            if not self.num_read[name]:
                 raise ValueError(
                     f"{source_key(self.data, name)}.path={source.path} is empty: it needs at least one row"
                 )
         return num_rows
 
-    def _outcomes(self, stack: ExitStack, grams: EvaluationGrams | None) -> Iterator[tuple[str, Outcome]]:
-        """The outcome of each chunk in order, at most MAX_AHEAD a process ahead of what is taken."""
+    def _filtered(self, stack: ExitStack, grams: EvaluationGrams | None) -> Iterator[tuple[str, FilteredChunk]]:
+        """Yields (source's name, filtered chunk) in order; each process is at most MAX_AHEAD chunks ahead."""
         settings = (self.data, self.prepare, grams, self.model_dir)
         num_processes = self.prepare.processes or os.cpu_count() or 1
         if num_processes == 1:
             filters = RowFilters(*settings)
-            yield from ((name, filters(name, chunk)) for name, chunk in chunks(self.data))
+            for name, chunk in chunks(self.data):
+                yield name, filters(name, chunk)
             return
         pool = stack.enter_context(ProcessPoolExecutor(num_processes, get_context("spawn"), _start, settings))
-        waiting: deque = deque()
+        waiting: deque[tuple[str, Future[FilteredChunk]]] = deque()
         for name, chunk in chunks(self.data):
             waiting.append((name, pool.submit(_work, name, chunk)))
             if len(waiting) >= MAX_AHEAD * num_processes:
@@ -166,13 +185,14 @@ class Preparation:
             taken, future = waiting.popleft()
             yield taken, future.result()
 
-    def _count(self, name: str, outcome: Outcome) -> None:
-        self.read[name] += outcome.num_rows
-        self.num_fatal += outcome.num_fatal
-        for filter_name, reason, example in outcome.dropped:
-            self.drops.add(filter_name, reason, example)
+    def _count(self, name: str, chunk: FilteredChunk) -> None:
+        """Counts a chunk; raises ValueError for rows that cannot be used, unless the configuration skips them."""
+        self.num_read[name] += chunk.num_rows
+        self.num_fatal += chunk.num_fatal
+        for filter_name, reason, example in chunk.dropped:
+            self.dropped.add(filter_name, reason, example)
         if self.num_fatal and self.data.malformed == "fail":
-            examples = [example for filter_name, _, example in outcome.dropped if filter_name == "malformed"]
+            examples = [example for filter_name, _, example in chunk.dropped if filter_name == "malformed"]
             more = f" ... and {len(examples) - 5} more" if len(examples) > 5 else ""
             raise ValueError(
                 f"rows cannot be used: {'; '.join(examples[:5])}{more}. Name the columns, mend the file, "
@@ -181,7 +201,10 @@ class Preparation:
             )
 
     def _duplicates(self, num_rows: int) -> np.ndarray:
-        """For each row that passed the first row that it repeats: itself where it is new. Negative: nearly."""
+        """Returns for each row the row that it repeats, int64 [num_rows]: itself where it is no duplicate.
+
+        A near duplicate of row r is marked by -r - 1.
+        """
         if not num_rows:
             return np.zeros(0, np.int64)
         first = np.arange(num_rows)
@@ -195,26 +218,24 @@ class Preparation:
         return first
 
     def _finish(self, first: np.ndarray) -> Path:
-        """Writes train.parquet. Raises ValueError where nothing is left."""
+        """Writes train.parquet; raises ValueError where no row is left."""
         final, partial = self.output / "train.parquet", self.work / "train.parquet"
         schema = SCHEMA.append(pyarrow.field("pass_rate", pyarrow.float32()))
         with pyarrow.parquet.ParquetWriter(partial, schema, compression="zstd") as writer:
-            for batch in self._with_pass_rates(self._checked(self._distinct(first))):
+            for batch in self._with_pass_rates(self._gradable(self._distinct(first))):
                 if batch.num_rows:
                     writer.write_batch(batch)
                     self.kept.add(batch)
         if not self.kept.num_rows:
-            raise ValueError(
-                f"no row of {sum(self.read.values()):,} is left: "
-                + ", ".join(
-                    f"{row['filter']} dropped {row['dropped']:,}" for row in self.drops.table(sum(self.read.values()))
-                )
-            )
+            num_read = sum(self.num_read.values())
+            reasons = [f"{row['filter']} dropped {row['dropped']:,}" for row in self.dropped.table(num_read)]
+            raise ValueError(f"no row of {num_read:,} is left: {', '.join(reasons)}")
         files.fsync_file(partial)
         os.replace(partial, final)
         return final
 
     def _distinct(self, first: np.ndarray) -> Iterator[pyarrow.RecordBatch]:
+        """Yields the rows that passed the filters, without duplicates."""
         start, originals = 0, self._shown_originals(first)
         with pyarrow.parquet.ParquetFile(self.work / "rows.parquet") as file:
             for batch in file.iter_batches(batch_size=4096):
@@ -229,48 +250,46 @@ class Preparation:
                 yield batch.filter(pyarrow.array(keep))
 
     def _shown_originals(self, first: np.ndarray) -> dict[int, str]:
-        """The rows that the card's examples repeat; they stand before their copies, so their text is known in time."""
+        """Returns the rows that the card's examples are copies of, each with "" as its text until it is read.
+
+        They come before their copies, so that their text is known when a copy is described.
+        """
         copies = first != np.arange(len(first))
-        shown = [
-            places[: self.prepare.shown]
-            for places in (np.flatnonzero(copies & (first >= 0)), np.flatnonzero(first < 0))
-        ]
-        return {_original(int(first[place])): "" for places in shown for place in places}
+        exact = np.flatnonzero(copies & (first >= 0))[: self.prepare.shown]
+        near = np.flatnonzero(first < 0)[: self.prepare.shown]
+        return {_original(int(first[place])): "" for place in (*exact, *near)}
 
     def _drop_copy(self, batch: pyarrow.RecordBatch, place: int, original: int, originals: dict[int, str]) -> None:
-        name, reason = (
-            ("near duplicate", f"similarity of at least {self.prepare.near_duplicates}")
-            if original < 0
-            else ("exact duplicate", "the same text")
-        )
-        is_shown = self.drops.num(name) < self.prepare.shown
-        self.drops.add(
-            name, reason, f"{_described(batch, place)} / is like / {originals[_original(original)]}" if is_shown else ""
-        )
+        """Counts a duplicate; `original` is its entry of `_duplicates`."""
+        name, reason = "exact duplicate", "the same text"
+        if original < 0:
+            name, reason = "near duplicate", f"similarity of at least {self.prepare.near_duplicates}"
+        example = ""
+        if self.dropped.count(name) < self.prepare.shown:
+            example = f"{_described(batch, place)} / is like / {originals[_original(original)]}"
+        self.dropped.add(name, reason, example)
 
-    def _checked(self, batches: Iterator[pyarrow.RecordBatch]) -> Iterator[pyarrow.RecordBatch]:
-        """Without the rows whose reference their verifier cannot use."""
+    def _gradable(self, batches: Iterator[pyarrow.RecordBatch]) -> Iterator[pyarrow.RecordBatch]:
+        """Yields the batches without the rows whose reference their verifier cannot use."""
         for batch in batches:
-            yield self._readable(batch) if self.prepare.check_answers and self.rows_type == "prompts" else batch
-
-    def _readable(self, batch: pyarrow.RecordBatch) -> pyarrow.RecordBatch:
-        from stages.rewards.grading import reference_problem_many
-
-        prompts = [prompt_of(row) for row in batch.to_pylist()]
-        asked = [place for place, prompt in enumerate(prompts) if prompt.domain == "reasoning"]
-        keep = np.ones(len(prompts), bool)
-        for place, why in zip(asked, reference_problem_many([prompts[place] for place in asked])):
-            if why:
+            if not (self.prepare.check_answers and self.rows_type == "prompts"):
+                yield batch
+                continue
+            prompts = [prompt_of(row) for row in batch.to_pylist()]
+            keep = np.ones(len(prompts), bool)
+            for place, why in unusable_references(prompts).items():
                 keep[place] = False
-                self.drops.add("answer", f"not read by {prompts[place].verifier}", f"{prompts[place].id}: {why}")
-        return batch.filter(pyarrow.array(keep))
+                self.dropped.add("answer", f"not read by {prompts[place].verifier}", f"{prompts[place].id}: {why}")
+            yield batch.filter(pyarrow.array(keep))
 
     def _with_pass_rates(self, batches: Iterator[pyarrow.RecordBatch]) -> Iterator[pyarrow.RecordBatch]:
-        """With the column pass_rate; where it is measured, without the rows that are too easy or too hard."""
+        """Yields the batches with the column pass_rate.
+
+        Where rates are measured, rows that are too easy or too hard are dropped; else the column is empty.
+        """
         meter = None
         if self.prepare.samples:
-            from stages.data.preparing.pass_rate import PassRates
-
+            assert self.model_dir is not None
             meter = PassRates(
                 self.data,
                 self.prepare,
@@ -287,7 +306,7 @@ class Preparation:
                 low, high = self.prepare.min_pass_rate, self.prepare.max_pass_rate
                 if rate is not None and not low <= rate <= high:
                     keep[place] = False
-                    self.drops.add(
+                    self.dropped.add(
                         "pass rate",
                         f"under {low}" if rate < low else f"over {high}",
                         f"{batch.column('id')[place]}: {rate:.2f}",
@@ -297,27 +316,26 @@ class Preparation:
             meter.close()
 
     def _progress(self, what: str, count: int, more: str) -> None:
+        """Prints the progress, but not more often than every PROGRESS_EVERY_S."""
         now = time.monotonic()
-        if now - getattr(self, "_said", self.started) >= SAID_EVERY_S:
-            self._said = now
+        if now - self.last_progress >= PROGRESS_EVERY_S:
+            self.last_progress = now
             self.say(f"{what} {count:,} rows, {more}, {now - self.started:.0f} s")
 
 
 def _original(first: int) -> int:
-    """The row that an entry of `_duplicates` names."""
+    """Returns the row that an entry of `_duplicates` names."""
     return -first - 1 if first < 0 else first
 
 
 def _described(batch: pyarrow.RecordBatch, place: int) -> str:
-    return (
-        f"{batch.column('source')[place]} {batch.column('where')[place]}: "
-        f"{preview(batch.column('prompt')[place].as_py())}"
-    )
+    """Returns where a row is and how its prompt begins."""
+    where = f"{batch.column('source')[place]} {batch.column('where')[place]}"
+    return f"{where}: {preview(batch.column('prompt')[place].as_py())}"
 
 
-def prompt_of(row: dict):
-    from stages.prompting.prompt import Prompt
-
+def prompt_of(row: dict[str, Any]) -> Prompt:
+    """Turns a row of the prepared schema into a prompt."""
     return Prompt(
         id=row["id"],
         text=row["prompt"],
@@ -330,10 +348,12 @@ def prompt_of(row: dict):
     )
 
 
-def _start(*settings) -> None:
+def _start(data: DataConfig, prepare: PrepareConfig, grams: EvaluationGrams | None, model_dir: str | None) -> None:
+    """Makes the filters of a worker process."""
     global _filters
-    _filters = RowFilters(*settings)
+    _filters = RowFilters(data, prepare, grams, model_dir)
 
 
-def _work(name: str, chunk) -> Outcome:
+def _work(name: str, chunk: Chunk) -> FilteredChunk:
+    """Filters a chunk in a worker process."""
     return _filters(name, chunk)

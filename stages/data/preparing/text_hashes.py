@@ -1,4 +1,4 @@
-"""Texts as arrays of numbers, many at once: words, n-grams and MinHash signatures."""
+"""Turns many texts at once into arrays of hashes: their words, n-grams and MinHash signatures."""
 
 import hashlib
 import re
@@ -6,15 +6,15 @@ import re
 import numpy as np
 
 CJK = "\u3040-\u30ff\u3400-\u9fff"
-_TOKEN = re.compile(
-    rf"[{CJK}]|[^\W{CJK}]+|[^\w\s]"
-)  # a CJK character, a word or number, a sign: x+2 and x-2 are different texts
+# A CJK character, a word or number, or a sign: x+2 and x-2 are different texts.
+_TOKEN = re.compile(rf"[{CJK}]|[^\W{CJK}]+|[^\w\s]")
 NUM_PERMUTATIONS = 128
 SEED = 1  # of the permutations: the same texts have the same signatures in every run
 
 
 def tokens_of(text: str) -> list[str]:
-    """
+    """Splits a text into CJK characters, words, numbers and signs, in lower case.
+
     >>> tokens_of("What is 3+4?")
     ['what', 'is', '3', '+', '4', '?']
     """
@@ -22,17 +22,21 @@ def tokens_of(text: str) -> list[str]:
 
 
 def is_word(token: str) -> bool:
+    """Returns whether a token is a word, a number or a CJK character."""
     return token[0].isalnum()
 
 
 def exact_hash(text: str) -> bytes:
-    """16 bytes of the text, apart from case and white space."""
+    """Returns a hash of a text, 16 bytes; case and white space do not matter."""
     return hashlib.blake2b(" ".join(text.split()).casefold().encode(), digest_size=16).digest()
 
 
 def hashes_of(token_lists: list[list[str]]) -> tuple[np.ndarray, np.ndarray]:
-    """(uint64 hashes of all tokens in one array, int64 offsets [N + 1]: those of text i are offsets[i] .. offsets[i +
-    1]).
+    """Hashes the tokens of N texts.
+
+    Returns:
+        (hashes, offsets): the hashes of all tokens in one array, uint64; those of text i are
+        hashes[offsets[i] : offsets[i + 1]], with offsets int64 [N + 1].
     """
     from rensa import RMinHash
 
@@ -42,8 +46,16 @@ def hashes_of(token_lists: list[list[str]]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def ngrams(flat: np.ndarray, offsets: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """(hashes of the n-grams of all texts, their offsets); a shorter text is one n-gram of all it has, an empty one
-    none.
+    """Hashes the n-grams of N texts.
+
+    Args:
+        flat: hashes of their tokens, as `hashes_of` returns them.
+        offsets: their offsets, [N + 1].
+        n: tokens of an n-gram.
+
+    Returns:
+        (hashes, offsets) of the n-grams. A text of fewer than n tokens has one n-gram of all its tokens, an empty text
+        none.
     """
     multipliers = [pow(0x9E3779B97F4A7C15, n - place, 1 << 64) for place in range(n)]
     padded = np.concatenate([flat, np.zeros(n, np.uint64)])
@@ -67,7 +79,13 @@ def ngrams(flat: np.ndarray, offsets: np.ndarray, n: int) -> tuple[np.ndarray, n
 
 
 def signatures(flat: np.ndarray, offsets: np.ndarray, shingle: int) -> np.ndarray:
-    """MinHash signatures [N, NUM_PERMUTATIONS] uint32 of the sets of n-grams of `shingle` tokens."""
+    """Returns the MinHash signatures of N texts, uint32 [N, NUM_PERMUTATIONS].
+
+    Args:
+        flat: hashes of their tokens, as `hashes_of` returns them.
+        offsets: their offsets, [N + 1].
+        shingle: tokens of the n-grams whose sets are compared.
+    """
     from rensa import RMinHash
 
     grams, grams_offsets = ngrams(flat, offsets, shingle)
@@ -78,6 +96,6 @@ def signatures(flat: np.ndarray, offsets: np.ndarray, shingle: int) -> np.ndarra
 
 
 def _ranges(counts: np.ndarray) -> np.ndarray:
-    """0 .. counts[i] - 1 for each i, one after the other."""
+    """Returns 0, 1, ..., counts[i] - 1 for each i, one after the other in one array."""
     ends = np.cumsum(counts)
     return np.arange(int(ends[-1]) if len(ends) else 0) - np.repeat(ends - counts, counts)

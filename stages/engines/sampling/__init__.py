@@ -12,18 +12,24 @@ from stages.config import RolloutConfig
 
 @dataclass
 class Completion:
+    """One completion as it was drawn."""
+
     token_ids: list[int]  # end-of-sequence token included when it was drawn
     logprobs: list[float]  # of each token, under the tempered distribution it was drawn from
     is_truncated: bool  # stopped by the length limit
 
 
-OnGroup = Callable[[int, list[Completion]], None]
+OnGroup = Callable[[int, list[Completion]], None]  # (index of the prompt, its completions)
 
 
 class Sampler(Protocol):
-    """Draws completions. Token k of a sample depends only on the weights, the prompt, the seed and the temperature: not
-    on the batch.
+    """Draws completions.
+
+    A token depends only on the weights, the prompt, the tokens before it, the seed and the temperature: not on the
+    batch.
     """
+
+    stop_ids: list[int]  # token ids that end a completion
 
     def sample(
         self,
@@ -36,17 +42,28 @@ class Sampler(Protocol):
         top_p: float | None = None,
         with_logprobs: bool = True,
     ) -> list[list[Completion]]:
-        """n completions of each prompt (token ids); completion k of prompt i draws with seeds[i] + k. `on_group(i,
-        completions)` is called as soon as all of prompt i are drawn, while others still are; what it raises ends the
-        sampling. `top_p`: another than the configuration's. Without logprobs (nobody trains on them)
-        `Completion.logprobs` may be empty.
+        """Draws n completions of each prompt.
+
+        Args:
+            prompts: Token ids of each prompt.
+            seeds: One for each prompt; completion k of prompt i draws with seeds[i] + k.
+            n: Completions of each prompt.
+            temperature: What logits are divided by.
+            max_tokens: Most tokens of a completion.
+            on_group: Called as on_group(i, completions) as soon as all completions of prompt i are drawn, while others
+                still are; what it raises ends the sampling.
+            top_p: In place of the configuration's.
+            with_logprobs: Without them (nobody trains on the completions) `Completion.logprobs` may be empty.
+
+        Returns:
+            The completions of each prompt, in their order.
         """
 
     def sync(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
-        """Replaces the weights by (HF name, tensor) pairs in layer order and forgets cached prefixes; wakes the engine."""
+        """Takes new weights, (HF name, tensor) in layer order, and forgets cached prefixes; wakes the engine."""
 
     def sleep(self) -> bool:
-        """Gives a GPU's memory to the trainer, if it can; then only a sync wakes the engine. Returns whether it sleeps."""
+        """Gives a GPU's memory to the trainer, if it can, and returns whether it did; then only a sync wakes it."""
 
     def close(self) -> None:
         """Frees the engine's memory."""
@@ -60,16 +77,27 @@ def make_sampler(
     precision: str = "fp32",
     can_sleep: bool = False,
 ) -> Sampler:
-    """The engine of the configuration, with the weights of `model_dir`. `can_sleep`: it shares its GPU with a trainer."""
+    """Makes the engine of the configuration, with the weights of `model_dir`.
+
+    Args:
+        config: Which engine, and its limits.
+        model_dir: An HF directory.
+        max_prompt_tokens: Most tokens of a prompt.
+        max_completion_tokens: Most tokens of a completion.
+        precision: fp32 or bf16.
+        can_sleep: Whether it shares its GPU with a trainer.
+    """
     if config.engine == "vllm":
-        from stages.engines.sampling.vllm_sampler import VllmSampler as Engine
-    else:
-        from stages.engines.sampling.transformers_sampler import TransformersSampler as Engine
-    return Engine(config, model_dir, max_prompt_tokens, max_completion_tokens, precision, can_sleep)
+        from stages.engines.sampling.vllm_sampler import VllmSampler
+
+        return VllmSampler(config, model_dir, max_prompt_tokens, max_completion_tokens, precision, can_sleep)
+    from stages.engines.sampling.transformers_sampler import TransformersSampler
+
+    return TransformersSampler(config, model_dir, max_prompt_tokens, max_completion_tokens, precision, can_sleep)
 
 
-def stop_token_ids(model_dir: Path) -> list[int]:
-    """End-of-sequence ids of the model directory: of its generation config, else its model config."""
+def stop_token_ids(model_dir: Path | str) -> list[int]:
+    """End-of-sequence ids of a model directory: of its generation config, else of its model config."""
     from transformers import AutoConfig, GenerationConfig
 
     try:

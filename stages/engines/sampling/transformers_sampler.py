@@ -4,14 +4,20 @@ Draws as vLLM's CPU sampler does (one generator a sequence, Gumbel noise hashed 
 the same tokens from the same seed.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from transformers import TopPLogitsWarper
 
 from stages.config import RolloutConfig
-from stages.engines.sampling import Completion, stop_token_ids
-from stages.runtime.deadline import deadline
+from stages.engines.sampling import Completion, OnGroup, stop_token_ids
+from stages.modeling.model import load_model
+from stages.runtime.deadline import Deadline, deadline
+
+if TYPE_CHECKING:
+    from transformers import Cache
 
 
 class TransformersSampler:
@@ -26,15 +32,26 @@ class TransformersSampler:
         precision: str,
         can_sleep: bool = False,
     ):
-        from stages.modeling.model import load_model
-
         self.model = load_model(model_dir, precision).eval()
         if torch.cuda.is_available():
             self.model.cuda()
-        self.max_sequences, self.top_p, self.limit_s = config.max_sequences, config.top_p, config.engine_timeout_s
-        self.stop_ids = set(stop_token_ids(model_dir))
+        self.max_sequences = config.max_sequences
+        self.top_p = config.top_p
+        self.limit_s = config.engine_timeout_s
+        self.stop_ids = stop_token_ids(model_dir)
 
-    def sample(self, prompts, seeds, n, temperature, max_tokens, on_group=None, top_p=None, with_logprobs=True):
+    def sample(
+        self,
+        prompts: list[list[int]],
+        seeds: list[int],
+        n: int,
+        temperature: float,
+        max_tokens: int,
+        on_group: OnGroup | None = None,
+        top_p: float | None = None,
+        with_logprobs: bool = True,
+    ) -> list[list[Completion]]:
+        """See `Sampler.sample`; logprobs cost nothing here, and are always there."""
         rows = [(prompt, seed + k) for prompt, seed in zip(prompts, seeds) for k in range(n)]
         done: list[Completion] = []
         groups: list[list[Completion]] = []
@@ -50,10 +67,15 @@ class TransformersSampler:
         return groups
 
     @torch.no_grad()
-    def _decode(self, rows, temperature, max_tokens, top_p, limit):
-        """rows: (prompt, seed). Each distinct prompt is read once, its cache shared out to its rows; finished rows
-        leave the batch.
-        """
+    def _decode(
+        self,
+        rows: list[tuple[list[int], int]],
+        temperature: float,
+        max_tokens: int,
+        top_p: float,
+        limit: Deadline,
+    ) -> list[Completion]:
+        """Draws a completion for each row, (prompt, seed), all rows at once; finished rows leave the batch."""
         numbers = torch.stack(
             [torch.randint(2**31, (max_tokens,), generator=torch.Generator().manual_seed(seed)) for _, seed in rows]
         ).to(self.model.device)
@@ -73,12 +95,8 @@ class TransformersSampler:
             if len(kept) < len(alive):
                 index = torch.tensor(kept, device=self.model.device)
                 cache.batch_select_indices(index)
-                tokens, mask, numbers, alive = (
-                    tokens[index],
-                    mask[index],
-                    numbers[index],
-                    [alive[place] for place in kept],
-                )
+                tokens, mask, numbers = tokens[index], mask[index], numbers[index]
+                alive = [alive[place] for place in kept]
             mask = torch.cat([mask, mask.new_ones(len(alive), 1)], 1)
             output = self.model(
                 input_ids=tokens[:, None],
@@ -90,8 +108,11 @@ class TransformersSampler:
             logits = output.logits[:, -1].float()
         return completions
 
-    def _read(self, prompts):
-        """Next-token logits [B, V], cache and attention mask [B, T] after the prompts, padded on the left."""
+    def _read(self, prompts: list[list[int]]) -> "tuple[torch.Tensor, Cache, torch.Tensor]":
+        """Next-token logits [B, V], cache and attention mask [B, T] after the prompts, padded on the left.
+
+        Each distinct prompt is read once, and its cache shared out to its rows.
+        """
         device = self.model.device
         distinct = {tuple(prompt): None for prompt in prompts}
         places = {prompt: place for place, prompt in enumerate(distinct)}
@@ -109,14 +130,15 @@ class TransformersSampler:
         output.past_key_values.batch_select_indices(index)
         return output.logits[:, -1].float()[index], output.past_key_values, mask[index]
 
-    def _draw(self, logits, numbers, top_p):
+    def _draw(self, logits: torch.Tensor, numbers: torch.Tensor, top_p: float) -> tuple[torch.Tensor, torch.Tensor]:
         """Tokens [B] and their logprobs [B] under the tempered, perhaps cut, distribution."""
         if top_p < 1:
             logits = TopPLogitsWarper(top_p)(None, logits)
         tokens = (logits + gumbel_noise(numbers, logits.shape[1])).argmax(-1)
         return tokens, torch.log_softmax(logits, -1).gather(1, tokens[:, None])[:, 0]
 
-    def sync(self, weights):
+    def sync(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
+        """See `Sampler.sync`."""
         own = dict(self.model.named_parameters())
         for name, tensor in weights:
             if own[name].dtype == tensor.dtype and own[name].device == tensor.device:
@@ -124,16 +146,17 @@ class TransformersSampler:
             else:
                 own[name].data.copy_(tensor)
 
-    def sleep(self):
+    def sleep(self) -> bool:
+        """See `Sampler.sleep`; this engine never does."""
         return False
 
-    def close(self):
+    def close(self) -> None:
+        """See `Sampler.close`."""
         del self.model
 
 
 def gumbel_noise(numbers: torch.Tensor, vocabulary_size: int) -> torch.Tensor:
-    """[B, V] Gumbel(0, 1) noise in fp64: each token's is a hash of the row's number and the token id, as in vLLM's CPU
-    kernel.
+    """Gumbel(0, 1) noise [B, V] in fp64: a hash of the row's number [B] and the token id, as in vLLM's CPU kernel.
 
     The argmax of logits plus such noise is a draw from their softmax.
     """
@@ -150,8 +173,10 @@ def _splitmix64(x: torch.Tensor) -> torch.Tensor:
 
 
 def _shift_right(x: torch.Tensor, count: int) -> torch.Tensor:
+    """A logical shift: zeros come in on the left."""
     return (x >> count) & ((1 << (64 - count)) - 1)
 
 
 def _signed(x: int) -> int:
+    """The signed 64-bit integer with the bits of an unsigned one."""
     return x - 2**64 if x >= 2**63 else x

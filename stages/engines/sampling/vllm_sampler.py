@@ -1,39 +1,45 @@
-"""vLLM in the trainer's process, CPU and GPU alike: one engine a rank, new weights by reference at every sync.
+"""vLLM in the trainer's process, on CPUs and GPUs alike: one engine for each rank, new weights by reference.
 
-What the calls below guard against: `raw load_weights` raises on CPU; the CPU backend keeps a packed copy of a tied head
-(re-packed here); seeded requests crash with chunked prefill on CPU; cached prefixes outlive a reload; LLM() and
-generate() draw from the global generators.
+What the calls below guard against: `load_weights` of the model raises on a CPU; the CPU backend keeps a packed copy of
+a tied head (`patches.repack_tied_head`); seeded requests crash with chunked prefill on a CPU; cached prefixes outlive a
+reload; LLM() and its steps draw from the global generators.
 """
 
 import gc
 import itertools
 import os
 import random
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from stages.config import VLLM_CPU_HEAD_SIZES, RolloutConfig
 from stages.engines import patches
-from stages.engines.sampling import Completion, stop_token_ids
+from stages.engines.sampling import Completion, OnGroup, stop_token_ids
 from stages.runtime.deadline import deadline
 from stages.runtime.errors import InputError
 
+if TYPE_CHECKING:
+    from vllm import CompletionOutput
+
 
 class PolicyLoader:
-    """Mixed into vLLM's worker: loads (HF name, tensor) pairs, then re-packs a tied head that the CPU backend would
-    leave stale.
-    """
+    """Mixed into vLLM's worker, so that it takes new weights as `VllmSampler.sync` gives them."""
 
-    def load_policy(self, weights):
+    reload_weights: Callable[..., None]  # the worker's
+
+    def load_policy(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
+        """Loads (HF name, tensor) pairs, then packs a tied head again that the CPU backend would leave as it was."""
         self.reload_weights(weights_iterator=iter(weights))
         patches.repack_tied_head(self)
 
 
 @contextmanager
-def untouched_generators():
+def untouched_generators() -> Iterator[None]:
     """Restores Python's, numpy's and torch's global generators: sampling must not move the trainer's streams."""
     python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else None
@@ -52,7 +58,7 @@ def prefer_newer_runner(model_dir: Path) -> None:
 
     vLLM 0.24 runs them with its older one, which keeps a generator for each seeded request and launches a kernel for
     each at every token. The newer one, the default of later versions, draws from (seed, position): 1.35 times the
-    tokens per second on an H200 (docs/benchmarks/gpu.md).
+    tokens per second on an H200 (docs/benchmarks/gpu.md). To be called before the first engine of a process is made.
     """
     from transformers import AutoConfig
 
@@ -60,7 +66,8 @@ def prefer_newer_runner(model_dir: Path) -> None:
         os.environ.setdefault("VLLM_USE_V2_MODEL_RUNNER", "1")
 
 
-def check_head_size(model_dir: Path) -> None:
+def check_head_size(model_dir: Path | str) -> None:
+    """Raises InputError for a model whose attention heads have a size that vLLM's CPU kernels do not know."""
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(model_dir)
@@ -70,6 +77,47 @@ def check_head_size(model_dir: Path) -> None:
             f"the model in {model_dir} has attention heads of {size}; vLLM on CPU has {VLLM_CPU_HEAD_SIZES}: "
             "use rollout=transformers"
         )
+
+
+def engine_settings(
+    config: RolloutConfig, model_dir: Path, max_prompt_tokens: int, max_model_tokens: int, precision: str
+) -> dict[str, Any]:
+    """The arguments of vLLM's LLM, for an engine that samples on this machine.
+
+    Args:
+        config: Limits of the engine.
+        model_dir: An HF directory.
+        max_prompt_tokens: Most tokens of a prompt.
+        max_model_tokens: Most tokens of a prompt with its completion.
+        precision: fp32 or bf16.
+    """
+    on_gpu = torch.cuda.is_available()
+    block = 16 if on_gpu else 32  # tokens; only whole blocks are shared, and the CPU's default of 128 is too long
+    memory: dict[str, Any] = (
+        {"gpu_memory_utilization": config.gpu_memory_fraction}
+        if on_gpu
+        else {"kv_cache_memory_bytes": int(config.kv_cache_gib * 2**30)}
+    )
+    return dict(
+        model=str(model_dir),
+        dtype="float32" if precision == "fp32" else "bfloat16",
+        skip_tokenizer_init=True,
+        enforce_eager=not on_gpu,
+        max_model_len=max_model_tokens,
+        max_num_seqs=config.max_sequences,
+        max_num_batched_tokens=max(4096, max_model_tokens),
+        block_size=block,
+        enable_chunked_prefill=on_gpu,
+        logprobs_mode="processed_logprobs",
+        # Completions share no shorter prefix, and hashing all blocks is 4% of the sampling of a tiny model.
+        enable_prefix_caching=max_prompt_tokens > block,
+        seed=0,
+        worker_extension_cls="stages.engines.sampling.vllm_sampler.PolicyLoader",
+        distributed_executor_backend="external_launcher",
+        tensor_parallel_size=config.tensor_parallel,
+        disable_log_stats=True,
+        **memory,
+    )
 
 
 class VllmSampler:
@@ -92,46 +140,35 @@ class VllmSampler:
         else:
             check_head_size(model_dir)
             patches.inspect_models_in_process()
-        memory = (
-            {"gpu_memory_utilization": config.gpu_memory_fraction}
-            if on_gpu
-            else {"kv_cache_memory_bytes": int(config.kv_cache_gib * 2**30)}
-        )
-        max_model_tokens, block = max_prompt_tokens + max_completion_tokens, 16 if on_gpu else 32
-        settings = dict(
-            model=str(model_dir),
-            dtype="float32" if precision == "fp32" else "bfloat16",
-            skip_tokenizer_init=True,
-            enforce_eager=not on_gpu,
-            max_model_len=max_model_tokens,
-            max_num_seqs=config.max_sequences,
-            max_num_batched_tokens=max(4096, max_model_tokens),
-            block_size=block,
-            enable_chunked_prefill=on_gpu,
-            logprobs_mode="processed_logprobs",
-            enable_prefix_caching=max_prompt_tokens
-            > block,  # completions share no shorter one, and hashing all blocks is 4% of the sampling of a tiny model
-            seed=0,
-            worker_extension_cls="stages.engines.sampling.vllm_sampler.PolicyLoader",
-            distributed_executor_backend="external_launcher",
-            tensor_parallel_size=config.tensor_parallel,
-            disable_log_stats=True,
-            **memory,
-        )
-        self.can_sleep, self.is_asleep = can_sleep and on_gpu, False
+        max_model_tokens = max_prompt_tokens + max_completion_tokens
+        settings = engine_settings(config, model_dir, max_prompt_tokens, max_model_tokens, precision)
+        self.can_sleep = can_sleep and on_gpu
+        self.is_asleep = False
         if self.can_sleep:
             settings["enable_sleep_mode"] = True  # an error on CPU
         # vLLM collects garbage as it starts, five times: 0.3 s each if all that was imported is looked through
         gc.freeze()
         with untouched_generators():
             self.llm = LLM(**settings)
-        gc.set_threshold(
-            50_000, 20, 100
-        )  # Python looks for cycles after 700 new objects, which is several times a decoding step: 6% of a rollout
-        self.stop_ids, self.top_p, self.limit_s = stop_token_ids(model_dir), config.top_p, config.engine_timeout_s
+        # Python looks for cycles after 700 new objects, which is several times in a decoding step: 6% of a rollout
+        gc.set_threshold(50_000, 20, 100)
+        self.stop_ids = stop_token_ids(model_dir)
+        self.top_p = config.top_p
+        self.limit_s = config.engine_timeout_s
         self.names = itertools.count()  # of requests
 
-    def sample(self, prompts, seeds, n, temperature, max_tokens, on_group=None, top_p=None, with_logprobs=True):
+    def sample(
+        self,
+        prompts: list[list[int]],
+        seeds: list[int],
+        n: int,
+        temperature: float,
+        max_tokens: int,
+        on_group: OnGroup | None = None,
+        top_p: float | None = None,
+        with_logprobs: bool = True,
+    ) -> list[list[Completion]]:
+        """See `Sampler.sample`."""
         if not prompts:
             return []
         from vllm import SamplingParams
@@ -150,31 +187,26 @@ class VllmSampler:
             flat_logprobs=with_logprobs,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
-        params = patches.with_seeds(shared, seeds)
         groups: list[list[Completion]] = [[] for _ in prompts]
         with untouched_generators(), deadline("a decoding step of vLLM", self.limit_s) as limit:
-            engine, place = self.llm.llm_engine, {}
-            for i, (ids, own) in enumerate(zip(prompts, params)):
+            engine = self.llm.llm_engine
+            place: dict[str, int] = {}  # of a request's prompt
+            for i, (ids, own) in enumerate(zip(prompts, patches.with_seeds(shared, seeds))):
                 name = str(next(self.names))
                 place[name] = i
                 engine.add_request(name, tokens_input(ids), own)
             while engine.has_unfinished_requests():
                 for output in engine.step():
                     i = place[output.request_id]
-                    groups[i] = [
-                        Completion(
-                            list(c.token_ids),
-                            list(c.logprobs.logprobs) if with_logprobs else [],
-                            c.finish_reason == "length",
-                        )
-                        for c in sorted(output.outputs, key=lambda c: c.index)
-                    ]
+                    in_order = sorted(output.outputs, key=lambda drawn: drawn.index)
+                    groups[i] = [_completion(drawn, with_logprobs) for drawn in in_order]
                     if on_group:
                         on_group(i, groups[i])
                 limit.renew()
         return groups
 
-    def sync(self, weights):
+    def sync(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
+        """See `Sampler.sync`."""
         if self.is_asleep:
             torch.cuda.empty_cache()
             self.llm.wake_up(tags=["weights"])  # written below: sleep dropped them
@@ -192,14 +224,22 @@ class VllmSampler:
                 "completions would mix two policies"
             )
 
-    def sleep(self):
+    def sleep(self) -> bool:
+        """See `Sampler.sleep`."""
         if self.can_sleep and not self.is_asleep:
             self.llm.sleep(level=2)  # weights and KV cache dropped: every sync sends all weights anyway
             self.is_asleep = True
         return self.is_asleep
 
-    def close(self):
+    def close(self) -> None:
+        """See `Sampler.close`."""
         with patches.world_group_kept():
             patches.shut_down(self.llm)
             del self.llm
             gc.collect()
+
+
+def _completion(drawn: "CompletionOutput", with_logprobs: bool) -> Completion:
+    """vLLM's output as ours."""
+    logprobs = list(drawn.logprobs.logprobs) if with_logprobs else []
+    return Completion(list(drawn.token_ids), logprobs, drawn.finish_reason == "length")

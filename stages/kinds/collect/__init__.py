@@ -1,3 +1,1 @@
-"""Builds SFT data from a policy: samples, filters, judges, refines, adds general pairs, asks people for a review,
-writes a data card.
-"""
+"""Builds SFT data from a policy: samples, filters, judges, refines, adds general pairs, writes a data card."""

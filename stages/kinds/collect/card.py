@@ -1,8 +1,9 @@
-"""The data card: how many completions each filter left, the table of domains as the paper prints it [V2 Table 5], who
-reviewed and refined.
+"""The data card: what each filter left, the table of domains [V2 Table 5], who refined and reviewed.
 
-data/card.json for programs, data/card.md for people; both are files of the manifest. A function of the data alone: no
-clocks, no costs.
+    data/card.json   for programs
+    data/card.md     for people
+
+Both are files of the manifest, and so depend on the data alone: they hold no times and no costs.
 """
 
 from collections import Counter
@@ -30,13 +31,15 @@ TITLES = {
 
 
 def domain_table(rows: list[dict], num_tokens: list[int]) -> list[dict]:
-    """Samples, rounds and mean tokens (of completions) by domain: the kind of a prompt that was sampled, else
-    `general`; the total last.
+    """The rows of the paper's Table 5: samples, rounds and mean tokens of completions by domain, the total last.
+
+    The domain of a sampled prompt is its kind; all other rows are `general`.
     """
     groups: dict[str, list[int]] = {}
     for row, tokens in zip(rows, num_tokens, strict=True):
         groups.setdefault(row["kind"] if row["source"] == "sampled" else "general", []).append(tokens)
-    ordered = sorted(groups.items(), key=lambda item: (item[0] == "general", item[0])) + [("total", list(num_tokens))]
+    ordered = sorted(groups.items(), key=lambda item: (item[0] == "general", item[0]))
+    ordered.append(("total", list(num_tokens)))
     return [
         {
             "domain": name,
@@ -49,7 +52,7 @@ def domain_table(rows: list[dict], num_tokens: list[int]) -> list[dict]:
 
 
 def card_of(stage: str, config: CollectConfig, prompts: list[dict], table: list[dict], review: dict | None) -> dict:
-    """`prompts`: the finished row of each prompt."""
+    """The content of the card; `prompts` holds the finished row of each prompt."""
     counts = sum((Counter(row["counts"]) for row in prompts), Counter())
     easy = [row for row in prompts if row["num_right"] / row["num_samples"] > config.easy_pass_rate]
     return {
@@ -70,11 +73,13 @@ def card_of(stage: str, config: CollectConfig, prompts: list[dict], table: list[
 
 
 def write_card(directory: Path, card: dict) -> None:
+    """Writes the card in both forms."""
     files.write_json(directory / "data" / "card.json", card)
     files.write_atomic(directory / "data" / "card.md", as_markdown(card).encode())
 
 
 def as_markdown(card: dict) -> str:
+    """The card as people read it."""
     lines = [
         f"# Data of `{card['stage']}`",
         "",

@@ -1,4 +1,4 @@
-"""Which completions may become training data: the paper's filters, each rejection with its reason [V2 B.3.2, B.3.3]."""
+"""The filters that decide which completions may become training data [V2 B.3.2, B.3.3]."""
 
 from stages.config import CollectConfig
 from stages.prompting.prompt import Prompt
@@ -10,9 +10,10 @@ from stages.text.repetition import repeated_ngram_share
 from stages.training.rollouts import Rollout
 from stages.worlds.tiny_world.split import held_out_parts
 
-# In the order in which a completion meets them. `unjudged`: its grader failed, or the judge was not understood;
-# `beyond_refining`: no readable,
-# right text came of it; `spare`: good, but the prompt has enough, or the same one already.
+# What can become of a completion, in the order in which it meets the filters.
+#   unjudged          its grader failed, or the judge's reply was not understood
+#   beyond_refining   refining gave no readable, right text
+#   spare             it is good, but its prompt has enough of them, or the same one already
 REASONS = (
     "truncated",
     "malformed",
@@ -28,12 +29,14 @@ REASONS = (
     "spare",
     "kept",
 )
-NOT_RIGHT = ("truncated", "malformed", "wrong", "unjudged")  # of the rest the answer is right: a prompt's pass rate
+# All other completions have the right answer: they make the pass rate of their prompt.
+NOT_RIGHT = ("truncated", "malformed", "wrong", "unjudged")
 
 
 def rejections(rollouts: list[Rollout], config: CollectConfig) -> list[str | None]:
-    """Why each completion is not kept, or None: correct and readable first, then language, repetition and length.
-    Whether those of the verifier `judge` are right is left open here: they are asked last, and all at once.
+    """Says for each completion why it is rejected, or None.
+
+    Completions whose prompts have the verifier `judge` count as right here: the judge is asked last, about all at once.
     """
     readable = [i for i, r in enumerate(rollouts) if not r.is_truncated and is_well_formed(r.completion)]
     ruled = [i for i in readable if rollouts[i].prompt.verifier != "judge"]
@@ -42,6 +45,7 @@ def rejections(rollouts: list[Rollout], config: CollectConfig) -> list[str | Non
 
 
 def rejection(rollout: Rollout, grade: Grade, config: CollectConfig) -> str | None:
+    """Says why a completion with this grade is rejected, or None: right first, then readable, then its length."""
     if rollout.is_truncated:
         return "truncated"
     if not is_well_formed(rollout.completion):
@@ -52,6 +56,7 @@ def rejection(rollout: Rollout, grade: Grade, config: CollectConfig) -> str | No
 
 
 def unreadable(completion: str, prompt: Prompt, config: CollectConfig) -> str | None:
+    """Says why a completion is hard to read, or None: several languages, or repetition."""
     thought = thought_of(completion)
     language = language_consistency(thought, prompt.language)
     if language is None or language < config.min_language:
@@ -60,6 +65,7 @@ def unreadable(completion: str, prompt: Prompt, config: CollectConfig) -> str | 
 
 
 def too_much(rollout: Rollout, config: CollectConfig) -> str | None:
+    """Says what a completion has too much of, or None: tokens, code, long paragraphs, parts of held-out problems."""
     thought = thought_of(rollout.completion)
     if len(rollout.completion_ids) > config.max_kept_tokens:
         return "too_long"
@@ -68,20 +74,22 @@ def too_much(rollout: Rollout, config: CollectConfig) -> str | None:
     if config.max_paragraph and longest_paragraph(thought) > config.max_paragraph:
         return "long_paragraph"
     if config.data.name == "tiny_world" and held_out_parts(rollout.completion):
-        return "held_out"  # a wrong jump can lead to an expression of the test set, which no training document may hold
+        return "held_out"  # a wrong step can write an expression of the test set, which no training text may hold
     return None
 
 
 def choose(passed: list[dict], pass_rate: float, config: CollectConfig) -> list[dict]:
-    """Distinct completions in the order in which they may be kept; of an easy prompt the shortest come first, so that
-    it gets short thoughts [V2 B.3.2: simple questions must not be thought about at length].
+    """Orders the distinct completions of a prompt by preference.
+
+    The shortest of an easy prompt come first, so that it gets short thoughts [V2 B.3.2: simple questions must not be
+    thought about at length].
     """
     is_easy = pass_rate > config.easy_pass_rate
     return sorted(distinct(passed), key=lambda row: row["num_tokens"]) if is_easy else distinct(passed)
 
 
 def distinct(rows: list[dict]) -> list[dict]:
-    """The first of each completion, in order."""
+    """Leaves out the repetitions of a completion; the order stays."""
     found: dict[str, dict] = {}
     for row in rows:
         found.setdefault(row["completion"], row)

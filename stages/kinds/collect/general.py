@@ -1,27 +1,38 @@
-"""The part of the data that needs no reasoning: writing, questions of fact, self-cognition, translation [V2 B.3.3].
-From the tiny world, from rows of a general SFT set (`rows=sft`), or from prompts that the judge answers, with a thought
-only where a task calls for one.
+"""The general part of the SFT data: writing, questions of fact, self-cognition, translation [V2 B.3.3].
+
+It comes from the tiny world, from rows of a general SFT set (`rows=sft`), or from prompts that the judge answers, with
+a thought only where the task calls for one.
 """
 
 from stages.config import CollectConfig
-from stages.contract.records import Records
+from stages.contract.indexed_records import IndexedRecords
 from stages.data.pairs import general_pairs
 from stages.data.prompt_sources import is_from_file
 from stages.judges import current_judge
-from stages.prompting.prompt import PromptSource
+from stages.prompting.prompt import Prompt, PromptSource
 from stages.prompting.templates import apply_template
 from stages.runtime.errors import Interrupted
 from stages.runtime.seeds import seed_for
 from stages.runtime.worker import Worker
 
-BATCH = 256  # prompts answered between two looks at whether the stage should stop
+BATCH = 256  # prompts that a rank has answered before it looks whether the stage should stop
 
 
 def general_rows(
-    worker: Worker, config: CollectConfig, source: PromptSource, records: Records, tokenizer, gather
+    worker: Worker, config: CollectConfig, source: PromptSource, records: IndexedRecords, tokenizer, gather
 ) -> list[dict]:
-    """num_general rows {"prompt_id", "prompt", "completion", "kind", "language", "text"}, the same on every rank; those
-    that no one answers are left out.
+    """Makes the general rows of a stage, the same on every rank.
+
+    Args:
+        worker: The stage's worker.
+        config: The stage's configuration; `num_general` rows are wanted.
+        source: The prompts that the judge answers, where it is asked (`general=judge`).
+        records: The rows that earlier attempts have on the disk.
+        tokenizer: The policy's, for its chat template.
+        gather: Joins the lists of all ranks.
+
+    Returns:
+        Rows {"prompt_id", "prompt", "completion", "kind", "language", "text"}; prompts without an answer are left out.
     """
     if not config.num_general:
         return []
@@ -36,7 +47,8 @@ def general_rows(
     return [_row(prompt, completion, config, tokenizer) for prompt, completion in pairs]
 
 
-def _row(prompt, completion: str, config: CollectConfig, tokenizer) -> dict:
+def _row(prompt: Prompt, completion: str, config: CollectConfig, tokenizer) -> dict:
+    """A row of the training data."""
     return {
         "prompt_id": prompt.id,
         "prompt": apply_template(prompt.text, config.data.template, tokenizer),
@@ -48,23 +60,15 @@ def _row(prompt, completion: str, config: CollectConfig, tokenizer) -> dict:
 
 
 def _answered(
-    worker: Worker, config: CollectConfig, source: PromptSource, records: Records, tokenizer, gather
+    worker: Worker, config: CollectConfig, source: PromptSource, records: IndexedRecords, tokenizer, gather
 ) -> list[dict]:
-    """Helpful prompts answered by the judge, each a record when it is answered; what it cannot answer is left out."""
+    """Has the judge answer helpful prompts; each answer is on the disk before the next batch is asked."""
     for first in range(0, config.num_general, BATCH * worker.world_size):
         places = range(first, min(first + BATCH * worker.world_size, config.num_general))
         mine = [place for place in places[worker.rank :: worker.world_size] if place not in records]
         prompts = [source.get(place, "helpful") for place in mine]
-        answers = (
-            current_judge().answer(
-                [
-                    (prompt, seed_for(worker.seed, worker.stage, "general", place))
-                    for place, prompt in zip(mine, prompts)
-                ]
-            )
-            if mine
-            else []
-        )
+        seeds = [seed_for(worker.seed, worker.stage, "general", place) for place in mine]
+        answers = current_judge().answer(list(zip(prompts, seeds))) if mine else []
         for place, prompt, answer in zip(mine, prompts, answers):
             records.append({"index": place, "row": answer and _row(prompt, answer, config, tokenizer)})
         records.add(gather([records.rows[place] for place in mine]))

@@ -1,9 +1,9 @@
-"""People look at the examples before they are trained on [V2 B.3.2: every output is verified by a person].
+"""People review the examples before they are trained on [V2 B.3.2: every output is verified by a person].
 
-review/export.jsonl     written by the stage: {"id", "prompt", "answer", "completion", "decision": "keep", "note": ""} a
-                        line
-review/reviewed.jsonl   the same, edited: completions mended, or "decision": "drop"; the stage takes it as it is,
-                        checked and hashed
+review/export.jsonl     the stage writes it, an example a line:
+                        {"id", "prompt", "answer", "completion", "decision": "keep", "note": ""}
+review/reviewed.jsonl   a person writes it: the same lines with completions mended, or "decision": "drop";
+                        the stage checks it, takes it as it is, and keeps its hash
 """
 
 import hashlib
@@ -23,7 +23,7 @@ Example = tuple[Prompt, str]  # a prompt and a completion
 
 
 def export(directory: Path, examples: list[Example]) -> Path:
-    """Writes review/export.jsonl, once: a later attempt finds the file that a person is at work with."""
+    """Writes review/export.jsonl once; a later attempt leaves the file that a person works with alone."""
     path = directory / "review" / "export.jsonl"
     if not path.exists():
         rows = [
@@ -42,11 +42,15 @@ def export(directory: Path, examples: list[Example]) -> Path:
 
 
 def reviewed(directory: Path, examples: list[Example]) -> tuple[list[str | None], dict]:
-    """(completion of each example as a person left it, None where it was dropped; what the data card says of the
-    review).
+    """Reads the review.
 
-    Raises Interrupted while there is no reviewed file, and InputError for a file that does not fit, with the lines and
-    what to do.
+    Returns:
+        The completion of each example as a person left it, None where it was dropped; and what the data card says of
+        the review.
+
+    Raises:
+        Interrupted: There is no reviewed file yet.
+        InputError: The file does not fit the examples; the message names the lines and what to do.
     """
     exported, path = export(directory, examples), directory / "review" / "reviewed.jsonl"
     if not path.exists():
@@ -77,14 +81,15 @@ def reviewed(directory: Path, examples: list[Example]) -> tuple[list[str | None]
 
 
 def id_of(example: Example) -> str:
-    """Of the prompt and the completion, so that an edited line is still known and one of another run is not."""
+    """Names an example by its prompt and completion: an edited line keeps its id, and another run has other ids."""
     prompt, completion = example
     return f"{prompt.id}-{hashlib.sha256(f'{prompt.text}|{completion}'.encode()).hexdigest()[:12]}"
 
 
 def _read(text: bytes) -> tuple[list[tuple[int, dict]], list[str]]:
-    """((line number, row) of the lines that are rows, mistakes)."""
-    rows, errors = [], []
+    """Reads the lines: the rows with their line numbers, and the mistakes of the lines that are no rows."""
+    rows: list[tuple[int, dict]] = []
+    errors: list[str] = []
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
@@ -93,29 +98,23 @@ def _read(text: bytes) -> tuple[list[tuple[int, dict]], list[str]]:
         except ValueError as error:
             errors.append(f"line {number} is not JSON ({error})")
             continue
-        wrong = (
-            "is not an object"
-            if not isinstance(row, dict)
-            else next(
-                (
-                    f"has no text {name!r}"
-                    for name in ("id", "completion", "decision")
-                    if not isinstance(row.get(name), str)
-                ),
-                None,
-            )
-        )
-        if wrong:
-            errors.append(f"line {number} {wrong}")
+        if not isinstance(row, dict):
+            errors.append(f"line {number} is not an object")
+            continue
+        missing = [name for name in ("id", "completion", "decision") if not isinstance(row.get(name), str)]
+        if missing:
+            errors.append(f"line {number} has no text {missing[0]!r}")
         else:
             rows.append((number, row))
     return rows, errors
 
 
 def _misfits(rows: list[tuple[int, dict]], examples: list[Example]) -> list[str]:
-    """What does not fit to the exported examples, and what a person broke."""
+    """Names the lines that do not fit the exported examples, and the completions that a person broke."""
     known = {id_of(example): example for example in examples}
-    errors, seen, kept = [], {}, []
+    errors: list[str] = []
+    seen: dict[str, int] = {}
+    kept: list[tuple[int, str, Prompt]] = []
     for number, row in rows:
         if row["id"] not in known:
             errors.append(f"line {number} has an id that was not exported: {row['id'][:60]!r}")
@@ -127,15 +126,15 @@ def _misfits(rows: list[tuple[int, dict]], examples: list[Example]) -> list[str]
             kept.append((number, row["completion"], known[row["id"]][0]))
         seen.setdefault(row["id"], number)
     missing = [id for id in known if id not in seen]
-    errors += (
-        [f'{len(missing)} exported examples are missing, e.g. {missing[0]!r}: drop them with "decision": "drop"']
-        if missing
-        else []
-    )
+    if missing:
+        errors.append(
+            f'{len(missing)} exported examples are missing, e.g. {missing[0]!r}: drop them with "decision": "drop"'
+        )
     return errors + _broken(kept)
 
 
 def _broken(kept: list[tuple[int, str, Prompt]]) -> list[str]:
+    """Names the kept completions that are no longer well-formed or no longer right."""
     errors = [
         f"line {number}: the completion is not <think>...</think><answer>...</answer>"
         for number, completion, _ in kept

@@ -1,24 +1,23 @@
-"""Building SFT data from a policy's samples: cold start from R1-Zero [V2 B.3.2], rejection sampling from the reasoning
-model [V2 B.3.3].
+"""Builds SFT data from a policy's samples: `cold_start_data` [V2 B.3.2] and `rejection_data` [V2 B.3.3].
 
-    sample several completions of each prompt        some of them with worked examples in front (few_shot)
-    keep the correct, well-formed, single-language, non-repetitive ones; judge and refine them; keep a few distinct ones
-    of each prompt
-    have people review them                          (human_review)
-    add general prompt-completion pairs              (rejection sampling)
+    1. sample several completions of each prompt, some prompts with worked examples in front (few_shot)
+    2. keep the completions that are correct, well-formed, in one language and not repetitive
+    3. judge and refine them, and keep a few distinct ones of each prompt
+    4. have people review them (human_review)
+    5. add general prompt-completion pairs (rejection sampling)
 
-A prompt that is sampled, and one that is finished, is a line on the disk, and is never done again; prompts are shared
-out over the ranks. They are drawn in chunks, so that the examples of a few-shot prompt come from earlier chunks however
-often the stage was killed.
+The ranks share the prompts. Each prompt becomes a line on the disk when it is sampled and another one when it is
+finished, so that no attempt repeats it. The prompts are drawn in chunks: the worked examples of a prompt come from
+earlier chunks, and so are the same however often the stage was killed.
 """
 
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from stages.config import CollectConfig
 from stages.contract import files
-from stages.contract.records import Records
+from stages.contract.indexed_records import IndexedRecords
 from stages.data.inputs import open_prompts
 from stages.engines.sampling import Completion, make_sampler
 from stages.engines.training import init_distributed
@@ -40,6 +39,7 @@ from stages.training.rollouts import Rollout
 
 
 def run(worker: Worker) -> None:
+    """Collects the data of one stage, chunk by chunk."""
     config: CollectConfig = worker.config
     init_distributed()
     collector = Collector(worker, config)
@@ -59,7 +59,7 @@ def run(worker: Worker) -> None:
 
 
 class Collector:
-    """The prompts of a stage, from sampling to what is kept of each."""
+    """Takes the prompts of a stage from sampling to the completions that are kept of each."""
 
     def __init__(self, worker: Worker, config: CollectConfig):
         self.worker, self.config = worker, config
@@ -76,25 +76,26 @@ class Collector:
             self.longest_prompt - config.data.max_prompt_tokens + config.max_completion_tokens,
         )
         if config.refine == "judge" or (config.num_general and config.general == "judge"):
-            require_judge(self.source.get(0))  # one that cannot be asked is found here, before any engine starts
-        # what this policy's template writes of each completion: another model's may write less or more
+            require_judge(self.source.get(0))  # a judge that cannot be asked is found before any engine starts
+        # What this policy's template writes of each completion; another model's template may write something else.
         self.opening = text_of(self._ids(self.template(self.source.get(0))), [], self.tokenizer)["opening"]
         state = worker.dir / "state"
         self.sampled, self.done, self.general = (
-            Records(state, name, worker.attempt, worker.rank) for name in ("sampled", "done", "general")
+            IndexedRecords(state, name, worker.attempt, worker.rank) for name in ("sampled", "done", "general")
         )
         damaged = sum(records.num_damaged for records in (self.sampled, self.done, self.general))
         if damaged:
             worker.say(f"{damaged} damaged lines in state/: these prompts are done again")
         self.sampled.forget(self.done.rows)
-        self.total: Counter = Counter()  # reasons, of the chunks that are finished
-        self.examples: list[tuple[Prompt, str]] = []  # what was kept of them, in order
+        self.total: Counter[str] = Counter()  # completions by reason, over the finished chunks
+        self.examples: list[tuple[Prompt, str]] = []  # the completions kept in finished chunks, in order
+        self.logged = 0  # chunks, from the first, that an earlier attempt finished and logged
         self.sampler = None
         if any(index not in self.done for index in range(config.num_prompts)):
             self.sampler = make_sampler(config.rollout, policy_dir, self.longest_prompt, config.max_completion_tokens)
 
     def num_logged(self, chunks: list[range]) -> int:
-        """How many chunks, from the first, are finished and in the log."""
+        """Counts the chunks, from the first, that are finished and in the log."""
         logged = {row["step"] for row in files.read_jsonl(self.worker.dir / "metrics.jsonl")}
         self.logged = 0
         for number, chunk in enumerate(chunks, start=1):
@@ -104,7 +105,7 @@ class Collector:
         return self.logged
 
     def finish_chunk(self, number: int, chunk: range) -> None:
-        """Samples, judges and records what is not done of these prompts; all ranks have all of it afterwards."""
+        """Samples, judges and records the prompts of a chunk that are not done; then every rank has all rows of it."""
         worker, started = self.worker, time.time()
         mine = [index for index in chunk[worker.rank :: worker.world_size] if index not in self.done]
         new = [index for index in mine if index not in self.sampled]
@@ -133,7 +134,7 @@ class Collector:
             worker.say(f"prompts {chunk[0]}..{chunk[-1]}: {dict(counts)} in {seconds:.1f} s")
 
     def _sample(self, indices: list[int]) -> None:
-        """Draws and filters; a prompt is recorded as soon as its completions are there, while others are still drawn."""
+        """Samples prompts; each is filtered and recorded while others are still being sampled."""
         if not indices:
             return
         config, worker = self.config, self.worker
@@ -141,11 +142,12 @@ class Collector:
         prompt_ids = [self._encode(index, prompt) for index, prompt in zip(indices, prompts)]
         seeds = [seed_for(worker.seed, worker.stage, index, prompt.id) for index, prompt in zip(indices, prompts)]
         with ThreadPoolExecutor(1, thread_name_prefix="filters") as filters:
-            filtering = []
+            filtering: list[Future[None]] = []
 
             def on_group(place: int, completions: list[Completion]) -> None:
                 filtering.append(filters.submit(self._record, indices[place], prompts[place], completions))
 
+            assert self.sampler is not None  # made where any prompt is not done
             self.sampler.sample(
                 prompt_ids,
                 seeds,
@@ -158,6 +160,7 @@ class Collector:
                 recorded.result()
 
     def _record(self, index: int, prompt: Prompt, completions: list[Completion]) -> None:
+        """Filters the completions of a prompt and writes its row: how many were rejected why, and those that passed."""
         texts = decode([c.token_ids for c in completions], self.tokenizer)
         rollouts = [
             Rollout(prompt, index, [], c.token_ids, [], c.is_truncated, self.opening + text, opening=self.opening)
@@ -179,34 +182,36 @@ class Collector:
         )
 
     def _encode(self, index: int, prompt: Prompt) -> list[int]:
-        """A share of the prompts is preceded by `few_shot` examples of its language, once there are any [V1 2.3.1]."""
+        """Encodes a prompt; a share of them gets `few_shot` worked examples of its language in front [V1 2.3.1]."""
         text, rng = self.template(prompt), rng_for(self.worker.seed, self.worker.stage, "shots", index)
         fitting = [example for example in self.examples if example[0].language == prompt.language]
         if rng.random() < self.config.few_shot_share and len(fitting) >= self.config.few_shot > 0:
             gap = "" if self.config.data.template == "plain" else "\n\n"
-            text = (
-                "".join(
-                    self.template(shot) + self.written(completion) + gap
-                    for shot, completion in rng.sample(fitting, self.config.few_shot)
-                )
-                + text
-            )
+            chosen = rng.sample(fitting, self.config.few_shot)
+            shots = [self.template(shot) + self.written(completion) + gap for shot, completion in chosen]
+            text = "".join(shots) + text
         return self._ids(text)
 
     def _ids(self, text: str) -> list[int]:
         return encode_prompt(text, self.config.data.template, self.tokenizer)
 
     def written(self, completion: str) -> str:
-        """What the policy writes of a completion, after its template's opening."""
+        """The part of a completion that the policy writes: all after its template's opening."""
         return without_opening(completion, self.opening)
 
     def template(self, prompt: Prompt) -> str:
+        """The prompt as the policy sees it."""
         return apply_template(prompt.text, self.config.data.template, self.tokenizer)
 
 
 def finish(worker: Worker, config: CollectConfig, collector: Collector) -> None:
-    """Draws keep_total of the kept, has them reviewed, adds the general pairs and writes data/: train.parquet and the
-    card.
+    """Writes data/train.parquet and the data card.
+
+    `keep_total` of the kept completions are drawn and reviewed, and the general pairs are added.
+
+    Raises:
+        InputError: no completion passed the filters, or the review dropped all of them.
+        Interrupted: the review is not there yet.
     """
     counts, examples, total = collector.total, list(collector.examples), collector.total.total()
     if not examples:
@@ -247,10 +252,10 @@ def finish(worker: Worker, config: CollectConfig, collector: Collector) -> None:
 
 
 def _reviewed(worker: Worker, examples: list[tuple[Prompt, str]]) -> tuple[list[tuple[Prompt, str]], dict]:
-    """What people left of the examples. Rank 0 writes the export before any rank looks for the review."""
+    """The examples as people left them, and what the data card says of the review."""
     if worker.is_main:
         review.export(worker.dir, examples)
-    barrier()
+    barrier()  # the export is there before any rank looks for the review
     completions, seen = review.reviewed(worker.dir, examples)
     kept = [(prompt, completion) for (prompt, _), completion in zip(examples, completions) if completion is not None]
     if not kept:
@@ -259,18 +264,16 @@ def _reviewed(worker: Worker, examples: list[tuple[Prompt, str]]) -> tuple[list[
 
 
 def write(worker: Worker, config: CollectConfig, collector: Collector, rows: list[dict], seen: dict | None) -> None:
+    """Rank 0 writes train.parquet, the data card, the reviewed file where there is one, and some samples for people."""
     from datasets import Dataset
 
     data = worker.dir / "data"
     data.mkdir(exist_ok=True)
     Dataset.from_list(rows).to_parquet(str(data / "train.parquet"))
-    num_tokens = [
-        len(ids)
-        for first in range(0, len(rows), 1000)
-        for ids in collector.tokenizer(
-            [row["completion"] for row in rows[first : first + 1000]], add_special_tokens=False
-        )["input_ids"]
-    ]
+    num_tokens: list[int] = []
+    for first in range(0, len(rows), 1000):
+        completions = [row["completion"] for row in rows[first : first + 1000]]
+        num_tokens += [len(ids) for ids in collector.tokenizer(completions, add_special_tokens=False)["input_ids"]]
     done = [collector.done.rows[index] for index in range(config.num_prompts)]
     write_card(worker.dir, card_of(worker.stage, config, done, domain_table(rows, num_tokens), seen))
     if seen:

@@ -19,7 +19,8 @@ from dataclasses import asdict, dataclass
 
 from stages.config import HackingConfig
 from stages.contract import files
-from stages.runtime.worker import Worker, rounded
+from stages.runtime.step_logs import rounded
+from stages.runtime.worker import Worker
 from stages.training.health import Alarm, Unhealthy
 
 LEARNED = ("helpful", "safety", "preference", "judge")  # reward/<name> of rewards that are models' opinions

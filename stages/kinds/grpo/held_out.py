@@ -13,7 +13,8 @@ from stages.data.prompt_sources import make_source
 from stages.kinds.grpo.groups import GroupSampler
 from stages.prompting.prompt import Prompt
 from stages.rewards.grading import grade_many
-from stages.runtime.worker import Worker, rounded
+from stages.runtime.step_logs import rounded
+from stages.runtime.worker import Worker
 from stages.text.repetition import repeated_ngram_share
 from stages.training.rollouts import Rollout
 

@@ -235,7 +235,7 @@ class GrpoTrainer:
 
     def _resume(self, is_fresh: bool) -> None:
         """Takes the state of the newest usable checkpoint, or that of a stage that begins."""
-        progress = resume(self.worker, self.engine, problem=self._why_unusable, is_fresh=is_fresh)
+        progress = resume(self.worker, self.engine, why_unusable=self._why_unusable, is_fresh=is_fresh)
         self.step = progress["step"]
         self.probe = Probe(**progress["probe"]) if progress.get("probe") else None
         if self.reference:

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from stages.config import RewardModelsConfig
-from stages.contract.records import Records
+from stages.contract.indexed_records import IndexedRecords
 from stages.data.inputs import open_prompts
 from stages.engines.sampling import Completion, Sampler, make_sampler
 from stages.prompting.prompt import Prompt
@@ -40,7 +40,7 @@ class Completions:
             Each prompt with the texts of its n completions, the same on every rank.
         """
         worker = self.worker
-        records = Records(worker.dir / "state", domain, worker.attempt, worker.rank)
+        records = IndexedRecords(worker.dir / "state", domain, worker.attempt, worker.rank)
         if records.num_damaged:
             worker.say(f"{records.num_damaged} damaged lines of {domain} prompts in state/: these are sampled again")
         barrier()  # all ranks have read what there was before anyone writes
@@ -53,7 +53,7 @@ class Completions:
         worker.count_tokens(domain, sampled=sum(records.rows[index].get("tokens", 0) for index in range(num_prompts)))
         return [(self.source.get(index, domain), records.rows[index]["completions"]) for index in range(num_prompts)]
 
-    def _sample(self, indices: list[int], domain: str, n: int, temperature: float, records: Records) -> None:
+    def _sample(self, indices: list[int], domain: str, n: int, temperature: float, records: IndexedRecords) -> None:
         """Samples these prompts; each is recorded as soon as its completions are drawn."""
         worker, config = self.worker, self.config
         if self.sampler is None:

@@ -75,7 +75,7 @@ def _gather(worker: Worker, config: RewardModelsConfig, tokenizer: Any) -> None:
     pairs = tokenized.pairs(preferences(worker, config, completions))
     labelled = tokenized.labelled(labels(worker, config, completions))
     completions.close()
-    judges.rest()
+    judges.unload()
     if worker.is_main:
         files.write_json(
             worker.dir / "data" / "judged.json",

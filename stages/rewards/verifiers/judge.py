@@ -5,7 +5,7 @@ so is a call that fails while the judge can be reached. Where the judge cannot b
 anything is learned from the missing grades, and the same command continues it.
 """
 
-from stages.judges import Judged, JudgeUnavailable, current_judge, is_served
+from stages.judges import Judged, JudgeUnavailable, current_judge, has_stage
 from stages.prompting.prompt import Prompt
 from stages.rewards.grading import Grade, GraderAway, Pair
 from stages.runtime.errors import InputError
@@ -56,11 +56,11 @@ def reference_problem_many(prompts: list[Prompt]) -> list[str | None]:
 
     Outside of a stage, where no judge is set up, only the reference is looked at.
     """
-    judge = current_judge() if is_served() else None
+    judge = current_judge() if has_stage() else None
     problems: list[str | None] = []
     for prompt in prompts:
         if not prompt.answer.strip():
             problems.append("the answer is empty")
         else:
-            problems.append(judge.problem(prompt) if judge else None)
+            problems.append(judge.prompt_problem(prompt) if judge else None)
     return problems

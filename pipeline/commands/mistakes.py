@@ -1,0 +1,47 @@
+"""What is said of a command line with a mistake in it."""
+
+import difflib
+from collections.abc import Iterable
+
+from cyclopts import (
+    CoercionError,
+    CycloptsError,
+    MissingArgumentError,
+    UnknownCommandError,
+    UnknownOptionError,
+    UnusedCliTokensError,
+)
+
+from pipeline.commands.declaration import PROGRAM
+
+
+def explain(error: CycloptsError, command: str) -> str:
+    """What is wrong with a command line, with the nearest word that exists.
+
+    Args:
+        error: what the parser has found.
+        command: the words of the command as far as they are known, `status` or `data inspect`; empty for none.
+    """
+    see = f"see {PROGRAM} {command} --help"
+    if isinstance(error, UnknownCommandError) and error.unused_tokens and error.app is not None:
+        word = error.unused_tokens[0]
+        names = [name for name in error.app if not name.startswith("-")]
+        what = "flag" if word.startswith("-") else "command"
+        return f"{word}: no such {what}; commands are {', '.join(names)}{_hint(word, names)}"
+    if isinstance(error, UnknownOptionError):
+        word = error.token.keyword or error.token.value
+        names = [name for argument in error.argument_collection for name in argument.names if name.startswith("-")]
+        known = f"it has {', '.join(names)}" if names else "it has none"
+        return f"{word}: {command} knows no such flag; {known}{_hint(word, names)}"
+    if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
+        return f"{' '.join(error.unused_tokens)}: {command} takes options only; {see}"
+    if isinstance(error, MissingArgumentError) and error.argument is not None:
+        return f"{error.keyword or error.argument.name} needs a value; {see}"
+    if isinstance(error, CoercionError) and error.token is not None and error.target_type is float:
+        return f"{error.token.keyword} {error.token.value}: not a number; {see}"
+    return f"{error} {see.capitalize()}"
+
+
+def _hint(word: str, names: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word.partition("=")[0], list(names), n=1)
+    return f"; did you mean {close[0]}?" if close else ""

@@ -1,0 +1,99 @@
+"""What of a stage's model goes to the Hugging Face hub: its files, and the model card with the evaluation's results.
+
+The files are those that the manifest lists under model/, each checked against its checksum.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import MissingInput
+from stages.contract.inputs import find_inputs
+from stages.contract.manifest import verify
+from stages.contract.results import Result, find_results
+
+CARD = "README.md"
+TRAINING_NUMBERS = "## Numbers at the end of training"  # a heading of the card that a stage writes
+UNSAFE_SUFFIXES = (".bin", ".pt", ".pth", ".pkl", ".py")
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """What goes to the hub: the files by their names there, and the text of the model card."""
+
+    stage: str
+    files: dict[str, Path]
+    card: str
+
+    @property
+    def num_bytes(self) -> int:
+        """The size of everything, the card included."""
+        return sum(path.stat().st_size for path in self.files.values()) + len(self.card.encode())
+
+
+def pack(run_dir: Path, directory: Path) -> Parcel:
+    """The files of a finished stage's model and its card with the evaluation's results.
+
+    Args:
+        run_dir: the run's directory.
+        directory: the stage directory in it.
+
+    Raises:
+        MissingInput: the stage is not finished, a file is damaged, or a file could run code when it is read.
+    """
+    verdict = verify(directory)
+    if verdict.manifest is None or verdict.problems:
+        raise MissingInput(
+            f"{directory} is not a finished, undamaged stage: {'; '.join(verdict.problems) or 'it has no manifest'}",
+            f"python -m pipeline run +stage={directory.parent.name} run={run_dir.name} force=true",
+        )
+    names = [name for name in verdict.manifest.files if name.startswith("model/")]
+    unsafe = [name for name in names if name.endswith(UNSAFE_SUFFIXES)]
+    if unsafe:
+        raise MissingInput(
+            f"{directory} holds files that can run code when they are read: {', '.join(unsafe)}",
+            "export it again as safetensors",
+        )
+    card = directory / "model" / CARD
+    text = card.read_text(encoding="utf-8") if card.is_file() else f"# {directory.parent.name}\n"
+    files = {name.removeprefix("model/"): directory / name for name in sorted(names)}
+    files.pop(CARD, None)
+    return Parcel(directory.parent.name, files, with_results(text, evaluation(run_dir, directory)))
+
+
+def evaluation(run_dir: Path, directory: Path) -> list[Result]:
+    """The rows of results.json on this very model; none where the latest evaluation was of another version of it."""
+    latest = run_dir / "evaluate" / "latest"
+    stage = directory.parent.name
+    source = (find_inputs(latest) or {}).get(stage)
+    if source is None or source.fingerprint[:8] != directory.name:
+        return []
+    return [row for row in find_results(latest) if row["model"] == stage and row["n"]]
+
+
+def with_results(card: str, rows: Sequence[Result]) -> str:
+    """The card with a table of results, before the numbers of training where it has those, else at its end.
+
+    >>> row = {"set": "aime24", "metric": "pass@1", "value": 0.5, "low": 0.4, "high": 0.6, "n": 30}
+    >>> print(with_results("# My model", [row]))
+    # My model
+    <BLANKLINE>
+    ## Evaluation
+    <BLANKLINE>
+    | set | metric | value | 95% interval | n |
+    |---|---|---|---|---|
+    | aime24 | pass@1 | 0.5 | 0.4 to 0.6 | 30 |
+    <BLANKLINE>
+    <BLANKLINE>
+    """
+    if not rows:
+        return card
+    lines = ["## Evaluation", "", "| set | metric | value | 95% interval | n |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {row['set']} | {row['metric']} | {row['value']:.4g} | {row['low']:.4g} to {row['high']:.4g} | {row['n']} |"
+        for row in rows
+    ]
+    table = "\n".join(lines) + "\n\n"
+    if TRAINING_NUMBERS in card:
+        return card.replace(TRAINING_NUMBERS, table + TRAINING_NUMBERS, 1)
+    return f"{card.rstrip()}\n\n{table}"
