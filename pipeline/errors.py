@@ -1,5 +1,7 @@
 """What can go wrong for a user, and the exit code of each."""
 
+MessageAndFix = tuple[str, str]  # what is wrong, and what to do about it: often a command
+
 EXIT_CODES = {
     0: "done",
     1: "unexpected error, or `plan` found errors",
@@ -13,7 +15,7 @@ EXIT_CODES = {
 
 
 class PipelineError(Exception):
-    """An error with a message for people; `fix` says what to do, often a command."""
+    """An error with a message for people. `fix` says what to do about it, often a command."""
 
     exit_code = 1
 
@@ -23,7 +25,7 @@ class PipelineError(Exception):
 
 
 class InvalidConfig(PipelineError):
-    """Mistakes in the configuration, all of them."""
+    """The configuration has mistakes; `errors` are all of them."""
 
     exit_code = 2
 
@@ -33,16 +35,24 @@ class InvalidConfig(PipelineError):
 
 
 class MissingInput(PipelineError):
+    """Something that a stage needs is missing or cannot be used: another stage, a model, a data file, disk space."""
+
     exit_code = 3
 
 
 class StageFailed(PipelineError):
+    """The workers of a stage failed."""
+
     exit_code = 4
 
 
 class RunLocked(PipelineError):
+    """Another driver holds the run."""
+
     exit_code = 5
 
 
 class StageInterrupted(PipelineError):
+    """A stage was stopped before its end; the same command continues."""
+
     exit_code = 75

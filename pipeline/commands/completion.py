@@ -1,11 +1,12 @@
 """Tab completion: `eval "$(r1 -sc install=bash)"` turns it on, and the shell then asks with `r1 -sc query=bash`.
 
-Hydra completes overrides. The command before them is ours, so it is completed here or taken out of the line.
+Hydra completes overrides. The command before them and its options are ours, so they are completed here, and the command
+is taken out of the line that Hydra reads.
 """
 
 import os
 
-from pipeline.commands.app import COMMANDS
+from pipeline.commands.app import COMMANDS, make_app
 
 FLAGS = ("-sc", "--shell-completion")
 
@@ -18,14 +19,25 @@ def complete(arguments: list[str]) -> int:
     """
     line = os.environ.get("COMP_LINE", "")
     words = line.split()
+    last_word = "" if line.endswith(" ") else line.rpartition(" ")[2]
     is_query = any("query" in word for word in arguments)
-    is_at_command = len(words) < 2 or (len(words) == 2 and not line.endswith(" "))
-    if is_query and is_at_command:
+    if is_query and (len(words) < 2 or words[1] == last_word):
         print(" ".join(COMMANDS))
         return 0
     if len(words) > 1 and words[1] in COMMANDS:
+        if is_query and last_word.startswith("-"):
+            print(" ".join(_options(words[1])))
+            return 0
         os.environ["COMP_LINE"] = line.replace(f" {words[1]}", "", 1)
     from pipeline.commands.hydra_command_line import call_hydra  # Hydra takes a third of a second to load
 
     call_hydra(arguments, lambda config: None)
     return 0
+
+
+def _options(command: str) -> list[str]:
+    app = make_app([command])[command]
+    if app.default_command is None:  # its own commands have options, it has none
+        return ["--help"]
+    names = [name for argument in app.assemble_argument_collection() for name in argument.names]
+    return [*(name for name in names if name.startswith("--")), "--help"]

@@ -9,7 +9,8 @@ from rich.console import Console
 from pipeline.commands.declaration import Overrides, declare, exit_codes, flag
 from pipeline.configuration import compose, spelling
 from pipeline.errors import InvalidConfig, MissingInput
-from pipeline.planning.plan import make_plan, remember_overrides
+from pipeline.planning.command_line import remember_overrides
+from pipeline.planning.plan import make_plan
 from pipeline.planning.presentation import plan_json, print_plan
 from pipeline.view.console import standard_console
 from pipeline.view.errors import print_error

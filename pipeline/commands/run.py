@@ -21,7 +21,8 @@ from pipeline.errors import InvalidConfig, PipelineError, StageInterrupted
 from pipeline.execution import sweep
 from pipeline.execution.prefect import server as prefect_server
 from pipeline.execution.run import run_stages
-from pipeline.planning.plan import Plan, command, remember_overrides
+from pipeline.planning.command_line import command, remember_overrides
+from pipeline.planning.plan import Plan
 from pipeline.view.console import standard_console
 from pipeline.view.errors import print_error
 from stages.config import ConfigError

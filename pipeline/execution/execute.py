@@ -11,7 +11,9 @@ from pipeline.errors import StageFailed, StageInterrupted
 from pipeline.execution import launch, tracker
 from pipeline.execution.stop import StopRequest
 from pipeline.planning import preflight
-from pipeline.planning.plan import RUN, Plan, Step, command
+from pipeline.planning.action import RUN
+from pipeline.planning.command_line import command
+from pipeline.planning.plan import Plan, Step
 from stages.config import VERSIONS, to_dict
 from stages.contract.description import StageDescription
 from stages.contract.files import file_table, link, remove_temporaries
@@ -27,8 +29,17 @@ def execute(
     on_line: Callable[[str], None],
     on_progress: Callable[[StageProgress], None],
 ) -> Manifest:
-    """Runs a step that is not done and returns its manifest. Raises a PipelineError that says what went wrong and what
-    to do.
+    """Runs a step that is not done and returns its manifest.
+
+    Args:
+        step: The stage to make.
+        plan: The plan that it is part of.
+        stop: Asked while the stage runs; when it is requested, the workers write a checkpoint and end.
+        on_line: Gets each new line of rank 0's log.
+        on_progress: Gets the progress, several times a second.
+
+    Raises:
+        PipelineError: What went wrong, and what to do about it.
     """
     if stop.is_requested:
         raise StageInterrupted(f"stopped before {step.stage}", f"continue with: {command(plan.config, 'all')}")
@@ -72,6 +83,7 @@ def prepare(step: Step, plan: Plan) -> None:
 
 
 def _move_aside(directory: Path) -> None:
+    """Renames a directory to NAME.old-1, or the next number that is free."""
     number = 1
     while directory.with_name(f"{directory.name}.old-{number}").exists():
         number += 1
@@ -79,7 +91,7 @@ def _move_aside(directory: Path) -> None:
 
 
 def _write_report(step: Step, plan: Plan) -> None:
-    """The one stage without workers: the HTML report, its manifest, and a copy where people look for it."""
+    """Makes the one stage without workers: the HTML report, its manifest, and a copy where people look for it."""
     from pipeline.report import write_report
 
     started = time.time()

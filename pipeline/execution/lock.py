@@ -9,6 +9,7 @@ On disks whose locks do not reach other machines (or that have none) the note de
 process started, so that a dead process and a reused number are told from a driver at work.
 """
 
+import contextlib
 import datetime
 import fcntl
 import getpass
@@ -16,6 +17,7 @@ import json
 import os
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,43 +25,38 @@ import psutil
 
 from pipeline.errors import RunLocked
 
-NETWORK_DISKS = (
-    "nfs",
-    "cifs",
-    "smb",
-    "lustre",
-    "gpfs",
-    "beegfs",
-    "ceph",
-    "gluster",
-    "9p",
-    "fuse",
-)  # how the names of such file systems begin
+# how the names of file systems begin that other machines may share
+NETWORK_DISKS = ("nfs", "cifs", "smb", "lustre", "gpfs", "beegfs", "ceph", "gluster", "9p", "fuse")
+ALIVE, ENDED, REPLACED = "alive", "has ended", "has ended (its number belongs to another process now)"
 TRIES, PAUSE_S = 5, 0.1  # `status` holds the lock for an instant when it looks
+
+StartOf = Callable[[int], str | None]  # when the process of a number started; `process_start`
 
 
 @dataclass(frozen=True)
 class Holder:
-    """The note in the lock file. `started` tells the process from a later one with its number."""
+    """The note in the lock file: which process holds the run."""
 
     pid: int
     host: str
     user: str
-    since: str
-    started: str = ""
+    since: str  # ISO 8601, local time
+    started: str = ""  # tells the process from a later one with its number; "" in notes of earlier versions
 
     def __str__(self) -> str:
         return f"process {self.pid} of {self.user} on {self.host}, since {self.since}"
 
 
 class RunLock:
-    """Context manager over runs/<run>/.lock. Raises RunLocked, naming the holder, when another driver has the run.
+    """Context manager: inside it, this process is the one driver of a run. The lock is runs/<run>/.lock.
 
-    `note` is what to tell people about a driver that ended without giving the run back, or "".
+    Raises RunLocked, which names the holder, when another driver has the run. `note` says that the driver before ended
+    without giving the run back, or is "".
     """
 
     def __init__(self, run_dir: Path):
         self.path = run_dir / ".lock"
+        self.note = ""
 
     def __enter__(self) -> "RunLock":
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,87 +69,79 @@ class RunLock:
             raise RunLocked(f"the run {self.path.parent.name} is held by another driver: {refused[0]}", refused[1])
         self.note = f"the driver before ended without giving the run back: {before}" if before else ""
         self.stream.truncate(0)
-        self.stream.write(
-            json.dumps(
-                asdict(
-                    Holder(
-                        os.getpid(),
-                        socket.gethostname(),
-                        _user(),
-                        datetime.datetime.now().isoformat(timespec="seconds"),
-                        process_start(os.getpid()) or "",
-                    )
-                )
-            )
-        )
+        self.stream.write(json.dumps(asdict(_this_process())))
         self.stream.flush()
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *error: object) -> None:
         self.stream.truncate(0)
         self.stream.close()
 
 
 def refusal(
-    path: Path, is_taken: bool | None, holder: Holder | None, disk: str, host: str, start_of
+    path: Path, is_taken: bool | None, holder: Holder | None, disk: str, host: str, start_of: StartOf
 ) -> tuple[str, str] | None:
-    """(who holds the run, what to do), or None where it is free.
+    """Why a run cannot be had: (who holds it, what to do); None where it is free.
 
-    `is_taken`: whether the kernel gave us its lock; None on a disk without locks. `start_of(pid)`: `process_start`.
+    Args:
+        path: The lock file.
+        is_taken: Whether the kernel gave us its lock; None on a disk without locks.
+        holder: The note in the file; None where there is none that can be read.
+        disk: The kind of file system, as `file_system` says it.
+        host: The name of this machine.
+        start_of: `process_start`.
     """
-    is_network = disk.startswith(NETWORK_DISKS) or is_taken is None
+    is_held = is_taken is False
     if holder is None:
-        return (
-            (f"unknown (no readable note in {path})", f"find it with: fuser -v {path}") if is_taken is False else None
-        )
-    if holder.host != host:
-        if is_taken and not is_network:
-            return None  # a local disk that was moved, or a container with a new name: the kernel knows
-        why = (
-            ""
-            if is_taken is False
-            else f" (the file system, {disk or 'of an unknown kind'}, may not show us the locks of other machines)"
-        )
-        return (
-            f"{holder}, while this machine is {host}{why}",
-            f"wait for it, or stop it: ssh {holder.host} kill {holder.pid}; "
-            f"if that machine or that process is gone: rm {path}",
-        )
-    state = holder_state(holder, start_of)
-    if state == "alive":
-        return (
-            None
-            if is_taken
-            else (
-                str(holder),
-                f"wait for it, stop it with Ctrl-C (or: kill {holder.pid}), or give this run another name: run=NAME",
-            )
-        )
-    if is_taken is not False:
+        if is_held:
+            return f"unknown (no readable note in {path})", f"find it with: fuser -v {path}"
         return None
-    left = [pid for pid in _open_by(path) if pid != os.getpid()]
-    return (
-        f"{holder}, which {state}; a process that it left behind keeps the lock"
-        + (f": {', '.join(map(str, left))}" if left else ""),
-        f"end it: kill {' '.join(map(str, left))}" if left else f"find it with: fuser -v {path}",
+    if holder.host != host:
+        return _refusal_from_elsewhere(path, is_taken, holder, disk, host)
+    state = holder_state(holder, start_of)
+    if state == ALIVE:
+        if is_taken:
+            return None
+        fix = f"wait for it, stop it with Ctrl-C (or: kill {holder.pid}), or give this run another name: run=NAME"
+        return str(holder), fix
+    if not is_held:
+        return None
+    left_behind = " ".join(str(pid) for pid in _open_by(path) if pid != os.getpid())
+    who = f"{holder}, which {state}; a process that it left behind keeps the lock"
+    if left_behind:
+        return f"{who}: {left_behind.replace(' ', ', ')}", f"end it: kill {left_behind}"
+    return who, f"find it with: fuser -v {path}"
+
+
+def _refusal_from_elsewhere(
+    path: Path, is_taken: bool | None, holder: Holder, disk: str, host: str
+) -> tuple[str, str] | None:
+    """The same where the note names another machine."""
+    is_network = is_taken is None or disk.startswith(NETWORK_DISKS)
+    if is_taken and not is_network:
+        return None  # a local disk that was moved, or a container with a new name: the kernel knows
+    why = ""
+    if is_taken is not False:
+        why = f" (the file system, {disk or 'of an unknown kind'}, may not show us the locks of other machines)"
+    fix = (
+        f"wait for it, or stop it: ssh {holder.host} kill {holder.pid}; "
+        f"if that machine or that process is gone: rm {path}"
     )
+    return f"{holder}, while this machine is {host}{why}", fix
 
 
-def holder_state(holder: Holder, start_of) -> str:
-    """ "alive", "has ended", or "has ended (its number belongs to another process now)", for a holder on this machine."""
+def holder_state(holder: Holder, start_of: StartOf) -> str:
+    """What has become of a holder on this machine: one of ALIVE, ENDED, REPLACED."""
     started = start_of(holder.pid)
     if started is None:
-        return "has ended"
-    return (
-        "alive"
-        if not holder.started or started == holder.started
-        else "has ended (its number belongs to another process now)"
-    )
+        return ENDED
+    return ALIVE if not holder.started or started == holder.started else REPLACED
 
 
 def process_start(pid: int) -> str | None:
-    """When a process started, so that no other process of its number has the same: this boot and its clock ticks. None
-    if there is none.
+    """When a process started, as a text that no other process of its number has; None where there is no such process.
+
+    On Linux that is the boot and the clock ticks since then. A zombie counts as none.
     """
     try:
         if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
@@ -166,7 +155,12 @@ def process_start(pid: int) -> str | None:
 
 
 def file_system(path: Path, mounts: str | None = None) -> str:
-    """The kind of file system a path lies on, "" where unknown. `mounts`: the text of /proc/mounts."""
+    """The kind of file system that a path lies on, such as "ext4"; "" where that is unknown.
+
+    Args:
+        path: The path; it may not be there yet.
+        mounts: The text to take for that of /proc/mounts; None for the file itself.
+    """
     if mounts is None:
         mounts = Path("/proc/mounts").read_text() if Path("/proc/mounts").exists() else ""
     places = [
@@ -182,6 +176,7 @@ def file_system(path: Path, mounts: str | None = None) -> str:
 
 
 def read_note(path: Path) -> Holder | None:
+    """The note in a lock file; None where there is none, or none that can be read."""
     try:
         note = json.loads(path.read_text(encoding="utf-8"))
         return Holder(int(note["pid"]), note["host"], note["user"], note["since"], note.get("started", ""))
@@ -190,6 +185,7 @@ def read_note(path: Path) -> Holder | None:
 
 
 def describe_holder(path: Path) -> str:
+    """Who holds a run, for people."""
     return str(read_note(path) or "unknown (the lock has no readable note)")
 
 
@@ -231,14 +227,20 @@ def _is_free(descriptor: int) -> bool | None:
 
 
 def _open_by(path: Path) -> list[int]:
-    """Processes of this machine, as far as we may look, that have the file open."""
+    """The processes of this machine, as far as we may look, that have the file open."""
+    name = str(path.resolve())
     found = []
     for process in psutil.process_iter():
-        try:
-            found += [process.pid] if any(file.path == str(path.resolve()) for file in process.open_files()) else []
-        except (psutil.Error, OSError):
-            pass
+        with contextlib.suppress(psutil.Error, OSError):
+            if any(file.path == name for file in process.open_files()):
+                found.append(process.pid)
     return found
+
+
+def _this_process() -> Holder:
+    """The note for this process."""
+    now = datetime.datetime.now().isoformat(timespec="seconds")
+    return Holder(os.getpid(), socket.gethostname(), _user(), now, process_start(os.getpid()) or "")
 
 
 def _user() -> str:

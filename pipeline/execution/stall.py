@@ -1,4 +1,4 @@
-"""Whether a running stage has stopped making progress, and which rank holds the others up."""
+"""Tells whether a running stage has stopped making progress, and which rank holds the others up."""
 
 import datetime
 import time
@@ -12,8 +12,12 @@ SILENT_S = 15  # a rank writes its heartbeat every two seconds
 
 
 def describe(directory: Path, after_s: float, now: float | None = None) -> str | None:
-    """One line on a stage that has not moved for `after_s` seconds, from its progress.json and its ranks' heartbeats;
-    None while it moves.
+    """One line on a stage that has made no progress for some time; None while it makes any.
+
+    Args:
+        directory: The stage's directory, with progress.json and the heartbeats of its ranks.
+        after_s: How many seconds without progress are worth a line.
+        now: Unix time to take for the present; None for the present.
     """
     now = time.time() if now is None else now
     progress = StageProgress.find(directory)
@@ -24,15 +28,16 @@ def describe(directory: Path, after_s: float, now: float | None = None) -> str |
 
 
 def last_words(logs: Path) -> str:
-    """What the ranks of an attempt that was ended were at, "" where they left nothing. NCCL ends a process that waited
-    too long without a word.
+    """What the ranks of an attempt were at when it ended; "" where they left nothing.
+
+    NCCL ends a process that waited too long, and the process says nothing of it.
     """
     ends = [beat.updated for beat in heartbeats(logs)]
     return _ranks(logs, max(ends)) if ends else ""
 
 
 def _ranks(logs: Path, now: float) -> str:
-    """Who holds the others up first."""
+    """What every rank is at, the one that holds the others up first."""
     beats = heartbeats(logs)
     beats.sort(key=lambda beat: (beat.updated > now - SILENT_S, beat.waits_in is not None, beat.rank))
     return "; ".join(_rank(beat, now) for beat in beats)

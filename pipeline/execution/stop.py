@@ -2,45 +2,49 @@
 
 import signal
 import sys
+from types import FrameType
+from typing import Any
 
 
 def interrupt_on_signals() -> None:
-    """For what comes before and after the stages, where there is nothing to save: SIGTERM and SIGHUP end the driver as
-    Ctrl-C does. SIGINT too where the shell that started it told it to ignore that (a job in the background).
+    """Makes SIGTERM and SIGHUP end the driver as Ctrl-C does, before and after the stages, when nothing is to be saved.
+
+    SIGINT is set too: a shell that starts a job in the background makes it ignore that.
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
 
 
-def _interrupt(number, frame):
+def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt(signal.Signals(number).name)
 
 
 class StopRequest:
-    """Counts stop signals. `install` must run in the main thread; it can be repeated (Prefect sets handlers of its
-    own).
-    """
+    """Counts stop signals from `install` to `restore`: one asks for a checkpoint and an end, two end at once."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.count = 0
-        self._before = {}
+        self._before: dict[int, Any] = {}  # the handlers that were there
 
     def install(self) -> "StopRequest":
+        """Takes the signals over; in the main thread. Again where a library has put its own handlers there since."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             before = signal.signal(number, self._on_signal)
             self._before.setdefault(number, before)
         return self
 
     def restore(self) -> None:
+        """Puts the handlers back that were there before the first `install`."""
         for number, handler in self._before.items():
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
         self._before = {}
 
-    def _on_signal(self, number, frame) -> None:
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.count += 1
         if self.count == 1:
             print("\nstopping after a checkpoint (once more: stop now)", file=sys.stderr, flush=True)
 
     @property
     def is_requested(self) -> bool:
+        """Whether anybody has asked to stop."""
         return self.count > 0

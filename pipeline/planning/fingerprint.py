@@ -1,6 +1,4 @@
-"""Fingerprints: what decides a stage's output, as one hash. Pure functions on plain data; and the identity of models
-and data from outside.
-"""
+"""Fingerprints: everything that decides a stage's output, as one hash; also that of models and data from outside."""
 
 import hashlib
 from pathlib import Path
@@ -16,10 +14,16 @@ MAX_HASHED_BYTES = 1 << 28  # of a data file; larger ones by a sample
 
 
 def stage_fingerprint(kind: str, config: Any, inputs: dict[str, str], data_files: dict[str, str], seed: int) -> str:
-    """SHA-256 of a stage's output fields, its inputs' fingerprints, the content of its data files, the seed, its kind
-    and version.
+    """SHA-256 of all that decides a stage's output, in hexadecimal digits.
 
     A data file counts by content: its path is left out, so that a moved file changes nothing.
+
+    Args:
+        kind: The kind of the stage; the version of its code counts too.
+        config: Its configuration; operational fields do not count.
+        inputs: Fingerprints of what it is made from, by role.
+        data_files: What `data_files` says of the configuration.
+        seed: The run's seed.
     """
     fields = output_fields(config)
     for key, content in data_files.items():
@@ -28,8 +32,9 @@ def stage_fingerprint(kind: str, config: Any, inputs: dict[str, str], data_files
 
 
 def _with_content(fields: dict, names: list[str], content: str) -> dict:
-    """The fields with the path of the source at `names` replaced by its content, which also says more than a revision:
-    to pin what is there already changes nothing.
+    """The fields, in which the content of the source at `names` stands in the place of its path.
+
+    The content says more than a revision, which is dropped: to pin the revision that is there already changes nothing.
     """
     if not names:
         return {**fields, "path": content, **({"revision": None} if "revision" in fields else {})}
@@ -37,8 +42,9 @@ def _with_content(fields: dict, names: list[str], content: str) -> dict:
 
 
 def data_files(config: Any) -> dict[str, str]:
-    """{"data": hash} of the files that a stage reads from outside, those of a mixture as {"data.sources.NAME": hash},
-    of evaluation suites as {"settings.NAME": hash}; those that are there.
+    """Hashes of the files that a stage reads from outside, as far as they are there, by the key of the configuration.
+
+    The keys are "data"; "data.sources.NAME" for the sources of a mixture; "settings.NAME" for evaluation suites.
     """
     found = {key: content_of(source, _data_hash) for key, source in sources_of(config).items()}
     found |= {f"settings.{name}": _suite_content(suite) for name, suite in getattr(config, "settings", {}).items()}
@@ -46,19 +52,18 @@ def data_files(config: Any) -> dict[str, str]:
 
 
 def _suite_content(suite: Any) -> str:
-    """Of an evaluation suite's file and of its contests' standings, where it has them."""
-    paths = [path for path in (suite.path, suite.standings) if path and Path(path).exists()]
-    files = [
-        file
-        for path in map(Path, paths)
-        for file in (sorted(path.iterdir()) if path.is_dir() else [path])
-        if file.is_file()
-    ]
+    """Hash of an evaluation suite's file and of its contests' standings, where it has them."""
+    files: list[Path] = []
+    for path in (suite.path, suite.standings):
+        if path and Path(path).is_dir():
+            files += [file for file in sorted(Path(path).iterdir()) if file.is_file()]
+        elif path and Path(path).is_file():
+            files.append(Path(path))
     return digest([_data_hash(file) for file in files]) if files else ""
 
 
 def _data_hash(path: Path) -> str:
-    """Of a large file a sample, as for weights: a plan takes seconds."""
+    """Hash of a data file; of a large one by a sample, as for weights, because a plan takes seconds."""
     return _file_hash(path) if path.stat().st_size <= MAX_HASHED_BYTES else _sampled_hash(path)
 
 
@@ -74,7 +79,7 @@ def _file_hash(path: Path) -> str:
 
 
 def model_fingerprint(directory: Path) -> str:
-    """Identity of a model directory: small files whole, weight files by size and evenly spaced blocks."""
+    """Identity of a model directory: small files count as a whole, weight files by size and evenly spaced blocks."""
     entries = {}
     for path in sorted(directory.iterdir()):
         if path.is_file() and not path.name.startswith("."):
@@ -95,8 +100,10 @@ def _sampled_hash(path: Path) -> str:
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    """Changed keys of two nested configs, each as "optim.lr 1e-06 -> 3e-06"; a mapping that only one of them has is one
-    line.
+    """The keys in which two nested configurations differ, a line each; a mapping that only one has is one line.
+
+    >>> differences({"optim": {"lr": 1e-6}, "seed": 0}, {"optim": {"lr": 3e-6}, "seed": 0})
+    ['optim.lr 1e-06 -> 3e-06']
     """
     lines = []
     for key in dict.fromkeys((*old, *new)):

@@ -1,92 +1,83 @@
-"""The judge of the stages that are going to run, before anything is launched: its key is there, its endpoint answers
-and serves the model.
-"""
+"""Checks the judges of the stages that are going to run: each has its key, and its endpoint serves the model."""
 
 import json
 import os
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.configuration.resolve import uses_judge
 from pipeline.configuration.schema import RunConfig
+from pipeline.errors import MessageAndFix
 from stages.config import JudgeConfig
+
+if TYPE_CHECKING:
+    from pipeline.planning.plan import Step
 
 ANSWER_S = 3.0
 
-Error = tuple[str, str]
 
-
-def check_judges(config: RunConfig, steps) -> list[Error]:
-    """Errors of the judges that are asked, each judge once."""
+def check_judges(config: RunConfig, steps: Sequence["Step"]) -> list[MessageAndFix]:
+    """What is wrong with the judges that will be asked, each judge once."""
     asking = [
         step
         for step in reversed(steps)
         if hasattr(step.config, "judge") and uses_judge(step.config) and not step.is_done
     ]
     judges = {step.config.judge: step.stage for step in asking}
-    return [error for step in asking for error in _misplaced(step)] + [
-        error for judge, stage in judges.items() for error in _errors(judge, stage, config.launcher.environment)
-    ]
+    errors = [error for step in asking for error in _cannot_judge_data(step)]
+    for judge, stage in judges.items():
+        errors += _cannot_be_asked(judge, stage, config.launcher.environment)
+    return errors
 
 
-def _misplaced(step) -> list[Error]:
-    """Where only a column could name the verifier `judge`, the worker says so of the rows that do."""
-    if (
-        step.config.judge.backend != "tiny_world"
-        or step.config.data.name == "tiny_world"
-        or not uses_judge(step.config, by_column=False)
-    ):
+def _cannot_judge_data(step: "Step") -> list[MessageAndFix]:
+    """The tiny world's judge knows only that world's prompts.
+
+    Where only a column of the data could name the verifier `judge`, it is the worker that says so of such rows.
+    """
+    is_of_tiny_world = step.config.judge.backend == "tiny_world"
+    if not is_of_tiny_world or step.config.data.name == "tiny_world" or not uses_judge(step.config, by_column=False):
         return []
-    return [
-        (
-            f"{step.stage} asks a judge about your own data, but judge.backend=tiny_world knows only the tiny "
-            "world's prompts",
-            "choose judge=openai or judge=vllm (docs/judges.md)",
-        )
-    ]
+    message = (
+        f"{step.stage} asks a judge about your own data, but judge.backend=tiny_world knows only the tiny "
+        "world's prompts"
+    )
+    return [(message, "choose judge=openai or judge=vllm (docs/judges.md)")]
 
 
-def _errors(judge: JudgeConfig, stage: str, environment: dict[str, str]) -> list[Error]:
-    if judge.backend == "vllm" and not (Path(judge.model) / "config.json").is_file():
-        return [
-            (
-                f"{stage} asks a judge, but judge.model={judge.model} is not a model directory",
-                "give one with judge.model=DIRECTORY",
-            )
-        ]
+def _cannot_be_asked(judge: JudgeConfig, stage: str, environment: dict[str, str]) -> list[MessageAndFix]:
+    """Why a judge cannot be asked from here, if it cannot.
+
+    Args:
+        judge: Its settings.
+        stage: The stage that asks it first, for the message.
+        environment: The variables that the workers get besides those of this process.
+    """
+    if judge.backend == "vllm" and not (Path(str(judge.model)) / "config.json").is_file():
+        message = f"{stage} asks a judge, but judge.model={judge.model} is not a model directory"
+        return [(message, "give one with judge.model=DIRECTORY")]
     if judge.backend != "openai":
         return []
     key = {**os.environ, **environment}.get(judge.api_key_env, "") if judge.api_key_env else ""
     if judge.api_key_env and not key:
-        return [
-            (
-                f"{stage} asks a judge, but the environment variable {judge.api_key_env} (judge.api_key_env) is not "
-                "set",
-                f"export {judge.api_key_env}=...",
-            )
-        ]
+        variable = f"the environment variable {judge.api_key_env} (judge.api_key_env)"
+        return [(f"{stage} asks a judge, but {variable} is not set", f"export {judge.api_key_env}=...")]
     try:
-        known = _models(judge.url, key)
+        served = _served_models(str(judge.url), key)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        return [
-            (
-                f"{stage} asks a judge, but {judge.url} does not list its models ({error})",
-                "start the server, or set judge.url",
-            )
-        ]
-    if judge.model in known:
+        message = f"{stage} asks a judge, but {judge.url} does not list its models ({error})"
+        return [(message, "start the server, or set judge.url")]
+    if judge.model in served:
         return []
-    return [
-        (
-            f"{stage} asks a judge, but {judge.url} does not serve {judge.model}",
-            f"set judge.model to one of {', '.join(known) or 'its models'}",
-        )
-    ]
+    message = f"{stage} asks a judge, but {judge.url} does not serve {judge.model}"
+    return [(message, f"set judge.model to one of {', '.join(served) or 'its models'}")]
 
 
-def _models(url: str, key: str) -> list[str]:
-    request = urllib.request.Request(
-        f"{url.rstrip('/')}/models", headers={"Authorization": f"Bearer {key}"} if key else {}
-    )
+def _served_models(url: str, key: str) -> list[str]:
+    """The models that an OpenAI-compatible endpoint lists."""
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    request = urllib.request.Request(f"{url.rstrip('/')}/models", headers=headers)
     with urllib.request.urlopen(request, timeout=ANSWER_S) as response:
         return [model["id"] for model in json.load(response)["data"]]

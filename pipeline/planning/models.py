@@ -1,65 +1,81 @@
-"""Model directories that come from outside: where they are and whether they can be used."""
+"""Model directories from outside of the run: where they are, whether they can be used, how large they are."""
 
+import itertools
 import os
 import re
+from collections.abc import Container
 from pathlib import Path
 
-from pipeline.errors import MissingInput
+from pipeline.errors import MessageAndFix, MissingInput
 from pipeline.planning.fingerprint import model_fingerprint
+from stages.config import ModelConfig
 from stages.contract.description import StageDescription
 from stages.contract.files import find_json
 from stages.contract.inputs import StageInput
 
+TINY_VOCABULARY = 288  # of the recipe's own tokenizer
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "tokenizer_config.json")
 
 
 def outside_input(path: str, revision: str | None) -> StageInput:
-    """The inputs.json entry of a model from outside. Raises MissingInput when the directory cannot be used."""
+    """A model from outside, as an input of a stage.
+
+    Args:
+        path: A local directory, or a name of the hub that is in the local cache.
+        revision: Which revision of the hub's model; None for main.
+
+    Raises:
+        MissingInput: The directory is not there or cannot be used.
+    """
     directory = locate(path, revision)
-    problems = check(directory)
-    if problems:
+    lacks = missing_parts(directory)
+    if lacks:
         raise MissingInput(
-            f"the model directory {directory} cannot be used: {'; '.join(problems)}",
+            f"the model directory {directory} cannot be used: {'; '.join(lacks)}",
             "give a directory that transformers' save_pretrained wrote, model and tokenizer: model.path=DIRECTORY",
         )
     return StageInput(path=str(directory), model_dir=str(directory), fingerprint=model_fingerprint(directory))
 
 
-def outside_inputs(paths: list[str]) -> tuple[dict[str, StageInput], list[tuple[str, str]]]:
-    """({name: inputs.json entry}, [(message, fix)]) of model directories that are evaluated. A name is the stage that
-    made the model, where its directory says so, else that of the directory; a second one of the same name is numbered.
+def outside_inputs(paths: list[str]) -> tuple[dict[str, StageInput], list[MessageAndFix]]:
+    """({name: input}, errors) of model directories that are evaluated.
+
+    A model is named after the stage that made it, where its directory says so, else after its directory; a second one
+    of the same name is NAME-2, and so on. A stage's directory stands for the model in it.
     """
-    entries: dict[str, StageInput] = {}
-    errors: list[tuple[str, str]] = []
+    inputs: dict[str, StageInput] = {}
+    errors: list[MessageAndFix] = []
     for path in paths:
+        of_stage = Path(path).expanduser() / "model"
         try:
-            directory = Path(path).expanduser()
-            entry = outside_input(
-                str(directory / "model" if (directory / "model" / "config.json").is_file() else path), None
-            )
+            found = outside_input(str(of_stage) if (of_stage / "config.json").is_file() else path, None)
         except MissingInput as error:
-            errors.append(
-                (str(error), "give a directory of a model, as transformers' save_pretrained writes it: model=DIRECTORY")
-            )
+            fix = "give a directory of a model, as transformers' save_pretrained writes it: model=DIRECTORY"
+            errors.append((str(error), fix))
             continue
-        name = _name_of(Path(entry.path))
-        number = next(
-            number
-            for number in range(1, len(paths) + 1)
-            if (name if number == 1 else f"{name}-{number}") not in entries
-        )
-        entries[name if number == 1 else f"{name}-{number}"] = entry
-    return entries, errors
+        inputs[_free_name(_name_of(Path(found.path)), inputs)] = found
+    return inputs, errors
+
+
+def _free_name(name: str, taken: Container[str]) -> str:
+    """The name, or the first of NAME-2, NAME-3, ... that is not taken."""
+    if name not in taken:
+        return name
+    return next(f"{name}-{number}" for number in itertools.count(2) if f"{name}-{number}" not in taken)
 
 
 def _name_of(model_dir: Path) -> str:
+    """The stage that made a model, else the name of its directory, in letters that a file name may have."""
     made_by = StageDescription.find(model_dir.parent)
     return re.sub(r"[^A-Za-z0-9._-]", "-", made_by.stage if made_by else model_dir.name) or "model"
 
 
 def trained_template(kind: str | None, config: dict) -> str | None:
-    """The template that the prompts of a trained stage were put into, from its kind and plain configuration; None for
-    what trains nothing.
+    """The template that a trained stage put its prompts into; None for a stage that trains nothing.
+
+    Args:
+        kind: The kind of the stage.
+        config: Its configuration as plain data.
     """
     if kind == "pretrain":
         return "plain"  # every world's documents are written so
@@ -78,33 +94,37 @@ def template_of_directory(model_dir: Path) -> str | None:
 
 
 def locate(path: str, revision: str | None) -> Path:
-    """The directory of a local path or of a model in the Hugging Face cache."""
-    if Path(path).expanduser().is_dir():
-        return Path(path).expanduser().resolve()
-    if Path(path).expanduser().is_file():
+    """The directory of a model: a local path, or OWNER/NAME in the Hugging Face cache.
+
+    Raises:
+        MissingInput: There is no such directory; its fix is the command that downloads the model.
+    """
+    local = Path(path).expanduser()
+    if local.is_dir():
+        return local.resolve()
+    if local.is_file():
         raise MissingInput(
             f"model.path {path} is a file", "give the directory that holds config.json, the tokenizer and the weights"
         )
-    cache = Path(
-        os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser() / "hub"
-    )
+    is_name = path.count("/") == 1
+    home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
+    cache = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
     repository = cache / f"models--{path.replace('/', '--')}"
     reference = repository / "refs" / (revision or "main")
-    snapshot = repository / "snapshots" / (reference.read_text().strip() if reference.is_file() else revision or "main")
-    if path.count("/") == 1 and snapshot.is_dir():
+    commit = reference.read_text().strip() if reference.is_file() else revision or "main"
+    snapshot = repository / "snapshots" / commit
+    if is_name and snapshot.is_dir():
         return snapshot
-    fix = (
-        f"hf download {path}{f' --revision {revision}' if revision else ''}"
-        if path.count("/") == 1 and not path.startswith((".", "/"))
-        else "give an existing directory: model.path=DIRECTORY"
-    )
+    fix = "give an existing directory: model.path=DIRECTORY"
+    if is_name and not path.startswith((".", "/")):
+        fix = f"hf download {path}" + (f" --revision {revision}" if revision else "")
     raise MissingInput(
         f"model.path {path}: no such directory, and no such model in the Hugging Face cache ({cache})", fix
     )
 
 
-def check(directory: Path) -> list[str]:
-    """What a model directory lacks, each a phrase."""
+def missing_parts(directory: Path) -> list[str]:
+    """What a directory lacks to be a model, each a phrase; nothing where it can be used."""
     problems = []
     config = find_json(directory / "config.json")
     if not (directory / "config.json").is_file():
@@ -113,23 +133,21 @@ def check(directory: Path) -> list[str]:
         problems.append("config.json is not a model's (it names no model_type)")
     if not any((directory / name).is_file() for name in TOKENIZER_FILES):
         problems.append("no tokenizer (tokenizer.json or tokenizer.model)")
-    return problems + _weight_problems(directory)
+    return problems + _missing_weights(directory)
 
 
-def _weight_problems(directory: Path) -> list[str]:
+def _missing_weights(directory: Path) -> list[str]:
+    """What is wrong with the weights of a model directory."""
     index = find_json(directory / "model.safetensors.index.json")
     if isinstance(index, dict):
         missing = sorted(name for name in set(index.get("weight_map", {}).values()) if not (directory / name).is_file())
-        return (
-            [f"weight files of its index are missing: {', '.join(missing[:3])}{' ...' if len(missing) > 3 else ''}"]
-            if missing
-            else []
-        )
+        if not missing:
+            return []
+        more = " ..." if len(missing) > 3 else ""
+        return [f"weight files of its index are missing: {', '.join(missing[:3])}{more}"]
     if any(directory.glob("*.safetensors")):
         return []
-    pickles = sorted(
-        path.name for path in (*directory.glob("*.bin"), *directory.glob("*.pt"), *directory.glob("*.pth"))
-    )
+    pickles = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in directory.glob(pattern))
     if pickles:
         return [
             f"its weights are a pickle ({pickles[0]}), which can run code when it is read: save them again with "
@@ -138,17 +156,26 @@ def _weight_problems(directory: Path) -> list[str]:
     return ["no weights (*.safetensors)"]
 
 
-def num_parameters(model) -> float:
-    """Parameters of a ModelConfig: from the sizes of its weight files, or computed for the recipe's own Qwen2."""
+def num_parameters(model: ModelConfig) -> float:
+    """Parameters of a model: from the sizes of its weight files, or computed for the recipe's own Qwen2.
+
+    0 for a model that is not there.
+    """
     if model.path:
         try:
             directory = locate(model.path, model.revision)
         except MissingInput:
             return 0.0
-        bytes_per_parameter = (
-            4 if (find_json(directory / "config.json", {}) or {}).get("torch_dtype") == "float32" else 2
-        )
-        return sum(path.stat().st_size for path in directory.glob("*.safetensors")) / bytes_per_parameter
+        return sum(path.stat().st_size for path in directory.glob("*.safetensors")) / _weight_bytes(directory)
     width, head = model.hidden_size, model.hidden_size // model.num_heads
     layer = 2 * width * width + 2 * width * head * model.num_kv_heads + 3 * width * model.intermediate_size
-    return model.num_layers * layer + (1 if model.tie_embeddings else 2) * 288 * width
+    return model.num_layers * layer + (1 if model.tie_embeddings else 2) * TINY_VOCABULARY * width
+
+
+def _weight_bytes(directory: Path) -> int:
+    """Bytes of a parameter in the weight files of a model directory."""
+    config = find_json(directory / "config.json")
+    if not isinstance(config, dict):
+        return 2
+    precision = config.get("dtype") or config.get("torch_dtype")  # the latter: transformers before 5
+    return 4 if precision == "float32" else 2

@@ -1,24 +1,32 @@
-"""Cheap checks before anything is launched: data files and disk space. What needs a tokenizer is checked by the worker."""
+"""Cheap checks before anything is launched: data files, suites, tracker, sandbox, disk space.
+
+What needs a tokenizer is checked by the worker.
+"""
 
 import importlib.util
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pipeline.configuration.data_sources import all_nodes, check_source
 from pipeline.configuration.schema import RunConfig
-from pipeline.errors import MissingInput
+from pipeline.errors import MessageAndFix, MissingInput
 from pipeline.paths import REPOSITORY
 from pipeline.planning import estimate
+from stages.config import SuiteConfig
+
+if TYPE_CHECKING:
+    from pipeline.planning.plan import Step
 
 SANDBOX_TIMEOUT_S = 180
+OF_PROGRAMS = ("livecodebench", "codeforces")  # loaders of suites whose answers are programs
 
-Error = tuple[str, str]
 
-
-def check_data(config: RunConfig, steps) -> list[Error]:
-    """Errors in the data of the stages that are going to run, each source once."""
+def check_data(config: RunConfig, steps: Iterable["Step"]) -> list[MessageAndFix]:
+    """What is wrong with the data of the stages that are going to run, each source once."""
     sources: dict[str, tuple] = {}
     for step in steps:
         for field, data in (all_nodes(step.config) if not step.is_done else {}).items():
@@ -28,57 +36,48 @@ def check_data(config: RunConfig, steps) -> list[Error]:
     return [error for source, malformed, key in sources.values() for error in check_source(source, malformed, key)]
 
 
-def check_suites(steps) -> list[Error]:
-    """Evaluation suites whose files are not there, or that name no data at all."""
-    suites = {
-        name: suite
-        for step in steps
-        if not step.is_done
-        for name, suite in getattr(step.config, "settings", {}).items()
-    }
+def check_suites(steps: Iterable["Step"]) -> list[MessageAndFix]:
+    """Evaluation suites that name no data, or files that are not there."""
+    suites: dict[str, SuiteConfig] = {}
+    for step in steps:
+        if not step.is_done:
+            suites |= getattr(step.config, "settings", {})
+    return [error for name, suite in suites.items() for error in _missing_files(name, suite)]
+
+
+def _missing_files(name: str, suite: SuiteConfig) -> list[MessageAndFix]:
+    """What a suite has not got of the files that it needs."""
     errors = []
-    for name, suite in suites.items():
-        if suite.loader not in ("tiny", "own") and not (suite.path or suite.hub):
-            errors.append(
-                (
-                    f"the suite {name} has neither a file nor a data set of the hub",
-                    f"eval.{name}.path=FILE or eval.{name}.hub=OWNER/NAME",
-                )
-            )
-        if suite.path and not Path(suite.path).is_file():
-            errors.append(
-                (
-                    f"eval.{name}.path={suite.path}: no such file",
-                    f"give the data set's file, in the schema of conf/eval/{name}.yaml",
-                )
-            )
-        if suite.standings and not Path(suite.standings).is_dir():
-            errors.append(
-                (
-                    f"eval.{name}.standings={suite.standings}: no such directory",
-                    "give the directory with CONTEST.standings.json and CONTEST.ratings.json",
-                )
-            )
+    if suite.loader not in ("tiny", "own") and not (suite.path or suite.hub):
+        message = f"the suite {name} has neither a file nor a data set of the hub"
+        errors.append((message, f"eval.{name}.path=FILE or eval.{name}.hub=OWNER/NAME"))
+    if suite.path and not Path(suite.path).is_file():
+        message = f"eval.{name}.path={suite.path}: no such file"
+        errors.append((message, f"give the data set's file, in the schema of conf/eval/{name}.yaml"))
+    if suite.standings and not Path(suite.standings).is_dir():
+        message = f"eval.{name}.standings={suite.standings}: no such directory"
+        errors.append((message, "give the directory with CONTEST.standings.json and CONTEST.ratings.json"))
     return errors
 
 
-def check_tracker(config: RunConfig) -> list[Error]:
-    """tracker=tensorboard without the package, before hours of work rather than after."""
+def check_tracker(config: RunConfig) -> list[MessageAndFix]:
+    """tracker=tensorboard without its package: said before hours of work, not after."""
     if config.tracker.name != "tensorboard" or importlib.util.find_spec("tensorboard"):
         return []
     return [("tracker=tensorboard needs the tensorboard package", "pip install tensorboard, or tracker=none")]
 
 
-def check_sandbox(config: RunConfig, steps) -> list[Error]:
-    """No sandbox where a stage that is going to run grades programs. Asked in a process of its own: the driver imports
-    nothing of the stages.
+def check_sandbox(config: RunConfig, steps: Iterable["Step"]) -> list[MessageAndFix]:
+    """A stage that is going to run grades programs, and none can be run here.
+
+    The question is asked in a process of its own: the driver imports no sandbox.
     """
-    nodes = {
+    settings = {
         (step.config.sandbox.backend, step.config.sandbox.url, step.config.sandbox.python or "")
         for step in steps
         if not step.is_done and hasattr(step.config, "sandbox") and _grades_programs(step.config)
     }
-    problems = [sandbox_problem(*node) for node in sorted(nodes)]
+    problems = [sandbox_problem(*setting) for setting in sorted(settings)]
     return [
         (f"the verifier code cannot run programs here: {problem}", "see docs/sandbox.md; `doctor` looks again")
         for problem in problems
@@ -86,11 +85,12 @@ def check_sandbox(config: RunConfig, steps) -> list[Error]:
     ]
 
 
-def _grades_programs(stage_config) -> bool:
-    """Whether a source of the stage's data names the verifier code for its rows, or a suite is of programs. Rows that
-    name it themselves are found by the worker.
+def _grades_programs(stage_config: Any) -> bool:
+    """Whether the stage's data names the verifier `code`, or a suite is of programs.
+
+    Single rows that name it themselves are found by the worker.
     """
-    if any(suite.loader in ("livecodebench", "codeforces") for suite in getattr(stage_config, "settings", {}).values()):
+    if any(suite.loader in OF_PROGRAMS for suite in getattr(stage_config, "settings", {}).values()):
         return True
     return any(
         source.verifier == "code" for data in all_nodes(stage_config).values() for source in data.all_sources.values()
@@ -98,7 +98,13 @@ def _grades_programs(stage_config) -> bool:
 
 
 def sandbox_problem(backend: str = "bubblewrap", url: str = "", python: str = "") -> str | None:
-    """Why no program can be run, in one line, or None."""
+    """Why no program can be run here, in one line; None where programs can be run.
+
+    Args:
+        backend: `sandbox.backend` of the configuration; `url` and `python` likewise.
+        url: Address of a Piston server; "" for none.
+        python: The interpreter in the sandbox; "" for this one.
+    """
     done = subprocess.run(
         [sys.executable, "-m", "stages.sandbox", backend, url, python],
         capture_output=True,
@@ -109,26 +115,29 @@ def sandbox_problem(backend: str = "bubblewrap", url: str = "", python: str = ""
     return None if done.returncode == 0 else (done.stdout + done.stderr).strip().splitlines()[-1]
 
 
-def check_disk(config: RunConfig, steps) -> list[Error]:
-    """Too little free space on the disk of the runs for any stage. What a trained stage needs is checked when it is its
-    turn.
+def check_disk(config: RunConfig, steps: Sequence["Step"]) -> list[MessageAndFix]:
+    """Too little free space on the disk of the runs for any stage.
+
+    What a trained stage needs for its checkpoints is checked when its turn comes (`require_disk`).
     """
     if all(step.is_done for step in steps):
         return []
-    return _too_little(config.run_dir, config.launcher.min_free_gib, "a stage")
+    return _too_little_space(config.run_dir, config.launcher.min_free_gib, "a stage")
 
 
-def require_disk(step, config: RunConfig) -> None:
-    """Raises MissingInput where the disk has no room for the checkpoints and the model of a stage, less what it has
-    written before.
+def require_disk(step: "Step", config: RunConfig) -> None:
+    """Raises MissingInput where the disk has no room for a stage's checkpoints and its model.
+
+    What an earlier attempt has written already is not needed again.
     """
     written = sum(path.stat().st_size for path in (step.dir / "state").rglob("*") if path.is_file())
     needed_gib = max(config.launcher.min_free_gib, estimate.disk_gib(step.stage, step.config, config) - written / 2**30)
-    for message, fix in _too_little(config.run_dir, needed_gib, step.stage):
+    for message, fix in _too_little_space(config.run_dir, needed_gib, step.stage):
         raise MissingInput(message, fix)
 
 
-def _too_little(place: Path, needed_gib: float, who: str) -> list[Error]:
+def _too_little_space(place: Path, needed_gib: float, who: str) -> list[MessageAndFix]:
+    """An error where the disk that holds `place`, which may not be there yet, has less free space than needed."""
     while not place.exists():
         place = place.parent
     free_gib = shutil.disk_usage(place).free / 2**30

@@ -148,6 +148,23 @@ def test_options_take_their_value_with_or_without_an_equals_sign_and_before_or_a
     assert bound.kwargs == {"prompt": "-3+5=?"}
 
 
+@pytest.mark.parametrize(
+    "line, expected",
+    [
+        ("r1 ", set(COMMANDS)),
+        ("r1 st", set(COMMANDS)),
+        ("r1 status --c", {"--json", "--cost", "--price", "--help"}),
+        ("r1 clean run=a --", {"--yes", "--logs", "--unfinished", "--help"}),
+        ("r1 evaluate --", {"--help"}),
+        ("r1 data --", {"--help"}),
+    ],
+)
+def test_the_shell_completes_commands_and_their_options(say, monkeypatch, line, expected):
+    monkeypatch.setenv("COMP_LINE", line)
+    code, text = say("-sc", "query=bash")
+    assert code == 0 and set(text.split()) == expected
+
+
 def test_the_reference_has_every_command_and_option(say):
     text = as_markdown(heading_level=3)
     headings = re.findall(r"^(#+) (r1 .+)$", text, flags=re.MULTILINE)

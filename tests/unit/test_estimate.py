@@ -12,8 +12,10 @@ import pytest
 from pipeline.configuration import graph
 from pipeline.configuration.schema import RunConfig
 from pipeline.planning import estimate
-from stages.config import DeepSpeedConfig
+from stages.config import DeepSpeedConfig, ModelConfig
+from stages.contract.description import StageDescription
 from stages.contract.files import write_json
+from stages.contract.manifest import Manifest, Timing
 from tests.support.runs import config
 
 PARAMETERS = 516_096
@@ -56,6 +58,16 @@ def memory_gib(run: RunConfig, stage: str) -> float:
 def test_the_tiny_model_has_the_parameters_that_the_numbers_below_are_worked_with(tiny):
     assert estimate.models.num_parameters(tiny().model_of("r1_zero")) == PARAMETERS
     assert estimate.models.num_parameters(tiny().model_of("distill")) == STUDENT_PARAMETERS
+
+
+@pytest.mark.parametrize("key", ["dtype", "torch_dtype"])  # transformers 5 and before
+def test_parameters_of_a_model_directory_follow_from_its_weight_files_and_precision(key, tmp_path):
+    (tmp_path / "model-1.safetensors").write_bytes(b"x" * 3000)
+    (tmp_path / "model-2.safetensors").write_bytes(b"x" * 1000)
+    for precision, parameters in (("float32", 1000), ("bfloat16", 2000)):
+        write_json(tmp_path / "config.json", {key: precision})
+        assert estimate.models.num_parameters(ModelConfig(path=str(tmp_path))) == parameters
+    assert estimate.models.num_parameters(ModelConfig(path=str(tmp_path / "nowhere"))) == 0
 
 
 TRAINED_AND_SAMPLED = {
@@ -153,8 +165,9 @@ def finished(run: RunConfig, stage: str, total_s: float, **changed) -> None:
     directory = run.run_dir / stage / "0a1b2c3d"
     own = run.stage(stage)
     fields = {name: getattr(own, name) for name in estimate.SIZE_FIELDS if hasattr(own, name)}
-    write_json(directory / "config.json", {"config": {**fields, **changed}})
-    write_json(directory / "manifest.json", {"timing": {"total_s": total_s}})
+    kind = graph.build(run).nodes[stage].kind
+    StageDescription(stage=stage, kind=kind, config={**fields, **changed}).write(directory)
+    Manifest(stage=stage, kind=kind, files={}, timing=Timing(total_s=total_s)).write(directory)
     (directory.parent / "latest").symlink_to(directory.name)
 
 

@@ -9,7 +9,7 @@ import pytest
 from stages.contract.records import RecordLog, RecordReader
 from stages.kinds.evaluation import grading
 from stages.kinds.evaluation.grading import MOST_AT_ONCE, Grader
-from stages.kinds.evaluation.measure import Sample
+from stages.kinds.evaluation.measure import FinishedSample
 from tests.support.rollouts import a_prompt, answered
 
 
@@ -87,9 +87,9 @@ def test_what_is_put_is_graded_once_in_batches_and_recorded(tmp_path, monkeypatc
     grader = Grader(RecordLog(tmp_path / "grades.0.jsonl"), RecordLog(tmp_path / "samples.0.jsonl"), needs_format=True)
     prompt = a_prompt()
     for number in range(MOST_AT_ONCE + 3):
-        grader.put(Sample(prompt.id, number, prompt, answered("28" if number % 2 else "27"), 5, 3, False))
+        grader.put(FinishedSample(prompt.id, number, prompt, answered("28" if number % 2 else "27"), 5, 3, False))
     wait_until(lambda: len(list(RecordReader(tmp_path, "grades.*"))) >= MOST_AT_ONCE)
-    grader.put(Sample(prompt.id, MOST_AT_ONCE + 3, prompt, answered("28"), 5, 3, False))
+    grader.put(FinishedSample(prompt.id, MOST_AT_ONCE + 3, prompt, answered("28"), 5, 3, False))
     started = time.monotonic()
     grader.finish()
     assert time.monotonic() - started < 60
@@ -102,14 +102,16 @@ def test_what_is_put_is_graded_once_in_batches_and_recorded(tmp_path, monkeypatc
 
 def test_few_samples_do_not_wait_for_many(tmp_path):
     grader = Grader(RecordLog(tmp_path / "grades.0.jsonl"), RecordLog(tmp_path / "samples.0.jsonl"), needs_format=True)
-    grader.put(Sample("p", 0, a_prompt(), answered("28"), 5, 3, False))
+    grader.put(FinishedSample("p", 0, a_prompt(), answered("28"), 5, 3, False))
     wait_until(lambda: len(list(RecordReader(tmp_path, "grades.*"))) == 1)
     grader.finish()
 
 
 def test_what_grading_raises_is_raised_in_the_end(tmp_path):
     grader = Grader(RecordLog(tmp_path / "grades.0.jsonl"), RecordLog(tmp_path / "samples.0.jsonl"), needs_format=True)
-    grader.put(Sample("p", 0, dataclasses.replace(a_prompt(), verifier="none of ours"), answered("28"), 5, 3, False))
+    grader.put(
+        FinishedSample("p", 0, dataclasses.replace(a_prompt(), verifier="none of ours"), answered("28"), 5, 3, False)
+    )
     with pytest.raises(ValueError, match="none of ours"):
         grader.finish()
 

@@ -3,7 +3,7 @@
 import pytest
 
 from stages.config import SuiteConfig
-from stages.kinds.evaluation.measure import Sample, final_text, measure_many
+from stages.kinds.evaluation.measure import FinishedSample, final_text, measure_many
 from stages.kinds.evaluation.problems import Problem, ProblemSet
 from stages.kinds.evaluation.ratings import Contest, Human
 from stages.kinds.evaluation.results import grader_errors, results_of
@@ -20,9 +20,9 @@ def a_sample(
     tokens: int = 5,
     thinking: int | None = 3,
     is_truncated: bool = False,
-) -> Sample:
+) -> FinishedSample:
     prompt = prompt or a_prompt()
-    return Sample(prompt.id, number, prompt, completion, tokens, thinking, is_truncated)
+    return FinishedSample(prompt.id, number, prompt, completion, tokens, thinking, is_truncated)
 
 
 def a_set(prompts: list[Prompt], k: int, levels=None, **changes) -> ProblemSet:
@@ -32,7 +32,7 @@ def a_set(prompts: list[Prompt], k: int, levels=None, **changes) -> ProblemSet:
     return ProblemSet("set", problems, SuiteConfig(samples_per_prompt=k, needs_format=True), **changes)
 
 
-def rows_of(one: ProblemSet, groups: list[list[Sample]]) -> dict[str, dict]:
+def rows_of(one: ProblemSet, groups: list[list[FinishedSample]]) -> dict[str, dict]:
     return {
         row["metric"]: row for row in results_of(one, [measure_many(group, one.suite.needs_format) for group in groups])
     }

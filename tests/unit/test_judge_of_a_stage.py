@@ -10,7 +10,7 @@ from stages.config import DataConfig, JudgeConfig, SuiteConfig
 from stages.contract.records import RecordLog, RecordReader
 from stages.data.file_prompts import FilePrompts
 from stages.kinds.evaluation.grading import Grader
-from stages.kinds.evaluation.measure import Sample, measure_many
+from stages.kinds.evaluation.measure import FinishedSample, measure_many
 from stages.kinds.evaluation.problems import Problem, ProblemSet
 from stages.kinds.evaluation.results import results_of
 from stages.prompting.prompt import Prompt
@@ -108,7 +108,8 @@ def test_an_evaluation_counts_what_was_not_judged_and_says_why(stage, server):
     server.script = ["ok", *["500"] * 3]
     prompts = [dataclasses.replace(free_prompt(), id=f"p{number}") for number in range(4)]
     samples = [
-        Sample(prompt.id, 0, prompt, answered(str(number)), 5, 3, False) for number, prompt in enumerate(prompts)
+        FinishedSample(prompt.id, 0, prompt, answered(str(number)), 5, 3, False)
+        for number, prompt in enumerate(prompts)
     ]
     records = measure_many(samples, True)
     one = ProblemSet("own", [Problem(prompt.id, (prompt,)) for prompt in prompts], SuiteConfig(samples_per_prompt=1))
@@ -130,7 +131,7 @@ def test_an_evaluation_stops_where_the_judge_is_away_and_keeps_its_samples(stage
     grader = Grader(grades, samples, needs_format=True)
     samples.append({"problem": "p0", "sample": 0})
     server.is_away = True
-    grader.put(Sample("p0", 0, free_prompt(), answered("28"), 5, 3, False))
+    grader.put(FinishedSample("p0", 0, free_prompt(), answered("28"), 5, 3, False))
     with pytest.raises(GraderAway):
         grader.finish()
     assert list(RecordReader(tmp_path, "samples.*")) and not list(RecordReader(tmp_path, "grades.*"))

@@ -1,9 +1,12 @@
-"""The Prefect flow: a task run per stage, with its state, log lines and metrics. The only file that imports Prefect.
+"""The Prefect flow of a run: each stage is a task run with its state, its log lines and its metrics.
 
-The disk is the truth: Prefect shows what happens, it decides nothing, and losing its database loses nothing.
+The disk is the truth: Prefect shows what happens and decides nothing, and losing its database loses nothing.
 """
 
-from prefect import flow, get_run_logger, task
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from prefect import State, flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
@@ -20,19 +23,31 @@ from pipeline.view.live import LiveView
 from stages.contract.json_file import to_plain
 from stages.contract.manifest import Manifest
 
-DRAIN_S = 10
+SEND_TIMEOUT_S = 10
+
+RunStep = Callable[[Step, Plan, LiveView, StopRequest, Callable[..., None]], Manifest | None]
 
 
 class ServerLost(Exception):
-    """The embedded server has ended while the flow ran; the stages on disk are what they are."""
+    """The embedded server has ended while the flow ran. The disk says which stages are done."""
 
 
-def run(plan: Plan, run_step, live: LiveView, stop: StopRequest) -> None:
-    """Runs the steps of a plan with `run_step(step, plan, live, stop, on_line)` as task runs. Raises the first error of
-    a stage, or ServerLost.
+def run(plan: Plan, run_step: RunStep, live: LiveView, stop: StopRequest) -> None:
+    """Runs the steps of a plan as task runs of one flow run.
+
+    Args:
+        plan: What to run.
+        run_step: Called as `run_step(step, plan, live, stop, on_line)` for each step; returns its manifest, or None
+            where the step was done before.
+        live: The live view, handed to `run_step`.
+        stop: Counts stop signals; handed to `run_step`.
+
+    Raises:
+        PipelineError: The first error of a stage.
+        ServerLost: The embedded server has ended.
     """
     errors: list[PipelineError] = []
-    states = {}
+    states: dict[str, State] = {}
     name = f"{plan.config.run}-{plan.config.recipe}"
     if prefect_server.is_embedded():
         _close_lost_runs(name)
@@ -60,13 +75,9 @@ def run(plan: Plan, run_step, live: LiveView, stop: StopRequest) -> None:
             if errors or not states[step.stage].is_completed():
                 break
         if errors:
-            interrupted = isinstance(errors[0], StageInterrupted)
-            return Cancelled(message=str(errors[0])) if interrupted else Failed(message=_first_line(errors[0]))
-        return (
-            Completed(message=f"{len(states)} stages")
-            if all(state.is_completed() for state in states.values())
-            else Failed()
-        )
+            return _state_of(errors[0])
+        is_complete = all(state.is_completed() for state in states.values())
+        return Completed(message=f"{len(states)} stages") if is_complete else Failed()
 
     try:
         recipe(plan.config.run, plan.config.seed, [step.stage for step in plan.steps], return_state=True)
@@ -75,32 +86,30 @@ def run(plan: Plan, run_step, live: LiveView, stop: StopRequest) -> None:
             raise
         patches.drop_queued_messages()
         raise errors[0] if errors else ServerLost() from error
-    patches.send_queued_messages(DRAIN_S)
+    patches.send_queued_messages(SEND_TIMEOUT_S)
     if errors:
         raise errors[0]
     for state in states.values():
         state.result()  # an error that is not a PipelineError is a bug of ours: raise it as it is
 
 
+@dataclass(frozen=True, eq=False, repr=False)
 class _Work:
-    """What a task run needs, as one opaque argument: Prefect shows parameters, it must not look into this one."""
+    """What a task run needs, as one argument: Prefect shows the arguments, and of this one only the stage's name."""
 
-    def __init__(self, step: Step, plan: Plan, run_step, live: LiveView, stop: StopRequest, errors: list):
-        self.step, self.plan, self.run_step, self.live, self.stop, self.errors = (
-            step,
-            plan,
-            run_step,
-            live,
-            stop,
-            errors,
-        )
+    step: Step
+    plan: Plan
+    run_step: RunStep
+    live: LiveView
+    stop: StopRequest
+    errors: list[PipelineError]  # of the whole flow
 
     def __repr__(self) -> str:
         return self.step.stage
 
 
-def _stage(fingerprint: str, work: _Work):
-    """The body of every task run: the stage, its log lines, and its metrics as an artifact."""
+def _stage(fingerprint: str, work: _Work) -> State:
+    """The body of every task run: runs the stage, logs its lines, shows its metrics as an artifact."""
     step, logger = work.step, get_run_logger()
     logger.info("%s: %s (%s), %s", step.stage, step.action, step.reason, step.dir)
     try:
@@ -108,9 +117,7 @@ def _stage(fingerprint: str, work: _Work):
     except PipelineError as error:
         work.errors.append(error)
         logger.error("%s", error)
-        return (
-            Cancelled(message=str(error)) if isinstance(error, StageInterrupted) else Failed(message=_first_line(error))
-        )
+        return _state_of(error)
     if manifest is None:
         return Completed(name="Skipped", message=step.reason)
     _show_metrics(step, manifest)
@@ -118,6 +125,7 @@ def _stage(fingerprint: str, work: _Work):
 
 
 def _show_metrics(step: Step, manifest: Manifest) -> None:
+    """Shows the final numbers of a stage as a table among the artifacts."""
     rows = [{"metric": name, "value": value} for name, value in manifest.metrics.items()]
     rows += [{"metric": f"timing/{name}", "value": value} for name, value in to_plain(manifest.timing).items()]
     rows.append({"metric": "peak_memory_gib", "value": manifest.peak_memory_gib})
@@ -127,8 +135,9 @@ def _show_metrics(step: Step, manifest: Manifest) -> None:
 
 
 def _close_lost_runs(name: str) -> None:
-    """Flow runs of this run that a killed driver left in state Running; the run's lock, which we hold, says that none
-    is alive.
+    """Ends the flow runs of this name that a killed driver left in state Running.
+
+    None of them is alive: this driver holds the lock of the run.
     """
     unfinished = {"type": {"any_": [StateType.RUNNING, StateType.PENDING]}}
     with get_client(sync_client=True) as client:
@@ -136,5 +145,8 @@ def _close_lost_runs(name: str) -> None:
             client.set_flow_run_state(lost.id, Crashed(message="its driver was killed"), force=True)
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]
+def _state_of(error: PipelineError) -> State:
+    """The state in which Prefect shows a stage, or a flow, that ended with this error."""
+    if isinstance(error, StageInterrupted):
+        return Cancelled(message=str(error))
+    return Failed(message=str(error).splitlines()[0])

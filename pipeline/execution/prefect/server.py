@@ -1,9 +1,10 @@
-"""Where Prefect keeps its things and which server it talks to. Nothing here imports Prefect: the environment must stand
-before that.
+"""Where Prefect keeps its files, and which server it talks to.
 
-With PREFECT_API_URL set, that server is used. With nothing set, a server of our own runs beside the driver, under the
-guard, so that it dies with the driver however that dies; its database lies in the runs directory, nothing is sent
-anywhere.
+With PREFECT_API_URL set, that server is used. With nothing set, an embedded server runs beside the driver. It runs
+under the guard, so that it dies with the driver however that dies; its database lies in the runs directory, and nothing
+is sent anywhere.
+
+Nothing here imports Prefect: it reads its environment as it is imported, and that is prepared here.
 """
 
 import os
@@ -22,12 +23,12 @@ START_TIMEOUT_S = 120  # a cold start takes about 8 s on two idle cores, 46 s we
 
 
 def has_own_server() -> bool:
-    """Whether the user pointed us at a server."""
+    """Whether the user has named a server of their own."""
     return bool(os.environ.get("PREFECT_API_URL")) and not _SERVER
 
 
 def prepare_environment(runs_dir: Path) -> None:
-    """Settings that Prefect reads at import: its home in the runs directory, offline, quiet on the console."""
+    """Sets what Prefect reads as it is imported: its home in the runs directory, offline, quiet on the console."""
     home = runs_dir / ".prefect"
     home.mkdir(parents=True, exist_ok=True)
     for name, value in {
@@ -43,19 +44,17 @@ def prepare_environment(runs_dir: Path) -> None:
         os.environ.setdefault(name, value)
 
 
-_SERVER: list[
-    subprocess.Popen
-] = []  # the embedded server of this process: one for all jobs of a sweep, Prefect reads its address once
+# the embedded server of this process, if it has one: one for all jobs of a sweep, as Prefect reads its address once
+_SERVER: list[subprocess.Popen] = []
 
 
 def start(runs_dir: Path) -> None:
-    """Makes an API reachable: the user's server, or an embedded one that is started once."""
+    """Makes a server reachable: the user's own, or an embedded one, which is started once."""
     prepare_environment(runs_dir)
     if has_own_server() or _SERVER:
         return
-    os.environ.setdefault(
-        "PREFECT_CLIENT_MAX_RETRIES", "2"
-    )  # each waits twice as long; with 5, a run takes minutes to see that its server was killed
+    # each waits twice as long as the one before: with 5, a run takes minutes to see that its server was killed
+    os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "2")
     port = _free_port()
     home = Path(os.environ["PREFECT_HOME"])
     with open(home / "server.log", "ab") as log:
@@ -90,11 +89,12 @@ def start(runs_dir: Path) -> None:
 
 
 def is_embedded() -> bool:
+    """Whether this process has started a server."""
     return bool(_SERVER)
 
 
 def has_ended() -> bool:
-    """Whether the embedded server, which only `stop` ends, is gone: it was killed, or broke."""
+    """Whether the embedded server has ended by itself: it was killed, or it broke."""
     return bool(_SERVER) and _SERVER[-1].poll() is not None
 
 

@@ -29,6 +29,8 @@ class Sampler(Protocol):
     batch.
     """
 
+    stop_ids: list[int]  # token ids that end a completion
+
     def sample(
         self,
         prompts: list[list[int]],

@@ -38,7 +38,7 @@ class TransformersSampler:
         self.max_sequences = config.max_sequences
         self.top_p = config.top_p
         self.limit_s = config.engine_timeout_s
-        self.stop_ids = set(stop_token_ids(model_dir))
+        self.stop_ids = stop_token_ids(model_dir)
 
     def sample(
         self,

@@ -1,1 +1,1 @@
-"""Evaluation [V2 D.1]: suites, sampling that resumes per sample, grading while others decode, statistics, comparisons."""
+"""Evaluation [V2 D.1]: suites, sampling that resumes sample by sample, grading, statistics, comparisons."""

@@ -1,4 +1,4 @@
-"""Models compared pair by pair on the same problems: which is better, by how much, how sure."""
+"""Compares models pair by pair on the same problems: which is better, by how much, and how sure that is."""
 
 from itertools import combinations
 
@@ -6,9 +6,14 @@ from stages.kinds.evaluation.statistics import paired_difference
 
 
 def compare(means: dict[str, dict[str, list[float]]]) -> list[dict]:
-    """`means`: set -> model -> pass@1 of each problem, in one order. A row for each pair of models (in their order) and
-    set: {"set", "metric", "model", "against", "difference", "low", "high", "p", "n"}; the difference is the model's
-    minus the other's.
+    """Compares each pair of models on each set.
+
+    Args:
+        means: set -> model -> pass@1 of each problem, the problems in the same order for all models.
+
+    Returns:
+        A row for each set and pair: {"set", "metric", "model", "against", "difference", "low", "high", "p", "n"}; the
+        difference is that of `model` minus that of `against`, the earlier one in the recipe.
     """
     rows = []
     for set_name, of_model in means.items():

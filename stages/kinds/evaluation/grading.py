@@ -1,5 +1,6 @@
-"""Grading in a thread of its own, in batches, while the engine samples; what is graded is recorded, and both logs reach
-the disk every second.
+"""Grades samples in batches in a thread of its own while the engine samples.
+
+Every grade is recorded, and the logs of samples and grades reach the disk every second.
 """
 
 import threading
@@ -7,32 +8,34 @@ import time
 from collections import deque
 
 from stages.contract.records import RecordLog
-from stages.kinds.evaluation.measure import Sample, measure_many
+from stages.kinds.evaluation.measure import FinishedSample, measure_many
 
 MOST_AT_ONCE = 256
-# seconds between batches: a thread that wakes for every sample takes more from the engine than the grading itself
+# Seconds between batches: a thread that wakes up for every sample takes more from the engine than grading itself.
 GATHER_S = 1.0
 
 
 class Grader:
-    """`put` samples as they finish, `finish` when there are no more."""
+    """Grades in the background: `put` samples as they finish, and `finish` when there are no more."""
 
     def __init__(self, grades: RecordLog, samples: RecordLog, needs_format: bool):
         self.grades, self.samples, self.needs_format = grades, samples, needs_format
-        self.waiting: deque[Sample] = deque()
-        self.wake, self.is_ended = threading.Event(), False
+        self.waiting: deque[FinishedSample] = deque()
+        self.wake = threading.Event()
+        self.is_ended = False
         self.error: BaseException | None = None
         self.cpu_s = 0.0  # processor time of this thread: what grading takes from sampling
         self.thread = threading.Thread(target=self._run, name="grading", daemon=True)
         self.thread.start()
 
-    def put(self, sample: Sample) -> None:
+    def put(self, sample: FinishedSample) -> None:
+        """Hands a finished sample over."""
         self.waiting.append(sample)
         if len(self.waiting) >= MOST_AT_ONCE:
             self.wake.set()
 
     def finish(self) -> None:
-        """Waits until all that was put is graded and on the disk. Raises what grading raised."""
+        """Waits until all samples are graded and on the disk; raises what grading raised."""
         self.is_ended = True
         self.wake.set()
         self.thread.join()

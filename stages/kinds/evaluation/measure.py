@@ -1,4 +1,4 @@
-"""One finished sample as numbers: is it right, what did it answer, how long was it, in which language did it think."""
+"""Measures one finished sample: is it right, what did it answer, how long was it, in which language did it think."""
 
 import re
 from collections.abc import Sequence
@@ -17,27 +17,29 @@ JUDGED = ("is_correct", "is_rude", "is_polite", "refuses", "is_safe", "helpfulne
 
 
 @dataclass(frozen=True)
-class Sample:
-    """A completion of sample number `number` of a problem, with the opening <think> that a template wrote for it."""
+class FinishedSample:
+    """Sample number `number` of a problem."""
 
-    problem: str
+    problem: str  # its id
     number: int
     prompt: Prompt
-    completion: str
+    completion: str  # with the opening <think> that a template wrote for it
     tokens: int
     thinking_tokens: int | None  # up to </think>; None where the completion has no thought
     is_truncated: bool
 
 
-def measure_many(samples: Sequence[Sample], needs_format: bool) -> list[dict]:
-    """A record for each sample; slow verifiers work on all of them at once. With `needs_format` an answer counts (and
-    votes) only in a well-formed completion.
+def measure_many(samples: Sequence[FinishedSample], needs_format: bool) -> list[dict]:
+    """Makes a record for each sample; slow verifiers work on all of them at once.
+
+    Args:
+        samples: Finished samples.
+        needs_format: An answer counts, and votes, only in a well-formed completion.
     """
-    verifiable = [i for i, sample in enumerate(samples) if sample.prompt.verifier]
-    texts = {i: final_text(samples[i], needs_format) for i in verifiable}
-    asked = [i for i in verifiable if texts[i] is not None]
-    pairs = [(texts[i], samples[i].prompt) for i in asked]
-    graded = dict(zip(asked, zip(grade_many(pairs), vote_many(pairs))))
+    texts = {i: final_text(sample, needs_format) for i, sample in enumerate(samples) if sample.prompt.verifier}
+    pairs = {i: (text, samples[i].prompt) for i, text in texts.items() if text is not None}
+    asked = list(pairs.values())
+    graded = dict(zip(pairs, zip(grade_many(asked), vote_many(asked))))
     records = []
     for i, sample in enumerate(samples):
         grade, vote = graded.get(i, (None, None))
@@ -56,9 +58,10 @@ def measure_many(samples: Sequence[Sample], needs_format: bool) -> list[dict]:
     return records
 
 
-def final_text(sample: Sample, needs_format: bool) -> str | None:
-    """What is graded: the whole completion where its form is required; else what follows the thought. None: no answer
-    was given.
+def final_text(sample: FinishedSample, needs_format: bool) -> str | None:
+    """The text that is graded, None where no answer was given.
+
+    It is the whole completion where its form is required, else what follows the thought.
     """
     if needs_format:
         return sample.completion if is_well_formed(sample.completion) else None
@@ -71,11 +74,12 @@ def final_text(sample: Sample, needs_format: bool) -> str | None:
 
 
 def is_answered(prompt: Prompt, text: str | None) -> bool:
-    """Whether a text that does not vote answers all the same: a program does, and whatever follows instructions."""
-    return bool(text) and (prompt.verifier == "instructions" or (prompt.verifier == "code" and "```" in text))
+    """Whether a text without a vote is an answer all the same: a program is one, and text that follows instructions."""
+    return bool(text) and (prompt.verifier == "instructions" or (prompt.verifier == "code" and "```" in (text or "")))
 
 
-def _text_measures(sample: Sample) -> dict:
+def _text_measures(sample: FinishedSample) -> dict:
+    """What every record says of the text, whatever its verifier."""
     return {
         "well_formed": is_well_formed(sample.completion),
         "tokens": sample.tokens,
@@ -86,8 +90,8 @@ def _text_measures(sample: Sample) -> dict:
     }
 
 
-def judged(sample: Sample) -> dict:
-    """The tiny world's judge on a general or safety prompt."""
+def judged(sample: FinishedSample) -> dict:
+    """What the tiny world's judge says of the answer to a general or safety prompt."""
     from stages.worlds.tiny_world.judge import judge
 
     judgment = judge(sample.prompt, sample.completion)

@@ -1,4 +1,4 @@
-"""One engine for all suites of a model, and for the next model too where only the weights differ."""
+"""One sampler for all suites of a model, and for the next model too where only the weights differ."""
 
 import re
 from collections.abc import Iterator
@@ -10,26 +10,26 @@ from stages.config import EvaluateConfig
 from stages.contract import files
 from stages.engines.sampling import Sampler, make_sampler, stop_token_ids
 
-OF_ONE_MODEL = (
-    "_name_or_path",
-    "transformers_version",
-    "eos_token_id",
-    "bos_token_id",
-    "pad_token_id",
-)  # in config.json, and no engine depends on it
+# Keys of config.json that no engine depends on.
+OF_ONE_MODEL = ("_name_or_path", "transformers_version", "eos_token_id", "bos_token_id", "pad_token_id")
 
 
 class Engine:
-    """`use` a model directory; `close` in the end."""
+    """Holds the sampler of the model in use: `use` a model directory, and `close` at the end."""
 
     def __init__(self, config: EvaluateConfig):
         self.config = config
         self.sampler: Sampler | None = None
-        self.shape, self.max_prompt_tokens, self.max_tokens = None, 0, 0
+        self.shape: dict | None = None
+        self.max_prompt_tokens = self.max_tokens = 0
 
     def use(self, model_dir: Path, max_prompt_tokens: int, max_tokens: int) -> Sampler:
-        """The sampler with this model's weights, for prompts of up to `max_prompt_tokens` and sequences, completions
-        included, of up to `max_tokens`.
+        """Gives a sampler with this model's weights.
+
+        Args:
+            model_dir: The HF directory.
+            max_prompt_tokens: The longest prompt, tokens.
+            max_tokens: The longest sequence, prompt and completion together, tokens.
         """
         shape = shape_of(model_dir)
         fits = shape == self.shape and max_prompt_tokens <= self.max_prompt_tokens and max_tokens <= self.max_tokens
@@ -45,21 +45,22 @@ class Engine:
         return self.sampler
 
     def close(self) -> None:
+        """Ends the sampler, if there is one."""
         if self.sampler is not None:
             self.sampler.close()
             self.sampler = None
 
 
 def shape_of(model_dir: Path) -> dict:
-    """What two models must share for one engine: all of config.json but names and special tokens."""
+    """What two models must share to use one engine: all of config.json but names and special tokens."""
     return {key: value for key, value in files.read_json(model_dir / "config.json").items() if key not in OF_ONE_MODEL}
 
 
 def weights_of(model_dir: Path) -> Iterator[tuple[str, torch.Tensor]]:
-    """(name, tensor) of a model directory's safetensors, one layer after the other."""
+    """Reads (name, tensor) from a model directory's safetensors, one layer after the other."""
     from safetensors import safe_open
 
-    places = {}
+    places: dict[str, Path] = {}
     for path in sorted(model_dir.glob("*.safetensors")):
         with safe_open(path, "pt") as file:
             places |= dict.fromkeys(file.keys(), path)
@@ -69,5 +70,5 @@ def weights_of(model_dir: Path) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def _layer_order(name: str) -> list:
-    """layers.2 before layers.10."""
+    """A sort key that puts layers.2 before layers.10."""
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]

@@ -1,4 +1,4 @@
-"""What a suite is made of: problems with a prompt for each of their k samples, and how they are sampled and measured."""
+"""Problems with a prompt for each of their k samples, and how a set of them is sampled and measured."""
 
 import importlib
 from collections.abc import Callable
@@ -16,7 +16,7 @@ SHOWN = 5
 
 @dataclass(frozen=True)
 class Problem:
-    """A problem and its prompts, one for each sample: the same k times, or with choices in another order."""
+    """A problem with one prompt for each sample: the same k times, or with the choices in another order."""
 
     id: str
     prompts: tuple[Prompt, ...]
@@ -26,7 +26,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class ProblemSet:
-    """What results.json calls a set. `measure` names its metrics (see measure.py)."""
+    """A set of problems as results.json names it; `measure` decides its metrics (see results.py)."""
 
     name: str
     problems: list[Problem]
@@ -36,12 +36,15 @@ class ProblemSet:
 
     @property
     def num_samples(self) -> int:
+        """k, the samples of each problem."""
         return self.suite.samples_per_prompt
 
 
 def load_sets(config: EvaluateConfig, seed: int) -> list[ProblemSet]:
-    """The sets of all suites of a configuration, in order. Raises ValueError for rows that cannot be used, with their
-    place in the file.
+    """Loads the sets of all suites of a configuration, in order.
+
+    Raises:
+        ValueError: Rows cannot be used; the message says where in the file they stand.
     """
     sets = []
     for name, suite in suites_of(config).items():
@@ -51,8 +54,9 @@ def load_sets(config: EvaluateConfig, seed: int) -> list[ProblemSet]:
 
 
 def suites_of(config: EvaluateConfig) -> dict[str, SuiteConfig]:
-    """The chosen suites; where none is chosen, the held-out prompts of the run's own data, sampled as the stage's keys
-    say.
+    """The chosen suites.
+
+    Where none is chosen: the held-out prompts of the run's own data, sampled as the stage's keys say.
     """
     if config.suites:
         return {name: config.settings[name] for name in config.suites}
@@ -70,11 +74,20 @@ def suites_of(config: EvaluateConfig) -> dict[str, SuiteConfig]:
 
 
 def problems_from(name: str, suite: SuiteConfig, make: Callable[[str, dict], Problem | None]) -> list[Problem]:
-    """The problems of a suite's rows, by `make(id, row)`, which may raise KeyError or ValueError for a row that is not
-    of the published schema, or leave one out by returning None. Raises ValueError with the first mistakes, each with
-    its place.
+    """Makes the problems of a suite from its rows.
+
+    Args:
+        name: The suite.
+        suite: Where its rows are and how many problems are wanted.
+        make: Gives the problem of (id, row), or None for a row that is left out. It raises KeyError or ValueError for
+            a row that is not of the published schema.
+
+    Raises:
+        ValueError: Rows cannot be used, or there is no problem; the message has the first mistakes with their places.
     """
-    problems, places, mistakes = [], [], []
+    problems: list[Problem] = []
+    places: list[str] = []
+    mistakes: list[str] = []
     for number, (where, row) in enumerate(read_rows(name, suite)):
         try:
             problem = make(f"{name}-{number:05d}", row)
@@ -106,8 +119,11 @@ def problems_from(name: str, suite: SuiteConfig, make: Callable[[str, dict], Pro
 
 
 def text_of(row: dict, *columns: str) -> str:
-    """The text (or number) of the first of these columns that the row has; published copies of a data set differ in
-    their names.
+    """The text of the first of these columns that the row has: published copies of a data set name them differently.
+
+    Raises:
+        KeyError: The row has none of the columns.
+        ValueError: The column is empty or holds no text or number.
     """
     column = next((name for name in columns if name in row), None)
     if column is None:
@@ -118,4 +134,5 @@ def text_of(row: dict, *columns: str) -> str:
 
 
 def repeated(prompt: Prompt, suite: SuiteConfig) -> tuple[Prompt, ...]:
+    """The same prompt for each sample."""
     return (prompt,) * suite.samples_per_prompt

@@ -19,6 +19,10 @@ import bisect
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
 
 LEAST, MOST, GRID = -1000.0, 5000.0, 5.0
 
@@ -33,7 +37,7 @@ class Human:
 
 @dataclass(frozen=True)
 class Contest:
-    """`points`: of each problem (all 1 where the number of solved problems counts)."""
+    """A contest: the points of each problem (1 where the number of solved problems counts), and who took part."""
 
     id: str
     points: dict[str, float]
@@ -42,16 +46,14 @@ class Contest:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One model in one contest: the ratings of the field, sorted, and the model's mean share of wins against each of
-    them.
-    """
+    """What one model reached in one contest."""
 
-    ratings: tuple[float, ...]
-    wins: float  # sum over the field, draws half
+    ratings: tuple[float, ...]  # of the humans, sorted
+    wins: float  # against how many of them the model won, draws counted half, averaged over participations
 
 
 def outcome(contest: Contest, attempts: Sequence[dict[str, bool]]) -> Outcome:
-    """`attempts`: for each participation, which problems were solved. Wins are averaged over participations."""
+    """Ranks the participations of a model among the humans; `attempts` says for each one which problems it solved."""
     scores = sorted(sum(contest.points[problem] for problem in human.solved) for human in contest.humans)
     wins = []
     for attempt in attempts:
@@ -62,8 +64,12 @@ def outcome(contest: Contest, attempts: Sequence[dict[str, bool]]) -> Outcome:
 
 
 def rating(outcomes: Sequence[Outcome]) -> float:
-    """The maximum of the likelihood over all contests. Who beats (or is beaten by) everyone has none: half a game is
-    then taken away (or given).
+    """The rating of maximum likelihood over all contests.
+
+    A model that beats everyone, or loses to everyone, has none: half a game is then taken away or given.
+
+    Raises:
+        ValueError: No human took part in these contests.
     """
     field = [value for one in outcomes for value in one.ratings]
     if not field:
@@ -76,8 +82,8 @@ def rating(outcomes: Sequence[Outcome]) -> float:
     return (low + high) / 2
 
 
-def expected_wins(field: Sequence[float], candidates: Sequence[float]):
-    """sum_i P_i(r) over a field, for each candidate rating r."""
+def expected_wins(field: Sequence[float], candidates: "Sequence[float] | np.ndarray") -> "np.ndarray":
+    """The expected wins sum_i P_i(r) over a field of humans, for each candidate rating r."""
     import numpy as np
 
     values, counts = np.unique(np.asarray(field, float), return_counts=True)  # many humans share a rating
@@ -87,17 +93,17 @@ def expected_wins(field: Sequence[float], candidates: Sequence[float]):
 def rating_with_interval(
     outcomes: Sequence[Outcome], seed: int = 0, num_resamples: int = 1000
 ) -> tuple[float, float, float]:
-    """(rating, low, high): the 95% percentile interval of a bootstrap over contests. One contest has no interval but
-    its rating.
+    """The rating with the 95% percentile interval of a bootstrap over contests: (rating, low, high).
+
+    One contest has no interval: low and high are then the rating.
     """
     best = rating(outcomes)
     if len(outcomes) < 2:
         return best, best, best
     import numpy as np
 
-    grid = np.arange(
-        LEAST, MOST + GRID, GRID
-    )  # between its points the expected wins are a straight line to within 0.01 of a rating point
+    # Between the points of the grid the expected wins are a straight line to within 0.01 rating points.
+    grid = np.arange(LEAST, MOST + GRID, GRID)
     expected = np.stack([expected_wins(one.ratings, grid) for one in outcomes])
     drawn = np.random.default_rng(seed).multinomial(
         len(outcomes), [1 / len(outcomes)] * len(outcomes), size=num_resamples
@@ -110,7 +116,7 @@ def rating_with_interval(
 
 
 def percentile(value: float, outcomes: Sequence[Outcome]) -> float:
-    """Share of the humans in these contests whose rating is lower; equal ones count half."""
+    """The share of the humans in these contests whose rating is lower; equal ratings count half."""
     field = sorted(rating_ for one in outcomes for rating_ in one.ratings)
     below, upto = bisect.bisect_left(field, value), bisect.bisect_right(field, value)
     return (below + (upto - below) / 2) / len(field)

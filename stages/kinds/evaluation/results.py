@@ -1,20 +1,20 @@
-"""From the records of a set's samples to rows of results.json: {"metric", "value", "low", "high", "n"}, 95% intervals
-over problems.
+"""Turns the records of a set's samples into rows of results.json: {"metric", "value", "low", "high", "n"}.
 
-A metric of one difficulty is named pass@1[3]: the level stands in brackets. Where graders failed, the row grader_errors
-has a "note" for people too.
+The intervals are 95% intervals over problems. A metric of one difficulty has the level in brackets: pass@1[3]. Where
+graders failed, the row grader_errors also has a "note" for people.
 """
 
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 
 from stages.kinds.evaluation.problems import Problem, ProblemSet
 from stages.kinds.evaluation.ratings import outcome, percentile, rating_with_interval
 from stages.kinds.evaluation.statistics import consensus, mean_with_interval, pass_at_k
 
-Groups = list[list[dict]]  # records of each problem, by sample
-SHOWN_REASONS = 3  # why samples could not be graded
+Groups = list[list[dict]]  # the records of each problem, in the order of its samples
+SHOWN_REASONS = 3  # how many reasons a note names why samples could not be graded
 GENERAL = (
     ("pass@1", "is_correct"),
     ("rude", "is_rude"),
@@ -32,61 +32,58 @@ SAFETY = (
 
 
 def results_of(one: ProblemSet, groups: Groups) -> list[dict]:
-    """The rows of one model on one set. `groups` are in the order of the set's problems."""
+    """The rows of one model on one set; `groups` stand in the order of the set's problems."""
     if one.measure == "general":
-        return [over_problems(metric, groups, lambda record: record[name]) for metric, name in GENERAL]
+        return [over_problems(metric, groups, itemgetter(name)) for metric, name in GENERAL]
     if one.measure == "safety":
         kinds = [problem.prompts[0].kind for problem in one.problems]
-        return [
-            over_problems(
-                metric,
-                [group for group, found in zip(groups, kinds) if (found == "harm") == (kind == "harm")],
-                lambda record: record[name],
-            )
-            for metric, kind, name in SAFETY
-        ]
-    rows = [over_problems("pass@1", groups, lambda record: record["correct"])]
+        of_kind = {
+            wanted: [group for group, kind in zip(groups, kinds) if (kind == "harm") == (wanted == "harm")]
+            for wanted in ("harm", "benign")
+        }
+        return [over_problems(metric, of_kind[kind], itemgetter(name)) for metric, kind, name in SAFETY]
+    rows = [over_problems("pass@1", groups, itemgetter("correct"))]
     k = one.num_samples
     if k > 1:
-        rows.append(
-            interval(f"pass@{k}", [pass_at_k(k, sum(record["correct"] for record in group), k) for group in groups])
-        )
+        num_correct = [sum(record["correct"] for record in group) for group in groups]
+        rows.append(interval(f"pass@{k}", [pass_at_k(k, correct, k) for correct in num_correct]))
         if one.measure == "verifiable":
-            rows.append(
-                interval(
-                    f"cons@{k}",
-                    [consensus([r["vote"] for r in group], [float(r["correct"]) for r in group]) for group in groups],
-                )
-            )
-    rows += _beside(one, groups) + by_level(one.problems, groups)
+            rows.append(interval(f"cons@{k}", [group_consensus(group) for group in groups]))
+    rows += _side_metrics(groups) + by_level(one.problems, groups)
     return rows + (contest_rating(one, groups) if one.contests else [])
 
 
-def _beside(one: ProblemSet, groups: Groups) -> list[dict]:
-    """What stands beside every score."""
-    rows = [over_problems("format", groups, lambda record: record["well_formed"])]
-    rows.append(over_problems("no_answer", groups, lambda record: not record["answered"]))
-    rows.append(grader_errors(groups))
-    return rows + [
-        over_problems("language", groups, lambda record: record["language"]),
-        over_problems("reflection", groups, lambda record: record["reflects"]),
-        over_problems("tokens", groups, lambda record: record["tokens"]),
-        over_problems("thinking_tokens", groups, lambda record: record["thinking_tokens"]),
-        over_problems("truncated", groups, lambda record: record["truncated"]),
+def group_consensus(group: list[dict]) -> float:
+    """cons@k of one problem, from the records of its samples."""
+    return consensus([record["vote"] for record in group], [float(record["correct"]) for record in group])
+
+
+def _side_metrics(groups: Groups) -> list[dict]:
+    """The rows that stand beside every score: form, missing answers, failed graders, language, length."""
+    return [
+        over_problems("format", groups, itemgetter("well_formed")),
+        over_problems("no_answer", groups, lambda record: not record["answered"]),
+        grader_errors(groups),
+        over_problems("language", groups, itemgetter("language")),
+        over_problems("reflection", groups, itemgetter("reflects")),
+        over_problems("tokens", groups, itemgetter("tokens")),
+        over_problems("thinking_tokens", groups, itemgetter("thinking_tokens")),
+        over_problems("truncated", groups, itemgetter("truncated")),
     ]
 
 
 def grader_errors(groups: Groups) -> dict:
-    """The share of samples of which no grader could say anything: they count as wrong everywhere else. Where there are
-    any, `note` says how many and why.
+    """The share of samples that no grader could grade; everywhere else they count as wrong.
+
+    Where there are any, `note` says how many and why.
     """
     failed = Counter(record["error"] for group in groups for record in group if record["error"])
-    return over_problems("grader_errors", groups, lambda record: bool(record["error"])) | (
-        {"note": _why(failed, sum(map(len, groups)))} if failed else {}
-    )
+    row = over_problems("grader_errors", groups, lambda record: bool(record["error"]))
+    return row | {"note": _why(failed, sum(map(len, groups)))} if failed else row
 
 
-def _why(failed: Counter, num_samples: int) -> str:
+def _why(failed: Counter[str], num_samples: int) -> str:
+    """One line on the samples that could not be graded, with the most frequent reasons."""
     more = f"; and {len(failed) - SHOWN_REASONS} more reasons" if len(failed) > SHOWN_REASONS else ""
     return (
         f"{failed.total()} of {num_samples} samples could not be graded and count as wrong: "
@@ -102,19 +99,16 @@ def by_level(problems: Sequence[Problem], groups: Groups) -> list[dict]:
         of_level[problem.level].append(group)
     if set(of_level) == {""}:
         return []
-    return [
-        over_problems(f"{metric}[{level}]", of_level[level], value)
-        for metric, value in (
-            ("pass@1", lambda record: record["correct"]),
-            ("thinking_tokens", lambda record: record["thinking_tokens"]),
-        )
-        for level in sorted(of_level)
-        if level
+    levels = [level for level in sorted(of_level) if level]
+    accuracy = [over_problems(f"pass@1[{level}]", of_level[level], itemgetter("correct")) for level in levels]
+    lengths = [
+        over_problems(f"thinking_tokens[{level}]", of_level[level], itemgetter("thinking_tokens")) for level in levels
     ]
+    return accuracy + lengths
 
 
 def contest_rating(one: ProblemSet, groups: Groups) -> list[dict]:
-    """Codeforces rating and percentile; problems of these contests that are not in the set count as not solved."""
+    """Codeforces rating and percentile; problems of a contest that are not in the set count as not solved."""
     solved: dict[str, list[dict[str, bool]]] = {
         contest: [{} for _ in range(one.num_samples)] for contest in one.contests
     }
@@ -123,27 +117,31 @@ def contest_rating(one: ProblemSet, groups: Groups) -> list[dict]:
         for attempt, record in zip(solved[contest], group):
             attempt[index] = record["correct"]
     outcomes = [outcome(one.contests[contest], attempts) for contest, attempts in solved.items()]
-    found = rating_with_interval(outcomes)
+    value, low, high = rating_with_interval(outcomes)
+    shares = [percentile(number, outcomes) for number in (value, low, high)]
     return [
-        row("rating", *found, len(outcomes)),
-        row("percentile", *(percentile(value, outcomes) for value in found), len(outcomes)),
+        result_row("rating", value, low, high, len(outcomes)),
+        result_row("percentile", shares[0], shares[1], shares[2], len(outcomes)),
     ]
 
 
 def problem_means(groups: Groups) -> list[float]:
-    """pass@1 of each problem: what two models are compared by."""
+    """pass@1 of each problem, by which two models are compared."""
     return [statistics.fmean(float(record["correct"]) for record in group) for group in groups]
 
 
 def over_problems(metric: str, groups: Groups, value: Callable[[dict], float | None]) -> dict:
-    """Mean over problems of the mean over samples. Samples without a value are left out, and problems that have none."""
+    """The mean over problems of the mean over samples; samples and problems without a value are left out."""
     found = [[float(number) for record in group if (number := value(record)) is not None] for group in groups]
     return interval(metric, [statistics.fmean(values) for values in found if values])
 
 
 def interval(metric: str, values: Sequence[float]) -> dict:
-    return row(metric, *mean_with_interval(values), len(values)) if values else row(metric, 0.0, 0.0, 0.0, 0)
+    """A row with the mean of one number a problem and its interval; zeros where there is none."""
+    mean, low, high = mean_with_interval(values) if values else (0.0, 0.0, 0.0)
+    return result_row(metric, mean, low, high, len(values))
 
 
-def row(metric: str, value: float, low: float, high: float, n: int) -> dict:
+def result_row(metric: str, value: float, low: float, high: float, n: int) -> dict:
+    """A row of results.json, rounded to six digits; `n` problems or contests."""
     return {"metric": metric, "value": round(value, 6), "low": round(low, 6), "high": round(high, 6), "n": n}

@@ -1,6 +1,4 @@
-"""Rows of a suite's data set: of a local file (JSONL, JSON, CSV, Parquet) or of the hub's copy; each with where it
-stands.
-"""
+"""Reads the rows of a suite's data set, from a local file (JSONL, JSON, CSV, Parquet) or the hub's copy."""
 
 import csv
 import json
@@ -8,11 +6,15 @@ from pathlib import Path
 
 from stages.config import SuiteConfig
 
-Row = tuple[str, dict]
+Row = tuple[str, dict]  # where it stands ("line 3"), and its columns
 
 
 def read_rows(name: str, suite: SuiteConfig) -> list[Row]:
-    """Raises ValueError with what is wrong, where, and what to do."""
+    """Reads all rows of a suite.
+
+    Raises:
+        ValueError: What is wrong, where, and what to do.
+    """
     if suite.path is None:
         return _read_hub(name, suite)
     path = Path(suite.path)

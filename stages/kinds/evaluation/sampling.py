@@ -1,8 +1,8 @@
-"""Sampling one model on one set: every sample is a request of its own, recorded when it is finished, so that a kill
-repeats none of them.
+"""Samples one model on one set; every sample is a request of its own and recorded as soon as it is finished.
 
-Sample j of a problem draws with the seed of (seed, "evaluate", set, problem) + j: the same tokens whatever the number
-of processes and attempts. The samples that are missing are shared out to the processes in turn.
+A kill therefore repeats no finished sample. Sample j of a problem draws with the seed of (seed, "evaluate", set,
+problem) + j, and so has the same tokens whatever the number of processes and attempts. The processes share the samples
+that are missing.
 """
 
 import time
@@ -13,7 +13,7 @@ from pathlib import Path
 from stages.contract.records import RecordLog, RecordReader
 from stages.engines.sampling import Completion, Sampler
 from stages.kinds.evaluation.grading import Grader
-from stages.kinds.evaluation.measure import Sample
+from stages.kinds.evaluation.measure import FinishedSample
 from stages.kinds.evaluation.problems import Problem, ProblemSet
 from stages.prompting.prompt import Prompt
 from stages.prompting.templates import apply_template, decode, encode_prompt
@@ -22,25 +22,23 @@ from stages.runtime.seeds import seed_for
 from stages.runtime.worker import Worker
 from stages.text.completion import opening_of
 
-TELL_S = 0.1  # seconds between two words on the progress
+TELL_S = 0.1  # seconds between two reports of progress
 
 
 class Stopped(Exception):
-    """A stop was asked for in the middle of sampling; what is finished is recorded."""
+    """A stop was asked for in the middle of sampling; all finished samples are recorded."""
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """A prompt as this model sees it, and what it has already written of the completion: an opening <think>, or
-    nothing.
-    """
+    """A prompt as this model sees it."""
 
     ids: list[int]
-    opening: str
+    opening: str  # what the template has already written of the completion: <think>, or nothing
 
 
 class Prompter:
-    """Templates and tokenizes the prompts of one model; a text once."""
+    """Puts the prompts of one model into its template and tokenizes them, each text once."""
 
     def __init__(self, tokenizer, default_template: str, trained_template: str | None = None):
         self.tokenizer, self.default_template, self.trained_template = tokenizer, default_template, trained_template
@@ -48,6 +46,7 @@ class Prompter:
         self.end_of_thought = tokenizer("</think>", add_special_tokens=False)["input_ids"]
 
     def encode(self, prompt: Prompt, one: ProblemSet) -> Encoded:
+        """The prompt as this model sees it in this set."""
         template = self.template(one)
         key = (template, prompt.text)
         if key not in self.known:
@@ -56,8 +55,10 @@ class Prompter:
         return self.known[key]
 
     def template(self, one: ProblemSet) -> str:
-        """What the suite says; else what the model was trained with; else what its tokenizer has (not for the run's own
-        prompts); else data.template.
+        """The template of a set's prompts.
+
+        It is the suite's; else the one that the model was trained with; else, but not for the run's own prompts, the
+        chat template of its tokenizer; else data.template.
         """
         if one.suite.template not in ("auto", "data"):
             return one.suite.template
@@ -65,11 +66,11 @@ class Prompter:
         return self.trained_template or ("chat" if has_its_own else self.default_template)
 
     def longest(self, one: ProblemSet) -> int:
-        """Tokens of the longest prompt of a set."""
+        """The length of the longest prompt of a set, tokens."""
         return max(len(self.encode(prompt, one).ids) for problem in one.problems for prompt in problem.prompts)
 
     def thinking_tokens(self, ids: list[int], text: str) -> int | None:
-        """Tokens up to and with </think>; all of them where the thought has no end; None where there is no thought."""
+        """Tokens up to and including </think>: all where the thought has no end, None where there is no thought."""
         end = self.end_of_thought
         for start in range(len(ids) - len(end) + 1):
             if ids[start] == end[0] and ids[start : start + len(end)] == end:
@@ -80,7 +81,10 @@ class Prompter:
 
 
 class SetSampler:
-    """Samples and grades what is missing of a set; `directory` holds the records of all ranks and attempts."""
+    """Samples and grades what is missing of a set.
+
+    `directory` holds the records of all ranks and attempts; this process takes shard `shard` of `shards`.
+    """
 
     def __init__(self, worker: Worker, one: ProblemSet, prompter: Prompter, directory: Path, shards: int, shard: int):
         self.worker, self.set, self.prompter, self.directory = worker, one, prompter, directory
@@ -102,22 +106,33 @@ class SetSampler:
         barrier()  # all ranks have looked before one of them writes
 
     def run(self, engine: Sampler, on_samples: Callable[[int], None]) -> dict[str, float]:
-        """Raises Stopped where the worker is asked to stop. `on_samples(number)` tells of finished samples, often.
-        Returns what it took: time/sample seconds of the engine, time/sample_cpu and time/grade_cpu processor seconds of
-        this process and of its grading thread, perf/tokens_per_s of all processes.
+        """Samples this process's share of what is missing.
+
+        Args:
+            engine: The sampler with the model's weights.
+            on_samples: Called often with the number of samples that have finished since the last call.
+
+        Returns:
+            What it took: seconds of the engine (time/sample) and of waiting for grades (time/grade_wait), processor
+            seconds of this process (time/sample_cpu) and of its grading thread (time/grade_cpu), and the tokens per
+            second of all processes (perf/tokens_per_s).
+
+        Raises:
+            Stopped: The worker is asked to stop.
         """
-        is_writer = (
-            self.worker.rank % (self.worker.world_size // self.shards) == 0
-        )  # of the ranks that hold one model together
+        # One of the ranks that hold a model together writes.
+        is_writer = self.worker.rank % (self.worker.world_size // self.shards) == 0
         rank = self.worker.rank
         samples = RecordLog(self.directory / f"samples.{rank}.jsonl")
-        started, cpu_started, tokens, untold, told = time.time(), time.process_time(), 0, 0, 0.0
+        started, cpu_started = time.time(), time.process_time()
+        tokens = unreported = 0
+        reported_at = 0.0
         grader = Grader(RecordLog(self.directory / f"grades.{rank}.jsonl"), samples, self.set.suite.needs_format)
         mine = self.missing[self.shard :: self.shards]
         prompts = [self.prompter.encode(problem.prompts[number], self.set) for problem, number in mine]
 
         def on_group(i: int, completions: list[Completion]) -> None:
-            nonlocal tokens, untold, told
+            nonlocal tokens, unreported, reported_at
             tokens += len(completions[0].token_ids)
             sample = self._sample(*mine[i], prompts[i], completions[0])
             if is_writer:
@@ -132,10 +147,10 @@ class SetSampler:
                     }
                 )
                 grader.put(sample)
-            untold += 1
-            if (now := time.monotonic()) - told > TELL_S:
-                on_samples(untold)
-                untold, told = 0, now
+            unreported += 1
+            if (now := time.monotonic()) - reported_at > TELL_S:
+                on_samples(unreported)
+                unreported, reported_at = 0, now
             if self.worker.stop_requested:
                 raise Stopped
 
@@ -156,7 +171,7 @@ class SetSampler:
                 top_p=suite.top_p,
                 with_logprobs=False,
             )
-            on_samples(untold)
+            on_samples(unreported)
             seconds, cpu_s = time.time() - started, time.process_time() - cpu_started
         finally:
             grader.finish()
@@ -168,10 +183,11 @@ class SetSampler:
             "perf/tokens_per_s": tokens / max(seconds, 1e-6) * self.shards,
         }
 
-    def _recorded(self, records: RecordReader) -> Iterator[Sample]:
+    def _recorded(self, records: RecordReader) -> Iterator[FinishedSample]:
+        """The samples that earlier attempts have recorded."""
         for row in records:
             prompt = self.by_id[row["problem"]].prompts[row["sample"]]
-            yield Sample(
+            yield FinishedSample(
                 row["problem"],
                 row["sample"],
                 prompt,
@@ -181,10 +197,11 @@ class SetSampler:
                 row["truncated"],
             )
 
-    def _sample(self, problem: Problem, number: int, prompt: Encoded, completion: Completion) -> Sample:
+    def _sample(self, problem: Problem, number: int, prompt: Encoded, completion: Completion) -> FinishedSample:
+        """The finished sample of a completion."""
         text = prompt.opening + decode([completion.token_ids], self.prompter.tokenizer)[0]
         thought = self.prompter.thinking_tokens(completion.token_ids, text)
-        return Sample(
+        return FinishedSample(
             problem.id,
             number,
             problem.prompts[number],

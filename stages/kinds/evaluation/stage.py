@@ -1,17 +1,21 @@
-"""Every model on the same problems [V2 D.1]: sampled, graded, measured, compared.
+"""Evaluates every model on the same problems [V2 D.1].
 
-load the suites                         rows that cannot be used, prompts that do not fit: before any engine starts
-for each model, with one engine for all its suites
-    sample what is missing of each set  graded meanwhile; each finished sample is on disk and never made again
-    measure                             results of a finished model are on disk too
-write results.json, comparisons.json, data/scores.parquet
+1. load the suites: unusable rows and prompts that do not fit are found before any engine starts
+2. for each model, with one engine for all its suites:
+     sample what is missing of each set, and grade meanwhile; a finished sample is on disk and never made again
+     measure; the results of a finished model are on disk too
+3. write results.json, comparisons.json and data/scores.parquet
 """
 
+import contextlib
+import itertools
+from functools import partial
 from pathlib import Path
 
 from stages.config import EvaluateConfig
 from stages.contract import files
 from stages.contract.records import RecordReader
+from stages.contract.results import write_comparisons, write_results
 from stages.engines.training import init_distributed
 from stages.kinds.evaluation.comparison import compare
 from stages.kinds.evaluation.models import Engine
@@ -26,13 +30,14 @@ from stages.text import language
 
 
 def run(worker: Worker) -> None:
+    """Evaluates all models of the inputs and writes the results."""
     config: EvaluateConfig = worker.config
     init_distributed()
     names = [role for role in worker.inputs if worker.inputs[role].model_dir]
     with user_errors():
         sets = load_sets(config, worker.seed)
     evaluation = Evaluation(worker, config, sets, names)
-    language.load()  # not while an engine samples
+    language.load()  # now, because loading takes seconds of processor time from an engine that samples
     worker.cut_logs(0)  # samples of finished models are logged anew from state/
     results: list[dict] = []
     for name in names:
@@ -56,7 +61,7 @@ def run(worker: Worker) -> None:
 
 
 class Evaluation:
-    """All models on all sets, one engine at a time."""
+    """Takes all models through all sets, one engine at a time."""
 
     def __init__(self, worker: Worker, config: EvaluateConfig, sets: list[ProblemSet], names: list[str]):
         self.worker, self.config, self.sets, self.names = worker, config, sets, names
@@ -65,7 +70,7 @@ class Evaluation:
         self.lengths = {name: self._check_lengths(name) for name in names}
 
     def outcome(self, name: str) -> dict:
-        """{"results", "samples", "speeds"} of one model: from disk if an earlier attempt finished it."""
+        """{"results", "samples", "speeds"} of one model, from disk if an earlier attempt finished it."""
         path = self.worker.dir / "state" / f"{name}.json"
         if not path.exists():
             speeds = self._sample(name)
@@ -80,8 +85,9 @@ class Evaluation:
         return files.read_json(path)
 
     def _sample(self, name: str) -> list[dict]:
-        """Samples what is missing of every set; returns what it took, a row a set."""
-        worker, speeds, first = self.worker, [], self.names.index(name) * len(self.sets) + 1
+        """Samples what is missing of every set; returns a row for each set with what it took."""
+        worker, first = self.worker, self.names.index(name) * len(self.sets) + 1
+        speeds: list[dict] = []
         model_dir = worker.model_dir(name)
         prompter = self._prompter(name)
         engine = self.engine.use(model_dir, *self.lengths[name])
@@ -101,13 +107,9 @@ class Evaluation:
             if len(sampler.missing) < total:
                 worker.say(f"{name} on {one.name}: {total - len(sampler.missing)} of {total} samples are there already")
             self._progress(total - len(sampler.missing), f"{name} on {one.name}")
-            try:
-                speeds.append(
-                    {"step": number}
-                    | sampler.run(engine, lambda number: self._progress(number * shards, f"{name} on {one.name}"))
-                )
-            except Stopped:
-                pass
+            report = partial(self._report_samples, shards, f"{name} on {one.name}")
+            with contextlib.suppress(Stopped):  # all ranks agree below whether to stop
+                speeds.append({"step": number} | sampler.run(engine, report))
             if worker.should_stop():
                 raise Interrupted(
                     f"stopped while {name} was evaluated on {one.name}; finished samples are kept, "
@@ -115,12 +117,19 @@ class Evaluation:
                 )
         return speeds
 
+    def _report_samples(self, shards: int, message: str, number: int) -> None:
+        """Adds the finished samples of this process to the progress; the other shards are taken to be as fast."""
+        self._progress(number * shards, message)
+
     def _progress(self, num_samples: int, message: str) -> None:
+        """Adds finished samples to the progress of the whole stage."""
         self.num_done = min(self.num_done + num_samples, self.num_samples)
         self.worker.progress("sample", self.num_done, self.num_samples, message)
 
     def _measured(self, name: str) -> dict:
-        results, samples = [], []
+        """The results of a finished model, and the samples that are shown to people."""
+        results: list[dict] = []
+        samples: list[dict] = []
         for one in self.sets:
             groups = self._groups(name, one)
             results += [{"model": name, "set": one.name, **row} for row in results_of(one, groups)]
@@ -128,8 +137,9 @@ class Evaluation:
         return {"results": results, "samples": samples}
 
     def _groups(self, name: str, one: ProblemSet) -> Groups:
-        """The graded samples of each problem, in order. A sample that was graded twice (a kill between the two logs)
-        counts once.
+        """The graded samples of each problem, in order.
+
+        A sample can be graded twice where a kill came between the two logs; it counts once.
         """
         found = {
             (record["problem"], record["sample"]): record
@@ -138,7 +148,7 @@ class Evaluation:
         return [[found[problem.id, number] for number in range(one.num_samples)] for problem in one.problems]
 
     def _shown(self, name: str, one: ProblemSet, groups: Groups) -> list[dict]:
-        """The first completion of the first problems, for people."""
+        """The first completion of each of the first problems, for people to read."""
         wanted = {problem.id: None for problem in one.problems[: self.config.num_shown]}
         for record in RecordReader(self._directory(name, one), "samples.*"):
             if record["sample"] == 0 and record["problem"] in wanted:
@@ -158,27 +168,21 @@ class Evaluation:
         ]
 
     def write(self, results: list[dict]) -> None:
-        """results.json, comparisons.json and every sample's measures as data/scores.parquet."""
-        means, scores = {}, []
+        """Writes results.json, comparisons.json, and the measures of every sample as data/scores.parquet."""
+        means: dict[str, dict[str, list[float]]] = {}
+        scores: list[dict] = []
         for one in self.sets:
             groups = {name: self._groups(name, one) for name in self.names}
             means[one.name] = {name: problem_means(found) for name, found in groups.items()}
             levels = {problem.id: problem.level for problem in one.problems}
-            scores += [
-                {
-                    "model": name,
-                    "set": one.name,
-                    "level": levels[record["problem"]],
-                    **{key: record[key] for key in SCORE_COLUMNS},
-                }
-                for name, found in groups.items()
-                for group in found
-                for record in group
-            ]
-        files.write_json(self.worker.dir / "comparisons.json", compare(means))
+            for name, found in groups.items():
+                for record in itertools.chain.from_iterable(found):
+                    place = {"model": name, "set": one.name, "level": levels[record["problem"]]}
+                    scores.append(place | {key: record[key] for key in SCORE_COLUMNS})
+        write_comparisons(self.worker.dir, compare(means))
         self._write_scores(scores)
         self.worker.count_tokens("evaluation", sampled=sum(score["tokens"] for score in scores))
-        files.write_json(self.worker.dir / "results.json", results)
+        write_results(self.worker.dir, results)
 
     def _write_scores(self, scores: list[dict]) -> None:
         import pyarrow
@@ -189,12 +193,15 @@ class Evaluation:
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(scores), path)
 
     def _check_lengths(self, name: str) -> tuple[int, int]:
-        """The longest prompt and the longest sequence that this model will be asked for. Raises InputError where its
-        context is shorter.
+        """The longest prompt and the longest sequence that this model will be asked for, tokens.
+
+        Raises:
+            InputError: The model's context is shorter.
         """
         from transformers import AutoConfig
 
-        prompter, model_dir, longest_prompt, longest = self._prompter(name), self.worker.model_dir(name), 0, 0
+        prompter, model_dir = self._prompter(name), self.worker.model_dir(name)
+        longest_prompt = longest = 0
         limit = getattr(AutoConfig.from_pretrained(model_dir), "max_position_embeddings", None)
         for one in self.sets:
             prompt, completion = prompter.longest(one), one.suite.max_completion_tokens
@@ -213,6 +220,7 @@ class Evaluation:
         return longest_prompt, longest
 
     def _prompter(self, name: str) -> Prompter:
+        """The prompts as this model sees them."""
         return Prompter(
             load_tokenizer(self.worker.model_dir(name)),
             self.config.data.template,
@@ -220,6 +228,7 @@ class Evaluation:
         )
 
     def _directory(self, name: str, one: ProblemSet) -> Path:
+        """Where the records of a model on a set lie."""
         return self.worker.dir / "state" / name / one.name
 
 

@@ -1,5 +1,6 @@
-"""Statistics of k samples a problem: means with intervals over problems, pass@k, cons@k, paired tests. Pure functions,
-seeded where they draw.
+"""Statistics of k samples a problem: means with intervals over problems, pass@k, cons@k, paired tests.
+
+All are pure functions, with a seed where they draw.
 
 Samples of one problem are not independent, so problems are what is resampled: with k samples of each, the mean over
 samples of a resampled set of problems is the mean of their problem means (a bootstrap clustered by problem, Efron &
@@ -26,12 +27,12 @@ def pass_at_k(num_samples: int, num_correct: int, k: int) -> float:
 
 
 def consensus(votes: Sequence[str | None], scores: Sequence[float]) -> float:
-    """cons@k of one problem: the score of the most frequent answer; `votes` are answers in a form in which equivalent
-    ones are equal.
+    """cons@k of one problem: the score of the most frequent answer.
 
-    Completions without an answer (None) do not vote; where none votes the score is 0. A tie counts as one of the tied
-    answers drawn at random: the mean of their scores. The score of an answer is the mean score of the samples that gave
-    it (one value, if the verifier is consistent).
+    `votes` are the answers in a form in which equivalent answers are equal. Completions without an answer (None) do not
+    vote; where none votes the score is 0. A tie counts as one of the tied answers drawn at random: the mean of their
+    scores. The score of an answer is the mean score of the samples that gave it (one value, if the verifier is
+    consistent).
 
     >>> consensus(["46", "46", "12", None], [1, 1, 0, 0]), consensus(["46", "12"], [1, 0])
     (1.0, 0.5)
@@ -47,7 +48,7 @@ def consensus(votes: Sequence[str | None], scores: Sequence[float]) -> float:
 
 
 def mean_with_interval(means: Sequence[float], seed: int = 0) -> tuple[float, float, float]:
-    """(mean, low, high) of one number a problem: the 95% percentile interval of the bootstrap over problems.
+    """The mean of one number a problem, with the 95% percentile interval of the bootstrap: (mean, low, high).
 
     Where all problems agree, or there is only one, the interval is the mean itself: a resample cannot differ. Such an
     interval says nothing about problems that were not asked.
@@ -65,7 +66,7 @@ def mean_with_interval(means: Sequence[float], seed: int = 0) -> tuple[float, fl
 
 
 def paired_difference(first: Sequence[float], second: Sequence[float], seed: int = 0) -> dict[str, float]:
-    """Second minus first on the same problems, in order: {"difference", "low", "high", "p"}.
+    """The second minus the first on the same problems, in order: {"difference", "low", "high", "p"}.
 
     The interval is the bootstrap's over problems. p is the two-sided permutation test of "on each problem the two
     models could be swapped": the signs of the differences are flipped, all 2^n ways where n <= 13, else 10,000 random
@@ -83,7 +84,7 @@ def paired_difference(first: Sequence[float], second: Sequence[float], seed: int
 
 
 def sign_flip_p(differences: Sequence[float], seed: int = 0) -> float:
-    """Share of the sign flips whose sum is as far from 0 as the observed one."""
+    """The share of the sign flips whose sum is at least as far from 0 as the observed one."""
     if not differences:
         return 1.0
     import numpy as np
@@ -95,13 +96,12 @@ def sign_flip_p(differences: Sequence[float], seed: int = 0) -> float:
         return float((abs(flips @ values) >= observed).mean())
     rng, extreme = np.random.default_rng(seed), 1
     for count in _batches(len(values)):
-        extreme += int(
-            (abs((1 - 2 * rng.integers(2, size=(count, len(values)), dtype=np.int8)) @ values) >= observed).sum()
-        )
+        flips = 1 - 2 * rng.integers(2, size=(count, len(values)), dtype=np.int8)
+        extreme += int((abs(flips @ values) >= observed).sum())
     return extreme / (NUM_RESAMPLES + 1)
 
 
 def _batches(width: int, most: int = 2**22) -> list[int]:
-    """Resamples of `width` numbers in batches that fit in memory."""
+    """Sizes of batches of resamples; a batch of rows of `width` numbers fits in memory."""
     size = min(NUM_RESAMPLES, max(1, most // width))
     return [min(size, NUM_RESAMPLES - start) for start in range(0, NUM_RESAMPLES, size)]

@@ -1,5 +1,6 @@
-"""The suites' schemas: name -> module with `problem_sets`; a suite is one of them and a file of conf/eval/. Imports
-nothing: `stages/config/` reads it.
+"""The schemas of evaluation suites: name -> module with `problem_sets`.
+
+A suite is one of these schemas and a file of conf/eval/.
 """
 
 LOADERS: dict[str, str] = {

@@ -1,4 +1,4 @@
-"""Multiple choice as a prompt [V2 D.1, after simple-evals], with the choices in an order of its own for every sample."""
+"""Multiple choice as a prompt [V2 D.1, after simple-evals]; every sample has the choices in its own order."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,15 @@ TEMPLATE = (
 
 
 def as_prompt(id: str, question: str, choices: Sequence[str], right: int, order: Sequence[int] | None = None) -> Prompt:
-    """`right`: index of the right choice; `order`: which choice stands where, as they come by default."""
+    """A question with its choices.
+
+    Args:
+        id: The prompt's id.
+        question: The question.
+        choices: The choices.
+        right: The index of the right choice.
+        order: Which choice stands where; as they come by default.
+    """
     order = list(range(len(choices))) if order is None else list(order)
     letters = LETTERS[: len(choices)]
     lines = "\n".join(f"{letter}) {choices[place]}" for letter, place in zip(letters, order))
@@ -25,7 +33,7 @@ def as_prompt(id: str, question: str, choices: Sequence[str], right: int, order:
 def shuffled(
     id: str, question: str, choices: Sequence[str], right: int, num_samples: int, seed: int
 ) -> tuple[Prompt, ...]:
-    """A prompt for each sample; the order of sample j is a function of (seed, id, j)."""
+    """Makes a prompt for each sample; the order of sample j is a function of (seed, id, j)."""
     orders = [
         rng_for(seed, "choices", id, sample).sample(range(len(choices)), len(choices)) for sample in range(num_samples)
     ]

@@ -1,6 +1,8 @@
-"""Codeforces: columns title, description, input_format, output_format, note, examples, official_tests, time_limit,
-contest_id, index, rating, as in open-r1/codeforces. With `standings` (what Codeforces' API answers for each contest)
-also a rating and a percentile [V2 D.1: 10 Div. 2 contests].
+"""Codeforces: programs that are graded by their tests, and ratings among the humans of each contest.
+
+Columns: title, description, input_format, output_format, note, examples, official_tests, time_limit, contest_id, index,
+rating, as in open-r1/codeforces. With `standings`, the answers of Codeforces' API for each contest, there is also a
+rating and a percentile [V2 D.1: 10 Div. 2 contests].
 """
 
 import json
@@ -18,11 +20,12 @@ INTRODUCTION = (
     "within {seconds:g} seconds and {memory:g} megabytes on every test. "
     "Put the final program between ```python and ```."
 )
-MAX_TIME_S = 60.0  # more is none of the sandbox's
+MAX_TIME_S = 60.0  # the most that the sandbox allows
 PARTS = (("", "description"), ("Input", "input_format"), ("Output", "output_format"), ("Note", "note"))
 
 
 def problem_sets(name: str, suite: SuiteConfig, config: EvaluateConfig, seed: int) -> list[ProblemSet]:
+    """The suite as one set of problems."""
     contests = read_contests(name, Path(suite.standings)) if suite.standings else {}
 
     def make(id: str, row: dict) -> Problem | None:
@@ -69,6 +72,7 @@ def problem_sets(name: str, suite: SuiteConfig, config: EvaluateConfig, seed: in
 
 
 def statement(row: dict) -> str:
+    """The problem as Codeforces shows it: its parts with their headings, and the examples."""
     lines = [
         INTRODUCTION.format(seconds=float(row.get("time_limit") or 2), memory=float(row.get("memory_limit") or 256)),
         f"# {text_of(row, 'title')}",
@@ -84,14 +88,19 @@ def statement(row: dict) -> str:
 
 
 def difficulty(rating: int | None) -> str:
-    """A problem's rating in steps of 400: "1200-1599"."""
+    """A problem's rating in steps of 400, for example "1200-1599"; "" where it has none."""
     return "" if not rating else f"{int(rating) // 400 * 400}-{int(rating) // 400 * 400 + 399}"
 
 
 def read_contests(name: str, directory: Path) -> dict[str, Contest]:
-    """Of a directory with, for each contest, CONTEST.standings.json and CONTEST.ratings.json: the answers of
-    codeforces.com/api/contest.standings and /contest.ratingChanges. Humans who were rated in the contest make up the
-    field, with their ratings before it.
+    """Reads the contests of a directory.
+
+    For each contest it holds CONTEST.standings.json and CONTEST.ratings.json, the answers of
+    codeforces.com/api/contest.standings and /contest.ratingChanges. The field are the humans who were rated in the
+    contest, with their ratings before it.
+
+    Raises:
+        ValueError: The directory or a file is missing, or not as the API answers.
     """
     if not directory.is_dir():
         raise ValueError(

@@ -1,5 +1,6 @@
-"""GPQA Diamond (Rein et al. 2023): columns Question, Correct Answer, Incorrect Answer 1 to 3, as in Idavidrein/gpqa;
-choices shuffled per sample.
+"""GPQA Diamond (Rein et al. 2023), with the choices shuffled for every sample.
+
+Columns: Question, Correct Answer, Incorrect Answer 1 to 3, as in Idavidrein/gpqa.
 """
 
 from stages.config import EvaluateConfig, SuiteConfig
@@ -10,6 +11,8 @@ COLUMNS = ("Correct Answer", "Incorrect Answer 1", "Incorrect Answer 2", "Incorr
 
 
 def problem_sets(name: str, suite: SuiteConfig, config: EvaluateConfig, seed: int) -> list[ProblemSet]:
+    """The suite as one set of problems."""
+
     def make(id: str, row: dict) -> Problem:
         choices = [text_of(row, column) for column in COLUMNS]
         return Problem(

@@ -7,8 +7,10 @@ from stages.prompting.prompt import Prompt
 
 
 def problem_sets(name: str, suite: SuiteConfig, config: EvaluateConfig, seed: int) -> list[ProblemSet]:
+    """The suite as one set of problems."""
+
     def make(id: str, row: dict) -> Problem:
-        solution, mark, answer = text_of(row, "answer").rpartition("####")
+        _, mark, answer = text_of(row, "answer").rpartition("####")
         if not mark or not answer.strip():
             raise ValueError("column 'answer' does not end in '#### NUMBER'")
         prompt = Prompt(

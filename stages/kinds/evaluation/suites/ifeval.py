@@ -1,8 +1,8 @@
-"""IFEval (Zhou et al. 2023): columns prompt, instruction_id_list, kwargs, as in google/IFEval. The score is the paper's
-prompt-level strict accuracy.
+"""IFEval (Zhou et al. 2023): instructions that a program checks; the score is prompt-level strict accuracy.
 
-Left out are prompts with an instruction that needs a language model or data of its own to check (a sentence splitter, a
-language detector): see stages/rewards/verifiers/instructions.py.
+Columns: prompt, instruction_id_list, kwargs, as in google/IFEval. Prompts with an instruction that needs a language
+model or data of its own to check (a sentence splitter, a language detector) are left out: see
+stages/rewards/verifiers/instructions.py.
 """
 
 import json
@@ -14,6 +14,8 @@ from stages.rewards.verifiers.instructions import UNCHECKED
 
 
 def problem_sets(name: str, suite: SuiteConfig, config: EvaluateConfig, seed: int) -> list[ProblemSet]:
+    """The suite as one set of problems."""
+
     def make(id: str, row: dict) -> Problem | None:
         names, settings = row["instruction_id_list"], row["kwargs"]
         if len(names) != len(settings) or not names:

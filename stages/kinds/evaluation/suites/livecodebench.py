@@ -1,6 +1,7 @@
-"""LiveCodeBench code generation (Jain et al. 2024): columns question_content, starter_code, public_test_cases,
-private_test_cases, difficulty, contest_date, metadata, question_id, as in livecodebench/code_generation_lite. A program
-is right when it passes all tests, hidden ones too.
+"""LiveCodeBench code generation (Jain et al. 2024): a program is right when it passes all tests, hidden ones too.
+
+Columns: question_content, starter_code, public_test_cases, private_test_cases, difficulty, contest_date, metadata,
+question_id, as in livecodebench/code_generation_lite.
 """
 
 import base64
@@ -30,6 +31,8 @@ CALL = (
 
 
 def problem_sets(name: str, suite: SuiteConfig, config: EvaluateConfig, seed: int) -> list[ProblemSet]:
+    """The suite as one set of problems."""
+
     def make(id: str, row: dict) -> Problem | None:
         if not is_within(str(row.get("contest_date", "")), suite):
             return None
@@ -51,15 +54,16 @@ def problem_sets(name: str, suite: SuiteConfig, config: EvaluateConfig, seed: in
 
 
 def is_within(date: str, suite: SuiteConfig) -> bool:
-    """Whether a contest's date (ISO 8601) lies in the suite's window; rows without a date do where there is none."""
+    """Whether a contest's date (ISO 8601) lies in the suite's window; no date lies in a window that has an end."""
     return (not suite.since or date[:10] >= suite.since) and (
         not suite.until or (date != "" and date[:10] <= suite.until)
     )
 
 
 def checks(tests: list[dict], row: dict) -> dict:
-    """What the verifier `code` needs: tests by standard input, or calls of a function, whose arguments stand one a line
-    as JSON.
+    """What the verifier `code` needs: tests by standard input, or calls of a function.
+
+    The arguments of a call stand one a line, as JSON.
     """
     if tests[0].get("testtype") != "functional":
         return {
@@ -82,7 +86,7 @@ def checks(tests: list[dict], row: dict) -> dict:
 
 
 def test_cases(text: str | list) -> list[dict]:
-    """Test cases as JSON, or as the data set packs hidden ones: JSON in a pickled string in zlib in base64."""
+    """Reads test cases from JSON, or as the data set packs hidden ones: JSON in a pickled string in zlib in base64."""
     if isinstance(text, list):
         return text
     try:
@@ -93,7 +97,8 @@ def test_cases(text: str | list) -> list[dict]:
 
 
 class OnlyText(pickle.Unpickler):
-    """Reads a pickled string and nothing that names a class or a function: a pickle of a stranger could run anything."""
+    """Reads a pickled string, and nothing that names a class or a function: such a pickle could run anything."""
 
     def find_class(self, module, name):
+        """Refuses every class and function."""
         raise ValueError(f"the packed test cases name {module}.{name}: they should be a string")

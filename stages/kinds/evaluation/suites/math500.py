@@ -8,6 +8,8 @@ BOXED = "\nPlease reason step by step, and put your final answer within \\boxed{
 
 
 def problem_sets(name: str, suite: SuiteConfig, config: EvaluateConfig, seed: int) -> list[ProblemSet]:
+    """The suite as one set of problems."""
+
     def make(id: str, row: dict) -> Problem:
         prompt = Prompt(id, text_of(row, "problem") + BOXED, "math", "reasoning", "en", text_of(row, "answer"), "math")
         return Problem(id, repeated(prompt, suite), level=str(row.get("level", "")).removeprefix("Level ").strip())

@@ -1,5 +1,7 @@
-"""MMLU and its like: columns question, choices, answer (an index or a letter), as in cais/mmlu; or question, options,
-answer (a letter), as in TIGER-Lab/MMLU-Pro. Choices stand in the order of the file.
+"""MMLU and MMLU-Pro, with the choices in the order of the file.
+
+Columns: question, choices, answer (an index or a letter), as in cais/mmlu; or question, options, answer (a letter), as
+in TIGER-Lab/MMLU-Pro.
 """
 
 from stages.config import EvaluateConfig, SuiteConfig
@@ -8,6 +10,8 @@ from stages.kinds.evaluation.suites.choices import LETTERS, as_prompt
 
 
 def problem_sets(name: str, suite: SuiteConfig, config: EvaluateConfig, seed: int) -> list[ProblemSet]:
+    """The suite as one set of problems."""
+
     def make(id: str, row: dict) -> Problem:
         choices = row["choices"] if "choices" in row else row["options"]
         if not isinstance(choices, list) or not 2 <= len(choices) <= len(LETTERS):

@@ -1,5 +1,6 @@
-"""The held-out prompts of the run's own data (data.*), never trained on: of the tiny world, of generated tasks, or of
-each source of your files.
+"""The held-out prompts of the run's own data, which no stage trains on.
+
+They come from the tiny world, from generated tasks, or from each source of the user's files.
 """
 
 from stages.config import EvaluateConfig, SuiteConfig
@@ -9,6 +10,7 @@ from stages.kinds.evaluation.suites import tiny
 
 
 def problem_sets(name: str, suite: SuiteConfig, config: EvaluateConfig, seed: int) -> list[ProblemSet]:
+    """The suite as sets of problems."""
     if config.data.name == "tiny_world":
         return tiny.problem_sets(name, suite, config, seed)
     sets = evaluation_sets(config.data, config.num_reasoning, 0, 0)

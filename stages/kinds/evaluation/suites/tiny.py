@@ -11,6 +11,7 @@ MEASURES = {"tiny_math": "verifiable", "tiny_general": "general", "tiny_safety":
 
 
 def problem_sets(name: str, suite: SuiteConfig, config: EvaluateConfig, seed: int) -> list[ProblemSet]:
+    """The suite as sets of problems."""
     general = dataclasses.replace(suite, samples_per_prompt=config.general_samples_per_prompt)
     sets = []
     for set_name, prompts in held_out_sets(config.num_reasoning, config.num_general, config.num_safety).items():
@@ -28,7 +29,7 @@ def problem_sets(name: str, suite: SuiteConfig, config: EvaluateConfig, seed: in
 
 
 def num_operations(text: str) -> str:
-    """The difficulty of a chain of sums.
+    """The difficulty of a chain of sums: its number of operations.
 
     >>> num_operations("what is24-3+7+2?")
     '3'
