@@ -43,7 +43,7 @@ SYSTEM = (
     "/etc/ld.so.cache",
 )
 LINKS = ("/bin", "/lib", "/lib32", "/lib64")  # into /usr on a merged system, directories of their own elsewhere
-HIDDEN = (
+HIDDEN = (  # of /proc: what tells of the host
     "cmdline",
     "config.gz",
     "kallsyms",
@@ -53,7 +53,19 @@ HIDDEN = (
     "kmsg",
     "sched_debug",
     "timer_list",
-)  # of /proc: the host's
+)
+NAMESPACES = (  # new ones of all kinds, in which a program can make no further ones; nothing of the host's environment
+    *("--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session"),
+    *("--cap-drop", "ALL", "--uid", "1000", "--gid", "1000", "--hostname", "sandbox", "--clearenv"),
+)
+ENVIRONMENT = {
+    "PATH": "/usr/bin:/bin",
+    "HOME": "/tmp",
+    "LANG": "C.UTF-8",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "PYTHONHASHSEED": "0",
+}
 SHARED_MEMORY_MIB = 16
 COMPILE = Limits(cpu_s=30.0, wall_s=120.0, memory_mib=2048, output_mib=32)
 _SELF_TEST = (
@@ -163,40 +175,9 @@ def _command() -> tuple[str, ...]:
 @cache
 def _walls(python: str) -> tuple[str, ...]:
     """Bubblewrap's options that are the same for every box; SCRATCH stands for the scratch directory."""
-    options = [
-        "--unshare-all",
-        "--unshare-user",
-        "--disable-userns",
-        "--die-with-parent",
-        "--new-session",
-        "--cap-drop",
-        "ALL",
-        "--uid",
-        "1000",
-        "--gid",
-        "1000",
-        "--hostname",
-        "sandbox",
-        "--clearenv",
-        "--setenv",
-        "PATH",
-        "/usr/bin:/bin",
-        "--setenv",
-        "HOME",
-        "/tmp",
-        "--setenv",
-        "LANG",
-        "C.UTF-8",
-        "--setenv",
-        "OMP_NUM_THREADS",
-        "1",
-        "--setenv",
-        "OPENBLAS_NUM_THREADS",
-        "1",
-        "--setenv",
-        "PYTHONHASHSEED",
-        "0",
-    ]
+    options = list(NAMESPACES)
+    for name, value in ENVIRONMENT.items():
+        options += ["--setenv", name, value]
     for path in SYSTEM:
         options += ["--ro-bind-try", path, path]
     for link in map(Path, LINKS):
