@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import bench_common as common
 
+from stages.contract.results import read_results
 from stages.runtime import environment
 
 MAX_TOKENS, PROMPT_TOKENS = 110, 32
@@ -125,7 +126,7 @@ def measure_stage(options: argparse.Namespace, directory: Path) -> dict:
     stage = common.write_stage(directory / "stage", "evaluate", config, {"model": Path(options.model)})
     run_worker(stage, 2)
     (row,) = [json.loads(line) for line in (stage / "metrics.jsonl").read_text().splitlines()]
-    results = {row["metric"]: row["value"] for row in json.loads((stage / "results.json").read_text())}
+    results = {row["metric"]: row["value"] for row in read_results(stage)}
     share = row["perf/tokens_per_s"] * row["time/sample"] / 2  # tokens of rank 0
     return {
         "tokens_per_s": row["perf/tokens_per_s"],

@@ -5,11 +5,14 @@ python scripts/summarize_seeds.py runs/seed0 runs/seed1 runs/seed2     # or RUN/
                                                                        several
 """
 
-import json
 import math
 import statistics
 import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from stages.contract.results import RESULTS, read_results
 
 METRICS = (
     "pass@1",
@@ -29,9 +32,9 @@ METRICS = (
 
 def read(run: Path) -> dict[tuple[str, str, str], float]:
     """{(model, set, metric): value} of a run's newest evaluation, or of the evaluation whose directory it is."""
-    path = run / "results.json"
-    rows = json.loads((path if path.exists() else run / "evaluate" / "latest" / "results.json").read_text())
-    return {(row["model"], row["set"], row["metric"]): row["value"] for row in rows if row["metric"] in METRICS}
+    directory = run if (run / RESULTS).exists() else run / "evaluate" / "latest"
+    rows = [row for row in read_results(directory) if row["metric"] in METRICS]
+    return {(row["model"], row["set"], row["metric"]): row["value"] for row in rows}
 
 
 def cell(values: list[float], digits: int) -> str:

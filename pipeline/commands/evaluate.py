@@ -18,7 +18,7 @@ from pipeline.execution.prefect import server as prefect_server
 from pipeline.execution.run import run_stages
 from pipeline.planning.command_line import remember_overrides
 from pipeline.view.console import standard_console
-from stages.contract.files import find_json
+from stages.contract.results import find_comparisons, find_results
 
 USAGE = "[model=DIRECTORY | 'model=[A,B]'] ['eval=[SUITE,...]'] [run=NAME] [KEY=VALUE ...]"
 
@@ -110,6 +110,6 @@ def _directories(value: str) -> list[str]:
 
 def show(directory: Path, console: Console) -> None:
     """Prints the tables of a finished evaluation, read from its stage directory."""
-    print_results(console, find_json(directory / "results.json", []))
-    print_comparisons(console, find_json(directory / "comparisons.json", []))
+    print_results(console, find_results(directory))
+    print_comparisons(console, find_comparisons(directory))
     console.print(f"results: {directory / 'results.json'}", highlight=False, soft_wrap=True)

@@ -9,11 +9,12 @@ from rich.table import Table
 
 from pipeline.report import results as reading
 from pipeline.report.names import set_label
+from stages.contract.results import Comparison, Result
 
 MAX_SHOWN_PAIRS = 12  # more models make more pairs than anyone reads: comparisons.json has all
 
 
-def print_results(console: Console, results: list[dict[str, Any]]) -> None:
+def print_results(console: Console, results: Sequence[Result]) -> None:
     """Prints a table for each set, with 95% intervals, then accuracy by difficulty and notes where there are any.
 
     Args:
@@ -49,7 +50,7 @@ def _cell(column: reading.Column, model: str) -> str:
     return escape(f"{column.text(cell.value)} [{column.text(cell.low)}, {column.text(cell.high)}]")
 
 
-def _print_levels(console: Console, results: list[dict[str, Any]]) -> None:
+def _print_levels(console: Console, results: Sequence[Result]) -> None:
     rows = reading.by_level(results)
     if not rows:
         return
@@ -71,7 +72,7 @@ def _level_cell(row: Mapping[str, Any] | None) -> str:
     return f"{100 * row['pass@1']:.1f}" + (f" ({tokens:,.0f} tokens)" if tokens is not None else "")
 
 
-def print_comparisons(console: Console, comparisons: Sequence[Mapping[str, Any]]) -> None:
+def print_comparisons(console: Console, comparisons: Sequence[Comparison]) -> None:
     """Prints each pair of models on each set: the difference of pass@1 in points, its interval, and p.
 
     Args:

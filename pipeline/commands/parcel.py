@@ -3,14 +3,14 @@
 The files are those that the manifest lists under model/, each checked against its checksum.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pipeline.errors import MissingInput
-from stages.contract.files import find_json
 from stages.contract.inputs import find_inputs
 from stages.contract.manifest import verify
+from stages.contract.results import Result, find_results
 
 CARD = "README.md"
 TRAINING_NUMBERS = "## Numbers at the end of training"  # a heading of the card that a stage writes
@@ -61,17 +61,17 @@ def pack(run_dir: Path, directory: Path) -> Parcel:
     return Parcel(directory.parent.name, files, with_results(text, evaluation(run_dir, directory)))
 
 
-def evaluation(run_dir: Path, directory: Path) -> list[dict[str, Any]]:
+def evaluation(run_dir: Path, directory: Path) -> list[Result]:
     """The rows of results.json on this very model; none where the latest evaluation was of another version of it."""
     latest = run_dir / "evaluate" / "latest"
     stage = directory.parent.name
     source = (find_inputs(latest) or {}).get(stage)
     if source is None or source.fingerprint[:8] != directory.name:
         return []
-    return [row for row in find_json(latest / "results.json", []) or [] if row.get("model") == stage and row.get("n")]
+    return [row for row in find_results(latest) if row["model"] == stage and row["n"]]
 
 
-def with_results(card: str, rows: list[dict[str, Any]]) -> str:
+def with_results(card: str, rows: Sequence[Result]) -> str:
     """The card with a table of results, before the numbers of training where it has those, else at its end.
 
     >>> row = {"set": "aime24", "metric": "pass@1", "value": 0.5, "low": 0.4, "high": 0.6, "n": 30}

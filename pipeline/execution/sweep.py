@@ -4,7 +4,7 @@ import csv
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -13,8 +13,9 @@ from pipeline.configuration.graph import FAMILIES, family_of
 from pipeline.configuration.schema import RunConfig
 from pipeline.errors import InvalidConfig
 from pipeline.planning.plan import Plan
-from stages.contract.files import find_json, read_jsonl, write_json
+from stages.contract.files import read_jsonl, write_json
 from stages.contract.manifest import Manifest
+from stages.contract.results import find_results
 
 NUM_LAST_ROWS = 5  # a metric of metrics.jsonl is the mean of its last rows: one step is noise
 MATHEMATICS = {"tiny_world": "tiny_math", "file": "file"}  # data -> the evaluation set that stands for it
@@ -107,8 +108,9 @@ def objective_value(plan: Plan) -> float | None:
 
 def _evaluation_metric(directory: Path, objective: Objective, is_set_chosen: bool) -> float | None:
     """The metric of the model on the set; without a chosen set, on the first set there is if need be."""
-    rows: list[dict[str, Any]] = find_json(directory / "results.json", [])
-    rows = [row for row in rows if row["model"] == objective.stage and row["metric"] == objective.metric]
+    rows = [
+        row for row in find_results(directory) if row["model"] == objective.stage and row["metric"] == objective.metric
+    ]
     on_set = [row for row in rows if row["set"] == objective.set_name]
     found = on_set or ([] if is_set_chosen else rows)
     return found[0]["value"] if found else None

@@ -18,6 +18,7 @@ from stages.contract.inputs import StageInput, read_inputs
 from stages.contract.json_file import DamagedFile
 from stages.contract.manifest import Manifest, Timing
 from stages.contract.progress import StageProgress
+from stages.contract.results import Comparison, Result, read_comparisons, read_results
 
 T = TypeVar("T")
 
@@ -39,8 +40,8 @@ class StageRecord:
     progress: StageProgress | None = None
     metrics: list[dict] = field(default_factory=list)
     samples: list[dict] = field(default_factory=list)
-    results: list[dict] = field(default_factory=list)
-    comparisons: list[dict] = field(default_factory=list)
+    results: list[Result] = field(default_factory=list)
+    comparisons: list[Comparison] = field(default_factory=list)
     alarms: list[dict] = field(default_factory=list)
     first_words: list[dict] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -116,17 +117,11 @@ def read_stage(name: str, path: Path | None) -> StageRecord:
     stage.manifest = _read_file(Manifest.read, stage)
     stage.error = _read_file(ErrorReport.read, stage)
     stage.progress = _read_file(StageProgress.read, stage)
-    stage.results = [row for row in _read_json(path / "results.json", stage.problems) or [] if _is_result(row)]
-    stage.comparisons = [
-        row for row in _read_json(path / "comparisons.json", stage.problems) or [] if _is_comparison(row)
-    ]
+    stage.results = _read_file(read_results, stage) or []
+    stage.comparisons = _read_file(read_comparisons, stage) or []
     stage.metrics = steps_in_order(read_jsonl(path / "metrics.jsonl", stage.problems))
-    stage.alarms = [
-        row
-        for name in ("alarms.jsonl", "skipped.jsonl")
-        for row in read_jsonl(path / name, stage.problems)
-        if {"step", "message", "advice"} <= set(row)
-    ]
+    alarms = [*read_jsonl(path / "alarms.jsonl", stage.problems), *read_jsonl(path / "skipped.jsonl", stage.problems)]
+    stage.alarms = [row for row in alarms if {"step", "message", "advice"} <= set(row)]
     stage.first_words = list(read_jsonl(path / "first_words.jsonl", stage.problems))
     rows = read_jsonl(path / "samples.jsonl", stage.problems)
     stage.samples = (
@@ -207,22 +202,6 @@ def read_jsonl(path: Path, problems: list[str]) -> Iterator[dict]:
         problems.append(f"{path.parent.parent.name}: {bad} unreadable line(s) in {path.name} left out")
 
 
-def _is_result(row: Any) -> bool:
-    return (
-        isinstance(row, dict)
-        and all(isinstance(row.get(key), str) for key in ("model", "set", "metric"))
-        and is_finite(row.get("value"))
-    )
-
-
-def _is_comparison(row: Any) -> bool:
-    return (
-        isinstance(row, dict)
-        and all(isinstance(row.get(key), str) for key in ("set", "metric", "model", "against"))
-        and all(is_finite(row.get(key)) for key in ("difference", "low", "high", "p"))
-    )
-
-
 def mapping(value: Any) -> dict:
     """The value where it is a mapping, else an empty one: files may be damaged, keys may be missing."""
     return value if isinstance(value, dict) else {}
@@ -231,15 +210,6 @@ def mapping(value: Any) -> dict:
 def is_finite(value: Any) -> bool:
     """Whether a value read from a file is a number that can be compared and drawn."""
     return isinstance(value, (int, float)) and math.isfinite(value)
-
-
-def _read_json(path: Path, problems: list[str]) -> Any:
-    text = _read_text(path, problems) if path.is_file() else ""
-    try:
-        return json.loads(text) if text else None
-    except ValueError as error:
-        problems.append(f"{path.parent.parent.name}: {path.name} is not JSON ({error})")
-        return None
 
 
 def _read_file(read: Callable[[Path], T], stage: StageRecord) -> T | None:

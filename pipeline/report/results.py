@@ -2,11 +2,13 @@
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline.report.figures import figure, number, share_axis
 from pipeline.report.names import metric_label, metric_order, set_label, stage_name, stage_order
+from stages.contract.results import Result
 
 NO_SHARES = ("tokens", "thinking_tokens", "helpfulness", "rating")
 NUM_CHANGES = 4  # shown on the card of a stage
@@ -46,34 +48,37 @@ class Column:
         return f"{value:,.1f}" if self.is_share or abs(value) >= 10 else f"{value:,.2f}"
 
 
-def columns(results: list[dict]) -> list[Column]:
+def columns(results: Sequence[Result]) -> list[Column]:
     """All columns: sets in the order of the file, metrics in the report's order.
 
     A mean of nothing (n = 0) is no result. Grader errors have a column only where there are any.
     """
     cells: dict[str, dict[str, dict[str, Cell]]] = {}
-    for row in (row for row in results if row.get("n") != 0 and not _OF_LEVEL.fullmatch(row["metric"])):
-        low, high, n = (number(row.get(key)) for key in ("low", "high", "n"))
+    for row in results:
+        if row["n"] == 0 or _OF_LEVEL.fullmatch(row["metric"]):
+            continue
+        low, high, n = number(row["low"]), number(row["high"]), number(row["n"])
         cell = Cell(float(row["value"]), low, high, None if n is None else int(n))
         cells.setdefault(row["set"], {}).setdefault(row["metric"], {})[row["model"]] = cell
-    return [
-        Column(set_name, metric, _is_share(metric, by_model), by_model)
-        for set_name, metrics in cells.items()
-        for metric, by_model in sorted(metrics.items(), key=lambda item: metric_order(item[0]))
-        if metric != "grader_errors" or any(cell.value for cell in by_model.values())
-    ]
+    found = []
+    for set_name, metrics in cells.items():
+        for metric in sorted(metrics, key=metric_order):
+            by_model = metrics[metric]
+            if metric != "grader_errors" or any(cell.value for cell in by_model.values()):
+                found.append(Column(set_name, metric, _is_share(metric, by_model), by_model))
+    return found
 
 
-def notes(results: list[dict]) -> list[str]:
+def notes(results: Sequence[Result]) -> list[str]:
     """What must be said below the tables, such as how many samples could not be graded."""
-    return [f"{row['model']} on {row['set']}: {row['note']}" for row in results if isinstance(row.get("note"), str)]
+    return [f"{row['model']} on {row['set']}: {row['note']}" for row in results if "note" in row]
 
 
 def _is_share(metric: str, cells: dict[str, Cell]) -> bool:
     return metric not in NO_SHARES and all(0 <= cell.value <= 1 for cell in cells.values())
 
 
-def by_level(results: list[dict]) -> list[dict]:
+def by_level(results: Sequence[Result]) -> list[dict]:
     """Accuracy and thinking tokens by difficulty, in the order of the file.
 
     Returns:
@@ -82,10 +87,10 @@ def by_level(results: list[dict]) -> list[dict]:
     found: dict[tuple, dict] = {}
     for row in results:
         match = _OF_LEVEL.fullmatch(row["metric"])
-        if match is None or row.get("n") == 0:
+        if match is None or row["n"] == 0:
             continue
         metric, level = match[1], match[2]
-        entry = {"set": row["set"], "model": row["model"], "level": level, "n": row.get("n")}
+        entry = {"set": row["set"], "model": row["model"], "level": level, "n": row["n"]}
         entry |= {"pass@1": None, "thinking_tokens": None}
         found.setdefault((row["set"], row["model"], level), entry)[metric] = row["value"]
     return [row for row in found.values() if row["pass@1"] is not None]

@@ -4,10 +4,12 @@ Pure functions of results and comparisons.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.report.names import set_label, stage_name
 from pipeline.report.results import Column, are_apart
+from stages.contract.results import Comparison
 
 STAGES = ("r1_zero", "cold_start", "reasoning_rl", "rejection_sft", "preference_rl")  # R1-Zero, Dev1, Dev2, Dev3, R1
 
@@ -74,7 +76,7 @@ def rows(found: list[Column]) -> list[dict]:
     return table
 
 
-def shape(table: list[dict], comparisons: list[dict]) -> list[dict]:
+def shape(table: list[dict], comparisons: Sequence[Comparison]) -> list[dict]:
     """What `claim` says of each row and each step of the recipe that was measured."""
     found = []
     for row in table:
@@ -90,7 +92,7 @@ def claim(
     column: Column,
     model: str,
     against: str,
-    comparisons: list[dict],
+    comparisons: Sequence[Comparison],
     where: str = "the paper",
 ) -> dict | None:
     """Whether our numbers move from one model to the other as the paper's do.
@@ -131,7 +133,7 @@ def claim(
     }
 
 
-def _paired(column: Column, model: str, against: str, comparisons: list[dict]) -> dict | None:
+def _paired(column: Column, model: str, against: str, comparisons: Sequence[Comparison]) -> Comparison | None:
     """The comparison of the two models on the same problems, in either direction."""
     for row in comparisons:
         is_of_column = (row["set"], row["metric"]) == (column.set_name, column.metric)

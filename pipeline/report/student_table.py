@@ -4,6 +4,7 @@ Pure functions of what `read` found.
 """
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from pipeline.report.names import stage_name
 from pipeline.report.read import StageRecord, mapping
 from pipeline.report.results import Cell, Column
 from pipeline.report.stage_table import Benchmark, claim
+from stages.contract.results import Comparison
 
 # name -> its base, by the last part of the hub's name; R1 is what they were taught by [V2 Table 8]
 PUBLISHED = {
@@ -104,7 +106,7 @@ def columns(found: list[Column], ours: list[Student]) -> list[tuple[Benchmark, C
     chosen = []
     for benchmark in PAPER:
         fitting = [
-            column for key in benchmark.ours for column in of_students if _shows(column, set_name=key[0], metric=key[1])
+            column for set_name, metric in benchmark.ours for column in of_students if _shows(column, set_name, metric)
         ]
         if fitting:
             chosen.append((benchmark, fitting[0]))
@@ -167,7 +169,7 @@ class Pair:
     published_against: str
 
 
-def shape(chosen: list[tuple[Benchmark, Column]], ours: list[Student], comparisons: list[dict]) -> list[dict]:
+def shape(chosen: list[tuple[Benchmark, Column]], ours: list[Student], comparisons: Sequence[Comparison]) -> list[dict]:
     """What `stage_table.claim` says of each pair of models in each column.
 
     The pairs are each student and the next smaller one, each student and the same base trained by RL, the largest

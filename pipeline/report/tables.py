@@ -4,6 +4,7 @@ Pure functions of what `read` found.
 """
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from pipeline.report import cost
@@ -12,6 +13,7 @@ from pipeline.report.names import set_label, stage_name, stage_order
 from pipeline.report.read import RunRecord, StageRecord, mapping
 from pipeline.report.results import by_level
 from stages.contract.inputs import StageInput
+from stages.contract.results import Result
 
 
 def costs(stages: list[StageRecord]) -> list[dict]:
@@ -47,7 +49,7 @@ def cost_totals(rows: list[dict]) -> dict:
     return sums | {"memory_gib": max((row["memory_gib"] or 0 for row in rows), default=0)}
 
 
-def level_tables(rows: list[dict]) -> list[dict]:
+def level_tables(rows: Sequence[Result]) -> list[dict]:
     """Accuracy and thinking tokens by difficulty, a table for each evaluation set.
 
     Returns:

@@ -166,9 +166,10 @@ def _typed_dict(kind: Any, value: Any) -> Any:
     given = _checked(dict, value)
     found = {}
     for name, field_kind in typing.get_type_hints(kind).items():
-        if name not in given:
+        if name in given:
+            found[name] = _entry(field_kind, name, given[name])
+        elif name in kind.__required_keys__:
             raise WrongType(f"its key {name!r} is missing")
-        found[name] = _entry(field_kind, name, given[name])
     return found
 
 

@@ -1,16 +1,14 @@
-"""Worker processes for slow or dangerous checks: the side that works. `stages/rewards/pool.py` starts it and talks to
-it.
+"""Runs slow or dangerous checks in worker processes with hard limits: the side that works.
 
-One process imports the checks' module, once, and forks a worker whenever it is handed a socket. It has no threads, no
-torch and no GPU, so forking is safe and takes milliseconds. The kernel enforces every limit, because Python cannot
-interrupt a computation in C:
+`stages/rewards/pool.py` starts it, as `python -m stages.rewards.pool_server MODULE SOCKET CPU_S WALL_S MEMORY_MIB`.
+This process imports the module of the checks once, and forks a worker whenever it is handed a socket. It has no
+threads, no torch and no GPU, so that forking is safe and takes milliseconds. The kernel enforces every limit, because
+Python cannot interrupt a computation in C:
 
-    processor time, wall clock    timers whose signals end the process
+    processor time, wall clock    timers whose signals end the worker
     memory                        RLIMIT_AS
-    death of the parent           the server sees its socket close, and its end kills the workers (Linux; elsewhere they
-                                  see theirs close)
-
-    python -m stages.rewards.pool_server MODULE SOCKET CPU_S WALL_S MEMORY_MIB
+    death of the parent           the server sees its socket close and ends; that kills the workers (Linux; elsewhere
+                                  they see their own sockets close)
 """
 
 import ctypes
@@ -23,20 +21,27 @@ import signal
 import socket
 import sys
 from types import ModuleType
+from typing import Any
 
 _PARENT_POLL_S = 2.0
 _OUT_OF_MEMORY = "out of memory"
-_MAX_TASKS = 10_000  # of a worker: caches and leaks of libraries do not grow into its memory limit
+_MAX_TASKS = 10_000  # of a worker, so that caches and leaks of libraries do not reach its memory limit
 
 
 def main(arguments: list[str]) -> None:
+    """Imports the module and forks workers until the parent has gone.
+
+    Args:
+        arguments: name of the module, number of the control socket, and the limits of a task: processor time (seconds),
+            time on the clock (seconds) and memory (MiB).
+    """
     control = socket.socket(fileno=int(arguments[1]))
     cpu_s, wall_s, memory_mib = float(arguments[2]), float(arguments[3]), int(arguments[4])
     parent = os.getppid()
     module = importlib.import_module(arguments[0])
     if hasattr(module, "warm_up"):
-        module.warm_up()  # what is cached now, every worker has
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombies
+        module.warm_up()  # every worker inherits what is cached now
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel removes dead workers
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
     while True:
         is_asked = bool(select.select([control], [], [], _PARENT_POLL_S)[0])
@@ -54,8 +59,17 @@ def main(arguments: list[str]) -> None:
 
 
 def work(module: ModuleType, connection: socket.socket, cpu_s: float, wall_s: float, memory_mib: int) -> None:
-    """Answers lines of JSON, [function, arguments...], with lines of JSON, {"value"} or {"error"}, until the other end
-    closes, or it says {"is_last": true}: after many tasks, or when it is out of memory.
+    """Runs tasks in a worker until the other end closes the connection.
+
+    A task is a line of JSON, [function, arguments...]; the reply is a line of JSON with "value" or "error". A worker
+    that has run out of memory, or done _MAX_TASKS tasks, adds "is_last": true and ends.
+
+    Args:
+        module: whose functions are called.
+        connection: the socket to the thread that asks.
+        cpu_s: processor time of a task, seconds.
+        wall_s: time of a task on the clock, seconds.
+        memory_mib: address space of this process, MiB.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
@@ -76,7 +90,8 @@ def work(module: ModuleType, connection: socket.socket, cpu_s: float, wall_s: fl
                 return
 
 
-def _answer(module: ModuleType, function: str, *arguments) -> dict:
+def _answer(module: ModuleType, function: str, *arguments: Any) -> dict[str, Any]:
+    """Calls the function of a task; an exception is an answer too."""
     try:
         return {"value": getattr(module, function)(*arguments)}
     except MemoryError:

@@ -11,7 +11,7 @@ import pytest
 from stages.config import DataConfig, MixtureSource, SourceConfig
 from stages.data import hub
 from stages.data.file_prompts import BLOCK, FilePrompts, block_shares
-from stages.data.mapping import RowError, Malformed, exchange, to_row
+from stages.data.mapping import Malformed, RowError, exchange, to_row
 from stages.data.pairs import general_pairs
 from stages.data.readers import read, read_all
 from stages.data.rows import rows_of

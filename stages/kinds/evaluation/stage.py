@@ -15,6 +15,7 @@ from pathlib import Path
 from stages.config import EvaluateConfig
 from stages.contract import files
 from stages.contract.records import RecordReader
+from stages.contract.results import write_comparisons, write_results
 from stages.engines.training import init_distributed
 from stages.kinds.evaluation.comparison import compare
 from stages.kinds.evaluation.models import Engine
@@ -178,10 +179,10 @@ class Evaluation:
                 for record in itertools.chain.from_iterable(found):
                     place = {"model": name, "set": one.name, "level": levels[record["problem"]]}
                     scores.append(place | {key: record[key] for key in SCORE_COLUMNS})
-        files.write_json(self.worker.dir / "comparisons.json", compare(means))
+        write_comparisons(self.worker.dir, compare(means))
         self._write_scores(scores)
         self.worker.count_tokens("evaluation", sampled=sum(score["tokens"] for score in scores))
-        files.write_json(self.worker.dir / "results.json", results)
+        write_results(self.worker.dir, results)
 
     def _write_scores(self, scores: list[dict]) -> None:
         import pyarrow
