@@ -1,5 +1,6 @@
-"""A seccomp filter for programs in the sandbox: a second wall behind the namespaces, as a classic BPF program (Linux
-Documentation/ userspace-api/seccomp_filter.rst) that `bwrap --seccomp` loads.
+"""A seccomp filter for programs in the sandbox: a second wall behind the namespaces.
+
+It is a classic BPF program (Linux Documentation/userspace-api/seccomp_filter.rst) that `bwrap --seccomp` loads.
 
 Denied with EPERM: looking into other processes, new namespaces and mounts, kernel interfaces that no solution of a
 problem needs, and memory that no limit counts (memfd, System V and POSIX queues). Sockets are Unix sockets only: a
@@ -110,8 +111,10 @@ def filter_program(machine: str = platform.machine()) -> bytes | None:
 
 
 def _op(code: int, k: int, if_true: int = 0, if_false: int = 0) -> bytes:
+    """One instruction, a struct sock_filter; `if_true` and `if_false` say how many instructions a jump skips."""
     return struct.pack("<HBBI", code, if_true, if_false, k)
 
 
 def _refuse(error: int) -> bytes:
+    """Ends the filter: the call fails with this error."""
     return _op(_RETURN, _ERROR | error)
