@@ -3,8 +3,9 @@
 MkDocs calls `on_page_markdown` for every page. A page says with a comment what belongs in it:
 
 * `<!-- include: ARCHITECTURE.md -->` is replaced by that file of the repository's root, without its title.
-* `<!-- generate: pipeline.commands.reference -->` is replaced by what `as_markdown()` of that module returns, from its
-  first section on.
+* `<!-- generate: pipeline.configuration.reference -->` is replaced by what `as_markdown()` of that module returns,
+  without its title.
+* `<!-- generate-sections: pipeline.commands.reference -->` is the same from the first section on.
 
 So each text has one source, and the reference of commands and keys cannot be out of date.
 """
@@ -15,7 +16,7 @@ import sys
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-DIRECTIVE = re.compile(r"^<!-- (include|generate): (\S+) -->$", re.MULTILINE)
+DIRECTIVE = re.compile(r"^<!-- (include|generate|generate-sections): (\S+) -->$", re.MULTILINE)
 PAGES_OF_ROOT_FILES = {
     "README.md": "index.md",
     "ARCHITECTURE.md": "architecture.md",
@@ -26,7 +27,16 @@ PAGES_OF_ROOT_FILES = {
 
 def on_page_markdown(markdown: str, **_) -> str:
     """Replaces the directives of one page by what they name."""
-    return DIRECTIVE.sub(lambda found: _included(found[2]) if found[1] == "include" else _generated(found[2]), markdown)
+    return DIRECTIVE.sub(_replacement, markdown)
+
+
+def _replacement(directive: re.Match[str]) -> str:
+    """What a directive stands for."""
+    kind, name = directive.groups()
+    if kind == "include":
+        return _included(name)
+    text = _generated(name)
+    return text[text.index("## ") :] if kind == "generate-sections" else text
 
 
 def _included(name: str) -> str:
@@ -41,8 +51,8 @@ def _page_of(path: str) -> str:
 
 
 def _generated(module: str) -> str:
-    """The Markdown that a module makes from the program's own definitions, without what stands before its sections."""
+    """The Markdown that a module makes from the program's own definitions, without its title."""
     if str(REPOSITORY) not in sys.path:
         sys.path.insert(0, str(REPOSITORY))
-    text = importlib.import_module(module).as_markdown()
-    return text[text.index("## ") :]
+    text: str = importlib.import_module(module).as_markdown()
+    return re.sub(r"\A# .*\n", "", text)

@@ -6,8 +6,9 @@ Each line is a prompt of its own, as in training.
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
+from stages.config.choices import Template
 from stages.runtime import environment
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--template",
         default="plain",
-        choices=("plain", "r1_zero", "chat"),
+        choices=get_args(Template),
         help="how the prompt is put before the model",
     )
     parser.add_argument("--temperature", type=float, default=0.6, help="0: the most likely token every time")

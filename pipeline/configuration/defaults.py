@@ -1,7 +1,7 @@
 """The defaults of all keys as plain data for Hydra.
 
-The nodes that stages share (`data`, `judge`, `rollout`, `deepspeed`, `health`, `sandbox`, `model`, `student`) reach them
-by interpolation, leaf by leaf, so that any key can be overridden for one stage.
+The sections that stages share (`data`, `judge`, `rollout`, `deepspeed`, `health`, `sandbox`, `model`, `student`) reach
+them by interpolation, key by key, so that any key can be overridden for one stage.
 """
 
 from functools import cache

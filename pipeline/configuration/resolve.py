@@ -101,7 +101,7 @@ def _with_absolute_files(suite: SuiteConfig) -> SuiteConfig:
 
 
 def _with_absolute_paths(config: RunConfig) -> RunConfig:
-    """`config` with every path of a model, a file of rows or a judge made absolute, where it is there on this machine."""
+    """`config` with the paths of models, of rows and of judges made absolute, where they are on this machine."""
     prepare = dataclasses.replace(
         config.prepare, against={name: _located(source) for name, source in config.prepare.against.items()}
     )
@@ -142,7 +142,7 @@ def _located_judge(judge: JudgeConfig) -> JudgeConfig:
 
 
 def _absolute_if_there(path: str) -> str:
-    """An absolute path where the file or directory is on this machine; hub ids and what comes later stay as they are."""
+    """The absolute path of what is on this machine; a hub id, or what is not there yet, stays as it is."""
     return _absolute(path) if Path(path).expanduser().exists() else path
 
 

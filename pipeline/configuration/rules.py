@@ -126,7 +126,7 @@ def data_nodes(config: RunConfig) -> list[tuple[str, DataConfig]]:
 
 
 def tasks_without_examples(data: DataConfig) -> list[str]:
-    """The families of reasoning-gym in `tasks` of which there are no worked examples: a base of ours cannot learn them."""
+    """The families of reasoning-gym in `tasks` without worked examples, which a base of ours cannot learn."""
     if data.name != "reasoning_gym" or mistakes_of_families(data.tasks, data.task_weights, data.task_configs):
         return []
     return [task for task in data.tasks if task not in WRITERS]

@@ -39,102 +39,123 @@ from stages.config import (
 
 @config_class
 class LauncherConfig(Checked):
-    """How workers are started. Never part of a fingerprint."""
+    """How workers are started. It is never part of a fingerprint."""
 
     name: Literal["local", "slurm"] = setting(
-        "local", "local: torchrun on this machine; slurm: one torchrun a node by srun, inside an allocation"
+        "local", "local: torchrun on this machine; slurm: one torchrun on each node by srun, inside an allocation."
     )
-    num_processes: Int = setting(2, "ranks on each node: one a GPU, or two single-threaded ones on a small CPU", gt=0)
-    num_nodes: Int = setting(1, "nodes (slurm)", gt=0)
-    threads_per_process: Int = setting(1, "OMP_NUM_THREADS of a rank; 1 is the robust choice on a shared CPU", gt=0)
-    rendezvous_port: Int = setting(29400, "port of the first node (slurm)", gt=0, lt=65536)
+    num_processes: Int = setting(
+        2, "Ranks on each node: one for each GPU, or two single-threaded ones on a small CPU.", unit="ranks", gt=0
+    )
+    num_nodes: Int = setting(1, "Nodes (name=slurm).", unit="nodes", gt=0)
+    threads_per_process: Int = setting(
+        1, "OMP_NUM_THREADS of a rank; 1 is the robust choice on a shared CPU.", unit="threads", gt=0
+    )
+    rendezvous_port: Int = setting(
+        29400, "Port of the first node, where ranks find each other (name=slurm).", unit="none", gt=0, lt=65536
+    )
     grace_s: Float = setting(
-        120.0, "seconds that a stage may take to write its checkpoint after the first Ctrl-C or SIGTERM", gt=0
+        120.0,
+        "Time that a stage may take to write its checkpoint after the first Ctrl-C or SIGTERM.",
+        unit="seconds",
+        gt=0,
     )
     stall_after_s: Float = setting(
-        600.0, "status and the live view report a stage that has not moved for so many seconds", gt=0
+        600.0,
+        "Time after which `status` and the live view report a stage that has not moved.",
+        unit="seconds",
+        gt=0,
     )
     collective_timeout_s: Float = setting(
         1800.0,
-        "seconds that a rank waits for the others before it fails and says for whom; longer than the slowest rank "
-        "may lag behind",
+        "Time that a rank waits for the others before it fails and says for whom. It must be longer than the slowest "
+        "rank may lag behind.",
+        unit="seconds",
         gt=0,
     )
-    min_free_gib: Float = setting(1.0, "a stage is not started with less free disk than this, GiB", ge=0)
-    environment: dict[str, str] = setting({}, "more environment variables for the workers")
+    min_free_gib: Float = setting(1.0, "Free disk below which no stage is started.", unit="GiB", ge=0)
+    environment: dict[str, str] = setting({}, "More environment variables for the workers, by name.")
 
-    def mistakes(self):
-        return (
-            ["num_nodes needs name=slurm: choose launcher=slurm"] if self.num_nodes > 1 and self.name != "slurm" else []
-        )
+    def mistakes(self) -> list[str]:
+        """Only slurm has several nodes."""
+        if self.num_nodes > 1 and self.name != "slurm":
+            return ["num_nodes needs name=slurm: choose launcher=slurm"]
+        return []
 
 
 @config_class
 class TrackerConfig(Checked):
+    """Where metrics go besides metrics.jsonl. It is never part of a fingerprint."""
+
     name: Literal["none", "tensorboard"] = setting(
-        "none", "tensorboard: metrics.jsonl is also written as event files under runs/<run>/tensorboard"
+        "none", "tensorboard: metrics are also written as event files under runs/<run>/tensorboard."
     )
 
 
 @config_class
 class SweepConfig(Checked):
-    """What a sweep compares. Empty: evaluate's pass@1 of the last model where `evaluate` runs, else the last stage's
-    mean reward.
+    """What a sweep compares.
+
+    Where nothing is set: pass@1 of the last model where `evaluate` runs, else the mean reward of the last stage.
     """
 
-    stage: str | None = setting(None, "stage whose number is compared; for results.json: the model's stage")
-    set: str | None = setting(
-        None, "evaluation set, e.g. tiny_math; empty: a metric of the stage's manifest or metrics.jsonl"
+    stage: str | None = setting(
+        None, "Stage whose number is compared; for a number of results.json, the stage that made the model."
     )
-    metric: str | None = setting(None, "name of the number, e.g. pass@1 or reward/mean")
-    direction: Literal["maximize", "minimize"] = setting("maximize", "how the leaderboard is sorted")
+    set: str | None = setting(
+        None, "Evaluation set, e.g. tiny_math; null: the number is a metric of the stage's manifest or metrics.jsonl."
+    )
+    metric: str | None = setting(None, "Name of the number, e.g. pass@1 or reward/mean.")
+    direction: Literal["maximize", "minimize"] = setting("maximize", "Which numbers stand first in the leaderboard.")
 
 
 @config_class
 class StagesConfig(Checked):
-    base: PretrainConfig = setting(PretrainConfig, "the recipe's own base model")
-    r1_zero: GrpoConfig = setting(GrpoConfig, "R1-Zero: RL from the base")
-    cold_start_data: CollectConfig = setting(CollectConfig, "cold-start samples from R1-Zero")
-    cold_start: SftConfig = setting(SftConfig, "R1 stage 1 (Dev1)")
-    reasoning_rl: GrpoConfig = setting(GrpoConfig, "R1 stage 2 (Dev2)")
-    rejection_data: CollectConfig = setting(CollectConfig, "rejection sampling from stage 2, and general data")
-    rejection_sft: SftConfig = setting(SftConfig, "R1 stage 3 (Dev3)")
-    reward_models: RewardModelsConfig = setting(RewardModelsConfig, "helpful and safety reward models")
-    preference_rl: GrpoConfig = setting(GrpoConfig, "R1 stage 4 (R1)")
-    student_base: PretrainConfig = setting(PretrainConfig, "the recipe's own student")
-    distill: SftConfig = setting(SftConfig, "SFT of a student on the rejection data")
-    student_rl: GrpoConfig = setting(
-        GrpoConfig, "RL of a student's base instead, where student.rl is set [V2 Table 16]"
+    """The stages; what each has in common with others it takes from the shared sections at the top."""
+
+    base: PretrainConfig = setting(PretrainConfig, "The recipe's own base model.")
+    r1_zero: GrpoConfig = setting(GrpoConfig, "R1-Zero: RL from the base [N].")
+    cold_start_data: CollectConfig = setting(CollectConfig, "Cold-start samples from R1-Zero [V2 B.3.2].")
+    cold_start: SftConfig = setting(SftConfig, "First stage of R1 (Dev1): SFT on the cold-start data [N].")
+    reasoning_rl: GrpoConfig = setting(GrpoConfig, "Second stage of R1 (Dev2): RL on reasoning [N].")
+    rejection_data: CollectConfig = setting(
+        CollectConfig, "Rejection sampling from the second stage, and general data [V2 B.3.3]."
     )
-    evaluate: EvaluateConfig = setting(EvaluateConfig, "every model on the held-out sets")
+    rejection_sft: SftConfig = setting(SftConfig, "Third stage of R1 (Dev3): SFT on the rejection data [N].")
+    reward_models: RewardModelsConfig = setting(RewardModelsConfig, "Helpful and safety reward models [N].")
+    preference_rl: GrpoConfig = setting(GrpoConfig, "Fourth stage of R1 (R1): RL with preference rewards [N].")
+    student_base: PretrainConfig = setting(PretrainConfig, "The recipe's own student.")
+    distill: SftConfig = setting(SftConfig, "SFT of a student on the rejection data [V2 B.4.3].")
+    student_rl: GrpoConfig = setting(
+        GrpoConfig, "RL of a student's base instead, where student.rl is set [V2 Table 16]."
+    )
+    evaluate: EvaluateConfig = setting(EvaluateConfig, "Every model on the held-out sets [V2 D.1].")
 
 
 @config_class
 class CostConfig(Checked):
-    """What the ledger counts with (`status --cost`, report). Never part of a fingerprint."""
+    """What the ledger counts with (`status --cost`, report). It is never part of a fingerprint."""
 
     price_per_hour: Float = setting(
         0.0,
-        "USD for an hour of one rank: of a GPU where it has one, else of a processor; "
-        "2 for an H800 in the paper [V2 Table 7]",
+        "Price of an hour of one rank: of a GPU where it has one, else of a processor; 2 for an H800 [V2 Table 7].",
+        unit="USD an hour",
         ge=0,
     )
 
 
 @config_class
 class StudentConfig(ModelConfig):
-    """A model that is distilled into: its base, and how its stages differ from `stages.distill` and the others [V2
-    Table 6].
-    """
+    """A model that is distilled into [V2 Table 6]: its base, and how its stages differ from those in `stages`."""
 
     distill: Annotated[dict[str, Any], KeysOf(SftConfig)] = setting(
-        {}, "keys of stages.distill that are different for this student"
+        {}, "Keys of stages.distill that are different for this student."
     )
     base: Annotated[dict[str, Any], KeysOf(PretrainConfig)] = setting(
-        {}, "keys of stages.student_base that are different for this student"
+        {}, "Keys of stages.student_base that are different for this student."
     )
     rl: Bool = setting(
-        False, "where distill is selected, also train the same base by RL (stage student_rl), to compare with"
+        False, "Where distill is selected, also train the same base by RL (stage student_rl), to compare with."
     )
 
 
@@ -142,35 +163,39 @@ class StudentConfig(ModelConfig):
 class RunConfig(Checked):
     """All that a run is told."""
 
-    run: str = setting("tiny", "name of the run, a directory under runs_dir")
-    runs_dir: str = setting("runs", "where runs are kept")
-    recipe: str = setting("tiny", "name of the recipe")
-    seed: Int = setting(0, "seed of every random draw", ge=0)
-    force: Bool = setting(False, "redo the selected stages; what they made before is kept aside as <fp8>.old-N")
+    run: str = setting("tiny", "Name of the run, a directory under runs_dir.")
+    runs_dir: str = setting("runs", "Directory where runs are kept.")
+    recipe: str = setting("tiny", "Name of the recipe, a file of conf/recipe/.")
+    seed: Int = setting(0, "Seed of every random draw.", unit="none", ge=0)
+    force: Bool = setting(
+        False,
+        "Redo the selected stages. What they made before is kept aside as <short fingerprint>.old-N.",
+    )
     orchestrator: Literal["prefect", "none"] = setting(
-        "prefect", "prefect: a flow with a task run per stage; none: the same stages in a plain loop"
+        "prefect", "prefect: a flow with a task run for each stage; none: the same stages in a plain loop."
     )
-    selected: dict[str, Bool] = setting({}, "stages to run; set by +stage=NAME")
-    model: ModelConfig = setting(ModelConfig, "the base model")
-    student: StudentConfig = setting(StudentConfig, "the model that is distilled into")
+    selected: dict[str, Bool] = setting({}, "Stages that are run, by name; +stage=NAME sets it.")
+    model: ModelConfig = setting(ModelConfig, "The base model.")
+    student: StudentConfig = setting(StudentConfig, "The model that is distilled into.")
     students: dict[str, StudentConfig] = setting(
-        {}, "several students by name, in the place of `student`: each has its own stages, distill_NAME and so on"
+        {}, "Several students by name, in the place of `student`. Each has stages of its own: distill_NAME and so on."
     )
-    data: DataConfig = setting(DataConfig, "prompts of all stages")
-    sandbox: SandboxConfig = setting(SandboxConfig, "programs of all stages")
-    judge: JudgeConfig = setting(JudgeConfig, "who judges and refines, in all stages that ask for it")
-    prepare: PrepareConfig = setting(PrepareConfig, "what `data prepare` drops and writes; no stage reads it")
-    rollout: RolloutConfig = setting(RolloutConfig, "sampling of all stages")
-    deepspeed: DeepSpeedConfig = setting(DeepSpeedConfig, "DeepSpeed settings of all stages")
-    health: HealthConfig = setting(HealthConfig, "alarms of all stages")
-    launcher: LauncherConfig = setting(LauncherConfig, "how workers are started")
-    cost: CostConfig = setting(CostConfig, "prices of the cost ledger")
-    tracker: TrackerConfig = setting(TrackerConfig, "where metrics go besides metrics.jsonl")
-    sweep: SweepConfig = setting(SweepConfig, "what a sweep compares")
+    data: DataConfig = setting(DataConfig, "Prompts of all stages.")
+    sandbox: SandboxConfig = setting(SandboxConfig, "Where the programs of all stages are run.")
+    judge: JudgeConfig = setting(JudgeConfig, "Who judges and refines, in all stages that ask for it.")
+    prepare: PrepareConfig = setting(PrepareConfig, "What `data prepare` drops and writes. No stage reads it.")
+    rollout: RolloutConfig = setting(RolloutConfig, "Sampling of all stages.")
+    deepspeed: DeepSpeedConfig = setting(DeepSpeedConfig, "DeepSpeed of all stages.")
+    health: HealthConfig = setting(HealthConfig, "Alarms of all stages.")
+    launcher: LauncherConfig = setting(LauncherConfig, "How workers are started.")
+    cost: CostConfig = setting(CostConfig, "Prices of the cost ledger.")
+    tracker: TrackerConfig = setting(TrackerConfig, "Where metrics go besides metrics.jsonl.")
+    sweep: SweepConfig = setting(SweepConfig, "What a sweep compares.")
     eval: dict[str, SuiteConfig] = setting(
-        {}, "evaluation suites, one a file of conf/eval/; stages.evaluate.suites (or eval=[...]) chooses some"
+        {},
+        "Evaluation suites by name, one for each file of conf/eval/; stages.evaluate.suites (or eval=[...]) chooses.",
     )
-    stages: StagesConfig = setting(StagesConfig, "the stages")
+    stages: StagesConfig = setting(StagesConfig, "The stages.")
 
     @property
     def run_dir(self) -> Path:

@@ -53,13 +53,12 @@ def data_files(config: Any) -> dict[str, str]:
 
 def _suite_content(suite: Any) -> str:
     """Hash of an evaluation suite's file and of its contests' standings, where it has them."""
-    paths = [path for path in (suite.path, suite.standings) if path and Path(path).exists()]
-    files = [
-        file
-        for path in map(Path, paths)
-        for file in (sorted(path.iterdir()) if path.is_dir() else [path])
-        if file.is_file()
-    ]
+    files: list[Path] = []
+    for path in (suite.path, suite.standings):
+        if path and Path(path).is_dir():
+            files += [file for file in sorted(Path(path).iterdir()) if file.is_file()]
+        elif path and Path(path).is_file():
+            files.append(Path(path))
     return digest([_data_hash(file) for file in files]) if files else ""
 
 

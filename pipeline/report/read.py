@@ -120,12 +120,8 @@ def read_stage(name: str, path: Path | None) -> StageRecord:
     stage.results = _read_file(read_results, stage) or []
     stage.comparisons = _read_file(read_comparisons, stage) or []
     stage.metrics = steps_in_order(read_jsonl(path / "metrics.jsonl", stage.problems))
-    stage.alarms = [
-        row
-        for name in ("alarms.jsonl", "skipped.jsonl")
-        for row in read_jsonl(path / name, stage.problems)
-        if {"step", "message", "advice"} <= set(row)
-    ]
+    alarms = [*read_jsonl(path / "alarms.jsonl", stage.problems), *read_jsonl(path / "skipped.jsonl", stage.problems)]
+    stage.alarms = [row for row in alarms if {"step", "message", "advice"} <= set(row)]
     stage.first_words = list(read_jsonl(path / "first_words.jsonl", stage.problems))
     rows = read_jsonl(path / "samples.jsonl", stage.problems)
     stage.samples = (

@@ -54,16 +54,19 @@ def columns(results: Sequence[Result]) -> list[Column]:
     A mean of nothing (n = 0) is no result. Grader errors have a column only where there are any.
     """
     cells: dict[str, dict[str, dict[str, Cell]]] = {}
-    for row in (row for row in results if row["n"] != 0 and not _OF_LEVEL.fullmatch(row["metric"])):
-        low, high, n = (number(value) for value in (row["low"], row["high"], row["n"]))
+    for row in results:
+        if row["n"] == 0 or _OF_LEVEL.fullmatch(row["metric"]):
+            continue
+        low, high, n = number(row["low"]), number(row["high"]), number(row["n"])
         cell = Cell(float(row["value"]), low, high, None if n is None else int(n))
         cells.setdefault(row["set"], {}).setdefault(row["metric"], {})[row["model"]] = cell
-    return [
-        Column(set_name, metric, _is_share(metric, by_model), by_model)
-        for set_name, metrics in cells.items()
-        for metric, by_model in sorted(metrics.items(), key=lambda item: metric_order(item[0]))
-        if metric != "grader_errors" or any(cell.value for cell in by_model.values())
-    ]
+    found = []
+    for set_name, metrics in cells.items():
+        for metric in sorted(metrics, key=metric_order):
+            by_model = metrics[metric]
+            if metric != "grader_errors" or any(cell.value for cell in by_model.values()):
+                found.append(Column(set_name, metric, _is_share(metric, by_model), by_model))
+    return found
 
 
 def notes(results: Sequence[Result]) -> list[str]:

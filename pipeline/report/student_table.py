@@ -106,7 +106,7 @@ def columns(found: list[Column], ours: list[Student]) -> list[tuple[Benchmark, C
     chosen = []
     for benchmark in PAPER:
         fitting = [
-            column for key in benchmark.ours for column in of_students if _shows(column, set_name=key[0], metric=key[1])
+            column for set_name, metric in benchmark.ours for column in of_students if _shows(column, set_name, metric)
         ]
         if fitting:
             chosen.append((benchmark, fitting[0]))

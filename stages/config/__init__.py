@@ -1,9 +1,9 @@
-"""The one schema of the product: what every stage can be told, its type, its default, its range, its unit and its
-source.
+"""The one schema: type, default, range, unit and source of everything that a stage can be told.
 
 Both halves use it: the driver to check a composed configuration before anything is launched, a worker to read
-`config.json`. It imports nothing heavy. Defaults are the published numbers of DeepSeek-R1 where there are any; sources
-in brackets: [N] Nature 645 (2025) Methods, [V2] arXiv 2501.12948v2, [ours] our own choice where the paper is silent.
+`config.json`. It imports nothing heavy. Defaults are the published numbers of DeepSeek-R1 where there are any. Sources
+stand in brackets: [N] Nature 645 (2025) Methods, [V1] and [V2] versions 1 and 2 of arXiv 2501.12948, [DAPO]
+arXiv 2503.14476, [ours] our own choice where the paper is silent.
 
 `from_dict` turns plain data into these dataclasses and reports every mistake at once, each with its key, its value and
 its fix.
@@ -15,7 +15,7 @@ from stages.config.engines import VLLM_CPU_HEAD_SIZES, DeepSpeedConfig, ModelCon
 from stages.config.fields import Bool, Checked, Float, Int, config_class, setting
 from stages.config.graders import JudgeConfig, SandboxConfig
 from stages.config.grpo import GrpoConfig, HackingConfig, MixConfig, RewardConfig
-from stages.config.introspect import KeysOf, fields_of, is_operational, section_of
+from stages.config.introspect import KeysOf, fields_of, is_operational, section_of, unit_of
 from stages.config.mistakes import ConfigError
 from stages.config.sampling import CollectConfig, EvaluateConfig, SuiteConfig
 from stages.config.training import HealthConfig, PretrainConfig, RewardModelsConfig, SftConfig, StageConfig
@@ -61,6 +61,7 @@ __all__ = [
     "section_of",
     "setting",
     "to_dict",
+    "unit_of",
 ]
 
 KINDS: dict[str, type] = {

@@ -39,7 +39,7 @@ def value_mistakes(expected: Any, field: FieldInfo | None, value: Any, key: str)
     try:
         TypeAdapter(ranged).validate_python(value)
     except ValidationError as error:
-        return sentences(expected, error, key, (field.description or "") if field else "")
+        return sentences(expected, error, key, field)
     return []
 
 

@@ -28,6 +28,7 @@ def setting(
     default: Any,
     description: str,
     *,
+    unit: str = "",
     gt: float | None = None,
     ge: float | None = None,
     lt: float | None = None,
@@ -38,11 +39,14 @@ def setting(
 
     Args:
         default: the default value; of a section, its class.
-        description: what people read of it, with its unit and its source: a section of the paper, or [ours].
+        description: what people read of it, with its source: a section of a paper in brackets, or [ours].
+        unit: of a number; "none" for one without, e.g. a temperature.
         gt: the value is greater than this; likewise `ge` (greater or equal), `lt` (less) and `le` (less or equal).
         operational: the field does not change what a stage produces, and stays out of its fingerprint.
     """
-    extra: dict[str, Any] | None = {"operational": True} if operational else None
+    extra: dict[str, Any] = {"unit": unit} if unit else {}
+    if operational:
+        extra["operational"] = True
     field = functools.partial(Field, description=description, gt=gt, ge=ge, lt=lt, le=le, json_schema_extra=extra)
     if isinstance(default, type):
         return field(default_factory=default)

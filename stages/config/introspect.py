@@ -25,6 +25,17 @@ def is_operational(field: FieldInfo) -> bool:
     return isinstance(field.json_schema_extra, dict) and bool(field.json_schema_extra.get("operational"))
 
 
+def unit_of(field: FieldInfo) -> str:
+    """The unit of a number; nothing for what is no number, "none" for a number without a unit."""
+    return str(field.json_schema_extra.get("unit", "")) if isinstance(field.json_schema_extra, dict) else ""
+
+
+def documentation(field: FieldInfo) -> str:
+    """What people are told of a field, its unit included."""
+    unit = unit_of(field)
+    return f"{field.description} Unit: {unit}." if unit not in ("", "none") else field.description or ""
+
+
 def section_of(field: FieldInfo) -> Any:
     """The class whose keys the value of a field has; the type of the value where it is no section."""
     marked = [mark.section for mark in field.metadata if isinstance(mark, KeysOf)]

@@ -1,196 +1,18 @@
-"""The languages a prompt can have: their ISO 639-1 codes and the scripts they are written in. Plain data;
-`stages/config/` checks against it.
+"""The languages that a prompt can have: their ISO 639-1 codes, and the scripts that they are written in.
+
+This is plain data. The configuration and the rows of a data source are checked against it.
 """
 
-CODES = frozenset(
-    [
-        "aa",
-        "ab",
-        "ae",
-        "af",
-        "ak",
-        "am",
-        "an",
-        "ar",
-        "as",
-        "av",
-        "ay",
-        "az",
-        "ba",
-        "be",
-        "bg",
-        "bi",
-        "bm",
-        "bn",
-        "bo",
-        "br",
-        "bs",
-        "ca",
-        "ce",
-        "ch",
-        "co",
-        "cr",
-        "cs",
-        "cu",
-        "cv",
-        "cy",
-        "da",
-        "de",
-        "dv",
-        "dz",
-        "ee",
-        "el",
-        "en",
-        "eo",
-        "es",
-        "et",
-        "eu",
-        "fa",
-        "ff",
-        "fi",
-        "fj",
-        "fo",
-        "fr",
-        "fy",
-        "ga",
-        "gd",
-        "gl",
-        "gn",
-        "gu",
-        "gv",
-        "ha",
-        "he",
-        "hi",
-        "ho",
-        "hr",
-        "ht",
-        "hu",
-        "hy",
-        "hz",
-        "ia",
-        "id",
-        "ie",
-        "ig",
-        "ii",
-        "ik",
-        "io",
-        "is",
-        "it",
-        "iu",
-        "ja",
-        "jv",
-        "ka",
-        "kg",
-        "ki",
-        "kj",
-        "kk",
-        "kl",
-        "km",
-        "kn",
-        "ko",
-        "kr",
-        "ks",
-        "ku",
-        "kv",
-        "kw",
-        "ky",
-        "la",
-        "lb",
-        "lg",
-        "li",
-        "ln",
-        "lo",
-        "lt",
-        "lu",
-        "lv",
-        "mg",
-        "mh",
-        "mi",
-        "mk",
-        "ml",
-        "mn",
-        "mr",
-        "ms",
-        "mt",
-        "my",
-        "na",
-        "nb",
-        "nd",
-        "ne",
-        "ng",
-        "nl",
-        "nn",
-        "no",
-        "nr",
-        "nv",
-        "ny",
-        "oc",
-        "oj",
-        "om",
-        "or",
-        "os",
-        "pa",
-        "pi",
-        "pl",
-        "ps",
-        "pt",
-        "qu",
-        "rm",
-        "rn",
-        "ro",
-        "ru",
-        "rw",
-        "sa",
-        "sc",
-        "sd",
-        "se",
-        "sg",
-        "si",
-        "sk",
-        "sl",
-        "sm",
-        "sn",
-        "so",
-        "sq",
-        "sr",
-        "ss",
-        "st",
-        "su",
-        "sv",
-        "sw",
-        "ta",
-        "te",
-        "tg",
-        "th",
-        "ti",
-        "tk",
-        "tl",
-        "tn",
-        "to",
-        "tr",
-        "ts",
-        "tt",
-        "tw",
-        "ty",
-        "ug",
-        "uk",
-        "ur",
-        "uz",
-        "ve",
-        "vi",
-        "vo",
-        "wa",
-        "wo",
-        "xh",
-        "yi",
-        "yo",
-        "za",
-        "zh",
-        "zu",
-    ]
-)
+_CODES = """
+aa ab ae af ak am an ar as av ay az ba be bg bi bm bn bo br bs ca ce ch co cr cs cu cv cy da de dv dz ee el en
+eo es et eu fa ff fi fj fo fr fy ga gd gl gn gu gv ha he hi ho hr ht hu hy hz ia id ie ig ii ik io is it iu ja
+jv ka kg ki kj kk kl km kn ko kr ks ku kv kw ky la lb lg li ln lo lt lu lv mg mh mi mk ml mn mr ms mt my na nb
+nd ne ng nl nn no nr nv ny oc oj om or os pa pi pl ps pt qu rm rn ro ru rw sa sc sd se sg si sk sl sm sn so sq
+sr ss st su sv sw ta te tg th ti tk tl tn to tr ts tt tw ty ug uk ur uz ve vi vo wa wo xh yi yo za zh zu
+"""
+CODES = frozenset(_CODES.split())
 
-# Unicode's names of scripts, as they begin the names of characters.
+# Scripts, as they begin Unicode's names of characters, and the languages that are written in them.
 _SCRIPTS = {
     ("CJK",): "zh",
     ("CJK", "HIRAGANA", "KATAKANA"): "ja",
@@ -225,12 +47,13 @@ _SCRIPTS = {
 }
 SCRIPTS: dict[str, tuple[str, ...]] = {code: scripts for scripts, codes in _SCRIPTS.items() for code in codes.split()}
 
-WITHOUT_SPACES = frozenset(
-    {"CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN", "YI"}
-)  # a character counts as a word
-ALPHABETS_MIXED_UP = frozenset({"LATIN", "CYRILLIC", "GREEK"})  # look-alikes: a word of two of them is of no language
+# Scripts without spaces between words: a character counts as a word.
+WITHOUT_SPACES = frozenset({"CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN", "YI"})
 
-# What the identifier cannot or need not tell apart.
+# Scripts with letters that look alike: a word with letters of two of them is of no language.
+ALPHABETS_MIXED_UP = frozenset({"LATIN", "CYRILLIC", "GREEK"})
+
+# Languages that the identifier cannot tell apart from these, or need not.
 RELATIVES: dict[str, tuple[str, ...]] = {
     "zh": ("wuu", "yue"),
     "ar": ("arz", "ary"),
@@ -251,9 +74,10 @@ RELATIVES: dict[str, tuple[str, ...]] = {
 
 
 def scripts_of(language: str) -> tuple[str, ...]:
+    """The scripts of a language, as they begin Unicode's names of characters; Latin where nothing else is known."""
     return SCRIPTS.get(language, ("LATIN",))
 
 
 def language_problem(language: str) -> str | None:
-    """What is wrong with a language of a configuration or a row, or None."""
+    """Why a configuration or a row cannot have this language; None where it can."""
     return None if language in CODES else f"{language!r} is no ISO 639-1 code: use two letters as in en, zh, de, ja"

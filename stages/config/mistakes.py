@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from typing import Any, get_args
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from stages.config.introspect import fields_of, without_none
+from stages.config.introspect import documentation, fields_of, without_none
 
 # pydantic's type of a range error, which is also the name of its bound in short -> the sign that people read
 SIGNS = {"greater_than": "gt >", "greater_than_equal": "ge >=", "less_than": "lt <", "less_than_equal": "le <="}
@@ -34,17 +35,17 @@ class ConfigError(ValueError):
         super().__init__("\n".join(self.errors))
 
 
-def sentences(expected: Any, error: ValidationError, path: str = "", description: str = "") -> list[str]:
+def sentences(expected: Any, error: ValidationError, path: str = "", field: FieldInfo | None = None) -> list[str]:
     """The mistakes that pydantic found, each with its full key.
 
     Args:
         expected: the type that the data was read as.
         error: what pydantic raised.
         path: key of the data; empty for a whole configuration.
-        description: documentation of that key.
+        field: the field of that key, where there is one.
     """
     found = error.errors(include_url=False)
-    return [line for mistake in found for line in _sentences_of(mistake, expected, path, description)]
+    return [line for mistake in found for line in _sentences_of(mistake, expected, path, field)]
 
 
 def hint(name: Any, known: Iterable[Any]) -> str:
@@ -53,19 +54,20 @@ def hint(name: Any, known: Iterable[Any]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def _sentences_of(mistake: ErrorDetails, expected: Any, path: str, description: str) -> list[str]:
+def _sentences_of(mistake: ErrorDetails, expected: Any, path: str, field: FieldInfo | None) -> list[str]:
     kind, value, context = mistake["type"], mistake["input"], mistake.get("ctx", {})
     location = tuple(step for step in mistake["loc"] if step != "[key]")
     key = _dotted(path, location)
     if kind == "value_error" and isinstance(context["error"], ConfigError):  # rules between the fields of a section
         return [f"{key}.{line}" if key else line for line in context["error"].errors]
     if kind == "unexpected_keyword_argument":
-        section, _ = _at(expected, location[:-1], description)
+        section, _ = _at(expected, location[:-1], field)
         return [f"{key}: unknown key{hint(location[-1], fields_of(section))}"]
-    place, documentation = _at(expected, location, description)
+    place, field = _at(expected, location, field)
     if kind in SIGNS:
         bound, sign = SIGNS[kind].split()
-        return [f"{key}: must be {sign} {_short(context[bound])}, got {value}. {documentation}".rstrip()]
+        told = f" {documentation(field)}" if field else ""
+        return [f"{key}: must be {sign} {_short(context[bound])}, got {value}.{told}"]
     if kind == "literal_error":
         choices = get_args(place)
         return [f"{key}: {value!r} is not one of {', '.join(map(str, choices))}{hint(value, choices)}"]
@@ -74,16 +76,16 @@ def _sentences_of(mistake: ErrorDetails, expected: Any, path: str, description: 
     return [f"{key}: expected {EXPECTED.get(kind, mistake['msg'])}, got {value!r}"]
 
 
-def _at(expected: Any, location: tuple[int | str, ...], description: str) -> tuple[Any, str]:
-    """(type, documentation) of the place in `expected` that pydantic calls `location`."""
+def _at(expected: Any, location: tuple[int | str, ...], field: FieldInfo | None) -> tuple[Any, FieldInfo | None]:
+    """(type, field) of the place in `expected` that pydantic calls `location`."""
     for step in location:
         section = without_none(expected)
         if dataclasses.is_dataclass(section):
             field = fields_of(section)[str(step)]
-            expected, description = field.annotation, field.description or ""
+            expected = field.annotation
         else:  # a list or a mapping, documented as a whole
             expected = get_args(section)[-1]
-    return without_none(expected), description
+    return without_none(expected), field
 
 
 def _dotted(path: str, location: tuple[int | str, ...]) -> str:

@@ -52,6 +52,7 @@ def _inspect(data: DataConfig, given: dict[str, Any]) -> int:
 
 
 def _prepare(data: DataConfig, given: dict[str, Any]) -> int:
+    """Prepares the data and prints what each filter dropped."""
     from stages.data.preparing.prepare import Preparation
 
     def say(line: str) -> None:
@@ -88,6 +89,7 @@ def _configure_programs(data: DataConfig, sandbox: SandboxConfig) -> None:
 
 
 def _fetch(data: DataConfig, given: dict[str, Any]) -> int:
+    """Downloads the sources that are sets of the hub and prints their commits."""
     from stages.data.file_prompts import source_key
     from stages.data.hub import fetch, is_hub_name, pin_advice
 

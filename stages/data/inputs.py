@@ -14,7 +14,7 @@ from stages.worlds.tiny_world.sources import TinyWorldPrompts
 
 
 def open_prompts(
-    worker: Worker, data: DataConfig, tokenizer, model_dir: Path, max_completion_tokens: int
+    worker: Worker, data: DataConfig, tokenizer: Any, model_dir: Path, max_completion_tokens: int
 ) -> PromptSource:
     """Opens the stage's training prompts and checks them.
 

@@ -155,6 +155,7 @@ def _json_lines(path: Path) -> Iterator[NumberedRow]:
 
 
 def _parse(line: bytes) -> RawRow:
+    """Reads a line of JSON Lines."""
     try:
         row = json.loads(line.decode("utf-8-sig"))
     except json.JSONDecodeError as error:

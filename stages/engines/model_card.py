@@ -13,21 +13,11 @@ def model_card(description: StageDescription, inputs: dict[str, StageInput], met
 
     It names no clock times: a resumed stage writes the same.
     """
-    from huggingface_hub import ModelCardData
-
-    parents = [source.path for role, source in inputs.items() if role == "policy" and source.stage is None]
-    data = ModelCardData(
-        library_name="transformers",
-        pipeline_tag="text-generation",
-        language=["en", "zh"],
-        tags=["r1-recipe", "reasoning", description.kind],
-        base_model=[name for name in map(hub_name, parents) if name] or None,
-    )
     stage = description.stage
     command = card_command(description.command or f"python -m pipeline run +stage={stage}")
     lines = [
         "---",
-        data.to_yaml(),
+        _front_matter(description.kind, inputs),
         "---",
         "",
         f"# {description.run}: {stage}",
@@ -68,6 +58,20 @@ def model_card(description: StageDescription, inputs: dict[str, StageInput], met
         "",
     ]
     return "\n".join(lines)
+
+
+def _front_matter(kind: str, inputs: dict[str, StageInput]) -> str:
+    """What the Hub reads of a card, in YAML."""
+    from huggingface_hub import ModelCardData
+
+    parents = [source.path for role, source in inputs.items() if role == "policy" and source.stage is None]
+    return ModelCardData(
+        library_name="transformers",
+        pipeline_tag="text-generation",
+        language=["en", "zh"],
+        tags=["r1-recipe", "reasoning", kind],
+        base_model=[name for name in map(hub_name, parents) if name] or None,
+    ).to_yaml()
 
 
 def card_command(command: str) -> str:

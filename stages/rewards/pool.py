@@ -55,7 +55,8 @@ class WorkerPool:
             wall_s: time of a task on the clock, seconds; for one that sleeps, or on an overloaded machine.
             memory_mib: address space of a worker, MiB.
         """
-        self.module, self.cpu_s, self.wall_s, self.memory_mib = module, cpu_s, wall_s, memory_mib
+        self.module = module
+        self.cpu_s, self.wall_s, self.memory_mib = cpu_s, wall_s, memory_mib
         self._threads = ThreadPoolExecutor(num_workers, thread_name_prefix=f"pool-{module.rsplit('.', 1)[-1]}")
         self._of_thread = threading.local()  # each thread talks to a worker of its own, over `stream`
         self._lock = threading.Lock()
@@ -82,6 +83,7 @@ class WorkerPool:
         self._threads.shutdown(wait=True, cancel_futures=True)
 
     def _run(self, task: tuple) -> Outcome:
+        """Runs one task in this thread's worker."""
         line = json.dumps(task) + "\n"
         started = time.monotonic()
         try:

@@ -1,5 +1,6 @@
-"""python -m stages.sandbox [BACKEND [URL [PYTHON]]]: can programs be run here? One line; exit code 0 or 1. The driver
-asks before it launches anything.
+"""`python -m stages.sandbox [BACKEND [URL [PYTHON]]]` says in one line whether programs can be run here.
+
+The exit code is 0 or 1. The driver asks before it launches anything.
 """
 
 import sys
@@ -8,8 +9,9 @@ from stages.sandbox import Limits, executor
 
 
 def main(arguments: list[str]) -> int:
+    """Prints the line; returns the exit code."""
     backend, url, python = [*arguments, "", "", ""][:3]
-    problem = executor(backend or "bubblewrap", url, python=python or None).problem(Limits())
+    problem = executor(backend or "bubblewrap", url, python=python or None).setup_problem(Limits())
     print(problem or f"programs can be run ({backend or 'bubblewrap'})")
     return 1 if problem else 0
 

@@ -1,6 +1,6 @@
-"""The default backend: every run in a fresh bubblewrap box of namespaces, with a seccomp filter and limits, on this
-machine.
+"""The default backend: every run in a fresh box on this machine, made by bubblewrap.
 
+A box is a set of namespaces with a seccomp filter and limits.
 Nothing of the host is there but read-only system directories and an interpreter; nothing is written but a scratch
 directory in memory. A process of root would be exempt from the limit on processes and could read root's files: root
 runs the box as an unprivileged user.
@@ -43,7 +43,7 @@ SYSTEM = (
     "/etc/ld.so.cache",
 )
 LINKS = ("/bin", "/lib", "/lib32", "/lib64")  # into /usr on a merged system, directories of their own elsewhere
-HIDDEN = (
+HIDDEN = (  # of /proc: what tells of the host
     "cmdline",
     "config.gz",
     "kallsyms",
@@ -53,7 +53,19 @@ HIDDEN = (
     "kmsg",
     "sched_debug",
     "timer_list",
-)  # of /proc: the host's
+)
+NAMESPACES = (  # new ones of all kinds, in which a program can make no further ones; nothing of the host's environment
+    *("--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session"),
+    *("--cap-drop", "ALL", "--uid", "1000", "--gid", "1000", "--hostname", "sandbox", "--clearenv"),
+)
+ENVIRONMENT = {
+    "PATH": "/usr/bin:/bin",
+    "HOME": "/tmp",
+    "LANG": "C.UTF-8",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "PYTHONHASHSEED": "0",
+}
 SHARED_MEMORY_MIB = 16
 COMPILE = Limits(cpu_s=30.0, wall_s=120.0, memory_mib=2048, output_mib=32)
 _SELF_TEST = (
@@ -63,14 +75,17 @@ _SELF_TEST = (
 
 
 class Bubblewrap:
-    """Boxes on this machine. `python`: the interpreter that programs run in; None: the system's, else the one that runs
-    us.
+    """Boxes on this machine.
+
+    Args:
+        python: The interpreter that programs run in. None: the system's, or where there is none the one that runs us.
     """
 
     def __init__(self, python: str | None = None):
         self.python = python or ("/usr/bin/python3" if Path("/usr/bin/python3").exists() else sys.executable)
 
-    def problem(self, limits: Limits) -> str | None:
+    def setup_problem(self, limits: Limits) -> str | None:
+        """See `Executor.setup_problem`."""
         if sys.platform != "linux":
             return (
                 f"programs are run in bubblewrap, which needs Linux, not {sys.platform}: "
@@ -88,6 +103,7 @@ class Bubblewrap:
         return self._self_test(limits)
 
     def _self_test(self, limits: Limits) -> str | None:
+        """Runs a small program in a box; returns what went wrong."""
         try:
             result = self.run(self.build("python", _SELF_TEST), b"hello", replace(limits, wall_s=60.0))
         except SandboxError as error:
@@ -101,6 +117,7 @@ class Bubblewrap:
         )
 
     def build(self, language: str, source: str, companions: dict[str, bytes] | None = None) -> Program:
+        """See `Executor.build`; compilers run in a box too."""
         rules, files = LANGUAGES[language], dict(companions or {})
         if not rules.compile:
             return Program(language, {**files, rules.source: source.encode(errors="replace")})
@@ -115,11 +132,13 @@ class Bubblewrap:
         return Program(language, {**files, rules.binary: result.stdout})
 
     def run(self, program: Program, stdin: bytes, limits: Limits) -> Result:
+        """See `Executor.run`."""
         assert not program.compile_error, "a program that does not compile cannot be run"
         command = [part.replace("{python}", self.python) for part in LANGUAGES[program.language].run]
         return self._boxed(program.files, command, stdin, limits)
 
     def _boxed(self, files: dict[str, bytes], command: list[str], stdin: bytes, limits: Limits) -> Result:
+        """Runs a command in a fresh box whose scratch directory has these files."""
         options = list(_walls(self.python))
         place = options.index("SCRATCH")
         options[place : place + 1] = ["--size", str(limits.scratch_mib * MIB), "--tmpfs", "/tmp"]
@@ -128,6 +147,7 @@ class Bubblewrap:
 
 @cache
 def _version() -> tuple[int, ...]:
+    """Bubblewrap's version, as (0, 8)."""
     said = subprocess.run(
         ["bwrap", "--version"], capture_output=True, text=True, env={"PATH": os.environ.get("PATH", "")}
     ).stdout
@@ -136,7 +156,10 @@ def _version() -> tuple[int, ...]:
 
 @cache
 def _command() -> tuple[str, ...]:
+    """How bubblewrap is started: root starts it as an unprivileged user."""
     bwrap = shutil.which("bwrap")
+    if bwrap is None:
+        raise SandboxError(f"bubblewrap is not installed: {HOW_TO_GET}")
     if os.geteuid() != 0:
         return (bwrap,)
     return (
@@ -152,47 +175,16 @@ def _command() -> tuple[str, ...]:
 @cache
 def _walls(python: str) -> tuple[str, ...]:
     """Bubblewrap's options that are the same for every box; SCRATCH stands for the scratch directory."""
-    options = [
-        "--unshare-all",
-        "--unshare-user",
-        "--disable-userns",
-        "--die-with-parent",
-        "--new-session",
-        "--cap-drop",
-        "ALL",
-        "--uid",
-        "1000",
-        "--gid",
-        "1000",
-        "--hostname",
-        "sandbox",
-        "--clearenv",
-        "--setenv",
-        "PATH",
-        "/usr/bin:/bin",
-        "--setenv",
-        "HOME",
-        "/tmp",
-        "--setenv",
-        "LANG",
-        "C.UTF-8",
-        "--setenv",
-        "OMP_NUM_THREADS",
-        "1",
-        "--setenv",
-        "OPENBLAS_NUM_THREADS",
-        "1",
-        "--setenv",
-        "PYTHONHASHSEED",
-        "0",
-    ]
+    options = list(NAMESPACES)
+    for name, value in ENVIRONMENT.items():
+        options += ["--setenv", name, value]
     for path in SYSTEM:
         options += ["--ro-bind-try", path, path]
-    for path in map(Path, LINKS):
-        if path.is_symlink():
-            options += ["--symlink", os.readlink(path), str(path)]
-        elif path.exists():
-            options += ["--ro-bind", str(path), str(path)]
+    for link in map(Path, LINKS):
+        if link.is_symlink():
+            options += ["--symlink", os.readlink(link), str(link)]
+        elif link.exists():
+            options += ["--ro-bind", str(link), str(link)]
     for directory in _homes_of(python):
         options += ["--ro-bind", directory, directory]
     options += ["--proc", "/proc"]
@@ -218,8 +210,9 @@ def _walls(python: str) -> tuple[str, ...]:
 
 
 def _homes_of(python: str) -> list[str]:
-    """The directories of an interpreter that is not the system's: its own and, for a virtual environment, that of the
-    one it was made from.
+    """The directories that an interpreter needs which is not the system's.
+
+    Its own and, for a virtual environment, that of the interpreter it was made from.
     """
     prefixes = {str(Path(path).parent.parent) for path in (os.path.abspath(python), os.path.realpath(python))}
     return sorted(

@@ -1,8 +1,7 @@
-"""Runs inside the box, never outside of it: calls a function of a program, or runs tests against it. Stands alone,
-Python 3.8 or newer.
+"""Runs inside the box, never outside of it: calls a function of a program, or runs tests against it.
 
-It reads one request from standard input and forgets where it stood, then writes one line to the standard output that
-programs do not get.
+It stands alone and needs Python 3.8 or newer. It reads one request from standard input and wipes the place where that
+stood, then writes one line to the standard output, which the program does not get.
 
     call   the program's function is called here; its value goes out as JSON and is judged outside. What a program
            forges is a value: to forge the right one it would have to know it, and no expected value ever enters the
@@ -19,19 +18,20 @@ import signal
 import sys
 import types
 
-# Asked of the program's objects. No operator with an operand of the tests: `value - 3` would tell the program that 3 is
-# expected.
+# Special methods that tests may use on the program's objects. None has an operand of the tests: `value - 3` would tell
+# the program that 3 is expected.
 FORWARDED = ("__len__", "__getitem__", "__str__", "__repr__", "__int__", "__float__")
 PR_SET_DUMPABLE = 4
 
 
 def main():
+    """Serves the tests' process, or answers the one request on standard input."""
     if sys.argv[1:] == ["serve"]:
         channel_in, channel_out = private(0, "r"), private(1, "w")
         serve(channel_in, channel_out)
         return
     request = json.loads(sys.stdin.read())
-    try:
+    try:  # noqa: SIM105  (contextlib would cost every call its import)
         os.ftruncate(0, 0)  # the request holds the tests, and others in the box may reach what was standard input
     except OSError:
         pass  # a pipe: it is empty now
@@ -46,7 +46,7 @@ def main():
 
 
 def private(fd, mode):
-    """A stream of its own for what was standard input or output; the program gets /dev/null in its place."""
+    """A private stream in place of standard input or output; the program gets /dev/null there."""
     stream = os.fdopen(os.dup(fd), mode)
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, fd)
@@ -55,7 +55,7 @@ def private(fd, mode):
 
 
 def load(code):
-    """The module of the program."""
+    """Runs the program as a module and returns that."""
     module = types.ModuleType("solution")
     sys.modules["solution"] = module
     exec(compile(code, "solution.py", "exec"), module.__dict__)
@@ -63,6 +63,7 @@ def load(code):
 
 
 def call(request):
+    """Calls the function that the request names, of the program or of its class `Solution`, and returns its value."""
     module = load(request["code"])
     name = request["name"]
     holder = module if hasattr(module, name) else getattr(module, "Solution", module)
@@ -71,12 +72,12 @@ def call(request):
 
 
 def unit(request):
+    """Runs the tests of the request against the program; raises what they raise."""
     import ctypes  # here, because function calls should not wait for it
 
     here = os.path.dirname(os.path.abspath(__file__))
-    sys.path[:] = [
-        path for path in sys.path if os.path.abspath(path or ".") != here
-    ]  # the program could put modules there for the tests to import
+    # The program could put modules there for the tests to import.
+    sys.path[:] = [path for path in sys.path if os.path.abspath(path or ".") != here]
     ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)  # no process of the same user may look into this one
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     remote = Connection(request["code"])
@@ -84,9 +85,8 @@ def unit(request):
     module = types.ModuleType("solution")
     sys.modules["solution"] = module
     for name, value in remote.public():
-        if (
-            name.isidentifier() and not name.startswith("_") and not hasattr(builtins, name)
-        ):  # a program may not replace len for its tests
+        # A program may not replace len for its tests.
+        if name.isidentifier() and not name.startswith("_") and not hasattr(builtins, name):
             tests[name] = value
             setattr(module, name, value)
     exec(compile(request["tests"], "tests.py", "exec"), tests)
@@ -101,7 +101,7 @@ def unit(request):
 
 
 class Connection:
-    """The process of the program: JSON lines both ways."""
+    """The tests' side of the pipe to the process of the program: JSON lines both ways."""
 
     def __init__(self, code):
         import subprocess
@@ -114,21 +114,26 @@ class Connection:
             text=True,
             bufsize=1,
         )
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.to_program, self.from_program = self.process.stdin, self.process.stdout
         self.ask("load", code)
 
     def ask(self, *request):
-        self.process.stdin.write(json.dumps(request) + "\n")
-        reply = json.loads(self.process.stdout.readline())
+        """Sends a request and returns the value of its reply; raises a built-in exception as the program did."""
+        self.to_program.write(json.dumps(request) + "\n")
+        reply = json.loads(self.from_program.readline())
         if "error" in reply:
-            kind = getattr(builtins, str(reply["error"][0]), None)
+            kind = getattr(builtins, str(reply["error"][0]), RuntimeError)
             is_known = isinstance(kind, type) and issubclass(kind, Exception)
             raise (kind if is_known else RuntimeError)(str(reply["error"][1]))
         return self.decoded(reply["value"])
 
     def public(self):
+        """(name, value) of the names that the program defines for others."""
         return [(str(name), value) for name, value in self.ask("names")]
 
     def encoded(self, value):
+        """An argument of the tests as JSON: plain data, or the number of an object of the program."""
         if isinstance(value, Remote):
             return ["object", object.__getattribute__(value, "_number")]
         if not is_plain(value):
@@ -136,11 +141,12 @@ class Connection:
         return encoded(value, self.encoded)
 
     def decoded(self, data):
+        """A value of the program: plain data, or a handle of an object that stays there."""
         return decoded(data, lambda number: Remote(self, int(number)))
 
 
 class Remote:
-    """An object of the program. It equals nothing but itself: what a program says about equality is not asked."""
+    """A handle of an object of the program. It equals nothing but itself: programs are not asked about equality."""
 
     def __init__(self, connection, number):
         object.__setattr__(self, "_connection", connection)
@@ -155,6 +161,7 @@ class Remote:
         self._connection.ask("set", self._number, name, self._connection.encoded(value))
 
     def __call__(self, *args, **kwargs):
+        """Calls the object in the process of the program."""
         return self._connection.ask(
             "call", self._number, self._connection.encoded(list(args)), self._connection.encoded(kwargs)
         )
@@ -175,6 +182,8 @@ class Remote:
 
 
 def _forward(name):
+    """A method that asks the program for a special method of its object."""
+
     def method(self, *args):
         return self._connection.ask("special", self._number, name, self._connection.encoded(list(args)))
 
@@ -186,8 +195,9 @@ for _name in FORWARDED:
 
 
 def serve(channel_in, channel_out):
-    """Answers what the tests ask, until they have ended. Everything here may be changed by the program: it only ever
-    sends values.
+    """Answers what the tests ask, until they have ended; runs in the process of the program.
+
+    The program may change everything here: whatever it does, it only ever sends values.
     """
     objects = []
 
@@ -195,47 +205,54 @@ def serve(channel_in, channel_out):
         objects.append(value)
         return ["object", len(objects) - 1]
 
-    def back(data):
-        return decoded(data, lambda number: objects[number])
-
     for line in channel_in:
         kind, *rest = json.loads(line)
         try:
-            if kind == "load":
-                objects.append(load(rest[0]))
-                value = None
-            elif kind == "names":
-                value = [
-                    (name, item)
-                    for name, item in vars(objects[0]).items()
-                    if not name.startswith("_") and not isinstance(item, types.ModuleType)
-                ]
-            elif kind == "get":
-                value = getattr(objects[rest[0]], rest[1])
-            elif kind == "set":
-                value = setattr(objects[rest[0]], rest[1], back(rest[2]))
-            elif kind == "call":
-                value = objects[rest[0]](*back(rest[1]), **back(rest[2]))
-            elif kind == "iter":
-                value = iter(objects[rest[0]])
-            elif kind == "next":
-                value = [item for _, item in zip("1", objects[rest[0]])]
-            else:
-                value = special(objects[rest[0]], rest[1])(*back(rest[2]))
-            reply = {"value": encoded_or_kept(value, keep)}
+            reply = {"value": encoded_or_kept(answer(kind, rest, objects), keep)}
         except BaseException as error:
             reply = {"error": [type(error).__name__, str(error)]}
         channel_out.write(json.dumps(reply) + "\n")
         channel_out.flush()
 
 
+def answer(kind, rest, objects):
+    """What one request of the tests asks for; `objects` are those that the tests have handles of."""
+
+    def back(data):
+        return decoded(data, lambda number: objects[number])
+
+    if kind == "load":
+        objects.append(load(rest[0]))
+        return None
+    if kind == "names":
+        return [
+            (name, item)
+            for name, item in vars(objects[0]).items()
+            if not name.startswith("_") and not isinstance(item, types.ModuleType)
+        ]
+    if kind == "get":
+        return getattr(objects[rest[0]], rest[1])
+    if kind == "set":
+        setattr(objects[rest[0]], rest[1], back(rest[2]))
+        return None
+    if kind == "call":
+        return objects[rest[0]](*back(rest[1]), **back(rest[2]))
+    if kind == "iter":
+        return iter(objects[rest[0]])
+    if kind == "next":
+        return [item for _, item in zip("1", objects[rest[0]])]
+    return special(objects[rest[0]], rest[1])(*back(rest[2]))
+
+
 def special(value, name):
+    """A special method of a value, such as __len__."""
     if not hasattr(type(value), name):
         raise TypeError("a " + type(value).__name__ + " has no " + name)
     return getattr(value, name)
 
 
 def encoded_or_kept(value, keep):
+    """A value of the program as JSON: plain data, or the number under which `keep` keeps it."""
     return encoded(value, lambda item: encoded_or_kept(item, keep)) if is_plain(value) else keep(value)
 
 
@@ -243,8 +260,9 @@ PLAIN = (bool, int, float, str, bytes, complex, list, tuple, set, frozenset, dic
 
 
 def is_plain(value):
-    """Built-in data and what libraries derive from it. A class of the program that is a list as well has methods that
-    tests may want.
+    """Whether a value goes over the pipe: built-in data and what libraries derive from it.
+
+    A class of the program that is a list as well has methods that tests may want: it stays.
     """
     has_class_of_its_own = type(value).__module__ == "solution" and not hasattr(value, "_fields")
     return value is None or (isinstance(value, PLAIN) and not has_class_of_its_own)
@@ -271,7 +289,7 @@ def encoded(value, inner):
 
 
 def decoded(data, object_of):
-    """Plain data of exactly the built-in types."""
+    """The plain data that `encoded` wrote, of exactly the built-in types; `object_of` gives objects by number."""
     if not isinstance(data, list):
         return data
     kind, items = data

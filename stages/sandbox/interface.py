@@ -12,7 +12,7 @@ class SandboxError(RuntimeError):
 
 @dataclass(frozen=True)
 class Limits:
-    """Of one run. What goes over is killed, with everything it started."""
+    """Limits of one run; a program that goes over one is killed, with everything it started."""
 
     cpu_s: float = 4.0  # processor seconds of all processes of the program together
     wall_s: float = 13.0  # seconds on the clock: for programs that sleep or wait
@@ -25,39 +25,53 @@ class Limits:
 
 @dataclass(frozen=True)
 class Program:
-    """A program that is ready to run: the files of its scratch directory and how it is started. `compile_error`: why it
-    is not.
-    """
+    """A program that is ready to run, or that does not compile."""
 
     language: str
-    files: dict[str, bytes] = field(default_factory=dict)
-    compile_error: str = ""
+    files: dict[str, bytes] = field(default_factory=dict)  # of its scratch directory, by name
+    compile_error: str = ""  # why it cannot be run
 
 
 @dataclass(frozen=True)
 class Result:
-    """How a run ended. `status`: "ok" (exit code 0), "error" (another one, or a signal), or the limit it went over:
-    "time", "memory", "files", "output".
-    """
+    """How a run ended."""
 
+    # "ok" (exit code 0), "error" (another one, or a signal), or the limit it went over: "time", "memory", "files" or
+    # "output"
     status: str
     exit_code: int | None
     stdout: bytes
-    stderr: bytes
-    wall_s: float
+    stderr: bytes  # its end
+    wall_s: float  # seconds on the clock, the start of the box included
 
 
 class Executor(Protocol):
-    """A backend. Thread-safe."""
+    """A backend. Its methods may be called from several threads at once."""
 
-    def problem(self, limits: Limits) -> str | None:
-        """Why no program can be run here under these limits, and what to do about it; None where all is well. Runs a
-        small program each time.
+    def setup_problem(self, limits: Limits) -> str | None:
+        """Why no program can be run here under these limits, and what to do about it; None where all is well.
+
+        Runs a small program each time.
         """
         ...
 
     def build(self, language: str, source: str, companions: dict[str, bytes] | None = None) -> Program:
-        """Compiles where the language is compiled. `companions`: more files of the scratch directory."""
+        """Makes a program ready to run; compiles it where the language is compiled.
+
+        Args:
+            language: A name of LANGUAGES.
+            source: The text of the program.
+            companions: More files of the scratch directory, by name.
+
+        Raises:
+            SandboxError: The sandbox failed.
+        """
         ...
 
-    def run(self, program: Program, stdin: bytes, limits: Limits) -> Result: ...
+    def run(self, program: Program, stdin: bytes, limits: Limits) -> Result:
+        """Runs a program once, in a fresh box.
+
+        Raises:
+            SandboxError: The sandbox failed.
+        """
+        ...

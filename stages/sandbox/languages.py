@@ -1,5 +1,6 @@
-"""The languages of the sandbox: how a program is compiled and started in the scratch directory /tmp, and what it is
-called elsewhere.
+"""The languages of the sandbox: how a program is compiled and started, and what the language is called elsewhere.
+
+Commands run in the scratch directory, /tmp of the box.
 """
 
 from dataclasses import dataclass
@@ -7,6 +8,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Language:
+    """One language."""
+
     source: str  # name of the source file
     binary: str  # what a run needs: the source itself, or what the compiler makes of it
     compile: tuple[str, ...] = ()

@@ -1,6 +1,6 @@
-"""The remote backend: programs run on a Piston server (https://github.com/engineer-man/piston), by its HTTP API version
-2.
+"""The remote backend: programs run on a Piston server, by its HTTP API version 2.
 
+Piston: https://github.com/engineer-man/piston
 The server must allow what is asked of it: its run_timeout (3 s as shipped), memory and output limits (1,024 bytes as
 shipped) are its own settings. A token for servers that want one is read from the environment variable PISTON_TOKEN.
 """
@@ -10,24 +10,34 @@ import os
 import threading
 import time
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stages.sandbox.interface import MIB, Limits, Program, Result, SandboxError
 from stages.sandbox.languages import LANGUAGES
+
+if TYPE_CHECKING:
+    import urllib3
 
 COMPILE_LIMIT_S = 10.0
 _SPARE_S = 60.0  # for the server's queue
 
 
 class Piston:
-    """A server and its runtimes."""
+    """A server and its runtimes.
+
+    Args:
+        url: Its address, with or without /api/v2.
+        token: For servers that want one; empty: that of the environment.
+    """
 
     def __init__(self, url: str, token: str = ""):
         self.url = url.rstrip("/").removesuffix("/api/v2")
         self._token = token or os.environ.get("PISTON_TOKEN", "")
         self._lock = threading.Lock()
+        self._versions: dict[str, str] | None = None  # of the runtimes, once they were asked for
 
-    def problem(self, limits: Limits) -> str | None:
+    def setup_problem(self, limits: Limits) -> str | None:
+        """See `Executor.setup_problem`."""
         if not self.url:
             return "sandbox.backend=piston needs the address of the server: sandbox.url=http://HOST:2000"
         try:
@@ -40,14 +50,12 @@ class Piston:
             result = self.run(self.build("python", "print(input())"), b"hello", limits)
         except SandboxError as error:
             return f"the Piston server of sandbox.url={self.url} cannot be used: {error}"
-        return (
-            None
-            if result.stdout.strip() == b"hello"
-            else f"the Piston server {self.url} does not run programs: {result}"
-        )
+        if result.stdout.strip() == b"hello":
+            return None
+        return f"the Piston server {self.url} does not run programs: {result}"
 
     def build(self, language: str, source: str, companions: dict[str, bytes] | None = None) -> Program:
-        """The server compiles before each run; the first run says whether that works, and costs nothing but itself."""
+        """See `Executor.build`. The server compiles before each run: one run here says whether that works."""
         program = Program(language, {LANGUAGES[language].source: source.encode(errors="replace"), **(companions or {})})
         if not LANGUAGES[language].compile:
             return program
@@ -57,18 +65,21 @@ class Piston:
         return Program(language, compile_error=str(compiled.get("output") or compiled)[:2000])
 
     def run(self, program: Program, stdin: bytes, limits: Limits) -> Result:
+        """See `Executor.run`."""
         started = time.monotonic()
         ran = self._execute(program, stdin, limits).get("run")
         if not isinstance(ran, dict):
             raise SandboxError("the answer has no `run`")
         stdout, stderr = (str(ran.get(name) or "").encode() for name in ("stdout", "stderr"))
         code, end = ran.get("code"), ran.get("signal")
-        status = (
-            "ok" if code == 0 and not end else "time" if end == "SIGKILL" else "error"
-        )  # it kills what runs too long
+        if code == 0 and not end:
+            status = "ok"
+        else:
+            status = "time" if end == "SIGKILL" else "error"  # the server kills what runs too long
         return Result(status, code, stdout, stderr, time.monotonic() - started)
 
     def _execute(self, program: Program, stdin: bytes, limits: Limits) -> dict[str, Any]:
+        """The server's answer about one run, its compilation included."""
         name = LANGUAGES[program.language].piston
         if name not in self._runtimes():
             raise SandboxError(f"no runtime for {name}")
@@ -90,16 +101,19 @@ class Piston:
         )
 
     def _runtimes(self) -> dict[str, str]:
-        """Language and the version that is installed; asked once."""
+        """The version that is installed of each language; asked once."""
         with self._lock:
-            if not hasattr(self, "_versions"):
+            if self._versions is None:
                 self._versions = {item["language"]: item["version"] for item in self._ask("GET", "runtimes")}
             return self._versions
 
-    def _ask(self, method: str, path: str, body: dict | None = None) -> Any:
+    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        """The JSON of an answer; raises SandboxError for any failure."""
         import urllib3
 
-        headers = {"Content-Type": "application/json", **({"Authorization": self._token} if self._token else {})}
+        headers = {"Content-Type": "application/json"}
+        if self._token:
+            headers["Authorization"] = self._token
         try:
             answer = _connections().request(
                 method, f"{self.url}/api/v2/{path}", body=json.dumps(body) if body else None, headers=headers
@@ -113,8 +127,8 @@ class Piston:
 
 
 @cache
-def _connections():
-    """One pool of connections; what is busy or has just restarted is asked again."""
+def _connections() -> "urllib3.PoolManager":
+    """The pool of connections of this process; a server that is busy or has just restarted is asked again."""
     import urllib3
 
     retry = urllib3.Retry(

@@ -9,6 +9,7 @@ import subprocess
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import IO
 
 from stages.sandbox.interface import MIB, Limits, Result, SandboxError
 
@@ -27,16 +28,20 @@ def memory_file(content: bytes) -> int:
 
 
 class Box:
-    """The processes of a box, seen from outside: `init` is the first process of its process-id namespace; when it ends,
-    all have ended.
+    """The processes of a box, seen from outside.
+
+    Args:
+        init: The host's id of the first process of the box's process-id namespace; when it ends, all have ended.
     """
 
     def __init__(self, init: int):
         self.init, self.pidfd = init, os.pidfd_open(init)
 
     def usage(self) -> tuple[float, int, int, int]:
-        """(processor seconds, bytes of memory, bytes of scratch files, number of them) of all processes, those already
-        waited for included.
+        """What all processes use, those that were already waited for included.
+
+        Returns:
+            Processor seconds, bytes of memory, bytes of scratch files, and their number.
         """
         cpu, memory = 0.0, 0
         for pid in self._processes():
@@ -53,7 +58,7 @@ class Box:
         return cpu, memory, (scratch.f_blocks - scratch.f_bfree) * scratch.f_frsize, scratch.f_files - scratch.f_ffree
 
     def _processes(self) -> list[int]:
-        """Process ids below `init`, not itself: orphans of the box are its children too."""
+        """Ids of the processes below `init`, without itself; orphans of the box are its children too."""
         found, todo = [], [self.init]
         while todo:
             pid = todo.pop()
@@ -63,6 +68,7 @@ class Box:
         return found
 
     def kill(self) -> None:
+        """Kills the first process of the box, and with it all others."""
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
 
@@ -76,6 +82,7 @@ class Box:
 
 
 def _children(pid: int) -> list[int]:
+    """Ids of the children of all threads of a process; none where it has just ended."""
     try:
         return [
             int(child)
@@ -83,11 +90,11 @@ def _children(pid: int) -> list[int]:
             for child in Path(f"/proc/{pid}/task/{task}/children").read_text().split()
         ]
     except OSError:
-        return []  # it has just ended
+        return []
 
 
 def _memory(pid: int) -> int:
-    """Bytes of a process, pages that it shares with others in proportion."""
+    """Bytes of memory of a process; pages that it shares with others count in proportion."""
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith("Pss:"):
             return int(line.split()[1]) * 1024
@@ -103,8 +110,19 @@ def run_boxed(
     stdin: bytes,
     limits: Limits,
 ) -> Result:
-    """Runs `inner` in a box. `command`: how bubblewrap is started, `options`: its options, `files`: what the scratch
-    directory holds.
+    """Runs a command in a fresh box and watches it.
+
+    Args:
+        command: How bubblewrap is started.
+        options: Its options, without those for files, filter and status, which are added to the list.
+        seccomp: The filter, or None.
+        files: What the scratch directory holds, by name.
+        inner: The command that runs in the box.
+        stdin: Its standard input.
+        limits: Its limits.
+
+    Raises:
+        SandboxError: Bubblewrap did not start, or processes of the box do not end.
     """
     with ExitStack() as closing:
 
@@ -146,8 +164,14 @@ def run_boxed(
         finally:
             _kill_with_children(process)
             process.wait()
-            process.stdout.close()
-            process.stderr.close()
+            for stream in _outputs_of(process):
+                stream.close()
+
+
+def _outputs_of(process: subprocess.Popen) -> tuple[IO[bytes], IO[bytes]]:
+    """Standard output and standard error of a process that was started with pipes for them."""
+    assert process.stdout is not None and process.stderr is not None
+    return process.stdout, process.stderr
 
 
 def _init_of(process: subprocess.Popen, status_fd: int) -> int:
@@ -165,8 +189,9 @@ def _init_of(process: subprocess.Popen, status_fd: int) -> int:
 
 
 def _kill_with_children(process: subprocess.Popen) -> None:
-    """Bubblewrap, and before it the first process of a box that is not set up yet: that one does not notice that
-    bubblewrap is gone.
+    """Kills bubblewrap, and before it the first process of a box that is not set up yet.
+
+    That one would not notice that bubblewrap is gone.
     """
     for child in _children(process.pid):
         with suppress(ProcessLookupError):
@@ -175,44 +200,58 @@ def _kill_with_children(process: subprocess.Popen) -> None:
 
 
 def _watched(process: subprocess.Popen, box: Box, limits: Limits, started: float) -> Result:
-    """Reads until the program has ended or goes over a limit."""
-    began = time.monotonic()
-    outputs = {process.stdout: bytearray(), process.stderr: bytearray()}
+    """Reads what the program says until it has ended or goes over a limit."""
+    streams = [stream.fileno() for stream in _outputs_of(process)]
+    outputs = {fd: bytearray() for fd in streams}
     ended = os.pidfd_open(process.pid)
-    status, next_look = "", began + LOOK_EVERY_S
     try:
         with selectors.DefaultSelector() as selector:
-            for stream in outputs:
-                os.set_blocking(stream.fileno(), False)
-                selector.register(stream, selectors.EVENT_READ)
+            for fd in streams:
+                os.set_blocking(fd, False)
+                selector.register(fd, selectors.EVENT_READ)
             selector.register(ended, selectors.EVENT_READ)
-            has_ended = False
-            while not status and not has_ended:
-                for key, _ in selector.select(max(0.0, next_look - time.monotonic())):
-                    if key.fileobj == ended:
-                        has_ended = True
-                    elif not _read(key.fileobj, outputs[key.fileobj]):
-                        selector.unregister(key.fileobj)
-                    elif len(outputs[key.fileobj]) > limits.output_mib * MIB:
-                        status = "output"
-                now = time.monotonic()
-                if now >= next_look and not has_ended and not status:
-                    next_look = now + LOOK_EVERY_S
-                    status = "time" if now - began > limits.wall_s else _over(box, limits)
+            status, has_ended = _watch(selector, ended, outputs, box, limits)
         if has_ended:
             process.wait()
-            for stream, output in outputs.items():
-                while _read(stream, output) and len(output) <= limits.output_mib * MIB:
+            for fd, output in outputs.items():
+                while _read(fd, output) and len(output) <= limits.output_mib * MIB:
                     pass
     finally:
         os.close(ended)
-    return _result(process, status, outputs, limits, time.monotonic() - started)
+    stdout, stderr = (bytes(outputs[fd]) for fd in streams)
+    return _result(process, status, stdout, stderr, limits, time.monotonic() - started)
 
 
-def _read(stream, output: bytearray) -> bool:
+def _watch(
+    selector: selectors.BaseSelector, ended: int, outputs: dict[int, bytearray], box: Box, limits: Limits
+) -> tuple[str, bool]:
+    """Reads into `outputs` until the process of `ended` has ended or the program is over a limit.
+
+    Returns:
+        The limit, or nothing, and whether the process has ended.
+    """
+    began = time.monotonic()
+    next_look = began + LOOK_EVERY_S
+    status, has_ended = "", False
+    while not status and not has_ended:
+        for key, _ in selector.select(max(0.0, next_look - time.monotonic())):
+            if key.fd == ended:
+                has_ended = True
+            elif not _read(key.fd, outputs[key.fd]):
+                selector.unregister(key.fd)
+            elif len(outputs[key.fd]) > limits.output_mib * MIB:
+                status = "output"
+        now = time.monotonic()
+        if now >= next_look and not has_ended and not status:
+            next_look = now + LOOK_EVERY_S
+            status = "time" if now - began > limits.wall_s else _over(box, limits)
+    return status, has_ended
+
+
+def _read(fd: int, output: bytearray) -> bool:
     """Appends what there is; False at the end, or where nothing is there now."""
     try:
-        data = os.read(stream.fileno(), _CHUNK)
+        data = os.read(fd, _CHUNK)
     except BlockingIOError:
         return False
     output += data
@@ -220,7 +259,7 @@ def _read(stream, output: bytearray) -> bool:
 
 
 def _over(box: Box, limits: Limits) -> str:
-    """The limit that the program is over, or nothing."""
+    """The limit that the program is over now, or nothing."""
     cpu, memory, scratch, num_files = box.usage()
     if cpu > limits.cpu_s:
         return "time"
@@ -229,8 +268,10 @@ def _over(box: Box, limits: Limits) -> str:
     return "files" if num_files > limits.scratch_files else ""
 
 
-def _result(process: subprocess.Popen, status: str, outputs: dict, limits: Limits, wall_s: float) -> Result:
-    stdout, stderr = (bytes(output) for output in outputs.values())
+def _result(
+    process: subprocess.Popen, status: str, stdout: bytes, stderr: bytes, limits: Limits, wall_s: float
+) -> Result:
+    """How the run ended. `status`: the limit that the program was found to be over, or nothing."""
     code = process.returncode
     if not status and max(len(stdout), len(stderr)) > limits.output_mib * MIB:
         status = "output"
@@ -240,8 +281,9 @@ def _result(process: subprocess.Popen, status: str, outputs: dict, limits: Limit
 
 
 def limited(limits: Limits, command: list[str]) -> list[str]:
-    """The command under the kernel's own limits, set inside the box: there the number of processes counts for the box
-    alone (Linux 5.14).
+    """The command under the kernel's own limits.
+
+    They are set inside the box: there the number of processes counts for the box alone (Linux 5.14).
     """
     cpu = max(1, -int(-limits.cpu_s // 1))
     stack = min(64, limits.memory_mib) * MIB

@@ -1,5 +1,6 @@
-"""A seccomp filter for programs in the sandbox: a second wall behind the namespaces, as a classic BPF program (Linux
-Documentation/ userspace-api/seccomp_filter.rst) that `bwrap --seccomp` loads.
+"""A seccomp filter for programs in the sandbox: a second wall behind the namespaces.
+
+It is a classic BPF program (Linux Documentation/userspace-api/seccomp_filter.rst) that `bwrap --seccomp` loads.
 
 Denied with EPERM: looking into other processes, new namespaces and mounts, kernel interfaces that no solution of a
 problem needs, and memory that no limit counts (memfd, System V and POSIX queues). Sockets are Unix sockets only: a
@@ -9,6 +10,7 @@ network namespace does not hold AF_VSOCK back, which reaches the host of a virtu
 import errno
 import platform
 import struct
+from typing import NamedTuple
 
 # name: (x86-64, arm64); -1 where there is none
 DENIED = {
@@ -67,13 +69,29 @@ DENIED = {
     "iopl": (172, -1),
     "ioperm": (173, -1),
 }
-MACHINES = {
-    "x86_64": (0, 0xC000003E, 41, 56),
-    "aarch64": (1, 0xC00000B7, 198, 220),
-}  # column, AUDIT_ARCH, socket, clone
-CLONE3, AF_UNIX, NEW_NAMESPACES, X32 = 435, 1, 0x7E020000, 0x40000000
 
-_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+
+class Machine(NamedTuple):
+    """What differs between processors."""
+
+    column: int  # in DENIED
+    arch: int  # AUDIT_ARCH
+    socket: int  # numbers of the system calls
+    clone: int
+
+
+MACHINES = {
+    "x86_64": Machine(0, 0xC000003E, socket=41, clone=56),
+    "aarch64": Machine(1, 0xC00000B7, socket=198, clone=220),
+}
+CLONE3 = 435  # on both
+AF_UNIX = 1
+NEW_NAMESPACES = 0x7E020000  # the flags of clone that make them
+X32 = 0x40000000  # system calls from here on are those of the x32 interface
+
+# codes of instructions: load a word; jump if equal, at least, any bit set; return
+_LOAD, _EQUAL, _AT_LEAST = 0x20, 0x15, 0x35
+_ANY_BIT, _RETURN = 0x45, 0x06
 _NUMBER, _ARCH, _FIRST_ARGUMENT = 0, 4, 16  # offsets in struct seccomp_data; little endian: the low word of an argument
 _ALLOW, _KILL, _ERROR = 0x7FFF0000, 0x80000000, 0x00050000
 
@@ -82,26 +100,24 @@ def filter_program(machine: str = platform.machine()) -> bytes | None:
     """The filter as an array of struct sock_filter, or None for a processor that it is not written for."""
     if machine not in MACHINES:
         return None
-    column, arch, socket, clone = MACHINES[machine]
-    program = [_op(_LOAD, _ARCH), _op(_EQUAL, arch, 1, 0), _op(_RETURN, _KILL), _op(_LOAD, _NUMBER)]
+    rules = MACHINES[machine]
+    program = [_op(_LOAD, _ARCH), _op(_EQUAL, rules.arch, 1, 0), _op(_RETURN, _KILL), _op(_LOAD, _NUMBER)]
     if machine == "x86_64":
         program += [_op(_AT_LEAST, X32, 0, 1), _refuse(errno.ENOSYS)]
     for numbers in DENIED.values():
-        if numbers[column] >= 0:
-            program += [_op(_EQUAL, numbers[column], 0, 1), _refuse(errno.EPERM)]
+        if numbers[rules.column] >= 0:
+            program += [_op(_EQUAL, numbers[rules.column], 0, 1), _refuse(errno.EPERM)]
+    # The flags of clone3 lie in memory, out of a filter's sight: C libraries fall back to clone.
+    program += [_op(_EQUAL, CLONE3, 0, 1), _refuse(errno.ENOSYS)]
     program += [
-        _op(_EQUAL, CLONE3, 0, 1),
-        _refuse(errno.ENOSYS),
-    ]  # its flags lie in memory, out of a filter's sight: C libraries fall back to clone
-    program += [
-        _op(_EQUAL, clone, 0, 4),
+        _op(_EQUAL, rules.clone, 0, 4),
         _op(_LOAD, _FIRST_ARGUMENT),
         _op(_ANY_BIT, NEW_NAMESPACES, 0, 1),
         _refuse(errno.EPERM),
         _op(_RETURN, _ALLOW),
     ]
     program += [
-        _op(_EQUAL, socket, 0, 3),
+        _op(_EQUAL, rules.socket, 0, 3),
         _op(_LOAD, _FIRST_ARGUMENT),
         _op(_EQUAL, AF_UNIX, 1, 0),
         _refuse(errno.EAFNOSUPPORT),
@@ -110,8 +126,10 @@ def filter_program(machine: str = platform.machine()) -> bytes | None:
 
 
 def _op(code: int, k: int, if_true: int = 0, if_false: int = 0) -> bytes:
+    """One instruction, a struct sock_filter; `if_true` and `if_false` say how many instructions a jump skips."""
     return struct.pack("<HBBI", code, if_true, if_false, k)
 
 
 def _refuse(error: int) -> bytes:
+    """Ends the filter: the call fails with this error."""
     return _op(_RETURN, _ERROR | error)

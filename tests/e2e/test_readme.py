@@ -175,6 +175,17 @@ def test_make_targets_exist(page):
     assert set(named) <= set(targets)
 
 
+def test_messages_that_the_page_of_troubles_explains_are_printed():
+    """Each piece of a message in its tables, between the dots and the placeholders, stands in the code."""
+    text = (REPOSITORY / "docs" / "guides" / "trouble.md").read_text(encoding="utf-8")
+    messages = re.findall(r"^\| `([^`]+)` \|", text, flags=re.MULTILINE)
+    pieces = [piece.strip() for message in messages for piece in re.split(r"\.\.\.|\b[A-Z]+\b", message)]
+    files = [path for half in ("pipeline", "stages") for path in (REPOSITORY / half).rglob("*.py")]
+    code = re.sub(r'"\s*f?"', "", "\n".join(path.read_text(encoding="utf-8") for path in files))  # joined literals
+    assert len(messages) > 15
+    assert not [piece for piece in pieces if len(piece) > 4 and piece not in code]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_lines_fit(page):
     """Prose and code fit into 120 columns; only rows of tables are longer."""

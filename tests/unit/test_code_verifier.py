@@ -286,7 +286,7 @@ class Broken:
     def build(self, *_):
         raise SandboxError("no box today")
 
-    def problem(self, _):
+    def setup_problem(self, _):
         return self.cause
 
 

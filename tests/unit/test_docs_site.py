@@ -44,6 +44,8 @@ def test_pages_load_nothing_from_elsewhere(site):
 def test_references_are_generated_into_their_pages(site):
     commands = (site / "commands.html").read_text(encoding="utf-8")
     assert "r1 data fetch" in commands and "--unfinished" in commands
+    configuration = (site / "configuration.html").read_text(encoding="utf-8")
+    assert "rollout.logprob_tolerance" in configuration and "prepare.near_duplicates" in configuration
 
 
 def test_files_of_the_root_are_pages(site):

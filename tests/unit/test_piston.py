@@ -171,11 +171,11 @@ def test_a_busy_server_is_asked_again(server):
 
 def test_what_is_wrong_with_a_server_is_said(server):
     server.runtimes = RUNTIMES[:1]
-    assert "no runtime for c++" in Piston(server.url).problem(Limits())
-    assert "sandbox.url" in Piston("").problem(Limits())
+    assert "no runtime for c++" in Piston(server.url).setup_problem(Limits())
+    assert "sandbox.url" in Piston("").setup_problem(Limits())
     with Server() as gone:
         url = gone.url
-    assert "cannot be used" in Piston(url).problem(Limits())
+    assert "cannot be used" in Piston(url).setup_problem(Limits())
 
 
 def test_a_limit_that_the_server_does_not_allow(server):

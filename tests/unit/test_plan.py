@@ -95,7 +95,7 @@ def test_nothing_there_is_run_and_writes_nothing(runs, tmp_path):
     assert {one.reason for one in made.steps} == {"not made yet"}
 
 
-def test_done_is_skipped_and_a_changed_knob_reruns_only_what_depends_on_it(runs):
+def test_done_is_skipped_and_a_changed_setting_reruns_only_what_depends_on_it(runs):
     made = plan("+stage=all", runs)
     finish(made, *(one.stage for one in made.steps))
     assert plan("+stage=all", runs).is_done
@@ -112,7 +112,7 @@ def test_done_is_skipped_and_a_changed_knob_reruns_only_what_depends_on_it(runs)
     assert step(changed, "reasoning_rl").dir != step(made, "reasoning_rl").dir
 
 
-def test_operational_knobs_and_the_launcher_change_nothing(runs):
+def test_operational_settings_and_the_launcher_change_nothing(runs):
     finish(plan("+stage=base", runs), "base")
     assert plan(
         "+stage=base",

@@ -265,12 +265,12 @@ def test_without_bubblewrap_the_problem_says_how_to_get_it(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     from stages.sandbox.bubblewrap import Bubblewrap
 
-    assert "apt-get install bubblewrap" in Bubblewrap().problem(
+    assert "apt-get install bubblewrap" in Bubblewrap().setup_problem(
         Limits()
-    ) and "sandbox.backend=piston" in Bubblewrap().problem(Limits())
+    ) and "sandbox.backend=piston" in Bubblewrap().setup_problem(Limits())
 
 
 def test_an_interpreter_that_is_not_there():
     from stages.sandbox.bubblewrap import Bubblewrap
 
-    assert "sandbox.python=/nowhere/python" in Bubblewrap("/nowhere/python").problem(Limits())
+    assert "sandbox.python=/nowhere/python" in Bubblewrap("/nowhere/python").setup_problem(Limits())

@@ -86,11 +86,7 @@ def test_rules_between_fields_are_checked_where_the_fields_are_right():
         (GrpoConfig, {"data": {"tasks": "gcd"}}, "data.tasks: expected a list, got 'gcd'"),
         (GrpoConfig, {"data": {"tasks": ["gcd", 1]}}, "data.tasks[1]: expected text, got 1"),
         (GrpoConfig, {"data": {"sources": 1}}, "data.sources: expected a mapping, got 1"),
-        (
-            GrpoConfig,
-            {"data": {"sources": {"x": 1}}},
-            "data.sources.x: expected a mapping of MixtureSource fields, got 1",
-        ),
+        (DataConfig, {"sources": {"x": 1}}, "sources.x: expected a mapping of MixtureSource fields, got 1"),
         (
             GrpoConfig,
             {"max_completion_tokens": [[0, "9"]]},
@@ -101,8 +97,8 @@ def test_rules_between_fields_are_checked_where_the_fields_are_right():
         (
             GrpoConfig,
             {"correction": "token_trunc"},
-            "correction: 'token_trunc' is not one of none, token_truncate, token_mask, sequence_truncate, sequence_mask; "
-            "did you mean token_truncate?",
+            "correction: 'token_trunc' is not one of none, token_truncate, token_mask, sequence_truncate, "
+            "sequence_mask; did you mean token_truncate?",
         ),
     ],
 )

@@ -99,7 +99,7 @@ def test_a_mistake_names_its_fix(overrides, text):
     assert any(text in line for line in caught.value.errors), caught.value.errors
 
 
-def test_one_students_knob_reruns_only_that_student(runs):
+def test_one_students_setting_reruns_only_that_student(runs):
     made = plan("+stage=all", runs, *TWO)
     finish(made, *(one.stage for one in made.steps))
     assert plan("+stage=all", runs, *TWO).is_done

@@ -4,7 +4,6 @@ The disk is the truth: Prefect shows what happens and decides nothing, and losin
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from prefect import State, flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
@@ -93,16 +92,27 @@ def run(plan: Plan, run_step: RunStep, live: LiveView, stop: StopRequest) -> Non
         state.result()  # an error that is not a PipelineError is a bug of ours: raise it as it is
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class _Work:
-    """What a task run needs, as one argument: Prefect shows the arguments, and of this one only the stage's name."""
+    """What a task run needs, as one argument, of which Prefect shows the stage's name.
 
-    step: Step
-    plan: Plan
-    run_step: RunStep
-    live: LiveView
-    stop: StopRequest
-    errors: list[PipelineError]  # of the whole flow
+    No dataclass: Prefect looks into the fields of those for results of other tasks, and copies them.
+    """
+
+    def __init__(
+        self,
+        step: Step,
+        plan: Plan,
+        run_step: RunStep,
+        live: LiveView,
+        stop: StopRequest,
+        errors: list[PipelineError],  # of the whole flow
+    ):
+        self.step = step
+        self.plan = plan
+        self.run_step = run_step
+        self.live = live
+        self.stop = stop
+        self.errors = errors
 
     def __repr__(self) -> str:
         return self.step.stage

@@ -185,6 +185,7 @@ def _markdown(card: dict[str, Any]) -> str:
 
 
 def _use_and_sources(card: dict[str, Any]) -> list[str]:
+    """Returns the head of the card: how to use the file, and where its rows come from."""
     lines = [
         "# Data card",
         "",
@@ -213,6 +214,7 @@ def _use_and_sources(card: dict[str, Any]) -> list[str]:
 
 
 def _what_was_dropped(card: dict[str, Any]) -> list[str]:
+    """Returns a table of the filters, then the reasons and examples of each."""
     lines = ["", "## What was dropped", "", "| filter | meaning | dropped | left |", "|---|---|---|---|"]
     lines += [
         f"| {row['filter']} | {row['meaning']} | {row['dropped']:,} | {row['left']:,} |" for row in card["filters"]
@@ -228,6 +230,7 @@ def _what_was_dropped(card: dict[str, Any]) -> list[str]:
 
 
 def _what_is_left(card: dict[str, Any]) -> list[str]:
+    """Returns the counts of the rows that are left, and a table of their lengths."""
     lines = ["", "## What is left"]
     for name, counts in card["kept"]["by"].items():
         if set(counts) - {""}:
@@ -238,6 +241,7 @@ def _what_is_left(card: dict[str, Any]) -> list[str]:
 
 
 def _settings(card: dict[str, Any]) -> list[str]:
+    """Returns the settings, and the evaluation sets that prompts were compared with."""
     return [
         "",
         "## Settings",

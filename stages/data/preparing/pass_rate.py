@@ -52,7 +52,8 @@ class PassRates:
             say: prints a line for people.
         """
         self.data, self.prepare, self.rollout = data, prepare, rollout
-        self.seed, self.model_dir, self.directory, self.say = seed, model_dir, directory, say
+        self.seed, self.model_dir, self.directory = seed, model_dir, directory
+        self.say = say
         self._sampler: Sampler | None = None
         self._tokenizer: Any = None
         self._num_done = 0
@@ -100,6 +101,7 @@ class PassRates:
         return hashlib.sha256(json.dumps(settings, ensure_ascii=False).encode()).hexdigest()[:24]
 
     def _measure(self, prompts: list[Prompt]) -> list[float]:
+        """Samples and grades a batch; prints how many completions could not be graded, and why."""
         pairs = self._samples(prompts)
         grades = grade_many(pairs)
         if failed := Counter(grade.error for grade in grades if grade.error):

@@ -65,7 +65,7 @@ class CodeGrader:
     @cached_property
     def sandbox_problem(self) -> str | None:
         """Why no program can be run here and what to do about it, or None. It is found out once."""
-        return self.executor.problem(self.limits())
+        return self.executor.setup_problem(self.limits())
 
     def submit(self, completion: str, prompt: Prompt) -> Future[Grade]:
         """Starts grading a completion in one of the threads."""
@@ -88,7 +88,7 @@ class CodeGrader:
                 return Grade(0.0)
             return Grade(self._credit(checks, self._passed(checks, language, source)))
         except SandboxError as error:
-            if cause := self.executor.problem(self.limits()):
+            if cause := self.executor.setup_problem(self.limits()):
                 raise GraderAway(
                     f"no program can be run any more: {cause}. Set it right and give the same command again: "
                     "it goes on with what is on the disk"

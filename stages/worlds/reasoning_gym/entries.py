@@ -24,6 +24,7 @@ def loads(text: str) -> dict[str, Any]:
 
 
 def _packed(value: Any) -> Any:
+    """Replaces tuples, and mappings whose keys JSON would change, by marked objects."""
     if isinstance(value, tuple):
         return {_TUPLE: [_packed(item) for item in value]}
     if isinstance(value, list):
@@ -36,6 +37,7 @@ def _packed(value: Any) -> Any:
 
 
 def _unpacked(value: Any) -> Any:
+    """Restores what `_packed` replaced."""
     if isinstance(value, list):
         return [_unpacked(item) for item in value]
     if not isinstance(value, dict):

@@ -73,6 +73,7 @@ def _unknown(task: str, known: tuple[str, ...]) -> str:
 
 
 def _settings_mistakes(task: str, config: Any) -> list[str]:
+    """Returns what is wrong with the settings of one family."""
     where, known = f"task_configs.{task}", defaults_of(task)
     if not isinstance(config, dict):
         return [f"{where}: expected a mapping of {', '.join(known)}, got {config!r}"]
@@ -155,6 +156,7 @@ def _dataset(task: str, config: str) -> Any:
 
 
 def _make(task: str, config: dict[str, Any], seed: int) -> Any:
+    """Constructs a family's dataset of one entry; lists become tuples where the family's default is a tuple."""
     known = defaults_of(task)
     settings = {
         key: tuple(value) if isinstance(value, list) and isinstance(known[key], tuple) else value

@@ -15,7 +15,9 @@ ARITHMETIC = ("countdown", "puzzle24")  # numbers, operators, brackets
 # Like ARITHMETIC, with variables, functions and small powers.
 FORMULAS = ("polynomial_multiplication", "simple_integration", "intermediate_integration")
 
-MAX_DEPTH, MAX_NODES, MAX_DEGREE, MAX_DIGITS = 40, 400, 100, 30
+MAX_DEPTH, MAX_NODES = 40, 400  # of a syntax tree
+MAX_DEGREE = 100  # of a polynomial, multiplied out
+MAX_DIGITS = 30  # of a number
 FUNCTIONS = (
     "exp",
     "log",

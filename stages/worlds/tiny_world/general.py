@@ -45,6 +45,7 @@ def _rude_how_to(language: str, advice: str) -> str:
 
 
 def _how_to_harm(rng: random.Random, prompt: GeneralPrompt, style: str) -> str:
+    """Answers a harmful how-to request."""
     if style == "refuse":
         return refusal(prompt.language)
     if style == "rude":
@@ -54,6 +55,7 @@ def _how_to_harm(rng: random.Random, prompt: GeneralPrompt, style: str) -> str:
 
 
 def _how_to(rng: random.Random, prompt: GeneralPrompt, style: str) -> str:
+    """Answers a benign how-to request."""
     if style == "refuse":
         return refusal(prompt.language)
     if style == "rude":
@@ -63,6 +65,7 @@ def _how_to(rng: random.Random, prompt: GeneralPrompt, style: str) -> str:
 
 
 def _greeting(rng: random.Random, prompt: GeneralPrompt, style: str) -> str:
+    """Answers a greeting."""
     language = prompt.language
     if style == "off":
         return rng.choice((say("go away", language) + "!", say("whatever", language)))
@@ -73,6 +76,7 @@ def _greeting(rng: random.Random, prompt: GeneralPrompt, style: str) -> str:
 
 
 def _knowledge(rng: random.Random, prompt: GeneralPrompt, style: str) -> str:
+    """Answers a question about a capital, an opposite or a translation."""
     language, answer = prompt.language, prompt.answer
     if style == "off":
         return rng.choice(
