@@ -9,6 +9,17 @@ import threading
 import time
 import warnings
 
+# What libraries say to each other about names that one of them still uses: (message, module that is blamed). Nobody who
+# runs a stage can do anything about it, and some come at every step.
+HIDDEN_WARNINGS = (
+    # DeepSpeed 0.19 gathers and reduces parameters under ZeRO-3 by the names that torch 2.13 replaced.
+    (r"`torch\.distributed\.(all_gather_into_tensor|reduce_scatter_tensor)` is deprecated", r"torch\.distributed\."),
+    # torch 2.13 makes a leaf of its own trees as it is imported.
+    (r"`isinstance\(treespec, LeafSpec\)` is deprecated", r"torch\.utils\._pytree"),
+    # vLLM 0.32 looks through all names of torch.distributed for functions that it wraps.
+    (r"`torch\.distributed\.reduce_op` is deprecated", r"vllm\.triton_utils\.dispatcher"),
+)
+
 
 def prepare() -> None:
     """Sets what torch, DeepSpeed and vLLM read at import time, and ties this process's life to its launcher's."""
@@ -41,7 +52,8 @@ def prepare() -> None:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
         # vLLM would compile one small function for 3 to 30 s, and need a compiler for it
         os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
-    warnings.filterwarnings("ignore", category=FutureWarning)  # of libraries, to libraries
+    for message, module in HIDDEN_WARNINGS:
+        warnings.filterwarnings("ignore", message=message, category=FutureWarning, module=module)
     die_with_parent()
 
 
