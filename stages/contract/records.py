@@ -2,7 +2,8 @@
 
     {"problem": "p7", "sample": 0, "completion": "...", "checksum": "5f1c20b7a9e3d846"}
 
-`checksum` is the last key: the first 16 hex digits of the SHA-256 of the line without it. There are two kinds of files.
+`checksum` is the last key: the first 16 hex digits of the SHA-256 of all that stands before it in the line, but for the
+comma. There are two kinds of files.
 
 A log grows. `RecordLog` appends to it, one process a file; `RecordReader` reads it and leaves out lines that are
 damaged or, after a kill, half written. What they held is done again.
@@ -21,8 +22,8 @@ from typing import BinaryIO
 from stages.contract import files, older_records
 
 DIGITS = 16
-KEY = b', "checksum": "'
-SEAL_BYTES = len(KEY) + DIGITS + len(b'"}')  # what a line has in the place of the closing brace of its object
+SEAL = b', "checksum": "%b"}'  # the end of a line, in the place of the closing brace of its object
+SEAL_BYTES = len(SEAL % (b"0" * DIGITS))
 
 _encode = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps would make a new encoder for every record
 _sha256 = hashlib.sha256
@@ -34,18 +35,16 @@ class DamagedRecords(ValueError):
 
 def to_line(row: dict) -> bytes:
     """The line of a record, without its end. The row has at least one key, and none that is called checksum."""
-    text = _encode(row).encode()
-    return b'%b%b%b"}' % (text[:-1], KEY, _digest(text))
+    body = _encode(row).encode()[:-1]
+    return body + SEAL % _digest(body)
 
 
-def _digest(text: bytes) -> bytes:
-    return _sha256(text).hexdigest()[:DIGITS].encode()
+def _digest(data: bytes) -> bytes:
+    return _sha256(data).hexdigest()[:DIGITS].encode()
 
 
-def _text(line: bytes) -> bytes | None:
-    """The JSON of a line without its checksum; None where the line is damaged."""
-    text = line[:-SEAL_BYTES] + b"}"
-    return text if line[-SEAL_BYTES:] == KEY + _digest(text) + b'"}' else None
+def _is_whole(line: bytes) -> bool:
+    return line[-SEAL_BYTES:] == SEAL % _digest(line[:-SEAL_BYTES])
 
 
 class RecordLog:
@@ -118,17 +117,22 @@ class RecordReader:
         for path in self.paths:
             with open(path, "rb") as lines:
                 for line in lines:
-                    text = self._text(line)
-                    if text is not None:
-                        yield json.loads(text)
+                    row = self._row(line)
+                    if row is not None:
+                        yield row
 
-    def _text(self, line: bytes) -> bytes | None:
-        text = None
-        if line.endswith(b"\n"):
-            text = _text(line[:-1]) or older_records.text_of_line(line[:-1])
-        if text is None and line != b"\n":
+    def _row(self, line: bytes) -> dict | None:
+        text, end = line[:-1], line[-1:]
+        if end == b"\n" and _is_whole(text):
+            row = json.loads(text)
+            del row["checksum"]
+            return row
+        older = older_records.text_of_line(text) if end == b"\n" else None
+        if older is not None:
+            return json.loads(older)
+        if line != b"\n":
             self.num_damaged += 1
-        return text
+        return None
 
 
 def write_record_file(path: Path, rows: Iterable[dict]) -> None:
@@ -152,9 +156,12 @@ def read_record_file(path: Path) -> list[dict]:
     content = path.read_bytes()
     parts = content.split(b"\n")
     lines, end = parts[:-2], parts[-2:]
-    texts: list[bytes] | None = [text for line in lines if (text := _text(line)) is not None]
-    if len(texts or []) < len(lines) or end != [_last_line(lines), b""]:
-        texts = older_records.texts_of_file(content)
-    if texts is None:
+    if end == [_last_line(lines), b""] and all(map(_is_whole, lines)):
+        rows = json.loads(b"[%b]" % b",".join(lines))
+        for row in rows:
+            del row["checksum"]
+        return rows
+    older = older_records.texts_of_file(content)
+    if older is None:
         raise DamagedRecords(f"{path} is damaged")
-    return json.loads(b"[%b]" % b",".join(texts))
+    return [json.loads(text) for text in older]

@@ -88,7 +88,9 @@ class RolloutLog:
         except DamagedRecords:
             self.say(f"WARNING: {self.path(step)} is damaged: its rollouts are not used")
             return None
-        return [Rollout(**{**row, "prompt": Prompt(**row["prompt"])}) for row in rows]
+        for row in rows:
+            row["prompt"] = Prompt(**row["prompt"])
+        return [Rollout(**row) for row in rows]
 
     def drop_after(self, step: int) -> None:
         """Removes the rollouts after a step, which weights have sampled that are given up."""

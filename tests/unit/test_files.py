@@ -38,6 +38,30 @@ def test_what_a_killed_process_left_aside_is_removed(tmp_path):
     ]
 
 
+def test_temporaries_of_other_directories_stay(tmp_path):
+    """The driver looks at the directories that it writes to itself; workers may be writing further down."""
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / ".a.json.7.tmp").write_text("[")
+    (tmp_path / ".latest.7.tmp").symlink_to("nowhere")
+    files.remove_temporaries(tmp_path)
+    assert [path.name for path in tmp_path.rglob("*")] == ["deep", ".a.json.7.tmp"]
+
+
+def test_a_link_is_turned_at_once(tmp_path):
+    for target in ("attempt_1", "attempt_2"):
+        files.link(tmp_path / "latest", target)
+        assert (tmp_path / "latest").readlink().name == target
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_json_that_is_missing_or_half_written_is_not_found(tmp_path):
+    assert files.find_json(tmp_path / "a.json") is None and files.find_json(tmp_path / "a.json" / "b", {}) == {}
+    (tmp_path / "a.json").write_text('{"step": ')
+    assert files.find_json(tmp_path / "a.json", 7) == 7
+    files.write_json(tmp_path / "a.json", [1])
+    assert files.find_json(tmp_path / "a.json", 7) == [1]
+
+
 def test_cut_jsonl_drops_later_steps_and_a_half_written_line(tmp_path):
     path = tmp_path / "metrics.jsonl"
     files.append_jsonl(path, [{"step": step, "loss": step / 2} for step in (1, 2, 2, 3)])

@@ -16,7 +16,7 @@ ROWS = [{"index": number, "text": f"等等\nwait\u2028 {number}", "numbers": [0.
 def test_a_line_is_json_with_its_checksum_as_the_last_key(tmp_path):
     RecordLog(tmp_path / "a.records").append({"sample": 7})
     (line,) = (tmp_path / "a.records").read_bytes().splitlines()
-    assert json.loads(line) == {"sample": 7, "checksum": hashlib.sha256(b'{"sample": 7}').hexdigest()[:16]}
+    assert json.loads(line) == {"sample": 7, "checksum": hashlib.sha256(b'{"sample": 7').hexdigest()[:16]}
     assert line.startswith(b'{"sample": 7, "checksum": "')
 
 
