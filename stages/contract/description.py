@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from stages.contract.json_file import LEFT_OUT_IF_NONE, JsonFile
+from stages.contract.json_file import LEFT_OUT_IF_NONE, StageFile
 
 
 @dataclass(frozen=True, kw_only=True)
-class StageDescription(JsonFile):
+class StageDescription(StageFile):
     """A stage, its configuration, and what identifies its result."""
 
     FILE_NAME: ClassVar[str] = "config.json"

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from stages.contract.json_file import JsonFile
+from stages.contract.json_file import StageFile
 
 INPUT = "input"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ErrorReport(JsonFile):
+class ErrorReport(StageFile):
     """What went wrong, for people; and what can be done about it, where that is known."""
 
     FILE_NAME: ClassVar[str] = "error.json"

@@ -40,41 +40,47 @@ class WrongType(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class JsonFile:
-    """Base of the models; a subclass names its file and, for messages, what it is."""
+    """Base of the models; a subclass says, for messages, what it is."""
 
-    FILE_NAME: ClassVar[str]
     WHAT: ClassVar[str]
 
     @classmethod
-    def read(cls, directory: Path) -> Self:
-        """Reads the file of a directory. Raises FileNotFoundError, or DamagedFile where it is not such a file."""
-        return cls.read_path(directory / cls.FILE_NAME)
-
-    @classmethod
     def read_path(cls, path: Path) -> Self:
-        """The same by the path of the file."""
+        """Reads a file. Raises FileNotFoundError, or DamagedFile where it is not such a file."""
         return read_as(cls, path, cls.WHAT)
 
     @classmethod
-    def find(cls, directory: Path) -> Self | None:
-        """Reads the file of a directory; None where there is none, or where it is not such a file."""
-        return cls.find_path(directory / cls.FILE_NAME)
-
-    @classmethod
     def find_path(cls, path: Path) -> Self | None:
-        """The same by the path of the file."""
+        """Reads a file; None where there is none, or where it is not such a file."""
         try:
             return cls.read_path(path)
         except (FileNotFoundError, NotADirectoryError, DamagedFile):
             return None
 
-    def write(self, directory: Path, durable: bool = True) -> None:
-        """Writes the file into a directory, atomically; `durable`: it is on the disk when this returns."""
-        self.write_path(directory / self.FILE_NAME, durable)
-
     def write_path(self, path: Path, durable: bool = True) -> None:
-        """The same by the path of the file."""
+        """Writes the file, atomically; `durable`: it is on the disk when this returns."""
         files.write_json(path, to_plain(self), durable)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageFile(JsonFile):
+    """Base of the models of which a stage directory has one, under a name of its own."""
+
+    FILE_NAME: ClassVar[str]
+
+    @classmethod
+    def read(cls, directory: Path) -> Self:
+        """Reads the file of a stage directory. Raises FileNotFoundError, or DamagedFile where it is not such a file."""
+        return cls.read_path(directory / cls.FILE_NAME)
+
+    @classmethod
+    def find(cls, directory: Path) -> Self | None:
+        """Reads the file of a stage directory; None where there is none, or where it is not such a file."""
+        return cls.find_path(directory / cls.FILE_NAME)
+
+    def write(self, directory: Path, durable: bool = True) -> None:
+        """Writes the file into a stage directory, as `write_path` does."""
+        self.write_path(directory / self.FILE_NAME, durable)
 
 
 def read_as(kind: Any, path: Path, what: str) -> Any:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from stages.contract.files import FileEntry, find_json, sha256, write_json
-from stages.contract.json_file import LEFT_OUT_IF_NONE, DamagedFile, JsonFile
+from stages.contract.json_file import LEFT_OUT_IF_NONE, DamagedFile, StageFile
 
 MEMORY = ".verified.json"
 
@@ -36,7 +36,7 @@ class Tokens:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Manifest(JsonFile):
+class Manifest(StageFile):
     """A finished stage: what it is, what it was made from, its files with their checksums, its numbers."""
 
     FILE_NAME: ClassVar[str] = "manifest.json"

@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from stages.contract.json_file import JsonFile
+from stages.contract.json_file import StageFile
 
 DONE = "done"
 INTERRUPTED = "interrupted"
 
 
 @dataclass(frozen=True, kw_only=True)
-class StageProgress(JsonFile):
+class StageProgress(StageFile):
     """The phase and the step of a stage, and when it was there. Times are Unix times, in seconds."""
 
     FILE_NAME: ClassVar[str] = "progress.json"

@@ -197,6 +197,7 @@ def test_readme_is_short_and_its_links_are_there():
     assert len(README.splitlines()) <= 130
     links = re.findall(r"\]\(([^)#:]+)\)", README)
     assert len(links) > 20 and all((REPOSITORY / link).exists() for link in links)
+    assert (REPOSITORY / "docs" / "assets" / "report.png").stat().st_size < 300_000
 
 
 @pytest.mark.parametrize(
