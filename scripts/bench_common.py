@@ -1,4 +1,6 @@
-"""What the benchmarks share: the same model for every side, one side at a time in processes of its own, medians after
+"""What the benchmarks share.
+
+Every side gets the same model, the sides run one at a time in processes of their own, and medians are taken after
 warm-up.
 """
 
@@ -63,8 +65,9 @@ def make_model(shape: str, directory: Path) -> Path:
 
 
 def write_stage(directory: Path, kind: str, config: dict, inputs: dict[str, Path]) -> Path:
-    """A stage directory for the real worker. `inputs`: role -> HF model directory, or a directory with
-    data/train.parquet.
+    """Writes a stage directory for the real worker.
+
+    `inputs` maps a role to an HF model directory, or to a directory with data/train.parquet.
     """
     directory.mkdir(parents=True)
     sources = {role: StageInput(path=str(path), model_dir=str(path), fingerprint="0") for role, path in inputs.items()}
@@ -74,8 +77,9 @@ def write_stage(directory: Path, kind: str, config: dict, inputs: dict[str, Path
 
 
 def matmul_flops(config, num_tokens: int, num_scored: int, longest: int) -> float:
-    """Multiply-adds x 2 of one forward pass: matrices on every token, the head on scored tokens, attention on half of
-    the square.
+    """FLOPs of the matrix products of one forward pass.
+
+    Matrices act on every token, the head on scored tokens, attention on half of the square.
     """
     d, layers = config.hidden_size, config.num_hidden_layers
     kv = d * config.num_key_value_heads // config.num_attention_heads
@@ -104,8 +108,9 @@ def peak_gib() -> float:
 def run_side(
     script: Path, arguments: list[str], result: Path, num_processes: int, threads: int, timeout_s: int = 1800
 ) -> list[dict]:
-    """Runs one side alone, under torchrun when it has several ranks; returns each rank's JSON. Raises with the end of
-    its output.
+    """Runs one side alone, under torchrun when it has several ranks, and returns the JSON of each rank.
+
+    Raises with the end of its output.
     """
     launcher = (
         ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_processes}"]

@@ -89,9 +89,7 @@ def processor_seconds() -> float:
 
 
 def watch(child: subprocess.Popen) -> int:
-    """Bytes of the private and shared memory of the process and its children together, at most, looked at five times a
-    second.
-    """
+    """The most memory, bytes, that the process and its children had together, looked at five times a second."""
     peak, process = 0, psutil.Process(child.pid)
     while child.poll() is None:
         with contextlib.suppress(psutil.NoSuchProcess):

@@ -1,5 +1,4 @@
-"""Evaluation beside a bare vLLM loop: 500 problems of the tiny world x 16 samples on two processes, and what grading
-takes.
+"""Measures evaluation beside a bare vLLM loop: 500 problems of the tiny world x 16 samples on two processes.
 
     python scripts/bench_evaluate.py MODEL_DIR [--problems 500] [--samples 16] [--rounds 2]
 
@@ -162,7 +161,7 @@ def run_worker(stage: Path, num_processes: int) -> None:
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-    if process.returncode:  # the stage has no manifest then
+    if process.returncode:
         log = stage / "logs" / "latest" / "rank0.log"
         raise RuntimeError(
             "the stage ended with "
@@ -180,7 +179,8 @@ def main() -> None:
     parser.add_argument("--result", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.side:
-        return loop(options)
+        loop(options)
+        return
     rounds = []
     for number in range(options.rounds):
         directory = Path(tempfile.mkdtemp(prefix="bench_evaluate_"))

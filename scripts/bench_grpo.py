@@ -1,9 +1,9 @@
-"""GRPO steps of this project and of TRL's GRPOTrainer, on the same model, prompts, group size, lengths, loss and
-optimizer, one after the other.
+"""Measures GRPO steps of this project and of TRL's GRPOTrainer, one after the other.
 
-    python scripts/bench_grpo.py                        # tiny: 0.51M parameters, 16 prompts x 16 completions, at most
-                                                        48 tokens
-    python scripts/bench_grpo.py --shape 86m            # 86M parameters, 32,000 tokens of vocabulary, 4 x 8, 64 tokens
+Model, prompts, group size, lengths, loss and optimizer are the same.
+
+    python scripts/bench_grpo.py               # tiny: 0.51M parameters, 16 prompts x 16 completions, at most 48 tokens
+    python scripts/bench_grpo.py --shape 86m   # 86M parameters, 32,000 tokens of vocabulary, 4 x 8, 64 tokens
 
 Prints medians over the steps after warm-up, ratios, and the work that each side leaves out. `bare` is vLLM's generate()
 alone on our requests. The machine should have nothing else to do. TRL needs `pip install trl==1.16.0` (part of the dev

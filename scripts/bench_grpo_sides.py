@@ -30,7 +30,9 @@ def prompt_text(index: int, work: dict, vocabulary: int) -> str:
 
 
 def reward_of(kind: str, completion_ids: list[int], vocabulary: int) -> float:
-    """dense: the share of tokens in the lower half of the vocabulary; it differs within every group, so that none can
+    """The reward of a completion.
+
+    dense: the share of tokens in the lower half of the vocabulary; it differs within every group, so that no group can
     be left out. sparse: 1 for the one completion in 20 whose second token is in the lowest twentieth; about half of the
     groups of 16 then have no signal.
     """
@@ -304,8 +306,9 @@ def trl(options, work: dict, with_vllm: bool) -> None:
 
 
 def reload_weights(trainer) -> None:
-    """TRL pushes weights with the engine model's load_weights, which fails on CPUs whose kernels pack them: done here
-    as we do it.
+    """Loads the weights into vLLM as our sampler does.
+
+    TRL uses the engine model's load_weights, which fails on CPUs whose kernels pack the weights.
     """
     llm = trainer.vllm_generation.llm
     llm.collective_rpc(

@@ -1,5 +1,6 @@
-"""How full packed rows are: best fit beside the consecutive runs that were cut before, on lengths as in the paper's SFT
-data.
+"""Measures how full packed rows are, on lengths as in the paper's SFT data.
+
+Best fit stands beside the consecutive runs that were cut before.
 
     python scripts/bench_packing.py
 

@@ -1,5 +1,6 @@
-"""What rewards cost: math checks a second, whether a pathological answer stalls the others, and the integer verifier
-and the language part.
+"""Measures what rewards cost.
+
+Math checks a second, whether a pathological answer stalls the others, the integer verifier, the language part.
 
     python scripts/bench_rewards.py [--checks 4000]
 

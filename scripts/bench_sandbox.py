@@ -1,5 +1,6 @@
-"""What the sandbox costs on this machine: runs of a trivial Python program, bare and in a box, one after the other and
-in the pool; C++.
+"""Measures what the sandbox costs on this machine.
+
+Runs of a trivial Python program, bare and in a box, one after the other and in the pool; and C++.
 
     python scripts/bench_sandbox.py [--runs 40]
 

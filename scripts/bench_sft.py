@@ -1,5 +1,6 @@
-"""SFT tokens per second of this project's stage and of TRL's SFTTrainer, on the same model, samples, loss and
-optimizer, one after the other.
+"""Measures SFT tokens per second of this project's stage and of TRL's SFTTrainer, one after the other.
+
+Model, samples, loss and optimizer are the same.
 
     python scripts/bench_sft.py                        # tiny: 0.51M parameters, 128 samples a step, about 4,900 tokens
     python scripts/bench_sft.py --shape 86m            # 86M parameters, 32,000 tokens of vocabulary, 32 samples, about
@@ -162,8 +163,9 @@ def trl(options, work: dict) -> None:
 
 
 def leakage(trainer) -> float:
-    """Largest difference that a packed row's first sample makes to the hidden states of its second: 0 but for rounding
-    where they are isolated.
+    """The largest difference that a packed row's first sample makes to the hidden states of its second.
+
+    It is 0 but for rounding where the samples are isolated.
     """
     import torch
 
@@ -269,8 +271,9 @@ def merged(ranks: list[dict], adds_tokens: bool) -> list[dict]:
 
 
 def rate(result: dict, per: str = "step") -> float:
-    """Of all steps together: where samples of like length are together, single steps differ too much for a median of
-    rates.
+    """The rate of all steps together.
+
+    Where samples of similar length stand together, single steps differ too much for a median of rates.
     """
     return sum(row["tokens"] for row in result["steps"]) / sum(row[per] for row in result["steps"])
 

@@ -1,5 +1,6 @@
-"""Kills a run again and again and compares what it makes in the end with a run that nobody touched: python
-scripts/chaos.py --kills 40
+"""Kills a run again and again, and compares what it makes in the end with a run that nobody touched.
+
+    python scripts/chaos.py --kills 40
 
     a short run of the tiny recipe, undisturbed          every stage kind; the hashes of all it makes are kept
     again and again, for one stage at a time:
@@ -245,8 +246,10 @@ def tail(log: Path) -> str:
 
 
 def summary(rounds: list[Round]) -> str:
-    """A line a stage: kills by signal and by where they hit, damaged checkpoints, rounds that differed. Then who was
-    hit.
+    """Tables of the rounds.
+
+    A line for each stage: kills by signal and by where they hit, damaged checkpoints, rounds that differed. Then which
+    processes were hit.
     """
     lines = [
         f"{'stage':16} {'rounds':>6} {'kills':>6} {'KILL':>5} {'TERM':>5} {'INT':>5} {'faults':>7} {'moments':>8} "

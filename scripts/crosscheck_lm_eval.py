@@ -1,5 +1,7 @@
-"""lm-evaluation-harness and `evaluate` on the same export and the same local problems, both greedy: the verdicts must
-agree one by one. (Completions may part at a near tie of two tokens: the engines add up floats in different orders.)
+"""Holds `evaluate` against lm-evaluation-harness, on the same export and the same local problems, both greedy.
+
+The verdicts must agree one by one. (Completions may part at a near tie of two tokens: the engines add up floats in
+different orders.)
 
     python scripts/crosscheck_lm_eval.py MODEL_DIR [--problems 60] [--lm-eval-python PYTHON]
 
@@ -126,8 +128,10 @@ def run(command: list[str]) -> None:
 
 
 def compare(problems: list[dict], theirs: dict, ours: dict) -> int:
-    """Prints what agrees. Theirs strips the ends of a completion and may leave special tokens out, so texts are
-    compared without white space and tags.
+    """Prints what agrees.
+
+    The harness strips the ends of a completion and may leave special tokens out, so texts are compared without white
+    space and tags.
     """
     shared = [row["prompt"] for row in problems if row["prompt"] in ours and row["prompt"] in theirs]
     texts = sum(plain(theirs[prompt][0]) == plain(ours[prompt][0]) for prompt in shared)

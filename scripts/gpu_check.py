@@ -1,11 +1,12 @@
-"""GRPO and SFT steps of the real worker on a GPU: seconds of each phase, tokens per second, MFU, memory, sampler
-against trainer.
+"""Measures GRPO and SFT steps of the real worker on a GPU.
 
-    scripts/gpu_check.sh                                        # Qwen2.5-0.5B shape, 8 prompts x 16 completions x 4,096
-                                                                tokens; SFT up to 16k tokens
+Seconds of each phase, tokens per second, MFU, memory, and the sampler against the trainer.
+
+    scripts/gpu_check.sh                             # Qwen2.5-0.5B shape, 8 prompts x 16 completions x 4,096 tokens;
+                                                     # SFT up to 16k tokens
     scripts/gpu_check.sh --shape 1.5b --tokens 8192 --steps 3
-    scripts/gpu_check.sh --device cpu --shape tiny              # the same program in fp32 at a toy size: proves the
-                                                                logic, measures nothing
+    scripts/gpu_check.sh --device cpu --shape tiny   # the same program in fp32 at a toy size: proves the logic,
+                                                     # measures nothing
 
 The model is random and the reward a share of tokens, so that every group has signal; nothing is downloaded. Needs
 torch, transformers, vllm, deepspeed, datasets and pyarrow, but neither Hydra nor Prefect. Where trl is installed, its

@@ -1,5 +1,6 @@
-"""Writes a small JSONL file of problems with answers, to try `data.path=FILE` with: python scripts/make_problems.py
-problems.jsonl
+"""Writes a small JSONL file of problems with answers, to try `data.path=FILE` with.
+
+    python scripts/make_problems.py problems.jsonl
 
 The problems are those the embedded base model can read, so that the whole example runs without downloads.
 """

@@ -1,5 +1,6 @@
-"""Results of several runs of the same recipe with different seeds, as a Markdown table: mean over runs and its standard
-error.
+"""Summarises several runs of one recipe with different seeds as a Markdown table.
+
+Each number is the mean over runs with its standard error.
 
 python scripts/summarize_seeds.py runs/seed0 runs/seed1 runs/seed2     # or RUN/evaluate/FINGERPRINT, where a run has
                                                                        several

@@ -13,6 +13,11 @@ BLOCK_BYTES = 1 << 16
 MAX_HASHED_BYTES = 1 << 28  # of a data file; larger ones by a sample
 
 
+def short_fingerprint(fingerprint: str) -> str:
+    """The first 8 of its digits: what people are shown, and the name of the stage's directory."""
+    return fingerprint[:8]
+
+
 def stage_fingerprint(kind: str, config: Any, inputs: dict[str, str], data_files: dict[str, str], seed: int) -> str:
     """SHA-256 of all that decides a stage's output, in hexadecimal digits.
 

@@ -16,7 +16,7 @@ from pipeline.errors import MessageAndFix, MissingInput, PipelineError
 from pipeline.planning import estimate, models, preflight
 from pipeline.planning.action import SKIP, choose_action
 from pipeline.planning.command_line import command
-from pipeline.planning.fingerprint import data_files, stage_fingerprint
+from pipeline.planning.fingerprint import data_files, short_fingerprint, stage_fingerprint
 from pipeline.planning.judges import check_judges
 from stages.config import to_dict
 from stages.contract.inputs import StageInput
@@ -139,7 +139,7 @@ def _step(
     fingerprint = stage_fingerprint(
         node.kind, stage_config if stage_config is not None else {}, fingerprints, files, config.seed
     )
-    directory = config.run_dir / node.name / fingerprint[:8]
+    directory = config.run_dir / node.name / short_fingerprint(fingerprint)
     action, reason, damages = choose_action(node, directory, config, stage_config, inputs, is_selected)
     return Step(
         stage=node.name,

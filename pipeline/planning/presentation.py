@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pipeline.planning.fingerprint import short_fingerprint
 from pipeline.planning.plan import Plan, Step
 from pipeline.view.colours import COLOURS
 from pipeline.view.words import duration
@@ -46,7 +47,7 @@ def plan_table(plan: Plan) -> Table:
             f"[{COLOURS[step.action]}]{step.action}[/]",
             escape(step.reason),
             _inputs(step),
-            step.fingerprint[:8],
+            short_fingerprint(step.fingerprint),
             str(step.num_processes),
             f"{step.memory_gib:.1f}",
             "" if step.is_done else f"~{duration(step.seconds)}",

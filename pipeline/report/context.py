@@ -3,6 +3,7 @@
 import datetime
 from typing import Any
 
+from pipeline.planning.fingerprint import short_fingerprint
 from pipeline.report import emergence, figures, lineage, results, samples, stage_table, student_table, tables
 from pipeline.report.names import stage_name
 from pipeline.report.read import RunRecord, StageRecord, mapping
@@ -147,8 +148,8 @@ def mixed(stages: dict[str, StageRecord]) -> list[str]:
             made_from = entry.fingerprint
             if source and source.path and made_from and made_from != source.fingerprint:
                 found.append(
-                    f"{stage.name} was made from {source.name}@{made_from[:8]}, not from the one shown, "
-                    f"{source.name}@{source.fingerprint[:8]}"
+                    f"{stage.name} was made from {source.name}@{short_fingerprint(made_from)}, not from the one shown, "
+                    f"{source.name}@{short_fingerprint(source.fingerprint)}"
                 )
     return found
 

@@ -6,6 +6,7 @@ Works out where everything stands; `assets/lineage.svg.j2` draws it.
 from dataclasses import dataclass
 
 from pipeline.configuration.graph import NODES
+from pipeline.planning.fingerprint import short_fingerprint
 from pipeline.report.names import stage_name, stage_order
 from pipeline.report.read import StageRecord
 from stages.contract.inputs import StageInput
@@ -175,7 +176,7 @@ def _box(name: str, stage: StageRecord | None, column: int, row: int) -> Box:
     label = shown.label if len(shown.label) <= MAX_LABEL else shown.label[: MAX_LABEL - 1] + "…"
     details = [name] if name != label else []
     if stage and stage.fingerprint:
-        details.append(stage.fingerprint[:8])
+        details.append(short_fingerprint(stage.fingerprint))
     elif status != "outside":
         details.append(status)
     return Box(x, y, name, status, label, " · ".join(details), shown.color)

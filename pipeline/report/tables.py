@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from pipeline.planning.fingerprint import short_fingerprint
 from pipeline.report import cost
 from pipeline.report.figures import number
 from pipeline.report.names import set_label, stage_name, stage_order
@@ -152,7 +153,7 @@ def lineage_rows(stages: list[StageRecord]) -> list[dict]:
 
 def source_text(source: StageInput) -> str:
     """An input as people read it: reasoning_rl@1a2b3c4d; of a model from outside, its directory and fingerprint."""
-    return f"{source.stage or source.model_dir or source.path}@{source.fingerprint[:8]}"
+    return f"{source.stage or source.model_dir or source.path}@{short_fingerprint(source.fingerprint)}"
 
 
 def manifest_metrics(stage: StageRecord) -> list[tuple[str, str]]:

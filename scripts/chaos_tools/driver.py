@@ -47,8 +47,10 @@ class Driver:
         timeout_s: float = TIMEOUT_S,
         disk: SmallDisk | None = None,
     ) -> Ending:
-        """One start. A kill at a moment is of one stage, which takes `span_s` for what the kill waits in. `disk`: of
-        that stage.
+        """Starts the run once, and kills it if it is told to.
+
+        A kill at a moment belongs to one stage, which takes `span_s` for the part that the kill waits in. `disk` is the
+        small disk of that stage.
         """
         number = sum(1 for _ in runs_dir.glob("driver_*.log"))
         log, note = runs_dir / f"driver_{number}.log", runs_dir / f"hit_{number}"
@@ -84,8 +86,9 @@ class Driver:
         return Ending(code, was_hit or note.exists(), time.monotonic() - started, log, left)
 
     def _strike(self, driver: subprocess.Popen, kill: Kill, span_s: float, log: Path, disk: SmallDisk | None) -> bool:
-        """Waits for the workers or the end of their start-up, then for the moment; sends the signal. Whether anything
-        was there to get it.
+        """Waits for the workers or the end of their start-up, then for the moment, and sends the signal.
+
+        Returns whether there was a process to get it.
         """
 
         def has_begun() -> bool:

@@ -20,8 +20,10 @@ MOMENT_SHARE, SELF_SHARE = 0.35, 0.6  # kills at a moment; at a place, those of 
 
 @dataclass(frozen=True)
 class Kill:
-    """`place` None: at a moment, when `share` of the start-up or of the work (`span`) has passed, by the undisturbed
-    stage's clock.
+    """One kill: who is hit, with which signal, and where or when.
+
+    Without a `place` it comes at a moment: when `share` of the start-up or of the work (`span`) has passed, by the
+    clock of the undisturbed stage.
     """
 
     who: str
@@ -70,8 +72,10 @@ def draw_fault(rng: random.Random, hangs: list[Place]) -> Kill:
 
 
 def draw_kill(rng: random.Random, places: list[Place], num_processes: int, has_server: bool = False) -> Kill:
-    """At a random moment or place. The driver's places are for itself: from there the others cannot be told.
-    `has_server`: Prefect's, which is hit at moments only.
+    """Draws a kill at a random moment or place.
+
+    At the driver's places only the driver is hit, because it does not know the other processes there. `has_server`:
+    Prefect's server can be hit too, at moments only.
     """
     ranks = [f"rank{i}" for i in range(num_processes)]
     everyone = [*ranks, "launcher", "guard", "driver", "all"]
@@ -99,8 +103,9 @@ def draw_kill(rng: random.Random, places: list[Place], num_processes: int, has_s
 
 
 def damage(directory: Path, rng: random.Random) -> str:
-    """Spoils one file of the newest checkpoint, or one that it goes on with; returns what was done, "" where there is
-    none.
+    """Spoils one file of the newest checkpoint, or one that it goes on with.
+
+    Returns what was done, "" where there is no such file.
     """
     checkpoint = _of_newest_checkpoint(directory)
     step = int(re.search(r"step_(\d+)", str(checkpoint[0].relative_to(directory)))[1]) if checkpoint else 0

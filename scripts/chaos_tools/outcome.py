@@ -38,8 +38,10 @@ def digest(value) -> str:
 
 
 def differences(found: dict[str, str], expected: dict[str, str]) -> list[str]:
-    """Names that differ. Which rollouts are still there depends on which checkpoints were written (a stop writes one
-    more); those that both runs have must be the same, and there must be some.
+    """Names the files that differ.
+
+    Which rollouts are still there depends on which checkpoints were written (a stop writes one more); those that both
+    runs have must be the same, and there must be some.
     """
     names = found.keys() | expected.keys()
     rollouts = {name for name in names if name.startswith("rollouts/")}

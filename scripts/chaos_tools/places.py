@@ -1,5 +1,6 @@
-"""Named places where `chaos.py` lets a process of a run be killed: the boundaries between the phases of a stage, in the
-product's own functions.
+"""Named places where `chaos.py` lets a process of a run be killed.
+
+They are the boundaries between the phases of a stage, in the product's own functions.
 """
 
 from dataclasses import dataclass
@@ -12,8 +13,9 @@ BOTH = ("before", "after")
 
 @dataclass(frozen=True)
 class Place:
-    """A function, `module:function` or `module:Class.method`. `match`: what the call's paths must hold. `side`: main
-    (rank 0 only), any rank, driver.
+    """A function of the product, `module:function` or `module:Class.method`.
+
+    `match` is what the paths of the call must hold; `side` is main (rank 0 only), any (rank) or driver.
     """
 
     name: str

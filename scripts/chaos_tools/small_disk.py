@@ -12,6 +12,8 @@ class CannotMount(RuntimeError):
 
 
 class SmallDisk:
+    """A mounted tmpfs that can be filled up and emptied again."""
+
     def __init__(self, path: Path):
         self.path = path
 

@@ -44,8 +44,9 @@ def run_worker(options) -> None:
 
 
 def watch_memory():
-    """Looks at the GPU twenty times a second (vLLM's pool is not in PyTorch's own counters). Returns a function that
-    gives the peaks.
+    """Looks at the GPU's memory twenty times a second; returns a function that gives the peaks.
+
+    vLLM's pool is not in PyTorch's own counters.
     """
     import torch
 

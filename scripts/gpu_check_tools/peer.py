@@ -13,8 +13,9 @@ from gpu_check_tools.work import BETA, SHAPES, reward_of
 
 
 def run_trl(options) -> None:
-    """GRPOTrainer with vLLM in its process, asleep during updates: the same model, prompts, lengths, beta and
-    activation recomputation.
+    """Runs TRL's GRPOTrainer with vLLM in its process, asleep during updates.
+
+    Model, prompts, lengths, beta and activation recomputation are the same as on our side.
     """
     os.environ.update(
         {

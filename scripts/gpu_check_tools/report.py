@@ -14,8 +14,9 @@ from gpu_check_tools.work import BETA, PEAKS, PHASES, SHAPES
 
 
 def forward_flops(shape: dict, lengths: list[int], num_scored: int) -> float:
-    """Of one forward pass: matrices on every token, attention on half of each sequence's own square, the head on scored
-    tokens.
+    """FLOPs of one forward pass.
+
+    Matrices act on every token, attention on half of each sequence's own square, the head on scored tokens.
     """
     d, layers = shape["hidden_size"], shape["num_hidden_layers"]
     kv = d * shape["num_key_value_heads"] // shape["num_attention_heads"]
@@ -24,8 +25,9 @@ def forward_flops(shape: dict, lengths: list[int], num_scored: int) -> float:
 
 
 def grpo_flops(options, directory: Path, step: int) -> float:
-    """Model FLOPs of a step's update, without recomputation: forward and backward of the policy, forward of the
-    reference.
+    """Model FLOPs of a step's update, without recomputation.
+
+    They are the forward and backward pass of the policy and the forward pass of the reference.
     """
     from stages.contract.records import read_record_file
 

@@ -83,8 +83,10 @@ NEEDED = ("torch", "transformers", "tokenizers", "safetensors", "vllm", "deepspe
 
 
 def make_model(shape: str, directory: Path, precision: str) -> Path:
-    """A random Qwen2 and a tokenizer of one token a byte. (A directory of Qwen2 gets Qwen2's byte-level tokenizer
-    whatever its files say: a word-level one would read every prompt as empty.)
+    """Makes a random Qwen2 and a tokenizer of one token a byte.
+
+    A directory of Qwen2 gets Qwen2's byte-level tokenizer whatever its files say: a word-level one would read every
+    prompt as empty.
     """
     import torch
     from tokenizers.pre_tokenizers import ByteLevel
@@ -113,8 +115,9 @@ def write_prompts(path: Path, num: int, num_tokens: int) -> Path:
 
 
 def write_samples(directory: Path, num: int, max_tokens: int) -> Path:
-    """Training pairs from an eighth of max_tokens to max_tokens long, more short ones than long ones; the prompt is a
-    tenth.
+    """Writes training pairs from an eighth of max_tokens to max_tokens long, more short ones than long ones.
+
+    The prompt is a tenth of a pair.
     """
     import pyarrow
     import pyarrow.parquet

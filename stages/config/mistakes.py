@@ -11,9 +11,15 @@ from pydantic_core import ErrorDetails
 
 from stages.config.introspect import documentation, fields_of, without_none
 
-# pydantic's type of a range error, which is also the name of its bound in short -> the sign that people read
-SIGNS = {"greater_than": "gt >", "greater_than_equal": "ge >=", "less_than": "lt <", "less_than_equal": "le <="}
+# pydantic's type of a range error -> (name of the bound in its context, sign that people read)
+RANGES = {
+    "greater_than": ("gt", ">"),
+    "greater_than_equal": ("ge", ">="),
+    "less_than": ("lt", "<"),
+    "less_than_equal": ("le", "<="),
+}
 
+# pydantic's type of a type error -> what was expected
 EXPECTED = {
     "int_type": "an integer",
     "float_type": "a number",
@@ -49,7 +55,7 @@ def sentences(expected: Any, error: ValidationError, path: str = "", field: Fiel
 
 
 def hint(name: Any, known: Iterable[Any]) -> str:
-    """ "; did you mean X?" for the known name that is close to `name`, or nothing."""
+    """A question for the end of a sentence, after the known name that is close to `name`; empty if none is."""
     close = difflib.get_close_matches(str(name), [str(one) for one in known], n=1)
     return f"; did you mean {close[0]}?" if close else ""
 
@@ -64,8 +70,8 @@ def _sentences_of(mistake: ErrorDetails, expected: Any, path: str, field: FieldI
         section, _ = _at(expected, location[:-1], field)
         return [f"{key}: unknown key{hint(location[-1], fields_of(section))}"]
     place, field = _at(expected, location, field)
-    if kind in SIGNS:
-        bound, sign = SIGNS[kind].split()
+    if kind in RANGES:
+        bound, sign = RANGES[kind]
         told = f" {documentation(field)}" if field else ""
         return [f"{key}: must be {sign} {_short(context[bound])}, got {value}.{told}"]
     if kind == "literal_error":

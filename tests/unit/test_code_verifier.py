@@ -17,6 +17,8 @@ from stages.sandbox import SandboxError
 from tests.support.paths import FIXTURES
 from tests.support.sandboxes import answer, code_prompt, needs_bubblewrap, needs_compiler, stdin_prompt
 
+pytestmark = pytest.mark.slow  # runs programs in boxes
+
 FENCE = "```"
 
 

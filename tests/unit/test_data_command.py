@@ -3,10 +3,13 @@
 import json
 
 import pyarrow.parquet
+import pytest
 
 from tests.support.command_line import r1
 from tests.support.data_rows import sentence, write_lines
 from tests.support.hub_server import Hub
+
+pytestmark = pytest.mark.slow  # runs the command line
 
 
 def test_the_command_line_inspects_and_prepares(tmp_path):

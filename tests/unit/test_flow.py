@@ -17,6 +17,8 @@ from tests.support.command_line import r1
 from tests.support.runs import finish, plan
 from tests.support.waiting import wait_for
 
+pytestmark = pytest.mark.slow  # starts Prefect servers
+
 
 def rows(database: Path, query: str) -> list[tuple]:
     with sqlite3.connect(database) as connection:

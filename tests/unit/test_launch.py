@@ -20,6 +20,8 @@ from stages.contract.failures import RankFailure, read_failures, write_failures
 from stages.contract.progress import StageProgress
 from tests.support.waiting import wait_for
 
+pytestmark = pytest.mark.slow  # starts process families and waits for signals
+
 KILLED = [RankFailure(rank=1, exit_code=-9, time=1_800_000_000.0)]
 
 

@@ -19,6 +19,8 @@ import torch
 from stages.engines import patches
 from tests.support.paths import REPOSITORY
 
+pytestmark = pytest.mark.slow  # imports every engine
+
 NAMES = [
     name for name, value in vars(patches).items() if inspect.isfunction(value) and value.__module__ == patches.__name__
 ]

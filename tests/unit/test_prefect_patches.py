@@ -13,6 +13,8 @@ import pytest
 
 from tests.support.paths import REPOSITORY
 
+pytestmark = pytest.mark.slow  # imports Prefect
+
 # A queue of Prefect's own kind, without a server: each item takes `pause` seconds.
 QUEUE = """
 import asyncio, sys

@@ -18,6 +18,8 @@ from tests.support.hub_server import Hub
 from tests.support.runs import finish, plan, step
 from tests.support.stage_dirs import REPOSITORY
 
+pytestmark = pytest.mark.slow  # runs the command line
+
 
 @pytest.fixture
 def run(tmp_path):

@@ -21,7 +21,7 @@ from stages.sandbox.seccomp import filter_program
 from tests.support.hostile_programs import CALLS, CPP, ESCAPES, PYTHON, UNITS
 from tests.support.sandboxes import Boxes, answer, code_prompt, needs_bubblewrap, needs_compiler, stdin_prompt
 
-pytestmark = needs_bubblewrap
+pytestmark = [pytest.mark.slow, needs_bubblewrap]  # hostile programs run until their limits
 MARK = secrets.token_hex(8)
 HONEST = "print(2 * int(input()))"
 UNIT_TESTS = """

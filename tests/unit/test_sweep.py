@@ -12,6 +12,8 @@ from tests.support.command_line import r1
 from tests.support.paths import REPOSITORY
 from tests.support.runs import config, finish, plan, step
 
+pytestmark = pytest.mark.slow  # runs the command line
+
 RECORDER = """
 from dataclasses import dataclass
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweeperConf

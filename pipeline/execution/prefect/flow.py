@@ -17,6 +17,7 @@ from pipeline.errors import PipelineError, StageInterrupted
 from pipeline.execution.prefect import patches
 from pipeline.execution.prefect import server as prefect_server
 from pipeline.execution.stop import StopRequest
+from pipeline.planning.fingerprint import short_fingerprint
 from pipeline.planning.plan import Plan, Step
 from pipeline.view.live import LiveView
 from stages.contract.json_file import to_plain
@@ -66,7 +67,7 @@ def run(plan: Plan, run_step: RunStep, live: LiveView, stop: StopRequest) -> Non
                 description=f"{step.kind}: {step.reason}",
             )
             states[step.stage] = run_stage(
-                step.fingerprint[:8],
+                short_fingerprint(step.fingerprint),
                 _Work(step, plan, run_step, live, stop, errors),
                 wait_for=sources,
                 return_state=True,
@@ -140,7 +141,9 @@ def _show_metrics(step: Step, manifest: Manifest) -> None:
     rows += [{"metric": f"timing/{name}", "value": value} for name, value in to_plain(manifest.timing).items()]
     rows.append({"metric": "peak_memory_gib", "value": manifest.peak_memory_gib})
     create_table_artifact(
-        key=step.stage.replace("_", "-"), table=rows, description=f"{step.stage} {step.fingerprint[:8]}: {step.dir}"
+        key=step.stage.replace("_", "-"),
+        table=rows,
+        description=f"{step.stage} {short_fingerprint(step.fingerprint)}: {step.dir}",
     )
 
 

@@ -1,5 +1,6 @@
-"""Read by every Python that starts with this folder on PYTHONPATH: one process of a run sends a signal at a named place
-in the code.
+"""Lets one process of a run send a signal at a named place in the code.
+
+Every Python that starts with this folder on PYTHONPATH reads this file.
 
 CHAOS holds what to do, as JSON:
     in      whose code: rank0, rank1, launcher, guard, driver
@@ -39,8 +40,9 @@ def parent_of(pid: int) -> int:
 
 
 def family() -> dict[str, list[int]]:
-    """Process ids by role, as seen from a rank: launcher, guard and driver are its ancestors, the other ranks the
-    launcher's children.
+    """Process ids by role, as seen from a rank.
+
+    Launcher, guard and driver are its ancestors; the other ranks are the launcher's children.
     """
     launcher = os.getppid()
     guard = parent_of(launcher)
