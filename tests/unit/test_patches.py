@@ -55,6 +55,45 @@ def test_no_private_part_is_used_elsewhere():
     assert found == []
 
 
+def imported_from_libraries(tree: ast.AST) -> set[str]:
+    """Names that stand for a library, or for something of one, anywhere in a file."""
+    ours = {"stages", "tests", *sys.stdlib_module_names}
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {
+                (alias.asname or alias.name).split(".")[0]
+                for alias in node.names
+                if alias.name.split(".")[0] not in ours
+            }
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] not in ours:
+            names |= {alias.asname or alias.name for alias in node.names}
+    return names
+
+
+def root_of(node: ast.AST) -> str:
+    """The name at the start of a.b["c"].d; empty where there is none."""
+    while isinstance(node, (ast.Attribute, ast.Subscript)):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def test_no_library_is_changed_elsewhere():
+    """`library.something = ...` and `library.table[...] = ...` in stages/ stand in patches.py."""
+    found = []
+    for path in sorted((REPOSITORY / "stages").rglob("*.py")):
+        if path.name == "patches.py":
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        names = imported_from_libraries(tree)
+        for node in ast.walk(tree):
+            targets = node.targets if isinstance(node, (ast.Assign, ast.Delete)) else [getattr(node, "target", None)]
+            for target in targets:
+                if isinstance(target, (ast.Attribute, ast.Subscript)) and root_of(target) in names:
+                    found.append(f"{path.relative_to(REPOSITORY)}:{node.lineno} {ast.unparse(target)}")
+    assert found == []
+
+
 def test_without_shared_memory_collectives(monkeypatch):
     import deepspeed
     from deepspeed.comm.torch import build_shm_op
