@@ -24,7 +24,14 @@ def to_universal(source: Path, target: Path) -> None:
     command = [sys.executable, "-P", "-m", "deepspeed.checkpoint.ds_to_universal"]
     command += ["--input_folder", os.path.relpath(source, target.parent), "--output_folder", target.name]
     command += ["--num_extract_workers", "1", "--num_merge_workers", "1", "--inject_missing_state"]
-    ended = subprocess.run(command, cwd=target.parent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    ended = subprocess.run(
+        command,
+        cwd=target.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,  # Ctrl-C asks the worker to stop, after it has resumed; it must not end the converter
+    )
     if ended.returncode != 0:
         raise RuntimeError(
             f"DeepSpeed could not convert {source} for another number of processes (exit code {ended.returncode}): "
