@@ -1,7 +1,8 @@
 // Draws a figure when it comes near the screen: a report has dozens, and phones should not draw them all at once.
 "use strict";
 (function () {
-  const figures = new Map(JSON.parse(document.getElementById("figures-data").textContent).map(figure => [figure.id, figure]));
+  const parsed = JSON.parse(document.getElementById("figures-data").textContent);
+  const figures = new Map(parsed.map(figure => [figure.id, figure]));
   const isTouch = matchMedia("(pointer: coarse)").matches;
   const options = {responsive: true, displayModeBar: false, displaylogo: false, scrollZoom: false};
 
