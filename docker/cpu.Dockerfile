@@ -1,4 +1,6 @@
-# The whole recipe on a CPU: docker build -f docker/cpu.Dockerfile -t r1-recipe . && docker run --rm -v "$PWD/runs:/r1/runs" r1-recipe
+# The whole recipe on a CPU:
+#   docker build -f docker/cpu.Dockerfile -t r1-recipe .
+#   docker run --rm -v "$PWD/runs:/r1/runs" r1-recipe
 # Programs that models write run in bubblewrap, which needs user namespaces: add `--security-opt seccomp=unconfined`
 # (and `--security-opt apparmor=unconfined` where AppArmor is on) for data.verifier=code.
 FROM python:3.11-slim-bookworm

@@ -1,6 +1,8 @@
-# For NVIDIA GPUs: docker build -f docker/gpu.Dockerfile -t r1-recipe-gpu .
-# docker run --rm --gpus all --ipc=host -v "$PWD/runs:/r1/runs" -v "$PWD/models:/r1/models" r1-recipe-gpu run +stage=all recipe=one_gpu ...
-# The CUDA runtime comes with torch's own packages; gcc and the CUDA headers are for kernels that are compiled at run time.
+# For NVIDIA GPUs:
+#   docker build -f docker/gpu.Dockerfile -t r1-recipe-gpu .
+#   docker run --rm --gpus all --ipc=host -v "$PWD/runs:/r1/runs" -v "$PWD/models:/r1/models" \
+#     r1-recipe-gpu run +stage=all recipe=one_gpu model.path=models/base student.path=models/student
+# torch's own packages bring the CUDA runtime; gcc and the CUDA headers are for kernels that are compiled at run time.
 FROM nvidia/cuda:13.0.2-devel-ubuntu24.04
 RUN apt-get update -qq \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
