@@ -29,13 +29,13 @@ SFT = {
 }
 
 
-def refused(directory: Path, num_processes: int = 1) -> dict:
+def refused(directory: Path, num_processes: int = 1) -> ErrorReport:
     """The error report of a stage that must end with 64."""
     with StageRun(directory, num_processes) as attempt:
         return ended(attempt)
 
 
-def ended(attempt: StageRun) -> dict:
+def ended(attempt: StageRun) -> ErrorReport:
     code = attempt.wait()
     assert code == 64 or 64 in attempt.rank_exit_codes(), attempt.log()
     error = ErrorReport.read(attempt.directory)
@@ -61,7 +61,7 @@ def undisturbed(base, sft_data, stage_root) -> Path:
 def test_a_checkpoint_that_does_not_fit_is_not_begun(undisturbed, base, sft_data, tmp_path):
     with small_disk(tmp_path / "disk", 5500) as place:
         directory = write_stage(place.path / "sft", "sft", SFT, {"policy": base, "data": sft_data})
-        message = refused(directory)["message"]
+        message = refused(directory).message
         kept = names(directory / "state")
         assert kept and kept[0] == "step_000002" and len(kept) < 4 and not any(name.startswith(".") for name in kept)
         assert f"checkpoint step_{2 * len(kept) + 2:06d} needs" in message and "MiB free" in message
@@ -82,7 +82,7 @@ def test_an_export_that_does_not_fit_leaves_no_half_model(undisturbed, base, sft
         with StageRun(directory, 1) as attempt:
             attempt.wait_for_step(1)
             (place.path / "taken").write_bytes(os.urandom(5500 * 1024 - used(place.path) - 300 * 1024))
-            message = ended(attempt)["message"]
+            message = ended(attempt).message
         assert "is full" in message and not (directory / "model").exists() and len(steps(directory)) == 9
         (place.path / "taken").unlink()
         run_stage(directory, num_processes=1)
@@ -107,7 +107,7 @@ def test_a_log_that_cannot_grow_ends_the_stage_cleanly(base, sft_data, tmp_path)
         with StageRun(directory, 2) as attempt:
             attempt.wait_for_checkpoint(100)
             place.fill()
-            assert "is full" in ended(attempt)["message"]
+            assert "is full" in ended(attempt).message
         assert names(directory / "state") == ["step_000100"]
         place.make_room()
         run_stage(directory)

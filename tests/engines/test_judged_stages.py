@@ -100,7 +100,7 @@ def test_refined_reviewed_and_built(server, policy, stage_root):
         == len({request["messages"][1]["content"] for request in server.asked} & refined_of(server))
         > 0
     )
-    assert written["metrics"]["judge/calls"] == len(server.asked) and ledger["money"] == pytest.approx(
+    assert written.metrics["judge/calls"] == len(server.asked) and ledger["money"] == pytest.approx(
         len(server.asked) * 100e-6
     )
 

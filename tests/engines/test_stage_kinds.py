@@ -2,6 +2,7 @@
 
 import json
 import signal
+from pathlib import Path
 
 import pyarrow.parquet
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from scripts.chaos_tools.kill import Kill
 from scripts.chaos_tools.places import places_of
 from stages.contract.files import damaged_files, read_json, read_jsonl
+from stages.contract.manifest import Manifest
 from stages.contract.progress import StageProgress
 from stages.contract.records import RecordReader
 from tests.support.stage_dirs import StageRun, attempt_log, manifest, run_stage, steps, write_stage
@@ -25,12 +27,12 @@ def load(directory):
     return model, tokenizer
 
 
-def check_manifest(directory, kind: str, *files: str) -> dict:
+def check_manifest(directory: Path, kind: str, *files: str) -> Manifest:
     written = manifest(directory)
-    assert written["kind"] == kind and written["stage"] == directory.name and written["fingerprint"] == "f" * 64
+    assert written.kind == kind and written.stage == directory.name and written.fingerprint == "f" * 64
     assert set(files) <= set(written.files) and not damaged_files(directory, written.files)
     assert written.timing.total_s >= written.timing.startup_s > 0 and written.timing.attempts == 1
-    assert written["peak_memory_gib"] > 0 and "torch" in written["versions"]
+    assert written.peak_memory_gib > 0 and "torch" in written.versions
     assert not (directory / "state").exists() and not (directory / "error.json").exists()
     assert StageProgress.read(directory).phase == "done"
     return written
@@ -50,7 +52,7 @@ def test_pretrain(base):
 
 def test_sft(policy):
     written = check_manifest(policy, "sft", "model/model.safetensors")
-    assert written["metrics"]["train/steps"] == 150 and written["metrics"]["data/samples"] == 8 * 4 + 60 + 48
+    assert written.metrics["train/steps"] == 150 and written.metrics["data/samples"] == 8 * 4 + 60 + 48
     losses = [row["train/loss"] for row in steps(policy)]
     assert sum(losses[-10:]) < 0.3 * sum(losses[:10])
     load(policy / "model")
@@ -119,7 +121,7 @@ def read_rows(directory) -> list[dict]:
 
 def test_collect(collected):
     directory = collected
-    metrics = check_manifest(directory, "collect", "data/train.parquet", "data/card.json", "data/card.md")["metrics"]
+    metrics = check_manifest(directory, "collect", "data/train.parquet", "data/card.json", "data/card.md").metrics
     rows = read_rows(directory)
     assert set(rows[0]) == {"prompt", "completion", "kind", "language", "prompt_id", "source", "text", "opening"}
     kept = [row for row in rows if row["source"] == "sampled"]
