@@ -94,7 +94,7 @@ def run_trl(options) -> None:
         callbacks=[Clock()],
     )
     if not on_gpu:
-        from bench_grpo import reload_weights
+        from bench_grpo_sides import reload_weights
 
         trainer.vllm_generation.sync_weights = lambda: reload_weights(trainer)
     generate = trainer._generate_single_turn
