@@ -253,7 +253,7 @@ def test_reward_models(reward_models):
         "model/helpful/model.safetensors",
         "model/safety/model.safetensors",
         "model/helpful/reward_stats.json",
-    )["metrics"]
+    ).metrics
     assert metrics["helpful/pairs"] >= 5 and metrics["safety/labels"] >= 30
     assert [row["step"] for row in steps(reward_models)] == list(range(1, 19))
     losses = [row["helpful/loss"] for row in steps(reward_models)[:12]]
