@@ -7,6 +7,8 @@ from stages.engines.checkpoint import newest_checkpoint
 from stages.engines.saver import superseded
 from stages.engines.universal import to_universal
 
+pytestmark = pytest.mark.slow  # imports DeepSpeed
+
 
 class Listener:
     """What `newest_checkpoint` asks of a worker."""

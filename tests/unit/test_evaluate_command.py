@@ -15,6 +15,8 @@ from stages.contract.description import StageDescription
 from tests.support.runs import config, step
 from tests.support.suites import SCHEMAS
 
+pytestmark = pytest.mark.slow  # composes many configurations
+
 
 def made(*words: str):
     return compose.compose_config(evaluate.as_overrides(list(words)))

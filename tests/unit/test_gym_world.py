@@ -18,6 +18,8 @@ from stages.worlds.reasoning_gym import examples, families
 from stages.worlds.reasoning_gym.source import ReasoningGymPrompts
 from stages.worlds.reasoning_gym.tokenizer import TAGS, common_words
 
+pytestmark = pytest.mark.slow  # makes thousands of documents
+
 RECIPE = compose.compose_config(["recipe=reasoning_gym_cpu", "+stage=all"])
 DATA = RECIPE.data
 WORLD = make_world(DATA)

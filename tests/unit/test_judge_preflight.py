@@ -10,6 +10,8 @@ from pipeline.planning.plan import make_plan
 from stages.config import JudgeConfig
 from tests.support.judge_server import judge_server
 
+pytestmark = pytest.mark.slow  # composes many configurations
+
 
 @pytest.fixture(scope="module")
 def server():

@@ -18,6 +18,8 @@ from stages.rewards.verifiers import reasoning_gym_worker as verifier
 from stages.worlds.reasoning_gym import entries, families, guards
 from stages.worlds.reasoning_gym.source import is_held_out
 
+pytestmark = pytest.mark.slow  # draws from every family of the library
+
 SEEDS = {"knight_swap": (14, 17), "sokoban": (14, 15)}  # most others of these two take seconds
 LARGE = ("arc_agi", "codeio", "figlet_font")  # a second to make a generator
 FLOORS = {"figlet_font": 0.2, "spell_backward": 0.2}  # partial credit for a text by its letters; elsewhere at most 0.05

@@ -12,6 +12,8 @@ from pipeline.errors import InvalidConfig
 from stages.config import to_dict
 from tests.support.paths import FIXTURES
 
+pytestmark = pytest.mark.slow  # composes every recipe with every option
+
 GOLDEN = FIXTURES / "golden"
 TRAINED = (
     "base",

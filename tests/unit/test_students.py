@@ -11,6 +11,8 @@ from pipeline.report.names import stage_name
 from pipeline.report.read import read_run
 from tests.support.runs import config, finish, model_directory, plan, step
 
+pytestmark = pytest.mark.slow  # composes many configurations
+
 TWO = ("student@students.a=tiny", "student@students.b=tiny_small")
 
 

@@ -13,6 +13,8 @@ from stages.kinds.evaluation.problems import ProblemSet, suites_of
 from stages.kinds.evaluation.sampling import Prompter
 from tests.support.runs import config, finish, model_directory, plan, step
 
+pytestmark = pytest.mark.slow  # composes many configurations
+
 STUDENTS = ("student@students.a=tiny", "student@students.b=tiny_small")
 
 
