@@ -18,6 +18,8 @@ from tests.support.judge_server import judge_server
 from tests.support.judging import FAST, NO_PAUSE, items
 from tests.support.rollouts import a_prompt, answered
 
+pytestmark = pytest.mark.slow  # waits for the retries of a client
+
 
 @pytest.fixture
 def server():

@@ -15,6 +15,8 @@ from stages.sandbox import Limits, SandboxError, executor
 from stages.sandbox.piston import Piston
 from tests.support.sandboxes import answer, code_prompt, needs_bubblewrap, needs_compiler, stdin_prompt
 
+pytestmark = pytest.mark.slow  # waits for a server
+
 RUNTIMES = [
     {"language": "python", "version": "3.12.0", "aliases": ["py"]},
     {"language": "c++", "version": "10.2.0", "aliases": ["cpp"], "runtime": "gcc"},

@@ -13,6 +13,8 @@ from stages.contract import manifest
 from stages.contract.inputs import StageInput
 from tests.support.runs import finish, model_directory, plan, step
 
+pytestmark = pytest.mark.slow  # composes many configurations
+
 
 @pytest.fixture
 def runs(tmp_path):
