@@ -51,5 +51,5 @@ def test_references_are_generated_into_their_pages(site):
 def test_files_of_the_root_are_pages(site):
     assert "The stage directory" in (site / "architecture.html").read_text(encoding="utf-8")
     assert "How to add" in (site / "contributing.html").read_text(encoding="utf-8")
-    assert "Unreleased" in (site / "changelog.html").read_text(encoding="utf-8")
+    assert "Keep a Changelog" in (site / "changelog.html").read_text(encoding="utf-8")
     assert "&lt;!-- " not in "".join(page.read_text(encoding="utf-8") for page in site.rglob("*.html"))
