@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.configuration.graph import Graph, Node, build, upstream
-from pipeline.configuration.notes import notes
+from pipeline.configuration.notes import file_notes, notes
 from pipeline.configuration.schema import RunConfig
 from pipeline.errors import MessageAndFix, MissingInput, PipelineError
 from pipeline.planning import estimate, models, preflight
@@ -102,7 +102,7 @@ def make_plan(config: RunConfig) -> Plan:
         steps=steps,
         upstream=others,
         left_out={name: graph.left_out[name] for name in selected if name in graph.left_out},
-        notes=notes(config) + template_notes(steps, known),
+        notes=notes(config) + file_notes(config) + template_notes(steps, known),
         errors=list(dict.fromkeys(errors)),
     )
 

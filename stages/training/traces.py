@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.config import TracesConfig
-from stages.data.mapping import Malformed
+from stages.data.malformed import Malformed
 from stages.data.rows import Tally, rows_of
 from stages.prompting.templates import apply_template
 from stages.text.completion import opening_of, without_opening
