@@ -13,7 +13,7 @@ from stages.config import GrpoConfig
 from stages.engines.training import TrainEngine
 from stages.kinds.grpo.reference import Reference
 from stages.modeling.batching import TokenBatch, group_micro_batches, lay_out, lay_out_groups, micro_batches
-from stages.modeling.losses import Counts, Terms, correction_weights, loss_terms
+from stages.modeling.losses import Counts, Terms, correction_weights, k3, loss_terms
 from stages.runtime.distributed import control_group
 from stages.runtime.worker import Worker
 from stages.training.rollouts import Rollout
@@ -159,18 +159,18 @@ class PolicyUpdate:
         old_N = trainer_N if corrects else sampler_N
         terms = self._loss_terms(rollouts, batch, counts, policy_N, old_N, correction_N)
         self.engine.backward(terms.loss + policy_N.sum() * 0.0)  # an empty share still takes part in the collectives
-        d = sampler_N - trainer_N  # k3 of KL(trainer || sampler), Schulman 2020
         values = [
             terms.loss,
             terms.kl_N.sum(),
             terms.is_clipped_N.sum(),
             entropy_N.sum(),
-            (d.exp() - d - 1).sum(),
-            d.new_zeros(()) if correction_N is None else correction_N.sum(),
-            torch.tensor(len(d)),
+            k3(trainer_N, sampler_N).sum(),
+            sampler_N.new_zeros(()) if correction_N is None else correction_N.sum(),
+            torch.tensor(len(sampler_N)),
         ]
         summed = torch.stack([v.detach().float().cpu().reshape(()) for v in values])
-        worst = _largest(d.abs()) if len(d) else torch.zeros(1)
+        difference_N = (sampler_N - trainer_N).abs()
+        worst = _largest(difference_N) if len(difference_N) else torch.zeros(1)
         return summed, worst
 
     def _trainer_logprobs(self, rollouts: list[Rollout], policy_N: torch.Tensor) -> torch.Tensor:
@@ -216,6 +216,7 @@ class PolicyUpdate:
             config.beta,
             config.kl,
             correction_N,
+            config.dual_clip,
         )
 
     @torch.no_grad()
