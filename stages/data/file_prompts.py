@@ -10,7 +10,8 @@ from itertools import chain
 from typing import Generic, TypeVar
 
 from stages.config import DataConfig, SourceConfig
-from stages.data.mapping import DOMAINS, Malformed, Row
+from stages.data.malformed import Malformed
+from stages.data.mapping import DOMAINS, Row
 from stages.data.references import require_judge_of, unusable_references
 from stages.data.rows import Tally, rows_of
 from stages.data.split import SPLITS, held_out, prompt_hash

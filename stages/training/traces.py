@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stages.config import TracesConfig
-from stages.data.mapping import Malformed
+from stages.data.malformed import Malformed
 from stages.data.rows import Tally, rows_of
 from stages.prompting.control_tokens import UnencodableText
 from stages.prompting.encoding import Encoder

@@ -43,7 +43,7 @@ from stages.modeling.policy_model import PolicyModel
 from stages.prompting.encoding import Encoder
 from stages.runtime.seeds import seed_for
 from stages.runtime.worker import Worker
-from stages.training.health import RollBack
+from stages.training.health import RollBack, inspector
 from stages.training.rollback import roll_back, save_start
 from stages.training.rollouts import Rollout
 
@@ -85,7 +85,8 @@ class GrpoTrainer:
         self.step = 0
         self.probe: Probe | None = None  # None before the first rollout
         self._resume(is_fresh=True)
-        self.saver = Saver(worker, self.engine, config, sealed=self._drop_unneeded)
+        inspect = inspector(worker, self.engine, config.health)
+        self.saver = Saver(worker, self.engine, config, sealed=self._drop_unneeded, inspect=inspect)
         save_start(self.saver, self.step, self._progress())
         self.policy = PolicyUpdate(
             worker, config, self.engine, self.reference, pad_id(self.tokenizer), max_tokens, packed
