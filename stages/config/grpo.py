@@ -44,7 +44,10 @@ class RewardConfig(Checked):
         ge=0,
     )
     repetition_ngram: Int = setting(
-        4, "Length of these n-grams [ours].", unit="words, numbers, signs and CJK characters", gt=0
+        4,
+        "Length of these n-grams [ours].",
+        unit="words, numbers and signs; where words have no spaces, as many characters",
+        gt=0,
     )
     general_format: Float = setting(
         1.0, "The part `format` on helpful and safety prompts [N eq. 10].", unit="weight", ge=0
@@ -153,8 +156,8 @@ class GrpoConfig(StageConfig):
     )
     dual_clip: Float = setting(
         0.0,
-        "Where the advantage is negative, the largest ratio that counts, which nothing else bounds there (dual clip, Ye "
-        "et al. 2020, eq. 5; 3 is common); 0: any [ours].",
+        "Where the advantage is negative, the largest ratio that counts, which nothing else bounds there (dual clip, "
+        "Ye et al. 2020, eq. 5; 3 is common); 0: any [ours].",
         unit="ratio",
         ge=0,
     )

@@ -3,6 +3,7 @@
 The result does not depend on the number of ranks and micro-batches: every loss is divided by counts of the whole batch.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -169,7 +170,7 @@ class PolicyUpdate:
         ]
         summed = torch.stack([v.detach().float().cpu().reshape(()) for v in values])
         difference_N = (sampler_N - trainer_N).abs()
-        worst = difference_N.max().cpu().reshape(1) if len(difference_N) else torch.zeros(1)
+        worst = _largest(difference_N) if len(difference_N) else torch.zeros(1)
         return summed, worst
 
     def _trainer_logprobs(self, rollouts: list[Rollout], policy_N: torch.Tensor) -> torch.Tensor:
@@ -234,7 +235,7 @@ class PolicyUpdate:
         difference_N = (policy_N - _flat([r.rollout_logprobs for r in mine], self.engine.device)).abs().cpu()
         total, worst = torch.tensor([difference_N.sum().item(), float(len(difference_N))]), torch.zeros(1)
         if len(difference_N):
-            worst[0] = difference_N.max()
+            worst = _largest(difference_N)
         if self.worker.world_size > 1:
             dist.all_reduce(total, group=control_group())
             dist.all_reduce(worst, op=dist.ReduceOp.MAX, group=control_group())
@@ -259,6 +260,11 @@ class PolicyUpdate:
         for share in shares:
             for index, values in share.items():
                 rollouts[index].old_logprobs = values
+
+
+def _largest(values_N: torch.Tensor) -> torch.Tensor:
+    """The largest of N numbers [1], on the CPU. NaN is infinite: a maximum over ranks could lose it."""
+    return values_N.max().nan_to_num(nan=math.inf, posinf=math.inf).cpu().reshape(1)
 
 
 def _flat(rows: list[list[float]], device: torch.device) -> torch.Tensor:
