@@ -29,7 +29,8 @@ class SourceConfig(Checked):
     )
     files: str | None = setting(
         None,
-        "Pattern of the files of a directory or a hub name that are read, e.g. main/train-*.parquet; null: all.",
+        "Pattern of the files of a directory or a hub name that are read, e.g. main/train-*.parquet; null: those of "
+        "the split train where splits are named, else all.",
     )
     revision: str | None = setting(None, "Commit of a hub name; null: whatever its main branch is at the time.")
     license: str | None = setting(None, "Licence of the set, for the data card.", operational=True)
@@ -241,7 +242,7 @@ class PrepareConfig(Checked):
         10, "Length of the word sequences that a prompt may not share with those sets [V2 D.1].", unit="words", gt=0
     )
     exact_duplicates: Bool = setting(
-        True, "Drop rows whose text an earlier row has, apart from case and white space [ours]."
+        True, "Drop rows whose text is an earlier row's, in the normal form of texts [ours]."
     )
     near_duplicates: Float = setting(
         0.8,

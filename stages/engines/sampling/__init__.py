@@ -9,6 +9,8 @@ import torch
 
 from stages.config import RolloutConfig
 from stages.engines.vllm_models import require_vllm
+from stages.modeling.model import load_tokenizer
+from stages.prompting.vocabulary import vocabulary_of
 
 
 @dataclass
@@ -85,6 +87,7 @@ def make_sampler(
     precision: str = "fp32",
     can_sleep: bool = False,
     is_synced_first: bool = False,
+    stop_ids: list[int] | None = None,
 ) -> Sampler:
     """Makes the engine of the configuration, with the weights of `model_dir`.
 
@@ -97,27 +100,25 @@ def make_sampler(
         can_sleep: Whether it shares its GPU with a trainer.
         is_synced_first: Whether it gets weights before it draws. vLLM then begins with random ones, so that a weight
             that a sync does not reach shows at once, and not only after the first update.
+        stop_ids: Those of `Encoder.stop_ids`; None for what the model's directory says.
     """
     require_sampler(config, model_dir)
+    sampler: Sampler
     if config.engine == "vllm":
         from stages.engines.sampling.vllm_sampler import VllmSampler
 
-        return VllmSampler(
+        sampler = VllmSampler(
             config, model_dir, max_prompt_tokens, max_completion_tokens, precision, can_sleep, is_synced_first
         )
-    from stages.engines.sampling.transformers_sampler import TransformersSampler
+    else:
+        from stages.engines.sampling.transformers_sampler import TransformersSampler
 
-    return TransformersSampler(config, model_dir, max_prompt_tokens, max_completion_tokens, precision, can_sleep)
+        sampler = TransformersSampler(config, model_dir, max_prompt_tokens, max_completion_tokens, precision, can_sleep)
+    sampler.stop_ids = stop_ids if stop_ids is not None else stop_token_ids(model_dir)
+    return sampler
 
 
 def stop_token_ids(model_dir: Path | str) -> list[int]:
-    """End-of-sequence ids of a model directory: of its generation config, else of its model config."""
-    from transformers import AutoConfig, GenerationConfig
-
-    try:
-        ids = GenerationConfig.from_pretrained(model_dir).eos_token_id
-    except OSError:
-        ids = None
-    if ids is None:
-        ids = AutoConfig.from_pretrained(model_dir).eos_token_id
-    return [ids] if isinstance(ids, int) else list(ids or [])
+    """The ids that end a completion of a model: `Vocabulary.stop_ids` of the tokenizer in its directory."""
+    tokenizer = load_tokenizer(model_dir)
+    return vocabulary_of(tokenizer).stop_ids()

@@ -28,13 +28,14 @@ def make_checked_sampler(
     max_prompt_tokens: int,
     max_completion_tokens: int,
     precision: str = "fp32",
+    stop_ids: list[int] | None = None,
 ) -> Sampler:
     """Makes a sampler with the weights of `model_dir`, see `make_sampler`, and compares it with the model itself.
 
     Raises:
         InputError: They differ by more than rounding, or the engine cannot run the model.
     """
-    sampler = make_sampler(config, model_dir, max_prompt_tokens, max_completion_tokens, precision)
+    sampler = make_sampler(config, model_dir, max_prompt_tokens, max_completion_tokens, precision, stop_ids=stop_ids)
     check_sampler(sampler, config, model_dir, min(max_prompt_tokens, max_completion_tokens), precision)
     return sampler
 

@@ -40,9 +40,10 @@ from stages.modeling.attention import uses_packing
 from stages.modeling.batching import pad_id
 from stages.modeling.model import load_model, load_tokenizer
 from stages.modeling.policy_model import PolicyModel
+from stages.prompting.encoding import Encoder
 from stages.runtime.seeds import seed_for
 from stages.runtime.worker import Worker
-from stages.training.health import RollBack
+from stages.training.health import RollBack, inspector
 from stages.training.rollback import roll_back, save_start
 from stages.training.rollouts import Rollout
 
@@ -74,8 +75,9 @@ class GrpoTrainer:
         policy_dir = worker.model_dir("policy")
         require_sampler(config.rollout, policy_dir)
         self.tokenizer = load_tokenizer(policy_dir)
+        encoder = Encoder(self.tokenizer, config.data.template)
         max_tokens = max(tokens for _, tokens in config.max_completion_tokens)
-        source = open_prompts(worker, config.data, self.tokenizer, policy_dir, max_tokens)
+        source = open_prompts(worker, config.data, encoder, policy_dir, max_tokens)
         model = load_model(policy_dir, config.deepspeed.precision)
         packed = uses_packing(config.packing, model, config.deepspeed.precision)
         self.reference = self._make_reference(policy_dir, packed)
@@ -84,7 +86,8 @@ class GrpoTrainer:
         self.step = 0
         self.probe: Probe | None = None  # None before the first rollout
         self._resume(is_fresh=True)
-        self.saver = Saver(worker, self.engine, config, sealed=self._drop_unneeded)
+        inspect = inspector(worker, self.engine, config.health)
+        self.saver = Saver(worker, self.engine, config, sealed=self._drop_unneeded, inspect=inspect)
         save_start(self.saver, self.step, self._progress())
         self.policy = PolicyUpdate(
             worker, config, self.engine, self.reference, pad_id(self.tokenizer), max_tokens, packed
@@ -98,11 +101,12 @@ class GrpoTrainer:
                 config.deepspeed.precision,
                 can_sleep=True,
                 is_synced_first=True,
+                stop_ids=encoder.stop_ids,
             ),
             step=None if config.rollout.engine == "vllm" else 0,
         )
         self.groups = GroupSampler(
-            worker, config, self.tokenizer, source, self.sampler.engine, self._make_preference_scorer()
+            worker, config, encoder, source, self.sampler.engine, self._make_preference_scorer(encoder)
         )
         self.held_out = HeldOutMeasurement(worker, config)
         self.recorder = StepRecorder(worker, config)
@@ -113,12 +117,12 @@ class GrpoTrainer:
             return None
         return Reference(policy_dir, self.config.deepspeed, self.worker.dir / "references", packed)
 
-    def _make_preference_scorer(self) -> PreferenceScorer | None:
+    def _make_preference_scorer(self, encoder: Encoder) -> PreferenceScorer | None:
         if "reward_models" not in self.worker.inputs or not self.config.rewards.preference:
             return None
         return PreferenceScorer(
             self.worker.input_dir("reward_models") / "model",
-            self.tokenizer,
+            encoder,
             self.config.preference_clip,
             self.engine.device,
             self.config.micro_batch_tokens,
