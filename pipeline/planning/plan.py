@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.configuration.graph import Graph, Node, build, unread_models, upstream
-from pipeline.configuration.notes import notes
+from pipeline.configuration.notes import file_notes, notes
 from pipeline.configuration.schema import RunConfig
 from pipeline.errors import MessageAndFix, MissingInput, PipelineError
 from pipeline.planning import estimate, models, preflight
@@ -104,7 +104,13 @@ def make_plan(config: RunConfig) -> Plan:
         steps=steps,
         upstream=others,
         left_out={name: graph.left_out[name] for name in selected if name in graph.left_out},
-        notes=notes(config) + template_notes(steps, known) + rate_notes(config, steps) + _unread_notes(graph, steps),
+        notes=[
+            *notes(config),
+            *file_notes(config),
+            *template_notes(steps, known),
+            *rate_notes(config, steps),
+            *_unread_notes(graph, steps),
+        ],
         errors=list(dict.fromkeys(errors)),
     )
 

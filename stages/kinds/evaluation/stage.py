@@ -256,7 +256,7 @@ class Evaluation:
 
         prompter, model_dir = self._prompter(name), self.worker.model_dir(name)
         longest_prompt = longest = 0
-        limit = getattr(AutoConfig.from_pretrained(model_dir), "max_position_embeddings", None)
+        limit = getattr(AutoConfig.from_pretrained(model_dir).get_text_config(), "max_position_embeddings", None)
         for one in self.sets:
             prompt, completion = prompter.longest(one), one.suite.max_completion_tokens
             if limit and prompt + completion > limit:

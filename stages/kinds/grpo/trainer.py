@@ -40,6 +40,7 @@ from stages.modeling.attention import uses_packing
 from stages.modeling.batching import pad_id
 from stages.modeling.model import load_model, load_tokenizer
 from stages.modeling.policy_model import PolicyModel
+from stages.prompting.encoding import Encoder
 from stages.rewards.unanswered import asks_for_form
 from stages.runtime.seeds import seed_for
 from stages.runtime.worker import Worker
@@ -74,8 +75,9 @@ class GrpoTrainer:
         self.worker, self.config = worker, config
         policy_dir = worker.model_dir("policy")
         self.tokenizer = load_tokenizer(policy_dir)
+        encoder = Encoder(self.tokenizer, config.data.template)
         max_tokens = max(tokens for _, tokens in config.max_completion_tokens)
-        source = open_prompts(worker, config.data, self.tokenizer, policy_dir, max_tokens)
+        source = open_prompts(worker, config.data, encoder, policy_dir, max_tokens)
         model = load_model(policy_dir, config.deepspeed.precision)
         packed = uses_packing(config.packing, model, config.deepspeed.precision)
         self.reference = self._make_reference(policy_dir, packed)
@@ -98,10 +100,11 @@ class GrpoTrainer:
                 max_tokens,
                 config.deepspeed.precision,
                 can_sleep=True,
+                stop_ids=encoder.stop_ids,
             )
         )
         self.groups = GroupSampler(
-            worker, config, self.tokenizer, source, self.sampler.engine, self._make_preference_scorer()
+            worker, config, encoder, source, self.sampler.engine, self._make_preference_scorer(encoder)
         )
         self.held_out = HeldOutMeasurement(worker, config)
         self.recorder = StepRecorder(worker, config)
@@ -112,12 +115,12 @@ class GrpoTrainer:
             return None
         return Reference(policy_dir, self.config.deepspeed, self.worker.dir / "references", packed)
 
-    def _make_preference_scorer(self) -> PreferenceScorer | None:
+    def _make_preference_scorer(self, encoder: Encoder) -> PreferenceScorer | None:
         if "reward_models" not in self.worker.inputs or not self.config.rewards.preference:
             return None
         return PreferenceScorer(
             self.worker.input_dir("reward_models") / "model",
-            self.tokenizer,
+            encoder,
             self.config.preference_clip,
             self.engine.device,
             self.config.micro_batch_tokens,
