@@ -148,6 +148,7 @@ def _step(
         node.kind, stage_config if stage_config is not None else {}, fingerprints, files, config.seed
     )
     directory = config.run_dir / node.name / short_fingerprint(fingerprint)
+    read = dataclasses.replace(node, inputs=dict.fromkeys(inputs, "")) if node.optional else node
     action, reason, damages = choose_action(node, directory, config, stage_config, inputs, is_selected)
     return Step(
         stage=node.name,
@@ -161,7 +162,7 @@ def _step(
         data_files=files,
         num_processes=1 if node.kind == "report" else config.launcher.num_processes * config.launcher.num_nodes,
         memory_gib=estimate.memory_gib(node, stage_config, config),
-        seconds=0.0 if action == SKIP else estimate.seconds(node, stage_config, config),
+        seconds=0.0 if action == SKIP else estimate.seconds(read, stage_config, config),
         is_selected=is_selected,
         errors=errors + damages,
     )
