@@ -1,19 +1,27 @@
-"""Model directories from outside of the run: where they are, whether they can be used, how large they are."""
+"""Model directories from outside of the run: whether they can be used, and as what."""
 
 import itertools
-import os
 import re
 from collections.abc import Container
 from pathlib import Path
 
+from pipeline.configuration.model_directory import locate, num_parameters
 from pipeline.errors import MessageAndFix, MissingInput
 from pipeline.planning.fingerprint import model_fingerprint
-from stages.config import ModelConfig
 from stages.contract.description import StageDescription
 from stages.contract.files import find_json
 from stages.contract.inputs import StageInput
 
-TINY_VOCABULARY = 288  # of the recipe's own tokenizer
+__all__ = [
+    "locate",
+    "missing_parts",
+    "num_parameters",
+    "outside_input",
+    "outside_inputs",
+    "template_of_directory",
+    "trained_template",
+]
+
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "tokenizer_config.json")
 
 
@@ -93,36 +101,6 @@ def template_of_directory(model_dir: Path) -> str | None:
         return None
 
 
-def locate(path: str, revision: str | None) -> Path:
-    """The directory of a model: a local path, or OWNER/NAME in the Hugging Face cache.
-
-    Raises:
-        MissingInput: There is no such directory; its fix is the command that downloads the model.
-    """
-    local = Path(path).expanduser()
-    if local.is_dir():
-        return local.resolve()
-    if local.is_file():
-        raise MissingInput(
-            f"model.path {path} is a file", "give the directory that holds config.json, the tokenizer and the weights"
-        )
-    is_name = path.count("/") == 1
-    home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
-    cache = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
-    repository = cache / f"models--{path.replace('/', '--')}"
-    reference = repository / "refs" / (revision or "main")
-    commit = reference.read_text().strip() if reference.is_file() else revision or "main"
-    snapshot = repository / "snapshots" / commit
-    if is_name and snapshot.is_dir():
-        return snapshot
-    fix = "give an existing directory: model.path=DIRECTORY"
-    if is_name and not path.startswith((".", "/")):
-        fix = f"hf download {path}" + (f" --revision {revision}" if revision else "")
-    raise MissingInput(
-        f"model.path {path}: no such directory, and no such model in the Hugging Face cache ({cache})", fix
-    )
-
-
 def missing_parts(directory: Path) -> list[str]:
     """What a directory lacks to be a model, each a phrase; nothing where it can be used."""
     problems = []
@@ -154,28 +132,3 @@ def _missing_weights(directory: Path) -> list[str]:
             "save_pretrained(..., safe_serialization=True)"
         ]
     return ["no weights (*.safetensors)"]
-
-
-def num_parameters(model: ModelConfig) -> float:
-    """Parameters of a model: from the sizes of its weight files, or computed for the recipe's own Qwen2.
-
-    0 for a model that is not there.
-    """
-    if model.path:
-        try:
-            directory = locate(model.path, model.revision)
-        except MissingInput:
-            return 0.0
-        return sum(path.stat().st_size for path in directory.glob("*.safetensors")) / _weight_bytes(directory)
-    width, head = model.hidden_size, model.hidden_size // model.num_heads
-    layer = 2 * width * width + 2 * width * head * model.num_kv_heads + 3 * width * model.intermediate_size
-    return model.num_layers * layer + (1 if model.tie_embeddings else 2) * TINY_VOCABULARY * width
-
-
-def _weight_bytes(directory: Path) -> int:
-    """Bytes of a parameter in the weight files of a model directory."""
-    config = find_json(directory / "config.json")
-    if not isinstance(config, dict):
-        return 2
-    precision = config.get("dtype") or config.get("torch_dtype")  # the latter: transformers before 5
-    return 4 if precision == "float32" else 2

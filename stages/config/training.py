@@ -50,6 +50,14 @@ class HealthConfig(Checked):
         gt=0,
         operational=True,
     )
+    max_lr_ratio: Float = setting(
+        10.0,
+        "Largest learning rate, as a multiple of what is usual for the size of a model from outside "
+        "(stages/config/learning_rates.py); the plan refuses a larger one [ours].",
+        unit="ratio",
+        gt=0,
+        operational=True,
+    )
     flat_steps: Int = setting(
         20,
         "Steps in a row with a mean reward of 0, or without a group of different rewards, after which there is an "
