@@ -7,7 +7,7 @@ import hashlib
 import json
 import random
 
-from stages.data.mapping import LeftOut
+from stages.data.malformed import LeftOut
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
