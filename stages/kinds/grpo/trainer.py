@@ -44,6 +44,8 @@ from stages.prompting.encoding import Encoder
 from stages.rewards.unanswered import asks_for_form
 from stages.runtime.seeds import seed_for
 from stages.runtime.worker import Worker
+from stages.training.alarms import report_once
+from stages.training.beginnings import of_rl
 from stages.training.health import RollBack, inspector
 from stages.training.rollback import roll_back, save_start
 from stages.training.rollouts import Rollout
@@ -108,6 +110,7 @@ class GrpoTrainer:
         )
         self.held_out = HeldOutMeasurement(worker, config)
         self.recorder = StepRecorder(worker, config)
+        report_once(worker, of_rl(worker.stage, config, source.count() if hasattr(source, "count") else None))
         self.watches = LogWatches(worker, config, self._asks)
 
     def _make_reference(self, policy_dir: Path, packed: bool) -> Reference | None:
