@@ -1,7 +1,7 @@
 """The collapse of a policy: nothing is right any more soon after the start, because the learning rate is too high.
 
-Two things tell it apart from bad luck: the accuracy is gone for two rollouts in a row after it was at least LEAST, or it
-is gone while nearly all completions run into the length limit, which they did not before. In supervised training the
+Two things tell it apart from bad luck: the accuracy is gone for two rollouts in a row after it was at least LEAST, or
+it is gone while nearly all completions run into the length limit, which they did not before. In supervised training the
 loss has risen far over what it was, for two steps in a row. Going back would not help: the rate stays.
 """
 
