@@ -15,13 +15,14 @@ from rich.markup import escape
 from pipeline.commands.declaration import Overrides, declare, exit_codes
 from pipeline.commands.hydra_command_line import NO_HYDRA_OPTIONS, HydraOptions, call_hydra, program_name
 from pipeline.configuration import compose, keys, spelling
+from pipeline.configuration import overrides as overrides_module
 from pipeline.configuration.graph import FAMILIES, family_of
 from pipeline.configuration.schema import RunConfig
 from pipeline.errors import InvalidConfig, PipelineError, StageInterrupted
 from pipeline.execution import sweep
 from pipeline.execution.prefect import server as prefect_server
 from pipeline.execution.run import run_stages
-from pipeline.planning.command_line import command, remember_overrides
+from pipeline.planning.command_line import command, remember_overrides, run_words
 from pipeline.planning.plan import Plan
 from pipeline.view.console import standard_console
 from pipeline.view.errors import print_error
@@ -68,6 +69,8 @@ def run(*overrides: Overrides, hydra: HydraOptions = NO_HYDRA_OPTIONS) -> int:
     if not hydra.only_shows:
         _check(words, is_sweep)
         remember_overrides(words)
+    elif mistakes := overrides_module.unreadable_overrides(words):
+        raise InvalidConfig(mistakes)
     jobs = Jobs(standard_console(), is_sweep)
     try:
         call_hydra([*hydra.arguments(), *words], jobs.run, program_name("run"))
@@ -143,13 +146,13 @@ def print_end(plan: Plan, console: Console) -> None:
     if not report.exists() or all(step.stage != "report" for step in plan.steps):
         console.print(f"next:   {escape(command(plan.config, 'all'))}", highlight=False, soft_wrap=True)
         return
-    console.print(f"report: {report}", highlight=False, soft_wrap=True)
+    console.print(f"report: {escape(str(report))}", highlight=False, soft_wrap=True)
     models = [
         step.stage for step in plan.steps if step.kind in ("grpo", "sft") and family_of(step.stage) not in FAMILIES
     ]
     if models:
         console.print(
-            f"next:   python -m pipeline chat run={plan.config.run} --stage {models[-1]}",
+            f"next:   python -m pipeline chat {escape(run_words(plan.config.run_dir))} --stage {models[-1]}",
             highlight=False,
             soft_wrap=True,
         )
