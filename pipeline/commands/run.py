@@ -24,6 +24,7 @@ from pipeline.execution.prefect import server as prefect_server
 from pipeline.execution.run import run_stages
 from pipeline.planning.command_line import command, remember_overrides, run_words
 from pipeline.planning.plan import Plan
+from pipeline.planning.preflight import require_run_dir
 from pipeline.view.console import standard_console
 from pipeline.view.errors import print_error
 from stages.config import ConfigError
@@ -82,13 +83,17 @@ def run(*overrides: Overrides, hydra: HydraOptions = NO_HYDRA_OPTIONS) -> int:
 
 
 def _check(overrides: list[str], is_sweep: bool) -> None:
-    """Raises InvalidConfig with every mistake, before Hydra stops at the first one."""
+    """Raises InvalidConfig with every mistake, before Hydra stops at the first one.
+
+    Raises MissingInput where the run's directory cannot be made: Hydra would make it first of all.
+    """
     config = compose.compose_config(overrides, is_sweep)
     if not config.selection and not is_sweep:
         stages = ", ".join(option for option in keys.groups()["stage"] if option != "all")
         raise InvalidConfig(
             [f"no stage is selected: add +stage=all, +stage=NAME or '+stage=[a,b]'; stages are {stages}"]
         )
+    require_run_dir(config)
 
 
 @dataclass
