@@ -68,6 +68,6 @@ def export(worker: Worker, engine: TrainEngine, tokenizer: "PreTrainedTokenizerB
     tokenizer.chat_template = chat_template(template, tokenizer)
     engine.export(tokenizer, worker.dir / "model")
     if worker.is_main:
-        card = model_card(worker.description, worker.inputs, worker.metrics)
+        card = model_card(worker.description, worker.inputs, worker.metrics, tokenizer.chat_template or "")
         with all_or_nothing(worker.dir / "model", len(card)):
             files.write_atomic(worker.dir / "model" / "README.md", card.encode())

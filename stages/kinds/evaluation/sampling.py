@@ -19,6 +19,7 @@ from stages.kinds.evaluation.problems import Problem, ProblemSet
 from stages.prompting.control_tokens import UnencodableText
 from stages.prompting.encoding import Encoder
 from stages.prompting.prompt import Prompt
+from stages.rewards.unanswered import asks_for_form
 from stages.runtime.distributed import barrier
 from stages.runtime.errors import InputError
 from stages.runtime.seeds import seed_for
@@ -108,6 +109,10 @@ class Prompter:
             return one.suite.template
         has_its_own = one.suite.template == "auto" and getattr(self.tokenizer, "chat_template", None)
         return self.trained_template or ("chat" if has_its_own else self.default_template)
+
+    def asks_for_form(self, prompt: Prompt, one: ProblemSet) -> bool:
+        """Whether the prompt as this model sees it asks for <answer> tags or a box."""
+        return asks_for_form(self.tokenizer.decode(self.encode(prompt, one).ids))
 
     def longest(self, one: ProblemSet) -> int:
         """The length of the longest prompt of a set, tokens."""

@@ -41,6 +41,7 @@ from stages.modeling.batching import pad_id
 from stages.modeling.model import load_model, load_tokenizer
 from stages.modeling.policy_model import PolicyModel
 from stages.prompting.encoding import Encoder
+from stages.rewards.unanswered import asks_for_form
 from stages.runtime.seeds import seed_for
 from stages.runtime.worker import Worker
 from stages.training.health import RollBack, inspector
@@ -107,7 +108,7 @@ class GrpoTrainer:
         )
         self.held_out = HeldOutMeasurement(worker, config)
         self.recorder = StepRecorder(worker, config)
-        self.watches = LogWatches(worker, config)
+        self.watches = LogWatches(worker, config, self._asks)
 
     def _make_reference(self, policy_dir: Path, packed: bool) -> Reference | None:
         if not self.config.beta:
@@ -124,6 +125,10 @@ class GrpoTrainer:
             self.engine.device,
             self.config.micro_batch_tokens,
         )
+
+    def _asks(self, rollout: Rollout) -> bool:
+        """Whether a prompt as the policy saw it asks for tags or a box."""
+        return asks_for_form(self.tokenizer.decode(rollout.prompt_ids))
 
     def rollout(self) -> ScoredRollouts:
         """Returns the scored rollouts that this step trains on.
@@ -172,7 +177,7 @@ class GrpoTrainer:
             self.saver, cause, self.history.batches, self.history.describe, forget=self._drop_after
         )
         self._resume(is_fresh=False)
-        self.watches = LogWatches(self.worker, self.config)
+        self.watches = LogWatches(self.worker, self.config, self._asks)
         self.sampler.forget()
 
     def _measure_held_out(self, first: int) -> dict[str, float]:
@@ -229,7 +234,7 @@ class GrpoTrainer:
             update = self.policy.step(batch, informative, self.probe.corrects, self.step)
             self.step += 1
         metrics = self.recorder.log_step(self.step, batch, update, self.probe)
-        self.watches.check(self.step, metrics)
+        self.watches.check(self.step, metrics, batch)
         self._refresh_reference()
 
     def _refresh_reference(self) -> None:
