@@ -16,6 +16,8 @@ from stages.modeling.policy_model import PolicyModel
 from stages.prompting.encoding import Encoder
 from stages.runtime.errors import InputError, user_errors
 from stages.runtime.worker import Worker
+from stages.training.alarms import report_once
+from stages.training.beginnings import of_sft
 from stages.training.epochs import epoch_indices
 from stages.training.supervised import TrainingRow, train_supervised
 from stages.training.traces import file_traces, recipe_traces, tokenized
@@ -34,6 +36,8 @@ def run(worker: Worker) -> None:
         f"{len(rows)} samples ({num_too_long} longer than {config.max_tokens} tokens left out), "
         f"{num_steps} steps of {config.batch_size}"
     )
+    targets = [round(sum(row.weights)) for row in rows]
+    report_once(worker, of_sft(worker.stage, config, targets, num_too_long, num_steps))
     model = load_model(worker.model_dir("policy"), config.deepspeed.precision)
     packed = uses_packing(config.packing, model, config.deepspeed.precision)
     engine = TrainEngine(PolicyModel(model, packed), config.optim, config.deepspeed, num_steps)
@@ -54,7 +58,7 @@ def read_rows(worker: Worker, config: SftConfig, encoder: Encoder) -> tuple[list
         The rows of at most `max_tokens` tokens, and how many were longer.
 
     Raises:
-        InputError: the file has rows that cannot be used, or no row is short enough.
+        InputError: the file has rows that cannot be used, no row is short enough, or no completion has a word.
     """
     with user_errors():
         if config.traces.path:
@@ -68,6 +72,11 @@ def read_rows(worker: Worker, config: SftConfig, encoder: Encoder) -> tuple[list
     num_too_long = len(everything) - len(rows)
     if left_out:
         worker.say(f"{path}: {left_out}")
+    if rows and all(sum(row.weights) <= 1 for row in rows):
+        raise InputError(
+            f"{path}: every completion is empty, so there is nothing to learn: name the right column with "
+            f"stages.{worker.stage}.traces.completion_column"
+        )
     if not rows:
         raise InputError(
             f"{path} holds no sample of at most {config.max_tokens} tokens ({num_too_long} are longer): "
