@@ -21,23 +21,27 @@ _SPELLINGS = [
         (r"\\[,;:! ]|~|\\q?quad(?![A-Za-z])|[\u200b\u200c\u200d\ufeff]", " "),
         (r"(?<![\w)}\]])([-+])\s+(?=\d)", r"\1"),
         (r"\\%", "%"),
+        (r"(?<=\d)\s*\{?\s*((?:c|m|k|d)?m|ft|in|yd|mi)\s*\}?\s*\^\s*\{?[23]\}?(?!\w)", r" \1"),
+        (r"\\(?:approx|Rightarrow|therefore|checkmark)(?![A-Za-z])|≈", " "),
         (r"\^\s*\{?\s*\\circ\s*\}?|°", " degrees"),
     )
 ]
-_FULL_WIDTH = str.maketrans({chr(0xFF01 + i): chr(0x21 + i) for i in range(94)} | {"\u3000": " ", "\u00a0": " "})
+_FULL_WIDTH = str.maketrans({chr(0xFF01 + i): chr(0x21 + i) for i in range(1, 94)} | {"\u3000": " ", "\u00a0": " "})
 # Between numbers, or beside one, these make a formula of it, a range, a ratio or a time.
 _COMPUTED = re.compile(
-    r"\\(?!\\|\(|\)|\[|\]|\$)[A-Za-z]+|\d\s*[*/^!:<>|×÷·⋅±≤≥≠]|[*/^<>|×÷·⋅±≤≥≠√]\s*[-+]?\d|\d\s*[-+]\s*[\d(\\]"
-    r"|\d\s*e\s*[-+]?\d|_\s*\{?\s*\d|\d\s*_|[\w)}\]]\s*\+\s*\d|\)\s*\(|\d\s*\(\s*\d|\d\s*=(?!=)|[<>]=|!=",
+    r"\\(?!\\|\(|\)|\[|\]|\$)[A-Za-z]+|\d\s*[*/^!<>|×÷·⋅±≤≥≠]|[*/^<>|×÷·⋅±≤≥≠√]=?\s*[-+]?\d|\d\s*[-+]\s*[\d(\\]"
+    r"|\d\s*e\s*[-+]?\d|_\s*\{?\s*\d|\d\s*_|[\w)}\]]\s*\+\s*\d|\)\s*\(|\d\s*\(\s*\d|!=|[a-z]\s*\(\s*[-+]?\d|(?<![a-z])[a-z]\d|(?:^|\s)\d+\s*:\s*\d",
     re.IGNORECASE,
 )
 _DECIMAL = re.compile(r"\d\.(?!0+(?!\d))\d|(?<!\d)\.\d")
 # Words beside a number that make another number of it, or none.
-_CHANGING = re.compile(
-    r"\b(?:negative|minus|plus|times|not|half|halves|thirds?|quarters?|fourths?|fifths?|tenths?|hundreds?|thousands?"
-    r"|millions?|billions?|dozens?|twice|double|squared|cubed|square|cube|root|log|ln|sin|cos|tan|over|remainder|below"
-    r"|less|more|least|most|between|under|above|percent|factorial|power|mod|base|pi|i|opposite|reciprocal|wrong"
-    r"|isn't|never|except|approximately|about)\b|n't\b|(?<=\d)\s*(?:pi|sqrt|[eix])\b|[不负没非倍半万亿]",
+_CHANGED = re.compile(
+    r"(?:\b(?:negative|minus|plus|times|not|half|half of|twice|double|triple|square of|cube of|root(?: of)?|log|ln|sin"
+    r"|cos|tan|over|below|less than|more than|than|at least|at most|between|under|above|opposite of|reciprocal of|mod"
+    r"|base|never|except)|(?:n't|not|cannot) be|n't|不是|没有|不等于|[非负√])\s*[$({]*[-+]?\d"
+    r"|\d[)}$]*\s*(?:(?:half|halves|thirds?|quarters?|fourths?|fifths?|tenths?|hundreds?|thousands?|millions?|billions?"
+    r"|dozens?|squared|cubed|times|over|remainder|below|less|more|factorial|to the power|pi|sqrt|is wrong)\b"
+    r"|and a half|[倍半万亿]|[eix]\s*[.$]*\s*$|sqrt|pi\b)",
     re.IGNORECASE,
 )
 
@@ -58,7 +62,7 @@ def read_integer(text: str) -> int | None:
     text = text.translate(_FULL_WIDTH)
     for pattern, to in _SPELLINGS:
         text = pattern.sub(to, text)
-    if _DECIMAL.search(text) or _COMPUTED.search(text) or _CHANGING.search(text):
+    if _DECIMAL.search(text) or _COMPUTED.search(text) or _CHANGED.search(text):
         return None
     found = {int(match.replace(",", "").split(".")[0]) for match in _INTEGER.findall(text)}
     return found.pop() if len(found) == 1 else None

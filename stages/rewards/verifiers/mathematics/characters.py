@@ -101,6 +101,7 @@ def in_one_spelling(text: str) -> str:
         text = _DOUBLED.sub(r"\\", text)
     text = re.sub(r"\\(q?quad)(?=[A-Za-z])", r"\\\1 ", text)
     text = _WRAPPERS.sub(" ", text)
+    text = re.sub(r"\b([aApP])\.\s?[mM]\b\.?", r"\1m", text)
     if _HAN.search(text):
         text = _without_chinese(text)
     for pattern in _THOUSANDS:

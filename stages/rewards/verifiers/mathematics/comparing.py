@@ -44,8 +44,9 @@ def equal(reference: Reading, answer: Reading) -> bool:
         return _equal_ratios(_as_ratio(reference), _as_ratio(answer))
     if isinstance(reference, Group | Value) and isinstance(answer, Group | Value):
         return _equal_to_vector(reference, answer)
-    if isinstance(reference, Time) or isinstance(answer, Time):
-        return False
+    if isinstance(reference, Time) and isinstance(answer, Time):
+        is_same = (reference.hours, reference.minutes) == (answer.hours, answer.minutes)
+        return is_same and (reference.half == answer.half or not (reference.half and answer.half))
     return regions.equal_regions(reference, answer)
 
 

@@ -13,7 +13,7 @@ from latex2sympy2_extended.latex2sympy2 import latex2sympy
 from sympy import Integer, Rational, Symbol
 
 from stages.engines import patches
-from stages.rewards.verifiers.mathematics.brackets import partners
+from stages.rewards.verifiers.mathematics.brackets import outside, partners, split
 from stages.rewards.verifiers.mathematics.names import ACCENTS, plain, symbol_end
 from stages.rewards.verifiers.mathematics.tokens import Token, Unreadable
 
@@ -37,6 +37,9 @@ def expression(tokens: Sequence[Token]) -> Any:
     Raises:
         Unreadable: there is something in it that is no formula, or the parser cannot read it.
     """
+    if places := outside(tokens, lambda token: token.text == "\\choose"):
+        upper, lower = split(tokens, places[:1])
+        return _parsed(f"\\binom{{{_Writer(upper).written()}}}{{{_Writer(lower).written()}}}")
     return _parsed(_Writer(tokens).written())
 
 

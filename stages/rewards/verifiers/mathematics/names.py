@@ -52,6 +52,8 @@ def name_of(tokens: Sequence[Token]) -> str | None:
         said = [text.lower() for text in texts]
         return None if set(said) & (STOPS | set(units.UNITS)) else " ".join(said)
     ends = partners(tokens)
+    if texts[0] == "{" and ends.get(0) == len(tokens) - 1:
+        return name_of(tokens[1:-1])
     if texts[0] == "m" and len(texts) > 1 and texts[1] in _MARKS:
         return name_of(tokens[1:])
     if texts[0] in _MARKS:

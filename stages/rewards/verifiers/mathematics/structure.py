@@ -67,6 +67,8 @@ class _Reader:
         said = {tokens[place].text.lower() for place in places}
         joiner = "or" if "or" in said else "and" if "and" in said else ","
         items = [self.item(part) for part in parts]
+        if joiner == "and" and (total := values.sum_of_sizes(items)) is not None:
+            return total
         flat = [one for item in items for one in (item.items if _is_alternatives(item) else (item,))]
         return Several(tuple(_with_shared_name(flat)), joiner)
 

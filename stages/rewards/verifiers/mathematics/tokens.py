@@ -25,7 +25,7 @@ class Unreadable(ValueError):
 
 
 _DELIMITED = re.compile(
-    r"\$\$(?P<a>.+?)\$\$|(?<!\\)\$(?P<b>[^$]+?)(?<!\\)\$|\\\((?P<c>.+?)\\\)|\\\[(?P<d>.+?)\\\]", re.DOTALL
+    r"\$\$(?P<a>.+?)\$\$|(?<!\\)\$(?P<b>(?:\\\$|[^$])+?)(?<!\\)\$|\\\((?P<c>.+?)\\\)|\\\[(?P<d>.+?)\\\]", re.DOTALL
 )
 _TEXT_COMMAND = re.compile(
     r"\\(text|mbox|hbox|textnormal|textrm|textbf|textit|textsf|textup|texttt|emph|mathrm|mathsf|mathit|mathtt"
@@ -194,8 +194,10 @@ def _of_letters(found: str, mode: str, is_spaced: bool, text: str, start: int, e
             *(Token("letter", letter, is_spaced and i == 0) for i, letter in enumerate(letters)),
             *(Token("sign" if c == "'" else "letter", c) for c in primes),
         ]
-    if mode == PROSE or _is_word(found, mode, is_after_number, is_spaced):
+    if mode == PROSE or _is_word(found, mode, is_after_number):
         return [Token("word", found, is_spaced)]
+    if mode == MIXED and is_spaced and found.isalpha() and _LONG_WORD.search(text) and text[end : end + 1] in " .,":
+        return [Token("word", found, is_spaced)]  # among words, a short one is a word too: "3 red marbles"
     if "-" in found or "'" in found:
         pieces = re.findall(r"[A-Za-z]+|-|'", found)
         tokens: list[Token] = []
@@ -208,7 +210,10 @@ def _of_letters(found: str, mode: str, is_spaced: bool, text: str, start: int, e
     return [Token("letter", letter, is_spaced and place == 0) for place, letter in enumerate(found)]
 
 
-def _is_word(found: str, mode: str, is_after_number: bool, is_spaced: bool) -> bool:
+_LONG_WORD = re.compile(r"(?<![\\A-Za-z])[a-z]{5,}(?![A-Za-z({])")
+
+
+def _is_word(found: str, mode: str, is_after_number: bool) -> bool:
     """Returns whether letters outside \\text are a word or a unit, rather than variables side by side."""
     lower = found.lower()
     if found in units.ABBREVIATIONS:

@@ -9,7 +9,7 @@ from sympy import Integer, Rational
 
 from stages.rewards.verifiers.mathematics import formulas, units
 from stages.rewards.verifiers.mathematics.brackets import partners
-from stages.rewards.verifiers.mathematics.readings import Unit, Value
+from stages.rewards.verifiers.mathematics.readings import Reading, Unit, Value
 from stages.rewards.verifiers.mathematics.tokens import Token, Unreadable
 
 _CURRENCIES = frozenset("$€£¥₹¢")
@@ -141,7 +141,7 @@ def _with_mixed_numbers(tokens: list[Token]) -> list[Token]:
     for i in range(len(tokens) - 3):
         whole, top, slash, bottom = tokens[i : i + 4]
         is_mixed = whole.kind == top.kind == bottom.kind == "number" and slash.text == "/" and top.is_spaced
-        is_mixed = is_mixed and all("." not in t.text for t in (whole, top, bottom)) and top.text < bottom.text + "~"
+        is_mixed = is_mixed and all(t.text.isdigit() for t in (whole, top, bottom)) and int(top.text) < int(bottom.text)
         if is_mixed and (i == 0 or tokens[i - 1].text in ("-", "+", "(", "$")):
             fraction = [Token("command", "\\frac"), Token("sign", "{"), top._replace(is_spaced=False)]
             fraction += [Token("sign", "}"), Token("sign", "{"), bottom, Token("sign", "}")]
@@ -206,6 +206,18 @@ def _sum_of_units(tokens: list[Token], letters_are_units: bool) -> Value:
         raise Unreadable("a unit within a value")
     total = sum(part.expression * _sympy(part.unit[1]) for part in parts)  # type: ignore[index]
     return Value(total, unit=(sizes[0][0], 1))  # type: ignore[index]
+
+
+def sum_of_sizes(items: Sequence[Reading]) -> Value | None:
+    """Returns "4 hours and 5 minutes" as one value: sizes of one kind, each in smaller units than the one before."""
+    if not all(isinstance(item, Value) and item.unit for item in items):
+        return None
+    sizes = [item.unit for item in items if isinstance(item, Value) and item.unit]
+    is_one_kind = len({size[0] for size in sizes}) == 1
+    if not is_one_kind or any(small[1] >= large[1] for large, small in zip(sizes, sizes[1:])):
+        return None
+    total = sum(item.expression * _sympy(item.unit[1]) for item in items)  # type: ignore[union-attr]
+    return Value(total, unit=(sizes[0][0], 1))
 
 
 def _sympy(factor: float | Fraction) -> Any:

@@ -52,7 +52,7 @@ LEADS = frozenset(
 NOT_LEADS = frozenset({"root", "square", "cube", "remainder", "least", "results"})
 # Sentences and remarks after an answer that say nothing of its value.
 REMARKS = frozenset(
-    """simplified|in simplest form|in simplified form|in lowest terms|exactly|approximately|approx|or so|in total|
+    """old|simplified|in simplest form|in simplified form|in lowest terms|exactly|approximately|approx|or so|in total|
     total|altogether|i hope it is correct|hope this helps|hope it helps|as required|as desired|q.e.d|qed|done|
     inclusive|in all|each|respectively|is the answer|is our answer|is the solution|is the final answer|are the answers|
     are the solutions|is correct""".replace("\n    ", "").split("|")
