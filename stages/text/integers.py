@@ -10,7 +10,7 @@ from functools import lru_cache
 from stages.text.answers import extract_answer
 
 _PLAIN = re.compile(r"-?\d{1,18}")
-_INTEGER = re.compile(r"(?<![\w.])[-+]?\d{1,3}(?:,\d{3})+(?![\d,.]*\d)|[-+]?\d+(?:\.0+(?!\d))?")
+_INTEGER = re.compile(r"(?<![\w.])[-+]?\d{1,3}(?:,\d{3})+(?:\.0+)?(?![\d,.]*\d)|[-+]?\d+(?:\.0+(?!\d))?")
 _SPELLINGS = [
     (re.compile(pattern), to)
     for pattern, to in (

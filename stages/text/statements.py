@@ -6,17 +6,27 @@ r"""Finds the statement of the final answer in a text around it: in a solution, 
 
 import re
 
+
+def words_of(text: str) -> frozenset[str]:
+    """Returns the words of a text that lists them."""
+    return frozenset(text.split())
+
+
 # Before an answer, they say that it is none, or one of several, or doubt it.
-STOPS = frozenset(
-    """not no never wrong false incorrect if otherwise else when unless either or doubt maybe perhaps isn't aren't
-    wasn't don't doesn't cannot can't couldn't won't neither nor nobody nothing hardly unlikely impossible except
-    opposite contrary assuming suppose case wait actually but however although hypothetical mistaken""".split()
+STOPS = words_of(
+    """
+    not no never wrong false incorrect if otherwise else when unless either or doubt maybe perhaps isn't aren't
+    wasn't don't doesn't cannot can't couldn't won't neither nor nobody nothing hardly unlikely impossible
+    except opposite contrary assuming suppose case wait actually but however although hypothetical mistaken
+    """
 )
 # Before an answer, they say that something else than the answer is computed from it or has its value.
-CHANGING = frozenset(
-    """half halves third quarter twice double triple times negative minus plus square squared cube cubed root
+CHANGING = words_of(
+    """
+    half halves third quarter twice double triple times negative minus plus square squared cube cubed root
     logarithm log reciprocal inverse opposite less more than least most below above under over between percent
-    multiplied divided increased decreased reduced remainder mod modulo factorial power loss debt""".split()
+    multiplied divided increased decreased reduced mod modulo factorial power loss debt
+    """
 )
 LONG = 200  # characters; a longer text is a solution
 _ENDING = re.compile(

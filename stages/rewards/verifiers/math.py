@@ -1,9 +1,9 @@
 """Verifier `math`: the final answer must be mathematically equivalent to the reference.
 
-The comparison runs in worker processes with hard limits (`math_worker.py`), because any text may make sympy hang. A prompt's `checks` may hold
-{"tolerance": 0.01}: then a number within 1% of the reference is right. Where the reference is the letter of an option,
-`choice` decides. A check that runs out of time or memory is a Grade of 0 with the reason, and this process does not try
-it again.
+The comparison runs in worker processes with hard limits (`math_worker.py`), because any text may make sympy
+hang. A prompt's `checks` may hold {"tolerance": 0.01}: then a number within 1% of the reference is right. Where the
+reference is the letter of an option, `choice` decides. A check that runs out of time or memory is a Grade of 0 with the
+reason, and this process does not try it again.
 """
 
 import json
@@ -48,17 +48,16 @@ def explain(completion: str, prompt: Prompt) -> Explanation:
         return Explanation(reference, None, "The completion has no final answer.")
     (grade,) = grade_many([(completion, prompt)])
     if choice.is_letter(reference):
-        letters = choice.letters_of(reference, prompt), choice.letters_of(answer, prompt)
-        return Explanation(
-            *letters, f"The reference is the letter of an option; the answer names {letters[1] or 'none'}."
-        )
+        expected, given = choice.letters_of(reference, prompt), choice.letters_of(answer, prompt)
+        why = f"The reference is the letter of an option; the answer names {given or 'none'}."
+        return Explanation(expected, given, why)
     if len(answer) > MAX_CHARACTERS:
         return Explanation(reference, None, f"The answer has more than {MAX_CHARACTERS} characters.")
     (outcome,) = _outcomes([("explain", answer, reference, _tolerance(prompt))])
     if outcome.error:
         return Explanation(reference, answer, f"The comparison failed: {outcome.error}.")
-    is_right, *read, why = outcome.value
-    return Explanation(*read, why if is_right == bool(grade.value) else "Both are the same text.")
+    is_right, expected, given, why = outcome.value
+    return Explanation(expected, given, why if is_right == bool(grade.value) else "Both are the same text.")
 
 
 def vote(completion: str, prompt: Prompt) -> str | None:
@@ -144,7 +143,8 @@ def _comparison(answer: str | None, prompt: Prompt) -> tuple | Outcome:
     if not answer or len(answer) > MAX_CHARACTERS:
         return Outcome(False)
     if choice.is_letter(reference):
-        return Outcome(choice.letters_of(answer, prompt) == choice.letters_of(reference, prompt))
+        is_other_case = answer.strip("$ ").islower() and len(answer.strip("$ ")) == 1  # a is no A in mathematics
+        return Outcome(choice.letters_of(answer, prompt) == choice.letters_of(reference, prompt) and not is_other_case)
     if _INTEGER.fullmatch(answer) and _INTEGER.fullmatch(reference) and not prompt.checks:
         return Outcome(int(answer) == int(reference))
     return "is_equivalent", answer, reference, _tolerance(prompt)

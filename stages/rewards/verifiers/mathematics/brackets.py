@@ -1,5 +1,6 @@
 """Finds brackets that belong together, and what stands outside all of them."""
 
+import itertools
 from collections.abc import Callable, Sequence
 
 from stages.rewards.verifiers.mathematics.tokens import Token, Unreadable
@@ -56,4 +57,4 @@ def outside(tokens: Sequence[Token], is_wanted: Callable[[Token], bool]) -> list
 def split(tokens: Sequence[Token], places: Sequence[int]) -> list[Sequence[Token]]:
     """Cuts tokens at places, which are left out."""
     edges = [-1, *places, len(tokens)]
-    return [tokens[start + 1 : end] for start, end in zip(edges, edges[1:])]
+    return [tokens[start + 1 : end] for start, end in itertools.pairwise(edges)]

@@ -29,7 +29,12 @@ _SIGNS = {
     "△": "\\triangle ", "∂": "\\partial ", "ℓ": "\\ell ", "∣": "|", "✓": "", "✔": "", "✅": "",
     "、": ",", "。": ".", "【": "[", "】": "]", "「": '"', "」": '"', "《": '"', "》": '"', "￥": "¥",
 }  # fmt: skip
-_FRACTIONS = dict(zip("½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞⅐⅑⅒", "12 13 23 14 34 15 25 35 45 16 56 18 38 58 78 17 19".split()))
+_FRACTIONS = dict(
+    zip(
+        "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞⅐⅑⅒",
+        ["12", "13", "23", "14", "34", "15", "25", "35", "45", "16", "56", "18", "38", "58", "78", "17", "19"],
+    )
+)
 _INVISIBLE = re.compile("[\u200b-\u200f\u2060\ufeff\u00ad\u202a-\u202e]")
 _TABLE = str.maketrans(
     _SIGNS
@@ -41,7 +46,8 @@ _TABLE = str.maketrans(
 _CHINESE = sorted(
     {
         "不是": " not ", "不等于": " not ", "最终答案": " the answer ", "答案": " the answer ", "结果": " the answer ",
-        "答": " the answer ", "解": " the answer ", "等于": " = ", "大约": " about ", "约为": " about ", "约": " about ",
+        "答": " the answer ", "解": " the answer ", "等于": " = ", "大约": " about ",
+        "约为": " about ", "约": " about ",
         "负": " negative ", "或者": " or ", "或": " or ", "和": " and ", "与": " and ", "以及": " and ", "及": " and ",
         "是": " is ", "为": " is ", "所以": " so ", "因此": " so ", "故": " so ", "即": " so ", "共": " so ",
         "一半": " half ", "千克": " kg ", "公斤": " kg ", "毫克": " mg ", "克": " grams ", "吨": " tonnes ",

@@ -1,6 +1,6 @@
 """Compares what an answer says with what the reference says, each by its kind."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import sympy
@@ -18,6 +18,7 @@ from stages.rewards.verifiers.mathematics.readings import (
     Value,
 )
 
+_RADIANS = ((("angle", 1),), 1)
 _MIN_DECIMALS = 6  # a decimal fraction with as many digits may stand for the exact number that it rounds
 
 
@@ -26,33 +27,19 @@ def equal(reference: Reading, answer: Reading) -> bool:
     reference, answer = plain(reference), plain(answer)
     if reference == answer:
         return True
-    if isinstance(reference, Value) and isinstance(answer, Value):
-        return equal_values(reference, answer)
-    if isinstance(reference, Text) and isinstance(answer, Text):
-        return same_words(reference.words, answer.words)
-    if isinstance(reference, Chain) or isinstance(answer, Chain):
+    kinds = (type(reference), type(answer))
+    if kinds in _COMPARISONS:
+        return _COMPARISONS[kinds](reference, answer)
+    if Chain in kinds:
         return relations.equal_chains(reference, answer, equal)
-    if isinstance(reference, Several | Elements) and isinstance(answer, Several | Elements):
-        return _equal_collections(reference, answer)
-    if isinstance(reference, Several) and isinstance(answer, Group):
-        return _equal_assignments(reference, answer)
-    if isinstance(reference, Group) and isinstance(answer, Several):
-        return _equal_assignments(answer, reference)
-    if isinstance(reference, Group) and isinstance(answer, Group):
-        return _equal_groups(reference, answer)
-    if isinstance(reference, Ratio) or isinstance(answer, Ratio):
+    if Ratio in kinds:
         return _equal_ratios(_as_ratio(reference), _as_ratio(answer))
-    if isinstance(reference, Group | Value) and isinstance(answer, Group | Value):
-        return _equal_to_vector(reference, answer)
-    if isinstance(reference, Time) and isinstance(answer, Time):
-        is_same = (reference.hours, reference.minutes) == (answer.hours, answer.minutes)
-        return is_same and (reference.half == answer.half or not (reference.half and answer.half))
     return regions.equal_regions(reference, answer)
 
 
 def plain(reading: Reading) -> Reading:
     """Returns a reading without what it is wrapped in: a list or a set of alternatives of one."""
-    if isinstance(reading, Several) and len(reading.items) == 1:
+    if isinstance(reading, Several | Elements) and len(reading.items) == 1:
         return plain(reading.items[0])
     return reading
 
@@ -61,6 +48,23 @@ def value_in(reading: Reading) -> Reading:
     """Returns what an equation such as x = 5 says that something is; anything else as it is."""
     found = relations.assigned_value(reading, equal) if isinstance(reading, Chain) else None
     return reading if found is None else found[1]
+
+
+def _equal_texts(a: Text, b: Text) -> bool:
+    return same_words(a.words, b.words)
+
+
+def _equal_to_letters(reference: Reading, answer: Reading) -> bool:
+    """Compares a word with a short word that was read as letters side by side."""
+    text, value = (reference, answer) if isinstance(reference, Text) else (answer, reference)
+    assert isinstance(text, Text) and isinstance(value, Value)
+    return bool(value.form) and same_words(text.words, value.form)
+
+
+def _equal_times(a: Time, b: Time) -> bool:
+    """Compares times of the day; where one does not say a.m. or p.m., that does not count."""
+    is_same = (a.hours, a.minutes) == (b.hours, b.minutes)
+    return is_same and (a.half == b.half or not (a.half and b.half))
 
 
 def same_words(a: str, b: str) -> bool:
@@ -74,6 +78,12 @@ def equal_values(a: Value, b: Value) -> bool:
     if a.modulus is not None and b.modulus is not None:
         is_congruent = sympy.Mod(a.expression - b.expression, a.modulus) == 0
         return numeric.equal(a.modulus, b.modulus) is True and bool(is_congruent)
+    if a.modulus is not None or b.modulus is not None:
+        taken, other = (a, b) if a.modulus is not None else (b, a)
+        return numeric.equal(sympy.Mod(taken.expression, taken.modulus), other.expression) is True
+    if (a.is_degrees and b.unit == _RADIANS) or (b.is_degrees and a.unit == _RADIANS):
+        degrees, other = (a, b) if a.is_degrees else (b, a)
+        return equal_numbers(degrees, other, degrees.expression * sympy.pi / 180, other.expression)
     if a.unit and b.unit:
         if a.unit[0] != b.unit[0]:
             return False
@@ -101,16 +111,18 @@ def equal_numbers(a: Value, b: Value, left: Any, right: Any) -> bool:
 
 
 def _are_rounded(a: Value, b: Value, left: Any, right: Any) -> bool:
-    """Returns whether a decimal fraction with many digits is what the other number rounds or cuts to."""
-    decimals = [v.num_decimals for v in (a, b) if v.num_decimals is not None and v.num_decimals >= _MIN_DECIMALS]
-    if not decimals or left.free_symbols or right.free_symbols:
+    """Returns whether a decimal fraction with many digits is what the other number rounds to, or begins with."""
+    pairs = [(a.num_decimals, left, right), (b.num_decimals, right, left)]
+    found = [pair for pair in pairs if pair[0] is not None and pair[0] >= _MIN_DECIMALS]
+    if not found or left.free_symbols or right.free_symbols:
         return False
-    values = numeric.number(left), numeric.number(right)
-    if values[0] is None or values[1] is None:
+    num_decimals, rounded, exact = min(found, key=lambda pair: pair[0] or 0)
+    rounded, exact = numeric.to_many_digits(rounded), numeric.to_many_digits(exact)
+    if rounded is None or exact is None:
         return False
-    difference = abs(values[0] - values[1])
-    is_close = difference <= 1.001 * 10.0 ** -min(decimals)
-    return is_close and difference <= 1e-4 * max(abs(values[0]), abs(values[1]))
+    error, unit = abs(exact) - abs(rounded), sympy.Rational(1, 10 ** (num_decimals or 0))
+    is_same_sign = rounded * exact > 0 and abs(error) <= abs(exact) / 10**4
+    return bool(is_same_sign and (abs(error) <= unit / 2 or 0 < error < unit))
 
 
 def _equal_matrices(a: Value, b: Value, left: Any, right: Any) -> bool:
@@ -147,6 +159,7 @@ def _equal_collections(reference: Several | Elements, answer: Several | Elements
 
 
 def distinct(items: Sequence[Reading]) -> list[Reading]:
+    """Returns readings without those that are equal to an earlier one."""
     found: list[Reading] = []
     for item in items:
         if not any(equal(item, other) for other in found):
@@ -247,3 +260,22 @@ def _equal_ratios(reference: Reading, answer: Reading) -> bool:
     if quotient.is_Integer:
         return False  # 3 to 1 is not the number 3
     return numeric.equal(quotient, other.expression) is True
+
+
+# What compares readings of two kinds; other pairs are compared as equations, ratios or parts of the line.
+_COMPARISONS: dict[tuple[type, type], Callable[[Any, Any], bool]] = {
+    (Value, Value): equal_values,
+    (Text, Text): _equal_texts,
+    (Text, Value): _equal_to_letters,
+    (Value, Text): _equal_to_letters,
+    (Several, Several): _equal_collections,
+    (Several, Elements): _equal_collections,
+    (Elements, Several): _equal_collections,
+    (Elements, Elements): _equal_collections,
+    (Several, Group): _equal_assignments,
+    (Group, Several): lambda reference, answer: _equal_assignments(answer, reference),
+    (Group, Group): _equal_groups,
+    (Group, Value): _equal_to_vector,
+    (Value, Group): _equal_to_vector,
+    (Time, Time): _equal_times,
+}

@@ -16,16 +16,21 @@ from stages.engines import patches
 from stages.rewards.verifiers.mathematics.brackets import outside, partners, split
 from stages.rewards.verifiers.mathematics.names import ACCENTS, plain, symbol_end
 from stages.rewards.verifiers.mathematics.tokens import Token, Unreadable
+from stages.text.statements import words_of
 
 patches.parse_latex_in_two_stages()
 
 _OPERATORS = frozenset({"+", "-", "*", "/", "(", ")", "[", "]", "{", "}", "!", "|", "^", "_", ",", "%"})
-_COMMANDS = frozenset(
-    """\\frac \\sqrt \\binom \\cdot \\times \\div \\pi \\infty \\sin \\cos \\tan \\cot \\sec \\csc \\arcsin \\arccos
-    \\arctan \\arccot \\arcsec \\arccsc \\sinh \\cosh \\tanh \\ln \\log \\exp \\max \\min \\gcd \\lcm \\det \\lim \\int
-    \\sum \\prod \\lfloor \\rfloor \\lceil \\rceil \\langle \\rangle \\to \\| \\choose \\bmod""".split()
+_COMMANDS = words_of(
+    """
+    \\frac \\sqrt \\binom \\cdot \\times \\div \\pi \\infty \\sin \\cos \\tan \\cot \\sec \\csc \\arcsin
+    \\arccos \\arctan \\arccot \\arcsec \\arccsc \\sinh \\cosh \\tanh \\ln \\log \\exp \\max \\min \\gcd \\lcm
+    \\det \\lim \\int \\sum \\prod \\lfloor \\rfloor \\lceil \\rceil \\langle \\rangle \\to \\| \\choose \\bmod
+    """
 )
 _TAKES = {"\\frac": 2, "\\binom": 2, "\\sqrt": 1}
+_AROUND = {"\\cbrt": ("\\sqrt[3]{", "}"), "\\abs": ("|", "|"), "\\floor": ("\\lfloor ", "\\rfloor "),
+           "\\ceil": ("\\lceil ", "\\rceil ")}  # fmt: skip
 _MATRIX = re.compile(r"\\(?:begin|end)\{(?:[pbvBV]?matrix|smallmatrix|array)\}(?:\{[clr|@{}]*\})?")
 _FUNCTION_LETTERS = frozenset("fghFGHPEWp")
 _RAW = frozenset({"\\int", "\\lim"})  # they bind a letter, which the parser wants bare
@@ -81,7 +86,8 @@ class _Writer:
         self.tokens = [token for token in tokens if token.text not in ("\\quad", "\\qquad")]
         self.ends = partners(self.tokens)
         texts = {token.text for token in self.tokens}
-        self.is_raw = bool(texts & _RAW)
+        derives = ["\\frac", "{", "d", "}", "{", "d"]
+        self.is_raw = bool(texts & _RAW) or [token.text for token in self.tokens[:6]] == derives
         self.bound = self._bound_letters()
 
     def written(self) -> str:
@@ -135,22 +141,22 @@ class _Writer:
             return f"{token.text}{{{argument}}}", end
         if token.text in _TAKES:
             return self._with_arguments(place)
-        if token.text in ("cbrt", "\\cbrt"):
+        if token.text in _AROUND:
             argument, end = self._argument(place + 1)
-            return f"\\sqrt[3]{{{argument}}}", end
-        if token.text in ("\\abs", "\\floor", "\\ceil"):
-            argument, end = self._argument(place + 1)
-            left, right = {"\\abs": "||", "\\floor": ("\\lfloor ", "\\rfloor "), "\\ceil": ("\\lceil ", "\\rceil ")}[
-                token.text
-            ]
+            left, right = _AROUND[token.text]
             return f"{left}{argument}{right}", end
+        return self._sign(place), place + 1
+
+    def _sign(self, place: int) -> str:
+        """Writes an operator, a function or a part of a matrix."""
+        token = self.tokens[place]
         if _MATRIX.fullmatch(token.text):
             kind = "vmatrix" if "{vmatrix" in token.text else "matrix"
-            return f"{token.text.split('{')[0]}{{{kind}}}", place + 1
+            return f"{token.text.split('{')[0]}{{{kind}}}"
         if token.text in _OPERATORS or token.text in ("&", "\\\\", "="):
-            return ("\\%" if token.text == "%" else token.text), place + 1
+            return "\\%" if token.text == "%" else token.text
         if token.text in _COMMANDS:
-            return {"\\times": "\\cdot ", "\\bmod": "\\mod "}.get(token.text, token.text + " "), place + 1
+            return {"\\times": "\\cdot ", "\\bmod": "\\mod "}.get(token.text, token.text + " ")
         raise Unreadable(f"the sign {token.text!r}")
 
     def _letter(self, place: int) -> tuple[str, int]:
@@ -166,7 +172,7 @@ class _Writer:
         if name == "e":
             return "e", end
         if name in ("i", "\\imath") and "i" not in self.bound:
-            return " I ", end
+            return "(I)", end
         if name == "\\pi":
             return "\\pi ", end
         if self.is_raw and len(name) == 1:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from stages.rewards.verifiers.mathematics import units
 from stages.rewards.verifiers.mathematics.brackets import partners
 from stages.rewards.verifiers.mathematics.tokens import Token
-from stages.text.statements import STOPS
+from stages.text.statements import CHANGING, STOPS
 
 _MARKS = {"\\angle", "\\triangle", "\\measuredangle", "\\odot", "\\square", "\\parallelogram"}
 ACCENTS = {"\\overline", "\\vec", "\\hat", "\\bar", "\\tilde", "\\widehat", "\\overrightarrow", "\\dot", "\\ddot"}
@@ -50,28 +50,34 @@ def name_of(tokens: Sequence[Token]) -> str | None:
     texts = [token.text for token in tokens]
     if all(token.kind == "word" for token in tokens):
         said = [text.lower() for text in texts]
-        return None if set(said) & (STOPS | set(units.UNITS)) else " ".join(said)
-    ends = partners(tokens)
-    if texts[0] == "{" and ends.get(0) == len(tokens) - 1:
-        return name_of(tokens[1:-1])
+        return None if set(said) & (STOPS | CHANGING | set(units.UNITS)) else " ".join(said)
     if texts[0] == "m" and len(texts) > 1 and texts[1] in _MARKS:
         return name_of(tokens[1:])
     if texts[0] in _MARKS:
         is_figure = len(tokens) > 1 and all(token.kind in ("letter", "number") for token in tokens[1:])
         return plain(tokens) if is_figure else None
-    if texts[0] in "|[" and texts[-1] in "|]" and len(tokens) == 3 and _is_segment(tokens[1]):
-        return plain(tokens[1:-1])
-    if ends.get(0) == len(tokens) - 1 and texts[0] == "(":
-        parts = [name_of([token]) for token in tokens[1:-1] if token.text != ","]
-        return plain(tokens) if len(parts) > 1 and all(parts) else None
+    ends = partners(tokens)
+    if ends.get(0) == len(tokens) - 1 or (texts[0] == "|" and texts[-1] == "|"):
+        return _name_in_brackets(tokens)
     if ":" in texts or texts[0] == "\\frac":
         return _ratio_of_names(tokens, ends)
-    if tokens[0].kind != "letter" and texts[0] not in ACCENTS and tokens[0].kind != "word":
+    if tokens[0].kind not in ("letter", "word") and texts[0] not in ACCENTS:
         return None
     end = symbol_end(tokens, 0, ends)
     if end == len(tokens):
-        return None if texts in (["e"],) else plain(tokens)
+        return None if texts == ["e"] else plain(tokens)
     return plain(tokens) if _is_application(tokens, end, ends) else None
+
+
+def _name_in_brackets(tokens: Sequence[Token]) -> str | None:
+    """Returns the name of {x}, (x, y), |AB| or [ABC]."""
+    inner = tokens[1:-1]
+    if tokens[0].text == "{":
+        return name_of(inner)
+    if tokens[0].text == "(":
+        parts = [name_of([token]) for token in inner if token.text != ","]
+        return plain(tokens) if len(parts) > 1 and all(parts) else None
+    return plain(inner) if len(inner) == 1 and _is_segment(inner[0]) else None
 
 
 def _is_segment(token: Token) -> bool:

@@ -1,5 +1,6 @@
 """Writes a reading in a form that is the same for equal values of one kind: what votes, and what people are shown."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import sympy
@@ -24,31 +25,17 @@ from stages.rewards.verifiers.mathematics.readings import (
 
 def normal_form(reading: Reading) -> str:
     """Returns a reading as text."""
-    if isinstance(reading, Value):
-        return _of_value(reading)
-    if isinstance(reading, Text):
-        return reading.words.casefold()
-    if isinstance(reading, Several):
-        return f" {reading.joiner} ".join(map(normal_form, reading.items)).replace(" , ", ", ")
-    if isinstance(reading, Elements):
-        return "{" + ", ".join(sorted({normal_form(item) for item in reading.items})) + "}"
-    if isinstance(reading, Group):
-        return reading.opening + ", ".join(map(normal_form, reading.items)) + reading.closing
-    if isinstance(reading, Builder):
-        return f"{{{reading.variable} | {normal_form(reading.condition)}}}"
-    if isinstance(reading, Named):
-        return reading.name
-    if isinstance(reading, Combined):
-        return f" {reading.operator} ".join(map(normal_form, reading.parts))
-    if isinstance(reading, Chain):
-        sides = [name or normal_form(side) for side, name in zip(reading.sides, reading.names)]
-        return sides[0] + "".join(
-            f" {relation.strip(chr(92))} {side}" for relation, side in zip(reading.relations, sides[1:])
-        )
-    if isinstance(reading, Ratio):
-        return ":".join(map(normal_form, reading.parts))
-    assert isinstance(reading, Time)
-    return f"{reading.hours}:{reading.minutes:02} {reading.half}".strip()
+    return _WRITERS[type(reading)](reading)
+
+
+def _of_chain(chain: Chain) -> str:
+    sides = [name or normal_form(side) for side, name in zip(chain.sides, chain.names)]
+    signs = [relation.replace("\\", "") for relation in chain.relations]
+    return sides[0] + "".join(f" {sign} {side}" for sign, side in zip(signs, sides[1:]))
+
+
+def _joined(readings: Sequence[Reading], separator: str = ", ") -> str:
+    return separator.join(map(normal_form, readings))
 
 
 def _of_value(value: Value) -> str:
@@ -65,7 +52,7 @@ def _of_value(value: Value) -> str:
 
 def _of_expression(expression: Any) -> str:
     """Returns an expression as text: exact where it is rational, else with 12 digits, or with its symbols' names."""
-    symbols = getattr(expression, "free_symbols", set())
+    symbols: set[Any] = getattr(expression, "free_symbols", set())
     if symbols:
         renamed = expression.xreplace({symbol: sympy.Symbol(name_of_symbol(symbol)) for symbol in symbols})
         return str(renamed).replace("**", "^")
@@ -84,3 +71,18 @@ def _of_expression(expression: Any) -> str:
         nearest = round(number.real)
         return str(nearest) if abs(number.real - nearest) < 1e-11 * max(1.0, abs(nearest)) else f"{number.real:.12g}"
     return f"{number.real:.12g}{number.imag:+.12g}i"
+
+
+_WRITERS: dict[type, Callable[[Any], str]] = {
+    Value: _of_value,
+    Text: lambda text: text.words.casefold(),
+    Several: lambda one: _joined(one.items, f" {one.joiner} ".replace(" , ", ", ").replace(" pm ", ", ")),
+    Elements: lambda one: "{" + ", ".join(sorted({normal_form(item) for item in one.items})) + "}",
+    Group: lambda group: group.opening + _joined(group.items) + group.closing,
+    Builder: lambda one: f"{{{one.variable} | {normal_form(one.condition)}}}",
+    Named: lambda named: named.name,
+    Combined: lambda one: _joined(one.parts, f" {one.operator} "),
+    Chain: _of_chain,
+    Ratio: lambda ratio: _joined(ratio.parts, ":"),
+    Time: lambda time: f"{time.hours}:{time.minutes:02} {time.half}".strip(),
+}

@@ -16,8 +16,8 @@ from sympy import Expr, Integer, Rational
 _NUM_POINTS = 6
 _DIFFERENT = 1e-9  # relative difference of floating-point values that are not the same
 _CERTAIN = 1e-2  # a difference that no cancellation explains
-_DIGITS = 30
-_EQUAL = sympy.Float(10) ** -22
+_DIGITS = 60
+_EQUAL = Rational(1, 10**45)
 _HUGE = 10**6  # exponents and arguments of factorials above it are not computed
 
 
@@ -25,12 +25,28 @@ class Undefined(ValueError):
     """Raised where an expression has no real value at a point, or none that floating point can hold."""
 
 
-_FUNCTIONS = {
+def _safe(number: float) -> float:
+    """Returns a number, where rounding it up or down does not depend on the last digits."""
+    if abs(number - round(number)) < 1e-9 and number != round(number):
+        raise Undefined("at a jump")
+    return number
+
+
+def _factorial(number: complex) -> float:
+    if number.imag or abs(number.real) > 150:
+        raise Undefined("a large factorial")
+    return math.gamma(number.real + 1)
+
+
+_FUNCTIONS: dict[Any, Any] = {
     sympy.sin: cmath.sin, sympy.cos: cmath.cos, sympy.tan: cmath.tan, sympy.asin: cmath.asin, sympy.acos: cmath.acos,
     sympy.atan: cmath.atan, sympy.sinh: cmath.sinh, sympy.cosh: cmath.cosh, sympy.tanh: cmath.tanh,
-    sympy.exp: cmath.exp, sympy.log: cmath.log, sympy.Abs: abs,
+    sympy.exp: cmath.exp, sympy.log: cmath.log, sympy.Abs: abs, sympy.factorial: _factorial,
     sympy.cot: lambda x: 1 / cmath.tan(x), sympy.sec: lambda x: 1 / cmath.cos(x),
-    sympy.csc: lambda x: 1 / cmath.sin(x),
+    sympy.csc: lambda x: 1 / cmath.sin(x), sympy.UnevaluatedExpr: lambda x: x,
+    sympy.Mod: lambda x, y: x.real % y.real, sympy.floor: lambda x: math.floor(_safe(x.real)),
+    sympy.ceiling: lambda x: math.ceil(_safe(x.real)), sympy.Max: lambda *xs: max(x.real for x in xs),
+    sympy.Min: lambda *xs: min(x.real for x in xs),
 }  # fmt: skip
 
 
@@ -55,50 +71,33 @@ def value_at(expression: Any, point: dict[Any, complex], is_complex: bool) -> co
 
 
 def _value(node: Any, point: dict[Any, complex], is_complex: bool) -> complex:
-    if node.is_Rational:
-        return complex(node.p / node.q)
-    if node.is_Symbol:
-        return complex(point[node]) if node in point else _undefined("a free symbol")
-    if node.is_Float or node.is_NumberSymbol:
-        return complex(float(node))
-    if node is sympy.I:
-        return 1j
+    if not node.args:
+        return _value_of_atom(node, point)
     arguments = [_value(argument, point, is_complex) for argument in node.args]
     if node.is_Add:
         return sum(arguments)
     if node.is_Mul:
         return math.prod(arguments, start=complex(1))
-    if node.is_Pow:
-        result = arguments[0] ** arguments[1]
-    elif isinstance(node, sympy.UnevaluatedExpr):
-        return arguments[0]
-    elif node.func in _FUNCTIONS:
-        result = complex(_FUNCTIONS[node.func](*arguments))
-    elif isinstance(node, sympy.Mod):
-        return complex(arguments[0].real % arguments[1].real)
-    elif isinstance(node, sympy.factorial) and arguments[0].imag == 0 and abs(arguments[0].real) < 150:
-        return complex(math.gamma(arguments[0].real + 1))
-    elif isinstance(node, (sympy.floor, sympy.ceiling)):
-        rounded = (math.floor if isinstance(node, sympy.floor) else math.ceil)(_safe(arguments[0].real))
-        return complex(rounded)
-    elif isinstance(node, (sympy.Max, sympy.Min)):
-        return complex((max if isinstance(node, sympy.Max) else min)(value.real for value in arguments))
-    else:
+    if not node.is_Pow and node.func not in _FUNCTIONS:
         raise Undefined(f"{type(node).__name__} is not computed here")
-    if not is_complex and abs(result.imag) > 1e-9 * max(1.0, abs(result.real)):
+    result = complex(arguments[0] ** arguments[1] if node.is_Pow else _FUNCTIONS[node.func](*arguments))
+    if is_complex:
+        return result
+    if abs(result.imag) > 1e-9 * max(1.0, abs(result.real)):
         raise Undefined("not real")
-    return complex(result.real, 0.0) if not is_complex else result
+    return complex(result.real, 0.0)
 
 
-def _safe(number: float) -> float:
-    """Returns a number, where rounding it up or down does not depend on the last digits."""
-    if abs(number - round(number)) < 1e-9 and number != round(number):
-        raise Undefined("at a jump")
-    return number
-
-
-def _undefined(reason: str) -> complex:
-    raise Undefined(reason)
+def _value_of_atom(node: Any, point: dict[Any, complex]) -> complex:
+    if node.is_Rational:
+        return complex(node.p / node.q)
+    if node in point:
+        return complex(point[node])
+    if node.is_Float or node.is_NumberSymbol:
+        return complex(float(node))
+    if node is sympy.I:
+        return 1j
+    raise Undefined(f"{node} has no value")
 
 
 def points(symbols: set[Any]) -> Iterator[dict[Any, complex]]:
@@ -146,12 +145,15 @@ def _exact_points(symbols: set[Any]) -> list[dict[Any, Any]]:
 
 
 def _equal_to_many_digits(a: Any, b: Any, point: dict[Any, Any]) -> bool | None:
-    """Returns whether two values agree to 22 digits, or None where they cannot be computed."""
+    """Returns whether two values agree to 45 digits, or None where they cannot be computed."""
     exact = {
         symbol: Rational(str(value.real)) if isinstance(value, complex) else value for symbol, value in point.items()
     }
     try:
-        left, right = (one.subs(exact).doit().evalf(_DIGITS) for one in (a, b))
+        left, right = (one.subs(exact).doit() for one in (a, b))
+        if left.is_Rational and right.is_Rational:
+            return bool(left == right)
+        left, right = left.evalf(_DIGITS), right.evalf(_DIGITS)
         if (
             not (left.is_number and right.is_number)
             or left.has(sympy.nan, sympy.zoo)
@@ -161,6 +163,16 @@ def _equal_to_many_digits(a: Any, b: Any, point: dict[Any, Any]) -> bool | None:
         if left.is_infinite or right.is_infinite:
             return bool(left == right)
         return bool(abs(left - right).evalf(_DIGITS) <= _EQUAL * max(abs(left), abs(right), Integer(1) / 10**20))
+    except (TypeError, ValueError, AttributeError, NotImplementedError, ArithmeticError):
+        return None
+
+
+def to_many_digits(expression: Any) -> Any:
+    """Returns a real number exactly, where it is rational, else with many digits; None where it is none."""
+    try:
+        value = expression.doit()
+        value = value if value.is_Rational else value.evalf(_DIGITS)
+        return value if value.is_number and value.is_real and value.is_finite else None
     except (TypeError, ValueError, AttributeError, NotImplementedError, ArithmeticError):
         return None
 

@@ -117,7 +117,8 @@ def _without_lead(tokens: list[Token]) -> list[Token]:
             break
         is_article = token.kind == "letter" and token.text in ("a", "I", "A") and start + 1 < len(tokens)
         is_article = is_article and tokens[start + 1].kind == "word" and tokens[start + 1].text not in words.SIGNS
-        is_lead = token.kind == "word" and word in words.LEADS and word not in words.NOT_LEADS
+        is_lead = token.kind == "word" and word in words.LEADS
+        is_lead = is_lead and (word not in words.NOT_LEADS or _word_after(tokens, start) in _COPULAS)
         is_noun = token.kind == "word" and last in ("of", "many") and word.endswith("s") and word not in words.SIGNS
         if is_lead or is_article or (is_noun and _word_after(tokens, start) in _COPULAS):
             last = word
@@ -185,11 +186,10 @@ def _numbers_in_words(tokens: list[Token]) -> list[Token]:
             found.append(tokens[place])
             place += 1
             continue
-        if _repeats(found, value):  # "12 (twelve)"
-            if end < len(tokens) and tokens[end].text == ")":
-                found.pop()
-                place = end + 1
-                continue
+        if _repeats(found, value) and end < len(tokens) and tokens[end].text == ")":  # "12 (twelve)"
+            found.pop()
+            place = end + 1
+            continue
         place = end
         if end + 2 < len(tokens) and [t.text for t in tokens[end : end + 3]] == ["(", str(value), ")"]:
             place = end + 3  # "twelve (12)"
@@ -220,20 +220,24 @@ def _number_at(tokens: list[Token], start: int) -> tuple[Fraction | None, int]:
 
     A number in digits counts only where a word follows that changes its value.
     """
-    first, place = tokens[start], start
-    total, group, has_words = Fraction(0), Fraction(0), False
+    first, following = tokens[start], _word_after(tokens, start)
     if first.kind == "number":
-        group, place = Fraction(first.text), start + 1
-    elif first.kind == "word" and _word(first) == "half":
-        return (Fraction(1, 2), start + 1) if _word_after(tokens, start) != "of" else (None, start)
-    elif first.kind != "word" or _word(first) not in words.NUMBERS:
-        is_a = _word(first) in ("a", "an") and start + 1 < len(tokens) and tokens[start + 1].kind == "word"
-        if not (is_a and (_word_after(tokens, start) in words.PARTS or _word_after(tokens, start) in words.SCALES)):
-            return None, start
-        group, place = Fraction(1), start + 1
+        return _number_after(tokens, start, start + 1, Fraction(first.text))
+    if first.kind == "word" and _word(first) == "half" and following != "of":
+        return Fraction(1, 2), start + 1
+    if first.kind == "word" and _word(first) in words.NUMBERS:
+        return _number_after(tokens, start, start, Fraction(0))
+    if _word(first) in ("a", "an") and (following in words.PARTS or following in words.SCALES):
+        return _number_after(tokens, start, start + 1, Fraction(1))
+    return None, start
+
+
+def _number_after(tokens: list[Token], start: int, place: int, group: Fraction) -> tuple[Fraction | None, int]:
+    """Goes on with a number: the words from `place` on, after `group`, as much as was read since the last scale."""
+    total, has_words = Fraction(0), False
     while place < len(tokens) and tokens[place].kind == "word":
         word = _word(tokens[place])
-        if word in words.NUMBERS and first.kind == "word" and (not has_words or group % 10 == 0):
+        if word in words.NUMBERS and tokens[start].kind == "word" and (not has_words or group % 10 == 0):
             group, has_words = group + words.NUMBERS[word], True
         elif word in words.SCALES and group:
             group, has_words = group * words.SCALES[word], True
@@ -243,9 +247,7 @@ def _number_at(tokens: list[Token], start: int) -> tuple[Fraction | None, int]:
             return group / words.PARTS[word], place + 1
         elif word == "and" and (part := _part_after_and(tokens, place)):
             return total + group + part[0], part[1]
-        elif word == "and" and has_words and _word_after(tokens, place) in words.NUMBERS and group >= 100:
-            pass
-        else:
+        elif not (word == "and" and group >= 100 and _word_after(tokens, place) in words.NUMBERS):
             break
         place += 1
     return (total + group, place) if has_words else (None, start)

@@ -32,12 +32,14 @@ def equal_regions(reference: Reading, answer: Reading) -> bool:
     """Returns whether two readings are the same part of the line; False where one of them is none."""
     if isinstance(reference, Named) and isinstance(answer, Named):
         return reference.name == answer.name
-    if isinstance(reference, Several | Elements | Value) and isinstance(answer, Several | Elements | Value):
-        if not any(_is_inequality(item) for side in (reference, answer) for item in getattr(side, "items", ())):
-            return False
-    if isinstance(reference, Combined) and isinstance(answer, Combined) and reference.operator == answer.operator:
-        if _equal_parts(reference, answer):
-            return True
+    are_values = all(isinstance(side, Several | Elements | Value) for side in (reference, answer))
+    if are_values and not any(
+        _is_inequality(one) for side in (reference, answer) for one in getattr(side, "items", ())
+    ):
+        return False
+    are_combined = isinstance(reference, Combined) and isinstance(answer, Combined)
+    if are_combined and _equal_parts(reference, answer):
+        return True
     try:
         return _same_sets(_region(reference), _region(answer))
     except _NoRegion:
@@ -48,9 +50,9 @@ def _is_inequality(reading: Reading) -> bool:
     return isinstance(reading, Chain) and bool(set(reading.relations) & _INEQUALITIES)
 
 
-def _equal_parts(reference: Combined, answer: Combined) -> bool:
+def _equal_parts(reference: Any, answer: Any) -> bool:
     """Compares unions and the like part by part, as they are written; so ends with variables compare too."""
-    if len(reference.parts) != len(answer.parts):
+    if reference.operator != answer.operator or len(reference.parts) != len(answer.parts):
         return False
     left = list(answer.parts)
     if reference.operator == "difference":
@@ -68,7 +70,7 @@ def _equal_part(a: Reading, b: Reading) -> bool:
         is_same = (a.opening, a.closing, len(a.items)) == (b.opening, b.closing, len(b.items))
         pairs = list(zip(a.items, b.items))
         is_plain = all(isinstance(x, Value) and isinstance(y, Value) for x, y in pairs)
-        return is_same and is_plain and all(numeric.equal(x.expression, y.expression) for x, y in pairs)  # type: ignore[union-attr]
+        return is_same and is_plain and all(numeric.equal(x.expression, y.expression) for x, y in pairs)
     return a == b or equal_regions(a, b)
 
 

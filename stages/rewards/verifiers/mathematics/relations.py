@@ -89,8 +89,8 @@ def _equal_both(reference: Chain, answer: Chain, equal: Equal) -> bool:
         return True
     if "\\approx" in reference.relations and "\\approx" in answer.relations and not any(reference.names):
         return False
-    if values[0] and values[1]:
-        (name, value), (other_name, other) = values
+    if values[0] is not None and values[1] is not None:
+        (name, value), (other_name, other) = values[0], values[1]
         if _same_name(name, other_name):
             return equal(value, other)
         if not (_symbols(value) and _symbols(other)):
@@ -255,10 +255,10 @@ def equal_systems(reference: Several | Elements, answer: Several | Elements, equ
     """Compares lists with equations or inequalities in them."""
     first, second = assigned(reference.items, equal), assigned(answer.items, equal)
     if first is not None and second is not None:
-        if len({name for name, _ in first}) == len(first) and len({name for name, _ in second}) == len(second):
-            values = dict(second)
-            is_same = {name for name, _ in first} == set(values)
-            return is_same and all(equal(value, values[name]) for name, value in first)
+        if len(dict(first)) == len(first) and len(dict(second)) == len(second):
+            by_name = dict(second)
+            is_same = set(dict(first)) == set(by_name)
+            return is_same and all(equal(value, by_name[name]) for name, value in first)
         return _matched(first, second, lambda x, y: x[0] == y[0] and equal(x[1], y[1]))
     if first is not None or second is not None:
         named = first if first is not None else second

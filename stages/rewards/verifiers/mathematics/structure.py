@@ -6,6 +6,7 @@ Each function reads all the tokens that it is given, or raises Unreadable.
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TypeGuard
 
 from stages.rewards.verifiers.mathematics import values, words
 from stages.rewards.verifiers.mathematics.brackets import outside, partners, split
@@ -58,8 +59,8 @@ class _Reader:
     def several(self, tokens: Sequence[Token]) -> Reading:
         """Reads values side by side, or the one that is there."""
         if places := outside(tokens, lambda token: token.kind == "sign" and token.text == ";"):
-            parts = [self.several(part) for part in split(tokens, places) if part]
-            return Several(tuple(parts), ";") if len(parts) > 1 else parts[0]
+            rows = [self.several(part) for part in split(tokens, places) if part]
+            return Several(tuple(rows), ";") if len(rows) > 1 else rows[0]
         places = outside(tokens, _is_separator)
         parts = self._parts(tokens, places)
         if len(parts) == 1:
@@ -135,23 +136,26 @@ class _Reader:
         if places := outside(tokens, lambda token: token.text in ("\\pm", "\\mp")):
             return self._alternatives(tokens, places)
         if places := outside(tokens, lambda token: token.text in _SET_OPERATORS):
-            operators = {tokens[place].text for place in places}
-            if len(operators) > 1:
-                tokens, places = _last_operator(tokens, places)
-                operators = {tokens[place].text for place in places}
-            parts = tuple(self.operand(part) for part in split(tokens, places))
-            return Combined(_SET_OPERATORS[operators.pop()], parts)
+            return self._combined(tokens, places)
         if places := outside(tokens, lambda token: token.kind == "sign" and token.text == ":"):
             return self._ratio(tokens, places)
-        if tokens[0].kind in ("sign", "command") and partners(tokens).get(0) == len(tokens) - 1:
-            if (group := self._group(tokens)) is not None:
-                return group
+        is_enclosed = tokens[0].kind in ("sign", "command") and partners(tokens).get(0) == len(tokens) - 1
+        if is_enclosed and (group := self._group(tokens)) is not None:
+            return group
         if (named := _named_set(tokens)) is not None:
             return named
-        if all(token.kind == "word" or token.text in ("-", "'", "/") for token in tokens):
-            if not values.is_unit(tokens):
-                return Text(" ".join(token.text for token in tokens))
+        is_text = all(token.kind == "word" or token.text in ("-", "'", "/") for token in tokens)
+        if is_text and not values.is_unit(tokens):
+            return Text(" ".join(token.text for token in tokens))
         return values.value_of(tokens, self.letters_are_units)
+
+    def _combined(self, tokens: Sequence[Token], places: list[int]) -> Reading:
+        """Reads sets joined by operators; those that bind least are taken first, and the others are in its parts."""
+        operators = {tokens[place].text for place in places}
+        if len(operators) > 1:
+            places = _last_operators(tokens, places)
+        parts = tuple(self.operand(part) for part in split(tokens, places))
+        return Combined(_SET_OPERATORS[tokens[places[0]].text], parts)
 
     def _alternatives(self, tokens: Sequence[Token], places: Sequence[int]) -> Reading:
         """Reads "a plus or minus b" as the two values that it is."""
@@ -226,15 +230,16 @@ def _separators(tokens: Sequence[Token]) -> list[int]:
     return outside(tokens, lambda token: _is_separator(token) or token.text == ";")
 
 
-def _is_alternatives(reading: Reading) -> bool:
+def _is_alternatives(reading: Reading) -> TypeGuard[Several]:
     return isinstance(reading, Several) and reading.joiner == "pm"
 
 
 def _with_shared_name(items: list[Reading]) -> list[Reading]:
     """Gives the name in "x = 1, 2" or "(x, y) = (1, 2) or (3, 4)" to the values that follow it."""
     first = items[0]
-    is_assignment = isinstance(first, Chain) and first.relations == ("=",) and first.names[0] is not None
-    if not is_assignment or any(isinstance(item, Chain | Text) for item in items[1:]):
+    if not isinstance(first, Chain) or first.relations != ("=",) or first.names[0] is None:
+        return items
+    if any(isinstance(item, Chain | Text) for item in items[1:]):
         return items
     return [first, *(Chain((first.sides[0], item), ("=",), (first.names[0], None)) for item in items[1:])]
 
@@ -322,9 +327,7 @@ def _time(tokens: Sequence[Token], parts: list[Sequence[Token]]) -> Time | None:
     return Time(int(hours), int(minutes), half) if int(hours) <= 24 and half in ("", "am", "pm") else None
 
 
-def _last_operator(tokens: Sequence[Token], places: Sequence[int]) -> tuple[Sequence[Token], list[int]]:
-    """Returns the tokens, and the operators that bind least: a difference is taken last."""
+def _last_operators(tokens: Sequence[Token], places: list[int]) -> list[int]:
+    """Returns the places of the operators that bind least: the last difference, else all unions."""
     differences = [place for place in places if tokens[place].text == "\\setminus"]
-    if differences:
-        return tokens, differences[-1:]
-    return tokens, [place for place in places if tokens[place].text == "\\cup"]
+    return differences[-1:] or [place for place in places if tokens[place].text == "\\cup"]

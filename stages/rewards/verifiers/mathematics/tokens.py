@@ -33,7 +33,8 @@ _TEXT_COMMAND = re.compile(
 )
 _FORMULA_TEXT = frozenset({"mathcal", "mathfrak", "mathscr"})
 _SET_NAME = re.compile(
-    r"\\(?:mathbb|Bbb|mathbf|mathrm)\s*\{\s*([NZQRCP])\s*\}(?=\s*(?:$|[,;^\\$)}]|\+))|\\mathbb\s*([NZQRCP])"
+    r"\\(?:mathbb|Bbb)\s*\{?\s*([NZQRCP])\s*\}?|"
+    r"\\(?:mathbf|mathrm)\s*\{\s*([NZQRC])\s*\}(?=\s*(?:$|[,;^\\$)}]|\+))"
 )
 _TOKEN = re.compile(
     r"""(?P<space>\s+)
@@ -176,38 +177,33 @@ def _of_letters(found: str, mode: str, is_spaced: bool, text: str, start: int, e
     """Returns the tokens of a run of letters: a function, a word, or variables side by side."""
     if found.startswith("sqrt") and len(found) > 4 and mode != PROSE:  # sqrtx
         return [Token("command", "\\sqrt", is_spaced), *_of_letters(found[4:], mode, False, text, start + 4, end)]
-    name = words.FUNCTION_NAMES.get(found, found)
     is_after_number = start > 0 and text[start - 1].isdigit()
-    if found in words.FUNCTIONS or found in words.FUNCTION_NAMES:
-        is_a_unit = name in ("sec",) and not text[end:].lstrip().startswith(("(", "\\", "{"))
-        if not is_a_unit:
-            return [Token("command", f"\\{name}", is_spaced)]
-    if mode != PROSE and found in words.GREEK and len(found) > 2:
-        return [Token("letter", f"\\{found}", is_spaced)]
-    if len(found) == 1:
-        return [Token("letter", found, is_spaced)]
+    if (named := _named(found, mode, is_spaced, text[end:])) is not None:
+        return [named]
     if is_after_number and not is_spaced and mode != FORMULA and found in ("st", "nd", "rd", "th"):
         return []  # 12th
-    if "'" in found and mode == FORMULA:
-        letters, primes = found.split("'")[0], found[found.index("'") :]
-        return [
-            *(Token("letter", letter, is_spaced and i == 0) for i, letter in enumerate(letters)),
-            *(Token("sign" if c == "'" else "letter", c) for c in primes),
-        ]
-    if mode == PROSE or _is_word(found, mode, is_after_number):
+    is_primed = "'" in found and mode == FORMULA  # f'g
+    if not is_primed and (mode == PROSE or _is_word(found, mode, is_after_number)):
         return [Token("word", found, is_spaced)]
     if mode == MIXED and is_spaced and found.isalpha() and _LONG_WORD.search(text) and text[end : end + 1] in " .,":
         return [Token("word", found, is_spaced)]  # among words, a short one is a word too: "3 red marbles"
-    if "-" in found or "'" in found:
-        pieces = re.findall(r"[A-Za-z]+|-|'", found)
-        tokens: list[Token] = []
-        for place, piece in enumerate(pieces):
-            spaced = is_spaced and place == 0
-            tokens += [Token("sign", piece, spaced)] if piece in "-'" else _of_letters(piece, mode, spaced, "", 0, 0)
-        return tokens
-    if found.isupper() and len(found) > 1:
+    if found.isupper() and found.isalpha():
         return [Token("letter", found, is_spaced)]  # AB is a segment or a number of digits, not A times B
-    return [Token("letter", letter, is_spaced and place == 0) for place, letter in enumerate(found)]
+    return [
+        Token("letter" if character.isalpha() else "sign", character, is_spaced and place == 0)
+        for place, character in enumerate(found)
+    ]
+
+
+def _named(found: str, mode: str, is_spaced: bool, following: str) -> Token | None:
+    """Returns the token of a function, a Greek letter or a single letter."""
+    if found in words.FUNCTIONS or found in words.FUNCTION_NAMES:
+        is_second = found == "sec" and not following.lstrip().startswith(("(", "\\", "{"))
+        if not is_second:
+            return Token("command", f"\\{words.FUNCTION_NAMES.get(found, found)}", is_spaced)
+    if mode != PROSE and found in words.GREEK and len(found) > 2:
+        return Token("letter", f"\\{found}", is_spaced)
+    return Token("letter", found, is_spaced) if len(found) == 1 else None
 
 
 _LONG_WORD = re.compile(r"(?<![\\A-Za-z])[a-z]{5,}(?![A-Za-z({])")
@@ -219,7 +215,7 @@ def _is_word(found: str, mode: str, is_after_number: bool) -> bool:
     if found in units.ABBREVIATIONS:
         return True
     if mode == FORMULA:
-        return lower in ("or", "and") or len(found) >= 3 and (lower in _KNOWN or found in units.UNITS)
+        return lower in ("or", "and") or (len(found) >= 3 and (lower in _KNOWN or found in units.UNITS))
     if lower in _KNOWN or (found in units.UNITS and not is_after_number):
         return True
     pieces = re.split("[-']", found)
@@ -230,7 +226,7 @@ _KNOWN = frozenset(
     word
     for phrase in (
         *words.NUMBERS, *words.SCALES, *words.PARTS, *words.SIGNS, *words.SEPARATORS, *words.LEADS, *words.REMARKS,
-        *"yes no not true false even odd none if else when otherwise both neither".split(),
+        "yes no not true false even odd none if else when otherwise both neither",
     )
     for word in phrase.split()
     if len(word) > 1

@@ -3,6 +3,8 @@
 from fractions import Fraction
 from math import pi
 
+from stages.text.statements import words_of
+
 # (dimension, of one of its base unit): names. Names of one line are the same unit.
 _TABLE: list[tuple[str, float | Fraction, str]] = [
     ("length", 1, "m meter meters metre metres"),
@@ -84,28 +86,34 @@ _TABLE: list[tuple[str, float | Fraction, str]] = [
 ]
 UNITS = {name: (dimension, factor) for dimension, factor, names in _TABLE for name in names.split()}
 # Letters that are a unit in the answer only where the reference has no variable, and only after a space.
-LETTER_UNITS = frozenset("m g s h l L N J W V K C A".split())
+LETTER_UNITS = frozenset(["m", "g", "s", "h", "l", "L", "N", "J", "W", "V", "K", "C", "A"])
 # They may stand without \text and without a space after a number.
-ABBREVIATIONS = frozenset(
-    """cm mm km dm kg lb lbs oz ft yd mi min sec hr hrs ml mL mph kmh kph kmph Hz kHz MHz kJ kW kWh Pa kPa mol
-    gal cal gm kms ms""".split()
+ABBREVIATIONS = words_of(
+    """
+    cm mm km dm kg lb lbs oz ft yd mi min sec hr hrs ml mL mph kmh kph kmph Hz kHz MHz kJ kW kWh Pa kPa mol gal
+    cal gm kms ms
+    """
 )
 LENGTHS_SQUARED = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
 # Plural nouns by their look that are no nouns, or change what a number before them says.
-_NO_NOUNS = frozenset(
-    """minus plus times less versus is was has does this thus plus perhaps yes always besides others losses loss
-    backwards downwards upwards forwards afterwards towards negatives positives squares cubes halves thirds quarters
-    fourths fifths sixths sevenths eighths ninths tenths hundredths thousandths tens hundreds thousands millions
-    billions trillions dozens pairs percents factors powers roots logs logarithms sines cosines means equals exceeds
-    remains hypotheses series as us its his hers ours yours us unless across decreases increases falls rises drops
-    debts deficits ones twos threes fours fives sixes sevens eights nines pis radians degrees""".split()
+_NO_NOUNS = words_of(
+    """
+    minus plus times less versus is was has does this thus plus perhaps yes always besides others losses loss
+    backwards downwards upwards forwards afterwards towards negatives positives squares cubes halves thirds
+    quarters fourths fifths sixths sevenths eighths ninths tenths hundredths thousandths tens hundreds thousands
+    millions billions trillions dozens pairs percents factors powers roots logs logarithms sines cosines means
+    equals exceeds remains hypotheses series as us its his hers ours yours us unless across decreases increases
+    falls rises drops debts deficits ones twos threes fours fives sixes sevens eights nines pis radians degrees
+    """
 )
 
 # Words before a noun that change what the number says.
-NO_ADJECTIVES = frozenset(
-    """less fewer more other not no than below above under over of negative minus percent hundred thousand million
-    billion dozen half quarter third times out per squared cubed remainder left right down up north south east west
-    extra missing short lost too if when or and but wrong without except additional another""".split()
+NO_ADJECTIVES = words_of(
+    """
+    less fewer more other not no than below above under over of negative minus percent hundred thousand million
+    billion dozen half quarter third times out per squared cubed remainder left right down up north south east
+    west extra missing short lost too if when or and but wrong without except additional another
+    """
 )
 
 

@@ -1,9 +1,12 @@
 """The words that an answer may contain, by what they do. A word that is not here, nor a unit, makes it unreadable."""
 
-_UNITS = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
-_UNITS += " seventeen eighteen nineteen"
-NUMBERS = {word: value for value, word in enumerate(_UNITS.split())} | {
-    word: 10 * (place + 2) for place, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split())
+from stages.text.statements import words_of
+
+_SMALL = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
+_SMALL += " seventeen eighteen nineteen"
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
+NUMBERS = {word: value for value, word in enumerate(_SMALL.split())} | {
+    word: 10 * (place + 2) for place, word in enumerate(_TENS.split())
 }
 # What a number before them is multiplied with.
 SCALES = {
@@ -27,7 +30,9 @@ SIGNS = {
     "half of": "\\frac{1}{2}\\cdot ", "one half of": "\\frac{1}{2}\\cdot ", "a half of": "\\frac{1}{2}\\cdot ",
     "twice": "2\\cdot ", "double": "2\\cdot ", "triple": "3\\cdot ", "factorial": "!", "percent": "%",
     "per cent": "%", "percentage": "%", "pct": "%", "degrees": "^{\\circ}", "degree": "^{\\circ}", "deg": "^{\\circ}",
-    "equals": "=", "equal to": "=", "is equal to": "=", "are equal to": "=", "is": "=", "are": "=",
+    "equals": "=",
+    "must be": "=", "has to be": "=", "will be": "=", "would be": "=", "be": "=",
+    "equal to": "=", "is equal to": "=", "are equal to": "=", "is": "=", "are": "=",
     "less than": "<", "is less than": "<", "greater than": ">", "is greater than": ">", "more than": ">",
     "at least": "\\ge ", "is at least": "\\ge ", "at most": "\\le ", "is at most": "\\le ",
     "out of": "/", "in": "/", "to": ":", "choose": "\\choose ", "union": "\\cup ", "mod": "\\bmod ",
@@ -35,21 +40,23 @@ SIGNS = {
 }  # fmt: skip
 SEPARATORS = {"and", "or", "&"}
 # What may stand before an answer and says nothing of its value. "is", "are" and the like may come between.
-LEADS = frozenset(
-    """a an the this that there it its it's so thus hence therefore then we i you get gets got have has had obtain
-    find found guess think believe conclude see know can be answer answers final result results solution solutions
-    value values of for to my our your total sum area volume perimeter number length width height radius diameter
-    circumference distance speed time price cost profit probability average mean median mode range ratio slope
-    intercept coefficient angle measure triangle circle rectangle parallelogram trapezoid pyramid cone cylinder
-    sphere prism cube equation equations function expression maximum minimum largest smallest greatest least possible
-    values only required desired given problem question option choice equals equal real integer positive exact
-    simplified form about approximately around roughly nearly exactly just simply clearly finally correct following
-    remainder difference product quotient domain vertex center point points coordinates pair ordered matrix vector
-    interval set roots zeros root as follows which here are is was were will would be ans sol q.e.d. qed
-    ways way gives give yields yield implies lead leads results""".split()
+LEADS = words_of(
+    """
+    a an the this that there it its it's so thus hence therefore then we i you get gets got have has had obtain
+    find found guess think believe conclude see know can be answer answers final result results solution
+    solutions value values of for to my our your total sum area volume perimeter number length width height
+    radius diameter circumference distance speed time price cost profit probability average mean median mode
+    range ratio slope intercept coefficient angle measure triangle circle rectangle parallelogram trapezoid
+    pyramid cone cylinder sphere prism cube equation equations function expression maximum minimum largest
+    smallest greatest least possible values only required desired given problem question option choice equals
+    equal real integer positive exact simplified form about approximately around roughly nearly exactly just
+    simply clearly finally correct following remainder difference product quotient domain vertex center point
+    points coordinates pair ordered matrix vector interval set roots zeros root as follows which here are is was
+    were will would be must ans sol q.e.d. qed ways way gives give yields yield implies lead leads results
+    """
 )
 # They turn the meaning of what follows into something else, so they are no lead-ins.
-NOT_LEADS = frozenset({"root", "square", "cube", "remainder", "least", "results"})
+NOT_LEADS = frozenset({"root", "cube", "least"})
 # Sentences and remarks after an answer that say nothing of its value.
 REMARKS = frozenset(
     """old|simplified|in simplest form|in simplified form|in lowest terms|exactly|approximately|approx|or so|in total|
