@@ -1,19 +1,32 @@
-"""Model directories from outside of the run: where they are, whether they can be used, how large they are."""
+"""Model directories from outside of the run: whether they can be used, and as what."""
 
 import itertools
-import os
 import re
 from collections.abc import Container
+from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
+from pipeline.configuration.model_directory import locate, num_parameters
 from pipeline.errors import MessageAndFix, MissingInput
 from pipeline.planning.fingerprint import model_fingerprint
-from stages.config import ModelConfig
+from stages.config.choices import Template
 from stages.contract.description import StageDescription
 from stages.contract.files import find_json
 from stages.contract.inputs import StageInput
 
-TINY_VOCABULARY = 288  # of the recipe's own tokenizer
+__all__ = [
+    "Prompting",
+    "locate",
+    "missing_parts",
+    "num_parameters",
+    "outside_input",
+    "outside_inputs",
+    "template_of_directory",
+    "trained_prompting",
+    "trained_template",
+]
+
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "tokenizer_config.json")
 
 
@@ -70,18 +83,49 @@ def _name_of(model_dir: Path) -> str:
     return re.sub(r"[^A-Za-z0-9._-]", "-", made_by.stage if made_by else model_dir.name) or "model"
 
 
-def trained_template(kind: str | None, config: dict) -> str | None:
-    """The template that a trained stage put its prompts into; None for a stage that trains nothing.
+@dataclass(frozen=True)
+class Prompting:
+    """What a stage writes around its prompts."""
+
+    template: str
+    system: str = ""
+    examples: str | None = None
+
+    @property
+    def is_by_name(self) -> bool:
+        """Whether it is a template by its name and nothing more."""
+        return self.template in get_args(Template) and not self.system and not self.examples
+
+    def __str__(self) -> str:
+        name = self.template if self.template in get_args(Template) else "of a file"
+        more = [word for word, value in (("a system prompt", self.system), ("examples", self.examples)) if value]
+        return " with ".join([name, *([" and ".join(more)] if more else [])])
+
+
+def trained_prompting(kind: str | None, config: dict) -> Prompting | None:
+    """What a trained stage wrote around its prompts; None for a stage that trains nothing.
 
     Args:
         kind: The kind of the stage.
         config: Its configuration as plain data.
     """
     if kind == "pretrain":
-        return "plain"  # every world's documents are written so
-    if kind in ("grpo", "reward_models"):
-        return config["data"]["template"]
-    return config["template"] if kind == "sft" else None
+        return Prompting("plain")  # every world's documents are written so
+    if kind not in ("grpo", "reward_models", "sft"):
+        return None
+    section = config if kind == "sft" else config["data"]
+    return Prompting(section["template"], section.get("system") or "", section.get("examples"))
+
+
+def trained_template(kind: str | None, config: dict) -> str | None:
+    """The template that a trained model is to be asked in; None for a stage that trains nothing.
+
+    An export's own chat template, `chat`, has all that stood around the prompts in training.
+    """
+    prompting = trained_prompting(kind, config)
+    if prompting is None:
+        return None
+    return prompting.template if prompting.is_by_name else "chat"
 
 
 def template_of_directory(model_dir: Path) -> str | None:
@@ -91,36 +135,6 @@ def template_of_directory(model_dir: Path) -> str | None:
         return trained_template(made_by.kind, made_by.config) if made_by else None
     except (KeyError, TypeError):  # of a version without templates
         return None
-
-
-def locate(path: str, revision: str | None) -> Path:
-    """The directory of a model: a local path, or OWNER/NAME in the Hugging Face cache.
-
-    Raises:
-        MissingInput: There is no such directory; its fix is the command that downloads the model.
-    """
-    local = Path(path).expanduser()
-    if local.is_dir():
-        return local.resolve()
-    if local.is_file():
-        raise MissingInput(
-            f"model.path {path} is a file", "give the directory that holds config.json, the tokenizer and the weights"
-        )
-    is_name = path.count("/") == 1
-    home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
-    cache = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
-    repository = cache / f"models--{path.replace('/', '--')}"
-    reference = repository / "refs" / (revision or "main")
-    commit = reference.read_text().strip() if reference.is_file() else revision or "main"
-    snapshot = repository / "snapshots" / commit
-    if is_name and snapshot.is_dir():
-        return snapshot
-    fix = "give an existing directory: model.path=DIRECTORY"
-    if is_name and not path.startswith((".", "/")):
-        fix = f"hf download {path}" + (f" --revision {revision}" if revision else "")
-    raise MissingInput(
-        f"model.path {path}: no such directory, and no such model in the Hugging Face cache ({cache})", fix
-    )
 
 
 def missing_parts(directory: Path) -> list[str]:
@@ -154,28 +168,3 @@ def _missing_weights(directory: Path) -> list[str]:
             "save_pretrained(..., safe_serialization=True)"
         ]
     return ["no weights (*.safetensors)"]
-
-
-def num_parameters(model: ModelConfig) -> float:
-    """Parameters of a model: from the sizes of its weight files, or computed for the recipe's own Qwen2.
-
-    0 for a model that is not there.
-    """
-    if model.path:
-        try:
-            directory = locate(model.path, model.revision)
-        except MissingInput:
-            return 0.0
-        return sum(path.stat().st_size for path in directory.glob("*.safetensors")) / _weight_bytes(directory)
-    width, head = model.hidden_size, model.hidden_size // model.num_heads
-    layer = 2 * width * width + 2 * width * head * model.num_kv_heads + 3 * width * model.intermediate_size
-    return model.num_layers * layer + (1 if model.tie_embeddings else 2) * TINY_VOCABULARY * width
-
-
-def _weight_bytes(directory: Path) -> int:
-    """Bytes of a parameter in the weight files of a model directory."""
-    config = find_json(directory / "config.json")
-    if not isinstance(config, dict):
-        return 2
-    precision = config.get("dtype") or config.get("torch_dtype")  # the latter: transformers before 5
-    return 4 if precision == "float32" else 2

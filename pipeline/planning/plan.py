@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.configuration.graph import Graph, Node, build, upstream
-from pipeline.configuration.notes import notes
+from pipeline.configuration.graph import Graph, Node, build, unread_models, upstream
+from pipeline.configuration.notes import file_notes, notes
 from pipeline.configuration.schema import RunConfig
 from pipeline.errors import MessageAndFix, MissingInput, PipelineError
 from pipeline.planning import estimate, models, preflight
@@ -18,6 +18,7 @@ from pipeline.planning.action import SKIP, choose_action
 from pipeline.planning.command_line import command
 from pipeline.planning.fingerprint import data_files, short_fingerprint, stage_fingerprint
 from pipeline.planning.judges import check_judges
+from pipeline.planning.learning_rates import check_rates, rate_notes
 from stages.config import to_dict
 from stages.contract.inputs import StageInput
 
@@ -86,11 +87,13 @@ def make_plan(config: RunConfig) -> Plan:
     steps = [known[name] for name in selected if name in graph.nodes]
     for step in steps:
         errors += _missing_inputs(step, graph, known, selected, config) + step.errors
+    errors += preflight.check_run_dir(config)
     errors += preflight.check_data(config, steps)
     errors += preflight.check_suites(steps)
     errors += preflight.check_disk(config, steps)
     errors += preflight.check_tracker(config)
     errors += check_judges(config, steps)
+    errors += check_rates(config, steps)
     errors += preflight.check_sandbox(config, steps)
     needed = upstream(graph, [step.stage for step in steps if not graph.nodes[step.stage].optional])
     others = [known[name] for name in needed if name not in selected]
@@ -102,7 +105,13 @@ def make_plan(config: RunConfig) -> Plan:
         steps=steps,
         upstream=others,
         left_out={name: graph.left_out[name] for name in selected if name in graph.left_out},
-        notes=notes(config) + template_notes(steps, known),
+        notes=[
+            *notes(config),
+            *file_notes(config),
+            *template_notes(steps, known),
+            *rate_notes(config, steps),
+            *_unread_notes(graph, steps),
+        ],
         errors=list(dict.fromkeys(errors)),
     )
 
@@ -140,6 +149,7 @@ def _step(
         node.kind, stage_config if stage_config is not None else {}, fingerprints, files, config.seed
     )
     directory = config.run_dir / node.name / short_fingerprint(fingerprint)
+    read = dataclasses.replace(node, inputs=dict.fromkeys(inputs, "")) if node.optional else node
     action, reason, damages = choose_action(node, directory, config, stage_config, inputs, is_selected)
     return Step(
         stage=node.name,
@@ -153,7 +163,7 @@ def _step(
         data_files=files,
         num_processes=1 if node.kind == "report" else config.launcher.num_processes * config.launcher.num_nodes,
         memory_gib=estimate.memory_gib(node, stage_config, config),
-        seconds=0.0 if action == SKIP else estimate.seconds(node, stage_config, config),
+        seconds=0.0 if action == SKIP else estimate.seconds(read, stage_config, config),
         is_selected=is_selected,
         errors=errors + damages,
     )
@@ -200,6 +210,17 @@ def _template(source: StageInput, known: dict[str, Step]) -> str | None:
     return models.template_of_directory(Path(source.model_dir)) if source.model_dir else None
 
 
+def _unread_notes(graph: Graph, steps: list[Step]) -> list[str]:
+    """A line for each stage that is going to run although nothing else is made from it."""
+    unread = set(unread_models(graph))
+    return [
+        f"nothing else is made from {step.stage} in this run: it is trained to be evaluated only; name the stages that "
+        "you want ('+stage=[A,B]') to leave it out"
+        for step in steps
+        if step.stage in unread and not step.is_done
+    ]
+
+
 def template_notes(steps: list[Step], known: dict[str, Step]) -> list[str]:
     """A line for each stage that puts another template before a fine-tuned model than it was trained with.
 
@@ -207,18 +228,22 @@ def template_notes(steps: list[Step], known: dict[str, Step]) -> list[str]:
     """
     lines = []
     for step in steps:
-        template = getattr(getattr(step.config, "data", None), "template", None)
-        if not template or step.kind == "evaluate":
+        data = getattr(step.config, "data", None)
+        if data is None or step.kind in ("evaluate", "pretrain"):
             continue
+        own = models.Prompting(data.template, data.system, data.examples)
         for entry in step.inputs.values():
             source = known.get(entry.stage) if entry.stage else None
             if source is None or source.kind == "pretrain":
                 continue
-            trained_with = _template(entry, known)
-            if trained_with not in (None, template):
+            trained_with = models.trained_prompting(source.kind, to_dict(source.config))
+            if trained_with in (None, own):
+                continue
+            as_trained = trained_with.template if trained_with.is_by_name else "chat"
+            if own != models.Prompting(as_trained):
                 lines.append(
-                    f"{step.stage} puts its prompts into the template {template}, but {source.stage} was trained with "
-                    f"{trained_with}: stages.{step.stage}.data.template={trained_with} goes on with that"
+                    f"{step.stage} puts its prompts into the template {own}, but {source.stage} was trained with "
+                    f"{trained_with}: stages.{step.stage}.data.template={as_trained} goes on with that"
                 )
     return lines
 

@@ -1,7 +1,8 @@
-"""`python -m stages.data inspect|prepare|fetch CONFIG.json`: the worker that the driver's command `data` starts.
+"""`python -m stages.data ACTION CONFIG.json`: the worker that the driver's commands `data` and `grade` start.
 
-CONFIG.json is an object with the keys data, prepare, rollout, sandbox, seed and model_dir, as the driver composed it.
-Exit codes: 0 done, 64 bad input, 1 failed.
+The actions are inspect, prepare, fetch and grade. CONFIG.json is an object with the keys data, prepare, rollout,
+sandbox, seed and model_dir, as the driver composed it; for grade it has file, json and sandbox. Exit codes: 0 done, 64
+bad input, 65 some rows cannot be graded, 1 failed.
 """
 
 import contextlib
@@ -11,11 +12,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from stages.config import ConfigError, DataConfig, PrepareConfig, RolloutConfig, SandboxConfig, from_dict
+from stages.config import ConfigError, DataConfig, PrepareConfig, RolloutConfig, SandboxConfig, SourceConfig, from_dict
 from stages.rewards.grading import GraderAway
 from stages.runtime import environment
 
-ACTIONS = ("inspect", "prepare", "fetch")
+ACTIONS = ("inspect", "prepare", "fetch", "grade")
+EXIT_UNGRADED_ROWS = 65
 
 
 def main(arguments: list[str]) -> int:
@@ -27,6 +29,8 @@ def main(arguments: list[str]) -> int:
         environment.prepare()
     given = json.loads(Path(arguments[1]).read_text(encoding="utf-8"))
     try:
+        if arguments[0] == "grade":
+            return _grade(given)
         data = from_dict(DataConfig, given["data"])
         if not data.all_sources:
             raise ValueError(
@@ -97,11 +101,43 @@ def _fetch(data: DataConfig, given: dict[str, Any]) -> int:
         if source.path and is_hub_name(source.path):
             directory = fetch(source, source_key(data, name))
             print(f"{source.path}: commit {directory.name} in {directory}", flush=True)
-            if advice := pin_advice(source, source_key(data, name)):
-                print(advice, flush=True)
+            for line in (_files(source, source_key(data, name)), pin_advice(source, source_key(data, name))):
+                if line:
+                    print(line, flush=True)
         else:
             print(f"{source.path} is here", flush=True)
     return 0
+
+
+def _grade(given: dict[str, Any]) -> int:
+    """Grades the rows of a file, and prints each and a summary, or all of it as JSON."""
+    from stages.data import grade_report
+    from stages.data.graded_rows import GradedRow, graded_rows
+
+    def say(line: str) -> None:
+        print(line, flush=True)
+
+    rows: list[GradedRow] = []
+    for row in graded_rows(Path(given["file"]), from_dict(SandboxConfig, given["sandbox"])):
+        rows.append(row)
+        if not given["json"]:
+            grade_report.print_row(row, say)
+    if given["json"]:
+        say(grade_report.as_json(rows))
+    else:
+        grade_report.print_summary(rows, say)
+    return EXIT_UNGRADED_ROWS if any(row.verdict is None for row in rows) else 0
+
+
+def _files(source: SourceConfig, key: str) -> str | None:
+    """Returns which files of a fetched set are read, or which choice is left to make."""
+    from stages.data.file_selection import select, shown
+
+    try:
+        select(source, key)
+    except ValueError as error:
+        return str(error)
+    return shown(source, key)
 
 
 if __name__ == "__main__":

@@ -9,51 +9,45 @@ from typing import TYPE_CHECKING
 from stages.contract import files
 from stages.engines.model_card import model_card
 from stages.engines.training import TrainEngine
-from stages.prompting.templates import PLAIN_TEMPLATE, R1_ZERO_TEMPLATE
+from stages.prompting.chat_templates import as_chat_template, beginning
+from stages.prompting.encoding import Encoder
+from stages.prompting.vocabulary import whole_ids
 from stages.runtime.disk import all_or_nothing
 from stages.runtime.worker import Worker
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-# Thoughts of earlier turns are left out, as in DeepSeek-R1's own template; `thinking=true` makes the reply begin with
-# <think>, which its model card recommends. {begin}: what the tokenizer puts in front of every text.
-_CHAT = (
-    "{begin}{% set ns = namespace(system='') %}{% for message in messages %}"
-    "{% if message['role'] == 'system' %}{% set ns.system = message['content'] + '\\n' %}"
-    "{% elif message['role'] == 'assistant' %}"
-    "{{ message['content'] if loop.last else message['content'].split('</think>')[-1] }}{{ eos_token }}"
-    "{% else %}{% set text = ns.system + message['content'] %}{% set ns.system = '' %}{user}{% endif %}"
-    "{% endfor %}{% if add_generation_prompt and thinking is defined and thinking %}{{ '<think>' }}{% endif %}"
-)
-
 
 def chat_template(template: str, tokenizer: "PreTrainedTokenizerBase") -> str | None:
-    """The Jinja template that renders prompts as in training: of plain or r1_zero, or the tokenizer's own (chat)."""
-    if template == "chat":
-        return tokenizer.chat_template
-    before, after = {"plain": PLAIN_TEMPLATE, "r1_zero": R1_ZERO_TEMPLATE}[template].split("{prompt}")
-    words = "text" if template == "plain" else "text.rstrip().removesuffix('.')"
-    user = f"{{{{ {before!r} + {words} + {after!r} }}}}"
-    return _CHAT.replace("{begin}", "{{ bos_token }}" if _adds_bos(tokenizer) else "").replace("{user}", user)
+    """The Jinja template that renders prompts as in training.
+
+    Args:
+        template: Of the prompts in training: plain, r1_zero, chat (the tokenizer's own), or the text of one.
+        tokenizer: Of the model.
+
+    Returns:
+        The text, None where the tokenizer has none. Engines that render it add nothing in front, so it begins with what
+        the tokenizer puts in front of every text.
+    """
+    begin, chat = beginning(tokenizer), as_chat_template(template, tokenizer)
+    if chat is None or not begin or template in ("plain", "r1_zero") or Encoder(tokenizer, template).writes_prefix:
+        return chat
+    return begin + chat
 
 
-def _adds_bos(tokenizer: "PreTrainedTokenizerBase") -> bool:
-    """Whether the tokenizer puts its beginning-of-sequence token in front of every text."""
-    ids = tokenizer("a")["input_ids"]
-    return tokenizer.bos_token_id is not None and bool(ids) and ids[0] == tokenizer.bos_token_id
-
-
-def set_generation_defaults(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
+def set_generation_defaults(
+    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", template: str = "plain"
+) -> None:
     """Sets what generation_config.json will say: how to sample, and which tokens end a completion.
 
-    First the end of sequence that was trained on, then what the base model also stopped at.
+    First the end that was trained on, then all others that the samplers of the recipe stop at.
     """
     from transformers import GenerationConfig
 
-    before = model.generation_config.eos_token_id if model.generation_config is not None else None
-    known = before if isinstance(before, list) else [before]
-    ids = list(dict.fromkeys([tokenizer.eos_token_id, *(token for token in known if token is not None)]))
+    encoder = Encoder(tokenizer, template)
+    before = whole_ids(model.generation_config.eos_token_id) if model.generation_config is not None else []
+    ids = list(dict.fromkeys([encoder.end_id, *encoder.stop_ids, *before]))
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     model.generation_config = GenerationConfig(
         do_sample=True,
@@ -68,12 +62,12 @@ def set_generation_defaults(model: "PreTrainedModel", tokenizer: "PreTrainedToke
 def export(worker: Worker, engine: TrainEngine, tokenizer: "PreTrainedTokenizerBase", template: str) -> None:
     """Writes model/ of a stage: weights, tokenizer with chat template, generation_config, README.md.
 
-    Collective under ZeRO-3. `template`: the name of the template of the prompts that the model was trained on.
+    Collective under ZeRO-3. `template`: that of the prompts that the model was trained on.
     """
+    set_generation_defaults(engine.module.model, tokenizer, template)
     tokenizer.chat_template = chat_template(template, tokenizer)
-    set_generation_defaults(engine.module.model, tokenizer)
     engine.export(tokenizer, worker.dir / "model")
     if worker.is_main:
-        card = model_card(worker.description, worker.inputs, worker.metrics)
+        card = model_card(worker.description, worker.inputs, worker.metrics, tokenizer.chat_template or "")
         with all_or_nothing(worker.dir / "model", len(card)):
             files.write_atomic(worker.dir / "model" / "README.md", card.encode())

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from stages.config import ModelConfig
+from stages.contract import files
+from stages.prompting.vocabulary import vocabulary_of
 from stages.runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ def load_tokenizer(model_dir: Path | str) -> "PreTrainedTokenizerBase":
     """Loads the tokenizer of a model directory.
 
     Raises:
-        InputError: There is none, or it has no end-of-sequence token.
+        InputError: There is none, or neither it nor the model's configuration names an end-of-sequence token.
     """
     from transformers import AutoTokenizer
 
@@ -25,9 +27,13 @@ def load_tokenizer(model_dir: Path | str) -> "PreTrainedTokenizerBase":
     except (OSError, ValueError) as error:
         raise InputError(f"no usable tokenizer in {model_dir}: {error}") from error
     if tokenizer.eos_token_id is None:
-        raise InputError(
-            f"the tokenizer in {model_dir} has no end-of-sequence token: set eos_token in its tokenizer_config.json"
-        )
+        ends = [token for token in vocabulary_of(tokenizer).stop_ids() if token < len(tokenizer)]
+        if not ends:
+            raise InputError(
+                f"the tokenizer in {model_dir} has no end-of-sequence token, and neither generation_config.json nor "
+                "config.json names one: set eos_token in its tokenizer_config.json"
+            )
+        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(ends[0])
     return tokenizer
 
 
@@ -89,3 +95,4 @@ def save_model(
     """
     model.save_pretrained(directory, state_dict=state, safe_serialization=True)
     tokenizer.save_pretrained(directory)
+    files.follow_umask(directory)

@@ -5,6 +5,8 @@ answers.py       the text of the final answer
 statements.py    the statement of the answer in a solution
 integers.py      the integer that a text names
 language.py      the language of a text, and how consistently it is written in one
+words.py         what of a text is words, and in which script
+normal_form.py   the form in which texts are compared
 readability.py   long paragraphs and blocks of code
 repetition.py    repeated n-grams
 reflection.py    words that show reflection ("wait", "check")

@@ -19,23 +19,27 @@ from stages.config import CollectConfig
 from stages.contract import files
 from stages.contract.indexed_records import IndexedRecords
 from stages.data.inputs import open_prompts
-from stages.engines.sampling import Completion, make_sampler
+from stages.engines.sampling import Completion
+from stages.engines.sampling.check import make_checked_sampler
 from stages.engines.training import init_distributed
 from stages.judges import require_judge
 from stages.kinds.collect import review
 from stages.kinds.collect.card import card_of, domain_table, write_card
-from stages.kinds.collect.filters import REASONS, rejections
+from stages.kinds.collect.filters import REASONS, rejections, what_dropped_most
 from stages.kinds.collect.general import general_rows
 from stages.kinds.collect.judging import finished
 from stages.modeling.model import load_tokenizer
+from stages.prompting.encoding import Encoder
 from stages.prompting.prompt import Prompt
-from stages.prompting.templates import apply_template, decode, encode_prompt, text_of
 from stages.runtime.distributed import barrier, gather_objects
 from stages.runtime.errors import InputError, Interrupted, user_errors
 from stages.runtime.seeds import rng_for, seed_for
 from stages.runtime.worker import Worker
 from stages.text.completion import without_opening
+from stages.training.alarms import Alarm, report_once
 from stages.training.rollouts import Rollout
+
+FEW = 0.05  # a smaller share of completions that pass is said
 
 
 def run(worker: Worker) -> None:
@@ -44,10 +48,7 @@ def run(worker: Worker) -> None:
     init_distributed()
     collector = Collector(worker, config)
     worker.startup_done()
-    chunks = [
-        range(first, min(first + config.chunk_prompts, config.num_prompts))
-        for first in range(0, config.num_prompts, config.chunk_prompts)
-    ]
+    chunks = chunks_of(config)
     worker.cut_logs(collector.num_logged(chunks), last_sample_step=0)
     barrier()  # all ranks have read what there was before anyone writes
     for number, chunk in enumerate(chunks, start=1):
@@ -58,6 +59,14 @@ def run(worker: Worker) -> None:
     finish(worker, config, collector)
 
 
+def chunks_of(config: CollectConfig) -> list[range]:
+    """The numbers of the prompts that are drawn in each call of the sampler."""
+    return [
+        range(first, min(first + config.chunk_prompts, config.num_prompts))
+        for first in range(0, config.num_prompts, config.chunk_prompts)
+    ]
+
+
 class Collector:
     """Takes the prompts of a stage from sampling to the completions that are kept of each."""
 
@@ -65,20 +74,21 @@ class Collector:
         self.worker, self.config = worker, config
         policy_dir = worker.model_dir("policy")
         self.tokenizer = load_tokenizer(policy_dir)
+        self.encoder = Encoder.of(config.data, self.tokenizer)
         self.longest_prompt = config.data.max_prompt_tokens + config.few_shot * (
             config.data.max_prompt_tokens + config.max_kept_tokens
         )
         self.source = open_prompts(
             worker,
             config.data,
-            self.tokenizer,
+            self.encoder,
             policy_dir,
             self.longest_prompt - config.data.max_prompt_tokens + config.max_completion_tokens,
         )
         if config.refine == "judge" or (config.num_general and config.general == "judge"):
             require_judge(self.source.get(0))  # a judge that cannot be asked is found before any engine starts
         # What this policy's template writes of each completion; another model's template may write something else.
-        self.opening = text_of(self._ids(self.template(self.source.get(0))), [], self.tokenizer)["opening"]
+        self.opening = self.encoder.opening
         state = worker.dir / "state"
         self.sampled, self.done, self.general = (
             IndexedRecords(state, name, worker.attempt, worker.rank) for name in ("sampled", "done", "general")
@@ -92,7 +102,13 @@ class Collector:
         self.logged = 0  # chunks, from the first, that an earlier attempt finished and logged
         self.sampler = None
         if any(index not in self.done for index in range(config.num_prompts)):
-            self.sampler = make_sampler(config.rollout, policy_dir, self.longest_prompt, config.max_completion_tokens)
+            self.sampler = make_checked_sampler(
+                config.rollout,
+                policy_dir,
+                self.longest_prompt,
+                config.max_completion_tokens,
+                stop_ids=self.encoder.stop_ids,
+            )
 
     def num_logged(self, chunks: list[range]) -> int:
         """Counts the chunks, from the first, that are finished and in the log."""
@@ -161,7 +177,7 @@ class Collector:
 
     def _record(self, index: int, prompt: Prompt, completions: list[Completion]) -> None:
         """Filters the completions of a prompt and writes its row: how many were rejected why, and those that passed."""
-        texts = decode([c.token_ids for c in completions], self.tokenizer)
+        texts = self.encoder.decode([c.token_ids for c in completions])
         rollouts = [
             Rollout(prompt, index, [], c.token_ids, [], c.is_truncated, self.opening + text, opening=self.opening)
             for c, text in zip(completions, texts)
@@ -183,17 +199,12 @@ class Collector:
 
     def _encode(self, index: int, prompt: Prompt) -> list[int]:
         """Encodes a prompt; a share of them gets `few_shot` worked examples of its language in front [V1 2.3.1]."""
-        text, rng = self.template(prompt), rng_for(self.worker.seed, self.worker.stage, "shots", index)
+        rng = rng_for(self.worker.seed, self.worker.stage, "shots", index)
         fitting = [example for example in self.examples if example[0].language == prompt.language]
         if rng.random() < self.config.few_shot_share and len(fitting) >= self.config.few_shot > 0:
-            gap = "" if self.config.data.template == "plain" else "\n\n"
             chosen = rng.sample(fitting, self.config.few_shot)
-            shots = [self.template(shot) + self.written(completion) + gap for shot, completion in chosen]
-            text = "".join(shots) + text
-        return self._ids(text)
-
-    def _ids(self, text: str) -> list[int]:
-        return encode_prompt(text, self.config.data.template, self.tokenizer)
+            return self.encoder.prompt(prompt.text, [(shot.text, completion) for shot, completion in chosen])
+        return self.encoder.prompt(prompt.text)
 
     def written(self, completion: str) -> str:
         """The part of a completion that the policy writes: all after its template's opening."""
@@ -201,7 +212,7 @@ class Collector:
 
     def template(self, prompt: Prompt) -> str:
         """The prompt as the policy sees it."""
-        return apply_template(prompt.text, self.config.data.template, self.tokenizer)
+        return self.encoder.text(prompt.text)
 
 
 def finish(worker: Worker, config: CollectConfig, collector: Collector) -> None:
@@ -214,12 +225,12 @@ def finish(worker: Worker, config: CollectConfig, collector: Collector) -> None:
         Interrupted: the review is not there yet.
     """
     counts, examples, total = collector.total, list(collector.examples), collector.total.total()
+    seen_most, remedy = what_dropped_most(counts, worker.stage, config)
     if not examples:
-        raise InputError(
-            f"none of {total} completions passed the filters ({dict(counts)}): "
-            f"loosen stages.{worker.stage}.min_language or "
-            "max_repetition, raise num_prompts, or train the policy longer"
-        )
+        raise InputError(f"none of {total} completions passed the filters: {seen_most}: {remedy}")
+    if len(examples) < FEW * total:
+        few = f"only {len(examples)} of {total} completions passed the filters: {seen_most}"
+        report_once(worker, [Alarm("few_kept", len(chunks_of(config)), few, remedy)])
     rng_for(worker.seed, worker.stage, "draw").shuffle(examples)
     examples = examples[: config.keep_total or None]
     examples, seen = _reviewed(worker, examples) if config.human_review else (examples, None)
@@ -237,7 +248,7 @@ def finish(worker: Worker, config: CollectConfig, collector: Collector) -> None:
         for prompt, completion in examples
     ]
     with user_errors():
-        general = general_rows(worker, config, collector.source, collector.general, collector.tokenizer, gather_objects)
+        general = general_rows(worker, config, collector.source, collector.general, collector.encoder, gather_objects)
     rows += [{**row, "opening": "", "source": "general"} for row in general]
     if worker.is_main:
         write(worker, config, collector, rows, seen)
@@ -273,7 +284,7 @@ def write(worker: Worker, config: CollectConfig, collector: Collector, rows: lis
     num_tokens: list[int] = []
     for first in range(0, len(rows), 1000):
         completions = [row["completion"] for row in rows[first : first + 1000]]
-        num_tokens += [len(ids) for ids in collector.tokenizer(completions, add_special_tokens=False)["input_ids"]]
+        num_tokens += [len(ids) for ids in collector.encoder.completions(completions)]
     done = [collector.done.rows[index] for index in range(config.num_prompts)]
     write_card(worker.dir, card_of(worker.stage, config, done, domain_table(rows, num_tokens), seen))
     if seen:

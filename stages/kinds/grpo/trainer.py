@@ -24,7 +24,7 @@ from stages.config import GrpoConfig
 from stages.data.inputs import open_prompts
 from stages.engines.checkpoint import resume
 from stages.engines.export import export
-from stages.engines.sampling import make_sampler
+from stages.engines.sampling import make_sampler, require_sampler
 from stages.engines.saver import Saver
 from stages.engines.training import TrainEngine
 from stages.kinds.grpo.advantages import ScoredRollouts, set_advantages
@@ -40,9 +40,13 @@ from stages.modeling.attention import uses_packing
 from stages.modeling.batching import pad_id
 from stages.modeling.model import load_model, load_tokenizer
 from stages.modeling.policy_model import PolicyModel
+from stages.prompting.encoding import Encoder
+from stages.rewards.unanswered import asks_for_form
 from stages.runtime.seeds import seed_for
 from stages.runtime.worker import Worker
-from stages.training.health import RollBack
+from stages.training.alarms import report_once
+from stages.training.beginnings import of_rl
+from stages.training.health import RollBack, inspector
 from stages.training.rollback import roll_back, save_start
 from stages.training.rollouts import Rollout
 
@@ -58,7 +62,7 @@ def run(worker: Worker) -> None:
         except RollBack as cause:
             trainer.go_back(cause)
     trainer.saver.wait()
-    export(worker, trainer.engine, trainer.tokenizer, trainer.config.data.template)
+    export(worker, trainer.engine, trainer.tokenizer, trainer.encoder.template)
 
 
 class GrpoTrainer:
@@ -72,9 +76,11 @@ class GrpoTrainer:
         config: GrpoConfig = worker.config
         self.worker, self.config = worker, config
         policy_dir = worker.model_dir("policy")
+        require_sampler(config.rollout, policy_dir)
         self.tokenizer = load_tokenizer(policy_dir)
+        self.encoder = encoder = Encoder.of(config.data, self.tokenizer)
         max_tokens = max(tokens for _, tokens in config.max_completion_tokens)
-        source = open_prompts(worker, config.data, self.tokenizer, policy_dir, max_tokens)
+        source = open_prompts(worker, config.data, encoder, policy_dir, max_tokens)
         model = load_model(policy_dir, config.deepspeed.precision)
         packed = uses_packing(config.packing, model, config.deepspeed.precision)
         self.reference = self._make_reference(policy_dir, packed)
@@ -83,7 +89,8 @@ class GrpoTrainer:
         self.step = 0
         self.probe: Probe | None = None  # None before the first rollout
         self._resume(is_fresh=True)
-        self.saver = Saver(worker, self.engine, config, sealed=self._drop_unneeded)
+        inspect = inspector(worker, self.engine, config.health)
+        self.saver = Saver(worker, self.engine, config, sealed=self._drop_unneeded, inspect=inspect)
         save_start(self.saver, self.step, self._progress())
         self.policy = PolicyUpdate(
             worker, config, self.engine, self.reference, pad_id(self.tokenizer), max_tokens, packed
@@ -96,30 +103,38 @@ class GrpoTrainer:
                 max_tokens,
                 config.deepspeed.precision,
                 can_sleep=True,
-            )
+                is_synced_first=True,
+                stop_ids=encoder.stop_ids,
+            ),
+            step=None if config.rollout.engine == "vllm" else 0,
         )
         self.groups = GroupSampler(
-            worker, config, self.tokenizer, source, self.sampler.engine, self._make_preference_scorer()
+            worker, config, encoder, source, self.sampler.engine, self._make_preference_scorer(encoder)
         )
         self.held_out = HeldOutMeasurement(worker, config)
         self.recorder = StepRecorder(worker, config)
-        self.watches = LogWatches(worker, config)
+        report_once(worker, of_rl(worker.stage, config, source.count() if hasattr(source, "count") else None))
+        self.watches = LogWatches(worker, config, self._asks)
 
     def _make_reference(self, policy_dir: Path, packed: bool) -> Reference | None:
         if not self.config.beta:
             return None
         return Reference(policy_dir, self.config.deepspeed, self.worker.dir / "references", packed)
 
-    def _make_preference_scorer(self) -> PreferenceScorer | None:
+    def _make_preference_scorer(self, encoder: Encoder) -> PreferenceScorer | None:
         if "reward_models" not in self.worker.inputs or not self.config.rewards.preference:
             return None
         return PreferenceScorer(
             self.worker.input_dir("reward_models") / "model",
-            self.tokenizer,
+            encoder,
             self.config.preference_clip,
             self.engine.device,
             self.config.micro_batch_tokens,
         )
+
+    def _asks(self, rollout: Rollout) -> bool:
+        """Whether a prompt as the policy saw it asks for tags or a box."""
+        return asks_for_form(self.tokenizer.decode(rollout.prompt_ids))
 
     def rollout(self) -> ScoredRollouts:
         """Returns the scored rollouts that this step trains on.
@@ -168,7 +183,7 @@ class GrpoTrainer:
             self.saver, cause, self.history.batches, self.history.describe, forget=self._drop_after
         )
         self._resume(is_fresh=False)
-        self.watches = LogWatches(self.worker, self.config)
+        self.watches = LogWatches(self.worker, self.config, self._asks)
         self.sampler.forget()
 
     def _measure_held_out(self, first: int) -> dict[str, float]:
@@ -186,7 +201,9 @@ class GrpoTrainer:
         """Gives the sampler the weights of this step, if it has others."""
         if self.sampler.step != self.step:
             with measured(self.recorder.times, "sync"):
-                self.sampler.sync(self.step, self.engine.full_weights())
+                by_checkpoint = self.sampler.engine.takes_checkpoint_names
+                weights = self.engine.checkpoint_weights() if by_checkpoint else self.engine.full_weights()
+                self.sampler.sync(self.step, weights)
 
     def _sample(self, first: int) -> list[Rollout]:
         """All scored rollouts that start at this step, each marked with its use."""
@@ -225,7 +242,7 @@ class GrpoTrainer:
             update = self.policy.step(batch, informative, self.probe.corrects, self.step)
             self.step += 1
         metrics = self.recorder.log_step(self.step, batch, update, self.probe)
-        self.watches.check(self.step, metrics)
+        self.watches.check(self.step, metrics, batch)
         self._refresh_reference()
 
     def _refresh_reference(self) -> None:
