@@ -5,7 +5,6 @@ Cold start and rejection SFT (both from the base), and distillation.
 
 import math
 from pathlib import Path
-from typing import Any
 
 from stages.config import SftConfig
 from stages.engines.export import export
@@ -28,7 +27,8 @@ def run(worker: Worker) -> None:
     """Runs a stage of this kind to its end: trains the policy on its data and exports it to model/."""
     config: SftConfig = worker.config
     tokenizer = load_tokenizer(worker.model_dir("policy"))
-    rows, num_too_long = read_rows(worker, config, tokenizer)
+    encoder = Encoder.of(config, tokenizer)
+    rows, num_too_long = read_rows(worker, config, encoder)
     num_steps = math.ceil(config.num_epochs * len(rows) / config.batch_size)
     if config.max_steps:
         num_steps = min(num_steps, config.max_steps)
@@ -48,10 +48,10 @@ def run(worker: Worker) -> None:
 
     train_supervised(worker, engine, batch_at, num_steps, config, pad_id(tokenizer))
     worker.metrics |= {"data/samples": len(rows), "data/too_long": num_too_long, "train/steps": num_steps}
-    export(worker, engine, tokenizer, config.template)
+    export(worker, engine, tokenizer, encoder.template)
 
 
-def read_rows(worker: Worker, config: SftConfig, tokenizer: Any) -> tuple[list[TrainingRow], int]:
+def read_rows(worker: Worker, config: SftConfig, encoder: Encoder) -> tuple[list[TrainingRow], int]:
     """Reads and tokenises the traces that the stage learns from.
 
     Returns:
@@ -67,7 +67,7 @@ def read_rows(worker: Worker, config: SftConfig, tokenizer: Any) -> tuple[list[T
         else:
             path = str(worker.input_dir("data") / "data" / "train.parquet")
             traces, left_out = recipe_traces(Path(path)), ""
-        everything = [to_row(*ids) for ids in tokenized(traces, Encoder(tokenizer, config.template))]
+        everything = [to_row(*ids) for ids in tokenized(traces, encoder)]
     rows = [row for row in everything if len(row.token_ids) <= config.max_tokens]
     num_too_long = len(everything) - len(rows)
     if left_out:

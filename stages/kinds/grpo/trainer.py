@@ -62,7 +62,7 @@ def run(worker: Worker) -> None:
         except RollBack as cause:
             trainer.go_back(cause)
     trainer.saver.wait()
-    export(worker, trainer.engine, trainer.tokenizer, trainer.config.data.template)
+    export(worker, trainer.engine, trainer.tokenizer, trainer.encoder.template)
 
 
 class GrpoTrainer:
@@ -78,7 +78,7 @@ class GrpoTrainer:
         policy_dir = worker.model_dir("policy")
         require_sampler(config.rollout, policy_dir)
         self.tokenizer = load_tokenizer(policy_dir)
-        encoder = Encoder(self.tokenizer, config.data.template)
+        self.encoder = encoder = Encoder.of(config.data, self.tokenizer)
         max_tokens = max(tokens for _, tokens in config.max_completion_tokens)
         source = open_prompts(worker, config.data, encoder, policy_dir, max_tokens)
         model = load_model(policy_dir, config.deepspeed.precision)

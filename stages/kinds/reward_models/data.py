@@ -157,7 +157,7 @@ class Tokenized:
 
     def __init__(self, worker: Worker, config: RewardModelsConfig, tokenizer: Any):
         self.worker, self.config = worker, config
-        self.encoder = Encoder(tokenizer, config.data.template)
+        self.encoder = Encoder.of(config.data, tokenizer)
         self.max_tokens = config.data.max_prompt_tokens + config.max_completion_tokens + 1
 
     def pairs(self, preferences: list[Preference]) -> list[Pair]:
