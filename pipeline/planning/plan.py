@@ -87,6 +87,7 @@ def make_plan(config: RunConfig) -> Plan:
     steps = [known[name] for name in selected if name in graph.nodes]
     for step in steps:
         errors += _missing_inputs(step, graph, known, selected, config) + step.errors
+    errors += preflight.check_run_dir(config)
     errors += preflight.check_data(config, steps)
     errors += preflight.check_suites(steps)
     errors += preflight.check_disk(config, steps)
@@ -227,18 +228,22 @@ def template_notes(steps: list[Step], known: dict[str, Step]) -> list[str]:
     """
     lines = []
     for step in steps:
-        template = getattr(getattr(step.config, "data", None), "template", None)
-        if not template or step.kind == "evaluate":
+        data = getattr(step.config, "data", None)
+        if data is None or step.kind in ("evaluate", "pretrain"):
             continue
+        own = models.Prompting(data.template, data.system, data.examples)
         for entry in step.inputs.values():
             source = known.get(entry.stage) if entry.stage else None
             if source is None or source.kind == "pretrain":
                 continue
-            trained_with = _template(entry, known)
-            if trained_with not in (None, template):
+            trained_with = models.trained_prompting(source.kind, to_dict(source.config))
+            if trained_with in (None, own):
+                continue
+            as_trained = trained_with.template if trained_with.is_by_name else "chat"
+            if own != models.Prompting(as_trained):
                 lines.append(
-                    f"{step.stage} puts its prompts into the template {template}, but {source.stage} was trained with "
-                    f"{trained_with}: stages.{step.stage}.data.template={trained_with} goes on with that"
+                    f"{step.stage} puts its prompts into the template {own}, but {source.stage} was trained with "
+                    f"{trained_with}: stages.{step.stage}.data.template={as_trained} goes on with that"
                 )
     return lines
 

@@ -94,6 +94,8 @@ class PassRates:
             self.prepare.samples,
             self.prepare.max_completion_tokens,
             self.data.template,
+            self.data.system,
+            self.data.examples,
             output_fields(self.rollout),
             _identity(self.model_dir),
             [dataclasses.astuple(prompt) for prompt in prompts],
@@ -145,7 +147,7 @@ class PassRates:
 
         if self.rollout.engine == "vllm":
             init_distributed()  # vLLM takes part in the process group that is there
-        self._encoder = Encoder(load_tokenizer(self.model_dir), self.data.template)
+        self._encoder = Encoder.of(self.data, load_tokenizer(self.model_dir))
         self._sampler = make_checked_sampler(
             self.rollout,
             self.model_dir,

@@ -74,7 +74,7 @@ class Collector:
         self.worker, self.config = worker, config
         policy_dir = worker.model_dir("policy")
         self.tokenizer = load_tokenizer(policy_dir)
-        self.encoder = Encoder(self.tokenizer, config.data.template)
+        self.encoder = Encoder.of(config.data, self.tokenizer)
         self.longest_prompt = config.data.max_prompt_tokens + config.few_shot * (
             config.data.max_prompt_tokens + config.max_kept_tokens
         )

@@ -44,6 +44,8 @@ from stages.prompting.encoding import Encoder
 from stages.rewards.unanswered import asks_for_form
 from stages.runtime.seeds import seed_for
 from stages.runtime.worker import Worker
+from stages.training.alarms import report_once
+from stages.training.beginnings import of_rl
 from stages.training.health import RollBack, inspector
 from stages.training.rollback import roll_back, save_start
 from stages.training.rollouts import Rollout
@@ -60,7 +62,7 @@ def run(worker: Worker) -> None:
         except RollBack as cause:
             trainer.go_back(cause)
     trainer.saver.wait()
-    export(worker, trainer.engine, trainer.tokenizer, trainer.config.data.template)
+    export(worker, trainer.engine, trainer.tokenizer, trainer.encoder.template)
 
 
 class GrpoTrainer:
@@ -76,7 +78,7 @@ class GrpoTrainer:
         policy_dir = worker.model_dir("policy")
         require_sampler(config.rollout, policy_dir)
         self.tokenizer = load_tokenizer(policy_dir)
-        encoder = Encoder(self.tokenizer, config.data.template)
+        self.encoder = encoder = Encoder.of(config.data, self.tokenizer)
         max_tokens = max(tokens for _, tokens in config.max_completion_tokens)
         source = open_prompts(worker, config.data, encoder, policy_dir, max_tokens)
         model = load_model(policy_dir, config.deepspeed.precision)
@@ -111,6 +113,7 @@ class GrpoTrainer:
         )
         self.held_out = HeldOutMeasurement(worker, config)
         self.recorder = StepRecorder(worker, config)
+        report_once(worker, of_rl(worker.stage, config, source.count() if hasattr(source, "count") else None))
         self.watches = LogWatches(worker, config, self._asks)
 
     def _make_reference(self, policy_dir: Path, packed: bool) -> Reference | None:

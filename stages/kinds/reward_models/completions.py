@@ -23,7 +23,7 @@ class Completions:
 
     def __init__(self, worker: Worker, config: RewardModelsConfig, tokenizer: Any):
         self.worker, self.config = worker, config
-        self.encoder = Encoder(tokenizer, config.data.template)
+        self.encoder = Encoder.of(config.data, tokenizer)
         self.source = open_prompts(
             worker, config.data, self.encoder, worker.model_dir("policy"), config.max_completion_tokens
         )
