@@ -48,6 +48,7 @@ def main(family: str, directory: str, result: str) -> None:
         "padded": lambda: trained_logprobs(model_dir, "off"),
         "packed": lambda: trained_logprobs(model_dir, "on"),
         "export": lambda: exported(model, model_dir, Path(directory) / "exported"),
+        "reward": lambda: reward_exported(model_dir, Path(directory) / "reward"),
         "transformers": lambda: synced("transformers", model_dir),
         "vllm": lambda: synced("vllm", model_dir),
     }
@@ -96,6 +97,19 @@ def exported(model: Any, model_dir: Path, directory: Path) -> float:
         raise ValueError(f"{len(lost)} tensors are not what was exported: {', '.join(lost[:3])}")
     ids = torch.tensor([list(range(20, 40))])
     return (model(ids).logits - again(ids).logits).abs().max().item()
+
+
+@torch.no_grad()
+def reward_exported(model_dir: Path, directory: Path) -> float:
+    """The largest difference of rewards between a reward model made of the model, and its export."""
+    from stages.modeling.reward_model import load_reward_model
+
+    model = load_reward_model(model_dir, 0).eval()
+    change_all(model, seed=5)
+    state = {name: tensor.detach() for name, tensor in named_weights(model)}
+    save_model(model, state, load_tokenizer(model_dir), directory)
+    ids = torch.tensor([list(range(20, 40))])
+    return (model(ids).logits - load_reward_model(directory, 0).eval()(ids).logits).abs().max().item()
 
 
 @torch.no_grad()
