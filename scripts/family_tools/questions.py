@@ -23,10 +23,8 @@ from stages.contract import files  # noqa: E402
 from stages.engines.sampling import make_sampler  # noqa: E402
 from stages.engines.training import init_distributed  # noqa: E402
 from stages.engines.weights import named_weights, with_checkpoint_names  # noqa: E402
-from stages.modeling.attention import uses_packing  # noqa: E402
 from stages.modeling.batching import lay_out  # noqa: E402
 from stages.modeling.model import load_model, load_tokenizer, save_model  # noqa: E402
-from stages.modeling.policy_model import PolicyModel  # noqa: E402
 from stages.runtime.errors import InputError  # noqa: E402
 
 PROMPTS = [[20 + i for i in range(length)] for length in (3, 6, 9)]
@@ -74,8 +72,10 @@ def own_logprobs(model: torch.nn.Module, row: list[int]) -> torch.Tensor:
 @torch.no_grad()
 def trained_logprobs(model_dir: Path, packing: str) -> float:
     """The largest difference between what training computes and the model's own logprobs."""
-    own, model = load_model(model_dir).eval(), load_model(model_dir)
-    policy = PolicyModel(model, uses_packing(packing, model, "fp32")).eval()
+    from stages.modeling.ready import ready_policy
+
+    own, tokenizer = load_model(model_dir).eval(), load_tokenizer(model_dir)
+    policy = ready_policy(load_model(model_dir), tokenizer, packing, "fp32", print).eval()
     rows = [[20 + (7 * i + k) % 200 for i in range(length)] for k, length in enumerate((4, 19, 11))]
     batch = lay_out(
         rows, [[False] + [True] * (len(row) - 1) for row in rows], 0, torch.device("cpu"), packed=policy.packed
