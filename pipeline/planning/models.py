@@ -12,23 +12,24 @@ from stages.config import ModelConfig
 from stages.contract.description import StageDescription
 from stages.contract.files import find_json
 from stages.contract.inputs import StageInput
+from stages.contract.model_directory import model_problems
 
 TINY_VOCABULARY = 288  # of the recipe's own tokenizer
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "tokenizer_config.json")
 
 
-def outside_input(path: str, revision: str | None) -> StageInput:
+def outside_input(path: str, revision: str | None, is_trained: bool = True) -> StageInput:
     """A model from outside, as an input of a stage.
 
     Args:
         path: A local directory, or a name of the hub that is in the local cache.
         revision: Which revision of the hub's model; None for main.
+        is_trained: Whether it is trained, and not only sampled from.
 
     Raises:
         MissingInput: The directory is not there or cannot be used.
     """
     directory = locate(path, revision)
-    lacks = missing_parts(directory)
+    lacks = model_problems(directory, is_trained)
     if lacks:
         raise MissingInput(
             f"the model directory {directory} cannot be used: {'; '.join(lacks)}",
@@ -48,7 +49,9 @@ def outside_inputs(paths: list[str]) -> tuple[dict[str, StageInput], list[Messag
     for path in paths:
         of_stage = Path(path).expanduser() / "model"
         try:
-            found = outside_input(str(of_stage) if (of_stage / "config.json").is_file() else path, None)
+            found = outside_input(
+                str(of_stage) if (of_stage / "config.json").is_file() else path, None, is_trained=False
+            )
         except MissingInput as error:
             fix = "give a directory of a model, as transformers' save_pretrained writes it: model=DIRECTORY"
             errors.append((str(error), fix))
@@ -121,39 +124,6 @@ def locate(path: str, revision: str | None) -> Path:
     raise MissingInput(
         f"model.path {path}: no such directory, and no such model in the Hugging Face cache ({cache})", fix
     )
-
-
-def missing_parts(directory: Path) -> list[str]:
-    """What a directory lacks to be a model, each a phrase; nothing where it can be used."""
-    problems = []
-    config = find_json(directory / "config.json")
-    if not (directory / "config.json").is_file():
-        problems.append("no config.json")
-    elif not isinstance(config, dict) or not (config.get("model_type") or config.get("architectures")):
-        problems.append("config.json is not a model's (it names no model_type)")
-    if not any((directory / name).is_file() for name in TOKENIZER_FILES):
-        problems.append("no tokenizer (tokenizer.json or tokenizer.model)")
-    return problems + _missing_weights(directory)
-
-
-def _missing_weights(directory: Path) -> list[str]:
-    """What is wrong with the weights of a model directory."""
-    index = find_json(directory / "model.safetensors.index.json")
-    if isinstance(index, dict):
-        missing = sorted(name for name in set(index.get("weight_map", {}).values()) if not (directory / name).is_file())
-        if not missing:
-            return []
-        more = " ..." if len(missing) > 3 else ""
-        return [f"weight files of its index are missing: {', '.join(missing[:3])}{more}"]
-    if any(directory.glob("*.safetensors")):
-        return []
-    pickles = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in directory.glob(pattern))
-    if pickles:
-        return [
-            f"its weights are a pickle ({pickles[0]}), which can run code when it is read: save them again with "
-            "save_pretrained(..., safe_serialization=True)"
-        ]
-    return ["no weights (*.safetensors)"]
 
 
 def num_parameters(model: ModelConfig) -> float:

@@ -63,7 +63,7 @@ def train(worker: Worker, config: RewardModelsConfig, tokenizer: Any, objective:
         worker.metrics |= files.read_json(done)
         return
     torch.manual_seed(seed_for(worker.seed, worker.stage, name, "head"))
-    model = ScalarModel(load_reward_model(worker.model_dir("policy"), pad_id(tokenizer)))
+    model = ScalarModel(load_reward_model(worker.model_dir("policy"), pad_id(tokenizer), is_new=True))
     engine = TrainEngine(model, config.optim, config.deepspeed, num_steps)
     step = resume(worker, engine, f"state/{name}", schedule.first_step)["step"]
     saver = Saver(worker, engine, config, f"state/{name}")
