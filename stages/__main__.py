@@ -32,6 +32,7 @@ def main(arguments: list[str]) -> int:
     environment.prepare()
     from stages import judges
     from stages.data.inputs import prepare_sandbox
+    from stages.engines.finite import require_finite_inputs
     from stages.runtime.worker import Worker
 
     try:
@@ -40,6 +41,7 @@ def main(arguments: list[str]) -> int:
         print(f"{arguments[0]} is not a prepared stage directory: {error}", file=sys.stderr)
         return exit_codes.BAD_INPUT
     with prepared as worker:
+        require_finite_inputs(worker)
         prepare_sandbox(worker.config)
         judges.open_stage(worker)
         importlib.import_module(KIND_MODULES[worker.kind]).run(worker)

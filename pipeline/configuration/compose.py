@@ -11,6 +11,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from pipeline.configuration import learning_rates
 from pipeline.configuration.defaults import default_tree
 from pipeline.configuration.overrides import check_overrides, is_swept
 from pipeline.configuration.resolve import from_tree
@@ -21,7 +22,8 @@ from stages.config import ConfigError
 
 
 def register_schema() -> None:
-    """Gives Hydra the defaults of all keys under the name `schema` (first in conf/config.yaml)."""
+    """Gives Hydra the defaults of all keys under the name `schema` (first in conf/config.yaml), and our resolver."""
+    learning_rates.register()
     ConfigStore.instance().store(name="schema", node=default_tree())
 
 
@@ -59,8 +61,11 @@ def from_hydra(cfg: DictConfig) -> RunConfig:
 def plain_tree(cfg: DictConfig) -> dict[str, Any]:
     """A composed DictConfig as plain data with every interpolation resolved, without Hydra's own node."""
     try:
+        rates = learning_rates.rates_of_students(cfg)
         tree = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise InvalidConfig([str(error).splitlines()[0]]) from None
     assert isinstance(tree, dict)
-    return {str(name): node for name, node in tree.items() if name != "hydra"}
+    plain = {str(name): node for name, node in tree.items() if name != "hydra"}
+    learning_rates.give_students(plain, rates)
+    return plain

@@ -1,20 +1,25 @@
-"""Model directories from outside of the run: where they are, whether they can be used, how large they are."""
+"""Model directories from outside of the run: whether they can be used, and as what."""
 
 import itertools
-import os
 import re
 from collections.abc import Container
 from pathlib import Path
 
+from pipeline.configuration.model_directory import locate, num_parameters
 from pipeline.errors import MessageAndFix, MissingInput
 from pipeline.planning.fingerprint import model_fingerprint
-from stages.config import ModelConfig
 from stages.contract.description import StageDescription
-from stages.contract.files import find_json
 from stages.contract.inputs import StageInput
 from stages.contract.model_directory import model_problems
 
-TINY_VOCABULARY = 288  # of the recipe's own tokenizer
+__all__ = [
+    "locate",
+    "num_parameters",
+    "outside_input",
+    "outside_inputs",
+    "template_of_directory",
+    "trained_template",
+]
 
 
 def outside_input(path: str, revision: str | None, is_trained: bool = True) -> StageInput:
@@ -49,9 +54,8 @@ def outside_inputs(paths: list[str]) -> tuple[dict[str, StageInput], list[Messag
     for path in paths:
         of_stage = Path(path).expanduser() / "model"
         try:
-            found = outside_input(
-                str(of_stage) if (of_stage / "config.json").is_file() else path, None, is_trained=False
-            )
+            directory = str(of_stage) if (of_stage / "config.json").is_file() else path
+            found = outside_input(directory, None, is_trained=False)
         except MissingInput as error:
             fix = "give a directory of a model, as transformers' save_pretrained writes it: model=DIRECTORY"
             errors.append((str(error), fix))
@@ -94,58 +98,3 @@ def template_of_directory(model_dir: Path) -> str | None:
         return trained_template(made_by.kind, made_by.config) if made_by else None
     except (KeyError, TypeError):  # of a version without templates
         return None
-
-
-def locate(path: str, revision: str | None) -> Path:
-    """The directory of a model: a local path, or OWNER/NAME in the Hugging Face cache.
-
-    Raises:
-        MissingInput: There is no such directory; its fix is the command that downloads the model.
-    """
-    local = Path(path).expanduser()
-    if local.is_dir():
-        return local.resolve()
-    if local.is_file():
-        raise MissingInput(
-            f"model.path {path} is a file", "give the directory that holds config.json, the tokenizer and the weights"
-        )
-    is_name = path.count("/") == 1
-    home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
-    cache = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
-    repository = cache / f"models--{path.replace('/', '--')}"
-    reference = repository / "refs" / (revision or "main")
-    commit = reference.read_text().strip() if reference.is_file() else revision or "main"
-    snapshot = repository / "snapshots" / commit
-    if is_name and snapshot.is_dir():
-        return snapshot
-    fix = "give an existing directory: model.path=DIRECTORY"
-    if is_name and not path.startswith((".", "/")):
-        fix = f"hf download {path}" + (f" --revision {revision}" if revision else "")
-    raise MissingInput(
-        f"model.path {path}: no such directory, and no such model in the Hugging Face cache ({cache})", fix
-    )
-
-
-def num_parameters(model: ModelConfig) -> float:
-    """Parameters of a model: from the sizes of its weight files, or computed for the recipe's own Qwen2.
-
-    0 for a model that is not there.
-    """
-    if model.path:
-        try:
-            directory = locate(model.path, model.revision)
-        except MissingInput:
-            return 0.0
-        return sum(path.stat().st_size for path in directory.glob("*.safetensors")) / _weight_bytes(directory)
-    width, head = model.hidden_size, model.hidden_size // model.num_heads
-    layer = 2 * width * width + 2 * width * head * model.num_kv_heads + 3 * width * model.intermediate_size
-    return model.num_layers * layer + (1 if model.tie_embeddings else 2) * TINY_VOCABULARY * width
-
-
-def _weight_bytes(directory: Path) -> int:
-    """Bytes of a parameter in the weight files of a model directory."""
-    config = find_json(directory / "config.json")
-    if not isinstance(config, dict):
-        return 2
-    precision = config.get("dtype") or config.get("torch_dtype")  # the latter: transformers before 5
-    return 4 if precision == "float32" else 2

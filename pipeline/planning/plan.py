@@ -18,6 +18,7 @@ from pipeline.planning.action import SKIP, choose_action
 from pipeline.planning.command_line import command
 from pipeline.planning.fingerprint import data_files, short_fingerprint, stage_fingerprint
 from pipeline.planning.judges import check_judges
+from pipeline.planning.learning_rates import check_rates, rate_notes
 from stages.config import to_dict
 from stages.contract.inputs import StageInput
 
@@ -91,6 +92,7 @@ def make_plan(config: RunConfig) -> Plan:
     errors += preflight.check_disk(config, steps)
     errors += preflight.check_tracker(config)
     errors += check_judges(config, steps)
+    errors += check_rates(config, steps)
     errors += preflight.check_sandbox(config, steps)
     needed = upstream(graph, [step.stage for step in steps if not graph.nodes[step.stage].optional])
     others = [known[name] for name in needed if name not in selected]
@@ -102,7 +104,7 @@ def make_plan(config: RunConfig) -> Plan:
         steps=steps,
         upstream=others,
         left_out={name: graph.left_out[name] for name in selected if name in graph.left_out},
-        notes=notes(config) + template_notes(steps, known),
+        notes=notes(config) + template_notes(steps, known) + rate_notes(config, steps),
         errors=list(dict.fromkeys(errors)),
     )
 

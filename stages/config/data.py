@@ -241,7 +241,7 @@ class PrepareConfig(Checked):
         10, "Length of the word sequences that a prompt may not share with those sets [V2 D.1].", unit="words", gt=0
     )
     exact_duplicates: Bool = setting(
-        True, "Drop rows whose text an earlier row has, apart from case and white space [ours]."
+        True, "Drop rows whose text is an earlier row's, in the normal form of texts [ours]."
     )
     near_duplicates: Float = setting(
         0.8,

@@ -7,7 +7,7 @@ from stages.config.data import DataConfig
 from stages.config.engines import DeepSpeedConfig, OptimConfig, RolloutConfig
 from stages.config.fields import Bool, Checked, Float, Int, config_class, setting
 from stages.config.graders import JudgeConfig, SandboxConfig
-from stages.config.training import MICRO_BATCH_TOKENS, PACKING, StageConfig
+from stages.config.training import DROPOUT, MICRO_BATCH_TOKENS, PACKING, StageConfig
 
 
 @config_class
@@ -44,7 +44,10 @@ class RewardConfig(Checked):
         ge=0,
     )
     repetition_ngram: Int = setting(
-        4, "Length of these n-grams [ours].", unit="words, numbers, signs and CJK characters", gt=0
+        4,
+        "Length of these n-grams [ours].",
+        unit="words, numbers and signs; where words have no spaces, as many characters",
+        gt=0,
     )
     general_format: Float = setting(
         1.0, "The part `format` on helpful and safety prompts [N eq. 10].", unit="weight", ge=0
@@ -151,6 +154,13 @@ class GrpoConfig(StageConfig):
         unit="ratio",
         gt=0,
     )
+    dual_clip: Float = setting(
+        0.0,
+        "Where the advantage is negative, the largest ratio that counts, which nothing else bounds there (dual clip, "
+        "Ye et al. 2020, eq. 5; 3 is common); 0: any [ours].",
+        unit="ratio",
+        ge=0,
+    )
     loss: Loss = setting(
         "grpo",
         "Member of the GRPO family [N eq. 1] in stages/modeling/losses.py. grpo: mean over each sequence, as in "
@@ -222,6 +232,10 @@ class GrpoConfig(StageConfig):
     )
     micro_batch_tokens: Int = setting(32768, MICRO_BATCH_TOKENS, unit="tokens", gt=0, operational=True)
     packing: Packing = setting("auto", PACKING, operational=True)
+    dropout: Bool = setting(
+        False,
+        f"{DROPOUT} With it the trainer's log-probabilities are not those of the policy that was sampled.",
+    )
     num_sample_prompts: Int = setting(
         2,
         "Groups of a step of which one completion is kept in samples.jsonl.",
@@ -250,6 +264,13 @@ class GrpoConfig(StageConfig):
                 f"num_steps {self.num_steps} is less than updates_per_rollout {self.updates_per_rollout}: "
                 "most of the one rollout would be wasted"
             )
+        if 0 < self.dual_clip <= 1:
+            errors.append(
+                f"dual_clip must be 0 (off) or over 1, got {self.dual_clip}: "
+                "a bound of 1 or less would take the gradient from tokens that the policy has not changed"
+            )
+        if self.dual_clip and self.loss == "cispo":
+            errors.append("dual_clip is not for loss=cispo, whose weights are bounded already: leave it at 0")
         if self.optim.name == "muon":
             errors.append("optim.name=muon is for pretraining; use adamw here")
         if 0 < self.oversampling < 1:

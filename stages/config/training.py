@@ -12,6 +12,10 @@ PACKING = (
     "Whether sequences stand one after the other in a row, without padding and with variable-length attention. auto: "
     "where the model allows it, on a GPU in bf16 only."
 )
+DROPOUT = (
+    "Whether the dropout that the model's configuration names acts in training: of attention, embeddings and hidden "
+    "layers, LayerDrop, jitter of routers. The paper names none [ours]."
+)
 MICRO_BATCH_TOKENS = "Most tokens, padding included, of one forward pass of one process."
 
 
@@ -47,6 +51,14 @@ class HealthConfig(Checked):
         0.05,
         "Largest policy/mismatch_kl of trainer and sampler [ours].",
         unit="nats a token",
+        gt=0,
+        operational=True,
+    )
+    max_lr_ratio: Float = setting(
+        10.0,
+        "Largest learning rate, as a multiple of what is usual for the size of a model from outside "
+        "(stages/config/learning_rates.py); the plan refuses a larger one [ours].",
+        unit="ratio",
         gt=0,
         operational=True,
     )
@@ -167,6 +179,7 @@ class SftConfig(StageConfig):
     )
     micro_batch_tokens: Int = setting(32768, MICRO_BATCH_TOKENS, unit="tokens", gt=0, operational=True)
     packing: Packing = setting("auto", PACKING, operational=True)
+    dropout: Bool = setting(False, DROPOUT)
     optim: OptimConfig = setting(OptimConfig, "Optimizer: cosine from 5e-5 to 5e-6 [V2 B.4.2].")
     deepspeed: DeepSpeedConfig = setting(DeepSpeedConfig, "DeepSpeed.")
 
@@ -227,6 +240,7 @@ class RewardModelsConfig(StageConfig):
         ge=0,
     )
     micro_batch_tokens: Int = setting(32768, MICRO_BATCH_TOKENS, unit="tokens", gt=0, operational=True)
+    dropout: Bool = setting(False, DROPOUT)
     data: DataConfig = setting(DataConfig, "Prompts.")
     judge: JudgeConfig = setting(JudgeConfig, "Who judges where no rule can.")
     rollout: RolloutConfig = setting(RolloutConfig, "Sampling.")

@@ -6,13 +6,15 @@ So the same prompt is on the same side in every source and every run.
 import hashlib
 from collections.abc import Iterable
 
+from stages.text.normal_form import encoded
+
 SPLITS = ("train", "test")
 _SPACE = 2**48
 
 
 def prompt_hash(text: str) -> int:
-    """Returns a hash of a prompt, 48 bits; case and white space do not matter."""
-    return int.from_bytes(hashlib.sha256(" ".join(text.split()).casefold().encode()).digest()[:6], "big")
+    """Returns a hash of a prompt's normal form, 48 bits."""
+    return int.from_bytes(hashlib.sha256(encoded(text)).digest()[:6], "big")
 
 
 def held_out(hashes_by_source: Iterable[set[int]], eval_fraction: float) -> set[int]:

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from stages.contract import files
+from stages.engines.finite import named
 from stages.engines.training import TrainEngine
 from stages.engines.universal import to_universal
 from stages.runtime import disk
-from stages.runtime.distributed import barrier
+from stages.runtime.distributed import barrier, gather_objects
+from stages.runtime.errors import InputError
 from stages.runtime.worker import Worker
 
 Progress = dict[str, Any]  # "step", "world_size", "zero_stage", and what the loop adds
@@ -100,6 +102,7 @@ def resume(
 
     Raises:
         RuntimeError: There is no checkpoint to go back to, and the engine has trained.
+        InputError: The checkpoint holds numbers that are not finite.
     """
     found = newest_checkpoint(worker, name, why_unusable)
     if found is None and not is_fresh:
@@ -110,11 +113,8 @@ def resume(
         progress: Progress = {"step": 0}
     else:
         directory, progress = found
-        is_split_otherwise = engine.config.zero_stage > 0 and progress["world_size"] != worker.world_size
-        if is_split_otherwise:
-            _load_split_otherwise(worker, engine, directory)
-        else:
-            engine.load(directory)
+        is_split_otherwise = _load(worker, engine, directory, progress)
+        _require_finite(worker, engine, directory)
         worker.say(
             f"resumed from {directory.name}"
             + (f", written by {progress['world_size']} process(es)" if is_split_otherwise else "")
@@ -123,6 +123,48 @@ def resume(
     worker.cut_logs(first_step + progress["step"])
     barrier()
     return progress
+
+
+def _load(worker: Worker, engine: TrainEngine, directory: Path, progress: Progress) -> bool:
+    """Loads a checkpoint. Returns whether another number of processes had divided it up. Collective."""
+    is_split_otherwise = engine.config.zero_stage > 0 and progress["world_size"] != worker.world_size
+    if is_split_otherwise:
+        _load_split_otherwise(worker, engine, directory)
+    else:
+        engine.load(directory)
+    return is_split_otherwise
+
+
+def _require_finite(worker: Worker, engine: TrainEngine, directory: Path) -> None:
+    """Checks the checkpoint that was just loaded; an older version could write one that is not finite. Collective.
+
+    Raises:
+        InputError: It holds numbers that are not finite. The message says which earlier checkpoint can be used.
+    """
+    broken = _broken(worker, engine)
+    if not broken:
+        return
+    unusable = [directory]
+    for earlier in sorted(directory.parent.glob("step_*"), reverse=True):
+        if earlier.name >= directory.name or _damaged_files(earlier):
+            continue
+        _load(worker, engine, earlier, files.read_json(earlier / "progress.json"))
+        if not _broken(worker, engine):
+            remedy = f"delete {' and '.join(map(str, unusable))}; the same command then goes on from {earlier.name}"
+            break
+        unusable.append(earlier)
+    else:
+        remedy = f"no earlier checkpoint is finite: delete {directory.parent}, and the same command starts over"
+    raise InputError(
+        f"checkpoint {directory} holds numbers that are NaN or infinite ({named(broken)}), with which nothing can be "
+        f"trained: {remedy}; with a lower stages.{worker.stage}.optim.lr if it happens again"
+    )
+
+
+def _broken(worker: Worker, engine: TrainEngine) -> list[str]:
+    """What is not finite of the engine's state, on any rank. Collective."""
+    mine = engine.non_finite()
+    return gather_objects(mine) if worker.agree(bool(mine))[0] else []
 
 
 def _load_split_otherwise(worker: Worker, engine: TrainEngine, directory: Path) -> None:

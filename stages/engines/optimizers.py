@@ -80,11 +80,16 @@ class ReplicatedOptimizer(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable | None = None) -> None:  # type: ignore[override]  # no loss is computed here
-        """Clips the gradients and makes one step; `closure` must be None."""
+        """Clips the gradients and makes one step; `closure` must be None.
+
+        A gradient that is not finite changes nothing: its norm says so to the caller.
+        """
         assert closure is None
         parameters = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
         norm = torch.nn.utils.get_total_norm([p.grad for p in parameters])
         self._global_grad_norm = norm.item()
+        if not math.isfinite(self._global_grad_norm):
+            return
         if self.grad_clip:
             torch.nn.utils.clip_grads_with_norm_(parameters, self.grad_clip, norm)
         self.adamw.param_groups[0]["lr"] = self.param_groups[0]["lr"]

@@ -47,6 +47,8 @@ class Saver:
         config: Says when: `save_every`, `save_every_minutes`; and how many are kept.
         name: Directory of the checkpoints within the stage directory.
         sealed: What rank 0 does once a checkpoint is whole.
+        inspect: Looks at the engine's state after so many steps: before each checkpoint, and after the last step. It
+            raises where that state must not be kept. Collective.
     """
 
     def __init__(
@@ -56,12 +58,14 @@ class Saver:
         config: StageConfig,
         name: str = "state",
         sealed: Callable[[], None] = lambda: None,
+        inspect: Callable[[int], None] = lambda step: None,
     ):
         self.worker = worker
         self.engine = engine
         self.config = config
         self.root = worker.dir / name
         self.sealed = sealed
+        self.inspect = inspect
         # The state of an offloaded optimizer fills the host's memory already: there is no room for a copy.
         self.is_overlapped = config.save_in_background and not engine.config.offload_optimizer
         self.saved_at = time.monotonic()
@@ -74,13 +78,14 @@ class Saver:
 
         Args:
             step: The number of optimizer steps that are done.
-            num_steps: After the last of these nothing is saved.
+            num_steps: After the last of these the state is inspected, and nothing is saved.
             extra: Gives what the loop must know beside the step.
 
         Raises:
             Interrupted: A stop was asked for; the checkpoint is whole.
         """
         if step >= num_steps:
+            self.inspect(step)
             return
         should_stop, is_late = self.worker.agree(self.worker.stop_requested, self._is_late())
         if should_stop or is_late or (self.config.save_every and step % self.config.save_every == 0):
@@ -100,6 +105,7 @@ class Saver:
     def save(self, step: int, extra: dict | None = None) -> None:
         """Begins a checkpoint; `wait` ends it. A full disk raises DiskFull and leaves those before. Collective."""
         self.wait()
+        self.inspect(step)
         temporary, final = self.root / f".step_{step:06d}.tmp", self.root / f"step_{step:06d}"
         needed_bytes = checkpoint_bytes(self.root, self.engine)
         if self.worker.is_main:

@@ -16,6 +16,7 @@ import torch.distributed as dist
 
 from stages.config import DeepSpeedConfig, OptimConfig
 from stages.engines import patches
+from stages.engines.finite import named, non_finite_state
 from stages.engines.optimizers import ReplicatedOptimizer, adamw, learning_rate_factor, set_learning_rate
 from stages.modeling.model import save_model
 from stages.modeling.policy_model import PolicyModel
@@ -133,12 +134,15 @@ class TrainEngine:
         """Makes one optimizer step (`step` counts from 0).
 
         Returns:
-            The norm of the gradient before clipping (nan where DeepSpeed has none), and the learning rate.
+            The norm of the gradient before clipping, and the learning rate. The norm is infinite where the gradient is
+            not finite: DeepSpeed then leaves the step out, and so does our own optimizer.
         """
         lr = set_learning_rate(self._optimizer(), learning_rate_factor(step, self.num_steps, self.optim))
         self.engine.step()
         norm = self.engine.get_global_grad_norm()
-        return float(norm if norm is not None else float("nan")), lr
+        if norm is None or norm < 0 or not self.engine.was_step_applied():  # -1: what ZeRO makes of one that overflowed
+            return float("inf"), lr
+        return float(norm), lr
 
     def _optimizer(self) -> torch.optim.Optimizer:
         """The optimizer whose learning rate counts: ours, or the one that DeepSpeed's wraps."""
@@ -157,8 +161,19 @@ class TrainEngine:
                 tensor = parameter.data.clone() if is_divided else parameter.detach()
                 yield name.removeprefix(prefix), tensor
 
+    def non_finite(self) -> list[str]:
+        """Names what is not finite of this rank's share of the weights and of the optimizer's state."""
+        return non_finite_state(self.module, self._optimizer())
+
     def export(self, tokenizer: "PreTrainedTokenizerBase", directory: Path) -> None:
-        """Writes the HF directory on rank 0. Collective under ZeRO-3."""
+        """Writes the HF directory on rank 0. Collective under ZeRO-3.
+
+        Raises:
+            RuntimeError: the weights or the optimizer's state are not finite. Loops find that before
+                (`stages/training/health.py`); no model leaves a stage by another way.
+        """
+        if broken := self.non_finite():
+            raise RuntimeError(f"the model cannot be exported, because it is not finite: {named(broken)}")
         main = dist.get_rank() == 0
         state = {name: tensor.cpu() for name, tensor in self.full_weights() if main}
         if main:

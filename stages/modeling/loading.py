@@ -1,7 +1,8 @@
 """Model directories from disk into memory, verified: what is missing, misnamed or damaged is an InputError, not noise.
 
 transformers fills what a checkpoint lacks with random weights and goes on. Here everything that the model's class
-expects has to be there, in its shape, and nothing else, and all weights are finite.
+expects has to be there, in its shape, and nothing else. Whether the weights are numbers is asked before a stage begins
+(`require_finite_inputs` in stages/engines/finite.py).
 """
 
 import re
@@ -14,7 +15,6 @@ import torch
 
 from stages.contract.files import find_json
 from stages.contract.model_directory import listed, model_problems, read_tensors
-from stages.contract.safetensors_header import BadWeights
 from stages.runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ def load_causal_lm(directory: Path | str, dtype: torch.dtype) -> "PreTrainedMode
     model = _load(AutoModelForCausalLM.from_pretrained, directory, dtype=dtype, check=_nothing_but_the_model)
     if model.config.is_encoder_decoder:
         raise InputError(f"the model in {directory} is an encoder-decoder: give a causal language model")
-    require_finite(model, directory)
     return model
 
 
@@ -58,9 +57,7 @@ def load_classifier(directory: Path | str, dtype: torch.dtype, has_head: bool) -
     require_directory(directory, is_classifier=has_head)
     check = _nothing_but_the_model if has_head else _all_but_the_head
     load = AutoModelForSequenceClassification.from_pretrained
-    model = _load(load, directory, dtype=dtype, check=check, num_labels=1)
-    require_finite(model, directory)
-    return model
+    return _load(load, directory, dtype=dtype, check=check, num_labels=1)
 
 
 def require_directory(directory: Path | str, is_trained: bool = True, is_classifier: bool = False) -> None:
@@ -137,7 +134,7 @@ def _require_true_ties(model: "PreTrainedModel", directory: Path | str) -> None:
     """
     head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
     weights = getattr(head, "weight", None), getattr(embedding, "weight", None)
-    if weights[0] is weights[1] or None in weights or not model.config.get_text_config().tie_word_embeddings:
+    if weights[0] is weights[1] or any(w is None for w in weights) or not model.config.get_text_config().tie_word_embeddings:
         return
     if weights[0].is_meta and _are_equal_on_disk(model, weights, Path(directory)):
         return
@@ -177,27 +174,3 @@ def loading_errors(directory: Path | str, what: str = "model") -> Iterator[None]
         if isinstance(config, dict) and config.get("auto_map"):
             reason += " (the directory brings code of its own, auto_map in config.json, which is never run)"
         raise InputError(f"no usable {what} in {directory}: {reason}") from error
-
-
-def require_finite(model: "PreTrainedModel", directory: Path | str) -> None:
-    """Raises InputError where weights are not numbers, or infinite."""
-    broken = [
-        name
-        for name, tensor in [*model.named_parameters(), *model.named_buffers()]
-        if tensor.is_floating_point() and not torch.isfinite(tensor.detach().sum(dtype=torch.float32))
-    ]
-    if broken:
-        raise InputError(
-            f"weights in {directory} are not finite (NaN or infinite): {listed(broken)} {_where(directory, broken)}: "
-            "get the model again, or take an earlier checkpoint"
-        )
-
-
-def _where(directory: Path | str, names: list[str]) -> str:
-    """Which files hold these tensors, as far as they have the same names there."""
-    try:
-        known = read_tensors(Path(directory))
-    except BadWeights:
-        return ""
-    files = sorted({known[name].file for name in names if name in known})
-    return f"in {listed(files)}" if files else ""

@@ -23,6 +23,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
+# Logarithms of ratios end here, as in verl (core_algos.py), so that no ratio is infinite: e^20 is 485 million, while
+# e^99.9 is no number of fp32. Where two policies differ that much about a token, it has no gradient.
+MAX_LOG_RATIO = 20.0
+
 
 def by_group(rewards_PG: Tensor, eps: float) -> Tensor:
     """A_i = (r_i - mean(r)) / (std(r) + eps) within each group [N eq. 3]; sample standard deviation.
@@ -37,13 +41,14 @@ def by_group(rewards_PG: Tensor, eps: float) -> Tensor:
 def by_batch(rewards_PG: Tensor, eps: float) -> Tensor:
     """Group means, but one standard deviation for all groups of the rollout.
 
-    Hu et al. 2025 (REINFORCE++), Liu et al. 2025 (tricks).
+    Z. Liu et al. 2025, "Tricks or traps? A deep dive into RL for LLM reasoning" (arXiv 2508.08221). REINFORCE++ (Hu et
+    al. 2025) is another one: it divides by the standard deviation of what the group means have been taken from.
     """
     return _centered(rewards_PG) / (rewards_PG.std() + eps)
 
 
 def unscaled(rewards_PG: Tensor, eps: float) -> Tensor:
-    """Group means only. Liu et al. 2025 (Dr. GRPO): dividing favours prompts that are too easy or too hard."""
+    """Group means only. Z. Liu et al. 2025 (Dr. GRPO): dividing favours prompts that are too easy or too hard."""
     return _centered(rewards_PG)
 
 
@@ -85,42 +90,52 @@ def sequence_mean(values_N: Tensor, sequence_N: Tensor, lengths_B: Tensor) -> Te
 
 
 def log_ratio(policy_N: Tensor, old_N: Tensor, sequence_N: Tensor, lengths_B: Tensor, level: str) -> Tensor:
-    """[N] log(pi_theta / pi_old) at a level.
+    """[N] log(pi_theta / pi_old) at a level, between -MAX_LOG_RATIO and MAX_LOG_RATIO.
 
     `token`: each token's own (DeepSeekMath, Shao et al. 2024); `sequence`: the mean over its completion (GSPO, Zheng et
-    al. 2025, eq. 5).
+    al. 2025).
     """
     difference_N = policy_N - old_N
-    return difference_N if level == "token" else sequence_mean(difference_N, sequence_N, lengths_B)[sequence_N]
+    if level == "sequence":
+        difference_N = sequence_mean(difference_N, sequence_N, lengths_B)[sequence_N]
+    return difference_N.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
 
 
 def k3(policy_N: Tensor, reference_N: Tensor) -> Tensor:
     """k3 estimator of KL(policy || reference) of each token: exp(d) - d - 1, d = log reference - log policy.
 
-    Schulman 2020; [N eq. 2].
+    Schulman 2020; [N eq. 2]. d ends at MAX_LOG_RATIO. It has no lower end: there exp(d) does not overflow, and the
+    gradient of the rest, 1, is what draws a policy back that is sure of a token which the reference rules out.
     """
-    d = reference_N - policy_N
+    d = (reference_N - policy_N).clamp(max=MAX_LOG_RATIO)
     return d.exp() - d - 1
 
 
 def clipped(
-    log_ratio_N: Tensor, policy_N: Tensor, advantages_N: Tensor, low: float, high: float
+    log_ratio_N: Tensor, policy_N: Tensor, advantages_N: Tensor, low: float, high: float, dual: float = 0.0
 ) -> tuple[Tensor, Tensor]:
     """-min(rho A, clip(rho, 1 - low, 1 + high) A) [N eq. 1], and 1 where the clip took the gradient away.
 
-    With the paper's epsilon of 10 the lower bound never binds and the upper is 11.
+    With the paper's epsilon of 10 the lower bound never binds and the upper is 11. `dual` above 0 is dual clip (Ye et
+    al. 2020, arXiv 1912.09729, eq. 5): where A < 0 the value is at least dual x A, because nothing else bounds a ratio
+    there.
     """
     ratio_N = log_ratio_N.exp()
     free_N, bound_N = ratio_N * advantages_N, ratio_N.clamp(1 - low, 1 + high) * advantages_N
-    return -free_N.minimum(bound_N), (free_N > bound_N).to(policy_N.dtype)
+    value_N, is_clipped_N = free_N.minimum(bound_N), free_N > bound_N
+    if dual > 0:
+        least_N = dual * advantages_N
+        is_below_N = (advantages_N < 0) & (value_N < least_N)
+        value_N, is_clipped_N = least_N.where(is_below_N, value_N), is_clipped_N | is_below_N
+    return -value_N, is_clipped_N.to(policy_N.dtype)
 
 
 def cispo(
-    log_ratio_N: Tensor, policy_N: Tensor, advantages_N: Tensor, low: float, high: float
+    log_ratio_N: Tensor, policy_N: Tensor, advantages_N: Tensor, low: float, high: float, dual: float = 0.0
 ) -> tuple[Tensor, Tensor]:
     """-sg(min(rho, 1 + high)) A log pi: the weight is clipped, and no token loses its gradient.
 
-    MiniMax 2025 (M1), eq. 4-5; `low` is not used.
+    MiniMax 2025 (M1), eq. 4-5; `low` and `dual` are not used: the weight is bounded whatever the advantage.
     """
     ratio_N = log_ratio_N.detach().exp()
     is_clipped_N = (ratio_N > 1 + high) & (advantages_N > 0)
@@ -155,8 +170,8 @@ def per_constant(lengths_B: Tensor, counts: Counts) -> Tensor:
 class Loss:
     """One member of the family: a row of LOSSES."""
 
-    # (log_ratio_N, policy_N, advantages_N, clip_low, clip_high) -> (loss_N, is_clipped_N)
-    objective: Callable[[Tensor, Tensor, Tensor, float, float], tuple[Tensor, Tensor]]
+    # (log_ratio_N, policy_N, advantages_N, clip_low, clip_high, dual_clip) -> (loss_N, is_clipped_N)
+    objective: Callable[[Tensor, Tensor, Tensor, float, float, float], tuple[Tensor, Tensor]]
     weight: Callable[[Tensor, Counts], Tensor]  # (lengths_B, counts) -> weight of a token [B]
     level: str  # of the ratio: token or sequence
 
@@ -214,7 +229,7 @@ def correction_weights(
     difference_N = (trainer_N - sampler_N).detach()
     if level == "sequence":
         difference_N = difference_N.new_zeros(num_sequences).index_add(0, sequence_N, difference_N)[sequence_N]
-    return cut(difference_N.exp(), limit)
+    return cut(difference_N.clamp(max=MAX_LOG_RATIO).exp(), limit)
 
 
 @dataclass(frozen=True)
@@ -240,6 +255,7 @@ def loss_terms(
     beta: float = 0.0,
     kl: str = "k3",
     correction_N: Tensor | None = None,
+    dual_clip: float = 0.0,
 ) -> Terms:
     """The sum over tokens of weight x (correction x objective + beta x KL) [N eq. 1-3 and its relatives].
 
@@ -258,10 +274,13 @@ def loss_terms(
         kl: k3, or k3_unbiased: multiplied by the ratio, so that its gradient is that of the KL even off policy
             (DeepSeek-V3.2, eq. 7).
         correction_N: [N] weights of `correction_weights`, or None for 1.
+        dual_clip: Where the advantage is negative, the largest ratio that counts; 0: any.
     """
     loss = LOSSES[name]
     log_ratio_N = log_ratio(policy_N, old_N, sequence_N, lengths_B, loss.level)
-    loss_N, is_clipped_N = loss.objective(log_ratio_N, policy_N, advantages_B[sequence_N], clip_low, clip_high)
+    loss_N, is_clipped_N = loss.objective(
+        log_ratio_N, policy_N, advantages_B[sequence_N], clip_low, clip_high, dual_clip
+    )
     if correction_N is not None:
         loss_N = loss_N * correction_N
     kl_N = policy_N.new_zeros(policy_N.shape)

@@ -12,18 +12,19 @@ from stages.modeling.attention import (
     packing_refused,
     use_packed_attention,
 )
+from stages.modeling.batching import pad_id
 from stages.modeling.checks import SelfCheck
 from stages.modeling.dropout import turn_off_dropout, turn_off_dropout_of_config
 from stages.modeling.policy_model import PolicyModel
 from stages.runtime.errors import InputError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 def ready_policy(
     model: "PreTrainedModel",
-    pad_id: int,
+    tokenizer: "PreTrainedTokenizerBase",
     packing: str,
     precision: str,
     say: Callable[[str], None],
@@ -33,7 +34,7 @@ def ready_policy(
 
     Args:
         model: The model; it goes to this rank's device.
-        pad_id: The token that pads rows.
+        tokenizer: Says which token pads; each of its tokens has to have a row in the embedding.
         packing: auto, on or off. auto tries packed rows where this machine is faster with them.
         precision: fp32 or bf16.
         say: Takes a line for people: why rows are padded where they could have been packed.
@@ -43,10 +44,11 @@ def ready_policy(
         InputError: What training computes is not what the model computes by itself; or packing is on, and the model
             cannot.
     """
+    require_rows(model, tokenizer)
     if not dropout:
         turn_off_dropout(model)
     policy = PolicyModel(model.to(own_device()))
-    check = SelfCheck(policy, pad_id)
+    check = SelfCheck(policy, pad_id(tokenizer))
     may_pack = packing == "on" or (packing == "auto" and has_packed_kernel(precision))
     why = (cannot_pack(model) or _in_mode(policy, check.why_not_packed, not dropout)) if may_pack else None
     if why and packing == "on":
@@ -59,6 +61,17 @@ def ready_policy(
     if why:
         say(f"packing=auto: rows of {type(model).__name__} are padded, not packed: {why}")
     return policy
+
+
+def require_rows(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
+    """Raises InputError where the tokenizer has tokens without a row in the embedding."""
+    rows = model.get_input_embeddings().weight.shape[0]
+    count = max(len(tokenizer), *(number + 1 for number in tokenizer.added_tokens_decoder))
+    if count > rows:
+        raise InputError(
+            f"the tokenizer has {count} tokens, but the embedding of {type(model).__name__} has {rows} rows: enlarge "
+            "the model with resize_token_embeddings(len(tokenizer)), or remove the tokens that were added"
+        )
 
 
 def own_device() -> torch.device:

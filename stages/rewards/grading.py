@@ -15,6 +15,10 @@ each item under its own deadline, and are then called instead:
     vote_many(pairs) -> list[str | None]
     reference_problem_many(prompts) -> list[str | None]
 
+A verifier may also say why its verdict is what it is (`r1 grade` prints it); without it, a generic sentence is said:
+
+    explain(completion, prompt) -> Explanation
+
 A grader that crashes or runs out of time gives a Grade of 0 with the reason, never an exception; callers count the
 reasons. A grader that can grade nothing any more (the judge's server is down, the sandbox runs no program) raises
 GraderAway: zeros for everything would say nothing about the policy. This module imports nothing heavy, because the
@@ -28,6 +32,7 @@ from types import ModuleType
 from typing import NamedTuple, TypeVar
 
 from stages.prompting.prompt import Prompt
+from stages.text.answers import extract_answer
 
 VERIFIERS: dict[str, str] = {
     "integer": "stages.rewards.verifiers.integer",
@@ -50,6 +55,14 @@ class Grade(NamedTuple):
 
     value: float
     error: str = ""
+
+
+class Explanation(NamedTuple):
+    """What a verifier read out of both sides, None where it could read nothing, and why its verdict is what it is."""
+
+    reference: str | None
+    answer: str | None
+    why: str
 
 
 class GraderAway(RuntimeError):
@@ -78,6 +91,29 @@ def vote(completion: str, prompt: Prompt) -> str | None:
 def reference_problem(prompt: Prompt) -> str | None:
     """Returns why one prompt's reference cannot be used, or None where it can."""
     return reference_problem_many([prompt])[0]
+
+
+def explain(completion: str, prompt: Prompt) -> Explanation:
+    """Returns what the verifier reads out of both sides, and one plain sentence why it decides so.
+
+    Raises:
+        ValueError: the prompt names a verifier that does not exist.
+        GraderAway: the grader can grade nothing any more.
+    """
+    module = verifier_of(prompt)
+    try:
+        if hasattr(module, "explain"):
+            return module.explain(completion, prompt)
+        answer = extract_answer(completion)
+        if answer is None:
+            return Explanation(prompt.answer, None, "The completion has no final answer.")
+        verdict, name = grade(completion, prompt), prompt.verifier
+        why = f"`{name}` accepts the answer." if verdict == 1 else f"`{name}` gives the answer {verdict:g} of 1."
+        return Explanation(prompt.answer, answer, why)
+    except GraderAway:
+        raise
+    except Exception as error:
+        return Explanation(None, None, f"The grader failed: {_reason(module, error)}.")
 
 
 def grade_many(pairs: Sequence[Pair]) -> list[Grade]:

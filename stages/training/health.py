@@ -2,26 +2,33 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 from stages.config import HealthConfig
 from stages.contract import files
+from stages.engines.finite import named
+from stages.runtime.distributed import gather_objects
 from stages.runtime.errors import HasFix
 from stages.runtime.step_logs import rounded
 from stages.runtime.worker import Worker
+from stages.training.alarms import Alarm, report
+
+if TYPE_CHECKING:
+    from stages.engines.training import TrainEngine
 
 DEFAULTS = HealthConfig()
-
-
-@dataclass(frozen=True)
-class Alarm:
-    """Something that a person should look at: since which step, what was seen, what to try."""
-
-    name: str
-    step: int
-    message: str
-    advice: str
+FINITE = (  # besides losses and gradient norms; of each a mean over all completions or tokens of a step
+    "reward/mean",
+    "reward/std",
+    "policy/entropy",
+    "policy/clip_frac",
+    "policy/correction",
+    "policy/mismatch_max",
+    "policy/probe_mean",
+    "policy/probe_max",
+)
+GROWN = 10  # a gradient norm so many times its median has grown
 
 
 @dataclass(frozen=True)
@@ -36,12 +43,41 @@ class Check:
 
 def _non_finite(history: list[dict], config: HealthConfig) -> str | None:
     row = history[-1]
-    broken = [
-        name for name, value in row.items() if name.split("/")[-1] in ("loss", "grad_norm") and not math.isfinite(value)
-    ]
+    broken = [name for name, value in row.items() if _must_be_finite(name) and not math.isfinite(value)]
     if not broken:
         return None
-    return f"{' and '.join(f'{name} is {row[name]}' for name in broken)} at step {row['step']}"
+    seen = " and ".join(f"{name} is {row[name]}" for name in broken)
+    return f"{seen} at step {row['step']}; {_likely_reason(history)}"
+
+
+def _must_be_finite(name: str) -> bool:
+    """Whether no step can be right where this metric is NaN or infinite; others may be means of nothing."""
+    return name.split("/")[-1] in ("loss", "grad_norm") or name in FINITE
+
+
+def _likely_reason(history: list[dict]) -> str:
+    """Why a step is not finite, as far as the steps before it tell."""
+    norms = [row["train/grad_norm"] for row in history[:-1] if math.isfinite(row.get("train/grad_norm", math.nan))]
+    if not norms:
+        return (
+            "it is the first step: the model that the stage starts from or its first batch is to blame, not the "
+            "learning rate"
+            if history[-1]["step"] == 1
+            else "no step before it says why"
+        )
+    usual = sorted(norms)[len(norms) // 2]
+    if norms[-1] > GROWN * usual:
+        return (
+            f"the gradient had grown from {usual:.3g} to {norms[-1]:.3g} before: the learning rate "
+            f"({history[-1].get('train/lr', math.nan):g}) is likely too high"
+        )
+    return "the steps before it looked well: likely this one batch, or a step that was too large"
+
+
+def _is_broken(row: dict) -> bool:
+    """Whether a metric of a step that must be finite is not."""
+    names = ("policy/kl", "policy/mismatch_kl")  # whose own alarms take NaN for too much
+    return any(not math.isfinite(value) for name, value in row.items() if _must_be_finite(name) or name in names)
 
 
 def _kl_blow_up(history: list[dict], config: HealthConfig) -> str | None:
@@ -104,12 +140,15 @@ def _lasts(history: list[dict], num_steps: int, name: str, holds: Callable[[floa
     return len(history) >= num_steps and all(name in row and holds(row[name]) for row in history[-num_steps:])
 
 
+NON_FINITE_ADVICE = (
+    "lower optim.lr, set optim.grad_clip, or use fp32 where another precision overflows; look at the rows of the "
+    "batch; the last checkpoint is sound, and the same command continues from it"
+)
 CHECKS = (
     Check(
         "non_finite",
         _non_finite,
-        "lower optim.lr, set optim.grad_clip, or use bf16 or fp32 where fp16 overflows; "
-        "continue from a checkpoint before this step",
+        NON_FINITE_ADVICE,
         cause="batch",
     ),
     Check(
@@ -172,6 +211,47 @@ class Unhealthy(HasFix, RuntimeError):
         self.fix = fix
 
 
+def _not_finite(found: list[Alarm]) -> Unhealthy:
+    """The end of a stage whose numbers are not finite: going on would only train noise."""
+    message = "; ".join(f"{alarm.name} at step {alarm.step}: {alarm.message}" for alarm in found)
+    return Unhealthy(
+        f"{message}; a stage never goes on from numbers that are not finite",
+        "; or ".join(alarm.advice for alarm in found)
+        + "; health.on_alarm=rollback leaves such batches out, health.on_alarm=warn does not go on from them",
+    )
+
+
+def inspector(
+    worker: Worker, engine: "TrainEngine", config: HealthConfig, can_go_back: bool = True
+) -> Callable[[int], None]:
+    """What a saver asks before each checkpoint and after the last step: are the weights and the optimizer finite?
+
+    Args:
+        worker: the stage.
+        engine: whose state it is.
+        config: says what an alarm does; a state that is not finite is never kept, whatever it says.
+        can_go_back: whether the loop knows RollBack.
+
+    Returns:
+        A function of the optimizer steps done, collective. It raises RollBack where on_alarm is rollback and the loop
+        can go back, else Unhealthy.
+    """
+
+    def inspect(step: int) -> None:
+        mine = engine.non_finite()
+        if not worker.agree(bool(mine))[0]:
+            return
+        broken = list(dict.fromkeys(gather_objects(mine)))
+        message = f"NaN or infinity after step {step} in {named(broken)}; likely a step that was too large"
+        alarm = Alarm("non_finite", step, message, NON_FINITE_ADVICE)
+        report(worker, [alarm])
+        if config.on_alarm == "rollback" and can_go_back and step > 0:
+            raise RollBack([alarm])
+        raise _not_finite([alarm])
+
+    return inspect
+
+
 def alarms(history: list[dict], config: HealthConfig = DEFAULTS) -> list[Alarm]:
     """The alarms that begin at the last row: they hold now and did not hold one row before.
 
@@ -219,18 +299,18 @@ class HealthWatch:
 
         Raises:
             RollBack: an alarm that going back can cure, where on_alarm is rollback.
-            Unhealthy: an alarm, where on_alarm is stop; or one that going back would cure, where the loop cannot.
+            Unhealthy: an alarm, where on_alarm is stop; or one that going back would cure, where the loop cannot; or
+                numbers that are not finite, whatever on_alarm is.
         """
         row = {"step": step, **{name: rounded(value) for name, value in metrics.items()}}
         self.history = [*self.history, row][-self.config.flat_steps - 1 :]
         found = alarms(self.history, self.config)
-        if found and self.worker.is_main:
-            files.append_jsonl(self.worker.dir / "alarms.jsonl", [asdict(alarm) for alarm in found])
-        for alarm in found:
-            self.worker.say(f"ALARM {alarm.name} at step {step}: {alarm.message}; advice: {alarm.advice}")
+        report(self.worker, found)
         curable = [alarm for alarm in found if alarm.name in CURABLE]
         if curable and self.config.on_alarm == "rollback" and self.can_go_back:
             raise RollBack(curable)
+        if _is_broken(row):
+            raise _not_finite(found or _holding(self.history, self.config))
         if (found and self.config.on_alarm == "stop") or (curable and self.config.on_alarm == "rollback"):
             raise Unhealthy(
                 "; ".join(f"{alarm.name} at step {step}: {alarm.message}" for alarm in found),

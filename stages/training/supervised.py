@@ -18,7 +18,7 @@ from stages.modeling.batching import lay_out, micro_batches
 from stages.runtime.distributed import control_group
 from stages.runtime.seeds import seed_for
 from stages.runtime.worker import Worker
-from stages.training.health import HealthWatch, RollBack
+from stages.training.health import HealthWatch, RollBack, inspector
 from stages.training.rollback import Batches, roll_back, save_start
 
 SAY_EVERY = 50  # steps between lines of the log
@@ -52,7 +52,7 @@ def train_supervised(
     """
     batches = Batches(worker.dir)
     step = resume(worker, engine)["step"]
-    saver = Saver(worker, engine, config)
+    saver = Saver(worker, engine, config, inspect=inspector(worker, engine, config.health))
     save_start(saver, step)
     watch = HealthWatch(worker, config.health)
     engine.train()
@@ -68,18 +68,17 @@ def train_supervised(
         worker.log_step(step, metrics)
         try:
             watch(step, metrics)
+            worker.progress("train", step, num_steps, f"loss {loss:.3f}")
+            if step % SAY_EVERY == 0 or step == num_steps:
+                worker.say(
+                    f"step {step}/{num_steps} loss {loss:.4f} grad_norm {grad_norm:.2f} lr {lr:.2e} "
+                    f"{metrics['perf/tokens_per_s']:.0f} tokens/s"
+                )
+            saver.step_done(step, num_steps)
         except RollBack as cause:
             batches = roll_back(saver, cause, batches)
             step = resume(worker, engine, is_fresh=False)["step"]
             watch = HealthWatch(worker, config.health)
-            continue
-        worker.progress("train", step, num_steps, f"loss {loss:.3f}")
-        if step % SAY_EVERY == 0 or step == num_steps:
-            worker.say(
-                f"step {step}/{num_steps} loss {loss:.4f} grad_norm {grad_norm:.2f} lr {lr:.2e} "
-                f"{metrics['perf/tokens_per_s']:.0f} tokens/s"
-            )
-        saver.step_done(step, num_steps)
     saver.wait()
     worker.metrics["train/loss"] = loss if num_steps else 0.0
 

@@ -1,11 +1,12 @@
 """The filters of rejection sampling: one example for each reason, and their order."""
 
+import dataclasses
 import random
 
 import pytest
 
 from stages.config import CollectConfig, DataConfig
-from stages.kinds.collect.filters import REASONS, choose, rejections
+from stages.kinds.collect.filters import REASONS, REMEDIES, choose, rejections, what_dropped_most
 from stages.prompting.prompt import Prompt
 from stages.text.readability import has_code_block, longest_paragraph
 from stages.worlds.tiny_world.problems import draw_problem
@@ -29,7 +30,9 @@ def rejection(rollout, config):
         ("<answer>28</answer>", {}, "malformed"),
         (answered("27"), {}, "wrong"),
         (MIXED, {}, "mixed_language"),
-        (answered("28", "31-3=28"), {}, "mixed_language"),  # no words: nothing to read
+        (answered("28", "31-3=28"), {}, None),  # no words, so no language is mixed in
+        (answered("28", "\\(31-3=28\\) `x`"), {}, None),
+        (answered("28", " \n"), {}, "malformed"),  # no thought at all
         (REPETITIVE, {}, "repetitive"),
         (GOOD, {"num_tokens": 21}, "too_long"),
         (GOOD, {"num_tokens": 20}, None),
@@ -77,6 +80,33 @@ def test_what_only_a_judge_can_grade_is_left_open():
     open_prompt = Prompt("p0", "why?", "file", "reasoning", "en", "because", "judge")
     assert rejection(a_rollout("<think>wait,so</think><answer>no idea</answer>", open_prompt), CONFIG) is None
     assert rejection(a_rollout("<answer>because</answer>", open_prompt), CONFIG) == "malformed"
+
+
+@pytest.mark.parametrize(
+    "counts, seen, remedy",
+    [
+        ({"truncated": 9, "wrong": 3}, "9 of 12 were cut at the length limit of 64 tokens", "max_completion_tokens"),
+        ({"malformed": 5, "kept": 1}, "5 of 6 are not <think>", "stages.cold_start_data.data.template=r1_zero"),
+        ({"wrong": 7, "malformed": 2}, "7 of 9 have a wrong answer (others: 2 malformed)", "data.verifier"),
+        ({"mixed_language": 4}, "4 of 4 have a thought that is not in", "stages.cold_start_data.min_language (0.9)"),
+        ({"repetitive": 4}, "4 of 4 repeat themselves", "stages.cold_start_data.max_repetition (0.5)"),
+        ({"too_long": 4}, "longer than 20 tokens", "stages.cold_start_data.max_kept_tokens"),
+        ({"code_block": 4}, "have code", "stages.cold_start_data.drop_code_blocks=false"),
+        ({"long_paragraph": 4}, "paragraph", "stages.cold_start_data.max_paragraph"),
+        ({"held_out": 4}, "held-out", "stages.cold_start_data.num_prompts"),
+        ({"unjudged": 4}, "could not be graded", "judge.*"),
+        ({"beyond_refining": 4}, "refining", "stages.cold_start_data.refine=none"),
+        ({"kept": 4, "spare": 2}, "", ""),
+    ],
+)
+def test_the_advice_is_that_of_the_filter_that_dropped_most(counts, seen, remedy):
+    config = dataclasses.replace(CONFIG, max_completion_tokens=64)
+    said, advice = what_dropped_most(counts, "cold_start_data", config)
+    assert seen in said and remedy in advice and bool(said) == bool(seen)
+
+
+def test_every_filter_has_a_remedy():
+    assert set(REMEDIES) == set(REASONS) - {"spare", "kept"}
 
 
 def test_easy_prompts_keep_their_shortest():

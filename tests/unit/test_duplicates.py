@@ -1,18 +1,19 @@
-"""Texts as hashes, and what is found by them: exact and near duplicates, and prompts of evaluation sets."""
+"""Texts as hashes, and what is found by them: exact and near duplicates."""
 
 import numpy as np
-import pytest
-
-from stages.config import MixtureSource
-from stages.data.preparing.contamination import EvaluationGrams
 from stages.data.preparing.duplicates import bands, exact_duplicates, near_duplicates
-from stages.data.preparing.text_hashes import exact_hash, hashes_of, is_word, ngrams, signatures, tokens_of
-from tests.support.data_rows import sentence, write_lines
+from stages.data.preparing.text_hashes import exact_hash, hashes_of, is_word, ngrams, signatures, tokens_of, windows
+from tests.support.data_rows import sentence
 
 
 def test_tokens_keep_signs_and_tell_scripts_apart():
     assert tokens_of("If x+2=5, 求x") == ["if", "x", "+", "2", "=", "5", ",", "求", "x"]
     assert list(filter(is_word, tokens_of("a-b, 求!"))) == ["a", "b", "求"]
+
+
+def test_vowel_signs_belong_to_their_word():
+    assert tokens_of("पहल\u0947 हम।") == ["पहल\u0947", "हम", "।"]
+    assert len(tokens_of("ก\u0e48อน")) == 3  # Thai has no spaces: each letter, with its signs
 
 
 def test_ngrams_are_those_of_each_text_alone():
@@ -25,6 +26,16 @@ def test_ngrams_are_those_of_each_text_alone():
 
 def test_the_hash_of_a_text_ignores_case_and_white_space():
     assert exact_hash("What  is\n3+4?") == exact_hash("what is 3+4?") != exact_hash("what is 3-4?")
+
+
+def test_windows_are_the_same_wherever_they_stand():
+    """Runs of weight 2 of "abcab" with b twice as heavy: ab, b, ca, ab, b."""
+    texts = [list("abcab"), list("b"), [], list("ca")]
+    flat, offsets = hashes_of(texts)
+    hashes, starts, ends = windows(flat, offsets, np.array([1, 2, 1, 1, 2, 2, 1, 1]), 2)
+    runs = ["".join(sum(texts, [])[start:end]) for start, end in zip(starts, ends)]
+    assert runs == ["ab", "b", "ca", "ab", "b", "b", "ca"]
+    assert [hashes[runs.index(run)] for run in runs] == hashes.tolist() and len(set(hashes.tolist())) == 3
 
 
 def test_signatures_estimate_the_share_of_common_shingles():
@@ -77,28 +88,3 @@ def test_near_duplicates_of_near_duplicates_name_the_first_of_all(tmp_path):
     assert near_duplicates(tmp_path / "near", 5, 0.8, np.ones(5, bool)).tolist() == [0] * 5
     alive = np.array([False, True, True, True, True])
     assert near_duplicates(tmp_path / "near", 5, 0.8, alive).tolist() == [0, 1, 1, 1, 1]
-
-
-def test_ten_words_in_a_row_are_contamination(tmp_path):
-    held_out = sentence(7, 30).split()
-    path = write_lines(tmp_path / "held.jsonl", [{"problem": " ".join(held_out)}, {"problem": "How many primes?"}])
-    grams = EvaluationGrams({"held": MixtureSource(path=path, prompt_column="problem")}, 10)
-    rows = [
-        " ".join([*sentence(8, 9).split(), *held_out[5:15], "end"]),
-        " ".join([*sentence(9, 9).split(), *held_out[5:14], "end"]),
-        ", ".join(held_out).upper(),
-        "how many primes!",
-        "How many primes are there?",
-        "",
-    ]
-    found = grams.contaminated(hashes_of([list(filter(is_word, tokens_of(row))) for row in rows]))
-    assert found.tolist() == [True, False, True, True, False, False] and grams.num_prompts == {"held": 2}
-
-
-def test_an_evaluation_set_without_prompts_is_an_error(tmp_path):
-    with pytest.raises(
-        ValueError,
-        match="prepare.against.held.path=.*no prompts in column prompt; name it with "
-        "prepare.against.held.prompt_column",
-    ):
-        EvaluationGrams({"held": MixtureSource(path=write_lines(tmp_path / "held.jsonl", [{"problem": "x"}]))}, 10)

@@ -46,6 +46,7 @@ DEFAULTS = {
     "use_vllm": False,
     "vllm_importance_sampling_correction": True,
     "num_iterations": 2,
+    "delta": None,
 }  # more than one update a rollout: the old policy is not the policy
 
 
@@ -172,6 +173,7 @@ def ours(
     kl: str = "k3",
     correction: str = "",
     limit: float = 2.0,
+    dual_clip: float = 0.0,
     masks_truncated: bool = False,
     sizes: tuple = (P * G,),
 ):
@@ -204,6 +206,7 @@ def ours(
             beta,
             kl,
             weights,
+            dual_clip,
         )
         terms.loss.backward()
         sums += torch.stack(
@@ -268,6 +271,16 @@ def test_clipping(trainer, name, clip_low, clip_high, spread):
                 logged(trainer, "cispo_clip_ratio" if name == "cispo" else "clip_ratio/region_mean"), rel=1e-5
             )
     assert 0.02 < sum(shares) / 4 < 0.5
+
+
+@pytest.mark.parametrize("name", [name for name in LOSSES if name != "cispo"])
+def test_dual_clip(trainer, name):
+    """TRL's `delta` bounds the ratio of good tokens too, which changes nothing where it is over 1 + clip_high."""
+    for seed in range(4):
+        rollouts = draw(seed, spread=2.0)
+        us = ours(rollouts, name, dual_clip=1.5)
+        assert_same(us, theirs(trainer, rollouts, name, delta=1.5))
+        assert difference(us[1], ours(rollouts, name)[1]) > 0.01
 
 
 @pytest.mark.parametrize("kl", ["k3", "k3_unbiased"])

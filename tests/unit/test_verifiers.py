@@ -7,7 +7,16 @@ import pytest
 
 from stages.prompting.prompt import Prompt
 from stages.rewards import grading as verifiers
-from stages.rewards.grading import VERIFIERS, Grade, grade, grade_many, reference_problem_many, vote_many
+from stages.rewards.grading import (
+    VERIFIERS,
+    Explanation,
+    Grade,
+    explain,
+    grade,
+    grade_many,
+    reference_problem_many,
+    vote_many,
+)
 
 
 def a_prompt(answer: str, verifier: str) -> Prompt:
@@ -98,3 +107,19 @@ def test_a_batch_of_the_wrong_length_is_an_explained_zero(a_verifier):
     assert [(g.value, "ValueError" in g.error) for g in grade_many([("a", a_prompt("1", "own"))] * 2)] == [
         (0.0, True)
     ] * 2
+
+
+def test_explain_has_a_generic_sentence():
+    assert explain("<answer>Paris</answer>", a_prompt("paris", "exact")).why == "`exact` accepts the answer."
+    assert explain("<answer>Rome</answer>", a_prompt("paris", "exact")) == Explanation(
+        "paris", "Rome", "`exact` gives the answer 0 of 1."
+    )
+    assert explain("Rome", a_prompt("paris", "exact")).answer is None
+
+
+def test_explain_asks_the_verifier():
+    assert explain("<answer>46</answer>", a_prompt("46", "integer")) == Explanation(
+        "46", "46", "Both are the same integer."
+    )
+    assert explain("<answer>46 or 47</answer>", a_prompt("46", "integer")).answer is None
+    assert explain("<answer>9</answer>", a_prompt("9.0", "math")).why == "The answer is equivalent to the reference."

@@ -16,7 +16,7 @@ from stages.data.file_prompts import source_key
 from stages.data.mapping import Malformed, Row
 from stages.data.preparing.contamination import EvaluationGrams
 from stages.data.preparing.lengths import Lengths
-from stages.data.preparing.text_hashes import exact_hash, hashes_of, is_word, signatures, tokens_of
+from stages.data.preparing.text_hashes import exact_hash, hashes_of, signatures, tokens_of
 from stages.data.readers import Item, read
 from stages.data.rows import map_one
 
@@ -105,7 +105,7 @@ class RowFilters:
         rows, malformed = self._mapped(name, chunk)
         tokens = [tokens_of(row.prompt) for row in rows]
         prompt_lengths = self.lengths.of([row.prompt for row in rows], tokens)
-        reasons = self._reasons(rows, tokens, prompt_lengths)
+        reasons = self._reasons(rows, prompt_lengths)
         dropped: list[Dropped] = []
         for item in malformed:
             filter_name = "malformed" if item.is_fatal else "left out"
@@ -143,9 +143,7 @@ class RowFilters:
                     malformed.append(item)
         return rows, malformed
 
-    def _reasons(
-        self, rows: list[Row], tokens: list[list[str]], prompt_lengths: list[int]
-    ) -> list[tuple[str, str] | None]:
+    def _reasons(self, rows: list[Row], prompt_lengths: list[int]) -> list[tuple[str, str] | None]:
         """Returns for each row (filter, reason) of the first filter that drops it, or None."""
         prepare, unit = self.prepare, self.lengths.unit
         completions = [0] * len(rows)
@@ -153,7 +151,7 @@ class RowFilters:
             completions = self.lengths.of([row.completion or row.chosen for row in rows])
         contaminated = np.zeros(len(rows), bool)
         if self.grams:
-            contaminated = self.grams.contaminated(hashes_of([list(filter(is_word, one)) for one in tokens]))
+            contaminated = self.grams.contaminated([row.prompt for row in rows])
         reasons: list[tuple[str, str] | None] = []
         for row, length, completion, is_contaminated in zip(rows, prompt_lengths, completions, contaminated):
             if length < prepare.min_prompt:
@@ -165,7 +163,7 @@ class RowFilters:
             elif prepare.languages and row.language not in prepare.languages:
                 reasons.append(("language", f"in {row.language}"))
             elif is_contaminated:
-                reasons.append(("contamination", f"{prepare.ngram} words in a row of an evaluation prompt"))
+                reasons.append(("contamination", f"{prepare.ngram} words in a row, or all, of an evaluation prompt"))
             else:
                 reasons.append(None)
         return reasons

@@ -5,20 +5,32 @@ import re
 
 import numpy as np
 
-CJK = "\u3040-\u30ff\u3400-\u9fff"
-# A CJK character, a word or number, or a sign: x+2 and x-2 are different texts.
-_TOKEN = re.compile(rf"[{CJK}]|[^\W{CJK}]+|[^\w\s]")
+from stages.text.normal_form import encoded, normal_form
+
+CJK = "\u3005\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff"
+SYLLABIC = "\u0e00-\u109f\u1780-\u17ff"  # Thai, Lao, Tibetan, Burmese, Khmer: no spaces between words either
+# Accents and vowel signs, which belong to the letter before them although they are no letters.
+MARK = (
+    r"(?:(?=[\u0300-\u036f\u0483-\u0489\u0591-\u05bd\u05bf-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06ed"
+    r"\u0900-\u0963\u0966-\u0dff\u0e00-\u109f\u1780-\u17d3])\W)"
+)
+UNSPACED = rf"(?:[{CJK}]|(?=[{SYLLABIC}])\w)"
+WORD = rf"[^\W{CJK}{SYLLABIC}]+(?:{MARK}+[^\W{CJK}{SYLLABIC}]*)*"
+# A character of a script without spaces, a word or number, or a sign: x+2 and x-2 are different texts.
+_TOKEN = re.compile(rf"{UNSPACED}{MARK}*|{WORD}|[^\w\s]")
+_ASCII_TOKEN = re.compile(r"\w+|[^\w\s]")  # the same for most texts, three times as fast
 NUM_PERMUTATIONS = 128
 SEED = 1  # of the permutations: the same texts have the same signatures in every run
 
 
 def tokens_of(text: str) -> list[str]:
-    """Splits a text into CJK characters, words, numbers and signs, in lower case.
+    """Splits the normal form of a text into words, numbers, signs, and characters of scripts without spaces.
 
     >>> tokens_of("What is 3+4?")
     ['what', 'is', '3', '+', '4', '?']
     """
-    return _TOKEN.findall(text.lower())
+    text = normal_form(text)
+    return (_ASCII_TOKEN if text.isascii() else _TOKEN).findall(text)
 
 
 def is_word(token: str) -> bool:
@@ -27,8 +39,8 @@ def is_word(token: str) -> bool:
 
 
 def exact_hash(text: str) -> bytes:
-    """Returns a hash of a text, 16 bytes; case and white space do not matter."""
-    return hashlib.blake2b(" ".join(text.split()).casefold().encode(), digest_size=16).digest()
+    """Returns a hash of a text's normal form, 16 bytes."""
+    return hashlib.blake2b(encoded(text), digest_size=16).digest()
 
 
 def hashes_of(token_lists: list[list[str]]) -> tuple[np.ndarray, np.ndarray]:
@@ -76,6 +88,34 @@ def ngrams(flat: np.ndarray, offsets: np.ndarray, n: int) -> tuple[np.ndarray, n
                 (value * np.uint64(multiplier) for value, multiplier in zip(mine, multipliers)), np.uint64(0)
             )
     return grams, grams_offsets
+
+
+def windows(
+    flat: np.ndarray, offsets: np.ndarray, weights: np.ndarray, least: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Hashes the shortest runs of tokens that weigh at least `least`, one from each token on that has such a run.
+
+    Args:
+        flat: hashes of the tokens of N texts, as `hashes_of` returns them.
+        offsets: their offsets, [N + 1].
+        weights: the weight of each token, at least 1, int64.
+        least: the weight of a run.
+
+    Returns:
+        (hashes, starts, ends): equal runs have equal hashes wherever they stand; token numbers of their ends.
+    """
+    # A polynomial of the tokens: sums of h * M**-place let every run be taken out with one subtraction, and M**start
+    # makes it independent of its place. M is odd, so it has an inverse modulo 2**64.
+    multiplier = 0x9E3779B97F4A7C15
+    with np.errstate(over="ignore"):
+        powers = np.cumprod(np.full(len(flat), multiplier, np.uint64)) if len(flat) else flat
+        inverses = np.cumprod(np.full(len(flat), pow(multiplier, -1, 1 << 64), np.uint64)) if len(flat) else flat
+        sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(flat * inverses)])
+        weight_sums = np.concatenate([[0], np.cumsum(weights)])
+        ends = np.searchsorted(weight_sums, weight_sums[:-1] + least)
+        starts = np.flatnonzero(ends <= np.repeat(offsets[1:], np.diff(offsets)))
+        ends = ends[starts]
+        return (sums[ends] - sums[starts]) * powers[starts], starts, ends
 
 
 def signatures(flat: np.ndarray, offsets: np.ndarray, shingle: int) -> np.ndarray:

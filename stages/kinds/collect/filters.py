@@ -1,5 +1,7 @@
 """The filters that decide which completions may become training data [V2 B.3.2, B.3.3]."""
 
+from collections.abc import Mapping
+
 from stages.config import CollectConfig
 from stages.prompting.prompt import Prompt
 from stages.rewards.grading import Grade, grade_many
@@ -29,6 +31,45 @@ REASONS = (
     "spare",
     "kept",
 )
+# What became of a completion that was dropped, in words, and the key to turn where most were dropped so. {stage} is the
+# stage's name; other names in braces are keys of its configuration.
+REMEDIES = {
+    "truncated": (
+        "were cut at the length limit of {max_completion_tokens} tokens",
+        "raise stages.{stage}.max_completion_tokens",
+    ),
+    "malformed": (
+        "are not <think>thought</think><answer>answer</answer>",
+        "ask the policy for the tags (stages.{stage}.data.template=r1_zero, or examples with stages.{stage}.few_shot), "
+        "or train it longer before it is sampled",
+    ),
+    "wrong": (
+        "have a wrong answer",
+        "train the policy longer, give easier prompts, or draw more (stages.{stage}.samples_per_prompt); where samples "
+        "look right, check data.verifier and the answer column",
+    ),
+    "mixed_language": (
+        "have a thought that is not in the prompt's language",
+        "lower stages.{stage}.min_language ({min_language}), check data.language, or train the policy with "
+        "rewards.language",
+    ),
+    "repetitive": ("repeat themselves", "raise stages.{stage}.max_repetition ({max_repetition})"),
+    "too_long": (
+        "are longer than {max_kept_tokens} tokens",
+        "raise stages.{stage}.max_kept_tokens",
+    ),
+    "code_block": ("have code in the thought", "set stages.{stage}.drop_code_blocks=false"),
+    "long_paragraph": ("have a paragraph that is too long", "raise stages.{stage}.max_paragraph ({max_paragraph})"),
+    "held_out": ("hold parts of held-out problems", "raise stages.{stage}.num_prompts"),
+    "unjudged": (
+        "could not be graded",
+        "look at the grader's or the judge's errors in the log; see judge.* and sandbox.*",
+    ),
+    "beyond_refining": (
+        "were lost by refining",
+        "set stages.{stage}.refine=none, or choose another judge",
+    ),
+}
 # All other completions have the right answer: they make the pass rate of their prompt.
 NOT_RIGHT = ("truncated", "malformed", "wrong", "unjudged")
 
@@ -55,11 +96,36 @@ def rejection(rollout: Rollout, grade: Grade, config: CollectConfig) -> str | No
     return unreadable(rollout.completion, rollout.prompt, config) or too_much(rollout, config)
 
 
+def what_dropped_most(counts: Mapping[str, int], stage: str, config: CollectConfig) -> tuple[str, str]:
+    """Says which filter has dropped most completions, and what to do about it.
+
+    Args:
+        counts: completions by what became of them.
+        stage: its name.
+        config: its configuration.
+
+    Returns:
+        A sentence with the counts, and the remedy with its key; ("", "") where nothing was dropped.
+    """
+    dropped = {reason: counts[reason] for reason in REMEDIES if counts.get(reason)}
+    if not dropped:
+        return "", ""
+    most = max(dropped, key=lambda reason: dropped[reason])
+    what, remedy = (text.format(stage=stage, **vars(config)) for text in REMEDIES[most])
+    others = ", ".join(f"{number} {reason}" for reason, number in dropped.items() if reason != most)
+    return f"{dropped[most]} of {sum(counts.values())} {what}" + (f" (others: {others})" if others else ""), remedy
+
+
 def unreadable(completion: str, prompt: Prompt, config: CollectConfig) -> str | None:
-    """Says why a completion is hard to read, or None: several languages, or repetition."""
+    """Says why a completion is hard to read, or None: no thought, several languages, or repetition.
+
+    A thought without words, such as "6 * 7 = 42", is in no language, and so it mixes none.
+    """
     thought = thought_of(completion)
+    if not thought.strip():
+        return "malformed"
     language = language_consistency(thought, prompt.language)
-    if language is None or language < config.min_language:
+    if language is not None and language < config.min_language:
         return "mixed_language"
     return "repetitive" if repeated_ngram_share(completion) > config.max_repetition else None
 

@@ -24,7 +24,7 @@ from stages.engines.training import init_distributed
 from stages.judges import require_judge
 from stages.kinds.collect import review
 from stages.kinds.collect.card import card_of, domain_table, write_card
-from stages.kinds.collect.filters import REASONS, rejections
+from stages.kinds.collect.filters import REASONS, rejections, what_dropped_most
 from stages.kinds.collect.general import general_rows
 from stages.kinds.collect.judging import finished
 from stages.modeling.model import load_tokenizer
@@ -35,7 +35,10 @@ from stages.runtime.errors import InputError, Interrupted, user_errors
 from stages.runtime.seeds import rng_for, seed_for
 from stages.runtime.worker import Worker
 from stages.text.completion import without_opening
+from stages.training.alarms import Alarm, report_once
 from stages.training.rollouts import Rollout
+
+FEW = 0.05  # a smaller share of completions that pass is said
 
 
 def run(worker: Worker) -> None:
@@ -44,10 +47,7 @@ def run(worker: Worker) -> None:
     init_distributed()
     collector = Collector(worker, config)
     worker.startup_done()
-    chunks = [
-        range(first, min(first + config.chunk_prompts, config.num_prompts))
-        for first in range(0, config.num_prompts, config.chunk_prompts)
-    ]
+    chunks = chunks_of(config)
     worker.cut_logs(collector.num_logged(chunks), last_sample_step=0)
     barrier()  # all ranks have read what there was before anyone writes
     for number, chunk in enumerate(chunks, start=1):
@@ -56,6 +56,14 @@ def run(worker: Worker) -> None:
         if number < len(chunks) and worker.should_stop():
             raise Interrupted(f"stopped after {number} of {len(chunks)} chunks; run the same command to continue")
     finish(worker, config, collector)
+
+
+def chunks_of(config: CollectConfig) -> list[range]:
+    """The numbers of the prompts that are drawn in each call of the sampler."""
+    return [
+        range(first, min(first + config.chunk_prompts, config.num_prompts))
+        for first in range(0, config.num_prompts, config.chunk_prompts)
+    ]
 
 
 class Collector:
@@ -214,12 +222,12 @@ def finish(worker: Worker, config: CollectConfig, collector: Collector) -> None:
         Interrupted: the review is not there yet.
     """
     counts, examples, total = collector.total, list(collector.examples), collector.total.total()
+    seen_most, remedy = what_dropped_most(counts, worker.stage, config)
     if not examples:
-        raise InputError(
-            f"none of {total} completions passed the filters ({dict(counts)}): "
-            f"loosen stages.{worker.stage}.min_language or "
-            "max_repetition, raise num_prompts, or train the policy longer"
-        )
+        raise InputError(f"none of {total} completions passed the filters: {seen_most}: {remedy}")
+    if len(examples) < FEW * total:
+        few = f"only {len(examples)} of {total} completions passed the filters: {seen_most}"
+        report_once(worker, [Alarm("few_kept", len(chunks_of(config)), few, remedy)])
     rng_for(worker.seed, worker.stage, "draw").shuffle(examples)
     examples = examples[: config.keep_total or None]
     examples, seen = _reviewed(worker, examples) if config.human_review else (examples, None)

@@ -152,7 +152,17 @@ class GroupSampler:
         return rollouts
 
     def _rollout(self, placed: PlacedPrompt, prompt_ids: list[int], completion: Completion, step: int) -> Rollout:
-        """An ungraded rollout that the weights of `step` drew."""
+        """An ungraded rollout that the weights of `step` drew.
+
+        Raises:
+            RuntimeError: the sampler's logprobs are not finite.
+        """
+        if not all(map(math.isfinite, completion.logprobs)):
+            raise RuntimeError(
+                f"the sampler gave logprobs that are NaN or infinite for prompt {placed.prompt.id} in the rollout of "
+                f"step {step}: its weights or its arithmetic are broken; rollout=transformers tells whether the engine "
+                f"is to blame, else lower stages.{self.worker.stage}.optim.lr"
+            )
         text = text_of(prompt_ids, completion.token_ids, self.tokenizer)
         return Rollout(
             placed.prompt,

@@ -1,5 +1,6 @@
 """The learned part of the reward: what the two reward models of the `reward_models` stage think of a completion [N]."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ class PreferenceScorer:
 
         Raises:
             ValueError: there are prompts of a domain that has no reward model.
+            RuntimeError: a reward model gives a number that is not finite; clipping would make a high reward of it.
         """
         scores: list[float | None] = [None] * len(rollouts)
         helpful = [i for i, r in enumerate(rollouts) if r.prompt.domain == "helpful"]
@@ -61,7 +63,13 @@ class PreferenceScorer:
                 f"set mix.{name}=0, or give it "
                 "pairs (rows=preferences) or labels (rows=labels)"
             )
-        return reward_scores(self.models[name], rows, self.tokenizer, self.micro_batch_tokens) if rows else []
+        values = reward_scores(self.models[name], rows, self.tokenizer, self.micro_batch_tokens) if rows else []
+        if not all(map(math.isfinite, values)):
+            raise RuntimeError(
+                f"the {name} reward model gives rewards that are NaN or infinite: make it anew with "
+                "+stage=reward_models force=true, and a lower stages.reward_models.optim.lr"
+            )
+        return values
 
     def _ids(self, text: str) -> list[int]:
         """Token ids of a completion, end of sequence included."""

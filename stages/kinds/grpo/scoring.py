@@ -12,6 +12,7 @@ that fails is a part of 0 with its reason.
 """
 
 import importlib
+import math
 
 from stages.config import RewardConfig
 from stages.kinds.grpo.preference import PreferenceScorer
@@ -62,9 +63,12 @@ def apply_rules(rollouts: list[Rollout], weights: RewardConfig, max_tokens: int)
 
 
 def _rule(name: str, rollout: Rollout, scored: ScoredCompletion, weights: RewardConfig) -> float:
-    """The part that a rule gives; 0 where it crashes, with the reason in the rollout's `grader_error`."""
+    """The part that a rule gives; 0 where it crashes or is not finite, and the rollout's `grader_error` says why."""
     try:
-        return importlib.import_module(RULES[name]).part(scored, weights)
+        value = importlib.import_module(RULES[name]).part(scored, weights)
+        if not math.isfinite(value):
+            raise ValueError(f"the part is {value}")
+        return value
     except Exception as error:
         rollout.grader_error = rollout.grader_error or f"{name}: {type(error).__name__}: {error}"
         return 0.0
@@ -97,9 +101,17 @@ def set_rewards(rollouts: list[Rollout], weights: RewardConfig, preference: Pref
         rollouts: with the parts of the rules.
         weights: of the parts.
         preference: scores the general ones among them; None where no reward model counts.
+
+    Raises:
+        RuntimeError: a reward is NaN or infinite: it would spoil the advantages of its whole group.
     """
     preferences = preference.score(rollouts) if preference else [None] * len(rollouts)
     for rollout, value in zip(rollouts, preferences):
         if value is not None:
             rollout.reward_parts["preference"] = value
         rollout.reward = total(rollout.reward_parts, weights, rollout.prompt.domain)
+        if not math.isfinite(rollout.reward):
+            raise RuntimeError(
+                f"the reward of a completion of prompt {rollout.prompt.id} is {rollout.reward}, of the parts "
+                f"{rollout.reward_parts}: what gave this part is broken, or its weight in rewards is too large"
+            )

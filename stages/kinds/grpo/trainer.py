@@ -36,13 +36,12 @@ from stages.kinds.grpo.probe import Probe, SyncedSampler, probe_sampler
 from stages.kinds.grpo.record import LogWatches, StepRecorder, measured
 from stages.kinds.grpo.reference import Reference
 from stages.kinds.grpo.update import PolicyUpdate
-from stages.modeling.attention import uses_packing
 from stages.modeling.batching import pad_id
 from stages.modeling.model import load_model, load_tokenizer
-from stages.modeling.policy_model import PolicyModel
+from stages.modeling.ready import ready_policy
 from stages.runtime.seeds import seed_for
 from stages.runtime.worker import Worker
-from stages.training.health import RollBack
+from stages.training.health import RollBack, inspector
 from stages.training.rollback import roll_back, save_start
 from stages.training.rollouts import Rollout
 
@@ -76,14 +75,17 @@ class GrpoTrainer:
         max_tokens = max(tokens for _, tokens in config.max_completion_tokens)
         source = open_prompts(worker, config.data, self.tokenizer, policy_dir, max_tokens)
         model = load_model(policy_dir, config.deepspeed.precision)
-        packed = uses_packing(config.packing, model, config.deepspeed.precision)
+        precision = config.deepspeed.precision
+        policy = ready_policy(model, self.tokenizer, config.packing, precision, worker.say, config.dropout)
+        packed = policy.packed
         self.reference = self._make_reference(policy_dir, packed)
-        self.engine = TrainEngine(PolicyModel(model, packed), config.optim, config.deepspeed, config.num_steps)
+        self.engine = TrainEngine(policy, config.optim, config.deepspeed, config.num_steps)
         self.history = RolloutHistory(worker, config)
         self.step = 0
         self.probe: Probe | None = None  # None before the first rollout
         self._resume(is_fresh=True)
-        self.saver = Saver(worker, self.engine, config, sealed=self._drop_unneeded)
+        inspect = inspector(worker, self.engine, config.health)
+        self.saver = Saver(worker, self.engine, config, sealed=self._drop_unneeded, inspect=inspect)
         save_start(self.saver, self.step, self._progress())
         self.policy = PolicyUpdate(
             worker, config, self.engine, self.reference, pad_id(self.tokenizer), max_tokens, packed

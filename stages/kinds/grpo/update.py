@@ -3,6 +3,7 @@
 The result does not depend on the number of ranks and micro-batches: every loss is divided by counts of the whole batch.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +13,7 @@ from stages.config import GrpoConfig
 from stages.engines.training import TrainEngine
 from stages.kinds.grpo.reference import Reference
 from stages.modeling.batching import TokenBatch, group_micro_batches, lay_out, lay_out_groups, micro_batches
-from stages.modeling.losses import Counts, Terms, correction_weights, loss_terms
+from stages.modeling.losses import Counts, Terms, correction_weights, k3, loss_terms
 from stages.runtime.distributed import control_group
 from stages.runtime.worker import Worker
 from stages.training.rollouts import Rollout
@@ -158,18 +159,18 @@ class PolicyUpdate:
         old_N = trainer_N if corrects else sampler_N
         terms = self._loss_terms(rollouts, batch, counts, policy_N, old_N, correction_N)
         self.engine.backward(terms.loss + policy_N.sum() * 0.0)  # an empty share still takes part in the collectives
-        d = sampler_N - trainer_N  # k3 of KL(trainer || sampler), Schulman 2020
         values = [
             terms.loss,
             terms.kl_N.sum(),
             terms.is_clipped_N.sum(),
             entropy_N.sum(),
-            (d.exp() - d - 1).sum(),
-            d.new_zeros(()) if correction_N is None else correction_N.sum(),
-            torch.tensor(len(d)),
+            k3(trainer_N, sampler_N).sum(),
+            sampler_N.new_zeros(()) if correction_N is None else correction_N.sum(),
+            torch.tensor(len(sampler_N)),
         ]
         summed = torch.stack([v.detach().float().cpu().reshape(()) for v in values])
-        worst = d.abs().max().cpu().reshape(1) if len(d) else torch.zeros(1)
+        difference_N = (sampler_N - trainer_N).abs()
+        worst = _largest(difference_N) if len(difference_N) else torch.zeros(1)
         return summed, worst
 
     def _trainer_logprobs(self, rollouts: list[Rollout], policy_N: torch.Tensor) -> torch.Tensor:
@@ -215,6 +216,7 @@ class PolicyUpdate:
             config.beta,
             config.kl,
             correction_N,
+            config.dual_clip,
         )
 
     @torch.no_grad()
@@ -233,7 +235,7 @@ class PolicyUpdate:
         difference_N = (policy_N - _flat([r.rollout_logprobs for r in mine], self.engine.device)).abs().cpu()
         total, worst = torch.tensor([difference_N.sum().item(), float(len(difference_N))]), torch.zeros(1)
         if len(difference_N):
-            worst[0] = difference_N.max()
+            worst = _largest(difference_N)
         if self.worker.world_size > 1:
             dist.all_reduce(total, group=control_group())
             dist.all_reduce(worst, op=dist.ReduceOp.MAX, group=control_group())
@@ -258,6 +260,11 @@ class PolicyUpdate:
         for share in shares:
             for index, values in share.items():
                 rollouts[index].old_logprobs = values
+
+
+def _largest(values_N: torch.Tensor) -> torch.Tensor:
+    """The largest of N numbers [1], on the CPU. NaN is infinite: a maximum over ranks could lose it."""
+    return values_N.max().nan_to_num(nan=math.inf, posinf=math.inf).cpu().reshape(1)
 
 
 def _flat(rows: list[list[float]], device: torch.device) -> torch.Tensor:

@@ -46,6 +46,11 @@ class HelpfulObjective:
         budget = self.config.micro_batch_tokens
         unseen = torch.tensor(reward_scores(engine, _rows_of(self.held_out), self.tokenizer, budget))
         known = torch.tensor(reward_scores(engine, self.rows, self.tokenizer, budget))
+        if not known.isfinite().all():
+            raise RuntimeError(
+                "the helpful reward model gives rewards that are NaN or infinite: lower "
+                f"stages.{self.worker.stage}.optim.lr"
+            )
         if self.worker.is_main:
             files.write_json(
                 self.worker.dir / "model" / "helpful" / "reward_stats.json",

@@ -16,7 +16,7 @@ from stages.modeling.reward_model import ScalarModel, load_reward_model
 from stages.runtime.distributed import control_group
 from stages.runtime.seeds import seed_for
 from stages.runtime.worker import Worker
-from stages.training.health import HealthWatch
+from stages.training.health import HealthWatch, inspector
 
 
 class Objective(Protocol):
@@ -66,7 +66,8 @@ def train(worker: Worker, config: RewardModelsConfig, tokenizer: Any, objective:
     model = ScalarModel(load_reward_model(worker.model_dir("policy"), pad_id(tokenizer), is_new=True))
     engine = TrainEngine(model, config.optim, config.deepspeed, num_steps)
     step = resume(worker, engine, f"state/{name}", schedule.first_step)["step"]
-    saver = Saver(worker, engine, config, f"state/{name}")
+    inspect = inspector(worker, engine, config.health, can_go_back=False)
+    saver = Saver(worker, engine, config, f"state/{name}", inspect=inspect)
     watch = HealthWatch(worker, config.health, can_go_back=False)
     while step < num_steps:
         torch.manual_seed(seed_for(worker.seed, worker.stage, name, step, worker.rank))

@@ -1,6 +1,8 @@
 """Verifier `integer`: the final answer must name the same integer as the reference."""
 
 from stages.prompting.prompt import Prompt
+from stages.rewards.grading import Explanation
+from stages.text.answers import extract_answer
 from stages.text.integers import final_integer, read_integer
 
 
@@ -19,3 +21,17 @@ def vote(completion: str, prompt: Prompt) -> str | None:
 def reference_problem(prompt: Prompt) -> str | None:
     """Returns why the reference cannot be used: it does not name exactly one integer."""
     return None if read_integer(prompt.answer) is not None else f"{prompt.answer[:60]!r} is not one integer"
+
+
+def explain(completion: str, prompt: Prompt) -> Explanation:
+    """Says which integers were read, and why the verdict is what it is."""
+    expected, given, answer = read_integer(prompt.answer), final_integer(completion), extract_answer(completion)
+    if expected is None:
+        why = "The reference is not one integer."
+    elif answer is None:
+        why = "The completion has no final answer."
+    elif given is None:
+        why = f"The answer {answer[:60]!r} is not one integer."
+    else:
+        why = "Both are the same integer." if given == expected else "The integers differ."
+    return Explanation(*(None if value is None else str(value) for value in (expected, given)), why)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 
 from stages.prompting.prompt import Prompt
-from stages.rewards.grading import Grade, Pair
+from stages.rewards.grading import Explanation, Grade, Pair
 from stages.rewards.pool import Outcome, WorkerPool, workers_of_this_rank
 from stages.rewards.verifiers import choice
 from stages.text.answers import extract_answers
@@ -35,6 +35,21 @@ def grade_many(pairs: Sequence[Pair]) -> list[Grade]:
     """Grades a batch concurrently; equal comparisons are made once."""
     tasks = [_comparison(extract_answers(completion), prompt) for completion, prompt in pairs]
     return [Grade(float(bool(outcome.value)), outcome.error) for outcome in _outcomes(tasks)]
+
+
+def explain(completion: str, prompt: Prompt) -> Explanation:
+    """Says what was read out of both sides, and why the verdict is what it is."""
+    answer, grade = extract_answers(completion), grade_many([(completion, prompt)])[0]
+    given = vote(completion, prompt)
+    if answer is None:
+        why = "The completion has no final answer."
+    elif grade.error:
+        why = f"The comparison failed: {grade.error}."
+    elif grade.value:
+        why = "The answer is equivalent to the reference."
+    else:
+        why = "The answer is not equivalent to the reference." if given else "The answer cannot be read as mathematics."
+    return Explanation(prompt.answer, given, why)
 
 
 def vote(completion: str, prompt: Prompt) -> str | None:

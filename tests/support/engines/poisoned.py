@@ -4,6 +4,8 @@ rows    the training rows with these numbers in the file weigh infinitely much (
 index   the gradient of every batch with this prompt of the stream is NaN (GRPO)
 thrown  the batches of these numbers are trained on at so many times the learning rate, which only the step after them
         shows (GRPO)
+steps   the gradient of these optimizer steps, counted from 1, is infinite, and their loss is not
+broken  a weight is NaN after these optimizer steps, counted from 1; no loss and no gradient shows it
 kill    before or after: the process is killed as it writes skipped.jsonl
 """
 
@@ -60,6 +62,42 @@ def throw_off(factors: dict[str, float]) -> None:
     engine.learning_rate_factor = lambda *arguments: factor[0] * factor_at(*arguments)
 
 
+def poison_steps(numbers: list[int]) -> None:
+    """An attempt that goes on after a rollback is not poisoned again."""
+    from stages.engines.training import TrainEngine
+
+    backward, step, done = TrainEngine.backward, TrainEngine.step, []
+
+    def poisoned_backward(self, loss):
+        is_due = len(done) + 1 in numbers
+        backward(self, loss * math.inf if is_due else loss)
+
+    def counted(self, number):
+        done.append(number)
+        return step(self, number)
+
+    TrainEngine.backward, TrainEngine.step = poisoned_backward, counted
+
+
+def break_weights(numbers: list[int]) -> None:
+    import torch
+
+    from stages.engines.training import TrainEngine
+
+    step, done = TrainEngine.step, []
+
+    @torch.no_grad()
+    def breaking(self, number):
+        result = step(self, number)
+        done.append(number)
+        if len(done) in numbers:
+            parameter = next(self.module.parameters())
+            getattr(parameter, "ds_tensor", parameter).view(-1)[0] = math.nan
+        return result
+
+    TrainEngine.step = breaking
+
+
 def kill_at_the_record(when: str) -> None:
     from stages.contract import files
 
@@ -81,6 +119,8 @@ if __name__ == "__main__":
         ("rows", poison_rows),
         ("index", poison_prompt),
         ("thrown", throw_off),
+        ("steps", poison_steps),
+        ("broken", break_weights),
         ("kill", kill_at_the_record),
     ):
         if name in plan:

@@ -1,0 +1,103 @@
+"""Model directories: where a model from outside lies, and how many parameters it has, without loading it."""
+
+import functools
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import MissingInput
+from stages.config import ModelConfig
+from stages.contract.files import find_json
+
+TINY_VOCABULARY = 288  # of the recipe's own tokenizer
+MAX_HEADER_BYTES = 100_000_000  # the most that safetensors allows
+
+
+def locate(path: str, revision: str | None) -> Path:
+    """The directory of a model: a local path, or OWNER/NAME in the Hugging Face cache.
+
+    Raises:
+        MissingInput: There is no such directory; its fix is the command that downloads the model.
+    """
+    local = Path(path).expanduser()
+    if local.is_dir():
+        return local.resolve()
+    if local.is_file():
+        raise MissingInput(
+            f"model.path {path} is a file", "give the directory that holds config.json, the tokenizer and the weights"
+        )
+    is_name = path.count("/") == 1
+    home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
+    cache = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
+    repository = cache / f"models--{path.replace('/', '--')}"
+    reference = repository / "refs" / (revision or "main")
+    commit = reference.read_text().strip() if reference.is_file() else revision or "main"
+    snapshot = repository / "snapshots" / commit
+    if is_name and snapshot.is_dir():
+        return snapshot
+    fix = "give an existing directory: model.path=DIRECTORY"
+    if is_name and not path.startswith((".", "/")):
+        fix = f"hf download {path}" + (f" --revision {revision}" if revision else "")
+    raise MissingInput(
+        f"model.path {path}: no such directory, and no such model in the Hugging Face cache ({cache})", fix
+    )
+
+
+def num_parameters(model: ModelConfig) -> float:
+    """Parameters of a model: from the headers of its weight files, or computed for the recipe's own Llama.
+
+    0 for a model that is not there.
+    """
+    if model.path:
+        try:
+            directory = locate(model.path, model.revision)
+        except MissingInput:
+            return 0.0
+        return sum(_parameters_of(path) for path in sorted(directory.glob("*.safetensors")))
+    width, head = model.hidden_size, model.hidden_size // model.num_heads
+    layer = 2 * width * width + 2 * width * head * model.num_kv_heads + 3 * width * model.intermediate_size
+    return model.num_layers * layer + (1 if model.tie_embeddings else 2) * TINY_VOCABULARY * width
+
+
+def _parameters_of(path: Path) -> float:
+    """Parameters in a weight file; by its size where its header cannot be read."""
+    stat = path.stat()
+    counted = _count(path, stat.st_size, stat.st_mtime_ns)
+    return stat.st_size / _weight_bytes(path.parent) if counted is None else counted
+
+
+@functools.lru_cache(maxsize=1024)
+def _count(path: Path, size: int, changed_ns: int) -> int | None:
+    """Parameters in a weight file of this size, last changed then, which is read once; None without a header."""
+    header = _header(path)
+    if header is None:
+        return None
+    return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+
+
+def _header(path: Path) -> dict[str, Any] | None:
+    """The header of a safetensors file: name -> {"dtype", "shape"}; None where it is none."""
+    with open(path, "rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        if not 0 < length <= MAX_HEADER_BYTES:
+            return None
+        try:
+            header = json.loads(stream.read(length))
+        except ValueError:
+            return None
+    is_one = isinstance(header, dict) and all(
+        name == "__metadata__" or (isinstance(entry, dict) and isinstance(entry.get("shape"), list))
+        for name, entry in header.items()
+    )
+    return header if is_one else None
+
+
+def _weight_bytes(directory: Path) -> int:
+    """Bytes of a parameter in the weight files of a model directory."""
+    config = find_json(directory / "config.json")
+    if not isinstance(config, dict):
+        return 2
+    precision = config.get("dtype") or config.get("torch_dtype")  # the latter: transformers before 5
+    return 4 if precision == "float32" else 2

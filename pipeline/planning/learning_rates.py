@@ -1,0 +1,66 @@
+"""Learning rates beside the size of the model that they are for: what the plan refuses, and what it says of them."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from pipeline.configuration.model_directory import num_parameters
+from pipeline.configuration.schema import RunConfig
+from pipeline.errors import MessageAndFix
+from stages.config.learning_rates import OF_KIND, usual_rate
+
+if TYPE_CHECKING:
+    from pipeline.planning.plan import Step
+
+
+def check_rates(config: RunConfig, steps: Iterable["Step"]) -> list[MessageAndFix]:
+    """The stages that are going to train a model from outside at a rate that is plainly too high for its size."""
+    errors = []
+    for step, size in _from_outside(config, steps):
+        rate, usual = step.config.optim.lr, usual_rate(step.kind, size)
+        if rate > step.config.health.max_lr_ratio * usual:
+            key = _key(config, step.stage)
+            message = (
+                f"{key} {rate:g} is {rate / usual:.0f} times what is usual for a model of {_millions(size)} parameters "
+                f"({usual:g}): such a step destroys what the model knows"
+            )
+            errors.append((message, f"{key}={usual:g}; health.max_lr_ratio={rate / usual + 1:.0f} allows it"))
+    return errors
+
+
+def rate_notes(config: RunConfig, steps: Iterable["Step"]) -> list[str]:
+    """A line on the rates that follow from the size of a model, where there are any."""
+    by_size: dict[float, list[str]] = {}
+    for step, size in _from_outside(config, steps):
+        if step.config.optim.lr == usual_rate(step.kind, size):
+            by_size.setdefault(size, []).append(f"{step.stage} {step.config.optim.lr:g}")
+    return [
+        f"learning rates for a model of {_millions(size)} parameters: {', '.join(stages)}; "
+        "stages.NAME.optim.lr sets another one"
+        for size, stages in by_size.items()
+    ]
+
+
+def _from_outside(config: RunConfig, steps: Iterable["Step"]) -> list[tuple["Step", float]]:
+    """The stages that are going to train a model from outside, each with the parameters of that model."""
+    found = []
+    for step in steps:
+        if step.is_done or step.kind not in OF_KIND:
+            continue
+        model = config.model_of(step.stage)
+        size = num_parameters(model) if model.path else 0
+        if size:
+            found.append((step, size))
+    return found
+
+
+def _key(config: RunConfig, stage: str) -> str:
+    """The key of a stage's learning rate."""
+    node = config.node(stage)
+    if node.family == "distill" and node.student:
+        return f"students.{node.student}.distill.optim.lr"
+    return f"stages.{node.family or stage}.optim.lr"
+
+
+def _millions(size: float) -> str:
+    """134.5M for 134,515,008; 7.6B for 7,615,616,512."""
+    return f"{size / 1e9:.1f}B" if size >= 1e9 else f"{size / 1e6:.1f}M"

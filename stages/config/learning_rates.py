@@ -1,0 +1,52 @@
+"""Which learning rate is usual for a model of some size, and so which one is plainly too high.
+
+A rate that suits a model of half a million parameters destroys one of a hundred million in two steps. Between the sizes
+where we measured a rate, and up to where published ones take over, it falls as a power of the size:
+
+    rate = at_135m * (135M / parameters) ** power, but at least `least` and at most 1e-3
+
+| kind of stage | at 0.5M (the tiny recipe) | at 135M (SmolLM2) | power | least |
+|---|---|---|---|---|
+| RL | 7e-4 to 1e-3, measured | 1e-5, measured | 0.8 | 1e-6: open-r1 at 1.5B and 7B; 3e-6 in [N] |
+| SFT | 5e-4 to 1e-3, measured | 1e-4, measured | 0.35 | 2e-5: Distill-Llama-70B [V2 Table 6] |
+| reward models | 5e-4, measured | | 0.7 | 6e-6 [N] |
+
+The paper's own rates for SFT of 1.5B to 671B, 2e-5 to 1e-4, are up to four times these; they go with larger batches.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class RateOfSize:
+    """How the usual rate of one kind of stage depends on the number of parameters."""
+
+    at_135m: float
+    power: float
+    least: float
+
+
+OF_KIND = {
+    "grpo": RateOfSize(1e-5, 0.8, 1e-6),
+    "sft": RateOfSize(1e-4, 0.35, 2e-5),
+    "reward_models": RateOfSize(1e-5, 0.7, 6e-6),
+}
+MOST = 1e-3
+_MEASURED_SIZE = 135e6
+
+
+def usual_rate(kind: str, num_parameters: float) -> float:
+    """The usual peak learning rate of a kind of stage, with two significant digits.
+
+    Args:
+        kind: a key of OF_KIND.
+        num_parameters: of the model that is trained; more than 0.
+
+    >>> [usual_rate("grpo", size) for size in (0.5e6, 15e6, 135e6, 1.5e9, 7e9)]
+    [0.00088, 5.8e-05, 1e-05, 1.5e-06, 1e-06]
+    >>> [usual_rate("sft", size) for size in (0.5e6, 15e6, 135e6, 1.5e9, 70e9)]
+    [0.00071, 0.00022, 0.0001, 4.3e-05, 2e-05]
+    """
+    of_kind = OF_KIND[kind]
+    rate = of_kind.at_135m * (_MEASURED_SIZE / num_parameters) ** of_kind.power
+    return float(f"{min(MOST, max(of_kind.least, rate)):.1e}")

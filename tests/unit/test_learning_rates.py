@@ -1,0 +1,135 @@
+"""Learning rates belong to the size of a model: the recipe's own keeps its rates, others get what is usual, and a rate
+that would destroy a model is refused with the right one.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline.configuration.model_directory import num_parameters
+from stages.config import ModelConfig
+from stages.config.learning_rates import OF_KIND, usual_rate
+from tests.support.runs import config, model_directory, plan
+
+SMOLLM2 = 134_515_008  # parameters
+
+
+def a_model(path: Path, parameters: int = SMOLLM2) -> Path:
+    """A model directory whose weight file has a header and a hole in the place of the numbers."""
+    model_directory(path)
+    shapes = {"embed": [1000, 64], "rest": [parameters - 64_000]}
+    header = {name: {"dtype": "BF16", "shape": shape, "data_offsets": [0, 0]} for name, shape in shapes.items()}
+    text = json.dumps({"__metadata__": {"format": "pt"}, **header}).encode()
+    with open(path / "model.safetensors", "wb") as stream:
+        stream.write(len(text).to_bytes(8, "little") + text)
+        stream.truncate(1_000_000)
+    return path
+
+
+@pytest.fixture
+def model(tmp_path) -> Path:
+    return a_model(tmp_path / "model")
+
+
+@pytest.fixture
+def problems(tmp_path) -> Path:
+    path = tmp_path / "problems.jsonl"
+    path.write_text("".join(json.dumps({"prompt": f"{n}+1?", "answer": str(n + 1)}) + "\n" for n in range(40)))
+    return path
+
+
+def test_parameters_are_counted_from_the_headers_whatever_the_precision(model):
+    assert num_parameters(ModelConfig(path=str(model))) == SMOLLM2
+    for damage in (b"", b"abc", (10**9).to_bytes(8, "little"), (2).to_bytes(8, "little") + b"[]"):
+        (model / "model.safetensors").write_bytes(damage)  # then by the size of the file, 2 bytes each
+        assert num_parameters(ModelConfig(path=str(model))) == len(damage) / 2
+
+
+def rates(*overrides: str) -> dict[str, float]:
+    stages = config("+stage=all", *overrides).stages
+    return {
+        name: stage.optim.lr for name, stage in vars(stages).items() if hasattr(stage, "optim") and "base" not in name
+    }
+
+
+def test_the_recipe_s_own_model_keeps_its_rates():
+    assert rates() == {
+        "r1_zero": 1e-3,
+        "cold_start": 5e-4,
+        "reasoning_rl": 1e-3,
+        "rejection_sft": 7e-4,
+        "reward_models": 5e-4,
+        "preference_rl": 7e-4,
+        "distill": 1e-3,
+        "student_rl": 1e-3,
+    }
+
+
+def test_a_model_from_outside_gets_the_rates_of_its_size(model, problems):
+    own, file = f"model.path={model}", f"data.path={problems}"
+    usual = rates(own, file)
+    assert usual["r1_zero"] == usual["reasoning_rl"] == usual["preference_rl"] == 1e-5
+    assert usual["cold_start"] == usual["rejection_sft"] == 1e-4 and usual["reward_models"] == 1e-5
+    assert usual["distill"] == 1e-3 and usual["student_rl"] == 1e-3  # the student is still the recipe's
+    chosen = rates(own, file, "stages.r1_zero.optim.lr=3e-5", f"student.path={model}")
+    assert chosen["r1_zero"] == 3e-5 and chosen["cold_start"] == 1e-4
+    assert chosen["distill"] == 1e-4 and chosen["student_rl"] == 1e-5
+
+
+def test_each_of_several_students_gets_its_own(model, problems, tmp_path):
+    large = a_model(tmp_path / "large", 1_500_000_000)
+    made = config(
+        "+stage=all",
+        f"model.path={model}",
+        f"data.path={problems}",
+        f"+students.a.path={model}",
+        f"+students.b.path={large}",
+        f"+students.c.path={large}",
+        "+students.c.distill.optim.lr=7e-5",
+    )
+    assert [made.stage(f"distill_{name}").optim.lr for name in "abc"] == [1e-4, 4.3e-5, 7e-5]
+
+
+def test_a_rate_far_above_the_usual_is_refused_with_the_right_one(model, problems, tmp_path):
+    common = ["+stage=[r1_zero,evaluate]", f"model.path={model}", f"data.path={problems}", f"runs_dir={tmp_path}"]
+    ((message, fix),) = plan(*common, "stages.r1_zero.optim.lr=1e-3").errors
+    assert (
+        "stages.r1_zero.optim.lr 0.001 is 100 times what is usual for a model of 134.5M parameters (1e-05)" in message
+    )
+    assert fix == "stages.r1_zero.optim.lr=1e-05; health.max_lr_ratio=101 allows it"
+    for allowed in (["stages.r1_zero.optim.lr=1e-4"], ["stages.r1_zero.optim.lr=1e-3", "health.max_lr_ratio=101"]):
+        assert not plan(*common, *allowed).errors
+    assert any("learning rates for a model of 134.5M parameters: r1_zero 1e-05" in note for note in plan(*common).notes)
+
+
+def test_nothing_is_said_of_the_recipe_s_own_model_or_of_one_that_is_missing(problems, tmp_path):
+    tiny = plan("+stage=all", f"runs_dir={tmp_path}", "stages.r1_zero.optim.lr=0.5")
+    assert not tiny.errors and not any("learning rate" in note for note in tiny.notes)
+    missing = plan("+stage=r1_zero", "model.path=/nowhere", f"data.path={problems}", f"runs_dir={tmp_path}")
+    assert all("no such directory" in message for message, _ in missing.errors)
+
+
+@pytest.mark.parametrize("kind", OF_KIND)
+def test_rates_fall_with_the_size_within_bounds(kind):
+    sizes = [10.0**power for power in range(3, 13)]
+    found = [usual_rate(kind, size) for size in sizes]
+    assert found == sorted(found, reverse=True) and found[0] == 1e-3 and found[-1] == OF_KIND[kind].least
+
+
+@pytest.mark.parametrize(
+    "kind, size, published",
+    [
+        ("grpo", 671e9, 3e-6),
+        ("sft", 671e9, 5e-5),
+        ("reward_models", 671e9, 6e-6),
+        ("sft", 1.5e9, 1e-4),
+        ("sft", 7e9, 8e-5),
+        ("sft", 32e9, 6e-5),
+        ("sft", 70e9, 2e-5),
+        ("grpo", 516_096, 1e-3),
+        ("sft", 516_096, 1e-3),
+    ],
+)
+def test_published_and_measured_rates_are_not_refused(kind, size, published):
+    assert usual_rate(kind, size) / 5 < published < 5 * usual_rate(kind, size)
