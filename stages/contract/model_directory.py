@@ -25,7 +25,7 @@ WHOLE_NUMBERS = re.compile(r"^(F8|F6|F4|[IU]\d)")  # types in which no weight ca
 
 
 def model_problems(directory: Path, is_trained: bool = True, is_classifier: bool = False) -> list[str]:
-    """What is wrong with a model directory, each a phrase that names the file and says what to do; none where it is fine.
+    """What is wrong with a model directory: phrases that name the file and say what to do; none where it is fine.
 
     Args:
         directory: Of the model, with its tokenizer.
@@ -178,8 +178,8 @@ def _tensor_problems(tensors: dict[str, TensorEntry], config: dict[str, Any], is
     ]
     if quantised and is_trained:
         problems.append(
-            f"its weights are of type {tensors[quantised[0]].dtype} ({listed(quantised)}), which cannot be trained: give "
-            "the model in bf16 or fp32"
+            f"its weights are of type {tensors[quantised[0]].dtype} ({listed(quantised)}), which cannot be trained: "
+            "give the model in bf16 or fp32"
         )
     return problems
 
@@ -225,5 +225,4 @@ def num_tokens(directory: Path) -> int | None:
     settings = find_json(directory / "tokenizer_config.json")
     decoder = settings.get("added_tokens_decoder") if isinstance(settings, dict) else None
     ids |= {int(token) for token in decoder} if isinstance(decoder, dict) else set()
-    largest = max((token for token in ids if isinstance(token, int)), default=-1)
-    return largest + 1 if largest >= 0 else None
+    return max(ids) + 1 if max(ids) >= 0 else None

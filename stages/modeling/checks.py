@@ -1,24 +1,27 @@
 """Whether a loaded model gives in training what it gives by itself: measured on two short rows before a stage begins.
 
-A family may do anything between tokens and logits that its class and configuration do not tell. So the log-probabilities
-that training computes, padded and packed, are compared with the logits of the model's own forward pass on one row alone.
+A family may do anything between tokens and logits that its class and configuration do not tell. So the
+log-probabilities that training computes, padded or packed, are compared with the logits of the model's own forward pass
+on one row alone.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import torch
 
 from stages.modeling.attention import CannotPack, packed_attention_on_trial
-from stages.modeling.batching import TokenBatch, lay_out, lay_out_groups
+from stages.modeling.batching import TokenBatch, lay_out, lay_out_groups, pad_rows
 from stages.runtime.errors import InputError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from stages.modeling.policy_model import PolicyModel
+    from stages.modeling.reward_model import ScalarModel
 
 # Largest difference of logprobs that is rounding: a share of the spread of the logits (root mean square around their
 # mean), and what log-softmax alone gives, in nats.
@@ -69,9 +72,8 @@ def short_rows(model: "PreTrainedModel") -> ShortRows:
     generator = torch.Generator().manual_seed(0)
     drawn = torch.randint(config.vocab_size, (64 + len(special),), generator=generator).tolist()
     usable = iter([token for token in drawn if token not in special] or [0] * 64)
-    draw = lambda count: [next(usable) for _ in range(count)]
-    first, shared = draw(SHAPES[0][0]), draw(SHAPES[1][0])
-    return ShortRows([first, shared, shared], [draw(length) for _, length in SHAPES])
+    first, shared = list(islice(usable, SHAPES[0][0])), list(islice(usable, SHAPES[1][0]))
+    return ShortRows([first, shared, shared], [list(islice(usable, length)) for _, length in SHAPES])
 
 
 class SelfCheck:
@@ -159,6 +161,17 @@ class SelfCheck:
         if not difference <= self.tolerance:
             return f"log-probabilities in {layout} rows differ by {difference:.1e} nats from those of a row by itself"
         return None
+
+
+@torch.no_grad()
+def reward_difference(scalar: "ScalarModel", pad_id: int) -> tuple[float, float]:
+    """How far the reward of a short row in padded rows is from that of the row by itself, and what is rounding."""
+    device = next(scalar.parameters()).device
+    rows = short_rows(scalar.model)
+    longer = rows.prompts[0] + rows.completions[0]
+    own = scalar(pad_rows([rows.looked_at], pad_id, device)).item()
+    padded = scalar(pad_rows([longer, rows.looked_at], pad_id, device))[-1].item()
+    return abs(padded - own), ROUNDING[torch.float32] * abs(own) + 2 * SMALLEST
 
 
 def _first_line(error: Exception) -> str:

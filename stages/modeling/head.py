@@ -16,7 +16,9 @@ from torch import nn
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-LARGER = 30.0  # than usual: the second hidden state that heads are compared on; logits of random weights are small: a cap would hardly show
+# How much larger the second of two hidden states is that heads are compared on. Logits of random weights are small: a
+# cap would hardly show.
+LARGER = 30.0
 
 Kind = Literal["linear", "capped", "own"]
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 NOT_NEEDED = re.compile(r"(^|\.)(v_head|value_head)\.|(^|\.)(inv_freq|masked_bias|position_ids)$")
 
 Keys = list[str]
+loadable: set[str] = set()  # directories that this process has found whole
 
 
 def load_causal_lm(directory: Path | str, dtype: torch.dtype) -> "PreTrainedModel":
@@ -36,8 +37,7 @@ def load_causal_lm(directory: Path | str, dtype: torch.dtype) -> "PreTrainedMode
 
     require_directory(directory)
     model = _load(AutoModelForCausalLM.from_pretrained, directory, dtype=dtype, check=_nothing_but_the_model)
-    if model.config.is_encoder_decoder:
-        raise InputError(f"the model in {directory} is an encoder-decoder: give a causal language model")
+    loadable.add(str(directory))
     return model
 
 
@@ -76,9 +76,12 @@ def require_loadable(directory: Path | str) -> None:
     """
     from transformers import AutoModelForCausalLM
 
+    if str(directory) in loadable:
+        return
     require_directory(directory, is_trained=False)
     if "quantization_config" not in find_json(Path(directory) / "config.json"):  # else the names are the quantiser's
         _load(AutoModelForCausalLM.from_pretrained, directory, check=_nothing_but_the_model, device_map="meta")
+    loadable.add(str(directory))
 
 
 def _load(
@@ -109,8 +112,8 @@ def _load(
     problems += found["error_msgs"]
     if problems:
         raise InputError(
-            f"the weights in {directory} are not those of its config.json: {'; '.join(problems)}. What is missing would "
-            "be random: get the model again, or give the config.json that belongs to the weights"
+            f"the weights in {directory} are not those of its config.json: {'; '.join(problems)}. What is missing "
+            "would be random: get the model again, or give the config.json that belongs to the weights"
         )
     _require_true_ties(model, directory)
     return model
@@ -133,10 +136,12 @@ def _require_true_ties(model: "PreTrainedModel", directory: Path | str) -> None:
     transformers would keep both, and vLLM only the embeddings.
     """
     head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
-    weights = getattr(head, "weight", None), getattr(embedding, "weight", None)
-    if weights[0] is weights[1] or any(w is None for w in weights) or not model.config.get_text_config().tie_word_embeddings:
+    of_head, of_embedding = getattr(head, "weight", None), getattr(embedding, "weight", None)
+    if of_head is None or of_embedding is None or of_head is of_embedding:
         return
-    if weights[0].is_meta and _are_equal_on_disk(model, weights, Path(directory)):
+    if not model.config.get_text_config().tie_word_embeddings:
+        return
+    if of_head.is_meta and _are_equal_on_disk(model, (of_head, of_embedding), Path(directory)):
         return
     raise InputError(
         f"config.json in {directory} says tie_word_embeddings, but the weights have a head and embeddings that "

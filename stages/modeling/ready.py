@@ -1,4 +1,4 @@
-"""From a loaded model to a policy that can be trained: dropout, the way rows are laid out, and a check that it is right."""
+"""From a loaded model to one that can be trained: dropout, the way rows are laid out, and a check that it is right."""
 
 import os
 from collections.abc import Callable
@@ -13,9 +13,10 @@ from stages.modeling.attention import (
     use_packed_attention,
 )
 from stages.modeling.batching import pad_id
-from stages.modeling.checks import SelfCheck
+from stages.modeling.checks import SelfCheck, reward_difference
 from stages.modeling.dropout import turn_off_dropout, turn_off_dropout_of_config
 from stages.modeling.policy_model import PolicyModel
+from stages.modeling.reward_model import ScalarModel
 from stages.runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -63,10 +64,33 @@ def ready_policy(
     return policy
 
 
+def ready_classifier(
+    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", dropout: bool = False
+) -> ScalarModel:
+    """Makes a loaded sequence classifier ready for training, as `ready_policy` does a causal LM.
+
+    Raises:
+        InputError: Its reward of a row is not the same in padded rows as by itself.
+    """
+    require_rows(model, tokenizer)
+    if not dropout:
+        turn_off_dropout(model)
+    scalar = ScalarModel(model.to(own_device()))
+    scalar.train(not dropout)
+    difference, tolerance = reward_difference(scalar, pad_id(tokenizer))
+    scalar.train()
+    if not difference <= tolerance:
+        raise InputError(
+            f"{type(model).__name__} cannot be trained as a reward model: its reward of a row differs by "
+            f"{difference:.1e} in padded rows: take another model"
+        )
+    return scalar
+
+
 def require_rows(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
     """Raises InputError where the tokenizer has tokens without a row in the embedding."""
     rows = model.get_input_embeddings().weight.shape[0]
-    count = max(len(tokenizer), *(number + 1 for number in tokenizer.added_tokens_decoder))
+    count = max([len(tokenizer), *(number + 1 for number in tokenizer.added_tokens_decoder)])
     if count > rows:
         raise InputError(
             f"the tokenizer has {count} tokens, but the embedding of {type(model).__name__} has {rows} rows: enlarge "

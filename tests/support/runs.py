@@ -50,9 +50,10 @@ def finish(made: Plan, *stages: str, metrics: dict | None = None) -> None:
 
 
 def model_directory(path: Path, weights: str = "model.safetensors") -> Path:
-    """A directory that looks like a model; the driver does not read the weights."""
+    """A directory that looks like a model; the driver reads only the headers of the weights."""
     path.mkdir(parents=True)
-    (path / "config.json").write_text('{"model_type": "llama"}')
+    (path / "config.json").write_text('{"model_type": "llama", "architectures": ["LlamaForCausalLM"]}')
     (path / "tokenizer.json").write_text("{}")
-    (path / weights).write_bytes(b"weights")
+    header = b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}'
+    (path / weights).write_bytes(len(header).to_bytes(8, "little") + header + b"1234")
     return path

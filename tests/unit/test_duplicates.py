@@ -1,6 +1,7 @@
 """Texts as hashes, and what is found by them: exact and near duplicates."""
 
 import numpy as np
+
 from stages.data.preparing.duplicates import bands, exact_duplicates, near_duplicates
 from stages.data.preparing.text_hashes import exact_hash, hashes_of, is_word, ngrams, signatures, tokens_of, windows
 from tests.support.data_rows import sentence

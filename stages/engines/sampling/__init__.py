@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 
 from stages.config import RolloutConfig
+from stages.modeling.loading import require_loadable
 
 
 @dataclass
@@ -86,8 +87,12 @@ def make_sampler(
         max_completion_tokens: Most tokens of a completion.
         precision: fp32 or bf16.
         can_sleep: Whether it shares its GPU with a trainer.
+
+    Raises:
+        InputError: The directory has not all of a model. vLLM itself would not say so.
     """
     if config.engine == "vllm":
+        require_loadable(model_dir)
         from stages.engines.sampling.vllm_sampler import VllmSampler
 
         return VllmSampler(config, model_dir, max_prompt_tokens, max_completion_tokens, precision, can_sleep)

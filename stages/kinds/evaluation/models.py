@@ -9,6 +9,7 @@ import torch
 from stages.config import EvaluateConfig
 from stages.contract import files
 from stages.engines.sampling import Sampler, make_sampler, stop_token_ids
+from stages.modeling.loading import require_loadable
 
 # Keys of config.json that no engine depends on.
 OF_ONE_MODEL = ("_name_or_path", "transformers_version", "eos_token_id", "bos_token_id", "pad_token_id")
@@ -34,6 +35,7 @@ class Engine:
         shape = shape_of(model_dir)
         fits = shape == self.shape and max_prompt_tokens <= self.max_prompt_tokens and max_tokens <= self.max_tokens
         if self.sampler is not None and fits and self.config.rollout.engine == "vllm":
+            require_loadable(model_dir)
             self.sampler.sync(weights_of(model_dir))
             self.sampler.stop_ids = stop_token_ids(model_dir)
             return self.sampler

@@ -221,10 +221,12 @@ class GrpoTrainer:
     def _update(self, batch: list[Rollout], informative: set[int]) -> None:
         """One optimizer step on a global batch, its record, and what follows from it."""
         assert self.probe is not None, "a rollout is probed before it is trained on"
+        batches = self.history.batches
+        drawn_at = batches.rollout(self.step) if batches.begins(self.step) else None
         with measured(self.recorder.times, "train"):
             torch.manual_seed(seed_for(self.worker.seed, self.worker.stage, "dropout", self.step, self.worker.rank))
             self.worker.progress("train", self.step, self.config.num_steps, self.recorder.headline())
-            update = self.policy.step(batch, informative, self.probe.corrects, self.step)
+            update = self.policy.step(batch, informative, self.probe.corrects, self.step, drawn_at)
             self.step += 1
         metrics = self.recorder.log_step(self.step, batch, update, self.probe)
         self.watches.check(self.step, metrics)
