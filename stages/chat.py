@@ -12,7 +12,9 @@ from stages.config.choices import Template
 from stages.runtime import environment
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
+
+    from stages.prompting.encoding import Encoder
 
 
 def main(arguments: list[str]) -> int:
@@ -23,14 +25,15 @@ def main(arguments: list[str]) -> int:
     from transformers.utils import logging
 
     from stages.modeling.model import load_model, load_tokenizer
+    from stages.prompting.encoding import Encoder
 
     logging.disable_progress_bar()
-    tokenizer, model = load_tokenizer(options.model_dir), load_model(options.model_dir).eval()
+    encoder, model = Encoder(load_tokenizer(options.model_dir), options.template), load_model(options.model_dir).eval()
     if torch.cuda.is_available():
         model.cuda()
     torch.manual_seed(options.seed)
     if options.prompt is not None:
-        answer(options.prompt, model, tokenizer, options)
+        answer(options.prompt, model, encoder, options)
         return 0
     while True:
         try:
@@ -39,7 +42,7 @@ def main(arguments: list[str]) -> int:
             line = ""
         if not line:
             return 0
-        answer(line, model, tokenizer, options)
+        answer(line, model, encoder, options)
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -61,17 +64,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def answer(
-    text: str, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", options: argparse.Namespace
-) -> None:
+def answer(text: str, model: "PreTrainedModel", encoder: "Encoder", options: argparse.Namespace) -> None:
     """Prints the completion of a prompt token by token. Names words that the model's vocabulary does not have."""
     import torch
 
-    from stages.prompting.templates import apply_template, encode_prompt
-
-    prompt_ids = encode_prompt(apply_template(text, options.template, tokenizer), options.template, tokenizer)
-    _warn_of_unknown_words(prompt_ids, tokenizer)
-    room = getattr(model.config, "max_position_embeddings", 4096) - len(prompt_ids)
+    prompt_ids = encoder.prompt(text)
+    _warn_of_unknown_words(prompt_ids, encoder)
+    room = getattr(model.config.get_text_config(), "max_position_embeddings", 4096) - len(prompt_ids)
     ids, cache = torch.tensor([prompt_ids], device=model.device), None  # [1, T]: all of the prompt, then a token a time
     completion: list[int] = []
     num_shown = 0  # characters
@@ -83,10 +82,10 @@ def answer(
                 token = int(logits_V.argmax())
             else:
                 token = int(torch.multinomial(torch.softmax(logits_V / options.temperature, -1), 1))
-            if token == tokenizer.eos_token_id:
+            if token in encoder.stop_ids:
                 break
             completion.append(token)
-            decoded = tokenizer.decode(completion, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+            (decoded,) = encoder.decode([completion])
             if not decoded.endswith("\ufffd"):  # half of a character: wait for the rest
                 print(decoded[num_shown:], end="", flush=True)
                 num_shown = len(decoded)
@@ -94,9 +93,10 @@ def answer(
     print()
 
 
-def _warn_of_unknown_words(prompt_ids: list[int], tokenizer: "PreTrainedTokenizerBase") -> None:
+def _warn_of_unknown_words(prompt_ids: list[int], encoder: "Encoder") -> None:
     """The tiny world's models know few words."""
-    unknown = sum(token == tokenizer.unk_token_id for token in prompt_ids) if tokenizer.unk_token_id is not None else 0
+    unknown_id = encoder.tokenizer.unk_token_id
+    unknown = sum(token == unknown_id for token in prompt_ids) if unknown_id is not None else 0
     if unknown:
         print(
             f"({unknown} words of this prompt are not in the model's vocabulary; "

@@ -22,7 +22,7 @@ from stages.config import (
     fields_of,
 )
 from stages.contract.files import digest
-from stages.data.readers import data_files
+from stages.data.file_selection import data_files
 from stages.data.rows import Tally, rows_of
 
 PRESETS = CONF_DIR / "data"
@@ -150,9 +150,9 @@ def content_of(source: SourceConfig, hash_of: Callable[[Path], str]) -> str | No
     """
     try:
         files = data_files(source)
-    except ValueError:
+        return hash_of(files[0]) if len(files) == 1 else digest([hash_of(path) for path in files])
+    except (ValueError, OSError):
         return None
-    return hash_of(files[0]) if len(files) == 1 else digest([hash_of(path) for path in files])
 
 
 def check_source(source: SourceConfig, malformed: str, key: str) -> list[Error]:
@@ -169,8 +169,6 @@ def check_source(source: SourceConfig, malformed: str, key: str) -> list[Error]:
             num_used += tally.add(item)
     except ValueError as error:
         return [(f"data file: {error}", f"name a file, a directory or a fetched hub name: {key}.path=FILE")]
-    if not tally.num_rows:
-        return [(f"data file {source.path} has no rows", f"name a file with rows: {key}.path=FILE")]
     if not tally.num_fatal or (malformed != "fail" and num_used):
         return []
     first = "the first " if tally.num_rows == MAX_CHECKED_ROWS else ""

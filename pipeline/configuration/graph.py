@@ -135,6 +135,9 @@ def build(config: RunConfig) -> Graph:
             reads = _without_traces(node, config)
             inputs = {role: stage for role, stage in reads.items() if stage in found or stage in outside}
             found[name] = replace(node, inputs=inputs)
+    unread = _unread_data(config, everything, found)
+    left_out |= unread
+    found = {name: node for name, node in found.items() if name not in unread}
     for name, node in found.items():  # what gathers comes last: it looks at the inputs of the others
         if node.optional:
             others = [
@@ -163,6 +166,33 @@ def _without_data(config: RunConfig, everything: list[Node]) -> dict[str, str]:
                     f"{where}.path=DIRECTORY"
                 )
     return left_out
+
+
+def _unread_data(config: RunConfig, everything: list[Node], found: dict[str, Node]) -> dict[str, str]:
+    """The stages whose data nobody reads, because its readers are given files of traces, each with the reason.
+
+    One that is selected without its readers is wanted for itself, and stays.
+    """
+    left_out = {}
+    for name, node in found.items():
+        if node.makes != "data" or any(name in other.inputs.values() for other in found.values()):
+            continue
+        readers = [reader.name for reader in everything if name in reader.inputs.values() and reader.name in found]
+        if set(readers) & set(config.selection):
+            keys = ", ".join(f"stages.{reader}.traces.path" for reader in readers)
+            left_out[name] = f"nobody reads its data: {keys} gives other rows"
+    return left_out
+
+
+def unread_models(graph: Graph) -> list[str]:
+    """The stages from whose model others are made in the whole recipe, but none in this graph: only evaluated."""
+    return [
+        name
+        for name, node in graph.nodes.items()
+        if node.makes == "model"
+        and any(name in other.inputs.values() for other in NODES)
+        and not any(name in other.inputs.values() for other in graph.nodes.values() if not other.optional)
+    ]
 
 
 def _without_traces(node: Node, config: RunConfig) -> Mapping[str, str]:

@@ -1,7 +1,20 @@
 """What a configuration implies and a reader of the plan should know."""
 
+from pipeline.configuration.data_sources import sources_of
 from pipeline.configuration.schema import RunConfig
+from stages.data.file_selection import shown
 from stages.data.hub import pin_advice
+
+
+def file_notes(config: RunConfig) -> list[str]:
+    """One line for each directory or set of the hub that a selected stage reads: which of its files."""
+    lines = [
+        shown(source, key)
+        for stage in config.selection
+        for key, source in sources_of(config.stage(stage)).items()
+        if source.path
+    ]
+    return list(dict.fromkeys(line for line in lines if line))
 
 
 def notes(config: RunConfig) -> list[str]:
@@ -22,7 +35,8 @@ def notes(config: RunConfig) -> list[str]:
             "rewards are off"
         )
     for name, source in sources.items():
-        advice = pin_advice(source, f"data.sources.{name}" if config.data.sources else "data")
+        key = f"data.sources.{name}" if config.data.sources else "data"
+        advice = pin_advice(source, key)
         if advice:
             lines.append(advice)
     if not config.model.path:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.configuration.graph import Graph, Node, build, upstream
-from pipeline.configuration.notes import notes
+from pipeline.configuration.graph import Graph, Node, build, unread_models, upstream
+from pipeline.configuration.notes import file_notes, notes
 from pipeline.configuration.schema import RunConfig
 from pipeline.errors import MessageAndFix, MissingInput, PipelineError
 from pipeline.planning import estimate, models, preflight
@@ -104,7 +104,13 @@ def make_plan(config: RunConfig) -> Plan:
         steps=steps,
         upstream=others,
         left_out={name: graph.left_out[name] for name in selected if name in graph.left_out},
-        notes=notes(config) + template_notes(steps, known) + rate_notes(config, steps),
+        notes=[
+            *notes(config),
+            *file_notes(config),
+            *template_notes(steps, known),
+            *rate_notes(config, steps),
+            *_unread_notes(graph, steps),
+        ],
         errors=list(dict.fromkeys(errors)),
     )
 
@@ -200,6 +206,17 @@ def _template(source: StageInput, known: dict[str, Step]) -> str | None:
     if step is not None:
         return models.trained_template(step.kind, to_dict(step.config))
     return models.template_of_directory(Path(source.model_dir)) if source.model_dir else None
+
+
+def _unread_notes(graph: Graph, steps: list[Step]) -> list[str]:
+    """A line for each stage that is going to run although nothing else is made from it."""
+    unread = set(unread_models(graph))
+    return [
+        f"nothing else is made from {step.stage} in this run: it is trained to be evaluated only; name the stages that "
+        "you want ('+stage=[A,B]') to leave it out"
+        for step in steps
+        if step.stage in unread and not step.is_done
+    ]
 
 
 def template_notes(steps: list[Step], known: dict[str, Step]) -> list[str]:

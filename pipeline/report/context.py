@@ -3,6 +3,7 @@
 import datetime
 from typing import Any
 
+from pipeline.configuration.graph import FAMILIES, family_of
 from pipeline.planning.fingerprint import short_fingerprint
 from pipeline.report import emergence, figures, lineage, results, samples, stage_table, student_table, tables
 from pipeline.report.names import stage_name
@@ -26,7 +27,9 @@ def build_context(run: RunRecord) -> dict[str, Any]:
         **_samples(evaluation, trained),
         "stages": stages,
         "did": [
-            what_it_did(found, stage) for stage in stages if stage.status != "missing" and stage.name != "evaluate"
+            what_it_did(found, stage, evaluation)
+            for stage in stages
+            if stage.status != "missing" and stage.name != "evaluate"
         ],
         "groups": groups,
         "figures": [figure for group in groups.values() for figure in group],
@@ -154,10 +157,28 @@ def mixed(stages: dict[str, StageRecord]) -> list[str]:
     return found
 
 
-def what_it_did(found: list[results.Column], stage: StageRecord) -> dict[str, Any]:
-    """The card of a stage: what it is, what it started from, and the largest changes that the evaluation measured."""
+def parent_of(stage: StageRecord, evaluation: StageRecord) -> str | None:
+    """The model that a stage started from, as the evaluation calls it; None where it started from none.
+
+    A model from outside stands in for the base of the recipe or of a student. The evaluation knows it by that stage's
+    name, and by the same directory; where it was not evaluated, the stage's place in the recipe tells.
+    """
     policy = stage.inputs.get(POLICY)
-    parent = (policy.stage or "base") if policy else None
+    if policy is None or policy.stage:
+        return policy.stage if policy else None
+    family = family_of(stage.name)
+    stood_in_for = "student_base" + stage.name.removeprefix(family) if family in FAMILIES else "base"
+    same = [
+        role
+        for role, source in evaluation.inputs.items()
+        if source.stage is None and (source.model_dir, source.fingerprint) == (policy.model_dir, policy.fingerprint)
+    ]
+    return same[0] if same and stood_in_for not in same else stood_in_for
+
+
+def what_it_did(found: list[results.Column], stage: StageRecord, evaluation: StageRecord) -> dict[str, Any]:
+    """The card of a stage: what it is, what it started from, and the largest changes that the evaluation measured."""
+    parent = parent_of(stage, evaluation)
     changes = results.changes(found, stage.name, parent) if parent else []
     last = stage.metrics[-1] if stage.metrics else {}
     return {

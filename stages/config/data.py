@@ -29,7 +29,8 @@ class SourceConfig(Checked):
     )
     files: str | None = setting(
         None,
-        "Pattern of the files of a directory or a hub name that are read, e.g. main/train-*.parquet; null: all.",
+        "Pattern of the files of a directory or a hub name that are read, e.g. main/train-*.parquet; null: those of "
+        "the split train where splits are named, else all.",
     )
     revision: str | None = setting(None, "Commit of a hub name; null: whatever its main branch is at the time.")
     license: str | None = setting(None, "Licence of the set, for the data card.", operational=True)

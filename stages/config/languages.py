@@ -47,11 +47,21 @@ _SCRIPTS = {
 }
 SCRIPTS: dict[str, tuple[str, ...]] = {code: scripts for scripts, codes in _SCRIPTS.items() for code in codes.split()}
 
+KANA = frozenset({"HIRAGANA", "KATAKANA"})
+
 # Scripts without spaces between words: a character counts as a word.
 WITHOUT_SPACES = frozenset({"CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN", "YI"})
 
 # Scripts with letters that look alike: a word with letters of two of them is of no language.
 ALPHABETS_MIXED_UP = frozenset({"LATIN", "CYRILLIC", "GREEK"})
+
+# The languages that a text can be taken for without being asked for in them; the identifier knows more, which it
+# confuses with these.
+_COMMON = """
+af am ar az be bg bn bs ca cs da de el en es et fa fi fr gu he hi hr hu hy id is it ja ka kk km kn ko ky lo lt lv mk
+ml mn mr ms my ne nl no pa pl pt ro ru si sk sl sq sr sv sw ta te th tl tr uk ur uz vi zh
+"""
+COMMON = frozenset(_COMMON.split())
 
 # Languages that the identifier cannot tell apart from these, or need not.
 RELATIVES: dict[str, tuple[str, ...]] = {

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from stages.config import ConfigError, DataConfig, PrepareConfig, RolloutConfig, SandboxConfig, from_dict
+from stages.config import ConfigError, DataConfig, PrepareConfig, RolloutConfig, SandboxConfig, SourceConfig, from_dict
 from stages.rewards.grading import GraderAway
 from stages.runtime import environment
 
@@ -97,11 +97,23 @@ def _fetch(data: DataConfig, given: dict[str, Any]) -> int:
         if source.path and is_hub_name(source.path):
             directory = fetch(source, source_key(data, name))
             print(f"{source.path}: commit {directory.name} in {directory}", flush=True)
-            if advice := pin_advice(source, source_key(data, name)):
-                print(advice, flush=True)
+            for line in (_files(source, source_key(data, name)), pin_advice(source, source_key(data, name))):
+                if line:
+                    print(line, flush=True)
         else:
             print(f"{source.path} is here", flush=True)
     return 0
+
+
+def _files(source: SourceConfig, key: str) -> str | None:
+    """Returns which files of a fetched set are read, or which choice is left to make."""
+    from stages.data.file_selection import select, shown
+
+    try:
+        select(source, key)
+    except ValueError as error:
+        return str(error)
+    return shown(source, key)
 
 
 if __name__ == "__main__":

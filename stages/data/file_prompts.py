@@ -7,10 +7,11 @@ their weights, and every source goes through its rows in a new order each epoch.
 import random
 from collections.abc import Callable, Iterator
 from itertools import chain
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from stages.config import DataConfig, SourceConfig
-from stages.data.mapping import DOMAINS, Malformed, Row
+from stages.data.malformed import Malformed
+from stages.data.mapping import DOMAINS, Row
 from stages.data.references import require_judge_of, unusable_references
 from stages.data.rows import Tally, rows_of
 from stages.data.split import SPLITS, held_out, prompt_hash
@@ -18,6 +19,7 @@ from stages.prompting.prompt import Prompt
 
 BLOCK = 1000  # draws; 1 of them is the smallest share that a weight can ask for
 _MAX_SHOWN = 5
+_ENCODED_AT_ONCE = 1000  # prompts, so that memory does not grow with the file
 T = TypeVar("T")
 
 
@@ -96,20 +98,21 @@ class FilePrompts:
             )
         return draws.in_order(index) if self.split == "test" else draws.draw(index)
 
-    def check_lengths(self, tokenizer: Any, template: Callable[[str], str], max_tokens: int) -> None:
-        """Raises ValueError if a templated prompt is longer than `max_tokens`.
+    def check_lengths(self, encode: Callable[[list[Prompt]], list[list[int]]], max_tokens: int) -> None:
+        """Raises ValueError if a prompt is longer than `max_tokens`.
 
         Args:
-            tokenizer: a Hugging Face tokenizer.
-            template: maps a prompt's text to the text that the model sees.
-            max_tokens: most tokens of a templated prompt.
+            encode: gives the token ids that the model is sent for each prompt.
+            max_tokens: most tokens of a prompt.
         """
         too_long = []
         for draws in self._draws.values():
-            for prompt in chain.from_iterable(draws.items.values()):
-                length = len(tokenizer(template(prompt.text))["input_ids"])
-                if length > max_tokens:
-                    too_long.append(f"{prompt.id}: {length} tokens")
+            prompts = list(chain.from_iterable(draws.items.values()))
+            for start in range(0, len(prompts), _ENCODED_AT_ONCE):
+                batch = prompts[start : start + _ENCODED_AT_ONCE]
+                for prompt, ids in zip(batch, encode(batch)):
+                    if len(ids) > max_tokens:
+                        too_long.append(f"{prompt.id}: {len(ids)} tokens")
         if too_long:
             more = f" ... and {len(too_long) - _MAX_SHOWN} more" if len(too_long) > _MAX_SHOWN else ""
             raise ValueError(

@@ -8,8 +8,12 @@ import re
 from pathlib import Path
 
 from stages.config import SourceConfig
+from stages.data.file_kinds import broken_link
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+# What people write for a set of the hub: an address, or a name with a part of the set behind it.
+_ADDRESS = re.compile(r"(?:hf://|https?://(?:huggingface\.co|hf\.co)/)?datasets/([\w.-]+/[\w.-]+)(.*)")
+_WITH_PART = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:[:@/]([\w.-]+)|\[([\w.-]+)\])/?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 DATA_PATTERNS = [
     f"*{suffix}{compression}"
@@ -23,7 +27,7 @@ def is_hub_name(path: str) -> bool:
     return (
         bool(_NAME.fullmatch(path))
         and not re.search(r"\.(jsonl?|ndjson|parquet|csv|tsv|arrow|gz|zst)$", path)
-        and not Path(path).expanduser().exists()
+        and not _is_here(Path(path))
     )
 
 
@@ -39,12 +43,41 @@ def locate(source: SourceConfig, key: str = "data") -> Path:
     """
     if not source.path:
         raise ValueError(f"{key}.path is not set: name a file, a directory or a hub name, as {key}.path=FILE")
-    path = Path(source.path).expanduser()
-    if path.exists():
+    try:
+        path = Path(source.path).expanduser()
+        is_here = path.exists()
+    except (OSError, RuntimeError, ValueError) as error:  # no permission, too long a name, no such user, a NUL
+        raise ValueError(f"{key}.path={source.path[:200]} cannot be looked at: {error}") from None
+    if is_here:
         return path
+    if why := broken_link(path):
+        raise ValueError(f"{key}.path={source.path} {why}")
     if not is_hub_name(source.path):
-        raise ValueError(f"{key}.path={source.path}: no such file")
+        raise ValueError(f"{key}.path={source.path}: {_not_here(source.path, key)}")
     return _snapshot(source, key)
+
+
+def _is_here(path: Path) -> bool:
+    try:
+        return path.expanduser().exists() or path.is_symlink()
+    except (OSError, RuntimeError, ValueError):
+        return False
+
+
+def _not_here(path: str, key: str) -> str:
+    """What is wrong with a path that is neither here nor the name of a set."""
+    if address := _ADDRESS.fullmatch(path):
+        return f"an address: name the set itself, {key}.path={address[1]}"
+    if "://" in path:
+        return "an address: fetch the file, and name where it is"
+    if part := _WITH_PART.fullmatch(path):
+        name = part[2] or part[3]
+        if not re.search(r"\.(jsonl?|ndjson|parquet|csv|tsv|arrow|gz|zst)$", path):
+            return (
+                f"no such file, and a set of the hub has a name of two parts: {key}.path={part[1]} with a part of its "
+                f"files as {key}.files='{name}/*' or {key}.files='**/{name}-*'"
+            )
+    return "no such file or directory" + ("" if Path(path).is_absolute() else f" in {Path.cwd()}")
 
 
 def commit_of(source: SourceConfig) -> str | None:
@@ -128,7 +161,10 @@ def fetch(source: SourceConfig, key: str = "data") -> Path:
     try:
         return Path(
             snapshot_download(
-                source.path, repo_type="dataset", revision=source.revision, allow_patterns=source.files or DATA_PATTERNS
+                source.path,
+                repo_type="dataset",
+                revision=source.revision,
+                allow_patterns=source.files or [*DATA_PATTERNS, "README.md"],
             )
         )
     except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError, OSError) as error:

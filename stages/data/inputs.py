@@ -6,27 +6,27 @@ from typing import Any
 from stages.config import DataConfig
 from stages.data.file_prompts import FilePrompts
 from stages.data.prompt_sources import make_source
+from stages.prompting.encoding import Encoder, encode_prompts
 from stages.prompting.prompt import PromptSource
-from stages.prompting.templates import apply_template
 from stages.runtime.errors import InputError, user_errors
 from stages.runtime.worker import Worker
 from stages.worlds.tiny_world.sources import TinyWorldPrompts
 
 
 def open_prompts(
-    worker: Worker, data: DataConfig, tokenizer: Any, model_dir: Path, max_completion_tokens: int
+    worker: Worker, data: DataConfig, encoder: Encoder, model_dir: Path, max_completion_tokens: int
 ) -> PromptSource:
     """Opens the stage's training prompts and checks them.
 
     Args:
         worker: the stage.
         data: where its prompts come from.
-        tokenizer: the model's tokenizer.
+        encoder: what encodes the prompts of the stage.
         model_dir: directory of the model.
         max_completion_tokens: longest completion that the stage samples, tokens.
 
     Raises:
-        InputError: rows cannot be used, a prompt is too long, or the model's context is too short.
+        InputError: rows cannot be used, a prompt is too long or cannot be encoded, or the model's context is too short.
     """
     check_context(worker, model_dir, data.max_prompt_tokens + max_completion_tokens)
     with user_errors():
@@ -34,9 +34,7 @@ def open_prompts(
         if isinstance(source, FilePrompts) and source.summary:
             worker.say(source.summary)
         if not isinstance(source, TinyWorldPrompts):
-            source.check_lengths(
-                tokenizer, lambda text: apply_template(text, data.template, tokenizer), data.max_prompt_tokens
-            )
+            source.check_lengths(lambda prompts: encode_prompts(encoder, prompts), data.max_prompt_tokens)
     return source
 
 
@@ -60,7 +58,7 @@ def check_context(worker: Worker, model_dir: Path, num_tokens: int) -> None:
     """Raises InputError where the model's context is shorter than `num_tokens` (a prompt with its completion)."""
     from transformers import AutoConfig
 
-    limit = getattr(AutoConfig.from_pretrained(model_dir), "max_position_embeddings", None)
+    limit = getattr(AutoConfig.from_pretrained(model_dir).get_text_config(), "max_position_embeddings", None)
     if limit and num_tokens > limit:
         raise InputError(
             f"stages.{worker.stage} asks for {num_tokens} tokens of prompt and completion, "

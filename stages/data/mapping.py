@@ -3,19 +3,20 @@
 It imports nothing heavy, because the driver checks files with it too.
 """
 
-import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 from stages.config import SourceConfig
 from stages.config.languages import language_problem
+from stages.data.cells import answer_of, checks_of, completion_of, name_of, prompt_of
+from stages.data.chats import chat_in, content_text, exchange, has_parts, last_answer, parts_in_text
+from stages.data.malformed import RowError
 from stages.rewards.grading import VERIFIERS
 from stages.text.language import identify
 
 DOMAINS = ("reasoning", "helpful", "safety")
-# Names of roles in ShareGPT and other sets, and ours.
-_ROLES = {"human": "user", "gpt": "assistant", "model": "assistant", "bot": "assistant"}
+_LABELS = {"true": True, "1": True, "false": False, "0": False}  # as CSV files write them
 
 
 @dataclass(slots=True)
@@ -55,36 +56,6 @@ class Row:
     kind: str = ""
 
 
-@dataclass(slots=True)
-class Malformed:
-    """A row that cannot be used.
-
-    Attributes:
-        where: its place for people.
-        reason: why, in few words; rows are counted by it.
-        detail: why, for people.
-        is_fatal: whether data.malformed=fail makes it an error. False for rows that an adapter leaves out on purpose
-            (proofs, ties).
-    """
-
-    where: str
-    reason: str
-    detail: str
-    is_fatal: bool = True
-
-
-class RowError(ValueError):
-    """Raised for a row that cannot be used; `reason` is what is counted, the message is for people."""
-
-    def __init__(self, reason: str, detail: str):
-        super().__init__(detail)
-        self.reason = reason
-
-
-class LeftOut(Exception):
-    """Raised by an adapter for a row that is of no use for training; it is counted by the reason and is no mistake."""
-
-
 def to_row(raw: dict[str, Any], source: SourceConfig, number: int = 0, where: str = "") -> Row:
     """Turns a raw row into a Row.
 
@@ -98,9 +69,9 @@ def to_row(raw: dict[str, Any], source: SourceConfig, number: int = 0, where: st
         RowError: a column is missing, empty or has a value that is not allowed.
     """
     prompt, answered = _prompt(raw, source)
-    row = Row(number, where, text_of(cell(raw, source.id_column)), prompt, kind=text_of(cell(raw, source.kind_column)))
+    row = Row(number, where, _name(raw, source.id_column), prompt, kind=_name(raw, source.kind_column))
     row.domain = _choice(raw, source.domain_column, source.domain, DOMAINS, "domain")
-    row.language = text_of(cell(raw, source.language_column)).lower() or (
+    row.language = _name(raw, source.language_column).lower() or (
         language_of_text(prompt) if source.language == "auto" else source.language
     )
     if why := language_problem(row.language):
@@ -134,55 +105,6 @@ def cell(raw: dict[str, Any], column: str | None) -> Any:
     return value
 
 
-def text_of(value: Any) -> str:
-    """Returns the value of a cell as text: lists and mappings as JSON, None as ""."""
-    if isinstance(value, str):
-        return value.strip()
-    if isinstance(value, (dict, list)):
-        return json.dumps(value, ensure_ascii=False)
-    return "" if value is None else str(value).strip()
-
-
-def exchange(messages: list, turn: str = "last") -> tuple[str, str]:
-    """Takes one exchange out of a chat.
-
-    Several user messages in a row are joined. A system message goes in front of the first exchange's prompt.
-
-    Args:
-        messages: the chat; each message has role and content (or from and value).
-        turn: "first" or "last" exchange.
-
-    Returns:
-        (what the user says, what the assistant answers); the answer is "" where the chat ends with the user.
-
-    Raises:
-        RowError: it is not a chat, or the user says nothing.
-
-    >>> exchange([{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "4"}])
-    ('2+2?', '4')
-    """
-    exchanges: list[tuple[list[str], list[str]]] = []
-    system = ""
-    for message in messages:
-        role, content = _message(message)
-        if role == "system":
-            system = content
-        elif role == "user":
-            if not exchanges or exchanges[-1][1]:
-                exchanges.append(([], []))
-            exchanges[-1][0].append(content)
-        elif role == "assistant" and exchanges:
-            exchanges[-1][1].append(content)
-    exchanges = [both for both in exchanges if any(both[0])]
-    if not exchanges:
-        raise RowError("no user message", "the chat has no user message with text")
-    place = 0 if turn == "first" else len(exchanges) - 1
-    said, answered = exchanges[place]
-    if place == 0:
-        said = [system, *said]
-    return "\n\n".join(filter(None, said)), "\n\n".join(filter(None, answered))
-
-
 def language_of_text(text: str) -> str:
     """Returns the ISO 639-1 code of a text's language; ASCII is taken for English without asking, which is fast.
 
@@ -191,58 +113,54 @@ def language_of_text(text: str) -> str:
     return "en" if text.isascii() else identify(text)
 
 
-def _message(message: Any) -> tuple[str, str]:
-    """Returns (role, content) of a message of a chat."""
-    if not isinstance(message, dict):
-        raise RowError(
-            "not a chat", f"a chat is a list of messages with role and content, got {type(message).__name__}"
-        )
-    role, content = message.get("role", message.get("from")), message.get("content", message.get("value"))
-    if not isinstance(role, str):
-        raise RowError("not a chat", f"a message has no role; it has {', '.join(map(str, message)) or 'nothing'}")
-    return _ROLES.get(role, role), text_of(content)
+def _name(raw: dict[str, Any], column: str | None) -> str:
+    """Returns the text of a column that may be empty; "" where the source names none."""
+    return name_of(cell(raw, column), column) if column else ""
 
 
 def _prompt(raw: dict[str, Any], source: SourceConfig) -> tuple[str, str]:
     """Returns (prompt, the assistant's answer); the answer is "" where the column is not a chat."""
     column = source.messages_column or source.prompt_column
     value = _need(raw, column)
-    if isinstance(value, list):
+    if (chat := chat_in(value, column)) is not None:
         try:
-            return exchange(value, source.turn)
+            return exchange(chat, source.turn)
         except RowError as error:
             raise RowError(error.reason, f"{column}: {error}") from None
-    if source.messages_column or not isinstance(value, str) or not value.strip():
-        raise RowError(
-            f"{column} is empty or not {'a chat' if source.messages_column else 'text'}",
-            f"{column} is empty or not {'a list of messages' if source.messages_column else 'text'}",
-        )
-    return value.strip(), ""
+    if source.messages_column:
+        raise RowError(f"{column} is empty or not a chat", f"{column} is empty or not a list of messages")
+    return prompt_of(_without_parts(value, column), column), ""
 
 
 def _completion(raw: dict[str, Any], column: str) -> str:
     """Returns the text of a completion; of a chat, the last message."""
     value = _need(raw, column)
-    if isinstance(value, list) and value and isinstance(value[-1], dict):
-        value = _message(value[-1])[1]
-    text = text_of(value)
-    if not text:
-        raise RowError(f"{column} is empty", f"{column} is empty")
-    return text
+    if (chat := chat_in(value, column)) is not None and (not chat or isinstance(chat[0], dict)):
+        value = last_answer(chat, column)
+    return completion_of(_without_parts(value, column), column)
+
+
+def _without_parts(value: Any, column: str) -> Any:
+    """Returns the text of a cell that holds content parts, also as JSON; any other cell as it is."""
+    if isinstance(value, str):
+        value = parts_in_text(value) or value
+    return content_text(value, column) if has_parts(value) else value
 
 
 def _label(raw: dict[str, Any], column: str) -> bool:
     value = _need(raw, column)
-    if isinstance(value, bool) or value in (0, 1):
+    if isinstance(value, str):
+        value = _LABELS.get(value.strip().lower(), value)
+    if isinstance(value, (bool, int, float)) and value in (0, 1):
         return bool(value)
     raise RowError(f"{column} is not true or false", f"{column} must be true or false, got {value!r}")
 
 
 def _add_reference(row: Row, raw: dict[str, Any], source: SourceConfig) -> None:
     """Fills the answer, the verifier and its checks."""
-    row.checks = text_of(cell(raw, source.checks_column))
+    row.checks = checks_of(cell(raw, source.checks_column), source.checks_column)
     row.verifier = _choice(raw, source.verifier_column, source.verifier, VERIFIERS, "verifier")
-    row.answer = text_of(cell(raw, source.answer_column))
+    row.answer = answer_of(cell(raw, source.answer_column), source.answer_column, row.verifier)
     if not row.answer and not row.checks:  # the tests of a program are its reference
         _need(raw, source.answer_column)
         raise RowError(f"{source.answer_column} is empty", f"{source.answer_column} is empty")
@@ -258,7 +176,7 @@ def _need(raw: dict[str, Any], column: str) -> Any:
 
 def _choice(raw: dict[str, Any], column: str | None, default: str, known: Collection[str], what: str) -> str:
     """Returns what a column names, or the default; it has to be one of the known names."""
-    value = text_of(cell(raw, column)) or default
+    value = _name(raw, column) or default
     if value not in known:
         raise RowError(f"unknown {what}", f"{column} names {value!r}; {what}s are {', '.join(known)}")
     return value

@@ -1,30 +1,27 @@
 """Reads raw rows from files, directories and fetched sets of the hub, one at a time.
 
 Memory does not grow with the file, except for a JSON array. A line that is not a row comes as a Malformed in its place;
-a file that cannot be read at all is a ValueError.
+a file that cannot be read at all is a ValueError that says what it is.
 """
 
-import csv
 import gzip
 import io
-import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Collection, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from stages.config import SourceConfig
-from stages.data.hub import locate
-from stages.data.mapping import Malformed
+from stages.data import file_kinds
+from stages.data.file_selection import data_files, kind_of
+from stages.data.malformed import Malformed, printable
+from stages.data.table_readers import arrow_rows, parquet_rows
+from stages.data.text_readers import NumberedRow, RawRow, csv_rows, json_rows
 
-SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet", ".csv", ".tsv", ".arrow")
-COMPRESSIONS = (".gz", ".zst")
-BATCH_ROWS = 1024
 MAX_SHOWN = 5
-csv.field_size_limit(2**31 - 1)
+KINDS = {".parquet": "Parquet", ".arrow": "Arrow"}
 
-RawRow = dict[str, Any] | Malformed
 Item = tuple[int, str, RawRow]  # number of the row in its source, where it is for people, the row
-NumberedRow = tuple[int, str, RawRow]  # number of the row in its file, "line" or "row", the row
 
 
 def read(source: SourceConfig, key: str = "data") -> Iterator[Item]:
@@ -35,19 +32,22 @@ def read(source: SourceConfig, key: str = "data") -> Iterator[Item]:
         key: its key in the configuration, for messages.
 
     Raises:
-        ValueError: there are no files, or one cannot be read.
+        ValueError: there are no files or no rows, or a file cannot be read.
     """
     files = data_files(source, key)
+    columns = [source.messages_column or source.prompt_column, source.answer_column]
     offset = 0
     for path in files:
-        prefix = f"{path.name} " if len(files) > 1 else ""
+        prefix = f"{printable(path.name)} " if len(files) > 1 else ""
         number = 0
-        for number, what, row in _read_file(path, f"{key}.path={path}"):
+        for number, what, row in _read_file(path, printable(f"{key}.path={path}"), columns):
             where = f"{prefix}{what} {number}"
             if isinstance(row, Malformed):
                 row.where = where
             yield offset + number, where, row
         offset += number
+    if not offset:
+        raise ValueError(printable(f"{key}.path={source.path} has no rows: {_why_empty(files)}"))
 
 
 def read_all(path: Path) -> list[tuple[str, dict[str, Any]]]:
@@ -64,190 +64,91 @@ def read_all(path: Path) -> list[tuple[str, dict[str, Any]]]:
     return rows
 
 
-def data_files(source: SourceConfig, key: str = "data") -> list[Path]:
-    """Returns the files of a source, in the order of their names; raises ValueError where there are none."""
-    path = locate(source, key)
-    if path.is_file():
-        if not kind_of(path):
-            raise ValueError(
-                f"{key}.path={path}: unknown file type {path.suffix!r}; use {', '.join(SUFFIXES)}, "
-                "with .gz or .zst where it is text"
-            )
-        return [path]
-    if source.files:
-        matching = [file for file in path.glob(source.files) if file.is_file() and kind_of(file)]
-        if not matching:
-            raise ValueError(
-                f"{key}.path={path}: no data file matches {key}.files={source.files}; "
-                f"there are {_some(_all_files(path))}"
-            )
-        return sorted(matching)
-    if (path / "dataset_dict.json").is_file():
-        splits = json.loads((path / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]
-        if "train" not in splits:
-            raise ValueError(
-                f"{key}.path={path} has the splits {', '.join(splits)}: choose one, as {key}.files='{splits[0]}/*'"
-            )
-        path = path / "train"
-    found = _all_files(path)
-    if not found:
-        raise ValueError(f"{key}.path={path}: a directory without data files ({', '.join(SUFFIXES)})")
-    return [path / name for name in found]
+def _why_empty(files: list[Path]) -> str:
+    if len(files) > 1:
+        return f"its {len(files)} files are empty"
+    if not files[0].stat().st_size:
+        return "the file is empty: it needs at least one row"
+    if kind_of(files[0]) in (".csv", ".tsv"):
+        return "the file has only a line that names the columns"
+    return "the file holds none"
 
 
-def kind_of(path: Path) -> str:
-    """Returns the suffix that says how a file is read, as ".json", also for a compressed file.
-
-    It is "" for files that are not read, among them those that the datasets library writes beside its data.
-    """
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    if suffixes and suffixes[-1] in COMPRESSIONS:
-        suffixes.pop()
-    is_side_file = path.name in ("dataset_info.json", "state.json", "dataset_dict.json") or path.name.startswith(
-        (".", "cache-")
-    )
-    return suffixes[-1] if suffixes and suffixes[-1] in SUFFIXES and not is_side_file else ""
-
-
-def _all_files(path: Path) -> list[str]:
-    return sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.is_file() and kind_of(file))
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - MAX_SHOWN} more" if len(names) > MAX_SHOWN else ""
-    return ", ".join(names[:MAX_SHOWN]) + more or "none"
-
-
-def _read_file(path: Path, name: str) -> Iterator[NumberedRow]:
+def _read_file(path: Path, name: str, columns: Collection[str]) -> Iterator[NumberedRow]:
     """Yields the rows of one file; `name` stands for it in messages."""
     import pyarrow
 
-    readers: dict[str, Callable[[Path], Iterator[NumberedRow]]] = {
-        ".parquet": _parquet,
-        ".arrow": _arrow,
-        ".csv": _csv,
-        ".tsv": _csv,
-        ".json": _json,
-    }
+    kind = kind_of(path)
     try:
-        yield from readers.get(kind_of(path), _json_lines)(path)
+        with _open(path) as stream:
+            head = stream.read(file_kinds.SNIFFED_BYTES)
+        kind = _real_kind(path, kind, head)
+        yield from _rows(path, kind, columns)
+    except PermissionError as error:
+        raise ValueError(f"{name} may not be read by you: chmod u+r it, or ask its owner") from error
     except (pyarrow.ArrowException, OSError, EOFError) as error:
-        what = {".parquet": "Parquet", ".arrow": "Arrow"}.get(kind_of(path), kind_of(path)[1:])
-        raise ValueError(f"{name} is not a readable {what} file: {str(error).splitlines()[0]}") from error
+        why = _cut_off(path, kind, error) or str(error).splitlines()[0]
+        raise ValueError(f"{name} is not a readable {KINDS.get(kind, kind[1:])} file: {why}") from error
+    except ValueError as error:
+        raise ValueError(f"{name} {error}") from error
 
 
-def _open(path: Path) -> Any:
+def _real_kind(path: Path, kind: str, head: bytes) -> str:
+    """Returns how a file is read: as its name says, or as Parquet or Arrow where it is that.
+
+    Raises:
+        ValueError: it is something else, or binary tables are compressed once more.
+    """
+    if file_kinds.is_binary_table(head):
+        if _compression(path):
+            raise ValueError(f"is a Parquet or Arrow file inside {_compression(path)}: unpack it")
+        return ".parquet" if head.startswith(file_kinds.PARQUET) else ".arrow"
+    if why := file_kinds.foreign_kind(head, path):
+        raise ValueError(why)
+    if kind in KINDS:
+        what = f"it begins with {head[:20]!r}" if head else "it is empty (0 bytes)"
+        raise ValueError(f"is not a readable {KINDS[kind]} file: {what}")
+    return kind
+
+
+def _rows(path: Path, kind: str, columns: Collection[str]) -> Iterator[NumberedRow]:
+    open_file = partial(_open, path)
+    if kind == ".parquet":
+        return parquet_rows(path)
+    if kind == ".arrow":
+        return arrow_rows(path)
+    if kind in (".csv", ".tsv"):
+        return csv_rows(open_file, kind == ".tsv", columns)
+    return json_rows(open_file, path)
+
+
+def _compression(path: Path) -> str:
+    """Returns "gzip" or "zstd" where a file is compressed by its first bytes or its name, else ""."""
+    with open(path, "rb") as stream:
+        head = stream.read(4)
+    for magic, suffix, name in ((file_kinds.GZIP, ".gz", "gzip"), (file_kinds.ZSTD, ".zst", "zstd")):
+        if head.startswith(magic) or path.suffix.lower() == suffix:
+            return name
+    return ""
+
+
+def _open(path: Path) -> BinaryIO:
     """Returns a binary stream of the decompressed file."""
-    if path.suffix.lower() == ".gz":
-        return gzip.open(path, "rb")
-    if path.suffix.lower() == ".zst":
+    compression = _compression(path)
+    if compression == "gzip":
+        return cast(BinaryIO, gzip.open(path, "rb"))
+    if compression == "zstd":
         import pyarrow
 
         return io.BufferedReader(pyarrow.CompressedInputStream(pyarrow.OSFile(str(path), "rb"), "zstd"))
     return open(path, "rb")
 
 
-def _json_lines(path: Path) -> Iterator[NumberedRow]:
-    with _open(path) as lines:
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                yield number, "line", _parse(line)
-
-
-def _parse(line: bytes) -> RawRow:
-    """Reads a line of JSON Lines."""
-    try:
-        row = json.loads(line.decode("utf-8-sig"))
-    except json.JSONDecodeError as error:
-        return Malformed("", "not JSON", f"not JSON: {error.msg} at column {error.colno}")
-    except UnicodeDecodeError as error:
-        return Malformed("", "not UTF-8", f"not UTF-8 text (byte {error.start + 1})")
-    except (ValueError, RecursionError) as error:
-        return Malformed("", "not JSON", f"not JSON: {error}")
-    return _object(row)
-
-
-def _object(row: Any) -> RawRow:
-    if isinstance(row, dict):
-        return row
-    return Malformed("", "not an object", f"expected an object with columns, got {type(row).__name__}")
-
-
-def _json(path: Path) -> Iterator[NumberedRow]:
-    """Yields the rows of a JSON array, which is read as a whole, or of JSON Lines."""
-    with _open(path) as stream:
-        first = stream.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
-    if first != b"[":
-        yield from _json_lines(path)
-        return
-    with _open(path) as stream:
-        try:
-            rows = json.loads(stream.read().decode("utf-8-sig"))
-        except ValueError as error:
-            yield 1, "row", Malformed("", "not JSON", f"not JSON: {error}")
-            return
-    for number, row in enumerate(rows, 1):
-        yield number, "row", _object(row)
-
-
-def _parquet(path: Path) -> Iterator[NumberedRow]:
-    import pyarrow.parquet
-
-    with pyarrow.parquet.ParquetFile(path) as file:
-        yield from _batches(file.iter_batches(batch_size=BATCH_ROWS))
-
-
-def _arrow(path: Path) -> Iterator[NumberedRow]:
-    """Yields the rows of an Arrow stream, which datasets.save_to_disk writes, or of an Arrow file."""
-    import pyarrow
-
-    with pyarrow.memory_map(str(path)) as stream:
-        try:
-            yield from _batches(pyarrow.ipc.open_stream(stream))
-        except pyarrow.ArrowInvalid:
-            reader = pyarrow.ipc.open_file(stream)
-            yield from _batches(reader.get_batch(place) for place in range(reader.num_record_batches))
-
-
-def _batches(batches: Iterable[Any]) -> Iterator[NumberedRow]:
-    """Yields the rows of Arrow record batches, converting a part of a large batch at a time."""
-    number = 0
-    for batch in batches:
-        for start in range(0, batch.num_rows, BATCH_ROWS):
-            for row in batch.slice(start, BATCH_ROWS).to_pylist():
-                number += 1
-                yield number, "row", row
-
-
-def _csv(path: Path) -> Iterator[NumberedRow]:
-    """Yields the rows of a file whose first line names the columns.
-
-    Bytes that are not UTF-8 are decoded as surrogates, so that they make one row malformed and not the whole file.
-    """
-    with _open(path) as raw:
-        lines = io.TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape", newline="")
-        reader = csv.DictReader(lines, delimiter="\t" if kind_of(path) == ".tsv" else ",", strict=True)
-        number = 0
-        while True:
-            number += 1
-            try:
-                row = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                yield number, "row", Malformed("", "not CSV", f"not CSV: {error} (line {reader.line_num})")
-                continue
-            yield number, "row", _checked_cells(row, len(reader.fieldnames or []))
-
-
-def _checked_cells(row: dict[Any, Any], num_columns: int) -> RawRow:
-    """Returns the row, or why it cannot be used; csv puts cells without a column under the key None."""
-    if None in row or None in row.values():
-        number = num_columns + len(row[None]) if None in row else sum(value is not None for value in row.values())
-        return Malformed("", "wrong number of cells", f"{number} cells, but the first line names {num_columns} columns")
-    try:
-        for value in row.values():
-            value.encode()
-    except UnicodeEncodeError:
-        return Malformed("", "not UTF-8", "not UTF-8 text")
-    return row
+def _cut_off(path: Path, kind: str, error: Exception) -> str | None:
+    """Returns that the end of a file is missing, where it is so."""
+    is_cut = isinstance(error, EOFError)
+    if kind == ".parquet" and path.stat().st_size >= 4:
+        with open(path, "rb") as stream:
+            stream.seek(-4, io.SEEK_END)
+            is_cut = stream.read() != file_kinds.PARQUET
+    return "it is cut off, its end is missing: fetch it again" if is_cut else None

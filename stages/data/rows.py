@@ -7,7 +7,8 @@ from typing import Any
 
 from stages.config import SourceConfig
 from stages.data.adapters import Adapter, adapter_of
-from stages.data.mapping import LeftOut, Malformed, Row, RowError, to_row
+from stages.data.malformed import LeftOut, Malformed, RowError
+from stages.data.mapping import Row, to_row
 from stages.data.readers import read
 
 MAX_SHOWN = 5

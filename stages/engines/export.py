@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from stages.contract import files
 from stages.engines.model_card import model_card
 from stages.engines.training import TrainEngine
-from stages.prompting.templates import PLAIN_TEMPLATE, R1_ZERO_TEMPLATE
+from stages.prompting.encoding import Encoder
+from stages.prompting.templates import PLAIN_TEMPLATE, R1_ZERO_TEMPLATE, chat_template_of
+from stages.prompting.vocabulary import vocabulary_of, whole_ids
 from stages.runtime.disk import all_or_nothing
 from stages.runtime.worker import Worker
 
@@ -29,31 +31,48 @@ _CHAT = (
 
 
 def chat_template(template: str, tokenizer: "PreTrainedTokenizerBase") -> str | None:
-    """The Jinja template that renders prompts as in training: of plain or r1_zero, or the tokenizer's own (chat)."""
+    """The Jinja template that renders prompts as in training.
+
+    Args:
+        template: Of the prompts in training: plain, r1_zero, chat (the tokenizer's own), or the text of one.
+        tokenizer: Of the model.
+
+    Returns:
+        The text, None where the tokenizer has none. Engines that render it add nothing in front, so it begins with what
+        the tokenizer puts in front of every text.
+    """
+    begin = _begin(tokenizer)
+    own = chat_template_of(template, tokenizer)
+    if own:
+        return own if not begin or Encoder(tokenizer, template).writes_prefix else begin + own
     if template == "chat":
-        return tokenizer.chat_template
+        return None
     before, after = {"plain": PLAIN_TEMPLATE, "r1_zero": R1_ZERO_TEMPLATE}[template].split("{prompt}")
     words = "text" if template == "plain" else "text.rstrip().removesuffix('.')"
     user = f"{{{{ {before!r} + {words} + {after!r} }}}}"
-    return _CHAT.replace("{begin}", "{{ bos_token }}" if _adds_bos(tokenizer) else "").replace("{user}", user)
+    return _CHAT.replace("{begin}", begin).replace("{user}", user)
 
 
-def _adds_bos(tokenizer: "PreTrainedTokenizerBase") -> bool:
-    """Whether the tokenizer puts its beginning-of-sequence token in front of every text."""
-    ids = tokenizer("a")["input_ids"]
-    return tokenizer.bos_token_id is not None and bool(ids) and ids[0] == tokenizer.bos_token_id
+def _begin(tokenizer: "PreTrainedTokenizerBase") -> str:
+    """What the tokenizer puts in front of every text, in Jinja: mostly nothing or the beginning of sequence."""
+    prefix = vocabulary_of(tokenizer).prefix
+    if prefix == [tokenizer.bos_token_id]:
+        return "{{ bos_token }}"
+    return f"{{{{ {''.join(tokenizer.convert_ids_to_tokens(prefix))!r} }}}}" if prefix else ""
 
 
-def set_generation_defaults(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
+def set_generation_defaults(
+    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", template: str = "plain"
+) -> None:
     """Sets what generation_config.json will say: how to sample, and which tokens end a completion.
 
-    First the end of sequence that was trained on, then what the base model also stopped at.
+    First the end that was trained on, then all others that the samplers of the recipe stop at.
     """
     from transformers import GenerationConfig
 
-    before = model.generation_config.eos_token_id if model.generation_config is not None else None
-    known = before if isinstance(before, list) else [before]
-    ids = list(dict.fromkeys([tokenizer.eos_token_id, *(token for token in known if token is not None)]))
+    encoder = Encoder(tokenizer, template)
+    before = whole_ids(model.generation_config.eos_token_id) if model.generation_config is not None else []
+    ids = list(dict.fromkeys([encoder.end_id, *encoder.stop_ids, *before]))
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     model.generation_config = GenerationConfig(
         do_sample=True,
@@ -68,10 +87,10 @@ def set_generation_defaults(model: "PreTrainedModel", tokenizer: "PreTrainedToke
 def export(worker: Worker, engine: TrainEngine, tokenizer: "PreTrainedTokenizerBase", template: str) -> None:
     """Writes model/ of a stage: weights, tokenizer with chat template, generation_config, README.md.
 
-    Collective under ZeRO-3. `template`: the name of the template of the prompts that the model was trained on.
+    Collective under ZeRO-3. `template`: that of the prompts that the model was trained on.
     """
+    set_generation_defaults(engine.module.model, tokenizer, template)
     tokenizer.chat_template = chat_template(template, tokenizer)
-    set_generation_defaults(engine.module.model, tokenizer)
     engine.export(tokenizer, worker.dir / "model")
     if worker.is_main:
         card = model_card(worker.description, worker.inputs, worker.metrics)

@@ -10,15 +10,18 @@ import torch
 
 from stages.config import JudgeConfig
 from stages.engines import patches
-from stages.engines.sampling import stop_token_ids
 from stages.engines.sampling.vllm_sampler import check_head_size, untouched_generators
 from stages.judges.calls import Call, OnFailure, OnReply, Reply
 from stages.modeling.loading import require_loadable
+from stages.prompting.encoding import Encoder
+from stages.prompting.vocabulary import own_chat_template
 from stages.runtime.errors import InputError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
     from vllm import LLM, SamplingParams
+
+
+PARAGRAPHS = "{% for message in messages %}{{ message.content }}\n\n{% endfor %}"  # for a model without a template
 
 
 class LocalModel:
@@ -96,10 +99,11 @@ class LocalModel:
         """See `ChatModel.complete`; no call ever fails, and one that is too long gets a reply without a text."""
         llm, config = self._engine(), self.config
         tokenizer = llm.get_tokenizer()
+        encoder = Encoder(tokenizer, "chat" if own_chat_template(tokenizer) else PARAGRAPHS)
         places: list[int] = []
         prompts: list[dict[str, list[int]]] = []
         for i, call in enumerate(calls):
-            ids = self._encode(tokenizer, call)
+            ids = encoder.prompt(call.user, system=call.system)
             if len(ids) + config.max_tokens > config.max_model_tokens:
                 why = f"{len(ids)} tokens, and {config.max_tokens} for the reply, are more than judge.max_model_tokens"
                 on_reply(i, Reply(None, problem=why))
@@ -108,7 +112,7 @@ class LocalModel:
                 prompts.append({"prompt_token_ids": ids})
         if not prompts:
             return
-        params = self._sampling_params([calls[i] for i in places])
+        params = self._sampling_params([calls[i] for i in places], encoder.stop_ids)
         with untouched_generators():
             outputs = llm.generate(prompts, params, use_tqdm=False)
         for i, output in zip(places, outputs):
@@ -123,13 +127,12 @@ class LocalModel:
                 ),
             )
 
-    def _sampling_params(self, calls: list[Call]) -> "list[SamplingParams]":
+    def _sampling_params(self, calls: list[Call], stop_ids: list[int]) -> "list[SamplingParams]":
         """How the reply to each call is sampled."""
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
         config = self.config
-        stops = stop_token_ids(self.model_dir)
         several = []
         for call in calls:
             schema = call.schema if config.structured else None
@@ -138,20 +141,12 @@ class LocalModel:
                     temperature=config.temperature,
                     max_tokens=config.max_tokens,
                     seed=call.seed if config.temperature > 0 else None,
-                    stop_token_ids=stops,
+                    stop_token_ids=stop_ids,
                     output_kind=RequestOutputKind.FINAL_ONLY,
                     structured_outputs=StructuredOutputsParams(json=schema) if schema else None,
                 )
             )
         return several
-
-    def _encode(self, tokenizer: "PreTrainedTokenizerBase", call: Call) -> list[int]:
-        """The token ids of a call, with the model's chat template where it has one."""
-        if tokenizer.chat_template:
-            messages = [{"role": "system", "content": call.system}, {"role": "user", "content": call.user}]
-            text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-            return tokenizer(text, add_special_tokens=False)["input_ids"]
-        return tokenizer(f"{call.system}\n\n{call.user}\n\n")["input_ids"]
 
     def close(self) -> None:
         """Ends the engine; the next call makes a new one."""

@@ -13,12 +13,12 @@ from stages.engines.training import TrainEngine
 from stages.modeling.batching import pad_id
 from stages.modeling.model import load_model, load_tokenizer
 from stages.modeling.ready import ready_policy
-from stages.prompting.templates import encode_prompt
+from stages.prompting.encoding import Encoder
 from stages.runtime.errors import InputError, user_errors
 from stages.runtime.worker import Worker
 from stages.training.epochs import epoch_indices
 from stages.training.supervised import TrainingRow, train_supervised
-from stages.training.traces import file_traces, prompt_and_completion, recipe_traces
+from stages.training.traces import file_traces, recipe_traces, tokenized
 
 
 def run(worker: Worker) -> None:
@@ -62,10 +62,7 @@ def read_rows(worker: Worker, config: SftConfig, tokenizer: Any) -> tuple[list[T
         else:
             path = str(worker.input_dir("data") / "data" / "train.parquet")
             traces, left_out = recipe_traces(Path(path)), ""
-        everything = [
-            to_row(*prompt_and_completion(trace, config.template, tokenizer), tokenizer, config.template)
-            for trace in traces
-        ]
+        everything = [to_row(*ids) for ids in tokenized(traces, Encoder(tokenizer, config.template))]
     rows = [row for row in everything if len(row.token_ids) <= config.max_tokens]
     num_too_long = len(everything) - len(rows)
     if left_out:
@@ -78,11 +75,6 @@ def read_rows(worker: Worker, config: SftConfig, tokenizer: Any) -> tuple[list[T
     return rows, num_too_long
 
 
-def to_row(prompt: str, completion: str, tokenizer: Any, template: str = "plain") -> TrainingRow:
-    """Tokenises a templated prompt and its completion.
-
-    Prompt tokens weigh 0; completion tokens, and the end of sequence that is added, weigh 1.
-    """
-    prompt_ids = encode_prompt(prompt, template, tokenizer)
-    completion_ids = tokenizer(completion, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
-    return TrainingRow(prompt_ids + completion_ids, [0.0] * len(prompt_ids) + [1.0] * len(completion_ids))
+def to_row(prompt_ids: list[int], target_ids: list[int]) -> TrainingRow:
+    """A row to train on: prompt tokens weigh 0, those of the completion and its end weigh 1."""
+    return TrainingRow(prompt_ids + target_ids, [0.0] * len(prompt_ids) + [1.0] * len(target_ids))

@@ -7,6 +7,7 @@ import torch
 
 from stages.config import ModelConfig
 from stages.modeling.loading import load_causal_lm, loading_errors
+from stages.prompting.vocabulary import vocabulary_of
 from stages.runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,16 +18,20 @@ def load_tokenizer(model_dir: Path | str) -> "PreTrainedTokenizerBase":
     """Loads the tokenizer of a model directory.
 
     Raises:
-        InputError: There is none, or it has no end-of-sequence token.
+        InputError: There is none, or neither it nor the model's configuration names an end-of-sequence token.
     """
     from transformers import AutoTokenizer
 
     with loading_errors(model_dir, "tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(model_dir, trust_remote_code=False)
     if tokenizer.eos_token_id is None:
-        raise InputError(
-            f"the tokenizer in {model_dir} has no end-of-sequence token: set eos_token in its tokenizer_config.json"
-        )
+        ends = [token for token in vocabulary_of(tokenizer).stop_ids() if token < len(tokenizer)]
+        if not ends:
+            raise InputError(
+                f"the tokenizer in {model_dir} has no end-of-sequence token, and neither generation_config.json nor "
+                "config.json names one: set eos_token in its tokenizer_config.json"
+            )
+        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(ends[0])
     return tokenizer
 
 

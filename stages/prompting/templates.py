@@ -1,8 +1,10 @@
-"""Puts a prompt into the template that the model sees, and turns sampled token ids back into text."""
+"""Puts a prompt into the template that the model sees."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from stages.text.completion import opening_of
+from stages.prompting.vocabulary import own_chat_template
+from stages.text.completion import TAGS
 
 # The paper's text, word for word [V1 Table 1, N]; the prompt takes the place of "prompt".
 R1_ZERO_TEMPLATE = (
@@ -15,61 +17,100 @@ R1_ZERO_TEMPLATE = (
     "<answer> answer here </answer>. User: {prompt}. Assistant:"
 )
 PLAIN_TEMPLATE = "User:{prompt}Assistant:"
+_HIDDEN_TAG = 0xE7A0  # the first of the private-use characters that stand for tags while a template is rendered
 
 
-def apply_template(text: str, template: str, tokenizer: Any = None) -> str:
+def apply_template(
+    text: str, template: str, tokenizer: Any = None, shots: Sequence[tuple[str, str]] = (), system: str = ""
+) -> str:
     """Puts a prompt into a template.
 
     Args:
         text: the user's words.
-        template: "plain", "r1_zero" or "chat" (the chat template of the tokenizer).
-        tokenizer: a Hugging Face tokenizer; needed for "chat" only.
+        template: "plain", "r1_zero", "chat" (the chat template of the tokenizer), or the text of a Jinja template.
+        tokenizer: a Hugging Face tokenizer; needed for templates that are Jinja.
+        shots: worked examples in front of the prompt, each a prompt and its completion, as earlier turns of the chat.
+        system: what the model is told before the chat, for templates that are Jinja.
 
     Returns:
         The text that the model continues.
 
     Raises:
-        ValueError: for an unknown template, or "chat" with a tokenizer that has no chat template.
+        ValueError: for an unknown template, "chat" with a tokenizer that has no chat template, or a prompt that the
+            template refuses.
     """
     if template == "plain":
-        return PLAIN_TEMPLATE.replace("{prompt}", text)
+        examples = (apply_template(words, template) + completion for words, completion in shots)
+        return "".join(examples) + PLAIN_TEMPLATE.replace("{prompt}", text)
     if template == "r1_zero":
-        return R1_ZERO_TEMPLATE.replace("{prompt}", text.rstrip().removesuffix("."))
-    if template == "chat":
-        if not getattr(tokenizer, "chat_template", None):
-            raise ValueError(
-                "data.template=chat, but the model's tokenizer has no chat template: use data.template=r1_zero or plain"
-            )
-        return tokenizer.apply_chat_template(
-            [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
+        examples = (apply_template(words, template) + completion + "\n\n" for words, completion in shots)
+        return "".join(examples) + R1_ZERO_TEMPLATE.replace("{prompt}", text.rstrip().removesuffix("."))
+    if template != "chat" and not is_jinja(template):
+        raise ValueError(f"data.template must be plain, r1_zero or chat, got {template!r}")
+    chat_template = chat_template_of(template, tokenizer)
+    if not chat_template:
+        raise ValueError(
+            "data.template=chat, but the model's tokenizer has no chat template: use data.template=r1_zero or plain"
         )
-    raise ValueError(f"data.template must be plain, r1_zero or chat, got {template!r}")
+    messages = [message for shot in shots for message in _turns(*shot)]
+    messages.append({"role": "user", "content": text})
+    return render_chat(messages, chat_template, tokenizer, system)
 
 
-def encode_prompt(text: str, template: str, tokenizer: Any) -> list[int]:
-    """Encodes a templated prompt as token ids.
+def is_jinja(template: str) -> bool:
+    """Whether a template is the text of one, and no name."""
+    return "{{" in template or "{%" in template
 
-    A chat template writes its own special tokens; the tokenizer must not put a second <bos> in front of them.
+
+def chat_template_of(template: str, tokenizer: Any) -> str | None:
+    """The Jinja template that a template is; None for plain and r1_zero, and where the tokenizer has none."""
+    if template == "chat":
+        return own_chat_template(tokenizer)
+    return template if is_jinja(template) else None
+
+
+def render_chat(messages: list[dict[str, str]], chat_template: str, tokenizer: Any, system: str = "") -> str:
+    """A chat that the assistant is to go on with.
+
+    Args:
+        messages: from the first one of the user to the last one.
+        chat_template: the text of a Jinja template.
+        tokenizer: a Hugging Face tokenizer.
+        system: a text in front of them: a system message, or part of the user's first words where the template
+            refuses system messages or leaves them out.
+
+    Raises:
+        ValueError: the template refuses the chat.
     """
-    return tokenizer(text, add_special_tokens=template != "chat")["input_ids"]
+    if system:
+        try:
+            text = _rendered([{"role": "system", "content": system}, *messages], chat_template, tokenizer)
+        except ValueError:
+            text = ""
+        if system.strip() in text:
+            return text
+        first, *others = messages
+        messages = [{**first, "content": f"{system}\n\n{first['content']}"}, *others]
+    return _rendered(messages, chat_template, tokenizer)
 
 
-def decode(ids: list[list[int]], tokenizer: Any) -> list[str]:
-    """Decodes rows of token ids without the end-of-sequence token; other special tokens and tags are kept."""
-    eos = tokenizer.eos_token_id
-    return tokenizer.batch_decode(
-        [row[:-1] if row and row[-1] == eos else row for row in ids],
-        skip_special_tokens=False,
-        clean_up_tokenization_spaces=False,
-    )
+def _rendered(messages: list[dict[str, str]], chat_template: str, tokenizer: Any) -> str:
+    from jinja2 import TemplateError
+
+    try:
+        text = tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True, chat_template=chat_template
+        )
+    except (TemplateError, TypeError, KeyError, AttributeError) as error:
+        roles = ", ".join(message["role"] for message in messages)
+        raise ValueError(f"the chat template refuses a chat of {roles}: {error}") from error
+    for place, tag in enumerate(TAGS):
+        text = text.replace(chr(_HIDDEN_TAG + place), tag)
+    return text
 
 
-def text_of(prompt_ids: list[int], token_ids: list[int], tokenizer: Any) -> dict[str, str]:
-    """Returns the text fields of a rollout, "completion" and "opening".
-
-    The completion begins with the opening, the part of it that the end of the prompt already contains ("<think>").
-    """
-    opening = opening_of(
-        tokenizer.decode(prompt_ids[-8:], skip_special_tokens=False, clean_up_tokenization_spaces=False)
-    )
-    return {"completion": opening + decode([token_ids], tokenizer)[0], "opening": opening}
+def _turns(words: str, completion: str) -> list[dict[str, str]]:
+    """A worked example as two turns; its tags are hidden, since templates drop the thoughts of earlier turns."""
+    for place, tag in enumerate(TAGS):
+        completion = completion.replace(tag, chr(_HIDDEN_TAG + place))
+    return [{"role": "user", "content": words}, {"role": "assistant", "content": completion}]

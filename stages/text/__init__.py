@@ -4,6 +4,7 @@ completion.py    the chain of thought and the answer in their tags
 answers.py       the text of the final answer
 integers.py      the integer that a text names
 language.py      the language of a text, and how consistently it is written in one
+words.py         what of a text is words, and in which script
 normal_form.py   the form in which texts are compared
 readability.py   long paragraphs and blocks of code
 repetition.py    repeated n-grams

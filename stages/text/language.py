@@ -2,47 +2,39 @@
 
 The language-consistency reward is Num(words in the target language) / Num(words) [N eq. 7]. A word counts like this:
 
-1. What a word is. A run of letters is one word; in a script without spaces, such as Chinese, each character is one.
-   Single letters (variables), formulas, code, tags and links are not words and do not count.
+1. What a word is: see `words.py`. Notation in Latin letters (sin, km, the triangle ABC) is no word of a text in another
+   script.
 2. The script decides first. A word in a script that the target language is not written in is not in the target
    language, nor is a word that mixes Latin with Cyrillic or Greek letters.
-3. py3langid decides between languages that share a script. A passage of at least 6 words is not in the target language
-   where py3langid is sure that it is in another one. A shorter or doubtful passage counts as the target language:
-   otherwise names, technical terms and notation would count against every language.
+3. py3langid decides between languages that share a script. It says for each passage how probable each language is, and
+   the most probable sequence of languages is taken, in which every change of language costs. So a short passage is
+   judged together with its neighbours: names, terms and notation do not count against a language, and a text of short
+   German sentences is German.
+4. Han characters without kana are Japanese where their neighbours are, and Chinese otherwise.
 """
 
-import re
+import math
 import threading
-import unicodedata
 from collections import Counter
+from collections.abc import Sequence
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from stages.config.languages import ALPHABETS_MIXED_UP, CODES, RELATIVES, SCRIPTS, WITHOUT_SPACES, scripts_of
+from stages.config.languages import CODES, COMMON, KANA, RELATIVES, SCRIPTS, WITHOUT_SPACES, scripts_of
+from stages.text.words import Word, is_letter, is_notation, passages, without_notation
 
 if TYPE_CHECKING:
     from py3langid.langid import LanguageIdentifier
 
-# Text that is not written in any human language: code, LaTeX formulas, tags, LaTeX commands, links.
-_NOT_WORDS = re.compile(
-    r"```.*?```|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]*\$|\\\[(?:(?!\\\[).)*?\\\]|\\\((?:(?!\\\().)*?\\\)"
-    r"|</?[A-Za-z_]+>|\\[A-Za-z]+|https?://\S+",
-    re.DOTALL,
-)
-_PASSAGE_END = re.compile(r"[=+*^<>.!?;:\n\u3002\uff01\uff1f\uff1b\u0964\u061f]+")
-# A letter, without superscripts, fractions and Roman numerals.
-_LETTER = r"[^\W\d_\u00b2\u00b3\u00b9\u00bc-\u00be\u02b0-\u02ff\u2070-\u209f\u2150-\u218b]"
-# Combining marks and vowel signs, which belong to a word although \w does not match them.
-_MARK = r"[\u0300-\u036f\u0483-\u0487\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u0900-\u0dff\u0e00-\u0eff\u200c]"
-_LETTERS = re.compile(rf"{_LETTER}(?:{_LETTER}|{_MARK})*(?:['\u2019]{_LETTER}+)*")
-_ONE_LETTER_WORDS = ("a", "A", "I")  # other single letters are variables
-_MIXED = "MIXED"  # the script of a word that mixes look-alike alphabets
 _loading = threading.Lock()
 
-# The shortest passages that py3langid is asked about, in scripts with and without spaces; shorter ones tell too little.
-MIN_PASSAGE_WORDS, MIN_PASSAGE_CHARACTERS = 6, 8
-# A passage is foreign where py3langid gives another language more than the first and the target less than the second.
-_SURE, _RULED_OUT = 0.8, 0.02
+# What a change of language costs, in nats. A passage that stands alone between others has to be this sure twice.
+_CHANGE = 3.0
+# Least probability of a language in a passage, of fewer and of more than this many words: a short one is never sure.
+_SHORT_WORDS, _LEAST_SHORT, _LEAST = 6, 0.02, 0.001
+_CLEAR = 0.5  # probability of the target from which the other languages of a passage need not be looked at
+_LEAST_CANDIDATE = 0.2  # languages that are less probable in every passage are not considered
+_HAN_EVIDENCE, _MOST_HAN_EVIDENCE = 0.35, 7.0  # nats for Chinese of each Han character in a passage without kana
 _PROBABLE = 0.3  # least probability at which py3langid's language of a whole text is taken
 # The most written language of each script, where nothing else decides.
 _MAIN_LANGUAGES = {
@@ -54,13 +46,18 @@ _MAIN_LANGUAGES = {
     "HIRAGANA": "ja",
     "KATAKANA": "ja",
 }
+# Passages of nothing but these are English without asking, which saves most of the time.
+_COMMON_ENGLISH_WORDS = """
+a about add added after again all also an and answer any are as at be because both but by can check compute correct
+do does each equal equals first fix for from get gets gives have hence hmm how i if in into is it its just let let's
+me minus more multiply must need next no not now number numbers of ok okay on one only or other out over plus result
+right second so step subtract sum take than that that's the their them then there therefore these they this three
+thus times to total two up us use value wait was we what when where which while will with wrong yes you zero
+"""
+_COMMON_ENGLISH = frozenset(_COMMON_ENGLISH_WORDS.split())
+_EAST_ASIAN = frozenset({"CJK", *KANA})
 
-
-class Word(NamedTuple):
-    """A word of a text and the name of its script, as Unicode's character names begin ("LATIN", "CJK")."""
-
-    text: str
-    script: str
+Evidence = dict[str, float]  # the logarithm of each language's probability; others have the one of the key ""
 
 
 def language_consistency(text: str, target: str) -> float | None:
@@ -74,13 +71,18 @@ def language_consistency(text: str, target: str) -> float | None:
         The share of its words that are in the target language, 0..1; None for a text without words.
     """
     scripts = scripts_of(target)
-    total = in_target = 0
-    for passage in passages(text):
-        fitting = [word for word in passage if word.script in scripts]
-        total += len(passage)
-        if fitting and not is_foreign(fitting, target):
-            in_target += len(fitting)
-    return in_target / total if total else None
+    found = passages(text)
+    total = sum(map(len, found))
+    fitting = [[word for word in passage if word.script in scripts] for passage in found]
+    num_fitting = sum(map(len, fitting))
+    if num_fitting < total:
+        found = _without_notation_words(found, scripts)
+        total = sum(map(len, found))
+        fitting = [[word for word in passage if word.script in scripts] for passage in found]
+        num_fitting = sum(map(len, fitting))
+    if not total:
+        return None
+    return (num_fitting - (_num_foreign(found, fitting, target) if num_fitting else 0)) / total
 
 
 def count_words(text: str) -> dict[str, int]:
@@ -106,95 +108,119 @@ def identify(text: str) -> str:
         return _MAIN_LANGUAGES[script]
     candidates = {code for code in CODES if script in scripts_of(code)}
     if len(candidates) > 1:
-        ranking = _identifier().rank(_NOT_WORDS.sub(" ", text))
+        ranking = _identifier().rank(without_notation(text))
         best, probability = next((ranked for ranked in ranking if ranked[0] in candidates), ("", 0.0))
         if probability > _PROBABLE:
             return best
     return _MAIN_LANGUAGES.get(script) or min(candidates, default="en")
 
 
-def is_foreign(words: list[Word], target: str) -> bool:
-    """Returns whether py3langid is sure that a passage is in another language than the target.
+def _num_foreign(found: list[list[Word]], fitting: list[list[Word]], target: str) -> int:
+    """Counts the words that are in another language than the target, although they are in a script of it.
 
     Args:
-        words: the words of the passage; all of them are in a script that the target language is written in.
+        found: the passages of the text.
+        fitting: of each passage the words in a script that the target language is written in.
         target: the ISO 639-1 code of the target language.
     """
-    if target == "zh":
-        return False  # Japanese is recognised by its kana; no other language uses Han characters
-    has_spaces = words[0].script not in WITHOUT_SPACES
-    least = MIN_PASSAGE_WORDS if has_spaces else MIN_PASSAGE_CHARACTERS
-    if len(words) < least or not _is_shared(words[0].script):
-        return False
-    passage = (" " if has_spaces else "").join(word.text for word in words)
-    best, _ = _identifier().classify(passage)
-    if best in (target, *RELATIVES.get(target, ())):
-        return False
-    probabilities = dict(_identifier().rank(passage))
-    if target not in probabilities:
-        return False
-    of_target, of_best = (_with_relatives(probabilities, language) for language in (target, best))
-    return of_target < _RULED_OUT and of_best > _SURE
+    if target in ("zh", "ja"):
+        if target == "zh" and not any(word.script in KANA for passage in found for word in passage):
+            return 0
+        places = [place for place, passage in enumerate(found) if any(word.script in _EAST_ASIAN for word in passage)]
+        evidence = [_of_han(found[place]) for place in places]
+    else:
+        if target == "en" and all(word.text.lower() in _COMMON_ENGLISH for passage in fitting for word in passage):
+            return 0
+        shared = [passage for passage in fitting if passage and _is_shared(passage[0].script)]
+        together = _together(shared)
+        evidence = [_of_words(words, target) for words in together]
+        languages = _most_probable(evidence, target)
+        return sum(len(words) for words, language in zip(together, languages) if language != target)
+    languages = _most_probable(evidence, target)
+    return sum(len(fitting[place]) for place, language in zip(places, languages) if language != target)
 
 
-def _with_relatives(probabilities: dict[str, float], language: str) -> float:
-    """Adds up the probabilities of a language and of the languages that py3langid confuses with it."""
-    return sum(probabilities.get(code, 0.0) for code in (language, *RELATIVES.get(language, ())))
+def _together(found: list[list[Word]]) -> list[tuple[str, ...]]:
+    """Returns the words of passages; short ones that follow each other are one."""
+    together: list[tuple[str, ...]] = []
+    for passage in found:
+        words = tuple(word.text for word in passage)
+        if together and len(words) < _SHORT_WORDS and len(together[-1]) < _SHORT_WORDS:
+            together[-1] += words
+        else:
+            together.append(words)
+    return together
 
 
-def passages(text: str) -> list[list[Word]]:
-    """Splits a text into passages, each a list of words: the sentences, lines and sides of equations that have words.
+def _without_notation_words(found: list[list[Word]], scripts: Sequence[str]) -> list[list[Word]]:
+    """Returns the passages without notation in Latin letters, where most other words of the text are not Latin."""
+    written = [[word for word in passage if not is_notation(word)] for passage in found]
+    if "LATIN" in scripts:
+        words = [word for passage in written for word in passage]
+        if 2 * sum(word.script == "LATIN" for word in words) >= len(words):
+            return found
+    return [_without_variables(passage) for passage in written]
 
-    Han characters in a passage with kana are Japanese; their script is then called HIRAGANA.
+
+def _without_variables(passage: list[Word]) -> list[Word]:
+    """Returns a passage without single Latin letters, except beside a Latin word, as in "read a guide"."""
+    padded = [None, *passage, None]
+    return [
+        word
+        for before, word, after in zip(padded, passage, padded[2:])
+        if not is_letter(word)
+        or any(near and near.script == "LATIN" and not is_letter(near) for near in (before, after))
+    ]
+
+
+def _most_probable(evidence: list[Evidence], target: str) -> list[str]:
+    """Returns the most probable language of each passage, where every change of language costs (Viterbi 1967).
+
+    The text is expected to begin in its main language, which is the target unless all passages together say otherwise.
     """
-    found = []
-    for piece in _PASSAGE_END.split(_NOT_WORDS.sub(" ", text)):
-        words = [word for run in _LETTERS.findall(piece) for word in _words(run)]
-        if any(word.script in ("HIRAGANA", "KATAKANA") for word in words):
-            words = [word._replace(script="HIRAGANA") if word.script == "CJK" else word for word in words]
-        if words:
-            found.append(words)
-    return found
+    least = math.log(_LEAST_CANDIDATE)
+    candidates = {language for one in evidence for language, value in one.items() if language and value > least}
+    languages = [target, *sorted(candidates - {target})]
+    if len(languages) == 1:
+        return [target] * len(evidence)
+    totals = {language: sum(one.get(language, one[""]) for one in evidence) for language in languages}
+    totals[target] += _CHANGE
+    main = max(languages, key=lambda language: totals[language])
+    scores = {language: 0.0 if language == main else -_CHANGE for language in languages}
+    came_from: list[dict[str, str]] = []
+    for one in evidence:
+        best = max(languages, key=lambda language: scores[language])
+        changed = scores[best] - _CHANGE
+        came_from.append({language: language if scores[language] >= changed else best for language in languages})
+        scores = {language: max(scores[language], changed) + one.get(language, one[""]) for language in languages}
+    found = [max(languages, key=lambda language: scores[language])]
+    for back in reversed(came_from[1:]):
+        found.append(back[found[-1]])
+    return found[::-1]
+
+
+def _of_han(passage: list[Word]) -> Evidence:
+    """Returns the evidence of a passage in East Asian scripts: kana are Japanese, many Han without any are Chinese."""
+    num_han = sum(word.script == "CJK" for word in passage)
+    if any(word.script in KANA for word in passage):
+        return {"ja": 0.0, "": -_MOST_HAN_EVIDENCE}
+    return {"zh": 0.0, "": -min(_HAN_EVIDENCE * num_han, _MOST_HAN_EVIDENCE)}
 
 
 @lru_cache(maxsize=65536)
-def _words(run: str) -> tuple[Word, ...]:
-    """Cuts a run of letters where its script changes.
-
-    A run that mixes Latin with Cyrillic or Greek letters stays one word, and its script is MIXED.
-    """
-    pieces: list[list[str]] = []
-    for character in run:
-        script = _script(character) or (pieces[-1][1] if pieces else "")
-        if pieces and pieces[-1][1] == script and script not in WITHOUT_SPACES:
-            pieces[-1][0] += character
-        elif not pieces or _script(character):
-            pieces.append([character, script])
-        else:
-            pieces[-1][0] += character  # a mark on a character that is a word of its own
-    scripts = {script for _, script in pieces}
-    if len(run) > 2 and len(scripts) > 1 and scripts <= ALPHABETS_MIXED_UP:
-        return (Word(run, _MIXED),)
-    return tuple(
-        Word(text, script)
-        for text, script in pieces
-        if len(text) > 1 or script in WITHOUT_SPACES or script == "HANGUL" or text in _ONE_LETTER_WORDS
-    )
-
-
-@cache
-def _script(character: str) -> str:
-    """Returns the script of a letter, or "" for a mark or apostrophe, which belongs to the letter before it."""
-    if unicodedata.category(character)[0] != "L":
-        return ""
-    first = unicodedata.name(character, "OTHER").split("-")[0].split()[0]
-    return {
-        "HALFWIDTH": "KATAKANA",
-        "FULLWIDTH": "LATIN",
-        "IDEOGRAPHIC": "CJK",
-        "KATAKANA-HIRAGANA": "KATAKANA",
-        "MODIFIER": "",
-    }.get(first, first)
+def _of_words(passage: tuple[str, ...], target: str) -> Evidence:
+    """Returns the evidence of a passage for the target language and for those that py3langid takes it for."""
+    least = _LEAST_SHORT if len(passage) < _SHORT_WORDS else _LEAST
+    if target == "en" and all(word.lower() in _COMMON_ENGLISH for word in passage):
+        return {"en": 0.0, "": math.log(least)}
+    text, kin = " ".join(passage), (target, *RELATIVES.get(target, ()))
+    best, probability = _identifier().classify(text)
+    if best in kin and probability > _CLEAR:
+        return {target: math.log(probability), "": math.log(least)}
+    ranking = [(language, p) for language, p in _identifier().rank(text) if language in COMMON or language in kin]
+    evidence = {language: math.log(p) for language, p in ranking if p > least and language not in kin}
+    of_target = sum(p for language, p in ranking if language in kin)
+    return {**evidence, target: math.log(max(of_target, least)), "": math.log(least)}
 
 
 @cache

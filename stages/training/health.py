@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from stages.config import HealthConfig
@@ -13,6 +13,7 @@ from stages.runtime.errors import HasFix
 from stages.runtime.step_logs import rounded
 from stages.runtime.worker import Worker
 from stages.training.alarms import Alarm, report
+from stages.training.collapse import what_collapsed
 
 if TYPE_CHECKING:
     from stages.engines.training import TrainEngine
@@ -160,6 +161,13 @@ CHECKS = (
         cause="batch",
     ),
     Check(
+        "collapse",
+        lambda history, config: what_collapsed(history),
+        "lower stages.NAME.optim.lr (docs/guides/own_model.md has what is usual for a model's size), warm up longer, "
+        "or go on from a checkpoint before it",
+        cause="weights",
+    ),
+    Check(
         "kl_blow_up",
         _kl_blow_up,
         "lower optim.lr, raise beta, or refresh the reference more often (reference_every)",
@@ -187,7 +195,8 @@ CHECKS = (
     Check(
         "truncation",
         _truncation,
-        "raise max_completion_tokens, or look in samples.jsonl for endless repetition",
+        "raise max_completion_tokens, or look in samples.jsonl for endless repetition, which a learning "
+        "rate that is too high can teach",
         cause="setting",
     ),
     Check(
@@ -313,7 +322,7 @@ class HealthWatch:
         """
         row = {"step": step, **{name: rounded(value) for name, value in metrics.items()}}
         self.history = [*self.history, row][-self.config.flat_steps - 1 :]
-        found = alarms(self.history, self.config)
+        found = [self._with_key(alarm) for alarm in alarms(self.history, self.config)]
         report(self.worker, found)
         curable = [alarm for alarm in found if alarm.name in CURABLE]
         if curable and self.config.on_alarm == "rollback" and self.can_go_back:
@@ -325,3 +334,14 @@ class HealthWatch:
                 "; ".join(f"{alarm.name} at step {step}: {alarm.message}" for alarm in found),
                 "; or ".join(alarm.advice for alarm in found) + "; or go on all the same with health.on_alarm=warn",
             )
+
+    def _with_key(self, alarm: Alarm) -> Alarm:
+        """An alarm whose keys are those of this stage."""
+        if "stages.NAME" not in alarm.message + alarm.advice:
+            return alarm
+        own = f"stages.{self.worker.stage}"
+        return replace(
+            alarm,
+            message=alarm.message.replace("stages.NAME", own),
+            advice=alarm.advice.replace("stages.NAME", own),
+        )

@@ -4,15 +4,15 @@ The recipe's rows carry the user's words beside the prompt as the teacher saw it
 template and tokenised with its tokenizer, so that teacher and student may differ in both.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from stages.config import TracesConfig
-from stages.data.mapping import Malformed
+from stages.data.malformed import Malformed
 from stages.data.rows import Tally, rows_of
-from stages.prompting.templates import apply_template
-from stages.text.completion import opening_of, without_opening
+from stages.prompting.control_tokens import UnencodableText
+from stages.prompting.encoding import Encoder
+from stages.text.completion import without_opening
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class Trace:
     text: str  # the user's words
     completion: str  # thinking tags and all
     prompt: str = ""  # already templated: rows that were made before the words were kept
+    where: str = field(default="", compare=False)  # the row of a file, for messages
 
 
 def recipe_traces(path: Path) -> list[Trace]:
@@ -50,7 +51,7 @@ def file_traces(config: TracesConfig) -> tuple[list[Trace], str]:
     traces = []
     for row in rows_of(config, "traces"):
         if tally.add(row) and not isinstance(row, Malformed):
-            traces.append(Trace(row.prompt, row.completion))
+            traces.append(Trace(row.prompt, row.completion, where=row.where))
     tally.check("traces", config.path, config.malformed)
     if not traces:
         raise ValueError(
@@ -59,17 +60,30 @@ def file_traces(config: TracesConfig) -> tuple[list[Trace], str]:
     return traces, tally.summary()
 
 
-def prompt_and_completion(trace: Trace, template: str, tokenizer: Any) -> tuple[str, str]:
-    """The prompt as this model sees it, and the text that it is to write after it.
+def tokenized(traces: list[Trace], encoder: Encoder) -> list[tuple[list[int], list[int]]]:
+    """The token ids of each prompt as this model sees it, and of what it is to write after it, with the end.
 
-    Where the model's template opens the thought itself, that text is the completion without the opening.
+    Where the model's template opens the thought itself, that is the completion without the opening.
 
-    Args:
-        trace: of any teacher.
-        template: plain, r1_zero or chat.
-        tokenizer: the model's; its chat template is used where `template` is chat.
+    Raises:
+        ValueError: names of control tokens in a trace cannot be read as words.
     """
-    if trace.prompt:
-        return trace.prompt, trace.completion
-    prompt = apply_template(trace.text, template, tokenizer)
-    return prompt, without_opening(trace.completion, opening_of(prompt))
+    fresh = [trace for trace in traces if not trace.prompt]
+    try:
+        prompts = iter(encoder.prompts([trace.text for trace in fresh]))
+    except UnencodableText as error:
+        raise ValueError(f"the prompt of {_name(fresh[error.place], error.place)} cannot be used: {error}") from error
+    prompt_ids = [encoder.templated(trace.prompt) if trace.prompt else next(prompts) for trace in traces]
+    texts = [
+        trace.completion if trace.prompt else without_opening(trace.completion, encoder.opening) for trace in traces
+    ]
+    try:
+        return list(zip(prompt_ids, encoder.targets(texts)))
+    except UnencodableText as error:
+        raise ValueError(
+            f"the completion of {_name(traces[error.place], error.place)} cannot be used: {error}"
+        ) from error
+
+
+def _name(trace: Trace, place: int) -> str:
+    return trace.where or f"row {place + 1}"

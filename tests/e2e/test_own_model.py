@@ -87,6 +87,11 @@ def test_your_own_model_and_data_go_through_r1_zero_evaluate_and_report(model, p
     samples = (tmp_path / "own" / "r1_zero" / "latest" / "samples.jsonl").read_text()
     assert "A conversation between User and Assistant" in samples or "What is" in samples
     assert (tmp_path / "own" / "report.html").stat().st_size > 10_000
+    for stage in ("r1_zero", "evaluate"):  # a model of random weights has no answers, which is said
+        lines = (tmp_path / "own" / stage / "latest" / "alarms.jsonl").read_text().splitlines()
+        (alarm, *_) = [row for row in map(json.loads, lines) if row["name"] == "no_answer"]
+        assert "have no readable answer" in alarm["message"] and f"stages.{stage}." in alarm["advice"]
+        assert "ALARM no_answer" in done.stdout
 
 
 def test_prompts_longer_than_the_limit_are_named_before_training(model, problems, tmp_path):

@@ -14,8 +14,10 @@ from stages.kinds.collect import review
 from stages.kinds.collect.card import as_markdown, card_of, domain_table
 from stages.kinds.collect.general import general_rows
 from stages.kinds.collect.judging import finished
+from stages.prompting.encoding import Encoder
 from stages.prompting.prompt import Prompt
 from stages.runtime.errors import InputError, Interrupted
+from stages.worlds.tiny_world.tokenizer import build_tokenizer
 from tests.support.judge_server import judge_server
 from tests.support.quiet_worker import Quiet
 from tests.support.rollouts import a_prompt, answered
@@ -175,7 +177,8 @@ def test_a_judge_that_is_away_stops_a_builder(server):
 
 
 def general(config: CollectConfig, tmp_path, source=None) -> list[dict]:
-    return general_rows(Quiet(), config, source, IndexedRecords(tmp_path, "general", 1, 0), None, lambda rows: rows)
+    encoder = Encoder(build_tokenizer(), config.data.template)
+    return general_rows(Quiet(), config, source, IndexedRecords(tmp_path, "general", 1, 0), encoder, lambda rows: rows)
 
 
 def test_general_pairs_of_the_tiny_world(tmp_path):

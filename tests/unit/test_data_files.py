@@ -10,8 +10,10 @@ import pytest
 
 from stages.config import DataConfig, MixtureSource, SourceConfig
 from stages.data import hub
+from stages.data.chats import exchange
 from stages.data.file_prompts import BLOCK, FilePrompts, block_shares
-from stages.data.mapping import Malformed, RowError, exchange, to_row
+from stages.data.malformed import Malformed, RowError
+from stages.data.mapping import to_row
 from stages.data.pairs import general_pairs
 from stages.data.readers import read, read_all
 from stages.data.rows import rows_of

@@ -9,7 +9,7 @@ from stages.config import DataConfig, from_dict
 from stages.data.adapters import ADAPTERS
 from stages.data.adapters.math import last_boxed
 from stages.data.file_prompts import FilePrompts
-from stages.data.mapping import Malformed
+from stages.data.malformed import Malformed
 from stages.data.pairs import preference_pairs, safety_labels, sft_pairs
 from stages.data.rows import rows_of
 from stages.rewards.grading import VERIFIERS, reference_problem

@@ -8,7 +8,7 @@ from stages.contract.description import StageDescription
 from stages.contract.inputs import StageInput, write_inputs
 from stages.engines.export import chat_template, set_generation_defaults
 from stages.engines.model_card import card_command, lineage, model_card
-from stages.prompting.templates import apply_template, encode_prompt
+from stages.prompting.encoding import Encoder
 from stages.worlds.tiny_world.tokenizer import build_tokenizer
 
 
@@ -21,13 +21,11 @@ def fresh_tokenizer():
 @pytest.mark.parametrize("text", ["what is31-3?", "Solve {x}. ", "x"])
 def test_the_chat_template_renders_the_training_prompt_token_by_token(template, text):
     tokenizer = fresh_tokenizer()
-    trained = encode_prompt(apply_template(text, template, tokenizer), template, tokenizer)
+    trained = Encoder(tokenizer, template).prompt(text)
     tokenizer.chat_template = chat_template(template, tokenizer)
     message = [{"role": "user", "content": text}]
     assert tokenizer.apply_chat_template(message, add_generation_prompt=True)["input_ids"] == trained
-    assert (
-        encode_prompt(apply_template(text, "chat", tokenizer), "chat", tokenizer) == trained
-    )  # data.template=chat on an export
+    assert Encoder(tokenizer, "chat").prompt(text) == trained  # data.template=chat on an export
     thinking = tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False, thinking=True)
     assert thinking == tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False) + "<think>"
 

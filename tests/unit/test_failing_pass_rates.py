@@ -9,6 +9,7 @@ from stages.data import __main__ as command
 from stages.data.preparing.pass_rate import PassRates
 from stages.data.preparing.prepare import Preparation
 from stages.engines.sampling import Completion
+from stages.prompting.encoding import Encoder
 from stages.rewards.grading import GraderAway
 from stages.rewards.verifiers import integer
 from stages.worlds.tiny_world.tokenizer import build_tokenizer
@@ -32,7 +33,7 @@ def test_completions_that_nobody_can_grade_are_said_and_not_passed(tmp_path, mon
     meter = PassRates(
         DataConfig(), PrepareConfig(samples=2), RolloutConfig(), 0, tmp_path, tmp_path / "rates", said.append
     )
-    meter._tokenizer, meter._sampler = tokenizer, Written(tokenizer, answered("28"), answered("27"))
+    meter._encoder, meter._sampler = Encoder(tokenizer, "plain"), Written(tokenizer, answered("28"), answered("27"))
     assert meter.of([a_prompt()]) == [0.5]
     assert (
         said[0] == "1 of 2 completions could not be graded and count as not passed: integer: ZeroDivisionError: "
@@ -50,7 +51,7 @@ def test_a_grader_that_is_away_measures_no_pass_rates(tmp_path, monkeypatch, cap
     tokenizer = build_tokenizer()
 
     def open_sampler(meter):
-        meter._tokenizer, meter._sampler = tokenizer, Written(tokenizer, answered("28"), answered("27"))
+        meter._encoder, meter._sampler = Encoder(tokenizer, "plain"), Written(tokenizer, answered("28"), answered("27"))
         meter._sampler.close = lambda: None
 
     monkeypatch.setattr(PassRates, "_open", open_sampler)

@@ -212,7 +212,7 @@ def test_rewards_that_are_not_finite(monkeypatch):
 def test_a_reward_model_that_gives_nan_is_not_taken_for_the_best(monkeypatch):
     monkeypatch.setattr(preference, "reward_scores", lambda *arguments: [math.nan])
     scorer = preference.PreferenceScorer.__new__(preference.PreferenceScorer)
-    scorer.models, scorer.tokenizer, scorer.micro_batch_tokens = {"helpful": None}, None, 100
+    scorer.models, scorer.encoder, scorer.micro_batch_tokens = {"helpful": None}, SimpleNamespace(tokenizer=None), 100
     with pytest.raises(RuntimeError, match="the helpful reward model gives rewards that are NaN"):
         scorer._values("helpful", [[1, 2]])
 

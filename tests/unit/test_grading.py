@@ -11,8 +11,8 @@ import pytest
 from stages.config import GrpoConfig
 from stages.engines.sampling import Completion
 from stages.kinds.grpo.groups import GroupSampler
+from stages.prompting.encoding import Encoder
 from stages.prompting.prompt import Prompt
-from stages.prompting.templates import text_of
 from stages.rewards import grading as verifiers
 from stages.training.rollouts import RolloutLog
 from stages.worlds.tiny_world.tokenizer import build_tokenizer
@@ -48,7 +48,7 @@ def grouped(grade, monkeypatch, tokenizer):
         num_steps=9, prompts_per_step=3, updates_per_rollout=1, group_size=2, max_completion_tokens=[[0, 32]]
     )
     source = SimpleNamespace(get=lambda index, domain: PROMPTS[index])
-    return GroupSampler(worker, config, tokenizer, source, Written(tokenizer), None).rollout(0, [], 0)
+    return GroupSampler(worker, config, Encoder(tokenizer, "plain"), source, Written(tokenizer), None).rollout(0, [], 0)
 
 
 def test_a_crash_of_one_grader_is_a_counted_zero_and_survives_in_the_log(monkeypatch, tokenizer, tmp_path):
@@ -88,11 +88,7 @@ def test_a_template_that_opens_the_thought_writes_part_of_the_completion(tokeniz
     sampled = tokenizer("31-3=28</think><answer>28</answer>", add_special_tokens=False)["input_ids"] + [
         tokenizer.eos_token_id
     ]
-    opened, plain = (
-        tokenizer(text)["input_ids"] for text in ("User:what is31-3?Assistant:<think>", "User:what is31-3?Assistant:")
-    )
-    assert text_of(opened, sampled, tokenizer) == {
-        "completion": "<think>31-3=28</think><answer>28</answer>",
-        "opening": "<think>",
-    }
-    assert text_of(plain, sampled, tokenizer) == {"completion": "31-3=28</think><answer>28</answer>", "opening": ""}
+    opened = Encoder(tokenizer, "User:{{ messages[0].content }}Assistant:<think>")
+    plain = Encoder(tokenizer, "plain")
+    assert opened.opening == "<think>" and plain.opening == ""
+    assert opened.decode([sampled]) == plain.decode([sampled]) == ["31-3=28</think><answer>28</answer>"]

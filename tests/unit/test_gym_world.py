@@ -11,6 +11,7 @@ from pipeline.configuration import compose
 from pipeline.errors import InvalidConfig
 from stages.config import DataConfig
 from stages.data.prompt_sources import evaluation_sets, make_source
+from stages.prompting.encoding import Encoder, encode_prompts
 from stages.rewards.verifiers.reasoning_gym_worker import score
 from stages.text.completion import is_well_formed
 from stages.worlds.base import make_world
@@ -149,8 +150,8 @@ def test_families_without_worked_examples_need_a_model():
 
 
 def test_prompts_of_the_recipe_fit():
-    tokenizer = WORLD.build_tokenizer()
+    encoder = Encoder(WORLD.build_tokenizer(), "plain")
     source = make_source(DATA, 0, "r1_zero")
-    source.check_lengths(tokenizer, lambda text: f"User:{text}Assistant:", DATA.max_prompt_tokens)
+    source.check_lengths(lambda prompts: encode_prompts(encoder, prompts), DATA.max_prompt_tokens)
     prompt = source.get(0)
     assert score(prompt.answer, prompt.checks) == 1 and set(DATA.tasks) <= set(families.usable())

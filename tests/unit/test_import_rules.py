@@ -39,6 +39,7 @@ def top(name: str) -> str:
 LIGHT = (
     "stages.config",
     "stages.contract",
+    "stages.data.file_selection",
     "stages.data.readers",
     "stages.data.rows",
     "stages.data.hub",

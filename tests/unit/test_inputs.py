@@ -8,6 +8,7 @@ import pytest
 from stages.config import DataConfig, ModelConfig
 from stages.data.inputs import open_prompts
 from stages.modeling.model import new_model, save_model
+from stages.prompting.encoding import Encoder
 from stages.runtime.errors import InputError
 from stages.worlds.tiny_world.tokenizer import build_tokenizer
 
@@ -30,6 +31,11 @@ def model_dir(tokenizer, tmp_path_factory):
     return directory
 
 
+@pytest.fixture(scope="module")
+def encoder(tokenizer):
+    return Encoder(tokenizer, "plain")
+
+
 def data_with(tmp_path, *rows: dict, **more) -> DataConfig:
     path = tmp_path / "prompts.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -39,22 +45,22 @@ def data_with(tmp_path, *rows: dict, **more) -> DataConfig:
 GOOD = {"prompt": "1+1?", "answer": "2"}
 
 
-def test_good_prompts(tokenizer, model_dir, tmp_path):
-    prompt = open_prompts(WORKER, data_with(tmp_path, GOOD), tokenizer, model_dir, 48).get(0)
+def test_good_prompts(encoder, model_dir, tmp_path):
+    prompt = open_prompts(WORKER, data_with(tmp_path, GOOD), encoder, model_dir, 48).get(0)
     assert (prompt.text, prompt.answer, prompt.domain) == ("1+1?", "2", "reasoning")
-    assert open_prompts(WORKER, DataConfig(max_prompt_tokens=32), tokenizer, model_dir, 32).get(0).domain == "reasoning"
+    assert open_prompts(WORKER, DataConfig(max_prompt_tokens=32), encoder, model_dir, 32).get(0).domain == "reasoning"
 
 
-def test_a_row_without_answer(tokenizer, model_dir, tmp_path):
+def test_a_row_without_answer(encoder, model_dir, tmp_path):
     with pytest.raises(InputError, match="line 2"):
-        open_prompts(WORKER, data_with(tmp_path, GOOD, {"prompt": "2+2?"}), tokenizer, model_dir, 8)
+        open_prompts(WORKER, data_with(tmp_path, GOOD, {"prompt": "2+2?"}), encoder, model_dir, 8)
 
 
-def test_a_prompt_that_is_too_long(tokenizer, model_dir, tmp_path):
+def test_a_prompt_that_is_too_long(encoder, model_dir, tmp_path):
     with pytest.raises(InputError, match="max_prompt_tokens"):
-        open_prompts(WORKER, data_with(tmp_path, GOOD, {"prompt": "1+1?" * 30, "answer": "2"}), tokenizer, model_dir, 8)
+        open_prompts(WORKER, data_with(tmp_path, GOOD, {"prompt": "1+1?" * 30, "answer": "2"}), encoder, model_dir, 8)
 
 
-def test_a_context_that_is_too_short(tokenizer, model_dir, tmp_path):
+def test_a_context_that_is_too_short(encoder, model_dir, tmp_path):
     with pytest.raises(InputError, match="asks for 65 tokens .* holds 64: lower stages.r1_zero.max_completion_tokens"):
-        open_prompts(WORKER, data_with(tmp_path, GOOD), tokenizer, model_dir, 49)
+        open_prompts(WORKER, data_with(tmp_path, GOOD), encoder, model_dir, 49)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from scripts.language_table import KINDS, measure, measure_halves, read_texts
 from stages.config import ConfigError, DataConfig, from_dict
 from stages.config.languages import CODES, SCRIPTS, language_problem
 from stages.text.language import count_words, identify, language_consistency
@@ -34,6 +35,94 @@ def test_a_text_in_its_language_is_consistent_and_in_others_is_not(language):
     for other, sentence in SENTENCES.items():
         if other != language:
             assert language_consistency(sentence, language) == 0.0, (language, other)
+
+
+def test_the_right_language_earns_and_another_one_does_not():
+    """20 languages x prose, mathematics, code, short sentences and all of them: the table of docs/verifiers.md."""
+    texts = read_texts()
+    found = list(measure(texts))
+    assert len(found) == 20 * len(KINDS)
+    for one in found:
+        assert one.own >= 0.9 and one.other <= 0.1, one
+
+
+def test_a_text_of_two_languages_earns_its_share():
+    halves = list(measure_halves(read_texts()))
+    assert len(halves) == 20
+    for half in halves:
+        assert half.share == pytest.approx(half.expected, abs=0.03), half
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("de", "Gut. Also $x=3$. Hm, warte. Stimmt das? Probe: $3+4=7$. Passt."),
+        ("de", "**Schritt 1:** Wir haben 3x + 5 = 20.\n**Schritt 2:** Also 3x = 15, x = 5.\n**Antwort:** 5"),
+        ("de", "Ich addiere die Zahlen."),
+        ("it", "**Passo 1:** Abbiamo 3x + 5 = 20.\n**Passo 2:** Quindi 3x = 15, x = 5.\n**Risposta:** 5"),
+        ("fi", "Odota. Tämä on väärin. Tarkistan uudelleen. Ensin lasken yhteen. Sitten vähennän kaksi."),
+        ("hu", "Várj. Ez rossz. Még egyszer ellenőrzöm. Először összeadom őket. Aztán kivonok kettőt."),
+        ("pt", "Somamos as maçãs. São doze ao todo. Tiramos quatro. Restam oito maçãs."),
+        ("tr", "**Adım 1:** 3x + 5 = 20 verildi.\n**Adım 2:** O halde 3x = 15, x = 5.\n**Cevap:** 5"),
+        ("vi", "**Bước 1:** Ta có 3x + 5 = 20.\n**Bước 2:** Vậy 3x = 15, x = 5.\n**Đáp án:** 5"),
+    ],
+)
+def test_short_sentences_are_judged_together_with_their_neighbours(language, text):
+    assert language_consistency(text, language) == 1.0 and language_consistency(text, "en") == 0.0
+
+
+def test_a_name_or_a_term_between_sentences_is_not_foreign():
+    text = "First we add both of the numbers here. Voilà. Leonhard Euler. Then we take away seven from the sum."
+    assert language_consistency(text, "en") == 1.0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Пусть sin x = 1, тогда max f = 3, а log a = 2.",
+        "在三角形ABC中，AB = 5 cm，gcd(4, 6) = 2，\\begin{align*} a &= b \\end{align*} 所以 a 是偶数。",
+        "لتكن الدالة sin x حيث min f = 0 في المثلث ABC، إذن lim f = 1",
+        "मान लो कि sin x = 1 और त्रिभुज ABC में AB = 5 cm है।",
+    ],
+)
+def test_notation_is_no_word_of_a_text_in_another_script(text):
+    own = {"П": "ru", "在": "zh", "ل": "ar", "म": "hi"}[text[0]]
+    assert language_consistency(text, own) == 1.0 and language_consistency(text, "en") == 0.0
+
+
+def test_letters_beside_latin_words_count():
+    assert language_consistency("我们 read a book 吧", "zh") == pytest.approx(3 / 6)
+
+
+def test_code_outside_of_a_block_is_no_language():
+    for code in (
+        "for number in range(10):",
+        "total = sum(n for n in values)",
+        "    return max_value(first, second)",
+        "int total = first + second;",
+        "import numpy as np; print(np.sum(values))",
+        "```python\nwhile this is never closed",
+        "\\begin{cases} x & \\text{if it is even} \\end{cases}",
+    ):
+        assert language_consistency(f"Wir zählen die geraden Zahlen.\n{code}", "de") == 1.0
+        assert count_words(f"我们数\n{code}") == {"CJK": 3}, code
+    assert count_words("for this we need the sum (of both):") == {"LATIN": 8}
+
+
+def test_han_characters_are_those_of_their_neighbours():
+    chinese = "等一下。这不对。我再检查一遍。先把两个数加起来。"
+    assert language_consistency(chinese, "ja") == 0.0 and language_consistency(chinese, "zh") == 1.0
+    japanese = "まず二つの数を足します。合計七。次に三を引きます。"
+    assert language_consistency(japanese, "ja") == 1.0 and language_consistency(japanese, "zh") == 0.0
+
+
+def test_a_hostile_text_costs_no_more_than_its_length():
+    import time
+
+    started = time.perf_counter()
+    for piece in ("\\begin{align}", "for (x ", "x =", "a_", "print(", "aB", "\\[", "a", "while x ", "x = y% "):
+        count_words(piece * 10_000)
+    assert time.perf_counter() - started < 10
 
 
 def test_a_foreign_sentence_among_others_counts_by_its_words():

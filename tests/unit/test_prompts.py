@@ -116,13 +116,13 @@ def test_small_files_keep_one_row_for_the_test(tmp_path):
 
 
 def test_too_long_prompts_are_named(jsonl):
-    def words(text):
-        return {"input_ids": text.split()}
+    def words(batch):
+        return [prompt.text.split() for prompt in batch]
 
     source = prompts(jsonl)
-    source.check_lengths(words, lambda text: text, 5)
+    source.check_lengths(words, 5)
     with pytest.raises(ValueError, match=r"longer than data.max_prompt_tokens=4: file-train-000\d+: 5 tokens"):
-        source.check_lengths(words, lambda text: text, 4)
+        source.check_lengths(words, 4)
 
 
 def test_templates():

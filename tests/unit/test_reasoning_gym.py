@@ -150,7 +150,7 @@ def test_a_family_without_enough_problems_says_so():
 def test_prompts_that_are_too_long_are_an_error_that_names_one():
     source = make_source(SMALL, 0, "r1_zero")
     with pytest.raises(ValueError, match="data.max_prompt_tokens is 5: raise it .* data.task_configs."):
-        source.check_lengths(lambda text: {"input_ids": text.split()}, lambda text: text, 5)
+        source.check_lengths(lambda prompts: [prompt.text.split() for prompt in prompts], 5)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import pytest
 from stages.config import PretrainConfig
 from stages.kinds.pretrain import BUCKET_STEPS, Corpus, textbook_share
 from stages.kinds.sft import to_row
+from stages.prompting.encoding import Encoder
 from stages.training.epochs import epoch_indices
 from stages.worlds.base import make_world
 from stages.worlds.tiny_world.tokenizer import build_tokenizer
@@ -37,7 +38,8 @@ def test_other_keys_walk_differently():
 
 def test_loss_on_the_completion_and_its_end_only():
     tokenizer = build_tokenizer()
-    sample = to_row("User:7+5Assistant:", "<think>7+5=12</think><answer>12</answer>", tokenizer)
+    encoder = Encoder(tokenizer, "plain")
+    sample = to_row(encoder.prompt("7+5"), encoder.target("<think>7+5=12</think><answer>12</answer>"))
     assert tokenizer.convert_ids_to_tokens(sample.token_ids) == [
         "<bos>",
         "User:",

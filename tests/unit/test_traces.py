@@ -6,13 +6,24 @@ import pytest
 
 from stages.config import TracesConfig
 from stages.kinds.sft import to_row
-from stages.training.traces import Trace, file_traces, prompt_and_completion, recipe_traces
+from stages.prompting.encoding import Encoder
+from stages.training.traces import Trace, file_traces, recipe_traces, tokenized
 from stages.worlds.tiny_world.tokenizer import build_tokenizer
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}{% if "
     "add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+
+
+def row_of(trace, template, tokenizer):
+    ((prompt_ids, target_ids),) = tokenized([trace], Encoder(tokenizer, template))
+    return to_row(prompt_ids, target_ids)
+
+
+def texts_of(trace, template, tokenizer):
+    ((prompt_ids, target_ids),) = tokenized([trace], Encoder(tokenizer, template))
+    return tokenizer.decode(prompt_ids), tokenizer.decode(target_ids[:-1])
 
 
 @pytest.fixture(scope="module")
@@ -81,28 +92,33 @@ def test_the_students_template_and_tokenizer_decide(student):
     """The teacher's text is the same, its templates and tokens are not: exact tokens for both."""
     trace = Trace("what is31-3?", "<think>31-3=28</think><answer>28</answer>")
     teacher = build_tokenizer()
-    own = to_row(*prompt_and_completion(trace, "plain", teacher), teacher)
+    own = row_of(trace, "plain", teacher)
     assert (
         teacher.decode(own.token_ids)
         == "<bos>User:what is31-3?Assistant:<think>31-3=28</think><answer>28</answer><eos>"
     )
-    prompt, completion = prompt_and_completion(trace, "chat", student)
+    prompt, _ = texts_of(trace, "chat", student)
     assert prompt == "<|im_start|>user\nwhat is31-3?<|im_end|>\n<|im_start|>assistant\n"
-    sample = to_row(prompt, completion, student, "chat")
+    sample = row_of(trace, "chat", student)
     trained = [token for token, weight in zip(sample.token_ids, sample.weights) if weight]
     assert student.decode(sample.token_ids) == prompt + trace.completion + "<|end|>"
     assert student.decode(trained) == trace.completion + "<|end|>"  # the loss is on the completion and its end only
     assert sample.weights == sorted(sample.weights) and 0 < sum(sample.weights) < len(sample.weights)
 
 
-def test_a_chat_template_that_writes_bos_gets_no_second_one():
+def build_chat_tokenizer():
     tokenizer = build_tokenizer()
     tokenizer = type(tokenizer)(
         tokenizer_object=tokenizer._tokenizer, bos_token="<bos>", eos_token="<eos>", pad_token="<pad>"
     )
     tokenizer.chat_template = "{{ bos_token }}{% for m in messages %}User:{{ m.content }}{% endfor %}Assistant:"
+    return tokenizer
+
+
+def test_a_chat_template_that_writes_bos_gets_no_second_one():
+    tokenizer = build_chat_tokenizer()
     trace = Trace("7+5", "12")
-    ids = to_row(*prompt_and_completion(trace, "chat", tokenizer), tokenizer, "chat").token_ids
+    ids = row_of(trace, "chat", tokenizer).token_ids
     assert tokenizer.convert_ids_to_tokens(ids) == ["<bos>", "User:", "7", "+", "5", "Assistant:", "12", "<eos>"]
 
 
@@ -115,8 +131,8 @@ def test_the_recipes_own_data_carries_the_users_words(tmp_path):
     Dataset.from_list([{"prompt": "User:7+5Assistant:", "completion": "12"}]).to_parquet(str(tmp_path / "old.parquet"))
     assert recipe_traces(tmp_path / "new.parquet") == [Trace("7+5", "12")]
     (old,) = recipe_traces(tmp_path / "old.parquet")
-    assert prompt_and_completion(old, "chat", None) == (
-        "User:7+5Assistant:",
+    assert texts_of(old, "chat", build_chat_tokenizer()) == (
+        "<bos>User:7+5Assistant:",
         "12",
     )  # made before the column was there: as the teacher saw it
 
@@ -128,10 +144,10 @@ def test_a_template_that_opens_the_thought_is_not_answered_with_a_second_one(stu
     opens = CHATML.replace("assistant\n{% endif %}", "assistant\n<think>\n{% endif %}")
     whole = Trace("7+5", "<think>\n12</think>12")
     student.chat_template = opens
-    prompt, completion = prompt_and_completion(whole, "chat", student)
+    prompt, completion = texts_of(whole, "chat", student)
     assert prompt.endswith("<think>\n") and completion == "12</think>12"
     student.chat_template = CHATML
-    assert prompt_and_completion(whole, "chat", student)[1] == "<think>\n12</think>12"
+    assert texts_of(whole, "chat", student)[1] == "<think>\n12</think>12"
 
 
 def test_what_the_teachers_template_opened_is_put_back(tmp_path):

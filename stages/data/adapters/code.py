@@ -6,7 +6,7 @@
 import json
 from typing import Any
 
-from stages.data.mapping import LeftOut
+from stages.data.malformed import LeftOut
 
 _STARTER = "\n\nStart from this code:\n```python\n{}\n```"
 
@@ -27,7 +27,7 @@ def apps(raw: dict) -> dict:
     limits = _limits(_number(raw.get("time_limit")), _number(raw.get("memory_limit"), "mega"))
     return {
         "prompt": raw["question"].strip() + (_STARTER.format(starter) if starter else ""),
-        "kind": raw.get("difficulty") or "",
+        "kind": raw.get("difficulty"),
         "checks": json.dumps(
             {**{name: tests[name] for name in ("inputs", "outputs", "fn_name") if tests.get(name)}, **limits},
             ensure_ascii=False,
@@ -83,7 +83,7 @@ def codeforces(raw: dict) -> dict:
     return {
         "prompt": "\n\n".join(part.strip() for part in parts if part and part.strip()),
         "id": raw["id"],
-        "kind": str(raw.get("rating") or ""),
+        "kind": raw.get("rating"),
         "checks": stdin_checks(
             [{"input": test["input"], "output": test["output"]} for test in tests],
             _limits(raw.get("time_limit"), raw.get("memory_limit")),

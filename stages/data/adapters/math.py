@@ -2,7 +2,9 @@
 
 import re
 
-from stages.data.mapping import LeftOut, RowError
+from stages.data.cells import text_of
+from stages.data.chats import chat_in, exchange
+from stages.data.malformed import LeftOut, RowError
 
 # The instructions that DAPO-Math-17k puts around each problem. They are removed: our template says how to answer.
 _DAPO_BEFORE = re.compile(
@@ -32,7 +34,7 @@ def boxed_solution(raw: dict) -> dict:
 
 def numina_math_15(raw: dict) -> dict:
     """Adapts NuminaMath-1.5; proofs and rows without an answer are left out, because no verifier can use them."""
-    answer = str(raw["answer"] or "").strip()
+    answer = text_of(raw["answer"], "answer")
     if answer.lower() in ("", "proof", "notfound", "not found"):
         raise LeftOut("a proof, or no answer")
     if raw.get("problem_is_valid", "Yes") != "Yes" or raw.get("question_type") == "proof":
@@ -45,7 +47,8 @@ def dapo(raw: dict) -> dict:
 
     Its prompt is a chat whose only message wraps the problem in instructions; the answer is in `reward_model`.
     """
-    text = raw["prompt"] if isinstance(raw["prompt"], str) else raw["prompt"][-1]["content"]
+    chat = chat_in(raw["prompt"], "prompt")
+    text = raw["prompt"] if chat is None else exchange(chat)[0]
     return {
         **raw,
         "prompt": _DAPO_AFTER.sub("", _DAPO_BEFORE.sub("", text)).strip(),

@@ -1,6 +1,6 @@
 """Preference sets: which of two completions people or judges prefer, and which completions are safe."""
 
-from stages.data.mapping import LeftOut
+from stages.data.malformed import LeftOut, RowError
 
 
 def ultrafeedback(raw: dict) -> dict:
@@ -32,7 +32,7 @@ def helpsteer3(raw: dict) -> dict:
 
 def pku_preferences(raw: dict) -> dict:
     """Adapts the preferences of PKU-SafeRLHF: `better_response_id` says which completion is more helpful."""
-    better = raw["better_response_id"]
+    better = int(raw["better_response_id"])
     return {"prompt": raw["prompt"], "chosen": raw[f"response_{better}"], "rejected": raw[f"response_{1 - better}"]}
 
 
@@ -44,8 +44,10 @@ def pku_labels(raw: dict) -> list[dict]:
     ]
 
 
-def _by_strength(row: dict, first: str, second: str, strength: int) -> dict:
+def _by_strength(row: dict, first: str, second: str, strength: float) -> dict:
     """Returns the row with `chosen` and `rejected`; the second completion is chosen where the strength is positive."""
+    if not -10 <= strength <= 10:  # of NaN neither side is true
+        raise RowError("no strength", f"the strength of the preference is {strength}")
     if not strength:
         raise LeftOut("a tie")
     return {**row, "chosen": second if strength > 0 else first, "rejected": first if strength > 0 else second}

@@ -2,7 +2,8 @@
 
 import re
 
-from stages.data.mapping import LeftOut, exchange
+from stages.data.chats import chat_in, exchange
+from stages.data.malformed import LeftOut
 
 _THOUGHTS = re.compile(r"\s*<think>(.*?)</think>(.*)", re.DOTALL)
 _OPEN_THOUGHTS = re.compile(
@@ -13,7 +14,7 @@ _OPEN_THOUGHTS = re.compile(
 
 def thoughts(raw: dict) -> dict:
     """Adapts Mixture-of-Thoughts and OpenR1-Math, whose assistant writes <think>...</think> and then the solution."""
-    prompt, answer = exchange(raw["messages"], "first")
+    prompt, answer = exchange(chat_in(raw["messages"], "messages") or [], "first")
     return {**raw, "prompt": prompt, "completion": _tagged(_THOUGHTS, answer)}
 
 
@@ -22,7 +23,7 @@ def open_thoughts(raw: dict) -> dict:
 
     Later versions of the set have <think> instead.
     """
-    prompt, answer = exchange(raw["conversations"], "first")
+    prompt, answer = exchange(chat_in(raw["conversations"], "conversations") or [], "first")
     return {
         **raw,
         "prompt": prompt,

@@ -13,7 +13,8 @@ import pyarrow
 from stages.config import DataConfig, PrepareConfig
 from stages.data.adapters import adapter_of
 from stages.data.file_prompts import source_key
-from stages.data.mapping import Malformed, Row
+from stages.data.malformed import Malformed
+from stages.data.mapping import Row
 from stages.data.preparing.contamination import EvaluationGrams
 from stages.data.preparing.lengths import Lengths
 from stages.data.preparing.text_hashes import exact_hash, hashes_of, signatures, tokens_of

@@ -14,7 +14,9 @@ from rich.console import Console
 from rich.table import Table
 
 from stages.config import DataConfig, SourceConfig
+from stages.data.cells import SPELLED_MISSING
 from stages.data.file_prompts import source_key
+from stages.data.file_selection import shown
 from stages.data.hub import commit_of, pin_advice
 from stages.data.mapping import Row
 from stages.data.preparing.card import bucket, bucket_names
@@ -50,9 +52,9 @@ def summary(source: SourceConfig, key: str, lengths: Lengths) -> dict[str, Any]:
         lengths: measures prompts and completions.
 
     Returns:
-        tally, num (usable rows), copies (rows with the prompt of an earlier row), lengths and completions (rows by
-        length), by (rows by language, domain, kind and verifier), and shown (a few rows: those whose prompts have the
-        smallest hashes, which are the same every time).
+        tally, num (usable rows), copies (rows with the prompt of an earlier row), spelled_missing (rows whose answer
+        is "None", "N/A" or the like), lengths and completions (rows by length), by (rows by language, domain, kind and
+        verifier), and shown (a few rows: those whose prompts have the smallest hashes, which are the same every time).
     """
     tally = Tally()
     num_rows = 0
@@ -60,11 +62,13 @@ def summary(source: SourceConfig, key: str, lengths: Lengths) -> dict[str, Any]:
     prompt_lengths: Counter[str] = Counter()
     completion_lengths: Counter[str] = Counter()
     by: dict[str, Counter[str]] = {name: Counter() for name in ("language", "domain", "kind", "verifier")}
-    shown: list[tuple[int, int, Row]] = []  # (hash of the prompt, number, row) of the smallest hashes
+    smallest: list[tuple[int, int, Row]] = []  # (hash of the prompt, number, row) of the smallest hashes
+    spelled_missing = 0
     items = rows_of(source, key)
     while batch := list(islice(items, BATCH)):
         rows = tally.usable(batch)
         num_rows += len(rows)
+        spelled_missing += sum(row.answer in SPELLED_MISSING for row in rows)
         prompt_lengths.update(map(bucket, lengths.of([row.prompt for row in rows])))
         completions = [row.completion or row.chosen for row in rows if row.completion or row.chosen]
         completion_lengths.update(map(bucket, lengths.of(completions)))
@@ -73,16 +77,19 @@ def summary(source: SourceConfig, key: str, lengths: Lengths) -> dict[str, Any]:
         for row in rows:
             value = prompt_hash(row.prompt)
             hashes.append(value)
-            if len(shown) < NUM_SHOWN or value < shown[-1][0]:
-                shown = heapq.nsmallest(NUM_SHOWN, [*shown, (value, row.number, row)], key=lambda entry: entry[:2])
+            if len(smallest) < NUM_SHOWN or value < smallest[-1][0]:
+                smallest = heapq.nsmallest(
+                    NUM_SHOWN, [*smallest, (value, row.number, row)], key=lambda entry: entry[:2]
+                )
     return {
         "tally": tally,
         "num": num_rows,
         "copies": num_rows - len(np.unique(np.frombuffer(hashes, np.uint64))),
         "lengths": prompt_lengths,
         "completions": completion_lengths,
+        "spelled_missing": spelled_missing,
         "by": by,
-        "shown": [row for _, _, row in shown],
+        "shown": [row for _, _, row in smallest],
     }
 
 
@@ -106,13 +113,20 @@ def show(
         + (f", licence {source.license}" if source.license else ""),
         highlight=False,
     )
-    if advice:
-        console.print(advice, markup=False, highlight=False)
+    for line in (shown(source), advice):
+        if line:
+            console.print(line, markup=False, highlight=False)
     console.print(
         f"{tally.num_rows:,} rows, {found['num']:,} can be used as {source.rows}, "
         f"{found['copies']:,} of them with the prompt of an earlier row",
         highlight=False,
     )
+    if found["spelled_missing"]:
+        console.print(
+            f"{found['spelled_missing']:,} answers are spelled like missing values (None, N/A, nan): to their verifier "
+            "they are texts like others",
+            highlight=False,
+        )
     _counts(console, "what", found["by"])
     _histogram(console, f"prompt, {unit}", found["lengths"])
     if found["completions"]:

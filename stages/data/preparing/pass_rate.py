@@ -11,12 +11,12 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from stages.config import DataConfig, PrepareConfig, RolloutConfig, output_fields
 from stages.contract import files
+from stages.prompting.encoding import Encoder, encode_prompts
 from stages.prompting.prompt import Prompt
-from stages.prompting.templates import apply_template, encode_prompt, text_of
 from stages.rewards.grading import grade_many
 from stages.runtime.seeds import seed_for
 
@@ -55,7 +55,7 @@ class PassRates:
         self.seed, self.model_dir, self.directory = seed, model_dir, directory
         self.say = say
         self._sampler: Sampler | None = None
-        self._tokenizer: Any = None
+        self._encoder: Encoder | None = None
         self._num_done = 0
 
     def of(self, prompts: list[Prompt]) -> list[float | None]:
@@ -117,12 +117,8 @@ class PassRates:
         """Draws the completions; returns (completion, prompt) of each, those of one prompt together."""
         if self._sampler is None:
             self._open()
-        assert self._sampler is not None
-        template = self.data.template
-        prompt_ids = [
-            encode_prompt(apply_template(prompt.text, template, self._tokenizer), template, self._tokenizer)
-            for prompt in prompts
-        ]
+        assert self._sampler is not None and self._encoder is not None
+        prompt_ids = encode_prompts(self._encoder, prompts)
         for prompt, ids in zip(prompts, prompt_ids):
             if len(ids) > self.data.max_prompt_tokens:
                 raise ValueError(
@@ -135,9 +131,10 @@ class PassRates:
             prompt_ids, seeds, self.prepare.samples, self.rollout.temperature, self.prepare.max_completion_tokens
         )
         pairs = []
-        for prompt, ids, group in zip(prompts, prompt_ids, groups):
+        for prompt, group in zip(prompts, groups):
             for completion in group:
-                pairs.append((text_of(ids, completion.token_ids, self._tokenizer)["completion"], prompt))
+                (text,) = self._encoder.decode([completion.token_ids])
+                pairs.append((self._encoder.opening + text, prompt))
         return pairs
 
     def _open(self) -> None:
@@ -148,9 +145,13 @@ class PassRates:
 
         if self.rollout.engine == "vllm":
             init_distributed()  # vLLM takes part in the process group that is there
-        self._tokenizer = load_tokenizer(self.model_dir)
+        self._encoder = Encoder(load_tokenizer(self.model_dir), self.data.template)
         self._sampler = make_sampler(
-            self.rollout, self.model_dir, self.data.max_prompt_tokens, self.prepare.max_completion_tokens
+            self.rollout,
+            self.model_dir,
+            self.data.max_prompt_tokens,
+            self.prepare.max_completion_tokens,
+            stop_ids=self._encoder.stop_ids,
         )
 
 

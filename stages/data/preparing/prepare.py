@@ -28,6 +28,7 @@ import pyarrow.parquet
 from stages.config import DataConfig, PrepareConfig, RolloutConfig
 from stages.contract import files
 from stages.data.file_prompts import source_key
+from stages.data.file_selection import shown
 from stages.data.hub import pin_advice
 from stages.data.preparing import card
 from stages.data.preparing.contamination import EvaluationGrams
@@ -111,8 +112,8 @@ class Preparation:
         shutil.rmtree(self.work, ignore_errors=True)
         self.work.mkdir(parents=True)
         pins = self._pins()
-        for advice in pins:
-            self.say(advice)
+        for line in (*self._files(), *pins):
+            self.say(line)
         grams = EvaluationGrams(self.prepare.against, self.prepare.ngram) if self.prepare.against else None
         num_rows = self._filter(grams)
         first = self._duplicates(num_rows)
@@ -132,6 +133,12 @@ class Preparation:
         card.write(self.output, self.data, self.prepare, dict(self.num_read), self.dropped, self.kept, unit, extra)
         shutil.rmtree(self.work)
         return final
+
+    def _files(self) -> list[str]:
+        """Returns which files of each directory or set of the hub are read: rows and evaluation sets."""
+        keys = {source_key(self.data, name): source for name, source in self.data.all_sources.items()}
+        keys |= {f"prepare.against.{name}": source for name, source in self.prepare.against.items()}
+        return [line for key, source in keys.items() if (line := shown(source, key))]
 
     def _pins(self) -> list[str]:
         """Returns how to pin each set of the hub that is read without a commit: rows and evaluation sets."""

@@ -9,6 +9,8 @@ import torch
 
 from stages.config import RolloutConfig
 from stages.modeling.loading import require_loadable
+from stages.modeling.model import load_tokenizer
+from stages.prompting.vocabulary import vocabulary_of
 
 
 @dataclass
@@ -77,6 +79,7 @@ def make_sampler(
     max_completion_tokens: int,
     precision: str = "fp32",
     can_sleep: bool = False,
+    stop_ids: list[int] | None = None,
 ) -> Sampler:
     """Makes the engine of the configuration, with the weights of `model_dir`.
 
@@ -87,28 +90,26 @@ def make_sampler(
         max_completion_tokens: Most tokens of a completion.
         precision: fp32 or bf16.
         can_sleep: Whether it shares its GPU with a trainer.
+        stop_ids: Those of `Encoder.stop_ids`; None for what the model's directory says.
 
     Raises:
         InputError: The directory has not all of a model. vLLM itself would not say so.
     """
+    sampler: Sampler
     if config.engine == "vllm":
         require_loadable(model_dir)
         from stages.engines.sampling.vllm_sampler import VllmSampler
 
-        return VllmSampler(config, model_dir, max_prompt_tokens, max_completion_tokens, precision, can_sleep)
-    from stages.engines.sampling.transformers_sampler import TransformersSampler
+        sampler = VllmSampler(config, model_dir, max_prompt_tokens, max_completion_tokens, precision, can_sleep)
+    else:
+        from stages.engines.sampling.transformers_sampler import TransformersSampler
 
-    return TransformersSampler(config, model_dir, max_prompt_tokens, max_completion_tokens, precision, can_sleep)
+        sampler = TransformersSampler(config, model_dir, max_prompt_tokens, max_completion_tokens, precision, can_sleep)
+    sampler.stop_ids = stop_ids if stop_ids is not None else stop_token_ids(model_dir)
+    return sampler
 
 
 def stop_token_ids(model_dir: Path | str) -> list[int]:
-    """End-of-sequence ids of a model directory: of its generation config, else of its model config."""
-    from transformers import AutoConfig, GenerationConfig
-
-    try:
-        ids = GenerationConfig.from_pretrained(model_dir).eos_token_id
-    except OSError:
-        ids = None
-    if ids is None:
-        ids = AutoConfig.from_pretrained(model_dir).eos_token_id
-    return [ids] if isinstance(ids, int) else list(ids or [])
+    """The ids that end a completion of a model: `Vocabulary.stop_ids` of the tokenizer in its directory."""
+    tokenizer = load_tokenizer(model_dir)
+    return vocabulary_of(tokenizer).stop_ids()

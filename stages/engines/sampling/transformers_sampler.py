@@ -12,7 +12,7 @@ import torch
 from transformers import TopPLogitsWarper
 
 from stages.config import RolloutConfig
-from stages.engines.sampling import Completion, OnGroup, stop_token_ids
+from stages.engines.sampling import Completion, OnGroup
 from stages.modeling.model import load_model
 from stages.runtime.deadline import Deadline, deadline
 
@@ -38,7 +38,7 @@ class TransformersSampler:
         self.max_sequences = config.max_sequences
         self.top_p = config.top_p
         self.limit_s = config.engine_timeout_s
-        self.stop_ids = stop_token_ids(model_dir)
+        self.stop_ids: list[int] = []  # `make_sampler` sets them
 
     def sample(
         self,

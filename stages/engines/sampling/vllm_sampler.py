@@ -19,7 +19,7 @@ import torch
 
 from stages.config import VLLM_CPU_HEAD_SIZES, RolloutConfig
 from stages.engines import patches
-from stages.engines.sampling import Completion, OnGroup, stop_token_ids
+from stages.engines.sampling import Completion, OnGroup
 from stages.runtime.deadline import deadline
 from stages.runtime.errors import InputError
 
@@ -152,7 +152,7 @@ class VllmSampler:
             self.llm = LLM(**settings)
         # Python looks for cycles after 700 new objects, which is several times in a decoding step: 6% of a rollout
         gc.set_threshold(50_000, 20, 100)
-        self.stop_ids = stop_token_ids(model_dir)
+        self.stop_ids: list[int] = []  # `make_sampler` sets them
         self.top_p = config.top_p
         self.limit_s = config.engine_timeout_s
         self.names = itertools.count()  # of requests

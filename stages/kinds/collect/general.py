@@ -9,8 +9,8 @@ from stages.contract.indexed_records import IndexedRecords
 from stages.data.pairs import general_pairs
 from stages.data.prompt_sources import is_from_file
 from stages.judges import current_judge
+from stages.prompting.encoding import Encoder
 from stages.prompting.prompt import Prompt, PromptSource
-from stages.prompting.templates import apply_template
 from stages.runtime.errors import Interrupted
 from stages.runtime.seeds import seed_for
 from stages.runtime.worker import Worker
@@ -19,7 +19,7 @@ BATCH = 256  # prompts that a rank has answered before it looks whether the stag
 
 
 def general_rows(
-    worker: Worker, config: CollectConfig, source: PromptSource, records: IndexedRecords, tokenizer, gather
+    worker: Worker, config: CollectConfig, source: PromptSource, records: IndexedRecords, encoder: Encoder, gather
 ) -> list[dict]:
     """Makes the general rows of a stage, the same on every rank.
 
@@ -28,7 +28,7 @@ def general_rows(
         config: The stage's configuration; `num_general` rows are wanted.
         source: The prompts that the judge answers, where it is asked (`general=judge`).
         records: The rows that earlier attempts have on the disk.
-        tokenizer: The policy's, for its chat template.
+        encoder: Of the policy's prompts.
         gather: Joins the lists of all ranks.
 
     Returns:
@@ -37,21 +37,21 @@ def general_rows(
     if not config.num_general:
         return []
     if config.general == "judge":
-        return _answered(worker, config, source, records, tokenizer, gather)
+        return _answered(worker, config, source, records, encoder, gather)
     if is_from_file(config.data):
         pairs = general_pairs(config.data, config.num_general, worker.seed, worker.stage)
     else:
         from stages.worlds.tiny_world.corpus import general_sft_pairs
 
         pairs = general_sft_pairs(config.num_general, worker.seed, worker.stage)
-    return [_row(prompt, completion, config, tokenizer) for prompt, completion in pairs]
+    return [_row(prompt, completion, encoder) for prompt, completion in pairs]
 
 
-def _row(prompt: Prompt, completion: str, config: CollectConfig, tokenizer) -> dict:
+def _row(prompt: Prompt, completion: str, encoder: Encoder) -> dict:
     """A row of the training data."""
     return {
         "prompt_id": prompt.id,
-        "prompt": apply_template(prompt.text, config.data.template, tokenizer),
+        "prompt": encoder.text(prompt.text),
         "completion": completion,
         "kind": prompt.kind,
         "language": prompt.language,
@@ -60,7 +60,7 @@ def _row(prompt: Prompt, completion: str, config: CollectConfig, tokenizer) -> d
 
 
 def _answered(
-    worker: Worker, config: CollectConfig, source: PromptSource, records: IndexedRecords, tokenizer, gather
+    worker: Worker, config: CollectConfig, source: PromptSource, records: IndexedRecords, encoder: Encoder, gather
 ) -> list[dict]:
     """Has the judge answer helpful prompts; each answer is on the disk before the next batch is asked."""
     for first in range(0, config.num_general, BATCH * worker.world_size):
@@ -70,7 +70,7 @@ def _answered(
         seeds = [seed_for(worker.seed, worker.stage, "general", place) for place in mine]
         answers = current_judge().answer(list(zip(prompts, seeds))) if mine else []
         for place, prompt, answer in zip(mine, prompts, answers):
-            records.append({"index": place, "row": answer and _row(prompt, answer, config, tokenizer)})
+            records.append({"index": place, "row": answer and _row(prompt, answer, encoder)})
         records.add(gather([records.rows[place] for place in mine]))
         worker.progress(
             "answer", places[-1] + 1, config.num_general, f"{places[-1] + 1} of {config.num_general} general prompts"

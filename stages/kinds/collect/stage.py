@@ -28,8 +28,8 @@ from stages.kinds.collect.filters import REASONS, rejections, what_dropped_most
 from stages.kinds.collect.general import general_rows
 from stages.kinds.collect.judging import finished
 from stages.modeling.model import load_tokenizer
+from stages.prompting.encoding import Encoder
 from stages.prompting.prompt import Prompt
-from stages.prompting.templates import apply_template, decode, encode_prompt, text_of
 from stages.runtime.distributed import barrier, gather_objects
 from stages.runtime.errors import InputError, Interrupted, user_errors
 from stages.runtime.seeds import rng_for, seed_for
@@ -73,20 +73,21 @@ class Collector:
         self.worker, self.config = worker, config
         policy_dir = worker.model_dir("policy")
         self.tokenizer = load_tokenizer(policy_dir)
+        self.encoder = Encoder(self.tokenizer, config.data.template)
         self.longest_prompt = config.data.max_prompt_tokens + config.few_shot * (
             config.data.max_prompt_tokens + config.max_kept_tokens
         )
         self.source = open_prompts(
             worker,
             config.data,
-            self.tokenizer,
+            self.encoder,
             policy_dir,
             self.longest_prompt - config.data.max_prompt_tokens + config.max_completion_tokens,
         )
         if config.refine == "judge" or (config.num_general and config.general == "judge"):
             require_judge(self.source.get(0))  # a judge that cannot be asked is found before any engine starts
         # What this policy's template writes of each completion; another model's template may write something else.
-        self.opening = text_of(self._ids(self.template(self.source.get(0))), [], self.tokenizer)["opening"]
+        self.opening = self.encoder.opening
         state = worker.dir / "state"
         self.sampled, self.done, self.general = (
             IndexedRecords(state, name, worker.attempt, worker.rank) for name in ("sampled", "done", "general")
@@ -100,7 +101,13 @@ class Collector:
         self.logged = 0  # chunks, from the first, that an earlier attempt finished and logged
         self.sampler = None
         if any(index not in self.done for index in range(config.num_prompts)):
-            self.sampler = make_sampler(config.rollout, policy_dir, self.longest_prompt, config.max_completion_tokens)
+            self.sampler = make_sampler(
+                config.rollout,
+                policy_dir,
+                self.longest_prompt,
+                config.max_completion_tokens,
+                stop_ids=self.encoder.stop_ids,
+            )
 
     def num_logged(self, chunks: list[range]) -> int:
         """Counts the chunks, from the first, that are finished and in the log."""
@@ -169,7 +176,7 @@ class Collector:
 
     def _record(self, index: int, prompt: Prompt, completions: list[Completion]) -> None:
         """Filters the completions of a prompt and writes its row: how many were rejected why, and those that passed."""
-        texts = decode([c.token_ids for c in completions], self.tokenizer)
+        texts = self.encoder.decode([c.token_ids for c in completions])
         rollouts = [
             Rollout(prompt, index, [], c.token_ids, [], c.is_truncated, self.opening + text, opening=self.opening)
             for c, text in zip(completions, texts)
@@ -191,17 +198,12 @@ class Collector:
 
     def _encode(self, index: int, prompt: Prompt) -> list[int]:
         """Encodes a prompt; a share of them gets `few_shot` worked examples of its language in front [V1 2.3.1]."""
-        text, rng = self.template(prompt), rng_for(self.worker.seed, self.worker.stage, "shots", index)
+        rng = rng_for(self.worker.seed, self.worker.stage, "shots", index)
         fitting = [example for example in self.examples if example[0].language == prompt.language]
         if rng.random() < self.config.few_shot_share and len(fitting) >= self.config.few_shot > 0:
-            gap = "" if self.config.data.template == "plain" else "\n\n"
             chosen = rng.sample(fitting, self.config.few_shot)
-            shots = [self.template(shot) + self.written(completion) + gap for shot, completion in chosen]
-            text = "".join(shots) + text
-        return self._ids(text)
-
-    def _ids(self, text: str) -> list[int]:
-        return encode_prompt(text, self.config.data.template, self.tokenizer)
+            return self.encoder.prompt(prompt.text, [(shot.text, completion) for shot, completion in chosen])
+        return self.encoder.prompt(prompt.text)
 
     def written(self, completion: str) -> str:
         """The part of a completion that the policy writes: all after its template's opening."""
@@ -209,7 +211,7 @@ class Collector:
 
     def template(self, prompt: Prompt) -> str:
         """The prompt as the policy sees it."""
-        return apply_template(prompt.text, self.config.data.template, self.tokenizer)
+        return self.encoder.text(prompt.text)
 
 
 def finish(worker: Worker, config: CollectConfig, collector: Collector) -> None:
@@ -245,7 +247,7 @@ def finish(worker: Worker, config: CollectConfig, collector: Collector) -> None:
         for prompt, completion in examples
     ]
     with user_errors():
-        general = general_rows(worker, config, collector.source, collector.general, collector.tokenizer, gather_objects)
+        general = general_rows(worker, config, collector.source, collector.general, collector.encoder, gather_objects)
     rows += [{**row, "opening": "", "source": "general"} for row in general]
     if worker.is_main:
         write(worker, config, collector, rows, seen)
@@ -281,7 +283,7 @@ def write(worker: Worker, config: CollectConfig, collector: Collector, rows: lis
     num_tokens: list[int] = []
     for first in range(0, len(rows), 1000):
         completions = [row["completion"] for row in rows[first : first + 1000]]
-        num_tokens += [len(ids) for ids in collector.tokenizer(completions, add_special_tokens=False)["input_ids"]]
+        num_tokens += [len(ids) for ids in collector.encoder.completions(completions)]
     done = [collector.done.rows[index] for index in range(config.num_prompts)]
     write_card(worker.dir, card_of(worker.stage, config, done, domain_table(rows, num_tokens), seen))
     if seen:

@@ -8,7 +8,7 @@ import torch
 
 from stages.config import EvaluateConfig
 from stages.contract import files
-from stages.engines.sampling import Sampler, make_sampler, stop_token_ids
+from stages.engines.sampling import Sampler, make_sampler
 from stages.modeling.loading import require_loadable
 
 # Keys of config.json that no engine depends on.
@@ -37,11 +37,15 @@ class Engine:
         if self.sampler is not None and fits and self.config.rollout.engine == "vllm":
             require_loadable(model_dir)
             self.sampler.sync(weights_of(model_dir))
-            self.sampler.stop_ids = stop_token_ids(model_dir)
             return self.sampler
         self.close()
         self.sampler = make_sampler(
-            self.config.rollout, model_dir, max_prompt_tokens, max_tokens - max_prompt_tokens, self.config.precision
+            self.config.rollout,
+            model_dir,
+            max_prompt_tokens,
+            max_tokens - max_prompt_tokens,
+            self.config.precision,
+            stop_ids=[],  # each set gives its own: they follow the template
         )
         self.shape, self.max_prompt_tokens, self.max_tokens = shape, max_prompt_tokens, max_tokens
         return self.sampler

@@ -8,6 +8,7 @@ that are missing.
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from stages.contract.records import RecordLog, RecordReader
@@ -15,12 +16,14 @@ from stages.engines.sampling import Completion, Sampler
 from stages.kinds.evaluation.grading import Grader
 from stages.kinds.evaluation.measure import FinishedSample
 from stages.kinds.evaluation.problems import Problem, ProblemSet
+from stages.prompting.control_tokens import UnencodableText
+from stages.prompting.encoding import Encoder
 from stages.prompting.prompt import Prompt
-from stages.prompting.templates import apply_template, decode, encode_prompt
+from stages.rewards.unanswered import asks_for_form
 from stages.runtime.distributed import barrier
+from stages.runtime.errors import InputError
 from stages.runtime.seeds import seed_for
 from stages.runtime.worker import Worker
-from stages.text.completion import opening_of
 
 TELL_S = 0.1  # seconds between two reports of progress
 
@@ -35,6 +38,7 @@ class Encoded:
 
     ids: list[int]
     opening: str  # what the template has already written of the completion: <think>, or nothing
+    encoder: Encoder  # which made the ids, and decodes the completions
 
 
 class Prompter:
@@ -43,16 +47,35 @@ class Prompter:
     def __init__(self, tokenizer, default_template: str, trained_template: str | None = None):
         self.tokenizer, self.default_template, self.trained_template = tokenizer, default_template, trained_template
         self.known: dict[tuple[str, str], Encoded] = {}
-        self.end_of_thought = tokenizer("</think>", add_special_tokens=False)["input_ids"]
+        self.encoders: dict[str, Encoder] = {}
+
+    @cached_property
+    def end_of_thought(self) -> list[int]:
+        """The ids of </think>."""
+        return Encoder(self.tokenizer, "plain").completions(["</think>"])[0]
 
     def encode(self, prompt: Prompt, one: ProblemSet) -> Encoded:
         """The prompt as this model sees it in this set."""
-        template = self.template(one)
-        key = (template, prompt.text)
+        key = (self.template(one), prompt.text)
         if key not in self.known:
-            text = apply_template(prompt.text, template, self.tokenizer)
-            self.known[key] = Encoded(encode_prompt(text, template, self.tokenizer), opening_of(text))
+            self._learn([prompt], one)
         return self.known[key]
+
+    def encoder(self, one: ProblemSet) -> Encoder:
+        """What encodes the prompts of a set."""
+        return self.encoders.setdefault(self.template(one), Encoder(self.tokenizer, self.template(one)))
+
+    def _learn(self, prompts: list[Prompt], one: ProblemSet) -> None:
+        """Encodes prompts together. Raises InputError where one of them cannot be encoded."""
+        template, encoder = self.template(one), self.encoder(one)
+        texts = list(dict.fromkeys(prompt.text for prompt in prompts if (template, prompt.text) not in self.known))
+        try:
+            rows = encoder.prompts(texts)
+        except UnencodableText as error:
+            refused = next(prompt.id for prompt in prompts if prompt.text == texts[error.place])
+            raise InputError(f"{one.name}: the prompt {refused} cannot be used: {error}") from error
+        opening = encoder.opening
+        self.known |= {(template, text): Encoded(row, opening, encoder) for text, row in zip(texts, rows)}
 
     def template(self, one: ProblemSet) -> str:
         """The template of a set's prompts.
@@ -65,9 +88,15 @@ class Prompter:
         has_its_own = one.suite.template == "auto" and getattr(self.tokenizer, "chat_template", None)
         return self.trained_template or ("chat" if has_its_own else self.default_template)
 
+    def asks_for_form(self, prompt: Prompt, one: ProblemSet) -> bool:
+        """Whether the prompt as this model sees it asks for <answer> tags or a box."""
+        return asks_for_form(self.tokenizer.decode(self.encode(prompt, one).ids))
+
     def longest(self, one: ProblemSet) -> int:
         """The length of the longest prompt of a set, tokens."""
-        return max(len(self.encode(prompt, one).ids) for problem in one.problems for prompt in problem.prompts)
+        prompts = [prompt for problem in one.problems for prompt in problem.prompts]
+        self._learn(prompts, one)
+        return max(len(self.encode(prompt, one).ids) for prompt in prompts)
 
     def thinking_tokens(self, ids: list[int], text: str) -> int | None:
         """Tokens up to and including </think>: all where the thought has no end, None where there is no thought."""
@@ -76,7 +105,7 @@ class Prompter:
             if ids[start] == end[0] and ids[start : start + len(end)] == end:
                 return start + len(end)
         if "</think>" in text:  # merged with its neighbours by the tokenizer
-            return len(self.tokenizer(text.split("</think>")[0], add_special_tokens=False)["input_ids"])
+            return len(Encoder(self.tokenizer, "plain").completions([text.split("</think>")[0]])[0])
         return len(ids) if "<think>" in text else None
 
 
@@ -161,6 +190,7 @@ class SetSampler:
                 seed_for(self.worker.seed, "evaluate", self.set.name, problem.id) + number for problem, number in mine
             ]
             suite = self.set.suite
+            engine.stop_ids = self.prompter.encoder(self.set).stop_ids
             engine.sample(
                 [prompt.ids for prompt in prompts],
                 seeds,
@@ -199,7 +229,7 @@ class SetSampler:
 
     def _sample(self, problem: Problem, number: int, prompt: Encoded, completion: Completion) -> FinishedSample:
         """The finished sample of a completion."""
-        text = prompt.opening + decode([completion.token_ids], self.prompter.tokenizer)[0]
+        text = prompt.opening + prompt.encoder.decode([completion.token_ids])[0]
         thought = self.prompter.thinking_tokens(completion.token_ids, text)
         return FinishedSample(
             problem.id,

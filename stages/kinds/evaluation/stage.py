@@ -9,6 +9,7 @@
 
 import contextlib
 import itertools
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -23,10 +24,15 @@ from stages.kinds.evaluation.problems import ProblemSet, load_sets
 from stages.kinds.evaluation.results import Groups, problem_means, results_of
 from stages.kinds.evaluation.sampling import Prompter, SetSampler, Stopped
 from stages.modeling.model import load_tokenizer
+from stages.rewards.unanswered import Answered, Keys, diagnose
 from stages.runtime.distributed import barrier
 from stages.runtime.errors import InputError, Interrupted, user_errors
 from stages.runtime.worker import Worker
 from stages.text import language
+from stages.training.alarms import Alarm, report
+
+MOSTLY = 0.75  # share of samples without a readable answer that is said
+NUM_READ = 64  # samples whose texts are read for the reason
 
 
 def run(worker: Worker) -> None:
@@ -54,6 +60,7 @@ def run(worker: Worker) -> None:
         )
         for row in (row for row in outcome["results"] if "note" in row):
             worker.say(f"{name} on {row['set']}: {row['note']}")
+        report(worker, [Alarm(**row) for row in outcome.get("alarms", [])])
     evaluation.engine.close()
     if worker.is_main:
         evaluation.write(results)
@@ -70,7 +77,7 @@ class Evaluation:
         self.lengths = {name: self._check_lengths(name) for name in names}
 
     def outcome(self, name: str) -> dict:
-        """{"results", "samples", "speeds"} of one model, from disk if an earlier attempt finished it."""
+        """{"results", "samples", "alarms", "speeds"} of one model, from disk if an earlier attempt finished it."""
         path = self.worker.dir / "state" / f"{name}.json"
         if not path.exists():
             speeds = self._sample(name)
@@ -127,14 +134,61 @@ class Evaluation:
         self.worker.progress("sample", self.num_done, self.num_samples, message)
 
     def _measured(self, name: str) -> dict:
-        """The results of a finished model, and the samples that are shown to people."""
+        """The results of a finished model, the samples that are shown to people, and what they should look at."""
         results: list[dict] = []
         samples: list[dict] = []
+        alarms: list[dict] = []
         for one in self.sets:
             groups = self._groups(name, one)
             results += [{"model": name, "set": one.name, **row} for row in results_of(one, groups)]
             samples += self._shown(name, one, groups)
-        return {"results": results, "samples": samples}
+            alarms += self._alarms(name, one, groups)
+        return {"results": results, "samples": samples, "alarms": alarms}
+
+    def _alarms(self, name: str, one: ProblemSet, groups: Groups) -> list[dict]:
+        """An alarm where most samples of a model on a set have no answer that can be read, with the likely reason."""
+        records = list(itertools.chain.from_iterable(groups))
+        if one.measure in ("general", "safety") or not records:
+            return []
+        num_unanswered = sum(not record["answered"] for record in records)
+        if num_unanswered < MOSTLY * len(records):
+            return []
+        prompter = self._prompter(name)
+        seen = diagnose(
+            self._some_answers(name, one, groups),
+            any(prompter.asks_for_form(prompt, one) for prompt in one.problems[0].prompts[:1]),
+            prompter.template(one),
+            one.suite.needs_format,
+            self._keys(name, one),
+        )
+        share = num_unanswered / len(records)
+        message = f"{name} on {one.name}: {share:.0%} of {len(records)} samples have no readable answer; of some, "
+        return [asdict(Alarm("no_answer", self.names.index(name) + 1, message + seen.message, seen.advice))]
+
+    def _some_answers(self, name: str, one: ProblemSet, groups: Groups) -> list[Answered]:
+        """A few samples with their texts, of the first problems."""
+        known = {
+            (record["problem"], record["sample"]): (problem, record)
+            for problem, group in zip(one.problems, groups)
+            for record in group
+        }
+        wanted = dict(itertools.islice(known.items(), NUM_READ))
+        found = []
+        for row in RecordReader(self._directory(name, one), "samples.*"):
+            if place := wanted.pop((row["problem"], row["sample"]), None):
+                problem, record = place
+                prompt = problem.prompts[row["sample"]]
+                found.append(Answered(row["completion"], prompt, row["truncated"], record["answered"]))
+        return found
+
+    def _keys(self, name: str, one: ProblemSet) -> Keys:
+        """The keys of this set that a remedy names; a model of the recipe is asked as it was trained."""
+        if self.config.suites:
+            suite = f"eval.{one.name}"
+            return Keys(f"{suite}.template", f"{suite}.max_completion_tokens", f"{suite}.loader")
+        stage = f"stages.{self.worker.stage}"
+        template = "data.template" if self.worker.inputs[name].template else f"{stage}.data.template"
+        return Keys(template, f"{stage}.max_completion_tokens")
 
     def _groups(self, name: str, one: ProblemSet) -> Groups:
         """The graded samples of each problem, in order.
@@ -202,7 +256,7 @@ class Evaluation:
 
         prompter, model_dir = self._prompter(name), self.worker.model_dir(name)
         longest_prompt = longest = 0
-        limit = getattr(AutoConfig.from_pretrained(model_dir), "max_position_embeddings", None)
+        limit = getattr(AutoConfig.from_pretrained(model_dir).get_text_config(), "max_position_embeddings", None)
         for one in self.sets:
             prompt, completion = prompter.longest(one), one.suite.max_completion_tokens
             if limit and prompt + completion > limit:

@@ -9,15 +9,14 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
-from typing import Any
 
 from stages.config import GrpoConfig
 from stages.engines.sampling import Completion, Sampler
 from stages.kinds.grpo.advantages import by_group, has_signal
 from stages.kinds.grpo.preference import PreferenceScorer
 from stages.kinds.grpo.scoring import apply_rules, set_rewards
+from stages.prompting.encoding import Encoder
 from stages.prompting.prompt import Prompt, PromptSource
-from stages.prompting.templates import apply_template, encode_prompt, text_of
 from stages.runtime.deadline import DeadlineMissed
 from stages.runtime.seeds import rng_for, seed_for
 from stages.runtime.worker import Worker
@@ -42,7 +41,7 @@ class GroupSampler:
         self,
         worker: Worker,
         config: GrpoConfig,
-        tokenizer: Any,
+        encoder: Encoder,
         source: PromptSource,
         engine: Sampler,
         preference: PreferenceScorer | None,
@@ -52,12 +51,12 @@ class GroupSampler:
         Args:
             worker: the stage.
             config: of the stage.
-            tokenizer: the policy's.
+            encoder: of the policy's prompts and completions.
             source: the stage's stream of prompts.
             engine: draws completions with the weights that it holds.
             preference: scores completions of general prompts; None where no reward model counts.
         """
-        self.worker, self.config, self.tokenizer = worker, config, tokenizer
+        self.worker, self.config, self.encoder = worker, config, encoder
         self.source, self.engine, self.preference = source, engine, preference
         self.graders = ThreadPoolExecutor(NUM_GRADERS, thread_name_prefix="rewards")
         self.times: dict[str, float] = {}  # seconds of the last rollout: "rollout" (sampling), and "reward" after it
@@ -163,7 +162,7 @@ class GroupSampler:
                 f"step {step}: its weights or its arithmetic are broken; rollout=transformers tells whether the engine "
                 f"is to blame, else lower stages.{self.worker.stage}.optim.lr"
             )
-        text = text_of(prompt_ids, completion.token_ids, self.tokenizer)
+        opening = self.encoder.opening
         return Rollout(
             placed.prompt,
             placed.place,
@@ -171,8 +170,8 @@ class GroupSampler:
             completion.token_ids,
             completion.logprobs,
             completion.is_truncated,
-            completion=text["completion"],
-            opening=text["opening"],
+            completion=opening + self.encoder.decode([completion.token_ids])[0],
+            opening=opening,
             index=placed.index,
             step=step,
         )
@@ -183,8 +182,7 @@ class GroupSampler:
 
     def encode(self, prompt: Prompt) -> list[int]:
         """Token ids of the prompt in the template of the stage."""
-        template = self.config.data.template
-        return encode_prompt(apply_template(prompt.text, template, self.tokenizer), template, self.tokenizer)
+        return self.encoder.prompt(prompt.text)
 
     def held_out(self, prompts: list[Prompt], n: int, step: int) -> list[Rollout]:
         """Samples held-out prompts, with the same seeds whenever they are asked for. Collective.

@@ -2,12 +2,12 @@
 
 import math
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from stages.contract import files
 from stages.modeling.reward_model import load_reward_model, reward_scores
+from stages.prompting.encoding import Encoder
 from stages.text.completion import summary_of
 from stages.training.rollouts import Rollout
 
@@ -19,12 +19,12 @@ class PreferenceScorer:
     whole completion; its reward is the probability that it is safe.
     """
 
-    def __init__(self, directory: Path, tokenizer: Any, clip: float, device: torch.device, micro_batch_tokens: int):
+    def __init__(self, directory: Path, encoder: Encoder, clip: float, device: torch.device, micro_batch_tokens: int):
         """Loads the models that there are.
 
         Args:
             directory: `model/` of the stage, with `helpful/`, `safety/` or both.
-            tokenizer: of the policy, and so of the reward models.
+            encoder: of the policy, and so of the reward models.
             clip: limit of the standardised helpful reward, in standard deviations.
             device: where the models work.
             micro_batch_tokens: most tokens, padding included, of one forward pass.
@@ -35,7 +35,7 @@ class PreferenceScorer:
             if (directory / name).is_dir()
         }
         self.stats = files.read_json(directory / "helpful" / "reward_stats.json") if "helpful" in self.models else {}
-        self.tokenizer, self.clip, self.micro_batch_tokens = tokenizer, clip, micro_batch_tokens
+        self.encoder, self.clip, self.micro_batch_tokens = encoder, clip, micro_batch_tokens
 
     def score(self, rollouts: list[Rollout]) -> list[float | None]:
         """A preference for each rollout of a helpful or safety prompt; None for the others.
@@ -63,7 +63,7 @@ class PreferenceScorer:
                 f"set mix.{name}=0, or give it "
                 "pairs (rows=preferences) or labels (rows=labels)"
             )
-        values = reward_scores(self.models[name], rows, self.tokenizer, self.micro_batch_tokens) if rows else []
+        values = reward_scores(self.models[name], rows, self.encoder.tokenizer, self.micro_batch_tokens) if rows else []
         if not all(map(math.isfinite, values)):
             raise RuntimeError(
                 f"the {name} reward model gives rewards that are NaN or infinite: make it anew with "
@@ -72,5 +72,5 @@ class PreferenceScorer:
         return values
 
     def _ids(self, text: str) -> list[int]:
-        """Token ids of a completion, end of sequence included."""
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"] + [self.tokenizer.eos_token_id]
+        """Token ids of a completion with the token that ends it."""
+        return self.encoder.target(text)

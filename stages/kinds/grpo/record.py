@@ -8,11 +8,13 @@ from stages.config import GrpoConfig
 from stages.contract import files
 from stages.kinds.grpo.advantages import ScoredRollouts
 from stages.kinds.grpo.emergence import FirstWords, level_metrics, word_metrics
+from stages.kinds.grpo.first_steps import Asks, FirstSteps
 from stages.kinds.grpo.hacking import HackingWatch, report
 from stages.kinds.grpo.metrics import reward_metrics
 from stages.kinds.grpo.probe import Probe
 from stages.kinds.grpo.update import UpdateResult
 from stages.runtime.worker import Worker
+from stages.training import alarms
 from stages.training.health import HealthWatch
 from stages.training.rollouts import Rollout
 
@@ -163,10 +165,13 @@ class LogWatches:
     Made again after a resume or a rollback has cut the logs back, so that it decides as an undisturbed run does.
     """
 
-    def __init__(self, worker: Worker, config: GrpoConfig):
+    def __init__(self, worker: Worker, config: GrpoConfig, asks: Asks):
+        """Reads the logs. `asks`: whether a prompt as the policy saw it asks for tags or a box."""
         self.worker, self.config = worker, config
         self.health = HealthWatch(worker, config.health)
-        self.hacking = HackingWatch(config.hacking, files.read_jsonl(worker.dir / "metrics.jsonl"))
+        rows = files.read_jsonl(worker.dir / "metrics.jsonl")
+        self.first_steps = FirstSteps(worker.stage, config, rows, asks)
+        self.hacking = HackingWatch(config.hacking, rows)
         self.first_words = FirstWords(worker.dir)
 
     @property
@@ -174,13 +179,15 @@ class LogWatches:
         """Whether the reward-hacking watch has ended general prompts and learned rewards."""
         return self.hacking.ended_at is not None
 
-    def check(self, step: int, metrics: dict[str, float]) -> None:
-        """Writes the alarms that begin at this step. Call it before the checkpoint.
+    def check(self, step: int, metrics: dict[str, float], batch: list[Rollout]) -> None:
+        """Writes the alarms that begin at this step, which trained on `batch`. Call it before the checkpoint.
 
         Raises:
             RollBack: an alarm, where health.on_alarm is rollback.
             Unhealthy: an alarm that stops the stage.
         """
+        if self.worker.is_main:  # these alarms end nothing, so that the other ranks need not know
+            alarms.report(self.worker, self.first_steps(step, metrics, batch))
         self.health(step, metrics)
         report(self.worker, self.hacking(step, metrics), self.config.hacking)
 

@@ -39,6 +39,8 @@ from stages.kinds.grpo.update import PolicyUpdate
 from stages.modeling.batching import pad_id
 from stages.modeling.model import load_model, load_tokenizer
 from stages.modeling.ready import ready_policy
+from stages.prompting.encoding import Encoder
+from stages.rewards.unanswered import asks_for_form
 from stages.runtime.seeds import seed_for
 from stages.runtime.worker import Worker
 from stages.training.health import RollBack, inspector
@@ -72,8 +74,9 @@ class GrpoTrainer:
         self.worker, self.config = worker, config
         policy_dir = worker.model_dir("policy")
         self.tokenizer = load_tokenizer(policy_dir)
+        encoder = Encoder(self.tokenizer, config.data.template)
         max_tokens = max(tokens for _, tokens in config.max_completion_tokens)
-        source = open_prompts(worker, config.data, self.tokenizer, policy_dir, max_tokens)
+        source = open_prompts(worker, config.data, encoder, policy_dir, max_tokens)
         model = load_model(policy_dir, config.deepspeed.precision)
         precision = config.deepspeed.precision
         policy = ready_policy(model, self.tokenizer, config.packing, precision, worker.say, config.dropout)
@@ -98,30 +101,35 @@ class GrpoTrainer:
                 max_tokens,
                 config.deepspeed.precision,
                 can_sleep=True,
+                stop_ids=encoder.stop_ids,
             )
         )
         self.groups = GroupSampler(
-            worker, config, self.tokenizer, source, self.sampler.engine, self._make_preference_scorer()
+            worker, config, encoder, source, self.sampler.engine, self._make_preference_scorer(encoder)
         )
         self.held_out = HeldOutMeasurement(worker, config)
         self.recorder = StepRecorder(worker, config)
-        self.watches = LogWatches(worker, config)
+        self.watches = LogWatches(worker, config, self._asks)
 
     def _make_reference(self, policy_dir: Path, packed: bool) -> Reference | None:
         if not self.config.beta:
             return None
         return Reference(policy_dir, self.config.deepspeed, self.worker.dir / "references", packed)
 
-    def _make_preference_scorer(self) -> PreferenceScorer | None:
+    def _make_preference_scorer(self, encoder: Encoder) -> PreferenceScorer | None:
         if "reward_models" not in self.worker.inputs or not self.config.rewards.preference:
             return None
         return PreferenceScorer(
             self.worker.input_dir("reward_models") / "model",
-            self.tokenizer,
+            encoder,
             self.config.preference_clip,
             self.engine.device,
             self.config.micro_batch_tokens,
         )
+
+    def _asks(self, rollout: Rollout) -> bool:
+        """Whether a prompt as the policy saw it asks for tags or a box."""
+        return asks_for_form(self.tokenizer.decode(rollout.prompt_ids))
 
     def rollout(self) -> ScoredRollouts:
         """Returns the scored rollouts that this step trains on.
@@ -170,7 +178,7 @@ class GrpoTrainer:
             self.saver, cause, self.history.batches, self.history.describe, forget=self._drop_after
         )
         self._resume(is_fresh=False)
-        self.watches = LogWatches(self.worker, self.config)
+        self.watches = LogWatches(self.worker, self.config, self._asks)
         self.sampler.forget()
 
     def _measure_held_out(self, first: int) -> dict[str, float]:
@@ -229,7 +237,7 @@ class GrpoTrainer:
             update = self.policy.step(batch, informative, self.probe.corrects, self.step, drawn_at)
             self.step += 1
         metrics = self.recorder.log_step(self.step, batch, update, self.probe)
-        self.watches.check(self.step, metrics)
+        self.watches.check(self.step, metrics, batch)
         self._refresh_reference()
 
     def _refresh_reference(self) -> None:

@@ -10,8 +10,8 @@ from stages.config import RewardModelsConfig
 from stages.contract.indexed_records import IndexedRecords
 from stages.data.inputs import open_prompts
 from stages.engines.sampling import Completion, Sampler, make_sampler
+from stages.prompting.encoding import Encoder
 from stages.prompting.prompt import Prompt
-from stages.prompting.templates import apply_template, encode_prompt, text_of
 from stages.runtime.distributed import barrier, gather_objects
 from stages.runtime.seeds import seed_for
 from stages.runtime.worker import Worker
@@ -21,9 +21,10 @@ class Completions:
     """The policy's completions of a domain's prompts, each drawn once."""
 
     def __init__(self, worker: Worker, config: RewardModelsConfig, tokenizer: Any):
-        self.worker, self.config, self.tokenizer = worker, config, tokenizer
+        self.worker, self.config = worker, config
+        self.encoder = Encoder(tokenizer, config.data.template)
         self.source = open_prompts(
-            worker, config.data, tokenizer, worker.model_dir("policy"), config.max_completion_tokens
+            worker, config.data, self.encoder, worker.model_dir("policy"), config.max_completion_tokens
         )
         self.sampler: Sampler | None = None  # made when it is first needed
 
@@ -58,16 +59,20 @@ class Completions:
         worker, config = self.worker, self.config
         if self.sampler is None:
             self.sampler = make_sampler(
-                config.rollout, worker.model_dir("policy"), config.data.max_prompt_tokens, config.max_completion_tokens
+                config.rollout,
+                worker.model_dir("policy"),
+                config.data.max_prompt_tokens,
+                config.max_completion_tokens,
+                stop_ids=self.encoder.stop_ids,
             )
         prompts = [self.source.get(index, domain) for index in indices]
-        prompt_ids = [self._encode(prompt) for prompt in prompts]
+        prompt_ids = self.encoder.prompts([prompt.text for prompt in prompts])
         seeds = [
             seed_for(worker.seed, worker.stage, domain, index, prompt.id) for index, prompt in zip(indices, prompts)
         ]
 
         def record(place: int, completions: list[Completion]) -> None:
-            texts = [text_of(prompt_ids[place], c.token_ids, self.tokenizer)["completion"] for c in completions]
+            texts = [self.encoder.opening + text for text in self.encoder.decode([c.token_ids for c in completions])]
             num_tokens = sum(len(c.token_ids) for c in completions)
             records.append({"index": indices[place], "completions": texts, "tokens": num_tokens})
 
@@ -83,10 +88,6 @@ class Completions:
             )
             for one in written:
                 one.result()
-
-    def _encode(self, prompt: Prompt) -> list[int]:
-        template = self.config.data.template
-        return encode_prompt(apply_template(prompt.text, template, self.tokenizer), template, self.tokenizer)
 
     def close(self) -> None:
         """Frees the sampler's memory."""

@@ -10,7 +10,7 @@ from stages.judges import require_judge
 from stages.kinds.reward_models.completions import Completions
 from stages.kinds.reward_models.labels import Label, labels
 from stages.kinds.reward_models.preferences import Preference, preferences
-from stages.prompting.templates import apply_template, encode_prompt, text_of
+from stages.prompting.encoding import Encoder
 from stages.runtime.distributed import barrier
 from stages.runtime.errors import InputError
 from stages.runtime.seeds import rng_for
@@ -112,7 +112,8 @@ class Tokenized:
     """
 
     def __init__(self, worker: Worker, config: RewardModelsConfig, tokenizer: Any):
-        self.worker, self.config, self.tokenizer = worker, config, tokenizer
+        self.worker, self.config = worker, config
+        self.encoder = Encoder(tokenizer, config.data.template)
         self.max_tokens = config.data.max_prompt_tokens + config.max_completion_tokens + 1
 
     def pairs(self, preferences: list[Preference]) -> list[Pair]:
@@ -137,11 +138,9 @@ class Tokenized:
 
     def _row(self, prompt: str, text: str, is_whole: bool = False) -> list[int]:
         """`is_whole`: the text is a whole completion, of which the template may have written the opening."""
-        template = self.config.data.template
-        ids = encode_prompt(apply_template(prompt, template, self.tokenizer), template, self.tokenizer)
         if is_whole:
-            text = without_opening(text, text_of(ids, [], self.tokenizer)["opening"])
-        return ids + self.tokenizer(text, add_special_tokens=False)["input_ids"] + [self.tokenizer.eos_token_id]
+            text = without_opening(text, self.encoder.opening)
+        return self.encoder.prompt(prompt) + self.encoder.target(text)
 
     def _is_holdout(self, domain: str, prompt: str) -> bool:
         """Whether rows of this prompt are held out: always the same for one prompt."""

@@ -5,6 +5,7 @@ stage, stream or seed ever trains on a held-out problem. A generator draws with 
 problem belongs to the wanted split.
 """
 
+import dataclasses
 import hashlib
 from collections.abc import Callable
 from typing import Any
@@ -97,27 +98,23 @@ class ReasoningGymPrompts:
             "or most are longer than data.max_prompt_tokens"
         )
 
-    def check_lengths(self, tokenizer: Any, template: Callable[[str], str], max_tokens: int) -> None:
+    def check_lengths(self, encode: Callable[[list[Prompt]], list[list[int]]], max_tokens: int) -> None:
         """Raises ValueError if one of the first prompts is longer than `max_tokens`; later ones are then skipped.
 
         Args:
-            tokenizer: a Hugging Face tokenizer.
-            template: maps a prompt's text to the text that the model sees.
-            max_tokens: most tokens of a templated prompt.
+            encode: gives the token ids that the model is sent for each prompt.
+            max_tokens: most tokens of a prompt.
         """
-
-        def length(text: str) -> int:
-            return len(tokenizer(template(text))["input_ids"])
-
         prompts = [self.get(index) for index in range(CHECKED_PROMPTS)]
-        longest = max(prompts, key=lambda prompt: length(prompt.text))
-        if length(longest.text) > max_tokens:
+        lengths = [len(ids) for ids in encode(prompts)]
+        longest = prompts[lengths.index(max(lengths))]
+        if max(lengths) > max_tokens:
             raise ValueError(
-                f"data.tasks: {longest.id} is {length(longest.text)} tokens long, "
+                f"data.tasks: {longest.id} is {max(lengths)} tokens long, "
                 f"data.max_prompt_tokens is {max_tokens}: raise it (and the "
                 f"model's context) or make the problems smaller with data.task_configs.{longest.kind}"
             )
-        self._fits = lambda text: length(text) <= max_tokens
+        self._fits = lambda text: len(encode([dataclasses.replace(longest, text=text)])[0]) <= max_tokens
 
 
 def held_out_sets(data: DataConfig, wanted: int) -> dict[str, list[Prompt]]:

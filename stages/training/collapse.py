@@ -1,0 +1,91 @@
+"""The collapse of a policy: nothing is right any more soon after the start, because the learning rate is too high.
+
+It is told apart from bad luck by two things that luck does not do: the accuracy is gone for two steps in a row after it
+was at least LEAST, or it is gone while nearly all completions run into the length limit, which they did not before. In
+supervised training the loss has risen far over what it was, for two steps in a row.
+"""
+
+import math
+import statistics
+
+LEAST = 0.2  # accuracy that cannot be lost by chance, twice in a row, even of 16 completions
+GONE = 0.1  # of the accuracy before, what is left where it is gone
+NEARLY_ALL, NOT_BEFORE = 0.9, 0.5  # shares of completions that are cut
+RISEN, MARGIN = 1.5, 1.0  # the loss before so many times, and so many nats on top
+FEWEST_LOSSES = 3  # steps before a rise of the loss is one
+
+
+def what_collapsed(history: list[dict]) -> str | None:
+    """Says what has collapsed at the last of these rows, with the rate that is likely to blame; None where nothing has.
+
+    Args:
+        history: rows of metrics.jsonl in order of steps.
+
+    >>> rows = [{"step": 1, "reward/accuracy": 0.44, "train/lr": 1e-3}, *({"step": step, "reward/accuracy": 0.0,
+    ...         "train/lr": 1e-3} for step in (2, 3))]
+    >>> what_collapsed(rows).split(":")[0]
+    'reward/accuracy fell from 0.44 to 0 within 2 steps'
+    """
+    seen = _of_policy(history) or _of_loss(history)
+    if seen is None:
+        return None
+    rate = history[-1].get("train/lr", math.nan)
+    return (
+        f"{seen}: the policy has collapsed, and the learning rate {rate:g} is likely too high for this model; "
+        f"try stages.NAME.optim.lr={rate / 10:g} or less"
+    )
+
+
+def _of_policy(history: list[dict]) -> str | None:
+    """What RL has lost, in words."""
+    rows = [row for row in history if "reward/accuracy" in row]
+    if len(rows) < 2 or rows[-1] is not history[-1]:
+        return None
+    last, before = rows[-1], rows[:-2]
+    is_gone_twice = len(before) > 0 and _is_gone(rows[-2], before)
+    if is_gone_twice and _is_gone(last, before):
+        return _lost(last, before, 2)
+    before = rows[:-1]
+    is_cut = last.get("completion/truncated_frac", 0.0) >= NEARLY_ALL
+    if is_cut and _median(before, "completion/truncated_frac") <= NOT_BEFORE and _is_gone(last, before):
+        return _lost(last, before, 1)
+    return None
+
+
+def _is_gone(row: dict, before: list[dict]) -> bool:
+    """Whether nearly nothing is left at a row of the accuracy that there was."""
+    usual = _median(before, "reward/accuracy")
+    return usual >= LEAST and row["reward/accuracy"] <= GONE * usual
+
+
+def _lost(row: dict, before: list[dict], num_steps: int) -> str:
+    """What was lost, with whatever else has changed much."""
+    usual = _median(before, "reward/accuracy")
+    within = "in one step" if num_steps == 1 else f"within {num_steps} steps"
+    text = f"reward/accuracy fell from {usual:.2g} to {row['reward/accuracy']:.2g} {within}"
+    others = []
+    for name, words in (
+        ("completion/truncated_frac", "share of cut completions"),
+        ("policy/entropy", "entropy"),
+        ("policy/kl", "KL"),
+    ):
+        if name in row and row[name] > 2 * _median(before, name) + 0.1:
+            others.append(f"{words} {_median(before, name):.2g} to {row[name]:.2g}")
+    return text + (f" ({', '.join(others)})" if others else "")
+
+
+def _of_loss(history: list[dict]) -> str | None:
+    """What supervised training has lost, in words."""
+    rows = [row for row in history if "train/loss" in row]
+    if any("reward/mean" in row for row in rows) or len(rows) < FEWEST_LOSSES + 2:
+        return None
+    usual = _median(rows[:-2], "train/loss")
+    if all(row["train/loss"] > RISEN * usual + MARGIN for row in rows[-2:]):
+        return f"train/loss rose from {usual:.2g} to {rows[-1]['train/loss']:.2g}"
+    return None
+
+
+def _median(rows: list[dict], name: str) -> float:
+    """The median of a metric over the rows that have it; 0 where none has."""
+    values = [row[name] for row in rows if name in row and math.isfinite(row[name])]
+    return statistics.median(values) if values else 0.0
