@@ -108,14 +108,16 @@ def weight_files(directory: Path) -> list[Path]:
     Raises:
         BadWeights: There are none, or some are missing.
     """
-    if (directory / WEIGHTS).is_file():
-        return [directory / WEIGHTS]
+    shards: list[str] = []
     if (directory / INDEX).is_file():
-        weight_map = _weight_map(directory)
-        missing = sorted(name for name in set(weight_map.values()) if not (directory / name).is_file())
+        shards = sorted(set(_weight_map(directory).values()))
+        missing = [name for name in shards if not (directory / name).is_file()]
         if missing:
             raise BadWeights(f"weight files of its index are missing: {listed(missing)}")
-        return [directory / name for name in sorted(set(weight_map.values()))]
+    if (directory / WEIGHTS).is_file():  # before any index, as transformers does
+        return [directory / WEIGHTS]
+    if shards:
+        return [directory / name for name in shards]
     others = sorted(path.name for path in directory.glob("*.safetensors"))
     if others:
         raise BadWeights(
