@@ -5,6 +5,7 @@ One commit holds all files: a reader of the repository sees the old version or t
 
 from pipeline.commands.parcel import CARD, Parcel
 from pipeline.errors import InvalidConfig, MissingInput, StageFailed
+from stages.data.hub import hub_errors
 
 
 def upload(parcel: Parcel, target: str, is_public: bool) -> str:
@@ -51,5 +52,5 @@ def upload(parcel: Parcel, target: str, is_public: bool) -> str:
             else "try again; what was uploaded is not sent twice"
         )
         raise StageFailed(f"the hub refused {target} ({status}): {str(error).splitlines()[0]}", fix) from None
-    except OSError as error:  # no route, no name, connection refused
+    except hub_errors() as error:  # no route, no name, connection refused
         raise StageFailed(f"the hub cannot be reached: {error}", "check the network and HF_ENDPOINT") from None

@@ -3,38 +3,42 @@
 import itertools
 import re
 from collections.abc import Container
+from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from pipeline.configuration.model_directory import locate, num_parameters
 from pipeline.errors import MessageAndFix, MissingInput
 from pipeline.planning.fingerprint import model_fingerprint
+from stages.config.choices import Template
 from stages.contract.description import StageDescription
 from stages.contract.inputs import StageInput
 from stages.contract.model_directory import model_problems
 
 __all__ = [
+    "Prompting",
     "locate",
     "num_parameters",
     "outside_input",
     "outside_inputs",
     "template_of_directory",
+    "trained_prompting",
     "trained_template",
 ]
 
 
-def outside_input(path: str, revision: str | None, is_trained: bool = True) -> StageInput:
+def outside_input(path: str, revision: str | None) -> StageInput:
     """A model from outside, as an input of a stage.
 
     Args:
         path: A local directory, or a name of the hub that is in the local cache.
         revision: Which revision of the hub's model; None for main.
-        is_trained: Whether it is trained, and not only sampled from.
 
     Raises:
         MissingInput: The directory is not there or cannot be used.
     """
     directory = locate(path, revision)
-    lacks = model_problems(directory, is_trained)
+    lacks = model_problems(directory)
     if lacks:
         raise MissingInput(
             f"the model directory {directory} cannot be used: {'; '.join(lacks)}",
@@ -55,7 +59,7 @@ def outside_inputs(paths: list[str]) -> tuple[dict[str, StageInput], list[Messag
         of_stage = Path(path).expanduser() / "model"
         try:
             directory = str(of_stage) if (of_stage / "config.json").is_file() else path
-            found = outside_input(directory, None, is_trained=False)
+            found = outside_input(directory, None)
         except MissingInput as error:
             fix = "give a directory of a model, as transformers' save_pretrained writes it: model=DIRECTORY"
             errors.append((str(error), fix))
@@ -77,18 +81,49 @@ def _name_of(model_dir: Path) -> str:
     return re.sub(r"[^A-Za-z0-9._-]", "-", made_by.stage if made_by else model_dir.name) or "model"
 
 
-def trained_template(kind: str | None, config: dict) -> str | None:
-    """The template that a trained stage put its prompts into; None for a stage that trains nothing.
+@dataclass(frozen=True)
+class Prompting:
+    """What a stage writes around its prompts."""
+
+    template: str
+    system: str = ""
+    examples: str | None = None
+
+    @property
+    def is_by_name(self) -> bool:
+        """Whether it is a template by its name and nothing more."""
+        return self.template in get_args(Template) and not self.system and not self.examples
+
+    def __str__(self) -> str:
+        name = self.template if self.template in get_args(Template) else "of a file"
+        more = [word for word, value in (("a system prompt", self.system), ("examples", self.examples)) if value]
+        return " with ".join([name, *([" and ".join(more)] if more else [])])
+
+
+def trained_prompting(kind: str | None, config: dict) -> Prompting | None:
+    """What a trained stage wrote around its prompts; None for a stage that trains nothing.
 
     Args:
         kind: The kind of the stage.
         config: Its configuration as plain data.
     """
     if kind == "pretrain":
-        return "plain"  # every world's documents are written so
-    if kind in ("grpo", "reward_models"):
-        return config["data"]["template"]
-    return config["template"] if kind == "sft" else None
+        return Prompting("plain")  # every world's documents are written so
+    if kind not in ("grpo", "reward_models", "sft"):
+        return None
+    section = config if kind == "sft" else config["data"]
+    return Prompting(section["template"], section.get("system") or "", section.get("examples"))
+
+
+def trained_template(kind: str | None, config: dict) -> str | None:
+    """The template that a trained model is to be asked in; None for a stage that trains nothing.
+
+    An export's own chat template, `chat`, has all that stood around the prompts in training.
+    """
+    prompting = trained_prompting(kind, config)
+    if prompting is None:
+        return None
+    return prompting.template if prompting.is_by_name else "chat"
 
 
 def template_of_directory(model_dir: Path) -> str | None:

@@ -3,6 +3,7 @@
 Only `r1 data fetch` downloads a set; every stage runs offline.
 """
 
+import importlib
 import os
 import re
 from pathlib import Path
@@ -154,9 +155,7 @@ def fetch(source: SourceConfig, key: str = "data") -> Path:
     """
     assert source.path
     os.environ["HF_HUB_OFFLINE"] = "0"  # a worker's environment is offline, and this downloads on purpose
-    import httpx
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
         return Path(
@@ -167,10 +166,22 @@ def fetch(source: SourceConfig, key: str = "data") -> Path:
                 allow_patterns=source.files or [*DATA_PATTERNS, "README.md"],
             )
         )
-    except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError, OSError) as error:
+    except hub_errors() as error:
         raise ValueError(
             f"{key}.path={source.path} (revision {source.revision or 'main'}) cannot be fetched: "
             f"{str(error).splitlines()[0]}. "
             f"Is {os.environ.get('HF_ENDPOINT', 'https://huggingface.co')} reachable, "
             "and does a gated set need HF_TOKEN?"
         ) from error
+
+
+def hub_errors() -> tuple[type[Exception], ...]:
+    """The exceptions of a hub that refuses, lacks what is asked for, or cannot be reached.
+
+    The hub's client speaks HTTP with httpx, from version 2 on with httpx2, and lets its errors through.
+    """
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.utils import get_session
+
+    http = importlib.import_module(type(get_session()).__module__.split(".")[0])
+    return (HfHubHTTPError, LocalEntryNotFoundError, http.HTTPError, OSError)

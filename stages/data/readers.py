@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from stages.config import SourceConfig
+from stages.config.quoting import printable
 from stages.data import file_kinds
 from stages.data.file_selection import data_files, kind_of
-from stages.data.malformed import Malformed, printable
+from stages.data.malformed import Malformed
 from stages.data.table_readers import arrow_rows, parquet_rows
 from stages.data.text_readers import NumberedRow, RawRow, csv_rows, json_rows
 

@@ -13,12 +13,13 @@ TOKEN = "hf_test"
 
 class Hub:
     """A context manager. `repositories`: name -> {"private": bool, "files": {path: bytes}}; `datasets`: name -> {"sha":
-    commit of main, "files": {path: bytes}}; `requests`: (method, path) in order.
+    commit of main, "files": {path: bytes}}, `models` likewise, for download; `requests`: (method, path) in order.
     """
 
     def __init__(self):
         self.repositories: dict[str, dict] = {}
         self.datasets: dict[str, dict] = {}
+        self.models: dict[str, dict] = {}
         self.objects: dict[str, bytes] = {}
         self.requests: list[tuple[str, str]] = []
 
@@ -70,7 +71,11 @@ def _handler(hub: Hub):
             if not self._is_allowed():
                 return
             if "/datasets/" in self.path:
-                self._dataset()
+                self._download(hub.datasets, self.path.split("?")[0].split("/datasets/")[1])
+                return
+            wanted = self.path.split("?")[0].removeprefix("/api/models").removeprefix("/")
+            if any(wanted.startswith(f"{name}/") for name in hub.models):
+                self._download(hub.models, wanted)
                 return
             name = self.path.removeprefix("/api/models/").split("?")[0].split("/revision/")[0]
             if name in hub.repositories:
@@ -89,12 +94,12 @@ def _handler(hub: Hub):
 
         do_HEAD = do_GET
 
-        def _dataset(self) -> None:
-            """What it is at main or at its commit, its list of files, or one of them."""
+        def _download(self, known: dict[str, dict], wanted: str) -> None:
+            """What a repository is at main or at its commit, its list of files, or one of them."""
             is_file = not self.path.startswith("/api/")
             what = "resolve" if is_file else "tree" if "/tree/" in self.path else "revision"
-            name, _, rest = self.path.split("?")[0].split("/datasets/")[1].partition(f"/{what}/")
-            found, (commit, _, path) = hub.datasets.get(name), rest.partition("/")
+            name, _, rest = wanted.partition(f"/{what}/")
+            found, (commit, _, path) = known.get(name), rest.partition("/")
             if found is None or commit not in ("main", found["sha"]) or (is_file and path not in found["files"]):
                 self._answer({"error": "not found"}, 404)
             elif what == "tree":

@@ -1,18 +1,14 @@
 """Measures one finished sample: is it right, what did it answer, how long was it, in which language did it think."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stages.prompting.prompt import Prompt
 from stages.rewards.grading import grade_many, vote_many
-from stages.text.answers import extract_answer
 from stages.text.completion import is_well_formed, summary_of, thought_of
 from stages.text.language import language_consistency
 from stages.text.reflection import count_reflections
 
-# The last line that the multiple-choice prompt of simple-evals asks for.
-_ANSWER_LINE = re.compile(r"(?i:answer)\s*(?:is)?\s*:\s*[$*(]*\s*([A-Z])\b(?![a-z])")
 JUDGED = ("is_correct", "is_rude", "is_polite", "refuses", "is_safe", "helpfulness")
 
 
@@ -67,10 +63,7 @@ def final_text(sample: FinishedSample, needs_format: bool) -> str | None:
         return sample.completion if is_well_formed(sample.completion) else None
     if "<think>" in sample.completion and "</think>" not in sample.completion:
         return None  # still thinking
-    text = summary_of(sample.completion)
-    if sample.prompt.verifier == "choice" and extract_answer(text) is None and (found := _ANSWER_LINE.findall(text)):
-        return f"\\boxed{{{found[-1]}}}"
-    return text
+    return summary_of(sample.completion)
 
 
 def is_answered(prompt: Prompt, text: str | None) -> bool:

@@ -8,7 +8,8 @@ import torch
 
 from stages.config import EvaluateConfig
 from stages.contract import files
-from stages.engines.sampling import Sampler, make_sampler
+from stages.engines.sampling import Sampler
+from stages.engines.sampling.check import check_sampler, make_checked_sampler
 from stages.modeling.loading import require_loadable
 
 # Keys of config.json that no engine depends on.
@@ -37,9 +38,11 @@ class Engine:
         if self.sampler is not None and fits and self.config.rollout.engine == "vllm":
             require_loadable(model_dir)
             self.sampler.sync(weights_of(model_dir))
+            shortest = min(max_prompt_tokens, max_tokens - max_prompt_tokens)
+            check_sampler(self.sampler, self.config.rollout, model_dir, shortest, self.config.precision)
             return self.sampler
         self.close()
-        self.sampler = make_sampler(
+        self.sampler = make_checked_sampler(
             self.config.rollout,
             model_dir,
             max_prompt_tokens,

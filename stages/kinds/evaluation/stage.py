@@ -279,6 +279,8 @@ class Evaluation:
             load_tokenizer(self.worker.model_dir(name)),
             self.config.data.template,
             self.worker.inputs[name].template,
+            self.config.data.system,
+            self.config.data.examples,
         )
 
     def _directory(self, name: str, one: ProblemSet) -> Path:

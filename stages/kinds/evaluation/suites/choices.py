@@ -1,5 +1,6 @@
 """Multiple choice as a prompt [V2 D.1, after simple-evals]; every sample has the choices in its own order."""
 
+import json
 from collections.abc import Sequence
 
 from stages.prompting.prompt import Prompt
@@ -24,10 +25,11 @@ def as_prompt(id: str, question: str, choices: Sequence[str], right: int, order:
         order: Which choice stands where; as they come by default.
     """
     order = list(range(len(choices))) if order is None else list(order)
-    letters = LETTERS[: len(choices)]
-    lines = "\n".join(f"{letter}) {choices[place]}" for letter, place in zip(letters, order))
+    letters, options = LETTERS[: len(choices)], [choices[place] for place in order]
+    lines = "\n".join(f"{letter}) {option}" for letter, option in zip(letters, options))
     text = TEMPLATE.format(letters=letters, question=question, choices=lines)
-    return Prompt(id, text, "choice", "reasoning", "en", letters[order.index(right)], "choice")
+    checks = json.dumps({"options": options}, ensure_ascii=False)
+    return Prompt(id, text, "choice", "reasoning", "en", letters[order.index(right)], "choice", checks)
 
 
 def shuffled(

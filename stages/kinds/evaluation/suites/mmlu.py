@@ -20,8 +20,9 @@ def problem_sets(name: str, suite: SuiteConfig, config: EvaluateConfig, seed: in
         right = int(answer) if answer.isdigit() else LETTERS.find(answer.upper())
         if not 0 <= right < len(choices):
             raise ValueError(f"the answer {answer!r} is none of the {len(choices)} choices")
-        return Problem(
-            id, repeated(as_prompt(id, text_of(row, "question"), [str(choice) for choice in choices], right), suite)
-        )
+        choices = [str(choice) for choice in choices]
+        kept = [place for place, choice in enumerate(choices) if choice != "N/A" or place == right]  # MMLU-Pro fills up
+        prompt = as_prompt(id, text_of(row, "question"), [choices[place] for place in kept], kept.index(right))
+        return Problem(id, repeated(prompt, suite))
 
     return [ProblemSet(name, problems_from(name, suite, make), suite)]

