@@ -7,6 +7,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 LARGEST_HEADER = 100_000_000  # bytes; the library's own limit
 LFS_POINTER = b"version https://git-lfs"
@@ -41,11 +42,11 @@ def is_lfs_pointer(path: Path) -> bool:
         return stream.read(len(LFS_POINTER)) == LFS_POINTER
 
 
-def read_header(path: Path) -> dict[str, TensorEntry]:
-    """The tensors of a file by name.
+def raw_header(path: Path) -> dict[str, dict[str, Any]]:
+    """The header as it stands: {name: {"dtype", "shape", "data_offsets"}}, whatever follows it in the file.
 
     Raises:
-        BadWeights: It is not a safetensors file, or it is longer or shorter than its header says.
+        BadWeights: The file has no such header.
     """
     size = path.stat().st_size
     with open(path, "rb") as stream:
@@ -55,20 +56,44 @@ def read_header(path: Path) -> dict[str, TensorEntry]:
         text = stream.read(length)
     try:
         header = json.loads(text)
-        entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
-        ends = [_check(path, name, entry) for name, entry in entries.items()]
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except ValueError as error:
+        raise BadWeights(f"the header of {path.name} cannot be read ({error})") from error
+    entries = {name: entry for name, entry in header.items() if name != "__metadata__"} if _is_one(header) else None
+    if entries is None:
+        raise BadWeights(f"the header of {path.name} cannot be read")
+    return entries
+
+
+def _is_one(header: Any) -> bool:
+    return isinstance(header, dict) and all(
+        name == "__metadata__" or (isinstance(entry, dict) and isinstance(entry.get("shape"), list))
+        for name, entry in header.items()
+    )
+
+
+def read_header(path: Path) -> dict[str, TensorEntry]:
+    """The tensors of a file by name.
+
+    Raises:
+        BadWeights: It is not a safetensors file, or it is longer or shorter than its header says.
+    """
+    entries = raw_header(path)
+    try:
+        ends = [_end_of(path, name, entry) for name, entry in entries.items()]
+    except (ValueError, TypeError, KeyError) as error:
         if isinstance(error, BadWeights):
             raise
         raise BadWeights(f"the header of {path.name} cannot be read ({type(error).__name__}: {error})") from error
-    whole = 8 + length + max(ends, default=0)
+    with open(path, "rb") as stream:
+        whole = 8 + int.from_bytes(stream.read(8), "little") + max(ends, default=0)
+    size = path.stat().st_size
     if size != whole:
         what = "is cut short" if size < whole else "has more bytes than its header says"
         raise BadWeights(f"{path.name} {what}: {size} of {whole} bytes")
     return {name: TensorEntry(entry["dtype"], tuple(entry["shape"]), path.name) for name, entry in entries.items()}
 
 
-def _check(path: Path, name: str, entry: dict) -> int:
+def _end_of(path: Path, name: str, entry: dict) -> int:
     """Where the tensor of a header's entry ends, in bytes; raises BadWeights where its size is not its shape's."""
     begin, end = entry["data_offsets"]
     bits = BITS.get(entry["dtype"])

@@ -14,6 +14,12 @@ LAYERS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout,
 RANDOM = re.compile(r"drop|jitter")
 
 
+def rates_of(model: "PreTrainedModel") -> list[str]:
+    """The names of what the configuration of a model says of dropout, and does not set to 0."""
+    config = model.config.get_text_config().to_dict()
+    return sorted(name for name, value in config.items() if isinstance(value, float) and value and RANDOM.search(name))
+
+
 def turn_off_dropout(model: "PreTrainedModel") -> None:
     """Sets the dropout of a loaded model to 0: layers of dropout, and what modules keep as rates of their own.
 
