@@ -10,7 +10,7 @@ from pipeline.errors import MissingInput, PipelineError
 from pipeline.execution.stop import interrupt_on_signals
 from pipeline.view.console import standard_console
 from pipeline.view.errors import print_error
-from stages.config.quoting import printable
+from stages.config.quoting import print_whatever_the_locale, printable
 
 UNUSABLE_DISK = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM),
@@ -29,6 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit code, one of `pipeline.errors.EXIT_CODES`.
     """
+    print_whatever_the_locale()
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments and arguments[0] in completion.FLAGS:
         return completion.complete(arguments)

@@ -6,11 +6,20 @@ ASCII as its own grammar or not at all, and the shell has rules of its own on to
 
 import re
 import shlex
+import sys
+from io import TextIOWrapper
 
 # What Hydra takes as a plain value without quotes; white space at an end it would drop.
 _PLAIN = re.compile(r"[\w/.*@%+|:$?-]+(?: +[\w/.*@%+|:$?-]+)*", re.ASCII)
 # Plain words that Hydra reads as something else than text.
 _NOT_TEXT = re.compile(r"null|true|false|[+-]?(?:\d[\d_]*\.?\d*|\.\d+)(?:e[+-]?\d+)?|[+-]?(?:inf|nan)", re.IGNORECASE)
+
+
+def print_whatever_the_locale() -> None:
+    """Lets this process print any text: letters that the terminal's encoding lacks become escapes, not an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def hydra_quoted(value: str) -> str:

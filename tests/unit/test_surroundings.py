@@ -12,11 +12,13 @@ from types import SimpleNamespace
 import pytest
 
 from pipeline import __main__ as command_line
+from pipeline.commands import doctor
 from pipeline.configuration.schema import RunConfig
 from pipeline.errors import MissingInput
 from pipeline.execution.prefect import server
 from pipeline.paths import REPOSITORY
 from pipeline.planning.preflight import check_run_dir, require_run_dir
+from scripts import match_torch_builds
 from stages import __main__ as worker_main
 from stages.contract import exit_codes, files
 from stages.contract.error_report import ErrorReport
@@ -168,3 +170,34 @@ def test_a_directory_that_is_no_stage_is_said(tmp_path):
             [sys.executable, "-m", "stages", *arguments], capture_output=True, text=True, cwd=REPOSITORY
         )
         assert done.returncode == 64 and part in done.stderr, done.stderr
+
+
+VERSIONS = {"torch": "2.13.0+cpu", "torchvision": "0.28.0", "torchaudio": "2.11.0+cpu", "torchcodec": "0.17.0"}
+
+
+def test_the_doctor_names_companions_of_torch_that_are_built_for_cuda(monkeypatch):
+    monkeypatch.setattr(doctor, "_version", VERSIONS.get)
+    (finding,) = doctor.torch_builds()
+    assert finding.level == "warning" and finding.what.startswith("torchvision 0.28.0, torchcodec 0.17.0: not the CPU")
+    assert finding.fix.endswith("pip uninstall --yes torchvision torchcodec")
+    monkeypatch.setattr(doctor, "_version", (VERSIONS | {"torch": "2.13.0+cu130"}).get)
+    assert doctor.torch_builds() == []
+
+
+def test_an_installation_for_cpus_replaces_or_removes_them(monkeypatch):
+    monkeypatch.setattr(match_torch_builds, "installed", VERSIONS.get)
+    commands = []
+
+    def run(command, **_):
+        words = command[command.index("--disable-pip-version-check") + 1 :]
+        commands.append(words)
+        return SimpleNamespace(returncode=int(words[0] == "install" and words[-1].startswith("torchcodec")))
+
+    monkeypatch.setattr(match_torch_builds.subprocess, "run", run)
+    assert match_torch_builds.main(["--extra-index-url", "URL"]) == 0
+    install = ["install", "-qq", "--no-deps", "--force-reinstall", "--extra-index-url", "URL"]
+    assert commands == [
+        [*install, "torchvision==0.28.0+cpu"],
+        [*install, "torchcodec==0.17.0+cpu"],
+        ["uninstall", "-qq", "--yes", "torchcodec"],
+    ]

@@ -68,7 +68,7 @@ def _connection_problem(url: str) -> str | None:
     except urllib.error.URLError as error:
         return None if isinstance(error.reason, ssl.SSLError) else f"no server answers there ({error.reason})"
     except (OSError, http.client.HTTPException, ValueError) as error:
-        return f"no server answers there ({error or type(error).__name__})"
+        return f"no server answers there ({type(error).__name__}: {error})"
     return "a page answers there, not the interface of Prefect: addresses end with /api" if is_page else None
 
 
