@@ -69,7 +69,6 @@ def own_logprobs(model: torch.nn.Module, row: list[int]) -> torch.Tensor:
     return torch.log_softmax(logits_TV, -1).gather(1, torch.tensor(row[1:])[:, None])[:, 0]
 
 
-@torch.no_grad()
 def trained_logprobs(model_dir: Path, packing: str) -> float:
     """The largest difference between what training computes and the model's own logprobs."""
     from stages.modeling.ready import ready_policy
@@ -80,7 +79,8 @@ def trained_logprobs(model_dir: Path, packing: str) -> float:
     batch = lay_out(
         rows, [[False] + [True] * (len(row) - 1) for row in rows], 0, torch.device("cpu"), packed=policy.packed
     )
-    found, _ = policy(*batch.inputs)
+    with torch.no_grad():
+        found, _ = policy(*batch.inputs)
     return (found - torch.cat([own_logprobs(own, row) for row in rows])).abs().max().item()
 
 
