@@ -101,7 +101,7 @@ def reward_exported(model_dir: Path, directory: Path) -> float:
     """The largest difference of rewards between a reward model made of the model, and its export."""
     from stages.modeling.reward_model import load_reward_model
 
-    model = load_reward_model(model_dir, 0).eval()
+    model = load_reward_model(model_dir, 0, is_new=True).eval()
     change_all(model, seed=5)
     state = {name: tensor.detach() for name, tensor in named_weights(model)}
     save_model(model, state, load_tokenizer(model_dir), directory)
@@ -111,7 +111,7 @@ def reward_exported(model_dir: Path, directory: Path) -> float:
 
 @torch.no_grad()
 def synced(model_dir: Path) -> float:
-    """Of the transformers sampler: the largest difference of logprobs between sampler and model, after a first sync and after a change of all."""
+    """The largest difference of logprobs between the transformers sampler and the model, before and after a change."""
     model = load_model(model_dir).eval()
     config = RolloutConfig(engine="transformers")
     sampler = make_sampler(config, model_dir, 32, TOKENS, is_synced_first=True)
