@@ -11,6 +11,7 @@ from pipeline.commands.run_directory import find_run
 from pipeline.configuration.graph import FAMILIES, NODES, family_of, is_stage, stage_order
 from pipeline.errors import MissingInput, StageFailed
 from pipeline.paths import REPOSITORY
+from pipeline.planning.command_line import run_words
 from pipeline.planning.models import template_of_directory
 from pipeline.view.console import standard_console
 from stages.contract.description import StageDescription
@@ -79,11 +80,11 @@ def model_stage(run_dir: Path, stage: str | None) -> Path:
     made = [name for name in sorted(names, key=stage_order) if (run_dir / name / "latest" / "manifest.json").exists()]
     if stage is not None and stage not in made:
         there_are = f"; it has {', '.join(made)}" if made else ""
-        command = f"python -m pipeline run +stage={stage if is_stage(stage) else 'all'} run={run_dir.name}"
+        command = f"python -m pipeline run +stage={stage if is_stage(stage) else 'all'} {run_words(run_dir)}"
         raise MissingInput(f"the run {run_dir.name} has no model of {stage}{there_are}", command)
     if not made:
         raise MissingInput(
-            f"the run {run_dir.name} has no model yet", f"python -m pipeline run +stage=all run={run_dir.name}"
+            f"the run {run_dir.name} has no model yet", f"python -m pipeline run +stage=all {run_words(run_dir)}"
         )
     teachers = [name for name in made if family_of(name) not in FAMILIES]
     return (run_dir / (stage or (teachers or made)[-1]) / "latest").resolve()

@@ -4,21 +4,18 @@ The configuration is composed here; the rows are read in a child process, since 
 """
 
 import json
-import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.commands.data_process import relay
 from pipeline.commands.declaration import Overrides, declare, exit_codes
 from pipeline.configuration import compose, spelling
-from pipeline.errors import MissingInput, StageFailed, StageInterrupted
-from pipeline.paths import REPOSITORY
 from pipeline.planning import models
 from stages.config import to_dict
 
-EXIT_BAD_INPUT = 64  # of the child process: what it read cannot be used
+INTERRUPTED = "interrupted; pass rates that were measured are kept"
 
 CODES = exit_codes(0, 2, 3) | {4: "the process that reads the data failed", 75: "interrupted"}
 
@@ -117,29 +114,4 @@ def _run_worker(action: str, overrides: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "config.json"
         path.write_text(json.dumps(given, ensure_ascii=False), encoding="utf-8")
-        return _relay([sys.executable, "-m", "stages.data", action, str(path)])
-
-
-def _relay(command: list[str]) -> int:
-    """Runs a child process and passes its stderr on; its last line `error: ...` becomes our error."""
-    python_path = os.pathsep.join(part for part in (str(REPOSITORY), os.environ.get("PYTHONPATH", "")) if part)
-    child = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": python_path}, stderr=subprocess.PIPE, text=True)
-    assert child.stderr is not None
-    error = ""
-    try:
-        for line in child.stderr:
-            if line.startswith("error: "):
-                error = line.removeprefix("error: ").strip()
-            else:
-                print(line, end="", file=sys.stderr, flush=True)
-        child.wait()
-    except KeyboardInterrupt:
-        child.wait()
-        raise StageInterrupted(
-            "interrupted; pass rates that were measured are kept", "the same command again"
-        ) from None
-    if child.returncode == EXIT_BAD_INPUT:
-        raise MissingInput(error or "the data cannot be used", "change the key that the message names, or the data")
-    if child.returncode:
-        raise StageFailed(f"the data process ended with exit code {child.returncode}", "its message stands above")
-    return 0
+        return relay([sys.executable, "-m", "stages.data", action, str(path)], INTERRUPTED)

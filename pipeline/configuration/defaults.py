@@ -38,8 +38,9 @@ def default_tree() -> dict[str, Any]:
                 stage[shared] = _references(shared, stage[shared])
         if "model" in stage:
             stage["model"] = _references("student" if name == "student_base" else "model", stage["model"])
-        if "template" in stage:
-            stage["template"] = "${data.template}"
+        for key in ("template", "system", "examples"):
+            if key in stage:
+                stage[key] = f"${{data.{key}}}"
     return tree
 
 

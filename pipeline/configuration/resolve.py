@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from pipeline.configuration.data_sources import with_presets, without_what_data_lacks
 from pipeline.configuration.graph import is_stage
+from pipeline.configuration.prompt_files import with_prompt_files
 from pipeline.configuration.rules import family_mistakes, mistakes_between_parts
 from pipeline.configuration.schema import RunConfig, StagesConfig
 from stages.config import (
@@ -29,7 +30,8 @@ def from_tree(tree: dict[str, Any]) -> RunConfig:
     mistakes = [f"selected.{name}: unknown stage" for name in tree.get("selected", {}) if not is_stage(name)]
     mistakes += without_repetitions(family_mistakes(tree))
     tree, preset_mistakes = with_presets(tree)
-    mistakes += preset_mistakes
+    tree, file_mistakes = with_prompt_files(tree)
+    mistakes += preset_mistakes + without_repetitions(file_mistakes)
     try:
         config = from_dict(RunConfig, tree)
     except ConfigError as error:

@@ -3,18 +3,22 @@
 The time that a finished directory of the same stage took beats the formula.
 """
 
+import math
 from pathlib import Path
 from typing import Any
 
 from pipeline.configuration.graph import Node
 from pipeline.configuration.schema import RunConfig
 from pipeline.planning import models
+from pipeline.planning.training_rows import training_rows
 from stages.contract.description import StageDescription
 from stages.contract.manifest import Manifest
 
 STARTUP_S = {"pretrain": 10, "sft": 10, "grpo": 16, "collect": 14, "reward_models": 16, "evaluate": 14, "report": 1}
-# useful FLOP/s of one single-threaded rank on a small model (measured: about 7k tokens a second at 0.5M parameters)
-CPU_FLOPS = 2e10
+# useful FLOP/s of one single-threaded rank on a CPU, measured: about 7k trained tokens a second at 0.5M parameters, and
+# 5k in 15 s on two ranks at 135M
+CPU_FLOPS, CPU_FLOPS_OF_LARGE = 2e10, 1.5e11
+SMALL, LARGE = 516_096, 135e6  # parameters of the models that were measured
 # useful FLOP/s of one rank on a current GPU; fp32 goes past the tensor cores and reaches about a tenth
 GPU_FLOPS = {"bf16": 1.5e14, "fp32": 1.5e13}
 SAMPLE_FLOPS_SHARE = 0.5  # sampling reaches this share of the training rate
@@ -28,6 +32,7 @@ ENGINE_GIB = {
     "report": 0.2,
 }  # a rank, measured
 OPTIMIZER_BYTES = 12  # a parameter: a master weight and both moments of Adam, in fp32
+UNKNOWN_STEPS = 100  # of an SFT stage whose rows nobody knows yet
 DOCUMENT_TOKENS = 45  # mean length of a tiny-world document
 SIZE_FIELDS = (  # what decides how much a stage has to do
     "num_steps",
@@ -58,9 +63,10 @@ def seconds(node: Node, config: Any, run: RunConfig) -> float:
         return STARTUP_S[node.kind]
     parameters = models.num_parameters(getattr(config, "model", None) or run.model_of(node.name))
     ranks = run.launcher.num_processes * run.launcher.num_nodes
-    trained, sampled = tokens(node, config)
+    rows = training_rows(node, config, run) if node.kind == "sft" else None
+    trained, sampled = tokens(node, config, rows)
     work = 2 * parameters * (3 * trained + sampled / SAMPLE_FLOPS_SHARE)
-    return STARTUP_S[node.kind] + work / (_flops_of_rank(config, run) * ranks)
+    return STARTUP_S[node.kind] + work / (_flops_of_rank(config, run, parameters) * ranks)
 
 
 def is_for_gpus(run: RunConfig) -> bool:
@@ -79,10 +85,14 @@ def is_for_gpus(run: RunConfig) -> bool:
     )
 
 
-def _flops_of_rank(config: Any, run: RunConfig) -> float:
-    """Useful FLOP/s of one rank. A stage may have another precision than the run."""
+def _flops_of_rank(config: Any, run: RunConfig, parameters: float) -> float:
+    """Useful FLOP/s of one rank. A stage may have another precision than the run.
+
+    On a CPU large products are more efficient: between the two measured sizes the rate is a power of the size.
+    """
     if not is_for_gpus(run):
-        return CPU_FLOPS
+        share = math.log(min(max(parameters, SMALL), LARGE) / SMALL) / math.log(LARGE / SMALL)
+        return CPU_FLOPS * (CPU_FLOPS_OF_LARGE / CPU_FLOPS) ** share
     settings = getattr(config, "deepspeed", config)  # an evaluation has `precision` itself
     return GPU_FLOPS[getattr(settings, "precision", run.deepspeed.precision)]
 
@@ -97,20 +107,29 @@ def _measured(latest: Path, config: Any) -> float | None:
     return manifest.timing.total_s if is_same else None
 
 
-def tokens(node: Node, config: Any) -> tuple[float, float]:
-    """(tokens trained on, tokens sampled) of a stage; a completion is taken to have half the allowed length.
+def tokens(node: Node, config: Any, rows: int | None = None) -> tuple[float, float]:
+    """(tokens trained on, tokens sampled) of a stage; prompts and completions have half the allowed length.
 
     A pass of the reference model over a token counts as a third of a token trained on.
+
+    Args:
+        node: The stage in the graph; an evaluation has an input for each model.
+        config: Its configuration.
+        rows: Of an SFT stage, the rows that it trains on; None where that is not known.
     """
     if node.kind == "pretrain":
         return config.num_steps * config.batch_size * DOCUMENT_TOKENS, 0
     if node.kind == "sft":
-        steps = config.max_steps or 100
+        steps = config.max_steps or UNKNOWN_STEPS
+        if rows is not None:
+            steps = math.ceil(config.num_epochs * rows / config.batch_size)
+            steps = min(steps, config.max_steps or steps)
         return steps * config.batch_size * min(config.max_tokens, 4096) / 4, 0
     if node.kind == "grpo":
         length = config.max_completion_tokens[-1][1] / 2
-        sampled = config.num_steps * config.prompts_per_step * config.group_size * length
-        return sampled * 4 / 3, sampled
+        completions = config.num_steps * config.prompts_per_step * config.group_size
+        passes = 4 / 3 if config.beta else 1  # with the reference
+        return completions * (length + config.data.max_prompt_tokens / 2) * passes, completions * length
     if node.kind == "collect":
         return 0, config.num_prompts * config.samples_per_prompt * config.max_completion_tokens / 2
     if node.kind == "reward_models":
@@ -119,19 +138,19 @@ def tokens(node: Node, config: Any) -> tuple[float, float]:
         trained = (config.num_steps or 250) * config.batch_size * 3 * config.max_completion_tokens
         return trained, (helpful + safety) * config.max_completion_tokens
     if node.kind == "evaluate":
-        return 0, _evaluated_tokens(config)
+        return 0, max(1, len(config.directories) or len(node.inputs)) * _evaluated_tokens(config)
     return 0, 0
 
 
 def _evaluated_tokens(config: Any) -> float:
-    """Sampled tokens of an evaluation: of its suites, or of the tiny world's prompts for seven models."""
+    """Tokens that an evaluation samples from one model: of its suites, or of the run's own held-out prompts."""
     if config.suites:
         return sum(
             (suite.num_problems or 500) * suite.samples_per_prompt * suite.max_completion_tokens / 2
             for suite in config.settings.values()
         )
     drawn = config.num_reasoning * config.samples_per_prompt + config.num_general + config.num_safety
-    return 7 * drawn * config.max_completion_tokens / 2
+    return drawn * config.max_completion_tokens / 2
 
 
 def disk_gib(stage: str, config: Any, run: RunConfig) -> float:
@@ -157,7 +176,7 @@ def memory_gib(node: Node, config: Any, run: RunConfig) -> float:
     has_sampler = hasattr(config, "rollout")
     per_rank = ENGINE_GIB[node.kind] + (config.rollout.kv_cache_gib if has_sampler else 0)
     weight_bytes = 4 if deepspeed is None or deepspeed.precision == "fp32" else 2
-    has_reference = node.kind == "grpo"
+    has_reference = node.kind == "grpo" and config.beta > 0
     copies = int(has_sampler) + int(has_reference)
     state_bytes = 0.0  # a parameter: optimizer state, weights, gradients
     if deepspeed is not None:

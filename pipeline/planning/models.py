@@ -3,22 +3,27 @@
 import itertools
 import re
 from collections.abc import Container
+from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from pipeline.configuration.model_directory import locate, num_parameters
 from pipeline.errors import MessageAndFix, MissingInput
 from pipeline.planning.fingerprint import model_fingerprint
+from stages.config.choices import Template
 from stages.contract.description import StageDescription
 from stages.contract.files import find_json
 from stages.contract.inputs import StageInput
 
 __all__ = [
+    "Prompting",
     "locate",
     "missing_parts",
     "num_parameters",
     "outside_input",
     "outside_inputs",
     "template_of_directory",
+    "trained_prompting",
     "trained_template",
 ]
 
@@ -78,18 +83,49 @@ def _name_of(model_dir: Path) -> str:
     return re.sub(r"[^A-Za-z0-9._-]", "-", made_by.stage if made_by else model_dir.name) or "model"
 
 
-def trained_template(kind: str | None, config: dict) -> str | None:
-    """The template that a trained stage put its prompts into; None for a stage that trains nothing.
+@dataclass(frozen=True)
+class Prompting:
+    """What a stage writes around its prompts."""
+
+    template: str
+    system: str = ""
+    examples: str | None = None
+
+    @property
+    def is_by_name(self) -> bool:
+        """Whether it is a template by its name and nothing more."""
+        return self.template in get_args(Template) and not self.system and not self.examples
+
+    def __str__(self) -> str:
+        name = self.template if self.template in get_args(Template) else "of a file"
+        more = [word for word, value in (("a system prompt", self.system), ("examples", self.examples)) if value]
+        return " with ".join([name, *([" and ".join(more)] if more else [])])
+
+
+def trained_prompting(kind: str | None, config: dict) -> Prompting | None:
+    """What a trained stage wrote around its prompts; None for a stage that trains nothing.
 
     Args:
         kind: The kind of the stage.
         config: Its configuration as plain data.
     """
     if kind == "pretrain":
-        return "plain"  # every world's documents are written so
-    if kind in ("grpo", "reward_models"):
-        return config["data"]["template"]
-    return config["template"] if kind == "sft" else None
+        return Prompting("plain")  # every world's documents are written so
+    if kind not in ("grpo", "reward_models", "sft"):
+        return None
+    section = config if kind == "sft" else config["data"]
+    return Prompting(section["template"], section.get("system") or "", section.get("examples"))
+
+
+def trained_template(kind: str | None, config: dict) -> str | None:
+    """The template that a trained model is to be asked in; None for a stage that trains nothing.
+
+    An export's own chat template, `chat`, has all that stood around the prompts in training.
+    """
+    prompting = trained_prompting(kind, config)
+    if prompting is None:
+        return None
+    return prompting.template if prompting.is_by_name else "chat"
 
 
 def template_of_directory(model_dir: Path) -> str | None:

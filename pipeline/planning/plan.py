@@ -87,6 +87,7 @@ def make_plan(config: RunConfig) -> Plan:
     steps = [known[name] for name in selected if name in graph.nodes]
     for step in steps:
         errors += _missing_inputs(step, graph, known, selected, config) + step.errors
+    errors += preflight.check_run_dir(config)
     errors += preflight.check_data(config, steps)
     errors += preflight.check_suites(steps)
     errors += preflight.check_disk(config, steps)
@@ -148,6 +149,7 @@ def _step(
         node.kind, stage_config if stage_config is not None else {}, fingerprints, files, config.seed
     )
     directory = config.run_dir / node.name / short_fingerprint(fingerprint)
+    read = dataclasses.replace(node, inputs=dict.fromkeys(inputs, "")) if node.optional else node
     action, reason, damages = choose_action(node, directory, config, stage_config, inputs, is_selected)
     return Step(
         stage=node.name,
@@ -161,7 +163,7 @@ def _step(
         data_files=files,
         num_processes=1 if node.kind == "report" else config.launcher.num_processes * config.launcher.num_nodes,
         memory_gib=estimate.memory_gib(node, stage_config, config),
-        seconds=0.0 if action == SKIP else estimate.seconds(node, stage_config, config),
+        seconds=0.0 if action == SKIP else estimate.seconds(read, stage_config, config),
         is_selected=is_selected,
         errors=errors + damages,
     )
@@ -226,18 +228,22 @@ def template_notes(steps: list[Step], known: dict[str, Step]) -> list[str]:
     """
     lines = []
     for step in steps:
-        template = getattr(getattr(step.config, "data", None), "template", None)
-        if not template or step.kind == "evaluate":
+        data = getattr(step.config, "data", None)
+        if data is None or step.kind in ("evaluate", "pretrain"):
             continue
+        own = models.Prompting(data.template, data.system, data.examples)
         for entry in step.inputs.values():
             source = known.get(entry.stage) if entry.stage else None
             if source is None or source.kind == "pretrain":
                 continue
-            trained_with = _template(entry, known)
-            if trained_with not in (None, template):
+            trained_with = models.trained_prompting(source.kind, to_dict(source.config))
+            if trained_with in (None, own):
+                continue
+            as_trained = trained_with.template if trained_with.is_by_name else "chat"
+            if own != models.Prompting(as_trained):
                 lines.append(
-                    f"{step.stage} puts its prompts into the template {template}, but {source.stage} was trained with "
-                    f"{trained_with}: stages.{step.stage}.data.template={trained_with} goes on with that"
+                    f"{step.stage} puts its prompts into the template {own}, but {source.stage} was trained with "
+                    f"{trained_with}: stages.{step.stage}.data.template={as_trained} goes on with that"
                 )
     return lines
 

@@ -12,7 +12,30 @@ ON_MALFORMED = (
     "What happens to rows that cannot be used. fail: the stage ends and shows the first of them; skip: they are left "
     "out, and the log has their number and the reasons."
 )
+TEMPLATE = (
+    "How a prompt is put before the model. plain: 'User:...Assistant:'; r1_zero: the paper's text [V1 Table 1]; chat: "
+    "the tokenizer's own template; FILE.jinja: a chat template of your own. The resolved configuration has its text."
+)
+SYSTEM = (
+    "What the model is told before every chat, unless the chat says it itself; empty: nothing but what the template "
+    "says. A model whose template knows no system messages reads it at the beginning of the user's words."
+)
+EXAMPLES = (
+    "Worked examples before every prompt, as earlier turns of the chat: a file with rows of a prompt and a completion, "
+    "or of a chat (messages). The resolved configuration has them as JSON. They count in max_prompt_tokens."
+)
 VERIFIER = "How an answer is compared with the reference: a verifier of stages/rewards/verifiers/."
+
+
+def prompting_mistakes(template: str, examples: str | None) -> list[str]:
+    """What is wrong with a template and with worked examples, once the driver has read their files."""
+    errors = []
+    names = get_args(Template)
+    if template not in names and "{{" not in template and "{%" not in template:
+        errors.append(f"template {template!r} is not one of {', '.join(names)}, nor a file FILE.jinja")
+    if examples and not examples.startswith("["):
+        errors.append(f"examples {examples!r} is not a file of worked examples")
+    return errors
 
 
 @config_class
@@ -124,11 +147,9 @@ class DataConfig(SourceConfig):
         {}, "A mixture in the place of `path`: sources by name, e.g. data.sources.math.path=FILE."
     )
     malformed: OnMalformed = setting("fail", ON_MALFORMED)
-    template: Template = setting(
-        "plain",
-        "How a prompt is put before the model. plain: 'User:...Assistant:'; r1_zero: the paper's text [V1 Table 1]; "
-        "chat: the tokenizer's own template.",
-    )
+    template: str = setting("plain", TEMPLATE)
+    system: str = setting("", SYSTEM)
+    examples: str | None = setting(None, EXAMPLES)
     eval_fraction: Float = setting(
         0.1,
         "Share of the rows or problems that is held out for evaluation and never trained on; a hash of the prompt "
@@ -152,15 +173,18 @@ class DataConfig(SourceConfig):
 
     def mistakes(self) -> list[str]:
         """One source or a mixture, and every source of a mixture has a path."""
+        prompting = prompting_mistakes(self.template, self.examples)
         if self.name == "reasoning_gym":  # whether the library has these families is checked where it may be imported
-            return []
+            return prompting
         if self.path and self.sources:
             names = ", ".join(self.sources)
             return [
+                *prompting,
                 *super().mistakes(),
                 f"path {self.path} and sources ({names}) are both set: a mixture names its files in its sources",
             ]
         return [
+            *prompting,
             *super().mistakes(),
             *(
                 f"sources.{name}.path is empty: name a file, a directory or a hub name"

@@ -2,8 +2,8 @@
 
 from typing import Literal
 
-from stages.config.choices import Packing, Template
-from stages.config.data import DataConfig, TracesConfig
+from stages.config.choices import Packing
+from stages.config.data import EXAMPLES, SYSTEM, DataConfig, TracesConfig, prompting_mistakes
 from stages.config.engines import DeepSpeedConfig, ModelConfig, OptimConfig, RolloutConfig
 from stages.config.fields import Bool, Checked, Float, Int, config_class, setting
 from stages.config.graders import JudgeConfig
@@ -158,10 +158,12 @@ class SftConfig(StageConfig):
     traces: TracesConfig = setting(
         TracesConfig, "Your own prompts and completions to train on. Without a path: what the data stage made."
     )
-    template: Template = setting(
+    template: str = setting(
         "plain",
         "How prompts are put before this model, whatever template its teacher was sampled with; see data.template.",
     )
+    system: str = setting("", SYSTEM)
+    examples: str | None = setting(None, EXAMPLES)
     num_epochs: Float = setting(2.0, "Passes over the data: 2 to 3 [V2 B.4.2].", unit="epochs", gt=0)
     max_steps: Int = setting(0, "Most steps; 0: num_epochs decides [ours].", unit="optimizer steps", ge=0)
     batch_size: Int = setting(
@@ -177,6 +179,10 @@ class SftConfig(StageConfig):
     packing: Packing = setting("auto", PACKING, operational=True)
     optim: OptimConfig = setting(OptimConfig, "Optimizer: cosine from 5e-5 to 5e-6 [V2 B.4.2].")
     deepspeed: DeepSpeedConfig = setting(DeepSpeedConfig, "DeepSpeed.")
+
+    def mistakes(self) -> list[str]:
+        """The template is one, and examples are there."""
+        return [*super().mistakes(), *prompting_mistakes(self.template, self.examples)]
 
 
 @config_class

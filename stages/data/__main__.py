@@ -1,7 +1,8 @@
-"""`python -m stages.data inspect|prepare|fetch CONFIG.json`: the worker that the driver's command `data` starts.
+"""`python -m stages.data ACTION CONFIG.json`: the worker that the driver's commands `data` and `grade` start.
 
-CONFIG.json is an object with the keys data, prepare, rollout, sandbox, seed and model_dir, as the driver composed it.
-Exit codes: 0 done, 64 bad input, 1 failed.
+The actions are inspect, prepare, fetch and grade. CONFIG.json is an object with the keys data, prepare, rollout,
+sandbox, seed and model_dir, as the driver composed it; for grade it has file, json and sandbox. Exit codes: 0 done, 64
+bad input, 65 some rows cannot be graded, 1 failed.
 """
 
 import contextlib
@@ -12,14 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from stages.config import ConfigError, DataConfig, PrepareConfig, RolloutConfig, SandboxConfig, SourceConfig, from_dict
+from stages.config.quoting import print_whatever_the_locale
 from stages.rewards.grading import GraderAway
 from stages.runtime import environment
 
-ACTIONS = ("inspect", "prepare", "fetch")
+ACTIONS = ("inspect", "prepare", "fetch", "grade")
+EXIT_UNGRADED_ROWS = 65
 
 
 def main(arguments: list[str]) -> int:
     """Carries out an action and returns the exit code; messages go to the standard streams."""
+    print_whatever_the_locale()
     if len(arguments) != 2 or arguments[0] not in ACTIONS:
         print(f"usage: python -m stages.data {'|'.join(ACTIONS)} CONFIG.json", file=sys.stderr)
         return 64
@@ -27,6 +31,8 @@ def main(arguments: list[str]) -> int:
         environment.prepare()
     given = json.loads(Path(arguments[1]).read_text(encoding="utf-8"))
     try:
+        if arguments[0] == "grade":
+            return _grade(given)
         data = from_dict(DataConfig, given["data"])
         if not data.all_sources:
             raise ValueError(
@@ -103,6 +109,26 @@ def _fetch(data: DataConfig, given: dict[str, Any]) -> int:
         else:
             print(f"{source.path} is here", flush=True)
     return 0
+
+
+def _grade(given: dict[str, Any]) -> int:
+    """Grades the rows of a file, and prints each and a summary, or all of it as JSON."""
+    from stages.data import grade_report
+    from stages.data.graded_rows import GradedRow, graded_rows
+
+    def say(line: str) -> None:
+        print(line, flush=True)
+
+    rows: list[GradedRow] = []
+    for row in graded_rows(Path(given["file"]), from_dict(SandboxConfig, given["sandbox"])):
+        rows.append(row)
+        if not given["json"]:
+            grade_report.print_row(row, say)
+    if given["json"]:
+        say(grade_report.as_json(rows))
+    else:
+        grade_report.print_summary(rows, say)
+    return EXIT_UNGRADED_ROWS if any(row.verdict is None for row in rows) else 0
 
 
 def _files(source: SourceConfig, key: str) -> str | None:

@@ -9,25 +9,14 @@ from typing import TYPE_CHECKING
 from stages.contract import files
 from stages.engines.model_card import model_card
 from stages.engines.training import TrainEngine
+from stages.prompting.chat_templates import as_chat_template, beginning
 from stages.prompting.encoding import Encoder
-from stages.prompting.templates import PLAIN_TEMPLATE, R1_ZERO_TEMPLATE, chat_template_of
-from stages.prompting.vocabulary import vocabulary_of, whole_ids
+from stages.prompting.vocabulary import whole_ids
 from stages.runtime.disk import all_or_nothing
 from stages.runtime.worker import Worker
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-# Thoughts of earlier turns are left out, as in DeepSeek-R1's own template; `thinking=true` makes the reply begin with
-# <think>, which its model card recommends. {begin}: what the tokenizer puts in front of every text.
-_CHAT = (
-    "{begin}{% set ns = namespace(system='') %}{% for message in messages %}"
-    "{% if message['role'] == 'system' %}{% set ns.system = message['content'] + '\\n' %}"
-    "{% elif message['role'] == 'assistant' %}"
-    "{{ message['content'] if loop.last else message['content'].split('</think>')[-1] }}{{ eos_token }}"
-    "{% else %}{% set text = ns.system + message['content'] %}{% set ns.system = '' %}{user}{% endif %}"
-    "{% endfor %}{% if add_generation_prompt and thinking is defined and thinking %}{{ '<think>' }}{% endif %}"
-)
 
 
 def chat_template(template: str, tokenizer: "PreTrainedTokenizerBase") -> str | None:
@@ -41,24 +30,10 @@ def chat_template(template: str, tokenizer: "PreTrainedTokenizerBase") -> str | 
         The text, None where the tokenizer has none. Engines that render it add nothing in front, so it begins with what
         the tokenizer puts in front of every text.
     """
-    begin = _begin(tokenizer)
-    own = chat_template_of(template, tokenizer)
-    if own:
-        return own if not begin or Encoder(tokenizer, template).writes_prefix else begin + own
-    if template == "chat":
-        return None
-    before, after = {"plain": PLAIN_TEMPLATE, "r1_zero": R1_ZERO_TEMPLATE}[template].split("{prompt}")
-    words = "text" if template == "plain" else "text.rstrip().removesuffix('.')"
-    user = f"{{{{ {before!r} + {words} + {after!r} }}}}"
-    return _CHAT.replace("{begin}", begin).replace("{user}", user)
-
-
-def _begin(tokenizer: "PreTrainedTokenizerBase") -> str:
-    """What the tokenizer puts in front of every text, in Jinja: mostly nothing or the beginning of sequence."""
-    prefix = vocabulary_of(tokenizer).prefix
-    if prefix == [tokenizer.bos_token_id]:
-        return "{{ bos_token }}"
-    return f"{{{{ {''.join(tokenizer.convert_ids_to_tokens(prefix))!r} }}}}" if prefix else ""
+    begin, chat = beginning(tokenizer), as_chat_template(template, tokenizer)
+    if chat is None or not begin or template in ("plain", "r1_zero") or Encoder(tokenizer, template).writes_prefix:
+        return chat
+    return begin + chat
 
 
 def set_generation_defaults(
@@ -93,6 +68,6 @@ def export(worker: Worker, engine: TrainEngine, tokenizer: "PreTrainedTokenizerB
     tokenizer.chat_template = chat_template(template, tokenizer)
     engine.export(tokenizer, worker.dir / "model")
     if worker.is_main:
-        card = model_card(worker.description, worker.inputs, worker.metrics)
+        card = model_card(worker.description, worker.inputs, worker.metrics, tokenizer.chat_template or "")
         with all_or_nothing(worker.dir / "model", len(card)):
             files.write_atomic(worker.dir / "model" / "README.md", card.encode())

@@ -15,6 +15,9 @@ below this one (the same test file looks after these too):
 """
 
 import copy
+import functools
+import importlib.util
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -69,6 +72,124 @@ def repack_tied_head(worker: Any) -> None:
         for module in worker.get_model().modules():
             if isinstance(module, ParallelLMHead) and hasattr(module, "cpu_linear"):
                 module.quant_method.process_weights_after_loading(module)
+
+
+def repack_experts() -> None:
+    """Makes vLLM's CPU backend pack the weights of fused experts again whenever they are reloaded.
+
+    Changes: `UnquantizedFusedMoEMethod.process_weights_after_loading` also calls its experts' method of that name once
+        there is a kernel.
+    Reason: experts are packed (and padded) for the kernel only when it is made. A reload would leave plain weights in
+        the place of packed ones: wrong experts, without a word.
+    Versions: vLLM 0.32; used on CPUs only.
+    Remove when: the row Qwen3-MoE of scripts/check_families.py works without it.
+    """
+    from vllm.model_executor.layers.fused_moe.unquantized_fused_moe_method import UnquantizedFusedMoEMethod
+
+    process = UnquantizedFusedMoEMethod.process_weights_after_loading
+    if hasattr(process, "__wrapped__"):  # by an engine before this one
+        return
+
+    @functools.wraps(process)
+    def process_and_pack(self: Any, layer: "torch.nn.Module") -> None:
+        is_reload = self.moe_kernel is not None
+        process(self, layer)
+        if is_reload:
+            self.moe_kernel.fused_experts.process_weights_after_loading(layer)
+
+    UnquantizedFusedMoEMethod.process_weights_after_loading = process_and_pack
+
+
+def rotate_heads_by_torch() -> None:
+    """Makes vLLM's CPU backend rotate queries that come as [T, H, D] with torch, and not with its own kernel.
+
+    Changes: `RotaryEmbedding.forward_cpu` calls `forward_native` for such queries.
+    Reason: its kernel gives wrong values for them. Models with latent attention (DeepSeek-V3) have them, all others
+        come with [T, H * D].
+    Versions: vLLM 0.32; used on CPUs only.
+    Remove when: the row DeepSeek-V3 of scripts/check_families.py works without it.
+    """
+    from vllm.model_executor.layers.rotary_embedding.base import RotaryEmbedding
+
+    rotate = RotaryEmbedding.forward_cpu
+    if hasattr(rotate, "__wrapped__"):
+        return
+
+    @functools.wraps(rotate)
+    def rotate_by_shape(self: Any, positions: Any, query: "torch.Tensor", key: "torch.Tensor | None" = None) -> Any:
+        by_kernel = query.dim() < 3
+        return rotate(self, positions, query, key) if by_kernel else self.forward_native(positions, query, key)
+
+    RotaryEmbedding.forward_cpu = rotate_by_shape
+
+
+def share_model_classes() -> None:
+    """Keeps what vLLM does to a class of transformers for its own model away from the trainer's models of that class.
+
+    Changes: `Base._decorate_cls_for_torch_compile` of vLLM's models made of transformers' code. The decorated
+        `__init__` and `__call__` then serve vLLM's own models only, all others get those that the class had.
+    Reason: vLLM decorates the class itself, for torch.compile. A model made before it fails at its next forward pass
+        ("object has no attribute 'do_not_compile'"), one made later as it is made, and hooks are never called.
+    Versions: vLLM 0.32.
+    Remove when: the row GPT-NeoX of scripts/check_families.py works without it.
+    """
+    from vllm.config import get_current_vllm_config_or_none
+    from vllm.model_executor.models.transformers.base import Base
+
+    decorate = Base._decorate_cls_for_torch_compile
+    if hasattr(decorate, "__wrapped__"):
+        return
+
+    @functools.wraps(decorate)
+    def decorate_for_vllm(self: Any, cls: type, *args: Any, **kwargs: Any) -> None:
+        plain_init, plain_call = cls.__init__, cls.__call__  # type: ignore[misc]
+        decorate(self, cls, *args, **kwargs)
+        own_init, own_call = cls.__init__, cls.__call__  # type: ignore[misc]
+        if own_init is plain_init:  # it was decorated for an engine before this one
+            return
+
+        def __init__(model: Any, *args: Any, **kwargs: Any) -> None:
+            is_vllms = get_current_vllm_config_or_none() is not None  # set while vLLM makes its model
+            (own_init if is_vllms else plain_init)(model, *args, **kwargs)
+
+        def __call__(model: Any, *args: Any, **kwargs: Any) -> Any:
+            is_vllms = "do_not_compile" in vars(model)
+            return (own_call if is_vllms else plain_call)(model, *args, **kwargs)
+
+        cls.__init__, cls.__call__ = __init__, __call__  # type: ignore[misc, method-assign]
+
+    Base._decorate_cls_for_torch_compile = decorate_for_vllm
+
+
+def vllm_architectures() -> frozenset[str]:
+    """The architectures that the installed vLLM has code of its own for; none where vLLM is not installed.
+
+    Changes: nothing; reads the keys of `_TEXT_GENERATION_MODELS` and `_MULTIMODAL_MODELS` from the source of
+        `vllm.model_executor.models.registry`.
+    Reason: the public list (`ModelRegistry.get_supported_archs`) needs vLLM imported, which takes seconds and loads
+        torch: too long for `plan`.
+    Versions: vLLM 0.24 to 0.32.
+    Remove when: vLLM has the list in a file that can be read by itself.
+    """
+    found = importlib.util.find_spec("vllm")
+    if found is None or not found.submodule_search_locations:
+        return frozenset()
+    source = Path(found.submodule_search_locations[0], "model_executor", "models", "registry.py")
+    tables = re.findall(
+        r"^_(?:TEXT_GENERATION|MULTIMODAL)_MODELS = \{\n(.*?)^\}", source.read_text(encoding="utf-8"), re.M | re.S
+    )
+    return frozenset(name for table in tables for name in re.findall(r'^    "(\w+)": ', table, re.M))
+
+
+def vllm_can_run_code_of(model_class: Any) -> bool:
+    """Whether vLLM can run the code of this class of transformers, where it has none of its own.
+
+    Changes: nothing; asks `_can_set_attn_implementation` of the class, beside the public `is_backend_compatible`.
+    Reason: it is what vLLM's registry (`_try_resolve_transformers`) asks, as its engine starts.
+    Versions: transformers 5.19, vLLM 0.32.
+    Remove when: vLLM has a function for it.
+    """
+    return bool(model_class.is_backend_compatible() or model_class._can_set_attn_implementation())
 
 
 @contextmanager

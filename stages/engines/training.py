@@ -18,6 +18,7 @@ from stages.config import DeepSpeedConfig, OptimConfig
 from stages.engines import patches
 from stages.engines.finite import named, non_finite_state
 from stages.engines.optimizers import ReplicatedOptimizer, adamw, learning_rate_factor, set_learning_rate
+from stages.engines.weights import has_names_of_its_own, named_weights, with_checkpoint_names
 from stages.modeling.model import save_model
 from stages.modeling.policy_model import PolicyModel
 from stages.modeling.reward_model import ScalarModel
@@ -105,6 +106,7 @@ class TrainEngine:
         if has_own_optimizer(config) and self.world_size == 1:
             patches.skip_allreduce(self.engine)
         self._collected_parts = patches.collect_parts(self.engine)
+        self._has_names_of_its_own: bool | None = None  # None: nobody has asked for the checkpoint's names yet
 
     @property
     def module(self) -> PolicyModel | ScalarModel:
@@ -149,17 +151,23 @@ class TrainEngine:
         return self.engine.optimizer if has_own_optimizer(self.config) else self.engine.optimizer.optimizer
 
     def full_weights(self, prefix: str = "model.") -> Iterator[tuple[str, torch.Tensor]]:
-        """Yields (HF name, whole tensor) in layer order; under ZeRO-3 gathered one by one, on every rank in lockstep.
+        """Yields (name in the module, whole tensor) of all parameters and persistent buffers, in layer order.
 
-        `prefix`: what is cut off the names of the parameters.
+        Under ZeRO-3 they are gathered one by one, on every rank in lockstep. `prefix`: what is cut off the names.
         """
         import deepspeed
 
-        is_divided = self.config.zero_stage == 3
-        for name, parameter in self.module.named_parameters():
-            with deepspeed.zero.GatheredParameters([parameter]) if is_divided else nullcontext():
-                tensor = parameter.data.clone() if is_divided else parameter.detach()
-                yield name.removeprefix(prefix), tensor
+        for name, tensor in named_weights(self.module):
+            is_divided = self.config.zero_stage == 3 and isinstance(tensor, torch.nn.Parameter)
+            with deepspeed.zero.GatheredParameters([tensor]) if is_divided else nullcontext():
+                yield name.removeprefix(prefix), tensor.data.clone() if is_divided else tensor.detach()
+
+    def checkpoint_weights(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yields what `full_weights` does, under the names and in the form that the model's checkpoint has."""
+        if self._has_names_of_its_own is None:
+            self._has_names_of_its_own = has_names_of_its_own(self.module.model)
+        weights = self.full_weights()
+        yield from with_checkpoint_names(self.module.model, weights) if self._has_names_of_its_own else weights
 
     def non_finite(self) -> list[str]:
         """Names what is not finite of this rank's share of the weights and of the optimizer's state."""

@@ -9,7 +9,8 @@ import torch
 
 from stages.config import JudgeConfig
 from stages.engines import patches
-from stages.engines.sampling.vllm_sampler import check_head_size, untouched_generators
+from stages.engines.sampling.vllm_sampler import untouched_generators
+from stages.engines.vllm_models import prepare_vllm, why_not_vllm
 from stages.judges.calls import Call, OnFailure, OnReply, Reply
 from stages.prompting.encoding import Encoder
 from stages.prompting.vocabulary import own_chat_template
@@ -64,9 +65,9 @@ class LocalModel:
 
             config = self.config
             on_gpu = torch.cuda.is_available()
-            if not on_gpu:
-                check_head_size(self.model_dir)
-                patches.inspect_models_in_process()
+            if why := why_not_vllm(self.model_dir, on_gpu):
+                raise InputError(f"judge.model={self.model_dir} {why}: give another model")
+            prepare_vllm(on_gpu)
             memory: dict[str, Any] = (
                 {"gpu_memory_utilization": config.gpu_memory_fraction}
                 if on_gpu

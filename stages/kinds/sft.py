@@ -5,7 +5,6 @@ Cold start and rejection SFT (both from the base), and distillation.
 
 import math
 from pathlib import Path
-from typing import Any
 
 from stages.config import SftConfig
 from stages.engines.export import export
@@ -17,6 +16,8 @@ from stages.modeling.policy_model import PolicyModel
 from stages.prompting.encoding import Encoder
 from stages.runtime.errors import InputError, user_errors
 from stages.runtime.worker import Worker
+from stages.training.alarms import report_once
+from stages.training.beginnings import of_sft
 from stages.training.epochs import epoch_indices
 from stages.training.supervised import TrainingRow, train_supervised
 from stages.training.traces import file_traces, recipe_traces, tokenized
@@ -26,7 +27,8 @@ def run(worker: Worker) -> None:
     """Runs a stage of this kind to its end: trains the policy on its data and exports it to model/."""
     config: SftConfig = worker.config
     tokenizer = load_tokenizer(worker.model_dir("policy"))
-    rows, num_too_long = read_rows(worker, config, tokenizer)
+    encoder = Encoder.of(config, tokenizer)
+    rows, num_too_long = read_rows(worker, config, encoder)
     num_steps = math.ceil(config.num_epochs * len(rows) / config.batch_size)
     if config.max_steps:
         num_steps = min(num_steps, config.max_steps)
@@ -34,6 +36,8 @@ def run(worker: Worker) -> None:
         f"{len(rows)} samples ({num_too_long} longer than {config.max_tokens} tokens left out), "
         f"{num_steps} steps of {config.batch_size}"
     )
+    targets = [round(sum(row.weights)) for row in rows]
+    report_once(worker, of_sft(worker.stage, config, targets, num_too_long, num_steps))
     model = load_model(worker.model_dir("policy"), config.deepspeed.precision)
     packed = uses_packing(config.packing, model, config.deepspeed.precision)
     engine = TrainEngine(PolicyModel(model, packed), config.optim, config.deepspeed, num_steps)
@@ -44,17 +48,17 @@ def run(worker: Worker) -> None:
 
     train_supervised(worker, engine, batch_at, num_steps, config, pad_id(tokenizer))
     worker.metrics |= {"data/samples": len(rows), "data/too_long": num_too_long, "train/steps": num_steps}
-    export(worker, engine, tokenizer, config.template)
+    export(worker, engine, tokenizer, encoder.template)
 
 
-def read_rows(worker: Worker, config: SftConfig, tokenizer: Any) -> tuple[list[TrainingRow], int]:
+def read_rows(worker: Worker, config: SftConfig, encoder: Encoder) -> tuple[list[TrainingRow], int]:
     """Reads and tokenises the traces that the stage learns from.
 
     Returns:
         The rows of at most `max_tokens` tokens, and how many were longer.
 
     Raises:
-        InputError: the file has rows that cannot be used, or no row is short enough.
+        InputError: the file has rows that cannot be used, no row is short enough, or no completion has a word.
     """
     with user_errors():
         if config.traces.path:
@@ -63,11 +67,16 @@ def read_rows(worker: Worker, config: SftConfig, tokenizer: Any) -> tuple[list[T
         else:
             path = str(worker.input_dir("data") / "data" / "train.parquet")
             traces, left_out = recipe_traces(Path(path)), ""
-        everything = [to_row(*ids) for ids in tokenized(traces, Encoder(tokenizer, config.template))]
+        everything = [to_row(*ids) for ids in tokenized(traces, encoder)]
     rows = [row for row in everything if len(row.token_ids) <= config.max_tokens]
     num_too_long = len(everything) - len(rows)
     if left_out:
         worker.say(f"{path}: {left_out}")
+    if rows and all(sum(row.weights) <= 1 for row in rows):
+        raise InputError(
+            f"{path}: every completion is empty, so there is nothing to learn: name the right column with "
+            f"stages.{worker.stage}.traces.completion_column"
+        )
     if not rows:
         raise InputError(
             f"{path} holds no sample of at most {config.max_tokens} tokens ({num_too_long} are longer): "

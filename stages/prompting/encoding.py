@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
+from stages.prompting.chat_templates import with_instructions
 from stages.prompting.control_tokens import ControlTokens, UnencodableText
 from stages.prompting.prompt import Prompt
 from stages.prompting.templates import apply_template, chat_template_of
@@ -14,6 +15,22 @@ from stages.text.completion import opening_of
 Shot = tuple[str, str]  # a worked example: the user's words and the whole completion
 
 
+class Prompting(Protocol):
+    """What a section of the configuration says of prompts: `DataConfig` and `SftConfig` do."""
+
+    @property
+    def template(self) -> str:
+        """A name or the text of a Jinja template."""
+
+    @property
+    def system(self) -> str:
+        """What the model is told before every chat."""
+
+    @property
+    def examples(self) -> str | None:
+        """Worked examples, messages as JSON."""
+
+
 class Encoder:
     """Encodes for one model: its tokenizer, and the template that its prompts are put into.
 
@@ -21,11 +38,22 @@ class Encoder:
     own control tokens are control tokens, and <think> is whatever token the tokenizer has for it.
     """
 
-    def __init__(self, tokenizer: Any, template: str):
-        """Takes a Hugging Face tokenizer and a template: plain, r1_zero, chat, or the text of a Jinja template."""
-        self.tokenizer, self.template = tokenizer, template
+    def __init__(self, tokenizer: Any, template: str, system: str = "", examples: str = ""):
+        """Takes the tokenizer of a model and what is written around its prompts.
+
+        Args:
+            tokenizer: A Hugging Face tokenizer.
+            template: plain, r1_zero, chat, or the text of a Jinja template.
+            system: What the model is told before every chat.
+            examples: Worked examples before every prompt, messages as JSON.
+
+        Raises:
+            InputError: See `with_instructions`.
+        """
+        self.tokenizer = tokenizer
+        self.template = with_instructions(template, system, examples, tokenizer)
         self.vocabulary = vocabulary_of(tokenizer)
-        self.chat_template = chat_template_of(template, tokenizer)
+        self.chat_template = chat_template_of(self.template, tokenizer)
         # Found out here, because threads that decode must not encode at the same time.
         self.stop_ids = self.vocabulary.stop_ids(self.chat_template)  # end a completion
         self.end_id = self.vocabulary.end_id(self.chat_template)  # ends one in training
@@ -35,6 +63,11 @@ class Encoder:
     def opening(self) -> str:
         """What the template writes of each completion: "<think>" with white space after it, or nothing."""
         return opening_of(self.text("a"))
+
+    @classmethod
+    def of(cls, section: Prompting, tokenizer: Any) -> "Encoder":
+        """The encoder of a section of the configuration."""
+        return cls(tokenizer, section.template, section.system, section.examples or "")
 
     def text(self, words: str, shots: Sequence[Shot] = (), system: str = "") -> str:
         """The prompt as the model sees it, for people and data files. Raises ValueError as `apply_template` does."""

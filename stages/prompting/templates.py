@@ -82,16 +82,21 @@ def render_chat(messages: list[dict[str, str]], chat_template: str, tokenizer: A
     Raises:
         ValueError: the template refuses the chat.
     """
-    if system:
-        try:
-            text = _rendered([{"role": "system", "content": system}, *messages], chat_template, tokenizer)
-        except ValueError:
-            text = ""
-        if system.strip() in text:
-            return text
+    if system and reaches_the_model(system, chat_template, tokenizer):
+        messages = [{"role": "system", "content": system}, *messages]
+    elif system:
         first, *others = messages
         messages = [{**first, "content": f"{system}\n\n{first['content']}"}, *others]
     return _rendered(messages, chat_template, tokenizer)
+
+
+def reaches_the_model(system: str, chat_template: str, tokenizer: Any) -> bool:
+    """Whether a chat template takes a system message and writes it."""
+    messages = [{"role": "system", "content": system}, {"role": "user", "content": "a"}]
+    try:
+        return system.strip() in _rendered(messages, chat_template, tokenizer)
+    except ValueError:
+        return False
 
 
 def _rendered(messages: list[dict[str, str]], chat_template: str, tokenizer: Any) -> str:

@@ -61,13 +61,19 @@ def asks_for_form(prompt: str) -> bool:
     return "<answer>" in prompt or "boxed" in prompt
 
 
-def with_votes(completions: Sequence[tuple[str, Prompt, bool]]) -> list[Answered]:
-    """Finds out which (completion, prompt, whether it was cut) have an answer: one that the verifier can read."""
+def with_votes(completions: Sequence[tuple[str, Prompt, bool]], needs_format: bool) -> list[Answered]:
+    """Finds out which completions have an answer: one that the verifier can read.
+
+    Args:
+        completions: each with its prompt, and whether it was cut.
+        needs_format: whether an answer counts only in a well-formed completion.
+    """
     votes = vote_many([(text, prompt) for text, prompt, _ in completions])
-    return [
-        Answered(text, prompt, is_cut, vote is not None or prompt.verifier in WITHOUT_VOTE)
-        for (text, prompt, is_cut), vote in zip(completions, votes)
-    ]
+    found = []
+    for (text, prompt, is_cut), vote in zip(completions, votes):
+        is_read = vote is not None or prompt.verifier in WITHOUT_VOTE
+        found.append(Answered(text, prompt, is_cut, is_read and (is_well_formed(text) or not needs_format)))
+    return found
 
 
 def diagnose(found: Sequence[Answered], asks: bool, template: str, needs_format: bool, keys: Keys) -> Diagnosis:

@@ -218,13 +218,15 @@ def test_a_tied_head_is_synced(tied, stage_root, num_processes):
     )
 
 
-def test_a_stale_tied_head_stops_the_run(tied, stage_root, monkeypatch):
+def test_a_stale_tied_head_stops_the_run_before_it_trains(tied, stage_root, monkeypatch):
     """What vLLM's own reload leaves behind on CPUs: a new body under the old head."""
     directory = prepare(stage_root / "grpo_stale_head", tied, **TIED)
     with broken(directory, "head", monkeypatch, num_processes=2) as attempt:
         assert attempt.wait() == 1, attempt.log()
-    assert "differ from the trainer's" in ErrorReport.read(directory).message
-    assert [row["step"] for row in steps(directory)] == [1]
+    error = ErrorReport.read(directory)
+    assert error.is_bad_input and "differ from the trainer's" in error.message
+    assert "before the first update" in error.message and "use rollout=transformers" in error.message
+    assert steps(directory) == []
 
 
 HALF = {"num_steps": 4, "rollout": {"engine": "transformers", "logprob_tolerance": 0.5}, "save_every": 1}

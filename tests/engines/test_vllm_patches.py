@@ -2,6 +2,7 @@
 
 import inspect
 import os
+from types import SimpleNamespace
 
 import torch
 
@@ -73,3 +74,97 @@ def test_with_seeds():
     assert (first.seed, second.seed, first.n, second.max_tokens) == (7, 8, 2, 5)
     clone = first.clone()
     assert clone is not first and clone.seed == 7 and clone.stop_token_ids is first.stop_token_ids  # a shallow copy
+
+
+def test_repack_experts(monkeypatch):
+    """vLLM packs experts only as their kernel is made; ours packs them at each reload."""
+    from vllm.model_executor.layers.fused_moe import unquantized_fused_moe_method as module
+
+    setup = inspect.getsource(module.UnquantizedFusedMoEMethod._setup_kernel)
+    before, packs = setup.split("if not is_weight_update:")
+    call = "fused_experts.process_weights_after_loading(layer)"
+    assert call in packs and call not in before
+
+    class Experts:
+        def __init__(self):
+            self.calls = []
+
+        def process_weights_after_loading(self, layer):
+            self.calls.append(layer)
+
+    class Method:
+        moe_kernel = None
+
+        def process_weights_after_loading(self, layer):
+            self.moe_kernel = SimpleNamespace(fused_experts=Experts())
+
+    monkeypatch.setattr(module, "UnquantizedFusedMoEMethod", Method)
+    for _ in range(2):  # a second engine changes nothing more
+        patches.repack_experts()
+    method = Method()
+    method.process_weights_after_loading("loaded")
+    method.process_weights_after_loading("reloaded")
+    assert method.moe_kernel.fused_experts.calls == ["reloaded"]
+
+
+def test_rotate_heads_by_torch():
+    from vllm.config import VllmConfig, set_current_vllm_config
+    from vllm.model_executor.layers.rotary_embedding import get_rope
+
+    patches.rotate_heads_by_torch()
+    parameters = {"rope_theta": 1e4, "rope_type": "default"}
+    with set_current_vllm_config(VllmConfig()):
+        rope = get_rope(64, max_position=64, rope_parameters=parameters, is_neox_style=False, dtype=torch.float32)
+    positions, query, key = torch.arange(5), torch.randn(5, 2, 64), torch.randn(5, 1, 64)
+    expected = rope.forward_native(positions, query.clone(), key.clone())
+    for right, found in zip(expected, rope.forward_cpu(positions, query.clone(), key.clone()), strict=True):
+        torch.testing.assert_close(found, right)
+    flat = rope.forward_cpu(positions, query.flatten(1).clone(), key.flatten(1).clone())
+    torch.testing.assert_close(flat[0].view(5, 2, 64), expected[0])
+
+
+def test_share_model_classes():
+    """A class that vLLM decorates still serves models that are not vLLM's: those made before, and those made later."""
+    from transformers import GPTNeoXConfig, GPTNeoXModel
+    from vllm.config import CompilationConfig, VllmConfig, set_current_vllm_config
+    from vllm.model_executor.models.transformers.base import Base
+
+    class Decoder(GPTNeoXModel):
+        pass
+
+    def a_decoder():
+        return Decoder(
+            GPTNeoXConfig(vocab_size=9, hidden_size=8, intermediate_size=8, num_attention_heads=2, num_hidden_layers=1)
+        )
+
+    patches.share_model_classes()
+    earlier, called = a_decoder(), []
+    Base._decorate_cls_for_torch_compile(
+        SimpleNamespace(), Decoder, dynamic_arg_dims={"input_ids": 1}, enable_if=None, is_encoder=False
+    )
+    ids = torch.tensor([[1, 2, 3]])
+    for decoder in (earlier, a_decoder()):
+        decoder.register_forward_hook(lambda *_: called.append("hook"))
+        assert decoder(ids).last_hidden_state.shape == (1, 3, 8)
+    assert called == ["hook", "hook"]
+    with set_current_vllm_config(VllmConfig(compilation_config=CompilationConfig(mode=0))):
+        assert a_decoder().do_not_compile is True  # vLLM's own is made as vLLM wants it
+
+
+def test_vllm_architectures():
+    from vllm import ModelRegistry
+
+    names = patches.vllm_architectures()
+    assert {"LlamaForCausalLM", "Qwen3MoeForCausalLM", "DeepseekV3ForCausalLM"} <= names
+    assert names <= set(ModelRegistry.get_supported_archs()) and "GPTNeoXForCausalLM" not in names
+
+
+def test_vllm_can_run_code_of():
+    from transformers import GPTNeoXForCausalLM, T5ForConditionalGeneration
+    from vllm.model_executor.models import registry
+
+    asked = inspect.getsource(registry._ModelRegistry._try_resolve_transformers)
+    assert "transformers_model_cls.is_backend_compatible()" in asked
+    assert "transformers_model_cls._can_set_attn_implementation()" in asked
+    assert patches.vllm_can_run_code_of(GPTNeoXForCausalLM)
+    assert isinstance(patches.vllm_can_run_code_of(T5ForConditionalGeneration), bool)

@@ -73,10 +73,11 @@ def test_parameters_of_a_model_directory_follow_from_its_weight_files_and_precis
 TRAINED_AND_SAMPLED = {
     "base": (1350 * 32 * 45, 0),  # steps, documents a step, tokens a document
     "cold_start": (50 * 32 * 256 / 4, 0),  # steps, rows a step, a quarter of the longest row
-    "r1_zero": (35 * 256 * 55 * 4 / 3, 35 * 256 * 55),  # steps, completions a step, half of 110 tokens; 1/3: reference
+    # steps, completions a step, half of 110 tokens and of the 32 of a prompt; 1/3: reference
+    "r1_zero": (35 * 256 * (55 + 16) * 4 / 3, 35 * 256 * 55),
     "cold_start_data": (0, 96 * 12 * 55),  # prompts, completions of each, half of 110 tokens
     "reward_models": (150 * 24 * 3 * 40, (320 * 8 + 160 * 4) * 40),
-    "evaluate": (0, 7 * (192 * 4 + 192 + 128) * 55),  # seven models
+    "evaluate": (0, 8 * (192 * 4 + 192 + 128) * 55),  # eight models
     "report": (0, 0),
 }
 
@@ -97,10 +98,10 @@ def test_every_kind_of_stage_is_here(tiny):
     [
         ("base", 10, 6 * 1_944_000),
         ("cold_start", 10, 6 * 102_400),
-        ("r1_zero", 16, 6 * 35 * 256 * 55 * 4 / 3 + 4 * 492_800),  # sampling at half the rate
+        ("r1_zero", 16, 6 * 35 * 256 * (55 + 16) * 4 / 3 + 4 * 492_800),  # sampling at half the rate
         ("cold_start_data", 14, 4 * 63_360),
         ("reward_models", 16, 6 * 432_000 + 4 * 128_000),
-        ("evaluate", 14, 4 * 418_880),
+        ("evaluate", 14, 4 * 478_720),
         ("report", 1, 0),
     ],
 )
@@ -115,7 +116,8 @@ def test_a_student_is_estimated_with_its_own_model(tiny):
 def test_suites_are_estimated_by_their_problems(tiny):
     run = tiny("+eval@eval.math500=math500", "stages.evaluate.suites=[math500]")
     suite = run.stage("evaluate").settings["math500"]
-    expected = (suite.num_problems or 500) * suite.samples_per_prompt * suite.max_completion_tokens / 2
+    of_a_model = (suite.num_problems or 500) * suite.samples_per_prompt * suite.max_completion_tokens / 2
+    expected = 8 * of_a_model
     assert estimate.tokens(graph.build(run).nodes["evaluate"], run.stage("evaluate")) == (0, expected)
 
 
@@ -156,7 +158,7 @@ def test_a_stage_of_another_precision_than_the_run_is_estimated_with_its_own(tin
     run = tiny("launcher=gpu", "deepspeed.precision=bf16", stages__evaluate__precision="fp32")
     assert run.stage("base").deepspeed.precision == "fp32"  # Muon
     assert seconds(run, "base") == pytest.approx(10 + PARAMETERS * 6 * 1_944_000 / 1.5e13)
-    assert seconds(run, "evaluate") == pytest.approx(14 + PARAMETERS * 4 * 418_880 / 1.5e13)
+    assert seconds(run, "evaluate") == pytest.approx(14 + PARAMETERS * 4 * 478_720 / 1.5e13)
     assert seconds(run, "cold_start_data") == pytest.approx(14 + PARAMETERS * 4 * 63_360 / 1.5e14)
 
 

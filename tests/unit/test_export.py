@@ -2,12 +2,14 @@
 what is true.
 """
 
+import dataclasses
+
 import pytest
 
 from stages.contract.description import StageDescription
 from stages.contract.inputs import StageInput, write_inputs
 from stages.engines.export import chat_template, set_generation_defaults
-from stages.engines.model_card import card_command, lineage, model_card
+from stages.engines.model_card import card_command, languages, lineage, model_card
 from stages.prompting.encoding import Encoder
 from stages.worlds.tiny_world.tokenizer import build_tokenizer
 
@@ -141,3 +143,59 @@ def test_the_card_names_lineage_data_numbers_and_command(tmp_path):
 def test_lineage_of_a_first_stage_is_one_line():
     assert lineage("base", "ab" * 32, {}) == ["* `base` abababab"]
     assert card_command("a runs_dir=/x 'b c'") == "a 'b c'"
+
+
+OURS = "{{ messages }}{% if thinking is defined and thinking %}{{ '<think>' }}{% endif %}"
+
+
+@pytest.mark.parametrize(
+    "template, says, does_not",
+    [
+        (OURS, "rendered by its chat template; `thinking=True` begins", "nothing"),
+        ("{{ messages }}", "rendered by its chat template. Sample", "thinking=True"),
+        ("{% if enable_thinking %}<think>{% endif %}", "rendered by its chat template. Sample", "thinking=True"),
+        ("", "2501.12948)). Sample at", "chat template"),
+    ],
+)
+def test_the_card_says_of_the_chat_template_what_is_true(template, says, does_not):
+    first = model_card(DESCRIPTION, {}, {}, template).split("## How it was made")[0]
+    assert says in first and does_not not in first
+
+
+@pytest.mark.parametrize(
+    "config, found",
+    [
+        ({"data": {"name": "tiny_world"}}, ["en", "zh"]),
+        ({"data": {"name": "reasoning_gym", "tasks": ["gcd"]}}, ["en"]),
+        ({"data": {"name": "file", "path": "a", "language": "de"}}, ["de"]),
+        ({"data": {"name": "file", "path": "a", "language": "auto"}}, []),
+        ({"data": {"name": "file", "path": "a", "language": "de", "language_column": "lang"}}, []),
+        ({"data": {"name": "file", "sources": {"a": {"language": "fr"}, "b": {"language": "de"}}}}, ["de", "fr"]),
+        ({"traces": {"path": "t", "language": "ja"}, "data": {"name": "tiny_world"}}, ["ja"]),
+        ({"traces": {"path": None}}, []),
+        ({}, []),
+    ],
+)
+def test_the_card_names_the_languages_of_the_data(config, found):
+    description = dataclasses.replace(DESCRIPTION, config=config)
+    assert languages(description, {}) == found
+    from huggingface_hub import ModelCard
+
+    assert ModelCard(model_card(description, {}, {})).data.language == (found or None)
+
+
+def test_languages_of_a_builder_are_those_of_its_prompts(tmp_path):
+    StageDescription(stage="rejection_data", kind="collect", config={"data": {"name": "tiny_world"}}).write(tmp_path)
+    inputs = {"data": StageInput(stage="rejection_data", path=str(tmp_path), fingerprint="1" * 64)}
+    assert languages(dataclasses.replace(DESCRIPTION, config={"traces": {"path": None}}), inputs) == ["en", "zh"]
+
+
+def test_generated_data_is_named():
+    def line(**data):
+        return model_card(dataclasses.replace(DESCRIPTION, config={"data": data}), {}, {})
+
+    assert "* reasoning-gym: gcd, chain_sum" in line(name="reasoning_gym", tasks=["gcd", "chain_sum"])
+    assert "* `a.jsonl`, `b.parquet`" in line(
+        name="file", sources={"a": {"path": "/x/a.jsonl"}, "b": {"path": "b.parquet"}}
+    )
+    assert "* the tiny world" in line(name="tiny_world")

@@ -5,7 +5,9 @@ from types import SimpleNamespace
 import pytest
 
 from stages.config import GrpoConfig, RolloutConfig
-from stages.kinds.grpo.probe import Probe, SyncedSampler, probe_sampler
+from stages.kinds.grpo.probe import Probe, SamplerDisagrees, SyncedSampler, _way_out, probe_sampler
+from stages.runtime.errors import InputError
+from stages.runtime.failure import report_of
 from tests.support.rollouts import a_rollout
 
 
@@ -62,3 +64,22 @@ def test_beyond_agreement_the_trainers_logprobs_count():
 def test_a_plainly_wrong_sampler_stops_the_run(worst):
     with pytest.raises(RuntimeError, match="after the weight sync of step 4 .*stages.r1_zero.rollout.logprob_toler"):
         probed((0.0, worst))
+
+
+@pytest.mark.parametrize("engine, way_out", [("vllm", "use rollout=transformers"), ("transformers", "no sampler")])
+def test_a_model_that_the_sampler_cannot_take_is_bad_input(engine, way_out):
+    """Before anything was trained nothing but the kind of the model, or its precision, can be the cause."""
+    policy = SimpleNamespace(mismatch=lambda rollouts: (0.4, 0.9))
+    settings = GrpoConfig(rollout=RolloutConfig(engine=engine))
+    with pytest.raises(InputError, match=f"before the first update .*{way_out}"):
+        probe_sampler(SimpleNamespace(world_size=1, stage="r1_zero"), settings, policy, [a_rollout("")], step=0)
+
+
+def test_a_sampler_that_goes_wrong_later_says_what_helps():
+    with pytest.raises(SamplerDisagrees) as raised:
+        probed((0.0, 0.9))
+    assert report_of(raised.value, 0, "log").fix == f"if it does so again, {_way_out(GrpoConfig())}"
+
+
+def test_a_sampler_that_starts_without_weights_is_synced_first():
+    assert SyncedSampler(Engine(can_sleep=False), step=None).step is None

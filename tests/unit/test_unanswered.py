@@ -67,9 +67,11 @@ def test_a_cut_completion_with_an_answer_is_not_called_cut():
 
 def test_readable_answers_are_told_apart_by_the_verifier_itself():
     texts = [answered("28"), answered("no idea"), PLAIN]
-    found = with_votes([(text, a_prompt(), False) for text in texts])
+    found = with_votes([(text, a_prompt(), False) for text in texts], needs_format=False)
     assert [one.is_answered for one in found] == [True, False, False]
     some = diagnose(found, True, "r1_zero", False, KEYS)
     assert some.num_unanswered == 2 and some.share == pytest.approx(2 / 3)
     assert diagnose(found[:1], True, "r1_zero", False, KEYS).message == "all 1 completions have a readable answer"
+    boxed = [("So \\boxed{28}.", a_prompt(), False)]
+    assert [with_votes(boxed, needs_format=needed)[0].is_answered for needed in (False, True)] == [True, False]
     assert diagnose([], True, "r1_zero", False, KEYS).share == 0

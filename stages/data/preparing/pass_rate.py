@@ -94,6 +94,8 @@ class PassRates:
             self.prepare.samples,
             self.prepare.max_completion_tokens,
             self.data.template,
+            self.data.system,
+            self.data.examples,
             output_fields(self.rollout),
             _identity(self.model_dir),
             [dataclasses.astuple(prompt) for prompt in prompts],
@@ -139,14 +141,14 @@ class PassRates:
 
     def _open(self) -> None:
         """Starts the engine."""
-        from stages.engines.sampling import make_sampler
+        from stages.engines.sampling.check import make_checked_sampler
         from stages.engines.training import init_distributed
         from stages.modeling.model import load_tokenizer
 
         if self.rollout.engine == "vllm":
             init_distributed()  # vLLM takes part in the process group that is there
-        self._encoder = Encoder(load_tokenizer(self.model_dir), self.data.template)
-        self._sampler = make_sampler(
+        self._encoder = Encoder.of(self.data, load_tokenizer(self.model_dir))
+        self._sampler = make_checked_sampler(
             self.rollout,
             self.model_dir,
             self.data.max_prompt_tokens,

@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 
 from stages.config import RolloutConfig
+from stages.engines.vllm_models import require_vllm
 from stages.modeling.model import load_tokenizer
 from stages.prompting.vocabulary import vocabulary_of
 
@@ -32,6 +33,7 @@ class Sampler(Protocol):
     """
 
     stop_ids: list[int]  # token ids that end a completion
+    takes_checkpoint_names: bool  # whether `sync` wants the names of the model's checkpoint, and not of the module
 
     def sample(
         self,
@@ -62,13 +64,19 @@ class Sampler(Protocol):
         """
 
     def sync(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
-        """Takes new weights, (HF name, tensor) in layer order, and forgets cached prefixes; wakes the engine."""
+        """Takes new weights, (name, tensor) in layer order, and forgets cached prefixes; wakes the engine."""
 
     def sleep(self) -> bool:
         """Gives a GPU's memory to the trainer, if it can, and returns whether it did; then only a sync wakes it."""
 
     def close(self) -> None:
         """Frees the engine's memory."""
+
+
+def require_sampler(config: RolloutConfig, model_dir: Path) -> None:
+    """Raises InputError, with the way out, where the configured engine is known to be unable to take the model."""
+    if config.engine == "vllm":
+        require_vllm(model_dir, torch.cuda.is_available())
 
 
 def make_sampler(
@@ -78,6 +86,7 @@ def make_sampler(
     max_completion_tokens: int,
     precision: str = "fp32",
     can_sleep: bool = False,
+    is_synced_first: bool = False,
     stop_ids: list[int] | None = None,
 ) -> Sampler:
     """Makes the engine of the configuration, with the weights of `model_dir`.
@@ -89,13 +98,18 @@ def make_sampler(
         max_completion_tokens: Most tokens of a completion.
         precision: fp32 or bf16.
         can_sleep: Whether it shares its GPU with a trainer.
+        is_synced_first: Whether it gets weights before it draws. vLLM then begins with random ones, so that a weight
+            that a sync does not reach shows at once, and not only after the first update.
         stop_ids: Those of `Encoder.stop_ids`; None for what the model's directory says.
     """
+    require_sampler(config, model_dir)
     sampler: Sampler
     if config.engine == "vllm":
         from stages.engines.sampling.vllm_sampler import VllmSampler
 
-        sampler = VllmSampler(config, model_dir, max_prompt_tokens, max_completion_tokens, precision, can_sleep)
+        sampler = VllmSampler(
+            config, model_dir, max_prompt_tokens, max_completion_tokens, precision, can_sleep, is_synced_first
+        )
     else:
         from stages.engines.sampling.transformers_sampler import TransformersSampler
 

@@ -13,6 +13,7 @@ from transformers import TopPLogitsWarper
 
 from stages.config import RolloutConfig
 from stages.engines.sampling import Completion, OnGroup
+from stages.engines.weights import named_weights
 from stages.modeling.model import load_model
 from stages.runtime.deadline import Deadline, deadline
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 class TransformersSampler:
     """See `stages.engines.sampling.Sampler`."""
+
+    takes_checkpoint_names = False
 
     def __init__(
         self,
@@ -139,7 +142,7 @@ class TransformersSampler:
 
     def sync(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
         """See `Sampler.sync`."""
-        own = dict(self.model.named_parameters())
+        own = dict(named_weights(self.model))
         for name, tensor in weights:
             if own[name].dtype == tensor.dtype and own[name].device == tensor.device:
                 own[name].data = tensor.data  # the trainer's own memory: one copy of the weights serves both

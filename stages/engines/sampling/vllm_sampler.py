@@ -10,16 +10,17 @@ import itertools
 import os
 import random
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from stages.config import VLLM_CPU_HEAD_SIZES, RolloutConfig
+from stages.config import RolloutConfig
 from stages.engines import patches
 from stages.engines.sampling import Completion, OnGroup
+from stages.engines.vllm_models import WAY_OUT, prepare_vllm
 from stages.runtime.deadline import deadline
 from stages.runtime.errors import InputError
 
@@ -33,7 +34,7 @@ class PolicyLoader:
     reload_weights: Callable[..., None]  # the worker's
 
     def load_policy(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
-        """Loads (HF name, tensor) pairs, then packs a tied head again that the CPU backend would leave as it was."""
+        """Loads (name in the checkpoint, tensor) pairs; then packs a tied head again, which the reload does not do."""
         self.reload_weights(weights_iterator=iter(weights))
         patches.repack_tied_head(self)
 
@@ -53,6 +54,28 @@ def untouched_generators() -> Iterator[None]:
             torch.cuda.set_rng_state_all(cuda)
 
 
+@contextmanager
+def _unfit_models(what: str) -> Iterator[None]:
+    """Turns what vLLM raises where it lacks something for a kind of model into an InputError with the way out.
+
+    Args:
+        what: Begins the message.
+    """
+    kinds = (AttributeError, LookupError, ValueError, TypeError, AssertionError, NotImplementedError, ImportError)
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        if not isinstance(error, kinds) and type(error) is not RuntimeError:  # memory, a disk, another rank
+            raise
+        said = str(error).strip().splitlines() or [""]
+        raise InputError(
+            f"{what} ({type(error).__name__}: {said[0]}): "
+            f"where this is the kind of the model and not a setting, {WAY_OUT}"
+        ) from error
+
+
 def prefer_newer_runner(model_dir: Path) -> None:
     """Makes vLLM run Qwen2 models with its newer model runner, unless the environment says which runner to use.
 
@@ -64,19 +87,6 @@ def prefer_newer_runner(model_dir: Path) -> None:
 
     if "Qwen2ForCausalLM" in (AutoConfig.from_pretrained(model_dir).architectures or []):
         os.environ.setdefault("VLLM_USE_V2_MODEL_RUNNER", "1")
-
-
-def check_head_size(model_dir: Path | str) -> None:
-    """Raises InputError for a model whose attention heads have a size that vLLM's CPU kernels do not know."""
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(model_dir)
-    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    if size not in VLLM_CPU_HEAD_SIZES:
-        raise InputError(
-            f"the model in {model_dir} has attention heads of {size}; vLLM on CPU has {VLLM_CPU_HEAD_SIZES}: "
-            "use rollout=transformers"
-        )
 
 
 def engine_settings(
@@ -123,6 +133,8 @@ def engine_settings(
 class VllmSampler:
     """See `stages.engines.sampling.Sampler`."""
 
+    takes_checkpoint_names = True
+
     def __init__(
         self,
         config: RolloutConfig,
@@ -131,24 +143,26 @@ class VllmSampler:
         max_completion_tokens: int,
         precision: str,
         can_sleep: bool = False,
+        is_synced_first: bool = False,
     ):
+        on_gpu = torch.cuda.is_available()
         from vllm import LLM
 
-        on_gpu = torch.cuda.is_available()
         if on_gpu:
             prefer_newer_runner(model_dir)
-        else:
-            check_head_size(model_dir)
-            patches.inspect_models_in_process()
+        prepare_vllm(on_gpu)
         max_model_tokens = max_prompt_tokens + max_completion_tokens
         settings = engine_settings(config, model_dir, max_prompt_tokens, max_model_tokens, precision)
         self.can_sleep = can_sleep and on_gpu
         self.is_asleep = False
         if self.can_sleep:
             settings["enable_sleep_mode"] = True  # an error on CPU
+        if is_synced_first:
+            settings["load_format"] = "dummy"
         # vLLM collects garbage as it starts, five times: 0.3 s each if all that was imported is looked through
         gc.freeze()
-        with untouched_generators():
+        self.model_dir, self.has_been_synced = model_dir, False
+        with untouched_generators(), _unfit_models(f"vLLM does not start with the model in {model_dir}"):
             self.llm = LLM(**settings)
         # Python looks for cycles after 700 new objects, which is several times in a decoding step: 6% of a rollout
         gc.set_threshold(50_000, 20, 100)
@@ -210,8 +224,11 @@ class VllmSampler:
         if self.is_asleep:
             torch.cuda.empty_cache()
             self.llm.wake_up(tags=["weights"])  # written below: sleep dropped them
-        with deadline("vLLM to take new weights", self.limit_s):
+        where = f"vLLM does not take the weights of the model in {self.model_dir}"
+        first = nullcontext() if self.has_been_synced else _unfit_models(where)
+        with deadline("vLLM to take new weights", self.limit_s), first:
             self.llm.collective_rpc("load_policy", args=(weights,))
+        self.has_been_synced = True
         if self.is_asleep:
             if self.llm.wake_up(tags=["kv_cache"]) is False:
                 raise RuntimeError(

@@ -19,7 +19,8 @@ from stages.config import CollectConfig
 from stages.contract import files
 from stages.contract.indexed_records import IndexedRecords
 from stages.data.inputs import open_prompts
-from stages.engines.sampling import Completion, make_sampler
+from stages.engines.sampling import Completion
+from stages.engines.sampling.check import make_checked_sampler
 from stages.engines.training import init_distributed
 from stages.judges import require_judge
 from stages.kinds.collect import review
@@ -73,7 +74,7 @@ class Collector:
         self.worker, self.config = worker, config
         policy_dir = worker.model_dir("policy")
         self.tokenizer = load_tokenizer(policy_dir)
-        self.encoder = Encoder(self.tokenizer, config.data.template)
+        self.encoder = Encoder.of(config.data, self.tokenizer)
         self.longest_prompt = config.data.max_prompt_tokens + config.few_shot * (
             config.data.max_prompt_tokens + config.max_kept_tokens
         )
@@ -101,7 +102,7 @@ class Collector:
         self.logged = 0  # chunks, from the first, that an earlier attempt finished and logged
         self.sampler = None
         if any(index not in self.done for index in range(config.num_prompts)):
-            self.sampler = make_sampler(
+            self.sampler = make_checked_sampler(
                 config.rollout,
                 policy_dir,
                 self.longest_prompt,

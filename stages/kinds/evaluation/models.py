@@ -8,7 +8,8 @@ import torch
 
 from stages.config import EvaluateConfig
 from stages.contract import files
-from stages.engines.sampling import Sampler, make_sampler
+from stages.engines.sampling import Sampler
+from stages.engines.sampling.check import check_sampler, make_checked_sampler
 
 # Keys of config.json that no engine depends on.
 OF_ONE_MODEL = ("_name_or_path", "transformers_version", "eos_token_id", "bos_token_id", "pad_token_id")
@@ -35,9 +36,11 @@ class Engine:
         fits = shape == self.shape and max_prompt_tokens <= self.max_prompt_tokens and max_tokens <= self.max_tokens
         if self.sampler is not None and fits and self.config.rollout.engine == "vllm":
             self.sampler.sync(weights_of(model_dir))
+            shortest = min(max_prompt_tokens, max_tokens - max_prompt_tokens)
+            check_sampler(self.sampler, self.config.rollout, model_dir, shortest, self.config.precision)
             return self.sampler
         self.close()
-        self.sampler = make_sampler(
+        self.sampler = make_checked_sampler(
             self.config.rollout,
             model_dir,
             max_prompt_tokens,

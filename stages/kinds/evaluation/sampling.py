@@ -44,8 +44,25 @@ class Encoded:
 class Prompter:
     """Puts the prompts of one model into its template and tokenizes them, each text once."""
 
-    def __init__(self, tokenizer, default_template: str, trained_template: str | None = None):
+    def __init__(
+        self,
+        tokenizer,
+        default_template: str,
+        trained_template: str | None = None,
+        system: str = "",
+        examples: str | None = None,
+    ):
+        """Takes a model's tokenizer and its templates.
+
+        Args:
+            tokenizer: Of the model.
+            default_template: data.template, which is for models from outside.
+            trained_template: The template that the model was trained with, where a stage of ours made it.
+            system: The system prompt that belongs to data.template.
+            examples: The worked examples that belong to it.
+        """
         self.tokenizer, self.default_template, self.trained_template = tokenizer, default_template, trained_template
+        self.system, self.examples = system, examples
         self.known: dict[tuple[str, str], Encoded] = {}
         self.encoders: dict[str, Encoder] = {}
 
@@ -63,7 +80,12 @@ class Prompter:
 
     def encoder(self, one: ProblemSet) -> Encoder:
         """What encodes the prompts of a set."""
-        return self.encoders.setdefault(self.template(one), Encoder(self.tokenizer, self.template(one)))
+        template = self.template(one)
+        if template not in self.encoders:
+            is_default = template == self.default_template and not self.trained_template
+            instructions = (self.system, self.examples or "") if is_default else ()
+            self.encoders[template] = Encoder(self.tokenizer, template, *instructions)
+        return self.encoders[template]
 
     def _learn(self, prompts: list[Prompt], one: ProblemSet) -> None:
         """Encodes prompts together. Raises InputError where one of them cannot be encoded."""

@@ -101,7 +101,7 @@ class FirstSteps:
         some = reasoning[:: max(1, len(reasoning) // NUM_READ)][:NUM_READ]
         needs_format = self.config.rewards.accuracy_needs_format
         return diagnose(
-            with_votes([(r.completion, r.prompt, r.is_truncated) for r in some]),
+            with_votes([(r.completion, r.prompt, r.is_truncated) for r in some], needs_format),
             self.asks(some[0]),
             self.config.data.template,
             needs_format,

@@ -14,6 +14,7 @@ import torch.distributed as dist
 from stages.config import DeepSpeedConfig
 from stages.contract import files
 from stages.engines.training import TrainEngine, init_distributed
+from stages.engines.weights import named_weights
 from stages.modeling.batching import TokenBatch
 from stages.modeling.model import load_model
 from stages.modeling.policy_model import PolicyModel
@@ -66,6 +67,7 @@ class Reference:
             self.directory.mkdir(exist_ok=True)
             temporary = self.directory / f".step_{step:06d}.tmp"
             save_file(weights, temporary)
+            files.follow_umask(temporary)
             files.fsync_file(temporary)
             self.identity["sha256"] = files.sha256(temporary)
             os.replace(temporary, self.path(step))
@@ -82,7 +84,7 @@ class Reference:
         if identity["step"]:
             self._set(load_file(self.path(identity["step"])))
         elif self.identity["step"]:  # a rollback to before the first refresh
-            self._set(dict(self._input_policy().named_parameters()))
+            self._set(dict(named_weights(self._input_policy())))
         self.identity = identity
 
     def why_unusable(self, identity: dict[str, Any]) -> str | None:
@@ -104,14 +106,11 @@ class Reference:
 
     @torch.no_grad()
     def _set(self, weights: dict[str, torch.Tensor]) -> None:
-        """Copies whole tensors, by their names in the module, into the reference."""
+        """Copies whole tensors, by their names in the module, into the reference: parameters and buffers."""
         import deepspeed
 
-        for name, parameter in self.module.named_parameters():
-            with (
-                deepspeed.zero.GatheredParameters([parameter], modifier_rank=0)
-                if self.is_partitioned
-                else nullcontext()
-            ):
-                if not self.is_partitioned or dist.get_rank() == 0:
-                    parameter.copy_(weights[name])
+        for name, tensor in named_weights(self.module):
+            is_divided = self.is_partitioned and isinstance(tensor, torch.nn.Parameter)
+            with deepspeed.zero.GatheredParameters([tensor], modifier_rank=0) if is_divided else nullcontext():
+                if not is_divided or dist.get_rank() == 0:
+                    tensor.copy_(weights[name])

@@ -24,7 +24,7 @@ from stages.config import GrpoConfig
 from stages.data.inputs import open_prompts
 from stages.engines.checkpoint import resume
 from stages.engines.export import export
-from stages.engines.sampling import make_sampler
+from stages.engines.sampling import make_sampler, require_sampler
 from stages.engines.saver import Saver
 from stages.engines.training import TrainEngine
 from stages.kinds.grpo.advantages import ScoredRollouts, set_advantages
@@ -44,6 +44,8 @@ from stages.prompting.encoding import Encoder
 from stages.rewards.unanswered import asks_for_form
 from stages.runtime.seeds import seed_for
 from stages.runtime.worker import Worker
+from stages.training.alarms import report_once
+from stages.training.beginnings import of_rl
 from stages.training.health import RollBack, inspector
 from stages.training.rollback import roll_back, save_start
 from stages.training.rollouts import Rollout
@@ -60,7 +62,7 @@ def run(worker: Worker) -> None:
         except RollBack as cause:
             trainer.go_back(cause)
     trainer.saver.wait()
-    export(worker, trainer.engine, trainer.tokenizer, trainer.config.data.template)
+    export(worker, trainer.engine, trainer.tokenizer, trainer.encoder.template)
 
 
 class GrpoTrainer:
@@ -74,8 +76,9 @@ class GrpoTrainer:
         config: GrpoConfig = worker.config
         self.worker, self.config = worker, config
         policy_dir = worker.model_dir("policy")
+        require_sampler(config.rollout, policy_dir)
         self.tokenizer = load_tokenizer(policy_dir)
-        encoder = Encoder(self.tokenizer, config.data.template)
+        self.encoder = encoder = Encoder.of(config.data, self.tokenizer)
         max_tokens = max(tokens for _, tokens in config.max_completion_tokens)
         source = open_prompts(worker, config.data, encoder, policy_dir, max_tokens)
         model = load_model(policy_dir, config.deepspeed.precision)
@@ -100,14 +103,17 @@ class GrpoTrainer:
                 max_tokens,
                 config.deepspeed.precision,
                 can_sleep=True,
+                is_synced_first=True,
                 stop_ids=encoder.stop_ids,
-            )
+            ),
+            step=None if config.rollout.engine == "vllm" else 0,
         )
         self.groups = GroupSampler(
             worker, config, encoder, source, self.sampler.engine, self._make_preference_scorer(encoder)
         )
         self.held_out = HeldOutMeasurement(worker, config)
         self.recorder = StepRecorder(worker, config)
+        report_once(worker, of_rl(worker.stage, config, source.count() if hasattr(source, "count") else None))
         self.watches = LogWatches(worker, config, self._asks)
 
     def _make_reference(self, policy_dir: Path, packed: bool) -> Reference | None:
@@ -195,7 +201,9 @@ class GrpoTrainer:
         """Gives the sampler the weights of this step, if it has others."""
         if self.sampler.step != self.step:
             with measured(self.recorder.times, "sync"):
-                self.sampler.sync(self.step, self.engine.full_weights())
+                by_checkpoint = self.sampler.engine.takes_checkpoint_names
+                weights = self.engine.checkpoint_weights() if by_checkpoint else self.engine.full_weights()
+                self.sampler.sync(self.step, weights)
 
     def _sample(self, first: int) -> list[Rollout]:
         """All scored rollouts that start at this step, each marked with its use."""

@@ -9,7 +9,8 @@ from typing import Any
 from stages.config import RewardModelsConfig
 from stages.contract.indexed_records import IndexedRecords
 from stages.data.inputs import open_prompts
-from stages.engines.sampling import Completion, Sampler, make_sampler
+from stages.engines.sampling import Completion, Sampler
+from stages.engines.sampling.check import make_checked_sampler
 from stages.prompting.encoding import Encoder
 from stages.prompting.prompt import Prompt
 from stages.runtime.distributed import barrier, gather_objects
@@ -22,7 +23,7 @@ class Completions:
 
     def __init__(self, worker: Worker, config: RewardModelsConfig, tokenizer: Any):
         self.worker, self.config = worker, config
-        self.encoder = Encoder(tokenizer, config.data.template)
+        self.encoder = Encoder.of(config.data, tokenizer)
         self.source = open_prompts(
             worker, config.data, self.encoder, worker.model_dir("policy"), config.max_completion_tokens
         )
@@ -58,7 +59,7 @@ class Completions:
         """Samples these prompts; each is recorded as soon as its completions are drawn."""
         worker, config = self.worker, self.config
         if self.sampler is None:
-            self.sampler = make_sampler(
+            self.sampler = make_checked_sampler(
                 config.rollout,
                 worker.model_dir("policy"),
                 config.data.max_prompt_tokens,

@@ -96,13 +96,57 @@ def check(worker: Worker, config: RewardModelsConfig, pairs: list[Pair], labelle
     classes = {x.is_safe for x in labelled if not x.is_holdout}
     lacks_labels = wants_labels and len(classes) < 2
     if lacks_pairs or lacks_labels or not (pairs or labelled):
+        whys = []
+        if lacks_pairs or not (wants_pairs or wants_labels):
+            whys.append(why_no_pairs(worker.stage, config, len(pairs), worker.metrics))
+        if lacks_labels:
+            whys.append(why_no_labels(worker.stage, [x.is_safe for x in labelled]))
         raise InputError(
-            f"{len(pairs)} judged pairs and safety classes {sorted(classes)} cannot train reward models "
-            f"({worker.metrics}): raise "
-            f"stages.{worker.stage}.num_prompts, num_safety_prompts or the sampling temperature, "
-            "or give sources with helpful and safety "
-            "prompts, rows=preferences or rows=labels"
+            f"{len(pairs)} judged pairs and safety classes {sorted(classes)} cannot train reward models: "
+            + "; ".join(whys or ["give sources with helpful and safety prompts, rows=preferences or rows=labels"])
         )
+
+
+def why_no_pairs(stage: str, config: RewardModelsConfig, num_pairs: int, metrics: dict[str, float]) -> str:
+    """Why the helpful model has no pair to learn from, and what to do, from the counts of what became of them."""
+    judged, close = metrics.get("helpful/judged", 0), metrics.get("helpful/too_close", 0)
+    unjudged, too_long = metrics.get("helpful/unjudged", 0), metrics.get("helpful/too_long", 0)
+    if num_pairs:
+        return f"all {num_pairs} pairs are held out: raise stages.{stage}.num_prompts, or lower holdout_fraction"
+    if too_long:
+        return (
+            f"{too_long:.0f} pairs are too long: raise stages.{stage}.max_completion_tokens or data.max_prompt_tokens"
+        )
+    if config.data.has("preferences"):
+        return "in no pair of the file do the summaries of chosen and rejected differ: check their columns"
+    if not judged:
+        return (
+            f"no two completions of a prompt differ: raise stages.{stage}.rollout.temperature or samples_per_prompt, "
+            "or give sources with helpful prompts or rows=preferences"
+        )
+    if close >= unjudged:
+        return (
+            f"{close:.0f} of {judged:.0f} judged pairs are ties (a gap of at most {config.min_gap:g}): lower "
+            f"stages.{stage}.min_gap, raise rollout.temperature, or choose another judge"
+        )
+    return f"the judge's replies about {unjudged:.0f} of {judged:.0f} pairs were not understood: see judge.*"
+
+
+def why_no_labels(stage: str, are_safe: list[bool]) -> str:
+    """Why the safety model has not two classes to learn from, and what to do."""
+    if not are_safe:
+        return (
+            f"there are no safety labels: raise stages.{stage}.num_safety_prompts, or give sources with safety prompts "
+            "or rows=labels"
+        )
+    only = "safe" if are_safe[0] else "unsafe"
+    other = "unsafe" if are_safe[0] else "safe"
+    if len(set(are_safe)) > 1:
+        return f"what is not held out has one class only: raise stages.{stage}.num_safety_prompts"
+    return (
+        f"all {len(are_safe)} completions are labelled {only}, and a model of one class says nothing: give rows=labels "
+        f"with {other} ones, prompts that lead to them, or raise stages.{stage}.safety_temperature"
+    )
 
 
 class Tokenized:
@@ -113,7 +157,7 @@ class Tokenized:
 
     def __init__(self, worker: Worker, config: RewardModelsConfig, tokenizer: Any):
         self.worker, self.config = worker, config
-        self.encoder = Encoder(tokenizer, config.data.template)
+        self.encoder = Encoder.of(config.data, tokenizer)
         self.max_tokens = config.data.max_prompt_tokens + config.max_completion_tokens + 1
 
     def pairs(self, preferences: list[Preference]) -> list[Pair]:

@@ -1,5 +1,6 @@
 """The loop that trains one reward model: a scalar head on token rows, resumable after every save."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,7 +17,12 @@ from stages.modeling.reward_model import ScalarModel, load_reward_model
 from stages.runtime.distributed import control_group
 from stages.runtime.seeds import seed_for
 from stages.runtime.worker import Worker
+from stages.training.alarms import Alarm, report_once
+from stages.training.beginnings import of_reward_model
 from stages.training.health import HealthWatch, inspector
+
+ENOUGH = 20  # held-out items by which a model is judged
+COIN = 0.55  # accuracy up to which it has learned nothing
 
 
 class Objective(Protocol):
@@ -69,6 +75,8 @@ def train(worker: Worker, config: RewardModelsConfig, tokenizer: Any, objective:
     inspect = inspector(worker, engine, config.health, can_go_back=False)
     saver = Saver(worker, engine, config, f"state/{name}", inspect=inspect)
     watch = HealthWatch(worker, config.health, can_go_back=False)
+    num_items = len(objective.rows) // objective.rows_per_item
+    report_once(worker, of_reward_model(worker.stage, config, name, num_items, num_steps))
     while step < num_steps:
         torch.manual_seed(seed_for(worker.seed, worker.stage, name, step, worker.rank))
         batch = objective.batch_at(step)
@@ -89,10 +97,32 @@ def train(worker: Worker, config: RewardModelsConfig, tokenizer: Any, objective:
     saver.wait()
     engine.eval()
     worker.metrics |= objective.evaluate(engine)
+    report_once(worker, blind(name, worker.metrics, schedule.first_step + num_steps, worker.stage))
     engine.export(tokenizer, worker.dir / "model" / name)
     if worker.is_main:
         files.write_json(done, {key: value for key, value in worker.metrics.items() if key.startswith(name)})
     worker.say(f"{name}: {[f'{k} {v:.3f}' for k, v in worker.metrics.items() if k.startswith(name)]}")
+
+
+def blind(name: str, metrics: dict[str, float], step: int, stage: str) -> list[Alarm]:
+    """Says where a trained model tells good from bad no better than a coin, on enough held-out items.
+
+    Args:
+        name: of the model.
+        metrics: of the stage, with the model's own.
+        step: the last one of the model.
+        stage: its name.
+    """
+    accuracy = metrics.get(f"{name}/holdout_accuracy", math.nan)
+    count = metrics.get(f"{name}/holdout_pairs", metrics.get(f"{name}/holdout_labels", 0))
+    if count < ENOUGH or not accuracy <= COIN:
+        return []
+    message = f"the {name} model is right on {accuracy:.0%} of {count:.0f} held-out items, as a coin would be"
+    advice = (
+        f"give more or clearer data (stages.{stage}.num_prompts, min_gap), train longer, or change "
+        f"stages.{stage}.optim.lr; rewards of this model are noise"
+    )
+    return [Alarm("blind_reward_model", step, message, advice)]
 
 
 def _accumulate(

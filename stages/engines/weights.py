@@ -1,0 +1,67 @@
+"""All weights of a model, not only its parameters: what is exported, refreshed, synced and compared.
+
+A model's weights are its parameters and its persistent buffers, as `state_dict` has them: the correction of a router's
+scores (DeepSeek-V3, GLM-4-MoE) is a buffer, and without it the model is another one. A tensor that two names share
+(a head that is tied to the embedding) counts once, by its first name.
+
+They have two sets of names. The module's are those of `state_dict`. The checkpoint's are those that files have and
+that vLLM knows: transformers renames some families as it loads them, and makes one tensor of the experts of a layer.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+Weights = Iterable[tuple[str, torch.Tensor]]  # (name, tensor), in layer order
+
+
+def named_weights(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yields (name in the module, tensor) of each parameter and persistent buffer once, in layer order.
+
+    The tensors are the module's own; under ZeRO-3 its parameters are parts.
+    """
+    seen = set()
+    for name, tensor in module.state_dict(keep_vars=True).items():
+        if isinstance(tensor, torch.Tensor) and id(tensor) not in seen:
+            seen.add(id(tensor))
+            yield name, tensor
+
+
+def has_names_of_its_own(model: "PreTrainedModel") -> bool:
+    """Whether the checkpoint of this model has other names or other tensors than the module."""
+    from transformers.core_model_loading import revert_weight_conversion
+
+    names = dict(named_weights(model))
+    meta = {name: torch.empty(_shape_of(tensor), dtype=tensor.dtype, device="meta") for name, tensor in names.items()}
+    return set(revert_weight_conversion(model, meta)) != set(names)
+
+
+def _shape_of(tensor: torch.Tensor) -> torch.Size:
+    """The shape of a whole tensor, also where ZeRO-3 has left only a part of it on this rank."""
+    return getattr(tensor, "ds_shape", tensor.shape)
+
+
+def with_checkpoint_names(model: "PreTrainedModel", weights: Weights) -> Iterator[tuple[str, torch.Tensor]]:
+    """Gives the module's weights the names, and the form, that they have in the model's checkpoint.
+
+    Args:
+        model: The model that they are of; only its kind counts.
+        weights: All its weights by the names in the module, in layer order. Those of one layer are held at a time.
+    """
+    from transformers.core_model_loading import revert_weight_conversion
+
+    for _, group in groupby(weights, key=lambda pair: _layer_of(pair[0])):
+        yield from revert_weight_conversion(model, dict(group)).items()
+
+
+def _layer_of(name: str) -> str:
+    """The beginning of a name up to its first number; empty for what is in no layer."""
+    found = re.match(r".*?\.\d+\.", name)
+    return found.group() if found else ""
