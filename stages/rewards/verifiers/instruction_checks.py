@@ -24,8 +24,7 @@ _COMMAS = (",", "\uff0c", "\u3001", "\u060c")  # of English, of Chinese and Japa
 _SEPARATE = re.compile(r"[\u00ab\u00bb\u2018-\u201e`\"\[\](){}<>;@#$%&?!*\u2012-\u2015]|''|--|\.{2,}|[:,](?=\D|\Z)")
 _CONTRACTED = re.compile(r"(?<=[^'\s])(?='[sSmMdD](?!\S)|'(?:LL|RE|VE|ll|re|ve)(?!\S)|(?:N'T|n't)(?!\S))")
 _TWO_WORDS = re.compile(
-    r"\b(?:(can)(not)|(gim)(me)|(gon)(na)|(got)(ta)|(lem)(me)|(wan)(na)|(more)('n)|(d)('ye))\b|(?<!\S)('t)(is|was)\b",
-    re.I,
+    r"\b(?:(can)(not)|(gim)(me)|(gon)(na)|(got)(ta)|(lem)(me)|(wan)(na)|(more)('n)|(d)('ye))\b", re.I
 )
 
 
