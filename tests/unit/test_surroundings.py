@@ -115,6 +115,7 @@ def test_a_directory_of_runs_that_cannot_be_made_is_one_line(tmp_path, monkeypat
     assert "File name too long" in run_dir_problem(tmp_path, "x" * 300)
     with pytest.raises(MissingInput, match="the run's directory /proc/r1/tiny cannot be made"):
         require_run_dir(RunConfig(runs_dir="/proc/r1"))
+    assert "is not UTF-8 text" in run_dir_problem(tmp_path / "r\udce9")
     monkeypatch.setattr(os, "access", lambda *_: False)
     assert "may not be written by you" in run_dir_problem(tmp_path / "runs")
 
