@@ -15,6 +15,7 @@ from pipeline import __main__ as command_line
 from pipeline.commands import doctor
 from pipeline.configuration.schema import RunConfig
 from pipeline.errors import MissingInput
+from pipeline.execution import failure
 from pipeline.execution.prefect import server
 from pipeline.paths import REPOSITORY
 from pipeline.planning.preflight import check_run_dir, require_run_dir
@@ -150,6 +151,14 @@ def worker(tmp_path, code, ending):
     return SimpleNamespace(
         stage="base", exit_code=code, ending=ending, dir=tmp_path, log_path=tmp_path / "logs" / "rank0.log"
     )
+
+
+def test_a_variable_that_a_library_does_not_accept_is_named(monkeypatch):
+    monkeypatch.setenv("TORCH_LOGS", "nonsense")
+    log = "Traceback ...\nValueError: Invalid log settings: nonsense, try TORCH_LOGS='help'\n"
+    assert failure._variables_in(log) == "TORCH_LOGS"
+    assert failure._variables_in(log.replace("TORCH_LOGS", "TORCH_LOGS_OUT")) == ""
+    assert failure._variables_in("TORCH_LOGS\n" + 99 * "line\n") == "", "only the end counts"
 
 
 def test_the_worker_says_why_it_ends(tmp_path):
