@@ -23,6 +23,7 @@ from scripts import match_torch_builds
 from stages import __main__ as worker_main
 from stages.contract import exit_codes, files
 from stages.contract.error_report import ErrorReport
+from stages.runtime.errors import InputError, environment_errors
 
 
 @pytest.fixture
@@ -159,6 +160,18 @@ def test_a_variable_that_a_library_does_not_accept_is_named(monkeypatch):
     assert failure._variables_in(log) == "TORCH_LOGS"
     assert failure._variables_in(log.replace("TORCH_LOGS", "TORCH_LOGS_OUT")) == ""
     assert failure._variables_in("TORCH_LOGS\n" + 99 * "line\n") == "", "only the end counts"
+
+
+def test_a_value_error_that_names_a_variable_is_the_users(monkeypatch):
+    monkeypatch.setenv("DS_ACCELERATOR", "nonsense")
+    with pytest.raises(
+        InputError, match="does not accept DS_ACCELERATOR of the environment .DS_ACCELERATOR must be one"
+    ):
+        with environment_errors():
+            raise ValueError("DS_ACCELERATOR must be one of ['cuda']. Value 'nonsense' is not supported")
+    with pytest.raises(ValueError, match="of its own") as caught, environment_errors():
+        raise ValueError("an error of its own, in NO_SUCH_VARIABLE")
+    assert not isinstance(caught.value, InputError)
 
 
 def test_the_worker_says_why_it_ends(tmp_path):
