@@ -24,8 +24,9 @@ class HealthConfig(Checked):
 
     on_alarm: Literal["warn", "stop", "rollback"] = setting(
         "warn",
-        "warn: go on; stop: the stage fails before its next checkpoint; rollback: it goes back to the last good "
-        "checkpoint and leaves out the batches that led to the alarm (skipped.jsonl) [ours].",
+        "warn: go on, but never from numbers that are not finite; stop: the stage fails before its next checkpoint; "
+        "rollback: it goes back to the last good checkpoint and leaves out the batches that led to the alarm "
+        "(skipped.jsonl) [ours].",
         operational=True,
     )
     max_rollbacks: Int = setting(

@@ -36,7 +36,7 @@ def run(worker: Worker) -> None:
         f"{len(rows)} samples ({num_too_long} longer than {config.max_tokens} tokens left out), "
         f"{num_steps} steps of {config.batch_size}"
     )
-    targets = [round(sum(row.weights)) for row in rows]
+    targets = [sum(weight > 0 for weight in row.weights) for row in rows]
     report_once(worker, of_sft(worker.stage, config, targets, num_too_long, num_steps))
     model = load_model(worker.model_dir("policy"), config.deepspeed.precision)
     packed = uses_packing(config.packing, model, config.deepspeed.precision)
@@ -72,7 +72,7 @@ def read_rows(worker: Worker, config: SftConfig, encoder: Encoder) -> tuple[list
     num_too_long = len(everything) - len(rows)
     if left_out:
         worker.say(f"{path}: {left_out}")
-    if rows and all(sum(row.weights) <= 1 for row in rows):
+    if rows and all(sum(weight > 0 for weight in row.weights) <= 1 for row in rows):
         raise InputError(
             f"{path}: every completion is empty, so there is nothing to learn: name the right column with "
             f"stages.{worker.stage}.traces.completion_column"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from stages.config import ModelConfig
+from stages.contract import files
 from stages.prompting.vocabulary import vocabulary_of
 from stages.runtime.errors import InputError
 
@@ -94,3 +95,4 @@ def save_model(
     """
     model.save_pretrained(directory, state_dict=state, safe_serialization=True)
     tokenizer.save_pretrained(directory)
+    files.follow_umask(directory)

@@ -157,7 +157,7 @@ CHECKS = (
         lambda history, config: what_collapsed(history),
         "lower stages.NAME.optim.lr (docs/guides/own_model.md has what is usual for a model's size), warm up longer, "
         "or go on from a checkpoint before it",
-        cause="weights",
+        cause="setting",
     ),
     Check(
         "kl_blow_up",

@@ -103,6 +103,17 @@ def test_a_rate_far_above_the_usual_is_refused_with_the_right_one(model, problem
     assert any("learning rates for a model of 134.5M parameters: r1_zero 1e-05" in note for note in plan(*common).notes)
 
 
+def test_a_rate_far_below_the_usual_is_said(model, problems, tmp_path):
+    made = plan(
+        "+stage=r1_zero",
+        f"model.path={model}",
+        f"data.path={problems}",
+        f"runs_dir={tmp_path}",
+        "stages.r1_zero.optim.lr=1e-6",
+    )
+    assert any("stages.r1_zero.optim.lr 1e-06 is far below" in note and "(1e-05)" in note for note in made.notes)
+
+
 def test_nothing_is_said_of_the_recipe_s_own_model_or_of_one_that_is_missing(problems, tmp_path):
     tiny = plan("+stage=all", f"runs_dir={tmp_path}", "stages.r1_zero.optim.lr=0.5")
     assert not tiny.errors and not any("learning rate" in note for note in tiny.notes)
