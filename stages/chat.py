@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stages.contract.exit_codes import BAD_INPUT
 from stages.runtime import environment
+from stages.runtime.errors import InputError, user_errors
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from stages.prompting.encoding import Encoder
 
@@ -24,18 +26,16 @@ def main(arguments: list[str]) -> int:
     from transformers.utils import logging
 
     from stages.modeling.model import load_model, load_tokenizer
-    from stages.prompting.encoding import Encoder
-    from stages.prompting.vocabulary import own_chat_template
+    from stages.modeling.ready import require_rows
 
     logging.disable_progress_bar()
-    tokenizer = load_tokenizer(options.model_dir)
-    template = options.template
-    if template == "auto":
-        template = "chat" if own_chat_template(tokenizer) else "plain"
-    elif Path(template).suffix:
-        template = Path(template).read_text(encoding="utf-8")
-    encoder = Encoder(tokenizer, template, options.system)
-    model = load_model(options.model_dir).eval()
+    try:
+        tokenizer, model = load_tokenizer(options.model_dir), load_model(options.model_dir).eval()
+        require_rows(model, tokenizer)
+        encoder = _encoder(tokenizer, options)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_INPUT
     if torch.cuda.is_available():
         model.cuda()
     torch.manual_seed(options.seed)
@@ -70,6 +70,22 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args(arguments)
+
+
+def _encoder(tokenizer: "PreTrainedTokenizerBase", options: argparse.Namespace) -> "Encoder":
+    """What puts prompts before the model. Raises InputError for a template that it cannot be."""
+    from stages.prompting.encoding import Encoder
+    from stages.prompting.vocabulary import own_chat_template
+
+    template = options.template
+    if template == "auto":
+        template = "chat" if own_chat_template(tokenizer) else "plain"
+    elif Path(template).suffix:
+        template = Path(template).read_text(encoding="utf-8")
+    with user_errors():
+        encoder = Encoder(tokenizer, template, options.system)
+        encoder.prompt("a")
+    return encoder
 
 
 def answer(text: str, model: "PreTrainedModel", encoder: "Encoder", options: argparse.Namespace) -> None:
