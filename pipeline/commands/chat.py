@@ -14,11 +14,12 @@ from pipeline.configuration.prompt_files import SUFFIXES, template_of
 from pipeline.errors import InvalidConfig, MissingInput, StageFailed
 from pipeline.paths import REPOSITORY
 from pipeline.planning.command_line import run_words
-from pipeline.planning.models import locate, missing_parts, template_of_directory
+from pipeline.planning.models import locate, template_of_directory
 from pipeline.view.console import standard_console
 from stages.config import ConfigError
 from stages.config.choices import Template
 from stages.contract.description import StageDescription
+from stages.contract.model_directory import model_problems
 
 MODEL_STAGES = [node.name for node in NODES if node.makes == "model"]  # the stages of named students are families of it
 
@@ -83,7 +84,7 @@ def _model(overrides: Sequence[str], stage: str | None) -> tuple[Path, str]:
         raise InvalidConfig([f"model={models[-1]} is all that says which model answers: leave out --stage and run="])
     of_stage = Path(models[0]).expanduser() / "model"
     model_dir = locate(str(of_stage) if (of_stage / "config.json").is_file() else models[0], None)
-    lacks = missing_parts(model_dir)
+    lacks = model_problems(model_dir)
     if lacks:
         raise MissingInput(
             f"the model directory {model_dir} cannot be used: {'; '.join(lacks)}",
