@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from stages.config.choices import Template
+from stages.contract.exit_codes import BAD_INPUT
 from stages.runtime import environment
+from stages.runtime.errors import InputError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -25,10 +27,17 @@ def main(arguments: list[str]) -> int:
     from transformers.utils import logging
 
     from stages.modeling.model import load_model, load_tokenizer
+    from stages.modeling.ready import require_rows
     from stages.prompting.encoding import Encoder
 
     logging.disable_progress_bar()
-    encoder, model = Encoder(load_tokenizer(options.model_dir), options.template), load_model(options.model_dir).eval()
+    try:
+        tokenizer, model = load_tokenizer(options.model_dir), load_model(options.model_dir).eval()
+        require_rows(model, tokenizer)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    encoder = Encoder(tokenizer, options.template)
     if torch.cuda.is_available():
         model.cuda()
     torch.manual_seed(options.seed)

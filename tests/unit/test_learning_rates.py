@@ -18,12 +18,15 @@ SMOLLM2 = 134_515_008  # parameters
 def a_model(path: Path, parameters: int = SMOLLM2) -> Path:
     """A model directory whose weight file has a header and a hole in the place of the numbers."""
     model_directory(path)
-    shapes = {"embed": [1000, 64], "rest": [parameters - 64_000]}
-    header = {name: {"dtype": "BF16", "shape": shape, "data_offsets": [0, 0]} for name, shape in shapes.items()}
+    embed, rest = [1000, 64], [parameters - 64_000]
+    header = {
+        "embed": {"dtype": "BF16", "shape": embed, "data_offsets": [0, 128_000]},
+        "rest": {"dtype": "BF16", "shape": rest, "data_offsets": [128_000, 2 * parameters]},
+    }
     text = json.dumps({"__metadata__": {"format": "pt"}, **header}).encode()
     with open(path / "model.safetensors", "wb") as stream:
         stream.write(len(text).to_bytes(8, "little") + text)
-        stream.truncate(1_000_000)
+        stream.truncate(8 + len(text) + 2 * parameters)
     return path
 
 

@@ -11,6 +11,7 @@ from stages.config import EvaluateConfig
 from stages.contract import files
 from stages.engines.sampling import Sampler
 from stages.engines.sampling.check import check_sampler, make_checked_sampler
+from stages.modeling.loading import require_loadable
 from stages.runtime.errors import InputError
 
 # Keys of config.json that no engine depends on.
@@ -37,6 +38,7 @@ class Engine:
         shape = shape_of(model_dir)
         fits = shape == self.shape and max_prompt_tokens <= self.max_prompt_tokens and max_tokens <= self.max_tokens
         if self.sampler is not None and fits and self.config.rollout.engine == "vllm":
+            require_loadable(model_dir)
             shortest = min(max_prompt_tokens, max_tokens - max_prompt_tokens)
             # a model whose weights cannot be exchanged gets an engine of its own
             with contextlib.suppress(InputError):
