@@ -22,7 +22,7 @@ VERSION = "math-verify-0.9.0/2"  # change it when the same answer may get anothe
 MAX_CHARACTERS = 500  # of an answer or a reference that is compared
 CPU_S, WALL_S, MEMORY_MIB = 3.0, 60.0, 1024  # limits of one check
 _INTEGER = re.compile(r"-?\d{1,15}")
-_FRACTION = re.compile(r"-?\d{1,15}(?:/\d{1,15})?")
+_FRACTION = re.compile(r"-?\d{1,15}(?:/\d{1,5})?")  # a longer denominator may be that of a rounded decimal
 _DECIMAL_COMMA = re.compile(r"^(-?0),(\d{3,})$")  # 0,125 is no list
 _MAX_REMEMBERED = 100_000
 # Making the pool starts no process; the first task does.
