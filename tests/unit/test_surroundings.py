@@ -23,6 +23,7 @@ from scripts import match_torch_builds
 from stages import __main__ as worker_main
 from stages.contract import exit_codes, files
 from stages.contract.error_report import ErrorReport
+from stages.runtime import environment
 from stages.runtime.errors import InputError, environment_errors
 
 
@@ -160,6 +161,15 @@ def test_a_variable_that_a_library_does_not_accept_is_named(monkeypatch):
     assert failure._variables_in(log) == "TORCH_LOGS"
     assert failure._variables_in(log.replace("TORCH_LOGS", "TORCH_LOGS_OUT")) == ""
     assert failure._variables_in("TORCH_LOGS\n" + 99 * "line\n") == "", "only the end counts"
+
+
+def test_variables_that_have_to_be_numbers(monkeypatch, tmp_path):
+    for value, is_good in (("2", True), ("", True), (" 4 ", True), ("abc", False), ("1.5", False), ("-1", False)):
+        monkeypatch.setenv("OMP_NUM_THREADS", value)
+        assert (environment.number_problem(["OMP_NUM_THREADS"]) is None) == is_good
+    assert "OMP_NUM_THREADS='-1' in the environment is not" in environment.number_problem(environment.LIBRARY_NUMBERS)
+    monkeypatch.setenv("RANK", "q")
+    assert worker_main.main([str(tmp_path)]) == 64
 
 
 def test_a_value_error_that_names_a_variable_is_the_users(monkeypatch):
