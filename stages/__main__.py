@@ -41,6 +41,7 @@ def main(arguments: list[str]) -> int:
     from stages import judges
     from stages.data.inputs import prepare_sandbox
     from stages.engines.finite import require_finite_inputs
+    from stages.runtime.errors import environment_errors
     from stages.runtime.worker import Worker
 
     try:
@@ -54,7 +55,8 @@ def main(arguments: list[str]) -> int:
         require_finite_inputs(worker)
         prepare_sandbox(worker.config)
         judges.open_stage(worker)
-        importlib.import_module(KIND_MODULES[worker.kind]).run(worker)
+        with environment_errors():
+            importlib.import_module(KIND_MODULES[worker.kind]).run(worker)
         judges.record_cost(worker)
         worker.finish()
     if worker.exit_code != exit_codes.DONE:

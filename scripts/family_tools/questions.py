@@ -23,10 +23,8 @@ from stages.contract import files  # noqa: E402
 from stages.engines.sampling import make_sampler  # noqa: E402
 from stages.engines.training import init_distributed  # noqa: E402
 from stages.engines.weights import named_weights, with_checkpoint_names  # noqa: E402
-from stages.modeling.attention import uses_packing  # noqa: E402
 from stages.modeling.batching import lay_out  # noqa: E402
 from stages.modeling.model import load_model, load_tokenizer, save_model  # noqa: E402
-from stages.modeling.policy_model import PolicyModel  # noqa: E402
 from stages.runtime.errors import InputError  # noqa: E402
 
 PROMPTS = [[20 + i for i in range(length)] for length in (3, 6, 9)]
@@ -48,6 +46,7 @@ def main(family: str, directory: str, result: str) -> None:
         "padded": lambda: trained_logprobs(model_dir, "off"),
         "packed": lambda: trained_logprobs(model_dir, "on"),
         "export": lambda: exported(model, model_dir, Path(directory) / "exported"),
+        "reward": lambda: reward_exported(model_dir, Path(directory) / "reward"),
         "transformers": lambda: synced("transformers", model_dir),
         "vllm": lambda: synced("vllm", model_dir),
     }
@@ -73,8 +72,10 @@ def own_logprobs(model: torch.nn.Module, row: list[int]) -> torch.Tensor:
 @torch.no_grad()
 def trained_logprobs(model_dir: Path, packing: str) -> float:
     """The largest difference between what training computes and the model's own logprobs."""
-    own, model = load_model(model_dir).eval(), load_model(model_dir)
-    policy = PolicyModel(model, uses_packing(packing, model, "fp32")).eval()
+    from stages.modeling.ready import ready_policy
+
+    own, tokenizer = load_model(model_dir).eval(), load_tokenizer(model_dir)
+    policy = ready_policy(load_model(model_dir), tokenizer, packing, "fp32", print).eval()
     rows = [[20 + (7 * i + k) % 200 for i in range(length)] for k, length in enumerate((4, 19, 11))]
     batch = lay_out(
         rows, [[False] + [True] * (len(row) - 1) for row in rows], 0, torch.device("cpu"), packed=policy.packed
@@ -96,6 +97,19 @@ def exported(model: Any, model_dir: Path, directory: Path) -> float:
         raise ValueError(f"{len(lost)} tensors are not what was exported: {', '.join(lost[:3])}")
     ids = torch.tensor([list(range(20, 40))])
     return (model(ids).logits - again(ids).logits).abs().max().item()
+
+
+@torch.no_grad()
+def reward_exported(model_dir: Path, directory: Path) -> float:
+    """The largest difference of rewards between a reward model made of the model, and its export."""
+    from stages.modeling.reward_model import load_reward_model
+
+    model = load_reward_model(model_dir, 0).eval()
+    change_all(model, seed=5)
+    state = {name: tensor.detach() for name, tensor in named_weights(model)}
+    save_model(model, state, load_tokenizer(model_dir), directory)
+    ids = torch.tensor([list(range(20, 40))])
+    return (model(ids).logits - load_reward_model(directory, 0).eval()(ids).logits).abs().max().item()
 
 
 @torch.no_grad()
