@@ -1,199 +1,215 @@
-"""Verifier `instructions`: each of IFEval's 25 instructions, followed and not, as IFEval's own code decides."""
+"""What stands before prompts: template files, a system prompt, worked examples; in training, in exports, in plans."""
 
 import json
 
 import pytest
 
-from stages.prompting.prompt import Prompt
-from stages.rewards.grading import explain, grade, reference_problem
-from stages.rewards.verifiers.instruction_checks import CHECKS, num_capital_words, num_sentences
-from stages.rewards.verifiers.instructions import follows
+from pipeline.configuration import compose
+from pipeline.configuration.prompt_files import examples_of, template_of
+from pipeline.errors import InvalidConfig
+from pipeline.planning.models import Prompting, trained_template
+from stages.config import ConfigError, to_dict
+from stages.engines.export import chat_template
+from stages.prompting.encoding import Encoder
+from stages.runtime.errors import InputError
+from stages.worlds.tiny_world.tokenizer import build_tokenizer
+from tests.support import tokenizers as make
 
-
-def check(kind: str, **given) -> dict:
-    return {"id": kind, **given}
-
-
-def a_prompt(*checks: dict) -> Prompt:
-    return Prompt("p", "?", "file", "reasoning", "en", "", "instructions", json.dumps(checks))
-
-
-WORDS = check("keywords:existence", keywords=["rain", "C++"])
-FORBIDDEN = check("keywords:forbidden_words", forbidden_words=["rain", "C++", "雨"])
-PARAGRAPHS = check("length_constraints:number_paragraphs", num_paragraphs=2)
-FIRST = check("length_constraints:nth_paragraph_first_word", num_paragraphs=2, nth_paragraph=2, first_word="Rain")
-HIGHLIGHTS = check("detectable_format:number_highlighted_sections", num_highlights=2)
-SECTIONS = check("detectable_format:multiple_sections", section_spliter="SECTION", num_sections=2)
-BULLETS = check("detectable_format:number_bullet_lists", num_bullets=2)
-RESPONSES, TITLE = check("combination:two_responses"), check("detectable_format:title")
-JSON, QUOTED = check("detectable_format:json_format"), check("startend:quotation")
-UPPER, LOWER = check("change_case:english_capital"), check("change_case:english_lowercase")
-NO_COMMA, PS = check("punctuation:no_comma"), check("detectable_content:postscript", postscript_marker="P.S.")
-PPS = check("detectable_content:postscript", postscript_marker="P.P.S")
-END = check("startend:end_checker", end_phrase="Any other questions?")
-REPEAT = check("combination:repeat_prompt", prompt_to_repeat="Say it.")
-GERMAN = check("language:response_language", language="de")
-CASES = [
-    (WORDS, "Rain in c++", "Rain in C"),
-    (WORDS, "training C++", "c++"),  # a part of a word is enough
-    (FORBIDDEN, "training, C", "Rain."),
-    (FORBIDDEN, "x", "I use C++ here"),  # a sign at the end of a word
-    (FORBIDDEN, "x", "下雨了"),  # no spaces around it
-    (check("keywords:frequency", keyword="the", relation="at least", frequency=2), "the other", "the"),
-    (check("keywords:frequency", keyword="the", relation="less than", frequency=2), "the", "the The"),
-    (check("keywords:letter_frequency", letter="A", let_relation="at least", let_frequency=2), "aA", "ab"),
-    (check("keywords:letter_frequency", letter="#", let_relation="at least", let_frequency=2), "##", "#a"),
-    (check("length_constraints:number_words", relation="at least", num_words=3), "well-known x", "don't"),
-    (check("length_constraints:number_words", relation="less than", num_words=3), "a b", "a b c"),
-    (check("length_constraints:number_sentences", relation="at least", num_sentences=2), "One. Two", "Dr. A. Smith"),
-    (check("length_constraints:number_sentences", relation="less than", num_sentences=3), "1. One", "1. One. Two."),
-    (PARAGRAPHS, "one\n***\ntwo", "one"),
-    (PARAGRAPHS, "***\none\n***\ntwo\n***", "one\n***\n\n***\ntwo"),  # an empty part in the middle
-    (FIRST, "a b\n\nrain, it is", "a b\n\nthe rain"),
-    (FIRST, "a\n\n'Rain' x", "a\n\n**Rain** x"),
-    (FIRST, "a\n\nRAIN", "a\n\n\n\nRain"),  # empty ones are numbered, as by IFEval
-    (FIRST, "a\n\nrain", "a\n\nrain\n\nb"),
-    (check("detectable_content:number_placeholders", num_placeholders=2), "[a] and [b]", "[a [b]]"),
-    (PS, "Bye. P.S. x", "Bye. PS x"),
-    (PS, "x\np. s. x", "x"),
-    (PPS, "P.P.S x", "P.S. x"),
-    (BULLETS, "* a\n- b", "* a"),
-    (BULLETS, "- a\n- b", "**a**\n- b"),
-    (check("detectable_format:constrained_response"), "So: My answer is no.", "My answer is no"),
-    (HIGHLIGHTS, "*a* and **b**", "** ** and *b*"),
-    (HIGHLIGHTS, "***both***", "* a\n* b"),
-    (SECTIONS, "SECTION 1\nx\nSECTION 2", "SECTION 1\nx\nSECTION   2"),
-    (JSON, '```json\n{"a": 1}\n```', "{'a': 1}"),
-    (JSON, "[1]", "[" * 100_000),
-    (TITLE, "<<a title>>", "<< >>"),
-    (TITLE, "<<<a>>>", "<<a\nb>>"),
-    (RESPONSES, "one\n******\ntwo", "one\n******\none"),
-    (RESPONSES, "******\none\n******\ntwo\n******", "one\n******\n\n******\ntwo"),
-    (RESPONSES, "one******two", "one******two******three"),
-    (REPEAT, "say IT. Yes.", "I say it."),
-    (END, 'So "Any other questions?"', "Any other questions? No."),
-    (QUOTED, '"yes"', 'yes "no"'),
-    (QUOTED, '""', '"'),
-    (
-        check("change_case:capital_word_frequency", capital_relation="at least", capital_frequency=2),
-        "U.S.A. OK",
-        "U.S.A.",
-    ),
-    (check("change_case:capital_word_frequency", capital_relation="less than", capital_frequency=2), "X-RAY", "AT&T"),
-    (UPPER, "THE RAIN FALLS ON THE ROOF.", "THE RAIN falls"),
-    (UPPER, "WE LIKE THE U.S.A.", "LA PLUIE TOMBE SUR LE TOIT DE LA MAISON"),  # it is to be English too
-    (UPPER, "I LIKE RAIN", "123"),
-    (LOWER, "the rain falls on the roof.", "der regen fällt auf das dach des hauses"),
-    (LOWER, "i like rain", "I like rain"),
-    (NO_COMMA, "a; b", "a, b"),
-    (NO_COMMA, "a b", "a\uff0c b"),  # commas of other scripts are commas
-    (GERMAN, "Der Regen fällt auf das Dach.", "The rain falls on the roof."),
-    (GERMAN, "DER REGEN FÄLLT AUF DAS DACH", "12 + 3"),  # no words: no language
+SHOTS = [
+    ("1+1?", "<think>1+1=2</think><answer>2</answer>"),
+    ("2+2?", '<think>2+2=4 "é😀" {{ x }} %}</think><answer>4</answer>'),
 ]
-
-
-@pytest.mark.parametrize("given, followed, missed", CASES)
-def test_instructions(given, followed, missed):
-    assert follows(followed, given) and not follows(missed, given)
-    prompt = a_prompt(given)
-    assert reference_problem(prompt) is None
-    assert (grade(f"<think>x</think>{followed}", prompt), grade(f"<think>x</think>{missed}", prompt)) == (1, 0)
-
-
-def test_all_25_are_tried():
-    assert {given["id"] for given, _, _ in CASES} == set(CHECKS) and len(CHECKS) == 25
-
-
-@pytest.mark.parametrize(
-    "language", ["fr", "es", "it", "pt", "ru", "ar", "hi", "ja", "ko", "th", "vi", "zh", "fa", "bg"]
+EXAMPLES = json.dumps(
+    [{"role": role, "content": text} for shot in SHOTS for role, text in zip(("user", "assistant"), shot)],
+    ensure_ascii=False,
 )
-def test_languages(language):
-    texts = {
-        "fr": "La pluie tombe sur le toit de la maison.",
-        "es": "La lluvia cae sobre el tejado de la casa.",
-        "it": "La pioggia cade sul tetto della casa.",
-        "pt": "A chuva cai sobre o telhado da casa e não para.",
-        "ru": "Дождь падает на крышу дома.",
-        "ar": "يسقط المطر على سطح البيت.",
-        "hi": "घर की छत पर बारिश हो रही है।",
-        "ja": "雨が家の屋根に降ります。",
-        "ko": "비가 집 지붕 위에 내립니다.",
-        "th": "ฝนตกบนหลังคาบ้าน",
-        "vi": "Mưa rơi trên mái nhà và không ngừng.",
-        "zh": "雨落在房顶上。",
-        "fa": "باران روی سقف خانه می\u200cبارد و ما چای می\u200cنوشیم.",
-        "bg": "Дъждът пада върху покрива на къщата и не спира.",
-    }
-    given = check("language:response_language", language=language)
-    assert follows(texts[language], given)
-    assert not follows("The rain falls on the roof of the house.", given)
+BOS_NAMES = ("<eos>", "<bos>")
+
+
+def chatml(path, template=make.CHATML, **more):
+    return make.saved(make.byte_level(**more), path, template, eos_token="<|im_end|>")
+
+
+def shown(encoder, words="7+5?", **more):
+    return encoder.tokenizer.decode(encoder.prompt(words, **more), clean_up_tokenization_spaces=False)
+
+
+@pytest.mark.parametrize("template", [make.CHATML, make.FORGETS])
+def test_few_shot_in_a_chat_is_closed_turns_with_their_thoughts(tmp_path, template):
+    """The system message once, each example's turn ended, and what the template drops of old turns kept."""
+    with_system = "<|im_start|>system\nYou are kind.<|im_end|>\n" + template
+    encoder = Encoder(chatml(tmp_path, with_system), "chat")
+    turns = "".join(
+        f"<|im_start|>user\n{words}<|im_end|>\n<|im_start|>assistant\n{completion}<|im_end|>\n"
+        for words, completion in SHOTS
+    )
+    expected = (
+        f"<|im_start|>system\nYou are kind.<|im_end|>\n{turns}<|im_start|>user\n7+5?<|im_end|>\n<|im_start|>assistant\n"
+    )
+    assert encoder.text("7+5?", SHOTS) == expected == shown(encoder, shots=SHOTS)
+    assert Encoder(encoder.tokenizer, "chat", "", EXAMPLES).text("7+5?") == expected
+    named = [(f"what is {name}?", f"<think>{name}</think>7") for name in ("<|im_end|>",)]
+    assert encoder.prompt("a", named).count(encoder.tokenizer.eos_token_id) == encoder.prompt("a", SHOTS[:1]).count(
+        encoder.tokenizer.eos_token_id
+    )
+
+
+def test_few_shot_in_text_templates_stays_as_it_was():
+    encoder = Encoder(build_tokenizer(), "plain")
+    assert encoder.text("7+5", [("1+1", "2")]) == "User:1+1Assistant:2User:7+5Assistant:"
+    paper = Encoder(build_tokenizer(), "r1_zero")
+    assert paper.text("7+5", [("1+1", "2")]) == paper.text("1+1") + "2\n\n" + paper.text("7+5")
+
+
+@pytest.mark.parametrize("template", ["chat", "plain", "r1_zero", make.HEADERS.replace("{{ bos_token }}", "")])
+@pytest.mark.parametrize("system, examples", [("Be short.\n\"'", ""), ("", EXAMPLES), ("Be short.", EXAMPLES)])
+def test_what_an_export_renders_is_what_was_trained(tmp_path, template, system, examples):
+    """In this recipe, and in engines that render the template themselves; a stage that goes on with it adds nothing."""
+    tokenizer = chatml(tmp_path / "a")
+    encoder = Encoder(tokenizer, template, system, examples)
+    trained = encoder.prompt("7+5?")
+    text = tokenizer.decode(trained, clean_up_tokenization_spaces=False)
+    assert text.count("Be short.") == bool(system) and all((shot[1] in text) == bool(examples) for shot in SHOTS)
+    tokenizer.chat_template = chat_template(encoder.template, tokenizer)
+    tokenizer.save_pretrained(tmp_path / "b")
+    exported = type(tokenizer).from_pretrained(tmp_path / "b")
+    message = [{"role": "user", "content": "7+5?"}]
+    assert exported.apply_chat_template(message, add_generation_prompt=True)["input_ids"] == trained
+    assert Encoder(exported, "chat").prompt("7+5?") == trained
+    assert Encoder(exported, "chat", system, examples).prompt("7+5?") == trained
+    other = Encoder(exported, "chat", "Be long.").text("7+5?")
+    assert other.count("Be long.") == 1 and "Be short." not in other and SHOTS[0][1] not in other
+    own = exported.apply_chat_template(
+        [{"role": "system", "content": "Mine."}, *message], add_generation_prompt=True, tokenize=False
+    )
+    assert own.count("Mine.") == 1 and "Be short." not in own
+
+
+def test_a_template_without_system_messages_reads_them_in_the_users_words(tmp_path):
+    tokenizer = make.saved(
+        make.byte_level(special=BOS_NAMES, plain=("<start_of_turn>", "<end_of_turn>")),
+        tmp_path,
+        make.TURNS,
+        eos_token="<eos>",
+        bos_token="<bos>",
+    )
+    alone = Encoder(tokenizer, "chat", "Be short.")
+    assert (
+        shown(alone)
+        == ("<bos><start_of_turn>user\nBe short.\n\n7+5?<end_of_turn>\n<start_of_turn>model\n")
+        == alone.text("7+5?")
+    )
+    parts = [{"role": "user", "content": [{"type": "text", "text": "7+5?"}]}]  # as vLLM's server gives them
+    rendered = tokenizer.apply_chat_template(
+        parts, chat_template=alone.template, tokenize=False, add_generation_prompt=True
+    )
+    assert rendered == alone.text("7+5?")
+    both = Encoder(tokenizer, "chat", "Be short.", EXAMPLES).text("7+5?")
+    assert both.startswith("<bos><start_of_turn>user\nBe short.\n\n1+1?<end_of_turn>") and both.count("Be short.") == 1
+
+
+def test_a_beginning_that_the_template_does_not_write_is_exported(tmp_path):
+    tokenizer = make.saved(
+        make.with_bos(make.byte_level(), "<|endoftext|>"),
+        tmp_path,
+        make.CHATML,
+        eos_token="<|im_end|>",
+        bos_token="<|endoftext|>",
+    )
+    trained = Encoder(tokenizer, "chat").prompt("7")
+    assert trained[0] == 0 and trained.count(0) == 1
+    tokenizer.chat_template = chat_template("chat", tokenizer)
+    rendered = tokenizer.apply_chat_template([{"role": "user", "content": "7"}], add_generation_prompt=True)
+    assert rendered["input_ids"] == trained == Encoder(tokenizer, "chat").prompt("7")
+
+
+def test_control_tokens_in_instructions_are_refused(tmp_path):
+    tokenizer = chatml(tmp_path)
+    with pytest.raises(InputError, match=r"data.system contains <\|im_end\|>"):
+        Encoder(tokenizer, "chat", "Say <|im_end|>.")
+    with pytest.raises(InputError, match=r"data.examples contains <\|im_start\|>"):
+        Encoder(tokenizer, "chat", "", EXAMPLES.replace("1+1?", "<|im_start|>"))
+    tokenizer.chat_template = None
+    with pytest.raises(InputError, match="no chat template"):
+        Encoder(tokenizer, "chat", "Be short.")
+
+
+def test_a_template_file_with_an_opening(tmp_path):
+    path = tmp_path / "own.jinja"
+    path.write_text("{% for m in messages %}Q: {{ m.content }}\nA: {% endfor %}{{ '<think>' }}\n")
+    encoder = Encoder(chatml(tmp_path / "m"), template_of(str(path)))
+    assert shown(encoder) == "Q: 7+5?\nA: <think>" and encoder.opening == "<think>"
 
 
 @pytest.mark.parametrize(
-    "text, number",
+    "rows",
     [
-        ("", 0),
-        ("The U.S.A. and NATO.", 2),
-        ("WELL-KNOWN X-RAY", 2),
-        ("AT&T", 2),
-        ("DON'T CANNOT IT'S", 6),  # each two words for NLTK
-        ("O'NEIL A/B", 2),
-        ("A,B X:Y 4:5", 4),
-        ("A\u2014B A--B A-B", 5),
-        ("(NATO) **NATO** \u201cNATO\u201d", 3),
-        ("iPhone Nato 42", 0),
+        [{"prompt": words, "completion": completion} for words, completion in SHOTS],
+        [{"messages": json.loads(EXAMPLES)}],
+        [
+            {"conversations": [{"from": "human", "value": words}, {"from": "gpt", "value": completion}]}
+            for words, completion in SHOTS
+        ],
+        json.loads(EXAMPLES),
     ],
 )
-def test_words_in_capitals(text, number):
-    assert num_capital_words(text) == number
+def test_files_of_examples(tmp_path, rows):
+    lines, whole = tmp_path / "x.jsonl", tmp_path / "x.json"
+    lines.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    whole.write_text(json.dumps(rows))
+    assert examples_of(str(lines)) == examples_of(str(whole)) == EXAMPLES
 
 
 @pytest.mark.parametrize(
-    "text, number",
+    "rows, message",
     [
-        ("One. Two! Three?", 3),
-        ("Mr. Smith lives in the U.S. with Dr. J. Jones.", 1),
-        ("It costs 3.50 dollars, i.e. nothing. No?!", 3),
-        ("A title\n\nand no end", 1),
-        ("1. First.\n2. Second.", 4),
-        ("Wait... what?", 1),
-        ('He said "Go." Then he left.', 2),
-        ("Yes. ! ! ! !", 1),  # signs alone are no sentences
+        ([], "has no rows"),
+        ([{"prompt": "a"}], "line 1: expected a prompt and a completion, or messages"),
+        ([{"prompt": "a", "completion": 7}], "line 1: expected"),
+        ([{"messages": "a"}], "no list of chat messages"),
+        ([{"role": "user", "content": "a"}], "the last example has no answer"),
+        ([{"role": "system", "content": "a"}], "message 1 is of system, expected user: a system prompt is data.system"),
+        ([{"role": "assistant", "content": "a"}], "message 1 is of assistant, expected user"),
     ],
 )
-def test_sentences(text, number):
-    assert num_sentences(text) == number
+def test_files_that_are_no_examples_are_refused(tmp_path, rows, message):
+    path = tmp_path / "x.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(ConfigError, match=message):
+        examples_of(str(path))
 
 
-@pytest.mark.parametrize(
-    "checks, words",
-    [
-        ([check("keywords:existence", keywords=[])], "must be a list of texts"),
-        ([check("keywords:existence", keywords="rain")], "must be a list of texts"),
-        ([check("keywords:forbidden_words", forbidden_words=[""])], "must be a list of texts"),
-        ([check("startend:end_checker", end_phrase=" ")], "not empty"),
-        ([check("combination:repeat_prompt", prompt_to_repeat="")], "not empty"),
-        ([check("keywords:frequency", keyword="a", relation="at most", frequency=2)], "neither"),
-        ([check("keywords:frequency", keyword="a", relation="at least")], "frequency"),
-        ([check("language:response_language", language="xx")], "ISO 639-1"),
-        ([check("length_constraints:number_words", relation="at least", num_words="many")], "many"),
-        ([check("a:b")], "'a:b' is not known"),
-        ([], "no instructions"),
-    ],
-)
-def test_instructions_that_cannot_be_checked(checks, words):
-    assert words in reference_problem(a_prompt(*checks))
-
-
-def test_nothing_follows_nothing():
-    assert grade("<think>x</think>", a_prompt(NO_COMMA)) == 0 and grade("x", a_prompt()) == 0
-    assert grade("<think>a, b</think><answer>a b</answer>", a_prompt(NO_COMMA)) == 1
-
-
-def test_what_is_explained():
-    prompt = a_prompt(NO_COMMA, JSON)
-    names = "punctuation:no_comma, detectable_format:json_format"
-    assert explain("1", prompt) == (names, "1", "The text follows every instruction.")
-    assert explain("a b", prompt) == (names, "a b", "The text does not follow detectable_format:json_format.")
-    assert explain("<think>1</think>", prompt)[1:] == (None, "The completion has no text after its thought.")
-    assert explain("1", a_prompt()).why == "The instructions cannot be used: it has no instructions to check."
+def test_the_configuration_holds_what_the_files_say(tmp_path):
+    template, examples = tmp_path / "t.jinja", tmp_path / "e.jsonl"
+    template.write_text("{% for m in messages %}{{ m.content }}{% endfor %}")
+    examples.write_text(json.dumps({"prompt": "a", "completion": "b"}) + "\n")
+    keys = [f"data.template={template}", f"data.examples={examples}", "data.system='Be short.'"]
+    made = compose.compose_config(["+stage=all", *keys])
+    for section in (made.data, made.stages.r1_zero.data, made.stages.cold_start, made.stages.distill):
+        assert section.template == template.read_text() and section.system == "Be short."
+        assert json.loads(section.examples) == [
+            {"role": "user", "content": "a"},
+            {"role": "assistant", "content": "b"},
+        ]
+    grpo = to_dict(made.stages.r1_zero)
+    assert trained_template("grpo", grpo) == trained_template("sft", to_dict(made.stages.cold_start)) == "chat"
+    assert str(Prompting(made.data.template, "x", "[")) == "of a file with a system prompt and examples"
+    with pytest.raises(InvalidConfig) as caught:
+        compose.compose_config(
+            [
+                "+stage=all",
+                "data.template=poem",
+                f"data.examples={tmp_path}/none.jsonl",
+                "stages.distill.template=x.jinja",
+            ]
+        )
+    said = "\n".join(caught.value.errors)
+    assert "data.template 'poem' is not one of plain, r1_zero, chat, nor a file FILE.jinja" in said.replace(": t", " t")
+    assert f"data.examples: {tmp_path}/none.jsonl cannot be read as worked examples" in said
+    assert "stages.distill.template: x.jinja cannot be read as a template: No such file" in said
+    bad = tmp_path / "bad.jinja"
+    for text, why in (("{% for m in messages %}{{ m }", "line 1"), ("Hello", "no chat template")):
+        bad.write_text(text)
+        template_of.cache_clear()
+        with pytest.raises(ConfigError, match=why):
+            template_of(str(bad))
