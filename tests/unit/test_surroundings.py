@@ -166,9 +166,8 @@ def test_a_value_error_that_names_a_variable_is_the_users(monkeypatch):
     monkeypatch.setenv("DS_ACCELERATOR", "nonsense")
     with pytest.raises(
         InputError, match="does not accept DS_ACCELERATOR of the environment .DS_ACCELERATOR must be one"
-    ):
-        with environment_errors():
-            raise ValueError("DS_ACCELERATOR must be one of ['cuda']. Value 'nonsense' is not supported")
+    ), environment_errors():
+        raise ValueError("DS_ACCELERATOR must be one of ['cuda']. Value 'nonsense' is not supported")
     with pytest.raises(ValueError, match="of its own") as caught, environment_errors():
         raise ValueError("an error of its own, in NO_SUCH_VARIABLE")
     assert not isinstance(caught.value, InputError)
