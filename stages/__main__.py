@@ -8,10 +8,15 @@ import contextlib
 import importlib
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from stages.contract import exit_codes
+from stages.contract.error_report import ErrorReport
 from stages.contract.json_file import DamagedFile
 from stages.runtime import environment
+
+if TYPE_CHECKING:
+    from stages.runtime.worker import Worker
 
 KIND_MODULES = {
     "pretrain": "stages.kinds.pretrain",
@@ -25,9 +30,12 @@ KIND_MODULES = {
 
 def main(arguments: list[str]) -> int:
     """Runs the stage of a prepared directory; returns the exit code."""
+    usage = "usage: python -m stages STAGE_DIRECTORY (with config.json and inputs.json in it)"
     if len(arguments) != 1 or not os.path.isdir(arguments[0]):
-        print("usage: python -m stages STAGE_DIRECTORY (with config.json and inputs.json in it)", file=sys.stderr)
+        missing = "" if len(arguments) != 1 else f"{arguments[0]} is not a directory; "
+        print(f"{missing}{usage}", file=sys.stderr)
         return exit_codes.BAD_INPUT
+    terminal = os.dup(2)  # the worker's own output goes to its log
     environment.start_without_garbage_collection()
     environment.prepare()
     from stages import judges
@@ -37,8 +45,10 @@ def main(arguments: list[str]) -> int:
 
     try:
         prepared = Worker(arguments[0])
-    except (FileNotFoundError, DamagedFile) as error:
-        print(f"{arguments[0]} is not a prepared stage directory: {error}", file=sys.stderr)
+    except (OSError, DamagedFile) as error:
+        latest = os.path.join(arguments[0], "latest")
+        hint = f"; did you mean {latest}?" if os.path.isdir(latest) else ""
+        print(f"{arguments[0]} is not a prepared stage directory: {error}{hint}", file=sys.stderr)
         return exit_codes.BAD_INPUT
     with prepared as worker:
         require_finite_inputs(worker)
@@ -47,7 +57,19 @@ def main(arguments: list[str]) -> int:
         importlib.import_module(KIND_MODULES[worker.kind]).run(worker)
         judges.record_cost(worker)
         worker.finish()
+    if worker.exit_code != exit_codes.DONE:
+        with contextlib.suppress(OSError):  # nobody looks any more
+            os.write(terminal, f"{_ending(worker)}\n".encode("utf-8", "backslashreplace"))
     return worker.exit_code
+
+
+def _ending(worker: "Worker") -> str:
+    """Why a stage ended without a result, and what to do, for the terminal that it was started from."""
+    if worker.exit_code == exit_codes.INTERRUPTED:
+        return f"{worker.stage} was interrupted: {worker.ending}. The same command continues"
+    report = ErrorReport.find(worker.dir)
+    fix = f"\n  fix: {report.fix}" if report and report.fix else ""
+    return f"{worker.stage} failed (exit code {worker.exit_code}): {worker.ending}{fix}\n  log: {worker.log_path}"
 
 
 if __name__ == "__main__":

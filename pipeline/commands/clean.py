@@ -13,6 +13,7 @@ from pipeline.commands.unneeded import Findings, delete, find
 from pipeline.execution.lock import RunLock
 from pipeline.view.console import standard_console
 from pipeline.view.words import size
+from stages.config.quoting import override
 
 app = declare(
     "clean",
@@ -63,8 +64,8 @@ def clean_run(run_dir: Path, console: Console, is_confirmed: bool, with_logs: bo
         elif found.items:
             flags = (" --logs" if with_logs else "") + (" --unfinished" if with_unfinished else "")
             console.print(
-                f"nothing was deleted; to do so: python -m pipeline clean run={run_dir.name} "
-                f"runs_dir={run_dir.parent} --yes{flags}",
+                f"nothing was deleted; to do so: python -m pipeline clean {override('run', run_dir.name)} "
+                f"{override('runs_dir', str(run_dir.parent))} --yes{flags}",
                 highlight=False,
                 soft_wrap=True,
             )

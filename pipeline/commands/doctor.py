@@ -1,6 +1,7 @@
 """The command `doctor`: whether this machine can run the recipe, and what to do where it cannot."""
 
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -21,6 +22,7 @@ from pipeline.planning.preflight import sandbox_problem
 from pipeline.view.console import standard_console
 
 PACKAGES = ("torch", "transformers", "deepspeed", "datasets", "hydra-core", "omegaconf", "prefect", "rich")
+COMPANIONS = ("torchvision", "torchaudio", "torchcodec")  # of torch, each with builds for CPU and for CUDA
 INSTALL = "make install (or: pip install -e '.[cpu]')"
 # Importing a model class shows what `import vllm` alone hides: torchvision builds that do not fit torch.
 IMPORTS = {
@@ -101,11 +103,32 @@ def packages() -> list[Finding]:
     else:
         fix = f"{INSTALL}; or add rollout=transformers, which is slow"
         findings.append(Finding("warning", "vllm is not installed", fix))
+    findings += torch_builds()
     prefect = found["prefect"]
     if prefect and tuple(map(int, prefect.split(".")[:3])) > NEWEST_PREFECT:
         what = f"prefect {prefect} needs a newer fastapi than vLLM allows"
         findings.append(Finding("warning", what, f"pip install prefect=={'.'.join(map(str, NEWEST_PREFECT))}"))
     return findings
+
+
+def torch_builds() -> list[Finding]:
+    """Companions of torch that are built for CUDA beside a CPU build of torch.
+
+    Our own program hides them (`stages/__init__.py`). Any other one, as transformers by itself, fails with them.
+    """
+    if "+cpu" not in (_version("torch") or ""):
+        return []
+    foreign = {name: found for name in COMPANIONS if (found := _version(name)) and "+cpu" not in found}
+    if not foreign:
+        return []
+    what = ", ".join(f"{name} {found}" for name, found in foreign.items())
+    return [
+        Finding(
+            "warning",
+            f"{what}: not the CPU build, so that plain transformers cannot load the models of a run here",
+            f"nothing here needs them: {shlex.quote(sys.executable)} -m pip uninstall --yes {' '.join(foreign)}",
+        )
+    ]
 
 
 def _version(name: str) -> str | None:

@@ -1,10 +1,11 @@
-"""The command `models` and what it can do with model directories: `get`."""
+"""The command `models` and what it can do with model directories: `get` and `check`."""
 
 from pathlib import Path
 from typing import Annotated, Literal
 
 from rich.table import Table
 
+from pipeline.commands.check_model import check_app
 from pipeline.commands.declaration import declare, exit_codes, flag, option
 from pipeline.commands.get_model import get_model
 from pipeline.commands.known_models import KNOWN_MODELS, KnownModel
@@ -15,11 +16,14 @@ DIRECTORY = Path("models")  # where models go that are fetched without --to
 
 app = declare(
     "models",
-    "get [OPTIONS] [NAME]",
-    {"r1 models get smollm2-135m": "a real model of 135M parameters, for a laptop"},
+    "get|check ...",
+    {
+        "r1 models get smollm2-135m": "a real model of 135M parameters, for a laptop",
+        "r1 models check DIR": "whether the recipe can use a model directory",
+    },
     exit_codes(0, 2, 3),
 )
-app.help = "Fetch a small model by name."
+app.help = "Fetch a small model by name, or check whether the recipe can use a model directory."
 
 get_app = declare(
     "get",
@@ -32,7 +36,9 @@ get_app = declare(
     exit_codes(0, 2, 3) | {4: "a download was not what was pinned, or cannot be converted"},
     parent="r1 models",
 )
-app.command(get_app)
+for number, command in enumerate((get_app, check_app)):
+    command.sort_key = number
+    app.command(command)
 
 
 @get_app.default

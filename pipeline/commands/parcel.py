@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import MissingInput
+from pipeline.planning.command_line import run_words
 from stages.contract.inputs import find_inputs
 from stages.contract.manifest import verify
 from stages.contract.results import Result, find_results
@@ -45,7 +46,7 @@ def pack(run_dir: Path, directory: Path) -> Parcel:
     if verdict.manifest is None or verdict.problems:
         raise MissingInput(
             f"{directory} is not a finished, undamaged stage: {'; '.join(verdict.problems) or 'it has no manifest'}",
-            f"python -m pipeline run +stage={directory.parent.name} run={run_dir.name} force=true",
+            f"python -m pipeline run +stage={directory.parent.name} {run_words(run_dir)} force=true",
         )
     names = [name for name in verdict.manifest.files if name.startswith("model/")]
     unsafe = [name for name in names if name.endswith(UNSAFE_SUFFIXES)]

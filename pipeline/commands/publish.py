@@ -15,6 +15,7 @@ from pipeline.commands.run_directory import find_run
 from pipeline.errors import InvalidConfig
 from pipeline.view.console import standard_console
 from pipeline.view.words import size
+from stages.config.quoting import override
 
 REPOSITORY_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]{0,95}")
 
@@ -61,7 +62,8 @@ def publish(
     _show(parcel, target, is_public, console)
     if not is_confirmed or target is None:
         command = (
-            f"python -m pipeline publish run={run_dir.name} runs_dir={run_dir.parent} --stage {parcel.stage} "
+            f"python -m pipeline publish {override('run', run_dir.name)} {override('runs_dir', str(run_dir.parent))} "
+            f"--stage {parcel.stage} "
             f"--to {target or 'OWNER/NAME'}{' --public' if is_public else ''} --yes"
         )
         console.print(f"nothing was uploaded; to do so: {command}", highlight=False, soft_wrap=True)

@@ -15,14 +15,16 @@ from rich.markup import escape
 from pipeline.commands.declaration import Overrides, declare, exit_codes
 from pipeline.commands.hydra_command_line import NO_HYDRA_OPTIONS, HydraOptions, call_hydra, program_name
 from pipeline.configuration import compose, keys, spelling
+from pipeline.configuration import overrides as overrides_module
 from pipeline.configuration.graph import FAMILIES, family_of
 from pipeline.configuration.schema import RunConfig
 from pipeline.errors import InvalidConfig, PipelineError, StageInterrupted
 from pipeline.execution import sweep
 from pipeline.execution.prefect import server as prefect_server
 from pipeline.execution.run import run_stages
-from pipeline.planning.command_line import command, remember_overrides
+from pipeline.planning.command_line import command, remember_overrides, run_words
 from pipeline.planning.plan import Plan
+from pipeline.planning.preflight import require_run_dir
 from pipeline.view.console import standard_console
 from pipeline.view.errors import print_error
 from stages.config import ConfigError
@@ -68,6 +70,8 @@ def run(*overrides: Overrides, hydra: HydraOptions = NO_HYDRA_OPTIONS) -> int:
     if not hydra.only_shows:
         _check(words, is_sweep)
         remember_overrides(words)
+    elif mistakes := overrides_module.unreadable_overrides(words):
+        raise InvalidConfig(mistakes)
     jobs = Jobs(standard_console(), is_sweep)
     try:
         call_hydra([*hydra.arguments(), *words], jobs.run, program_name("run"))
@@ -79,13 +83,17 @@ def run(*overrides: Overrides, hydra: HydraOptions = NO_HYDRA_OPTIONS) -> int:
 
 
 def _check(overrides: list[str], is_sweep: bool) -> None:
-    """Raises InvalidConfig with every mistake, before Hydra stops at the first one."""
+    """Raises InvalidConfig with every mistake, before Hydra stops at the first one.
+
+    Raises MissingInput where the run's directory cannot be made: Hydra would make it first of all.
+    """
     config = compose.compose_config(overrides, is_sweep)
     if not config.selection and not is_sweep:
         stages = ", ".join(option for option in keys.groups()["stage"] if option != "all")
         raise InvalidConfig(
             [f"no stage is selected: add +stage=all, +stage=NAME or '+stage=[a,b]'; stages are {stages}"]
         )
+    require_run_dir(config)
 
 
 @dataclass
@@ -143,13 +151,13 @@ def print_end(plan: Plan, console: Console) -> None:
     if not report.exists() or all(step.stage != "report" for step in plan.steps):
         console.print(f"next:   {escape(command(plan.config, 'all'))}", highlight=False, soft_wrap=True)
         return
-    console.print(f"report: {report}", highlight=False, soft_wrap=True)
+    console.print(f"report: {escape(str(report))}", highlight=False, soft_wrap=True)
     models = [
         step.stage for step in plan.steps if step.kind in ("grpo", "sft") and family_of(step.stage) not in FAMILIES
     ]
     if models:
         console.print(
-            f"next:   python -m pipeline chat run={plan.config.run} --stage {models[-1]}",
+            f"next:   python -m pipeline chat {escape(run_words(plan.config.run_dir))} --stage {models[-1]}",
             highlight=False,
             soft_wrap=True,
         )

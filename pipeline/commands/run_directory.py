@@ -5,6 +5,8 @@ from pathlib import Path
 
 from pipeline.configuration.schema import RunConfig
 from pipeline.errors import InvalidConfig, MissingInput
+from pipeline.planning.command_line import run_words
+from stages.config.quoting import override, unquoted
 
 KEYS = ("run", "runs_dir")
 
@@ -20,7 +22,7 @@ def find_run(overrides: Sequence[str], command: str) -> Path:
         InvalidConfig: another key was given.
         MissingInput: there is no such run, or none at all.
     """
-    given = dict(text.partition("=")[::2] for text in overrides)
+    given = {key: unquoted(value) for key, _, value in (text.partition("=") for text in overrides)}
     unknown = [key for key in given if key not in KEYS]
     if unknown:
         raise InvalidConfig(
@@ -33,11 +35,12 @@ def find_run(overrides: Sequence[str], command: str) -> Path:
             there_are = f"; there are {', '.join(path.name for path in known)}" if known else ""
             raise MissingInput(
                 f"there is no run {given['run']} in {runs}{there_are}",
-                f"python -m pipeline run +stage=all run={given['run']}",
+                f"python -m pipeline run +stage=all {run_words(runs / given['run'])}",
             )
         return runs / given["run"]
     if not known:
-        raise MissingInput(f"there is no run in {runs} yet", "python -m pipeline run +stage=all")
+        elsewhere = f" {override('runs_dir', str(runs))}" if given.get("runs_dir") else ""
+        raise MissingInput(f"there is no run in {runs} yet", f"python -m pipeline run +stage=all{elsewhere}")
     return known[-1]
 
 

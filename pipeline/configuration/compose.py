@@ -64,7 +64,8 @@ def plain_tree(cfg: DictConfig) -> dict[str, Any]:
         rates = learning_rates.rates_of_students(cfg)
         tree = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        raise InvalidConfig([str(error).splitlines()[0]]) from None
+        where = f"{error.full_key}: " if getattr(error, "full_key", None) else ""
+        raise InvalidConfig([f"{where}{str(error).splitlines()[0]}"]) from None
     assert isinstance(tree, dict)
     plain = {str(name): node for name, node in tree.items() if name != "hydra"}
     learning_rates.give_students(plain, rates)

@@ -1,18 +1,16 @@
 """Model directories: where a model from outside lies, and how many parameters it has, without loading it."""
 
 import functools
-import json
 import math
 import os
 from pathlib import Path
-from typing import Any
 
 from pipeline.errors import MissingInput
 from stages.config import ModelConfig
 from stages.contract.files import find_json
+from stages.contract.safetensors_header import BadWeights, raw_header
 
 TINY_VOCABULARY = 288  # of the recipe's own tokenizer
-MAX_HEADER_BYTES = 100_000_000  # the most that safetensors allows
 
 
 def locate(path: str, revision: str | None) -> Path:
@@ -71,27 +69,10 @@ def _parameters_of(path: Path) -> float:
 @functools.lru_cache(maxsize=1024)
 def _count(path: Path, size: int, changed_ns: int) -> int | None:
     """Parameters in a weight file of this size, last changed then, which is read once; None without a header."""
-    header = _header(path)
-    if header is None:
+    try:
+        return sum(math.prod(entry["shape"]) for entry in raw_header(path).values())
+    except BadWeights:
         return None
-    return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
-
-
-def _header(path: Path) -> dict[str, Any] | None:
-    """The header of a safetensors file: name -> {"dtype", "shape"}; None where it is none."""
-    with open(path, "rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        if not 0 < length <= MAX_HEADER_BYTES:
-            return None
-        try:
-            header = json.loads(stream.read(length))
-        except ValueError:
-            return None
-    is_one = isinstance(header, dict) and all(
-        name == "__metadata__" or (isinstance(entry, dict) and isinstance(entry.get("shape"), list))
-        for name, entry in header.items()
-    )
-    return header if is_one else None
 
 
 def _weight_bytes(directory: Path) -> int:

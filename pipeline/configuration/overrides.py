@@ -14,21 +14,106 @@ from hydra.errors import HydraException
 from pipeline.configuration.keys import Key, UnknownKey, groups, look_up
 from stages.config.convert import value_mistakes
 from stages.config.mistakes import hint
+from stages.config.quoting import hydra_quoted, printable
+from stages.config.quoting import override as quoted_override
 
 
 def check_overrides(overrides: list[str], is_sweep: bool = False) -> tuple[list[str], list[str]]:
-    """(mistakes, overrides without a mistake); several values of a key are allowed in a sweep only."""
+    """(mistakes, overrides that can be composed); several values of a key are allowed in a sweep only.
+
+    An override whose only mistake is that its value lacks quotes is composed with them: without its value, keys that
+    depend on it would be reported as mistakes too.
+    """
     errors, good = [], []
     parser = OverridesParser.create()
     for text in overrides:
         try:
-            mistakes = _mistakes(parser.parse_overrides([text])[0], is_sweep)
-        except HydraException as error:
-            mistakes = [f"{text}: not a valid override ({str(error).splitlines()[0]})"]
+            override = parser.parse_overrides([text])[0]
+        except HydraException:
+            mistake, quoted = _unreadable(text, parser)
+            errors.append(mistake)
+            good += quoted
+            continue
+        mistakes = _mistakes(override, is_sweep)
         errors += mistakes
         if not mistakes:
             good.append(text)
+        elif _is_text_with_comma(override, is_sweep):
+            good.append(_quoted(text))
     return errors, good
+
+
+def unreadable_overrides(overrides: list[str]) -> list[str]:
+    """A mistake for each override that Hydra's parser cannot read."""
+    errors = []
+    parser = OverridesParser.create()
+    for text in overrides:
+        try:
+            parser.parse_overrides([text])
+        except HydraException:
+            errors.append(_unreadable(text, parser)[0])
+    return errors
+
+
+def _unreadable(text: str, parser: OverridesParser) -> tuple[str, list[str]]:
+    """(the mistake, the override with quotes where these mend it) of an override that Hydra's parser cannot read."""
+    key, equals, value = text.partition("=")
+    name = key.removeprefix("++")
+    shown = printable(f"{name}{equals}{value}")
+    if not equals:
+        return f"{shown}: a value is missing, as {shown}=VALUE", []
+    group = name.lstrip("+~").split("@")[0]
+    if group in groups():
+        return f"{shown}: unknown option of {group}; known: {', '.join(groups()[group])}", []
+    try:
+        found = look_up(name.lstrip("+~"))
+    except UnknownKey as error:
+        return printable(str(error)), []
+    if not _is_text(found):
+        return f"{shown}: {_unreadable_value(name, value, found)}", []
+    one_line = " ".join(printable(value).split("\n"))
+    quoted = f"{key}={hydra_quoted(one_line)}"
+    try:
+        is_mended = not _mistakes(parser.parse_overrides([quoted])[0], False)
+    except HydraException:
+        is_mended = False
+    advice = f"the value has characters that need quotes: {quoted_override(name, value)}"
+    if printable(value) != value:
+        advice = "the value is not UTF-8 text: rename the file, or set LC_ALL=C.UTF-8"
+    elif one_line != value:
+        shown, advice = name, f"the value {value!r} has a line end"
+    return f"{shown}: {advice}", [quoted] if is_mended else []
+
+
+def _unreadable_value(key: str, value: str, found: Key) -> str:
+    """What is wrong with a value that is no text and cannot be read."""
+    mistakes = [] if value[:1] in ("[", "{") else value_mistakes(found.type, found.field, value, key)
+    return (
+        mistakes[0].removeprefix(f"{key} ").removeprefix(f"{key}: ")
+        if mistakes
+        else (
+            f"the value cannot be read; '{key}=[a,b]' is a list, '{key}={{a: 1}}' a mapping, "
+            "and an entry with other characters is in quotes"
+        )
+    )
+
+
+def _quoted(text: str) -> str:
+    key, _, value = text.partition("=")
+    return f"{key}={hydra_quoted(value)}"
+
+
+def _is_text(found: Key) -> bool:
+    """Whether a key takes text, as paths and names are, and nothing composed."""
+    return found.type is str or found.type == (str | None)
+
+
+def _is_text_with_comma(override: Override, is_sweep: bool) -> bool:
+    """Whether an override has several values only because its text has a comma."""
+    try:
+        return override.is_sweep_override() and not is_sweep and _is_text(look_up(override.key_or_group))
+    except UnknownKey:
+        return False
 
 
 def is_swept(override: str) -> bool:
@@ -44,6 +129,9 @@ def _mistakes(override: Override, is_sweep: bool) -> list[str]:
         fix = "add --multirun for a sweep, or quote it as a list: 'key=[a,b]'"
         if key == "stage":
             fix = "'+stage=[a,b]' selects several"
+        elif _is_text_with_comma(override, is_sweep):
+            value = (override.input_line or "").partition("=")[2]
+            fix = f"as one value with a comma: {quoted_override(key, value)}; for a sweep add --multirun"
         return [f"{override.input_line}: several values; {fix}"]
     if override.type == OverrideType.DEL:
         return [f"{override.input_line}: keys cannot be removed; set {key}=null or choose another option"]

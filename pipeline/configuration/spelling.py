@@ -1,5 +1,6 @@
 """The spellings of overrides that people type, rewritten as Hydra wants them."""
 
+import os
 import re
 
 from pipeline.configuration.graph import STAGES, is_stage
@@ -15,12 +16,13 @@ def rewrite(overrides: list[str]) -> list[str]:
     * `deepspeed@stages.r1_zero.deepspeed=zero3`, `students=published` and `experiment=X` get a `+`.
     * `students.NAME.path=DIR`, `student.distill.KEY=VALUE`, `launcher.environment.X=Y` and other keys within a mapping
       that takes any names get a `++`.
+    * `KEY=~/PATH` gets the home directory, which no shell puts there.
     * `data.path=FILE`, `data.sources.NAME.path=FILE` and `.preset=NAME` also choose `data=file`, unless a data group is
       chosen; `stages.X.data.path=FILE` likewise for one stage.
     """
     result: list[str] = []
     stages: list[str] = []
-    for override in overrides:
+    for override in map(_with_home, overrides):
         key, equals, value = override.partition("=")
         name, is_bare = key.lstrip("+"), not key.startswith(("+", "~"))
         if name == "stage" and equals:
@@ -37,6 +39,20 @@ def rewrite(overrides: list[str]) -> list[str]:
     group, keys = _stage_overrides(stages)
     result = [*group, *result, *keys]
     return result + _data_from_files(result)
+
+
+def _with_home(override: str) -> str:
+    """The override with the home directory in the place of a leading `~` of its value, also of one in quotes.
+
+    A user who does not exist stays as typed, and is reported with the path.
+    """
+    key, equals, value = override.partition("=")
+    quote = value[0] if value[:1] in ("'", '"') and value[-1:] == value[0] and len(value) > 1 else ""
+    inner = value[1:-1] if quote else value
+    expanded = os.path.expanduser(inner)
+    if not equals or not inner.startswith("~") or expanded == inner:
+        return override
+    return f"{key}={quote}{expanded}{quote}"
 
 
 def _stage_overrides(stages: list[str]) -> tuple[list[str], list[str]]:

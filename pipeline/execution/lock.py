@@ -15,6 +15,7 @@ import fcntl
 import getpass
 import json
 import os
+import shlex
 import socket
 import time
 from collections.abc import Callable
@@ -94,7 +95,7 @@ def refusal(
     is_held = is_taken is False
     if holder is None:
         if is_held:
-            return f"unknown (no readable note in {path})", f"find it with: fuser -v {path}"
+            return f"unknown (no readable note in {path})", f"find it with: fuser -v {shlex.quote(str(path))}"
         return None
     if holder.host != host:
         return _refusal_from_elsewhere(path, is_taken, holder, disk, host)
@@ -110,7 +111,7 @@ def refusal(
     who = f"{holder}, which {state}; a process that it left behind keeps the lock"
     if left_behind:
         return f"{who}: {left_behind.replace(' ', ', ')}", f"end it: kill {left_behind}"
-    return who, f"find it with: fuser -v {path}"
+    return who, f"find it with: fuser -v {shlex.quote(str(path))}"
 
 
 def _refusal_from_elsewhere(

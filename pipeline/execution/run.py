@@ -6,11 +6,13 @@ import yaml
 from rich.console import Console
 
 from pipeline.configuration.schema import RunConfig
+from pipeline.errors import MissingInput
 from pipeline.execution.execute import execute
 from pipeline.execution.lock import RunLock
 from pipeline.execution.prefect import server as prefect_server
 from pipeline.execution.stop import StopRequest
 from pipeline.planning.plan import Plan, Step, make_plan
+from pipeline.planning.preflight import require_run_dir
 from pipeline.planning.presentation import print_plan
 from pipeline.view.live import LiveView
 from stages.config import to_dict
@@ -27,6 +29,7 @@ def run_stages(config: RunConfig, console: Console) -> Plan:
     Raises:
         PipelineError: the plan has errors, another driver holds the run, or a stage failed or was interrupted.
     """
+    require_run_dir(config)
     with RunLock(config.run_dir) as lock:
         if lock.note:
             console.print(f"note: {lock.note}", highlight=False, soft_wrap=True)
@@ -72,8 +75,12 @@ def run_plan(plan: Plan, console: Console, stop: StopRequest, with_prefect: bool
 
 def _run_in_flow(plan: Plan, live: LiveView, stop: StopRequest) -> bool:
     prefect_server.start(plan.config.run_dir.parent)
-    from pipeline.execution.prefect import flow  # Prefect takes seconds to load
-
+    try:
+        from pipeline.execution.prefect import flow  # Prefect takes seconds to load
+    except ValueError as error:  # one of its settings in the environment
+        lines = [line.strip() for line in str(error).splitlines()[:3]]
+        fix = "unset or mend the PREFECT_... variable, or add orchestrator=none to run without Prefect"
+        raise MissingInput(f"Prefect does not accept its settings: {'; '.join(lines)}", fix) from None
     try:
         flow.run(plan, run_step, live, stop)
     except flow.ServerLost:

@@ -3,6 +3,7 @@
 The time that a finished directory of the same stage took beats the formula.
 """
 
+import itertools
 import math
 from pathlib import Path
 from typing import Any
@@ -126,7 +127,7 @@ def tokens(node: Node, config: Any, rows: int | None = None) -> tuple[float, flo
             steps = min(steps, config.max_steps or steps)
         return steps * config.batch_size * min(config.max_tokens, 4096) / 4, 0
     if node.kind == "grpo":
-        length = config.max_completion_tokens[-1][1] / 2
+        length = _mean_limit(config.max_completion_tokens, config.num_steps) / 2
         completions = config.num_steps * config.prompts_per_step * config.group_size
         passes = 4 / 3 if config.beta else 1  # with the reference
         return completions * (length + config.data.max_prompt_tokens / 2) * passes, completions * length
@@ -140,6 +141,17 @@ def tokens(node: Node, config: Any, rows: int | None = None) -> tuple[float, flo
     if node.kind == "evaluate":
         return 0, max(1, len(config.directories) or len(node.inputs)) * _evaluated_tokens(config)
     return 0, 0
+
+
+def _mean_limit(schedule: list[list[int]], num_steps: int) -> float:
+    """The mean over the steps of a schedule of limits, [from_step, tokens] in order.
+
+    >>> _mean_limit([[0, 1024], [300, 2048], [9000, 4096]], 400)
+    1280.0
+    """
+    starts = [min(start, num_steps) for start, _ in schedule] + [num_steps]
+    steps_of = [end - start for start, end in itertools.pairwise(starts)]
+    return sum(steps * limit for steps, (_, limit) in zip(steps_of, schedule)) / num_steps
 
 
 def _evaluated_tokens(config: Any) -> float:

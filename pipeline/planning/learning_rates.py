@@ -11,6 +11,8 @@ from stages.config.learning_rates import OF_KIND, usual_rate
 if TYPE_CHECKING:
     from pipeline.planning.plan import Step
 
+SLOW = 10  # a rate so many times below the usual one is said
+
 
 def check_rates(config: RunConfig, steps: Iterable["Step"]) -> list[MessageAndFix]:
     """The stages that are going to train a model from outside at a rate that is plainly too high for its size."""
@@ -28,16 +30,23 @@ def check_rates(config: RunConfig, steps: Iterable["Step"]) -> list[MessageAndFi
 
 
 def rate_notes(config: RunConfig, steps: Iterable["Step"]) -> list[str]:
-    """A line on the rates that follow from the size of a model, where there are any."""
+    """A line on the rates that follow from the size of a model, and on those that are far below what is usual."""
     by_size: dict[float, list[str]] = {}
+    slow = []
     for step, size in _from_outside(config, steps):
-        if step.config.optim.lr == usual_rate(step.kind, size):
-            by_size.setdefault(size, []).append(f"{step.stage} {step.config.optim.lr:g}")
+        rate, usual = step.config.optim.lr, usual_rate(step.kind, size)
+        if rate == usual:
+            by_size.setdefault(size, []).append(f"{step.stage} {rate:g}")
+        elif rate * SLOW <= usual:
+            slow.append(
+                f"{_key(config, step.stage)} {rate:g} is far below what is usual for a model of {_millions(size)} "
+                f"parameters ({usual:g}): it may learn very slowly"
+            )
     return [
         f"learning rates for a model of {_millions(size)} parameters: {', '.join(stages)}; "
         "stages.NAME.optim.lr sets another one"
         for size, stages in by_size.items()
-    ]
+    ] + slow
 
 
 def _from_outside(config: RunConfig, steps: Iterable["Step"]) -> list[tuple["Step", float]]:

@@ -12,13 +12,12 @@ from pipeline.errors import MessageAndFix, MissingInput
 from pipeline.planning.fingerprint import model_fingerprint
 from stages.config.choices import Template
 from stages.contract.description import StageDescription
-from stages.contract.files import find_json
 from stages.contract.inputs import StageInput
+from stages.contract.model_directory import model_problems
 
 __all__ = [
     "Prompting",
     "locate",
-    "missing_parts",
     "num_parameters",
     "outside_input",
     "outside_inputs",
@@ -26,8 +25,6 @@ __all__ = [
     "trained_prompting",
     "trained_template",
 ]
-
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "tokenizer_config.json")
 
 
 def outside_input(path: str, revision: str | None) -> StageInput:
@@ -41,7 +38,7 @@ def outside_input(path: str, revision: str | None) -> StageInput:
         MissingInput: The directory is not there or cannot be used.
     """
     directory = locate(path, revision)
-    lacks = missing_parts(directory)
+    lacks = model_problems(directory)
     if lacks:
         raise MissingInput(
             f"the model directory {directory} cannot be used: {'; '.join(lacks)}",
@@ -61,7 +58,8 @@ def outside_inputs(paths: list[str]) -> tuple[dict[str, StageInput], list[Messag
     for path in paths:
         of_stage = Path(path).expanduser() / "model"
         try:
-            found = outside_input(str(of_stage) if (of_stage / "config.json").is_file() else path, None)
+            directory = str(of_stage) if (of_stage / "config.json").is_file() else path
+            found = outside_input(directory, None)
         except MissingInput as error:
             fix = "give a directory of a model, as transformers' save_pretrained writes it: model=DIRECTORY"
             errors.append((str(error), fix))
@@ -135,36 +133,3 @@ def template_of_directory(model_dir: Path) -> str | None:
         return trained_template(made_by.kind, made_by.config) if made_by else None
     except (KeyError, TypeError):  # of a version without templates
         return None
-
-
-def missing_parts(directory: Path) -> list[str]:
-    """What a directory lacks to be a model, each a phrase; nothing where it can be used."""
-    problems = []
-    config = find_json(directory / "config.json")
-    if not (directory / "config.json").is_file():
-        problems.append("no config.json")
-    elif not isinstance(config, dict) or not (config.get("model_type") or config.get("architectures")):
-        problems.append("config.json is not a model's (it names no model_type)")
-    if not any((directory / name).is_file() for name in TOKENIZER_FILES):
-        problems.append("no tokenizer (tokenizer.json or tokenizer.model)")
-    return problems + _missing_weights(directory)
-
-
-def _missing_weights(directory: Path) -> list[str]:
-    """What is wrong with the weights of a model directory."""
-    index = find_json(directory / "model.safetensors.index.json")
-    if isinstance(index, dict):
-        missing = sorted(name for name in set(index.get("weight_map", {}).values()) if not (directory / name).is_file())
-        if not missing:
-            return []
-        more = " ..." if len(missing) > 3 else ""
-        return [f"weight files of its index are missing: {', '.join(missing[:3])}{more}"]
-    if any(directory.glob("*.safetensors")):
-        return []
-    pickles = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in directory.glob(pattern))
-    if pickles:
-        return [
-            f"its weights are a pickle ({pickles[0]}), which can run code when it is read: save them again with "
-            "save_pretrained(..., safe_serialization=True)"
-        ]
-    return ["no weights (*.safetensors)"]

@@ -87,6 +87,7 @@ def make_plan(config: RunConfig) -> Plan:
     steps = [known[name] for name in selected if name in graph.nodes]
     for step in steps:
         errors += _missing_inputs(step, graph, known, selected, config) + step.errors
+    errors += preflight.check_run_dir(config)
     errors += preflight.check_data(config, steps)
     errors += preflight.check_suites(steps)
     errors += preflight.check_disk(config, steps)

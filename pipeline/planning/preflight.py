@@ -4,6 +4,7 @@ What needs a tokenizer is checked by the worker.
 """
 
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
@@ -17,10 +18,12 @@ from pipeline.errors import MessageAndFix, MissingInput
 from pipeline.paths import REPOSITORY
 from pipeline.planning import estimate
 from stages.config import SuiteConfig
+from stages.config.quoting import printable
 
 if TYPE_CHECKING:
     from pipeline.planning.plan import Step
 
+MAX_NAME_BYTES = 255  # of every file system that we know
 SANDBOX_TIMEOUT_S = 180
 OF_PROGRAMS = ("livecodebench", "codeforces")  # loaders of suites whose answers are programs
 
@@ -113,6 +116,45 @@ def sandbox_problem(backend: str = "bubblewrap", url: str = "", python: str = ""
         cwd=REPOSITORY,
     )
     return None if done.returncode == 0 else (done.stdout + done.stderr).strip().splitlines()[-1]
+
+
+def check_run_dir(config: RunConfig) -> list[MessageAndFix]:
+    """A directory of the run that cannot be made: a file in the way, no permission, too long a name."""
+    place, fix = config.run_dir, "choose a directory that you may write to, as runs_dir=DIRECTORY"
+    try:
+        while not place.exists():
+            if place.is_symlink():
+                return [(f"{place} is a link to {place.readlink()}, which is not there", f"remove it, or {fix}")]
+            place = place.parent
+    except OSError as error:  # too long a name, a loop of links, a directory that may not be looked into
+        return [(f"the run's directory {_shortened(config.run_dir)} cannot be made: {error.strerror}", fix)]
+    if any(len(os.fsencode(part)) > MAX_NAME_BYTES for part in config.run_dir.parts):
+        return [(f"the run's directory {_shortened(config.run_dir)} cannot be made: File name too long", fix)]
+    if not place.is_dir():
+        return [(f"the run's directory {config.run_dir} cannot be made: {place} is a file", f"move it, or {fix}")]
+    if not os.access(place, os.W_OK | os.X_OK):
+        is_read_only = os.statvfs(place).f_flag & os.ST_RDONLY
+        why = "is on a disk that is read-only" if is_read_only else "may not be written by you"
+        return [(f"the run's directory {config.run_dir} cannot be made: {place} {why}", fix)]
+    return []
+
+
+def require_run_dir(config: RunConfig) -> None:
+    """Makes the directory of the run; raises MissingInput where that is not possible."""
+    for message, fix in check_run_dir(config):
+        raise MissingInput(message, fix)
+    try:
+        config.run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MissingInput(
+            f"the run's directory {_shortened(config.run_dir)} cannot be made: {error.strerror}",
+            "choose a directory that you may write to, as runs_dir=DIRECTORY",
+        ) from None
+
+
+def _shortened(path: Path) -> str:
+    text = printable(str(path))
+    return text if len(text) <= 200 else f"{text[:100]}...{text[-60:]}"
 
 
 def check_disk(config: RunConfig, steps: Sequence["Step"]) -> list[MessageAndFix]:

@@ -1,5 +1,6 @@
 """The live view of a run: a moving line with the time left on a terminal, plain lines elsewhere."""
 
+import shlex
 import time
 from pathlib import Path
 
@@ -56,7 +57,7 @@ class LiveView:
         verb = "resumes" if action == "resume" else "runs"
         self.console.print(f"[bold]{stage}[/bold] {verb} ({self.num_finished + 1}/{self.num_stages})", highlight=False)
         if log is not None:
-            self.console.print(f"  [dim]tail -F {log}[/dim]", highlight=False, soft_wrap=True)
+            self.console.print(f"  [dim]tail -F {escape(shlex.quote(str(log)))}[/dim]", highlight=False, soft_wrap=True)
         if self.bar is not None and self.task is not None:
             self.bar.reset(self.task, description=stage, total=None, eta="starting")
 

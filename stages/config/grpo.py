@@ -7,7 +7,7 @@ from stages.config.data import DataConfig
 from stages.config.engines import DeepSpeedConfig, OptimConfig, RolloutConfig
 from stages.config.fields import Bool, Checked, Float, Int, config_class, setting
 from stages.config.graders import JudgeConfig, SandboxConfig
-from stages.config.training import MICRO_BATCH_TOKENS, PACKING, StageConfig
+from stages.config.training import DROPOUT, MICRO_BATCH_TOKENS, PACKING, StageConfig
 
 
 @config_class
@@ -232,6 +232,10 @@ class GrpoConfig(StageConfig):
     )
     micro_batch_tokens: Int = setting(32768, MICRO_BATCH_TOKENS, unit="tokens", gt=0, operational=True)
     packing: Packing = setting("auto", PACKING, operational=True)
+    dropout: Bool = setting(
+        False,
+        f"{DROPOUT} With it the trainer's log-probabilities are not those of the policy that was sampled.",
+    )
     num_sample_prompts: Int = setting(
         2,
         "Groups of a step of which one completion is kept in samples.jsonl.",

@@ -12,6 +12,10 @@ PACKING = (
     "Whether sequences stand one after the other in a row, without padding and with variable-length attention. auto: "
     "where the model allows it, on a GPU in bf16 only."
 )
+DROPOUT = (
+    "Whether the dropout that the model's configuration names acts in training: of attention, embeddings and hidden "
+    "layers, LayerDrop, jitter of routers. The paper names none [ours]."
+)
 MICRO_BATCH_TOKENS = "Most tokens, padding included, of one forward pass of one process."
 
 
@@ -24,8 +28,9 @@ class HealthConfig(Checked):
 
     on_alarm: Literal["warn", "stop", "rollback"] = setting(
         "warn",
-        "warn: go on; stop: the stage fails before its next checkpoint; rollback: it goes back to the last good "
-        "checkpoint and leaves out the batches that led to the alarm (skipped.jsonl) [ours].",
+        "warn: go on, but never from numbers that are not finite; stop: the stage fails before its next checkpoint; "
+        "rollback: it goes back to the last good checkpoint and leaves out the batches that led to the alarm "
+        "(skipped.jsonl) [ours].",
         operational=True,
     )
     max_rollbacks: Int = setting(
@@ -177,6 +182,7 @@ class SftConfig(StageConfig):
     )
     micro_batch_tokens: Int = setting(32768, MICRO_BATCH_TOKENS, unit="tokens", gt=0, operational=True)
     packing: Packing = setting("auto", PACKING, operational=True)
+    dropout: Bool = setting(False, DROPOUT)
     optim: OptimConfig = setting(OptimConfig, "Optimizer: cosine from 5e-5 to 5e-6 [V2 B.4.2].")
     deepspeed: DeepSpeedConfig = setting(DeepSpeedConfig, "DeepSpeed.")
 
@@ -241,6 +247,7 @@ class RewardModelsConfig(StageConfig):
         ge=0,
     )
     micro_batch_tokens: Int = setting(32768, MICRO_BATCH_TOKENS, unit="tokens", gt=0, operational=True)
+    dropout: Bool = setting(False, DROPOUT)
     data: DataConfig = setting(DataConfig, "Prompts.")
     judge: JudgeConfig = setting(JudgeConfig, "Who judges where no rule can.")
     rollout: RolloutConfig = setting(RolloutConfig, "Sampling.")

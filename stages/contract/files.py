@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypedDict
 
+PRIVATE = 0o600  # the permissions of a temporary file
+
 
 class FileEntry(TypedDict):
     """What a table of files, as manifests have it, says of one file."""
@@ -55,6 +57,23 @@ def write_atomic(path: Path, data: bytes, durable: bool = True) -> None:
         raise
     if durable:
         fsync_directory(path.parent)
+
+
+def follow_umask(path: Path) -> None:
+    """Gives a file, or all files under a directory, the permissions of a file that is simply opened for writing.
+
+    safetensors writes through a temporary file that nobody else may read, whatever the umask says.
+    """
+    directory = path if path.is_dir() else path.parent
+    probe = _temporary(directory / "umask")
+    try:
+        probe.touch()
+        mode = probe.stat().st_mode & 0o777
+    finally:
+        probe.unlink(missing_ok=True)
+    for file in path.rglob("*") if path.is_dir() else [path]:
+        if file.is_file() and not file.is_symlink() and file.stat().st_mode & 0o777 == PRIVATE:
+            file.chmod(mode)
 
 
 def link(path: Path, target: str) -> None:

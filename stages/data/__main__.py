@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.config import ConfigError, DataConfig, PrepareConfig, RolloutConfig, SandboxConfig, SourceConfig, from_dict
+from stages.config.quoting import print_whatever_the_locale
 from stages.rewards.grading import GraderAway
 from stages.runtime import environment
 
@@ -22,6 +23,7 @@ EXIT_UNGRADED_ROWS = 65
 
 def main(arguments: list[str]) -> int:
     """Carries out an action and returns the exit code; messages go to the standard streams."""
+    print_whatever_the_locale()
     if len(arguments) != 2 or arguments[0] not in ACTIONS:
         print(f"usage: python -m stages.data {'|'.join(ACTIONS)} CONFIG.json", file=sys.stderr)
         return 64

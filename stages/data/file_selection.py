@@ -16,9 +16,9 @@ from typing import Any
 import yaml
 
 from stages.config import SourceConfig
+from stages.config.quoting import hydra_quoted, override, printable
 from stages.data import file_kinds
 from stages.data.hub import locate
-from stages.data.malformed import printable
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet", ".csv", ".tsv", ".arrow")
 COMPRESSIONS = (".gz", ".zst")
@@ -186,9 +186,8 @@ def _saved_to_disk(path: Path, name: str, key: str, wanted: str) -> Selection | 
     if (path / "dataset_dict.json").is_file():
         splits = _read_json(path / "dataset_dict.json", name).get("splits") or []
         if wanted not in splits:
-            raise ValueError(
-                f"{name} has the splits {', '.join(splits)}: choose one, as {key}.files='{(splits or ['NAME'])[0]}/*'"
-            )
+            example = f"{splits[0] if splits else 'NAME'}/*"
+            raise ValueError(f"{name} has the splits {', '.join(splits)}: choose one, as {_files(key, example)}")
         path = path / wanted
         note = _note(wanted, [split for split in splits if split != wanted])
         if not path.is_dir():
@@ -225,7 +224,7 @@ def _of_readme(path: Path, name: str, key: str, wanted: str) -> Selection | None
     if not there:
         return None
     if len(there) > 1:
-        ways = [f"{config}: {key}.files='{_wanted_patterns(splits, wanted)[0]}'" for config, splits in there.items()]
+        ways = [f"{config}: {_files(key, _wanted_patterns(splits, wanted)[0])}" for config, splits in there.items()]
         raise ValueError(f"{name} has {len(there)} configurations, choose one: {'; '.join(ways)}")
     (splits,) = there.values()
     if set(splits) == {_UNNAMED}:
@@ -325,7 +324,7 @@ def _check_one_set(path: Path, files: list[Path], name: str, key: str) -> None:
         root = "/".join((*relative.parts[:depth], shard[1] if shard else ""))
         roots.setdefault(root, relative)
     if len(roots) > 1:
-        ways = [f"{key}.files='{_pattern(relative)}'" for relative in list(roots.values())[:MAX_SHOWN]]
+        ways = [_files(key, _pattern(relative)) for relative in list(roots.values())[:MAX_SHOWN]]
         raise ValueError(
             f"{name} holds {len(roots)} sets with splits of their own, choose one: {'; '.join(ways)}"
             + ("; ..." if len(roots) > MAX_SHOWN else "")
@@ -339,8 +338,13 @@ def _pattern(relative: Path) -> str:
 
 
 def _no_split(name: str, key: str, examples: dict[str, str], wanted: str) -> str:
-    ways = [f"{key}.files='{pattern}'" for pattern in examples.values()]
+    ways = [_files(key, pattern) for pattern in examples.values()]
     return f"{name} has the splits {', '.join(examples)} and not one {wanted}: choose one, as {' or '.join(ways)}"
+
+
+def _files(key: str, pattern: str) -> str:
+    """The override that chooses files by a pattern, as it is typed into a shell."""
+    return f"{key}.files='{pattern}'" if hydra_quoted(pattern) == pattern else override(f"{key}.files", pattern)
 
 
 def _note(chosen: str, others: list[str]) -> str:

@@ -2,14 +2,7 @@
 
 from dataclasses import dataclass
 
-
-def printable(text: str) -> str:
-    """Returns a text that can be printed and written: halves of characters as the escapes that stand for them.
-
-    >>> printable("a\\ud800")
-    'a\\\\ud800'
-    """
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+from stages.config.quoting import printable
 
 
 @dataclass(slots=True)

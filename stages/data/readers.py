@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from stages.config import SourceConfig
+from stages.config.quoting import printable
 from stages.data import file_kinds
 from stages.data.file_selection import data_files, kind_of
-from stages.data.malformed import Malformed, printable
+from stages.data.malformed import Malformed
 from stages.data.table_readers import arrow_rows, parquet_rows
 from stages.data.text_readers import NumberedRow, RawRow, csv_rows, json_rows
 
@@ -40,7 +41,7 @@ def read(source: SourceConfig, key: str = "data") -> Iterator[Item]:
     for path in files:
         prefix = f"{printable(path.name)} " if len(files) > 1 else ""
         number = 0
-        for number, what, row in _read_file(path, printable(f"{key}.path={path}"), columns):
+        for number, what, row in read_file(path, printable(f"{key}.path={path}"), columns):
             where = f"{prefix}{what} {number}"
             if isinstance(row, Malformed):
                 row.where = where
@@ -74,8 +75,17 @@ def _why_empty(files: list[Path]) -> str:
     return "the file holds none"
 
 
-def _read_file(path: Path, name: str, columns: Collection[str]) -> Iterator[NumberedRow]:
-    """Yields the rows of one file; `name` stands for it in messages."""
+def read_file(path: Path, name: str, columns: Collection[str] = ()) -> Iterator[NumberedRow]:
+    """Yields the rows of one file.
+
+    Args:
+        path: the file.
+        name: what stands for it in messages.
+        columns: names of columns that are asked for, by which the first line of a CSV file is known for a header.
+
+    Raises:
+        ValueError: it cannot be read, or is something else than its name says.
+    """
     import pyarrow
 
     kind = kind_of(path)

@@ -15,9 +15,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from stages.config.quoting import printable
 from stages.data import json_forms
 from stages.data.cells import EXACT_FLOATS
-from stages.data.malformed import Malformed, printable
+from stages.data.malformed import Malformed
 
 RawRow = dict[str, Any] | Malformed
 NumberedRow = tuple[int, str, RawRow]  # number of the row in its file, "line" or "row", the row

@@ -16,7 +16,7 @@ from typing import Any
 from stages.contract import files
 from stages.engines.finite import named
 from stages.engines.training import TrainEngine
-from stages.engines.universal import to_universal
+from stages.engines.universal import buffers_of, to_universal
 from stages.runtime import disk
 from stages.runtime.distributed import barrier, gather_objects
 from stages.runtime.errors import InputError
@@ -181,6 +181,7 @@ def _load_split_otherwise(worker: Worker, engine: TrainEngine, directory: Path) 
             to_universal(directory / "engine", whole / "engine")
     barrier()
     engine.load(whole, is_universal=True)
+    engine.set_buffers(buffers_of(directory / "engine"))
     barrier()
     if worker.is_main:
         shutil.rmtree(whole)

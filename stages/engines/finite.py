@@ -24,17 +24,19 @@ def is_finite(tensor: torch.Tensor) -> bool:
         return True
     if tensor.dtype.itemsize == 1:
         tensor = tensor.float()  # torch does not add 8-bit floats
-    return bool(tensor.sum(dtype=torch.float32).isfinite()) or bool(tensor.isfinite().all())
+    return bool(tensor.sum().isfinite()) or bool(tensor.isfinite().all())
 
 
 def non_finite_state(module: torch.nn.Module, optimizer: torch.optim.Optimizer) -> list[str]:
     """Names the tensors of this rank's share of the training state that are not finite.
 
     Args:
-        module: its parameters and buffers are looked at; of a parameter that ZeRO-3 divides, this rank's part.
+        module: its parameters and those buffers that are saved are looked at; of a parameter that ZeRO-3 divides, this
+            rank's part. Other buffers may be infinite: masks are.
         optimizer: its fp32 copies and moments are looked at.
     """
-    tensors = dict(module.named_buffers())
+    saved = module.state_dict(keep_vars=True).keys()
+    tensors = {name: buffer for name, buffer in module.named_buffers() if name in saved}
     tensors |= {name: getattr(p, "ds_tensor", p) for name, p in module.named_parameters()}
     found = [name for name, tensor in tensors.items() if not is_finite(tensor.detach())]
     names = {id(p): name for name, p in module.named_parameters()}

@@ -219,6 +219,12 @@ class TrainEngine:
             path, _ = self.engine.load_checkpoint(str(directory), tag="engine")
         assert path is not None, f"DeepSpeed found no checkpoint in {directory}"
 
+    @torch.no_grad()
+    def set_buffers(self, buffers: dict[str, torch.Tensor]) -> None:
+        """Gives the module's persistent buffers these values."""
+        for name, value in buffers.items():
+            self.module.get_buffer(name).copy_(value)
+
 
 def in_memory(value: Any, seen: dict[tuple, torch.Tensor] | None = None) -> Any:
     """A copy of nested containers with all tensors in host memory; a tensor that is there twice stays one.

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import torch
+
 _SAID_CHARACTERS = 2000  # of the converter's last words, in the message of a failure
 
 
@@ -37,3 +39,13 @@ def to_universal(source: Path, target: Path) -> None:
             f"DeepSpeed could not convert {source} for another number of processes (exit code {ended.returncode}): "
             f"{ended.stdout.strip()[-_SAID_CHARACTERS:]}"
         )
+
+
+def buffers_of(source: Path) -> dict[str, torch.Tensor]:
+    """The persistent buffers in the engine directory `source`, by their names in the module; every rank has them whole.
+
+    The universal format leaves them out, because no optimizer has a state for them.
+    """
+    part = min(source.glob("*model_states.pt"))  # DeepSpeed writes one at ZeRO 1-2, and one for each rank at ZeRO 3
+    state = torch.load(part, map_location="cpu", weights_only=False)  # its checksum was compared; it holds settings too
+    return {name: state["module"][name] for name in state["buffer_names"]}

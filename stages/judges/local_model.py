@@ -3,6 +3,7 @@
 It is made after the sampler where a stage has both; they share a GPU by the two fractions of its memory.
 """
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,6 +13,7 @@ from stages.engines import patches
 from stages.engines.sampling.vllm_sampler import untouched_generators
 from stages.engines.vllm_models import prepare_vllm, why_not_vllm
 from stages.judges.calls import Call, OnFailure, OnReply, Reply
+from stages.modeling.loading import require_loadable
 from stages.prompting.encoding import Encoder
 from stages.prompting.vocabulary import own_chat_template
 from stages.runtime.errors import InputError
@@ -47,6 +49,8 @@ class LocalModel:
                 f"judge.model={self.config.model} is not a model directory with a tokenizer: "
                 f"{str(error).splitlines()[0]}"
             ) from error
+        if Path(self.model_dir).is_dir():  # and not the name of a model in the hub's cache
+            require_loadable(self.model_dir)
         if limit and self.config.max_model_tokens > limit:
             raise InputError(
                 f"judge.max_model_tokens={self.config.max_model_tokens}, but the model in {self.config.model} holds "

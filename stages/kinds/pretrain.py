@@ -16,7 +16,7 @@ from stages.config import PretrainConfig
 from stages.engines.export import export
 from stages.engines.training import TrainEngine
 from stages.modeling.model import new_model
-from stages.modeling.policy_model import PolicyModel
+from stages.modeling.ready import ready_policy
 from stages.runtime.errors import user_errors
 from stages.runtime.seeds import rng_for, seed_for
 from stages.runtime.worker import Worker
@@ -46,7 +46,8 @@ def run(worker: Worker) -> None:
         f"base of {sum(p.numel() for p in model.parameters())} parameters, "
         f"{config.num_steps} steps of {config.batch_size} documents"
     )
-    engine = TrainEngine(PolicyModel(model), config.optim, config.deepspeed, config.num_steps)
+    policy = ready_policy(model, tokenizer, "off", config.deepspeed.precision, worker.say)
+    engine = TrainEngine(policy, config.optim, config.deepspeed, config.num_steps)
     corpus = Corpus(config, world, worker.seed, worker.stage)
     train_supervised(worker, engine, corpus.batch_at, config.num_steps, config, tokenizer.pad_token_id)
     export(worker, engine, tokenizer, "plain")

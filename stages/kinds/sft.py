@@ -9,10 +9,9 @@ from pathlib import Path
 from stages.config import SftConfig
 from stages.engines.export import export
 from stages.engines.training import TrainEngine
-from stages.modeling.attention import uses_packing
 from stages.modeling.batching import pad_id
 from stages.modeling.model import load_model, load_tokenizer
-from stages.modeling.policy_model import PolicyModel
+from stages.modeling.ready import ready_policy
 from stages.prompting.encoding import Encoder
 from stages.runtime.errors import InputError, user_errors
 from stages.runtime.worker import Worker
@@ -36,11 +35,11 @@ def run(worker: Worker) -> None:
         f"{len(rows)} samples ({num_too_long} longer than {config.max_tokens} tokens left out), "
         f"{num_steps} steps of {config.batch_size}"
     )
-    targets = [round(sum(row.weights)) for row in rows]
+    targets = [sum(weight > 0 for weight in row.weights) for row in rows]
     report_once(worker, of_sft(worker.stage, config, targets, num_too_long, num_steps))
     model = load_model(worker.model_dir("policy"), config.deepspeed.precision)
-    packed = uses_packing(config.packing, model, config.deepspeed.precision)
-    engine = TrainEngine(PolicyModel(model, packed), config.optim, config.deepspeed, num_steps)
+    policy = ready_policy(model, tokenizer, config.packing, config.deepspeed.precision, worker.say, config.dropout)
+    engine = TrainEngine(policy, config.optim, config.deepspeed, num_steps)
 
     def batch_at(number: int) -> list[TrainingRow]:
         start = number * config.batch_size
@@ -72,7 +71,7 @@ def read_rows(worker: Worker, config: SftConfig, encoder: Encoder) -> tuple[list
     num_too_long = len(everything) - len(rows)
     if left_out:
         worker.say(f"{path}: {left_out}")
-    if rows and all(sum(row.weights) <= 1 for row in rows):
+    if rows and all(sum(weight > 0 for weight in row.weights) <= 1 for row in rows):
         raise InputError(
             f"{path}: every completion is empty, so there is nothing to learn: name the right column with "
             f"stages.{worker.stage}.traces.completion_column"

@@ -6,6 +6,8 @@ completions of a group may share their prompt's tokens. Registered with transfor
 """
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,6 +20,14 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 PACKED = "r1_packed"
+TRIAL = "r1_packed_trial"  # the same, but it refuses what the other would ignore
+
+# What attention layers are called with besides what `packed_attention` reads, and what changes no weight.
+HARMLESS = {"position_ids", "use_cache", "output_attentions", "output_hidden_states", "output_router_logits"}
+
+
+class CannotPack(Exception):
+    """The model's attention does something that packed rows would lose; the message is a phrase that says what."""
 
 
 def packed_attention(
@@ -96,27 +106,74 @@ def _varlen(
     return output
 
 
-def can_pack(model: "PreTrainedModel") -> bool:
-    """Whether the model's attention is plain causal attention that transformers lets us replace."""
+def attention_on_trial(module: nn.Module, *tensors: Any, **settings: Any) -> tuple[torch.Tensor, None]:
+    """`packed_attention`, but it raises CannotPack where a layer asks for what that function would not do."""
+    if not getattr(module, "is_causal", True) or settings.pop("is_causal", None) is False:
+        raise CannotPack("its attention is not causal")
+    known = set(inspect.signature(packed_attention).parameters) | HARMLESS
+    asked = sorted(name for name, value in settings.items() if value is not None and name not in known)
+    if asked:
+        raise CannotPack(f"its attention has {', '.join(asked)}")
+    if settings.get("boundaries") is None:
+        raise CannotPack("its layers do not tell their attention where sequences begin")
+    return packed_attention(module, *tensors, **settings)
+
+
+def mask_on_trial(local_size: int | None = None, use_vmap: bool = False, **_: Any) -> None:
+    """Stands for the making of attention masks; raises CannotPack where a mask would be more than causal.
+
+    transformers asks for a mask of `local_size` for sliding windows and chunks, with `use_vmap` for masks of its own.
+    """
+    if local_size is not None:
+        raise CannotPack(f"its attention sees only {local_size} tokens back")
+    if use_vmap:
+        raise CannotPack("its attention has a mask of its own")
+
+
+def cannot_pack(model: "PreTrainedModel") -> str | None:
+    """Why the model's attention cannot be packed, as far as its class and its configuration say; None: it may be.
+
+    What they do not say is found by trying (`stages/modeling/checks.py`).
+    """
     config = model.config.get_text_config()
-    slides = getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True)
-    is_plain = set(getattr(config, "layer_types", None) or ["full_attention"]) == {"full_attention"}
-    has_softcap = bool(getattr(config, "attn_logit_softcapping", None))
-    return bool(model.is_backend_compatible() and is_plain and not slides and not has_softcap)
+    if not model.is_backend_compatible():
+        return "transformers cannot replace its attention"
+    if set(getattr(config, "layer_types", None) or ["full_attention"]) != {"full_attention"}:
+        return "not all of its layers have full attention"
+    if getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True):
+        return "its attention has a sliding window"
+    if getattr(config, "attn_logit_softcapping", None):
+        return "its attention scores are capped"
+    return None
+
+
+def can_pack(model: "PreTrainedModel") -> bool:
+    """Whether nothing in the model's class and configuration says that its attention is not plain and causal."""
+    return cannot_pack(model) is None
 
 
 def uses_packing(choice: str, model: "PreTrainedModel", precision: str) -> bool:
-    """Whether rows are packed, for the value of `packing` (auto, on, off) with this model on this machine.
+    """Whether rows are to be packed, for the value of `packing` (auto, on, off) with this model on this machine.
 
     Raises:
         InputError: It is on, and the model's attention cannot be replaced.
     """
-    if choice == "on" and not can_pack(model):
-        raise InputError(
-            f"packing=on, but the attention of {type(model).__name__} is not plain causal attention: use packing=off"
-        )
-    has_kernel = precision == "bf16" or not torch.cuda.is_available()
-    return choice == "on" or (choice == "auto" and has_kernel and can_pack(model))
+    why = cannot_pack(model)
+    if choice == "on" and why:
+        raise packing_refused(model, why)
+    return choice == "on" or (choice == "auto" and has_packed_kernel(precision) and why is None)
+
+
+def has_packed_kernel(precision: str) -> bool:
+    """Whether packed rows are worth while on this machine in this precision (fp32 or bf16)."""
+    return precision == "bf16" or not torch.cuda.is_available()
+
+
+def packing_refused(model: "PreTrainedModel", why: str) -> InputError:
+    """The error where packing=on and the model cannot."""
+    return InputError(
+        f"packing=on, but {type(model).__name__} cannot be trained on packed rows: {why}; use packing=off"
+    )
 
 
 def use_packed_attention(model: "PreTrainedModel") -> None:
@@ -125,3 +182,23 @@ def use_packed_attention(model: "PreTrainedModel") -> None:
 
     AttentionInterface.register(PACKED, packed_attention)
     model.set_attn_implementation(PACKED)
+
+
+@contextmanager
+def packed_attention_on_trial(model: "PreTrainedModel") -> Iterator[None]:
+    """Within the block the model takes packed rows, and raises CannotPack where they would lose something.
+
+    After it the attention is the one that models are loaded with.
+    """
+    from transformers import AttentionInterface, AttentionMaskInterface
+
+    AttentionInterface.register(TRIAL, attention_on_trial)
+    AttentionMaskInterface.register(TRIAL, mask_on_trial)
+    try:
+        model.set_attn_implementation(TRIAL)
+        yield
+    finally:
+        try:
+            model.set_attn_implementation("sdpa")
+        except ValueError:
+            model.set_attn_implementation("eager")

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from stages.config import ModelConfig
+from stages.contract import files
+from stages.modeling.loading import load_causal_lm, loading_errors
 from stages.prompting.vocabulary import vocabulary_of
 from stages.runtime.errors import InputError
 
@@ -21,10 +23,8 @@ def load_tokenizer(model_dir: Path | str) -> "PreTrainedTokenizerBase":
     """
     from transformers import AutoTokenizer
 
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(model_dir)
-    except (OSError, ValueError) as error:
-        raise InputError(f"no usable tokenizer in {model_dir}: {error}") from error
+    with loading_errors(model_dir, "tokenizer"):
+        tokenizer = AutoTokenizer.from_pretrained(model_dir, trust_remote_code=False)
     if tokenizer.eos_token_id is None:
         ends = [token for token in vocabulary_of(tokenizer).stop_ids() if token < len(tokenizer)]
         if not ends:
@@ -37,18 +37,12 @@ def load_tokenizer(model_dir: Path | str) -> "PreTrainedTokenizerBase":
 
 
 def load_model(model_dir: Path | str, precision: str = "fp32") -> "PreTrainedModel":
-    """Loads a causal LM from safetensors in fp32 or bf16: no pickles, and no code that comes with a model.
+    """Loads a causal LM from safetensors in fp32 or bf16, verified (stages/modeling/loading.py).
 
     Raises:
-        InputError: The directory has no such model.
+        InputError: The directory has no such model, or not all of it.
     """
-    from transformers import AutoModelForCausalLM
-
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    try:
-        return AutoModelForCausalLM.from_pretrained(model_dir, dtype=dtype, use_safetensors=True)
-    except (OSError, ValueError) as error:
-        raise InputError(f"no usable model in {model_dir}: {error}") from error
+    return load_causal_lm(model_dir, torch.bfloat16 if precision == "bf16" else torch.float32)
 
 
 def new_model(config: ModelConfig, tokenizer: "PreTrainedTokenizerBase", seed: int) -> "PreTrainedModel":
@@ -94,3 +88,4 @@ def save_model(
     """
     model.save_pretrained(directory, state_dict=state, safe_serialization=True)
     tokenizer.save_pretrained(directory)
+    files.follow_umask(directory)

@@ -1,5 +1,7 @@
 """The forward pass that training needs: logprobs and entropies of chosen tokens, never all logits at once."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -7,6 +9,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from stages.modeling.attention import use_packed_attention
+from stages.modeling.head import Kind, capped, decoder_of, head_kind, own_logits, softcap_of
 from stages.modeling.logprobs import FusedTokenLogprobs, TokenLogprobs
 
 if TYPE_CHECKING:
@@ -23,14 +26,26 @@ class PolicyModel(nn.Module):
 
     Padded rows [B, T] need no attention mask: pads are on the right, and with causal attention no real token sees one.
     Packed rows [1, total] need `use_packed_attention`.
+
+    Logits are what the family's own forward pass makes of the decoder's hidden states (stages/modeling/head.py).
     """
 
     def __init__(self, model: "PreTrainedModel", packed: bool = False):
         super().__init__()
         self.model: PreTrainedModel = model
         self.packed = packed
+        self.head: Kind = head_kind(model)
         if packed:
             use_packed_attention(model)
+
+    @contextmanager
+    def taking_packed_rows(self) -> Iterator[None]:
+        """Within the block rows are packed, whatever attention the model has."""
+        before, self.packed = self.packed, True
+        try:
+            yield
+        finally:
+            self.packed = before
 
     def forward(
         self,
@@ -65,10 +80,10 @@ class PolicyModel(nn.Module):
             if self.packed
             else {}
         )
-        output = self.model.get_decoder()(input_ids=input_ids, use_cache=False, **packing)
+        output = decoder_of(self.model)(input_ids=input_ids, use_cache=False, **packing)
         hidden = output.last_hidden_state.flatten(0, 1)  # [B * T, D]
         if len(targets_N) == 0:  # a filler micro-batch: keep every parameter in the graph, for collectives in lockstep
-            zero = self.model.get_output_embeddings()(hidden[:1]).sum() * 0.0
+            zero = self._logits(hidden[:1]).sum() * 0.0
             return zero + hidden.new_zeros(0), hidden.new_zeros(0)
         hidden_ND = hidden.index_select(0, places_N)
         chunk = max(1, LOGITS_PER_CHUNK[input_ids.device.type] // self.model.config.get_text_config().vocab_size)
@@ -84,13 +99,18 @@ class PolicyModel(nn.Module):
         self, hidden_ND: torch.Tensor, targets_N: torch.Tensor, temperature: float, with_entropy: bool
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Logprobs [N] and entropies [N] of the targets after these hidden states."""
-        logits_NV = self.model.get_output_embeddings()(hidden_ND)
-        softcap = getattr(self.model.config, "final_logit_softcapping", None)
-        if softcap:
-            logits_NV = torch.tanh(logits_NV.float() / softcap) * softcap
+        logits_NV = self._logits(hidden_ND)
         if logits_NV.is_cuda:
             return FusedTokenLogprobs.apply(logits_NV, targets_N, temperature, with_entropy)
         logits_NV = logits_NV.float()
         return TokenLogprobs.apply(
             logits_NV / temperature if temperature != 1.0 else logits_NV, targets_N, with_entropy
         )
+
+    def _logits(self, hidden_ND: torch.Tensor) -> torch.Tensor:
+        """The family's logits [N, V] after these hidden states; their memory belongs to the caller."""
+        head = self.model.get_output_embeddings()
+        if self.head == "own" or hidden_ND.dtype != head.weight.dtype:  # Mamba adds up in fp32
+            return own_logits(self.model, hidden_ND).clone()  # autograd may still need the family's last result
+        cap = softcap_of(self.model)
+        return capped(head(hidden_ND).float(), cap) if self.head == "capped" and cap else head(hidden_ND)

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from stages.modeling.batching import micro_batches, pad_id, pad_rows
+from stages.modeling.loading import load_classifier
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -24,13 +25,15 @@ class ScalarModel(nn.Module):
         return self.model(input_ids=input_ids, use_cache=False).logits[:, 0].float()
 
 
-def load_reward_model(directory: Path, pad: int | None = None) -> "PreTrainedModel":
-    """Loads an HF sequence classifier with one output in fp32; `pad`: the id of the token that pads its rows."""
-    from transformers import AutoModelForSequenceClassification
+def load_reward_model(directory: Path, pad: int | None = None, is_new: bool = False) -> "PreTrainedModel":
+    """Loads an HF sequence classifier with one output in fp32, verified.
 
-    model = AutoModelForSequenceClassification.from_pretrained(
-        directory, num_labels=1, use_safetensors=True, dtype=torch.float32
-    )
+    Args:
+        directory: Of a reward model; or of the causal LM that a new one starts from.
+        pad: The id of the token that pads its rows; None: as the directory says.
+        is_new: Whether its head is drawn at random.
+    """
+    model = load_classifier(directory, torch.float32, has_head=not is_new)
     if pad is not None:
         model.config.pad_token_id = pad
     return model

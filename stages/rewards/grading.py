@@ -15,6 +15,10 @@ each item under its own deadline, and are then called instead:
     vote_many(pairs) -> list[str | None]
     reference_problem_many(prompts) -> list[str | None]
 
+A verifier whose equal answers can have different votes also compares them; `merge_votes` makes one of them:
+
+    same_votes_many(votes) -> list[bool]                    pairs of votes: are they the same answer?
+
 A verifier may also say why its verdict is what it is (`r1 grade` prints it); without it, a generic sentence is said:
 
     explain(completion, prompt) -> Explanation
@@ -26,7 +30,9 @@ driver reads data with its table of verifiers.
 """
 
 import importlib
+import itertools
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import NamedTuple, TypeVar
@@ -135,6 +141,36 @@ def grade_many(pairs: Sequence[Pair]) -> list[Grade]:
 def vote_many(pairs: Sequence[Pair]) -> list[str | None]:
     """Returns the vote of each (completion, prompt), in order; a verifier that crashes gives no vote."""
     return _by_verifier(pairs, lambda pair: pair[1], _votes)
+
+
+def merge_votes(groups: Sequence[tuple[Sequence[str | None], Prompt]]) -> list[list[str | None]]:
+    """Makes votes equal that the grader calls the same answer, so that they can be counted.
+
+    The more frequent vote stands for the others, of equally frequent ones the first in alphabetical order. A vote joins
+    the first that it is the same as, so different answers share none, also where sameness is not transitive (50% is 50,
+    and it is 0.5).
+
+    Args:
+        groups: the votes for a problem, and its prompt.
+
+    Returns:
+        The votes of each group, in their order.
+    """
+    return [_merged(list(votes), verifier_of(prompt)) for votes, prompt in groups]
+
+
+def _merged(votes: list[str | None], module: ModuleType) -> list[str | None]:
+    counts = Counter(vote for vote in votes if vote is not None)
+    if len(counts) < 2 or not hasattr(module, "same_votes_many"):
+        return votes
+    ordered = sorted(counts, key=lambda vote: (-counts[vote], vote))
+    pairs = list(itertools.combinations(ordered, 2))
+    are_same = dict(zip(pairs, module.same_votes_many(pairs), strict=True))
+    stands_for: dict[str, str] = {}
+    for place, vote in enumerate(ordered):
+        earlier = (one for one in ordered[:place] if stands_for[one] == one and are_same[one, vote])
+        stands_for[vote] = next(earlier, vote)
+    return [None if vote is None else stands_for[vote] for vote in votes]
 
 
 def reference_problem_many(prompts: Sequence[Prompt]) -> list[str | None]:

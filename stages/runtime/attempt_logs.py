@@ -41,5 +41,6 @@ class AttemptLogs:
             stream.flush()
             os.dup2(descriptor, stream.fileno())
         os.close(descriptor)
-        if isinstance(sys.stdout, TextIOWrapper):
-            sys.stdout.reconfigure(line_buffering=True)
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, TextIOWrapper):  # logs are UTF-8, whatever the locale is
+                stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)

@@ -59,6 +59,7 @@ class Worker:
         self.description = StageDescription.read(self.dir)
         self.inputs: dict[str, StageInput] = read_inputs(self.dir)
         self.exit_code = exit_codes.DONE
+        self.ending = ""  # why the stage ended without a result
         self.stop_requested = False
         self.startup_s = 0.0
         self.metrics: dict[str, float] = {}  # the numbers of the manifest
@@ -202,7 +203,7 @@ class Worker:
     def _report_failure(self, error: BaseException) -> None:
         """Sets the exit code, and writes what people will read of the error."""
         cause = cause_of(error, self.dir, self.logs, self.rank, self.world_size)
-        self.exit_code = exit_code_of(cause)
+        self.exit_code, self.ending = exit_code_of(cause), str(cause)
         (self.dir / RESERVE).unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # a full disk: whatever can still be written, in this order
             if isinstance(cause, Interrupted):
@@ -216,9 +217,14 @@ class Worker:
             print(f"{self.stage} failed on rank {self.rank}: {cause}")
 
     @property
+    def log_path(self) -> Path:
+        """This rank's log."""
+        return self.logs / self._logs.file_name
+
+    @property
     def _log(self) -> str:
         """This rank's log, relative to the stage directory."""
-        return str((self.logs / self._logs.file_name).relative_to(self.dir))
+        return str(self.log_path.relative_to(self.dir))
 
     def should_stop(self) -> bool:
         """Whether any rank was asked to stop. Collective."""

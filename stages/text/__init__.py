@@ -2,6 +2,7 @@
 
 completion.py    the chain of thought and the answer in their tags
 answers.py       the text of the final answer
+statements.py    the statement of the answer in a solution
 integers.py      the integer that a text names
 language.py      the language of a text, and how consistently it is written in one
 words.py         what of a text is words, and in which script

@@ -1,10 +1,18 @@
-"""Finds the final answer in a completion."""
+r"""Finds the final answer in a completion."""
 
 import re
 
-_BRACE = re.compile(r"\\boxed\{|\{|\}")
-_BETWEEN = re.compile(r"(?:[\s$.,;&]|\band\b|\bor\b|\\q?quad\b|\\(?:text|mbox)\{\s*(?:and|or)?\s*\})+")
+_BRACE = re.compile(r"\\(?:boxed|fbox|framebox)\s*\{|\\[{}]|\\\\(?!fbox|boxed)|\{|\}")
+_BARE_BOX = re.compile(r"\\(?:boxed|fbox)\s*(-?\d+(?:\.\d+)?|\\[A-Za-z]+(?:\{[^{}]*\})*|[A-Za-z](?![A-Za-z]))")
+_BETWEEN = re.compile(
+    r"(?:[\s$.,;&]|\\[()\[\],;]|\band\b|\bor\b|\\q?quad\b|\\(?:text|mbox)\{\s*(?:and|or)?\s*\})*|[^.\n]{1,9}"
+)
+# Boxes further apart in a line belong together where words say so.
+_JOINED = re.compile(r"[^.!?\n]{0,60}\b(?:and|or)\b[^.!?\n]{0,40}|[^.!?\n]{0,40},[^.!?\n]{0,20}")
 _ANSWER = re.compile(r"<answer>((?:(?!<answer>).)*?)</answer>", re.DOTALL)
+# A solution that boxes its steps and says its final answer after the last box.
+_SAID_LATER = re.compile(r"\\boxed(?!.*\\(?:boxed|fbox)).{20,}final answer (?:is|:)", re.DOTALL | re.IGNORECASE)
+_HEDGE = re.compile(r"\s*[$,.(]*\s*(?:\\\)|\\\])?\s*(?:or\b|或者?)\s*(?:maybe|perhaps|even|else)?\s*[$\\(\d-]")
 
 
 def extract_answer(completion: str) -> str | None:
@@ -24,21 +32,31 @@ def extract_answer(completion: str) -> str | None:
 
 
 def extract_answers(completion: str) -> str | None:
-    """Returns the final answer like `extract_answer`, but reads adjacent boxes as one list.
+    """Returns the final answer like `extract_answer`, but reads boxes that belong together as one list.
 
     "\\boxed{1} or \\boxed{2}" gives "1, 2": a set with two solutions has to be given whole, so naming two values is not
-    a choice between them.
+    a choice between them. So does "\\boxed{1} or 2": what stands beside a box as another answer counts.
     """
     region, is_tagged = _search_region(completion)
-    boxes = _boxes(region)
+    if is_tagged and _SAID_LATER.search(region):
+        return region.strip()
+    return boxed_answers(region) or (region.strip() if is_tagged else None)
+
+
+def boxed_answers(text: str) -> str | None:
+    """Returns the content of the last box of a text, with that of the boxes that belong to it; None without a box."""
+    boxes = _boxes(text)
     if not boxes:
-        return region.strip() if is_tagged else None
+        return None
     together = [boxes[-1]]
     for box in reversed(boxes[:-1]):
-        if not _BETWEEN.fullmatch(region[box[2] : together[0][1]]):
+        between = text[box[2] : together[0][1]]
+        if not (_BETWEEN.fullmatch(between) or _JOINED.fullmatch(between)):
             break
         together.insert(0, box)
-    return ", ".join(dict.fromkeys(text.strip() for text, _, _ in together))
+    contents = ", ".join(dict.fromkeys(content.strip() for content, _, _ in together))
+    after = text[together[-1][2] :]
+    return f"{contents} {after.strip()[:100]}" if _HEDGE.match(after) else contents
 
 
 def _search_region(completion: str) -> tuple[str, bool]:
@@ -48,14 +66,22 @@ def _search_region(completion: str) -> tuple[str, bool]:
 
 
 def _boxes(text: str) -> list[tuple[str, int, int]]:
-    """Returns (content, start, end) of each \\boxed{...}, ordered by start; none where the last box is not closed."""
+    """Returns (content, start, end) of each \\boxed{...}, ordered by start; none where the last box is not closed.
+
+    Escaped braces, as of a set, neither open nor close one.
+    """
+    if "\\boxed" not in text and "\\fbox" not in text:
+        return []
     boxes: list[tuple[str, int, int]] = []
     open_braces: list[re.Match[str]] = []
     for match in _BRACE.finditer(text):
+        if match[0] in ("\\{", "\\}", "\\\\"):
+            continue
         if match[0] != "}":
             open_braces.append(match)
         elif open_braces and (opened := open_braces.pop())[0] != "{":
             boxes.append((text[opened.end() : match.start()], opened.start(), match.end()))
+    boxes += [(match[1], match.start(), match.end()) for match in _BARE_BOX.finditer(text)]
     last_unclosed = max((opened.start() for opened in open_braces if opened[0] != "{"), default=-1)
     if boxes and max(box[1] for box in boxes) <= last_unclosed:
         return []

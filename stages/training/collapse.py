@@ -1,8 +1,8 @@
 """The collapse of a policy: nothing is right any more soon after the start, because the learning rate is too high.
 
-It is told apart from bad luck by two things that luck does not do: the accuracy is gone for two steps in a row after it
-was at least LEAST, or it is gone while nearly all completions run into the length limit, which they did not before. In
-supervised training the loss has risen far over what it was, for two steps in a row.
+Two things tell it apart from bad luck: the accuracy is gone for two rollouts in a row after it was at least LEAST, or
+it is gone while nearly all completions run into the length limit, which they did not before. In supervised training the
+loss has risen far over what it was, for two steps in a row. Going back would not help: the rate stays.
 """
 
 import math
@@ -21,10 +21,10 @@ def what_collapsed(history: list[dict]) -> str | None:
     Args:
         history: rows of metrics.jsonl in order of steps.
 
-    >>> rows = [{"step": 1, "reward/accuracy": 0.44, "train/lr": 1e-3}, *({"step": step, "reward/accuracy": 0.0,
-    ...         "train/lr": 1e-3} for step in (2, 3))]
+    >>> rows = [{"reward/accuracy": value, "reward/mean": mean, "train/lr": 1e-3}
+    ...         for value, mean in ((0.44, 0.6), (0.0, 0.1), (0.0, 0.0))]
     >>> what_collapsed(rows).split(":")[0]
-    'reward/accuracy fell from 0.44 to 0 within 2 steps'
+    'reward/accuracy fell from 0.44 to 0 within 2 rollouts'
     """
     seen = _of_policy(history) or _of_loss(history)
     if seen is None:
@@ -38,7 +38,7 @@ def what_collapsed(history: list[dict]) -> str | None:
 
 def _of_policy(history: list[dict]) -> str | None:
     """What RL has lost, in words."""
-    rows = [row for row in history if "reward/accuracy" in row]
+    rows = _of_rollouts([row for row in history if "reward/accuracy" in row])
     if len(rows) < 2 or rows[-1] is not history[-1]:
         return None
     last, before = rows[-1], rows[:-2]
@@ -52,16 +52,23 @@ def _of_policy(history: list[dict]) -> str | None:
     return None
 
 
+def _of_rollouts(rows: list[dict]) -> list[dict]:
+    """The last row of each rollout: several steps on one have the same rewards."""
+    names = ("reward/accuracy", "reward/mean", "completion/mean_tokens")
+    seen = [tuple(row.get(name) for name in names) for row in rows]
+    return [row for row, now, after in zip(rows, seen, [*seen[1:], None]) if now != after]
+
+
 def _is_gone(row: dict, before: list[dict]) -> bool:
     """Whether nearly nothing is left at a row of the accuracy that there was."""
     usual = _median(before, "reward/accuracy")
     return usual >= LEAST and row["reward/accuracy"] <= GONE * usual
 
 
-def _lost(row: dict, before: list[dict], num_steps: int) -> str:
+def _lost(row: dict, before: list[dict], num_rollouts: int) -> str:
     """What was lost, with whatever else has changed much."""
     usual = _median(before, "reward/accuracy")
-    within = "in one step" if num_steps == 1 else f"within {num_steps} steps"
+    within = "in one rollout" if num_rollouts == 1 else f"within {num_rollouts} rollouts"
     text = f"reward/accuracy fell from {usual:.2g} to {row['reward/accuracy']:.2g} {within}"
     others = []
     for name, words in (

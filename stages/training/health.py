@@ -29,6 +29,8 @@ FINITE = (  # besides losses and gradient norms; of each a mean over all complet
     "policy/probe_mean",
     "policy/probe_max",
 )
+# The update may differ from the sampler by so many times what the probe saw, and by so many nats a token in any case.
+GROWN_GAP, SMALL_GAP = 5, 1e-3
 GROWN = 10  # a gradient norm so many times its median has grown
 
 
@@ -122,6 +124,12 @@ def _truncation(history: list[dict], config: HealthConfig) -> str | None:
 
 def _sampler_mismatch(history: list[dict], config: HealthConfig) -> str | None:
     row = history[-1]
+    if _is_over(row, "policy/update_mismatch", max(SMALL_GAP, GROWN_GAP * row.get("policy/probe_mean", 0.0))):
+        return (
+            f"policy/update_mismatch is {row['policy/update_mismatch']:.3g} nats a token, but the probe's only "
+            f"{row.get('policy/probe_mean', 0.0):.3g}: in training mode the policy is not the one that was sampled, "
+            "as with dropout"
+        )
     if not _is_over(row, "policy/mismatch_kl", config.mismatch_kl_limit):
         return None
     return (
@@ -157,7 +165,7 @@ CHECKS = (
         lambda history, config: what_collapsed(history),
         "lower stages.NAME.optim.lr (docs/guides/own_model.md has what is usual for a model's size), warm up longer, "
         "or go on from a checkpoint before it",
-        cause="weights",
+        cause="setting",
     ),
     Check(
         "kl_blow_up",
@@ -194,7 +202,8 @@ CHECKS = (
     Check(
         "sampler_mismatch",
         _sampler_mismatch,
-        "lower updates_per_rollout or optim.lr; use one precision for both; rollout=transformers tells who is wrong",
+        "lower updates_per_rollout or optim.lr; use one precision for both; set dropout=false; "
+        "rollout=transformers tells who is wrong",
         cause="weights",
     ),
 )

@@ -2,6 +2,7 @@
 that the driver planned.
 """
 
+import json
 from pathlib import Path
 
 from pipeline.configuration import compose, spelling
@@ -49,10 +50,17 @@ def finish(made: Plan, *stages: str, metrics: dict | None = None) -> None:
         ).write(one.dir)
 
 
+def weights_file(note: str) -> bytes:
+    """The content of a safetensors file with one number, whose header also holds a note."""
+    header = {"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}, "__metadata__": {"note": note}}
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + b"1234"
+
+
 def model_directory(path: Path, weights: str = "model.safetensors") -> Path:
-    """A directory that looks like a model; the driver does not read the weights."""
+    """A directory that looks like a model; the driver reads only the headers of the weights."""
     path.mkdir(parents=True)
-    (path / "config.json").write_text('{"model_type": "llama"}')
+    (path / "config.json").write_text('{"model_type": "llama", "architectures": ["LlamaForCausalLM"]}')
     (path / "tokenizer.json").write_text("{}")
-    (path / weights).write_bytes(b"weights")
+    (path / weights).write_bytes(weights_file(path.name))
     return path

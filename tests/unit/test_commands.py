@@ -168,11 +168,11 @@ def test_the_shell_completes_commands_and_their_options(say, monkeypatch, line, 
 def test_the_reference_has_every_command_and_option(say):
     text = as_markdown(heading_level=3)
     headings = re.findall(r"^(#+) (r1 .+)$", text, flags=re.MULTILINE)
-    assert headings == [
-        *(("###", f"r1 {name}") for name in list(COMMANDS)[: list(COMMANDS).index("data") + 1]),
-        *(("####", f"r1 data {name}") for name in ("inspect", "prepare", "fetch")),
-        *(("###", f"r1 {name}") for name in list(COMMANDS)[list(COMMANDS).index("data") + 1 :]),
-    ]
+    own = {"data": ("inspect", "prepare", "fetch"), "models": ("get", "check")}
+    expected = []
+    for name in COMMANDS:
+        expected += [("###", f"r1 {name}"), *(("####", f"r1 {name} {word}") for word in own.get(name, ()))]
+    assert headings == expected
     for name in ("--json", "--price USD", "--output FILE", "--to OWNER/NAME", "--unfinished", "--quick", "--cfg"):
         assert f"`{name}" in text or f", {name}" in text, name
     assert text.count("**Examples**") == text.count("**Exit codes**") == len(headings)

@@ -12,7 +12,7 @@ from pipeline.configuration import compose
 from pipeline.errors import InvalidConfig, MissingInput
 from pipeline.planning.plan import make_plan
 from stages.contract.description import StageDescription
-from tests.support.runs import config, step
+from tests.support.runs import config, step, weights_file
 from tests.support.suites import SCHEMAS
 
 pytestmark = pytest.mark.slow  # composes many configurations
@@ -29,9 +29,10 @@ def model(tmp_path):
     def write(name: str, stage: str | None = None):
         directory = tmp_path / name / ("model" if stage else "")
         directory.mkdir(parents=True)
-        (directory / "config.json").write_text(json.dumps({"model_type": "llama", "name": name}))
+        config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "name": name}
+        (directory / "config.json").write_text(json.dumps(config))
         (directory / "tokenizer.json").write_text("{}")
-        (directory / "model.safetensors").write_text(name)
+        (directory / "model.safetensors").write_bytes(weights_file(name))
         if stage:
             StageDescription(stage=stage, kind="grpo", config={}).write(directory.parent)
         return directory

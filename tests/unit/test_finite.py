@@ -53,6 +53,7 @@ def test_weights_buffers_and_moments_are_looked_at(name):
     with torch.no_grad():
         module[0].bias[1] = math.nan
     module[1].running_var[0] = math.inf
+    module[1].register_buffer("mask", torch.tensor([-math.inf]), persistent=False)
     optimizer.adamw.state[module[1].weight]["exp_avg_sq"][0] = math.inf
     assert set(non_finite_state(module, optimizer)) == {
         "0.bias",

@@ -96,7 +96,9 @@ def rows(*changes: dict) -> list[dict]:
     return [{"step": step, **start, **change} for step, change in enumerate(changes, 1)]
 
 
-LOST, CUT = {"reward/accuracy": 0.0}, {"reward/accuracy": 0.0, "completion/truncated_frac": 1.0}
+LOST = {"reward/accuracy": 0.0, "reward/mean": 0.2}
+ALSO = {"reward/accuracy": 0.0, "reward/mean": 0.1}  # the next rollout
+CUT = {"reward/accuracy": 0.0, "reward/mean": 0.0, "completion/truncated_frac": 1.0}
 
 
 @pytest.mark.parametrize(
@@ -106,8 +108,10 @@ LOST, CUT = {"reward/accuracy": 0.0}, {"reward/accuracy": 0.0, "completion/trunc
         ([{}, {}, CUT], 3),
         ([{}, {"reward/accuracy": 0.4}, {"reward/accuracy": 0.2}, {"reward/accuracy": 0.03}, LOST], 5),
         ([{}, LOST, {}, LOST, {}], None),  # bad luck with a few prompts
-        ([{"reward/accuracy": 0.1}, LOST, LOST, LOST], None),  # there was too little to lose
-        ([LOST, LOST, {}, {}], None),
+        ([{}, {}, LOST, LOST, LOST], None),  # and with one rollout, on which several steps are made
+        ([{}, {}, LOST, LOST, ALSO], 5),
+        ([{"reward/accuracy": 0.1}, LOST, ALSO, LOST], None),  # there was too little to lose
+        ([LOST, ALSO, {}, {}], None),
         ([{}] * 30, None),
     ],
 )
@@ -122,7 +126,7 @@ def test_a_collapse_is_named_once(changes, begins):
 def test_a_collapse_names_what_went_with_it_and_the_rate():
     history = rows({"policy/entropy": 0.5}, {**CUT, "policy/entropy": 4.0})
     assert what_collapsed(history) == (
-        "reward/accuracy fell from 0.44 to 0 in one step (share of cut completions 0.1 to 1, entropy 0.5 to 4): the "
+        "reward/accuracy fell from 0.44 to 0 in one rollout (share of cut completions 0.1 to 1, entropy 0.5 to 4): the "
         "policy has collapsed, and the learning rate 0.001 is likely too high for this model; try "
         "stages.NAME.optim.lr=0.0001 or less"
     )

@@ -22,7 +22,7 @@ def what_is_trained(**config) -> tuple[list, Counts]:
     ]
     seen, steps = [], []
 
-    def accumulate(trained, counts, corrects):
+    def accumulate(trained, counts, corrects, drawn_at):
         assert not corrects
         seen.append((trained, counts))
         return {}

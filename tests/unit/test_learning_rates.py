@@ -18,12 +18,15 @@ SMOLLM2 = 134_515_008  # parameters
 def a_model(path: Path, parameters: int = SMOLLM2) -> Path:
     """A model directory whose weight file has a header and a hole in the place of the numbers."""
     model_directory(path)
-    shapes = {"embed": [1000, 64], "rest": [parameters - 64_000]}
-    header = {name: {"dtype": "BF16", "shape": shape, "data_offsets": [0, 0]} for name, shape in shapes.items()}
+    embed, rest = [1000, 64], [parameters - 64_000]
+    header = {
+        "embed": {"dtype": "BF16", "shape": embed, "data_offsets": [0, 128_000]},
+        "rest": {"dtype": "BF16", "shape": rest, "data_offsets": [128_000, 2 * parameters]},
+    }
     text = json.dumps({"__metadata__": {"format": "pt"}, **header}).encode()
     with open(path / "model.safetensors", "wb") as stream:
         stream.write(len(text).to_bytes(8, "little") + text)
-        stream.truncate(1_000_000)
+        stream.truncate(8 + len(text) + 2 * parameters)
     return path
 
 
@@ -101,6 +104,17 @@ def test_a_rate_far_above_the_usual_is_refused_with_the_right_one(model, problem
     for allowed in (["stages.r1_zero.optim.lr=1e-4"], ["stages.r1_zero.optim.lr=1e-3", "health.max_lr_ratio=101"]):
         assert not plan(*common, *allowed).errors
     assert any("learning rates for a model of 134.5M parameters: r1_zero 1e-05" in note for note in plan(*common).notes)
+
+
+def test_a_rate_far_below_the_usual_is_said(model, problems, tmp_path):
+    made = plan(
+        "+stage=r1_zero",
+        f"model.path={model}",
+        f"data.path={problems}",
+        f"runs_dir={tmp_path}",
+        "stages.r1_zero.optim.lr=1e-6",
+    )
+    assert any("stages.r1_zero.optim.lr 1e-06 is far below" in note and "(1e-05)" in note for note in made.notes)
 
 
 def test_nothing_is_said_of_the_recipe_s_own_model_or_of_one_that_is_missing(problems, tmp_path):

@@ -122,4 +122,4 @@ def test_explain_asks_the_verifier():
         "46", "46", "Both are the same integer."
     )
     assert explain("<answer>46 or 47</answer>", a_prompt("46", "integer")).answer is None
-    assert explain("<answer>9</answer>", a_prompt("9.0", "math")).why == "The answer is equivalent to the reference."
+    assert explain("<answer>9</answer>", a_prompt("9.0", "math")).why == "Both say the same."

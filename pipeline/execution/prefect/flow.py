@@ -5,6 +5,7 @@ The disk is the truth: Prefect shows what happens and decides nothing, and losin
 
 from collections.abc import Callable
 
+import httpx
 from prefect import State, flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
@@ -29,7 +30,7 @@ RunStep = Callable[[Step, Plan, LiveView, StopRequest, Callable[..., None]], Man
 
 
 class ServerLost(Exception):
-    """The embedded server has ended while the flow ran. The disk says which stages are done."""
+    """The server has ended, or cannot be reached any more, while the flow ran. The disk says which stages are done."""
 
 
 def run(plan: Plan, run_step: RunStep, live: LiveView, stop: StopRequest) -> None:
@@ -44,7 +45,7 @@ def run(plan: Plan, run_step: RunStep, live: LiveView, stop: StopRequest) -> Non
 
     Raises:
         PipelineError: The first error of a stage.
-        ServerLost: The embedded server has ended.
+        ServerLost: The server has ended, or cannot be reached any more.
     """
     errors: list[PipelineError] = []
     states: dict[str, State] = {}
@@ -82,7 +83,7 @@ def run(plan: Plan, run_step: RunStep, live: LiveView, stop: StopRequest) -> Non
     try:
         recipe(plan.config.run, plan.config.seed, [step.stage for step in plan.steps], return_state=True)
     except Exception as error:
-        if not prefect_server.has_ended():
+        if not (prefect_server.has_ended() or (prefect_server.has_own_server() and _is_unreachable(error))):
             raise
         patches.drop_queued_messages()
         raise errors[0] if errors else ServerLost() from error
@@ -91,6 +92,16 @@ def run(plan: Plan, run_step: RunStep, live: LiveView, stop: StopRequest) -> Non
         raise errors[0]
     for state in states.values():
         state.result()  # an error that is not a PipelineError is a bug of ours: raise it as it is
+
+
+def _is_unreachable(error: BaseException) -> bool:
+    """Whether an error of Prefect, or what caused it, is that no server answers."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, (httpx.TransportError, ConnectionError, TimeoutError)):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
 
 
 class _Work:

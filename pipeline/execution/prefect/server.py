@@ -7,18 +7,23 @@ is sent anywhere.
 Nothing here imports Prefect: it reads its environment as it is imported, and that is prepared here.
 """
 
+import http.client
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
-from pipeline.errors import PipelineError
+from pipeline.errors import MissingInput, PipelineError
 from pipeline.paths import REPOSITORY
+from stages.config.quoting import printable
 
+CONNECT_TIMEOUT_S = 10
 START_TIMEOUT_S = 120  # a cold start takes about 8 s on two idle cores, 46 s were seen with four at once
 
 
@@ -27,10 +32,61 @@ def has_own_server() -> bool:
     return bool(os.environ.get("PREFECT_API_URL")) and not _SERVER
 
 
+def require_own_server() -> None:
+    """Raises MissingInput where the user has named a server that cannot be used: Prefect itself would try for minutes.
+
+    Only what is surely wrong is refused: keys, certificates and proxies are Prefect's own matter.
+    """
+    url = os.environ["PREFECT_API_URL"]
+    if why := _address_problem(url) or _connection_problem(url):
+        raise MissingInput(
+            f"PREFECT_API_URL={printable(url)}: {why}",
+            "set PREFECT_API_URL=http://HOST:4200/api, unset it for an embedded server, "
+            "or add orchestrator=none to run without Prefect",
+        )
+
+
+def _address_problem(url: str) -> str | None:
+    """Why a text is not the address of a server; None where it may be one."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        return f"not an address ({error})"
+    if parts.scheme not in ("http", "https") or not parts.hostname or printable(url) != url or port == 0:
+        return "not an address: it begins with http:// or https://, a host and perhaps a port"
+    return None
+
+
+def _connection_problem(url: str) -> str | None:
+    """Why nothing answers as Prefect does at an address; None where it does, or where Prefect may know better."""
+    try:
+        with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=CONNECT_TIMEOUT_S) as answer:
+            is_page = answer.headers.get_content_type() == "text/html"
+    except urllib.error.HTTPError as error:
+        return f"it answers {error.code} {error.reason}; addresses end with /api" if error.code == 404 else None
+    except urllib.error.URLError as error:
+        return None if isinstance(error.reason, ssl.SSLError) else f"no server answers there ({error.reason})"
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        return f"no server answers there ({type(error).__name__}: {error})"
+    return "a page answers there, not the interface of Prefect: addresses end with /api" if is_page else None
+
+
 def prepare_environment(runs_dir: Path) -> None:
-    """Sets what Prefect reads as it is imported: its home in the runs directory, offline, quiet on the console."""
-    home = runs_dir / ".prefect"
-    home.mkdir(parents=True, exist_ok=True)
+    """Sets what Prefect reads as it is imported: its home in the runs directory, offline, quiet on the console.
+
+    Raises:
+        MissingInput: its home, which the user may have set, cannot be made or written.
+    """
+    home = Path(os.environ.get("PREFECT_HOME") or runs_dir / ".prefect").expanduser()
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        fix = "unset PREFECT_HOME, or name a directory that you may write to; or add orchestrator=none"
+        raise MissingInput(f"PREFECT_HOME={home} cannot be made: {error.strerror}", fix) from None
+    if not os.access(home, os.W_OK | os.X_OK):
+        fix = "name another directory as PREFECT_HOME, or add orchestrator=none"
+        raise MissingInput(f"PREFECT_HOME={home} may not be written by you", fix)
     for name, value in {
         "PREFECT_HOME": str(home),
         "PREFECT_LOCAL_STORAGE_PATH": str(home / "storage"),
@@ -51,12 +107,15 @@ _SERVER: list[subprocess.Popen] = []
 def start(runs_dir: Path) -> None:
     """Makes a server reachable: the user's own, or an embedded one, which is started once."""
     prepare_environment(runs_dir)
-    if has_own_server() or _SERVER:
+    if has_own_server():
+        require_own_server()
+        return
+    if _SERVER:
         return
     # each waits twice as long as the one before: with 5, a run takes minutes to see that its server was killed
     os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "2")
     port = _free_port()
-    home = Path(os.environ["PREFECT_HOME"])
+    home = Path(os.environ["PREFECT_HOME"]).expanduser()
     with open(home / "server.log", "ab") as log:
         _SERVER.append(
             subprocess.Popen(

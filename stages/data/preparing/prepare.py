@@ -26,6 +26,7 @@ import pyarrow
 import pyarrow.parquet
 
 from stages.config import DataConfig, PrepareConfig, RolloutConfig
+from stages.config.quoting import override
 from stages.contract import files
 from stages.data.file_prompts import source_key
 from stages.data.file_selection import shown
@@ -121,7 +122,7 @@ class Preparation:
         rows_type = f" data.rows={self.rows_type}" if self.rows_type != "prompts" else ""
         num_prompts = grams.num_prompts if grams else {}
         extra = {
-            "use": f"python -m pipeline run +stage=all data=prepared data.path={final}{rows_type}",
+            "use": f"python -m pipeline run +stage=all data=prepared {override('data.path', str(final))}{rows_type}",
             "against": {
                 name: {**card.origin(source), "prompts": num_prompts[name]}
                 for name, source in self.prepare.against.items()

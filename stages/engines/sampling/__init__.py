@@ -9,6 +9,7 @@ import torch
 
 from stages.config import RolloutConfig
 from stages.engines.vllm_models import require_vllm
+from stages.modeling.loading import require_loadable
 from stages.modeling.model import load_tokenizer
 from stages.prompting.vocabulary import vocabulary_of
 
@@ -101,10 +102,14 @@ def make_sampler(
         is_synced_first: Whether it gets weights before it draws. vLLM then begins with random ones, so that a weight
             that a sync does not reach shows at once, and not only after the first update.
         stop_ids: Those of `Encoder.stop_ids`; None for what the model's directory says.
+
+    Raises:
+        InputError: The directory has not all of a model. vLLM itself would not say so.
     """
     require_sampler(config, model_dir)
     sampler: Sampler
     if config.engine == "vllm":
+        require_loadable(model_dir)
         from stages.engines.sampling.vllm_sampler import VllmSampler
 
         sampler = VllmSampler(

@@ -5,7 +5,6 @@ would show that an engine computes another model than the one in the directory, 
 """
 
 import random
-import statistics
 from pathlib import Path
 
 import torch
@@ -16,6 +15,7 @@ from stages.engines.sampling.transformers_sampler import TransformersSampler
 from stages.engines.sampling.vllm_sampler import untouched_generators
 from stages.engines.vllm_models import WAY_OUT
 from stages.modeling.model import load_model
+from stages.runtime.distributed import gather_objects
 from stages.runtime.errors import InputError
 
 PROMPTS, COMPLETIONS, TOKENS = 2, 2, 8  # tokens of each prompt, and of each completion
@@ -47,7 +47,7 @@ def check_sampler(
     max_tokens: int,
     precision: str,
 ) -> None:
-    """Draws a few tokens, and compares their logprobs with those of the model. Rank 0 compares, for all.
+    """Draws a few tokens, and compares their logprobs with those of the model. Collective: rank 0 compares, for all.
 
     Args:
         sampler: It has the weights of `model_dir`.
@@ -64,16 +64,15 @@ def check_sampler(
     count = min(TOKENS, max_tokens)
     prompts = [[rng.randrange(min(lowest, size - 1), size) for _ in range(count)] for _ in range(PROMPTS)]
     drawn = sampler.sample(prompts, [0, COMPLETIONS], COMPLETIONS, 1.0, count, top_p=1.0)
-    if torch.distributed.is_initialized() and torch.distributed.get_rank() != 0:
-        return
     rows = [(prompt, c.token_ids, c.logprobs) for prompt, group in zip(prompts, drawn) for c in group]
-    differences = _differences(sampler, model_dir, precision, rows)
+    is_main = not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+    differences_N = torch.tensor(gather_objects(_differences(sampler, model_dir, precision, rows) if is_main else []))
     is_exact = precision == "fp32" and not torch.cuda.is_available()
-    measure, limit = (max, config.logprob_tolerance) if is_exact else (statistics.median, HALF_LIMIT)
-    if not measure(differences) <= limit:
+    worst, median = differences_N.max().item(), differences_N.median().item()  # either is NaN where one of them is
+    if not (worst <= config.logprob_tolerance if is_exact else median <= HALF_LIMIT):
         raise InputError(
             f"the sampler (rollout={config.engine}) gives other logprobs than the model in {model_dir} itself: "
-            f"{max(differences):.2e} nats apart on {len(differences)} tokens, which is more than rounding: "
+            f"{worst:.2e} nats apart on {len(differences_N)} tokens, which is more than rounding: "
             f"{WAY_OUT if config.engine == 'vllm' else 'no sampler of this program can take this model'}"
         )
 

@@ -1,5 +1,6 @@
 """One sampler for all suites of a model, and for the next model too where only the weights differ."""
 
+import contextlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,8 @@ from stages.config import EvaluateConfig
 from stages.contract import files
 from stages.engines.sampling import Sampler
 from stages.engines.sampling.check import check_sampler, make_checked_sampler
+from stages.modeling.loading import require_loadable
+from stages.runtime.errors import InputError
 
 # Keys of config.json that no engine depends on.
 OF_ONE_MODEL = ("_name_or_path", "transformers_version", "eos_token_id", "bos_token_id", "pad_token_id")
@@ -35,10 +38,13 @@ class Engine:
         shape = shape_of(model_dir)
         fits = shape == self.shape and max_prompt_tokens <= self.max_prompt_tokens and max_tokens <= self.max_tokens
         if self.sampler is not None and fits and self.config.rollout.engine == "vllm":
-            self.sampler.sync(weights_of(model_dir))
+            require_loadable(model_dir)
             shortest = min(max_prompt_tokens, max_tokens - max_prompt_tokens)
-            check_sampler(self.sampler, self.config.rollout, model_dir, shortest, self.config.precision)
-            return self.sampler
+            # a model whose weights cannot be exchanged gets an engine of its own
+            with contextlib.suppress(InputError):
+                self.sampler.sync(weights_of(model_dir))
+                check_sampler(self.sampler, self.config.rollout, model_dir, shortest, self.config.precision)
+                return self.sampler
         self.close()
         self.sampler = make_checked_sampler(
             self.config.rollout,
@@ -68,9 +74,14 @@ def weights_of(model_dir: Path) -> Iterator[tuple[str, torch.Tensor]]:
     from safetensors import safe_open
 
     places: dict[str, Path] = {}
-    for path in sorted(model_dir.glob("*.safetensors")):
-        with safe_open(path, "pt") as file:
-            places |= dict.fromkeys(file.keys(), path)
+    index = model_dir / "model.safetensors.index.json"
+    if index.exists():
+        places = {name: model_dir / file for name, file in files.read_json(index)["weight_map"].items()}
+    else:  # of several files, as of a directory that has other formats too, the one that transformers reads
+        whole = model_dir / "model.safetensors"
+        for path in [whole] if whole.exists() else sorted(model_dir.glob("*.safetensors")):
+            with safe_open(path, "pt") as file:
+                places |= dict.fromkeys(file.keys(), path)
     for name in sorted(places, key=_layer_order):
         with safe_open(places[name], "pt") as file:
             yield name, file.get_tensor(name)

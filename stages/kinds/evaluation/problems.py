@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from stages.config import EvaluateConfig, SuiteConfig
+from stages.data import cells
 from stages.kinds.evaluation.ratings import Contest
 from stages.kinds.evaluation.rows import read_rows
 from stages.kinds.evaluation.suites import LOADERS
@@ -123,14 +124,15 @@ def text_of(row: dict, *columns: str) -> str:
 
     Raises:
         KeyError: The row has none of the columns.
-        ValueError: The column is empty or holds no text or number.
+        ValueError: The column is empty, or holds no text or number.
     """
     column = next((name for name in columns if name in row), None)
     if column is None:
         raise KeyError(columns[0])
-    if isinstance(row[column], (dict, list)) or row[column] is None or not str(row[column]).strip():
+    text = "" if isinstance(row[column], (dict, list, bool)) else cells.text_of(row[column], f"column {column!r}")
+    if not text:
         raise ValueError(f"column {column!r} is empty or not text")
-    return str(row[column]).strip()
+    return text
 
 
 def repeated(prompt: Prompt, suite: SuiteConfig) -> tuple[Prompt, ...]:

@@ -12,6 +12,7 @@ from operator import itemgetter
 from stages.kinds.evaluation.problems import Problem, ProblemSet
 from stages.kinds.evaluation.ratings import outcome, percentile, rating_with_interval
 from stages.kinds.evaluation.statistics import consensus, mean_with_interval, pass_at_k
+from stages.rewards.grading import merge_votes
 
 Groups = list[list[dict]]  # the records of each problem, in the order of its samples
 SHOWN_REASONS = 3  # how many reasons a note names why samples could not be graded
@@ -51,6 +52,17 @@ def results_of(one: ProblemSet, groups: Groups) -> list[dict]:
             rows.append(interval(f"cons@{k}", [group_consensus(group) for group in groups]))
     rows += _side_metrics(groups) + by_level(one.problems, groups)
     return rows + (contest_rating(one, groups) if one.contests else [])
+
+
+def with_merged_votes(one: ProblemSet, groups: Groups) -> Groups:
+    """Returns the records with one vote for answers that the grader calls the same; a single sample has no majority."""
+    if one.measure != "verifiable" or one.num_samples == 1:
+        return groups
+    votes = [([record["vote"] for record in group], problem.prompts[0]) for problem, group in zip(one.problems, groups)]
+    return [
+        [record | {"vote": vote} for record, vote in zip(group, merged)]
+        for group, merged in zip(groups, merge_votes(votes))
+    ]
 
 
 def group_consensus(group: list[dict]) -> float:

@@ -1,11 +1,14 @@
 """Reads the rows of a suite's data set, from a local file (JSONL, JSON, CSV, Parquet) or the hub's copy."""
 
-import csv
-import json
 from pathlib import Path
 
 from stages.config import SuiteConfig
+from stages.data.file_kinds import broken_link
+from stages.data.file_selection import kind_of
+from stages.data.malformed import Malformed
+from stages.data.readers import read_file
 
+SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 Row = tuple[str, dict]  # where it stands ("line 3"), and its columns
 
 
@@ -18,64 +21,17 @@ def read_rows(name: str, suite: SuiteConfig) -> list[Row]:
     if suite.path is None:
         return _read_hub(name, suite)
     path = Path(suite.path)
-    readers = {
-        ".jsonl": _read_jsonl,
-        ".ndjson": _read_jsonl,
-        ".json": _read_json,
-        ".csv": _read_csv,
-        ".parquet": _read_parquet,
-    }
     if not path.is_file():
-        raise ValueError(f"eval.{name}.path={path}: no such file")
-    if path.suffix not in readers:
-        raise ValueError(f"eval.{name}.path={path}: unknown file type {path.suffix!r}; use {', '.join(readers)}")
-    try:
-        rows = readers[path.suffix](path)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"eval.{name}.path={path}: not UTF-8 text (byte {error.start + 1})") from error
-    except (ValueError, OSError) as error:
-        raise ValueError(f"eval.{name}.path={path}: {error}") from error
-    for where, row in rows:
-        if not isinstance(row, dict):
-            raise ValueError(
-                f"eval.{name}.path={path}, {where}: expected an object with columns, got {type(row).__name__}"
-            )
+        raise ValueError(f"eval.{name}.path={path} {broken_link(path) or 'is not here: no such file'}")
+    if kind_of(path) not in SUFFIXES:
+        raise ValueError(f"eval.{name}.path={path}: unknown file type {path.suffix!r}; use {', '.join(SUFFIXES)}")
+    rows: list[Row] = []
+    for number, what, row in read_file(path, f"eval.{name}.path={path}"):
+        if isinstance(row, Malformed):
+            is_ = " is" if row.detail.startswith("not ") else ":"
+            raise ValueError(f"eval.{name}.path={path}: {what} {number}{is_} {row.detail}")
+        rows.append((f"{what} {number}", row))
     return rows
-
-
-def _read_jsonl(path: Path) -> list[Row]:
-    rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
-        if line.strip():
-            try:
-                rows.append((f"line {number}", json.loads(line)))
-            except json.JSONDecodeError as error:
-                raise ValueError(f"line {number} is not JSON: {error.msg} at column {error.colno}") from error
-    return rows
-
-
-def _read_json(path: Path) -> list[Row]:
-    """A list of rows; or one object a line, as files of that name often are."""
-    text = path.read_text(encoding="utf-8-sig").lstrip()
-    if not text.startswith("["):
-        return _read_jsonl(path)
-    return [(f"row {number}", row) for number, row in enumerate(json.loads(text), 1)]
-
-
-def _read_csv(path: Path) -> list[Row]:
-    with open(path, encoding="utf-8-sig", newline="") as stream:
-        return [(f"row {number}", row) for number, row in enumerate(csv.DictReader(stream), 1)]
-
-
-def _read_parquet(path: Path) -> list[Row]:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        table = pyarrow.parquet.read_table(path)
-    except pyarrow.ArrowException as error:
-        raise ValueError(f"not a readable Parquet file: {error}") from error
-    return [(f"row {number}", row) for number, row in enumerate(table.to_pylist(), 1)]
 
 
 def _read_hub(name: str, suite: SuiteConfig) -> list[Row]:

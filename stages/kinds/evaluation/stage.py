@@ -21,7 +21,7 @@ from stages.engines.training import init_distributed
 from stages.kinds.evaluation.comparison import compare
 from stages.kinds.evaluation.models import Engine
 from stages.kinds.evaluation.problems import ProblemSet, load_sets
-from stages.kinds.evaluation.results import Groups, problem_means, results_of
+from stages.kinds.evaluation.results import Groups, problem_means, results_of, with_merged_votes
 from stages.kinds.evaluation.sampling import Prompter, SetSampler, Stopped
 from stages.modeling.model import load_tokenizer
 from stages.rewards.unanswered import Answered, Keys, diagnose
@@ -199,7 +199,8 @@ class Evaluation:
             (record["problem"], record["sample"]): record
             for record in RecordReader(self._directory(name, one), "grades.*")
         }
-        return [[found[problem.id, number] for number in range(one.num_samples)] for problem in one.problems]
+        groups = [[found[problem.id, number] for number in range(one.num_samples)] for problem in one.problems]
+        return with_merged_votes(one, groups)
 
     def _shown(self, name: str, one: ProblemSet, groups: Groups) -> list[dict]:
         """The first completion of each of the first problems, for people to read."""

@@ -67,6 +67,7 @@ class Reference:
             self.directory.mkdir(exist_ok=True)
             temporary = self.directory / f".step_{step:06d}.tmp"
             save_file(weights, temporary)
+            files.follow_umask(temporary)
             files.fsync_file(temporary)
             self.identity["sha256"] = files.sha256(temporary)
             os.replace(temporary, self.path(step))

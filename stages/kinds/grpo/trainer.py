@@ -36,10 +36,9 @@ from stages.kinds.grpo.probe import Probe, SyncedSampler, probe_sampler
 from stages.kinds.grpo.record import LogWatches, StepRecorder, measured
 from stages.kinds.grpo.reference import Reference
 from stages.kinds.grpo.update import PolicyUpdate
-from stages.modeling.attention import uses_packing
 from stages.modeling.batching import pad_id
 from stages.modeling.model import load_model, load_tokenizer
-from stages.modeling.policy_model import PolicyModel
+from stages.modeling.ready import ready_policy
 from stages.prompting.encoding import Encoder
 from stages.rewards.unanswered import asks_for_form
 from stages.runtime.seeds import seed_for
@@ -82,9 +81,11 @@ class GrpoTrainer:
         max_tokens = max(tokens for _, tokens in config.max_completion_tokens)
         source = open_prompts(worker, config.data, encoder, policy_dir, max_tokens)
         model = load_model(policy_dir, config.deepspeed.precision)
-        packed = uses_packing(config.packing, model, config.deepspeed.precision)
+        precision = config.deepspeed.precision
+        policy = ready_policy(model, self.tokenizer, config.packing, precision, worker.say, config.dropout)
+        packed = policy.packed
         self.reference = self._make_reference(policy_dir, packed)
-        self.engine = TrainEngine(PolicyModel(model, packed), config.optim, config.deepspeed, config.num_steps)
+        self.engine = TrainEngine(policy, config.optim, config.deepspeed, config.num_steps)
         self.history = RolloutHistory(worker, config)
         self.step = 0
         self.probe: Probe | None = None  # None before the first rollout
@@ -236,10 +237,12 @@ class GrpoTrainer:
     def _update(self, batch: list[Rollout], informative: set[int]) -> None:
         """One optimizer step on a global batch, its record, and what follows from it."""
         assert self.probe is not None, "a rollout is probed before it is trained on"
+        batches = self.history.batches
+        drawn_at = batches.rollout(self.step) if batches.begins(self.step) else None
         with measured(self.recorder.times, "train"):
             torch.manual_seed(seed_for(self.worker.seed, self.worker.stage, "dropout", self.step, self.worker.rank))
             self.worker.progress("train", self.step, self.config.num_steps, self.recorder.headline())
-            update = self.policy.step(batch, informative, self.probe.corrects, self.step)
+            update = self.policy.step(batch, informative, self.probe.corrects, self.step, drawn_at)
             self.step += 1
         metrics = self.recorder.log_step(self.step, batch, update, self.probe)
         self.watches.check(self.step, metrics, batch)

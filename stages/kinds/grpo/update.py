@@ -18,7 +18,8 @@ from stages.runtime.distributed import control_group
 from stages.runtime.worker import Worker
 from stages.training.rollouts import Rollout
 
-SUMMED = ("loss", "kl", "clipped", "entropy", "mismatch_kl", "correction", "tokens")  # over micro-batches and ranks
+# Over micro-batches and ranks. `gap`: |policy - sampler| over the `fresh_tokens`, which the weights of now have drawn.
+SUMMED = ("loss", "kl", "clipped", "entropy", "mismatch_kl", "correction", "tokens", "gap", "fresh_tokens")
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,9 @@ class PolicyUpdate:
         self.pad_id, self.max_tokens, self.packed = pad_id, max_tokens, packed
         self.shares_prompts = packed and engine.device.type == "cpu"
 
-    def step(self, batch: list[Rollout], informative: set[int], corrects: bool, step: int) -> UpdateResult:
+    def step(
+        self, batch: list[Rollout], informative: set[int], corrects: bool, step: int, drawn_at: int | None = None
+    ) -> UpdateResult:
         """Makes one optimizer step. Collective.
 
         Args:
@@ -86,9 +89,10 @@ class PolicyUpdate:
             informative: numbers of the groups whose rewards differ.
             corrects: the sampler's logprobs are not the old policy's: the trainer's are.
             step: optimizer steps done before this one.
+            drawn_at: the number of the rollout that these weights have drawn; None where an update has changed them.
         """
         trained, counts = trained_part(batch, informative, self.config.mask_truncated, self.max_tokens)
-        metrics = self.accumulate(trained, counts, corrects)
+        metrics = self.accumulate(trained, counts, corrects, drawn_at)
         metrics["tokens/trained"] = sum(r.num_tokens for r in trained)
         grad_norm, lr = self.engine.step(step)
         return UpdateResult(metrics, grad_norm, lr)
@@ -112,21 +116,25 @@ class PolicyUpdate:
         policy_N, entropy_N = self.engine(*batch.inputs, temperature=self.config.rollout.temperature)
         return policy_N, entropy_N, batch
 
-    def accumulate(self, rollouts: list[Rollout], counts: Counts, corrects: bool) -> dict[str, float]:
+    def accumulate(
+        self, rollouts: list[Rollout], counts: Counts, corrects: bool, drawn_at: int | None = None
+    ) -> dict[str, float]:
         """Adds the gradient of this rank's share of the rollouts. Collective.
 
         Args:
             rollouts: what `trained_part` left, the same on every rank.
             counts: of the whole step.
             corrects: as in `step`.
+            drawn_at: as in `step`.
 
         Returns:
-            train/loss and policy/* over all ranks; the latter are means over tokens.
+            train/loss and policy/* over all ranks; the latter are means over tokens. policy/update_mismatch is over
+            what these weights have drawn, and is there only where there is any.
         """
         self.engine.train()
         sums, worst = torch.zeros(len(SUMMED)), torch.zeros(1)
         for indices in self._shares(rollouts):
-            added, difference = self._backward([rollouts[i] for i in indices], counts, corrects)
+            added, difference = self._backward([rollouts[i] for i in indices], counts, corrects, drawn_at)
             sums, worst = sums + added, worst.maximum(difference)
         if self.worker.world_size > 1:
             dist.all_reduce(sums, group=control_group())
@@ -141,6 +149,7 @@ class PolicyUpdate:
             "policy/mismatch_kl": total["mismatch_kl"] / tokens,
             "policy/mismatch_max": worst.item(),
             **({"policy/correction": total["correction"] / tokens} if corrects else {}),
+            **({"policy/update_mismatch": total["gap"] / total["fresh_tokens"]} if total["fresh_tokens"] else {}),
         }
 
     def _shares(self, rollouts: list[Rollout]) -> list[list[int]]:
@@ -150,8 +159,10 @@ class PolicyUpdate:
             return group_micro_batches([r.prompt_ids for r in rollouts], [r.completion_ids for r in rollouts], *share)
         return micro_batches([r.num_tokens for r in rollouts], *share, self.packed)
 
-    def _backward(self, rollouts: list[Rollout], counts: Counts, corrects: bool) -> tuple[torch.Tensor, torch.Tensor]:
-        """One micro-batch. Returns its SUMMED [7] and its largest |trainer - sampler| [1]."""
+    def _backward(
+        self, rollouts: list[Rollout], counts: Counts, corrects: bool, drawn_at: int | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """One micro-batch. Returns its SUMMED [9] and its largest |trainer - sampler| [1]."""
         policy_N, entropy_N, batch = self.forward(rollouts)
         sampler_N = _flat([r.rollout_logprobs for r in rollouts], self.engine.device)
         trainer_N = self._trainer_logprobs(rollouts, policy_N)
@@ -167,6 +178,7 @@ class PolicyUpdate:
             k3(trainer_N, sampler_N).sum(),
             sampler_N.new_zeros(()) if correction_N is None else correction_N.sum(),
             torch.tensor(len(sampler_N)),
+            *_gap(rollouts, drawn_at, policy_N.detach(), sampler_N),
         ]
         summed = torch.stack([v.detach().float().cpu().reshape(()) for v in values])
         difference_N = (sampler_N - trainer_N).abs()
@@ -260,6 +272,15 @@ class PolicyUpdate:
         for share in shares:
             for index, values in share.items():
                 rollouts[index].old_logprobs = values
+
+
+def _gap(
+    rollouts: list[Rollout], drawn_at: int | None, policy_N: torch.Tensor, sampler_N: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The sum of |policy - sampler| over the tokens that the rollout `drawn_at` has drawn, and their number."""
+    is_fresh = [r.step == drawn_at for r in rollouts for _ in r.completion_ids]
+    is_fresh_N = torch.tensor(is_fresh, dtype=torch.bool, device=sampler_N.device)
+    return (policy_N - sampler_N).abs()[is_fresh_N].sum(), is_fresh_N.sum()
 
 
 def _largest(values_N: torch.Tensor) -> torch.Tensor:

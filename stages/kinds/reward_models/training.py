@@ -13,7 +13,8 @@ from stages.engines.checkpoint import resume
 from stages.engines.saver import Saver
 from stages.engines.training import TrainEngine
 from stages.modeling.batching import micro_batches, pad_id, pad_rows
-from stages.modeling.reward_model import ScalarModel, load_reward_model
+from stages.modeling.ready import ready_classifier
+from stages.modeling.reward_model import load_reward_model
 from stages.runtime.distributed import control_group
 from stages.runtime.seeds import seed_for
 from stages.runtime.worker import Worker
@@ -69,8 +70,8 @@ def train(worker: Worker, config: RewardModelsConfig, tokenizer: Any, objective:
         worker.metrics |= files.read_json(done)
         return
     torch.manual_seed(seed_for(worker.seed, worker.stage, name, "head"))
-    model = ScalarModel(load_reward_model(worker.model_dir("policy"), pad_id(tokenizer)))
-    engine = TrainEngine(model, config.optim, config.deepspeed, num_steps)
+    model = load_reward_model(worker.model_dir("policy"), pad_id(tokenizer), is_new=True)
+    engine = TrainEngine(ready_classifier(model, tokenizer, config.dropout), config.optim, config.deepspeed, num_steps)
     step = resume(worker, engine, f"state/{name}", schedule.first_step)["step"]
     inspect = inspector(worker, engine, config.health, can_go_back=False)
     saver = Saver(worker, engine, config, f"state/{name}", inspect=inspect)

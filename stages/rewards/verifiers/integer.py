@@ -34,4 +34,5 @@ def explain(completion: str, prompt: Prompt) -> Explanation:
         why = f"The answer {answer[:60]!r} is not one integer."
     else:
         why = "Both are the same integer." if given == expected else "The integers differ."
-    return Explanation(*(None if value is None else str(value) for value in (expected, given)), why)
+    read = [None if value is None else str(value) for value in (expected, given)]
+    return Explanation(read[0], read[1], why)

@@ -1,22 +1,23 @@
-"""Reads and compares mathematics with Math-Verify and sympy.
+"""Decides whether an answer is equivalent to the reference, in the worker processes of `stages/rewards/pool.py`.
 
-It runs in the worker processes of `stages/rewards/pool.py`, because any text may make it hang. docs/verifiers.md says
-what is done before and after Math-Verify, and why.
+Any text may make sympy hang, therefore the processes. What is done is in the package `mathematics`; docs/verifiers.md
+says what counts as equivalent, and why.
 """
 
 import logging
 import re
-from dataclasses import replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
-from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
-from sympy import Basic, Float, Integer, Rational
-
-from stages.engines import patches
 from stages.rewards.verifiers.math import MAX_CHARACTERS
-
-patches.parse_latex_in_two_stages()
+from stages.rewards.verifiers.mathematics import comparing, numeric
+from stages.rewards.verifiers.mathematics.characters import in_one_spelling
+from stages.rewards.verifiers.mathematics.normal_form import normal_form
+from stages.rewards.verifiers.mathematics.prose import without_words
+from stages.rewards.verifiers.mathematics.readings import Reading, Text, Value
+from stages.rewards.verifiers.mathematics.structure import read
+from stages.rewards.verifiers.mathematics.tokens import Unreadable, tokens_of
+from stages.rewards.verifiers.mathematics.variables import has_variables
 
 
 def _is_not_about_limits(record: logging.LogRecord) -> bool:
@@ -24,63 +25,34 @@ def _is_not_about_limits(record: logging.LogRecord) -> bool:
     return not str(record.msg).startswith("Timeout is disabled as ")
 
 
-for _module in ("grader", "parser"):
-    logging.getLogger(f"math_verify.{_module}").addFilter(_is_not_about_limits)
+logging.getLogger("math_verify.grader").addFilter(_is_not_about_limits)
+_MAX_WORDS = 12  # of a reference that is words; nobody writes a longer one again word by word
+_NOISE = re.compile(r"\\(?:text|mbox|textbf|textit|mathrm|textnormal)\b|\\left|\\right|\\[,;:!>() \[\]]|[\s${}\"'*`]")
 
-_SMALL = 1e-3  # Math-Verify compares 6 decimals, which are too few to tell numbers below this size apart
-_RELATIVE = 1e-4  # how close such small numbers must be
 
-_LATEX = LatexExtractionConfig(boxed_match_priority=0)
-_FORMULAS = {
-    drops_units: [replace(_LATEX, normalization_config=replace(_LATEX.normalization_config, units=drops_units))]
-    for drops_units in (True, False)
-}
-# Plain numbers are looked for in prose only: of a formula that does not parse, one of its numbers would be the answer.
-_IN_PROSE = [ExprExtractionConfig()]
-_DELIMITERS = re.compile(r"\\boxed|\\\(|\\\[|(?<!\\)\$.*(?<!\\)\$", re.DOTALL)
-_ONE_FORMULA = re.compile(r"\$[^$]*\$|\$\$[^$]*\$\$|\\\(.*\\\)|\\\[.*\\\]", re.DOTALL)
-# Math-Verify reads a percent sign after a formula, but drops it within one.
-_PERCENT = re.compile(r"\s*(?:\\?%|(?<=[\d\s}$])(?:percent(?:age)?|pct))\s*([}$]*)\s*\.?\s*$")
-_REWRITES = [
-    (re.compile(pattern), to)
-    for pattern, to in (
-        (r"\\?[$€£¥](?=\s*-?(?:\d|\.\d))(?![^$]*(?<!\\)\$)", ""),  # a currency sign, unless it opens a formula
-        (r"^([^$]*\d)\s*\\?[$€£¥]\s*$", r"\1"),
-        (r"\\mathrm\{([a-z])\}", r"\1"),
-        (r"(?<![\w\\])(\d+(?:\.\d+)?)[eE]([-+]?\d+)(?!\w)", r"\1\\times10^{\2}"),
-        (r"(?<=\d) (?=\d{3}(?:\D|$))", ""),  # 1 000
-        (r"\\varnothing", r"\\emptyset"),
-        (r"−", "-"),
-    )
-]
-_LEAD = re.compile(
-    r"^.*?\b(?:final\s+)?(?:answer|result|solution)\s*(?:is|are|:|=)+\s*:?\s*", re.IGNORECASE | re.DOTALL
-)
-_TEXT = re.compile(r"\\(?:text|mbox|textnormal|textrm|mathrm|operatorname)\s*\{[^{}]*\}")
-_TEXT_UNIT = re.compile(
-    r"(?<=[\w})])\s*(?:\\[ ,;]\s*)?\\(?:text|mbox|textnormal|textrm)\s*\{[^{}]*\}(?:\^\{?\d\}?)?(?=\s*[.$]*\s*$)"
-)
-_COMMAND = re.compile(r"\\[A-Za-z]+|[$%]")
-_DELIMITERS_ONLY = re.compile(r"\\boxed\{|\\[()\[\]]")
-_SEPARATE_UNIT = re.compile(r"(?<=[\d}])\s+[A-Za-z]+(?:\^?\d)?\s*\}*$")
-_UNIT_POWER = re.compile(r"(?<=\d)\s*[a-z]{1,2}\s*\^\{?\d\}?(?=\s*[.$}]*\s*$)")
-_WORD = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{2,}")
-_NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:/\d+)?\s*%?")
-_FORMULA = re.compile(r"[\\^_{}=<>+*/|]|\d[A-Za-z(]|[A-Za-z)]\d")
+class Verdict(NamedTuple):
+    """Whether an answer is right, what was read out of both sides, and why."""
+
+    is_right: bool
+    reference: str | None
+    answer: str | None
+    why: str
 
 
 def warm_up() -> None:
-    """Fills the parser's caches before the workers are forked, so that every worker inherits them."""
+    """Fills the caches of parser and sympy before the workers are forked, so that every worker inherits them."""
     for given, reference in (
-        (r"\frac{1}{2}", "0.5"),
+        (r"\frac{x}{2}", "0.5"),
         (r"x^2+\sqrt{2}", r"\sqrt{2}+x^{2}"),
         (r"\{1,2\}", "2,1"),
         ("[0,1)", "(0,1]"),
         (r"50\%", "1,000"),
         ("the answer is 5 cm", "5"),
         (r"\begin{pmatrix}1\\2\end{pmatrix}", r"(1,2,3)"),
-        (r"x=2", r"2\pi"),
+        (r"y=2x", r"2\pi"),
         (r"x\le3", r"\sin x"),
+        (r"x\ge3", "[3,\\infty)"),
+        (r"x+2y=3", r"2x+4y=6"),
     ):
         is_equivalent(given, reference)
 
@@ -93,105 +65,108 @@ def is_equivalent(given: str, reference: str, tolerance: float = 0.0) -> bool:
         reference: the reference answer.
         tolerance: where it is not 0, both are numbers, and the answer is right within this relative difference.
     """
-    drops_units = not has_variables(reference)
-    answers, references = readings(given, drops_units), readings(reference, drops_units)
-    if not answers or not references:
-        return False
-    if tolerance:
-        return _are_close(answers[0], references[0], tolerance)
-    if not verify(list(references), list(answers), timeout_seconds=None, allow_set_relation_comp=True):
-        return False
-    return not _are_small(answers[0], references[0]) or _are_close(answers[0], references[0], _RELATIVE)
+    return _verdict(given, reference, tolerance).is_right
 
 
-def canonical(given: str) -> str | None:
-    """Returns an answer in a form that is the same for 1/2, 0.5 and \\frac{1}{2}; None where it cannot be read."""
-    answers = readings(given, not has_variables(given))
-    if not answers:
-        return None
-    value = answers[0].doit() if isinstance(answers[0], Basic) else answers[0]
-    if isinstance(value, Float):
-        value = Rational(str(value)).limit_denominator(10**9)
-    if getattr(value, "is_number", False) and not isinstance(value, (Integer, Rational)):
-        value = value.evalf(10)
-    return str(value)
+def explain(given: str, reference: str, tolerance: float = 0.0) -> list:
+    """Returns what `is_equivalent` decides, what was read out of both sides, and why, as plain data."""
+    return list(_verdict(given, reference, tolerance))
+
+
+def vote(given: str, reference: str) -> str:
+    """Returns an answer in normal form, for counting; one that is right votes as the reference does.
+
+    The vote is itself an answer that is equal to the given one, so that votes can be compared.
+    """
+    if given != reference and is_equivalent(given, reference):
+        given = reference
+    reading = _reading(given, True)
+    if isinstance(reading, str):
+        return _letters(given)
+    form = normal_form(reading)
+    again = _reading(form, False)
+    is_same = not isinstance(again, str) and comparing.equal(reading, again) and comparing.equal(again, reading)
+    return form if is_same else given.strip()
 
 
 def reference_problem(reference: str) -> str | None:
     """Returns why a reference cannot be used, or None where it can."""
     if len(reference) > MAX_CHARACTERS:
         return f"it has {len(reference)} characters, more than {MAX_CHARACTERS}"
-    if readings(reference, not has_variables(reference)):
+    reading = _reading(reference, False)
+    if not isinstance(reading, str):
         return None
-    return f"{reference[:60]!r} is not mathematics that Math-Verify reads"
+    if not re.search(r"[^\W_]", reference):
+        return f"{reference[:60]!r} is not mathematics: {reading}"
+    if len(reference.split()) > _MAX_WORDS:
+        return f"{reference[:60]!r} is {len(reference.split())} words of prose, which no answer can be compared with"
+    return None
 
 
-def has_variables(text: str) -> bool:
-    """Returns whether the letters in a formula are variables; if not, they are units, which are dropped.
+def _verdict(given: str, reference: str, tolerance: float) -> Verdict:
+    expected = _reading(reference, False)
+    answer = _reading(given, False)
+    if isinstance(expected, str) or isinstance(answer, str):
+        return _unread(given, reference, expected, answer)
+    if tolerance:
+        return _within(tolerance, expected, _with_units(given, answer, expected))
+    is_right = comparing.equal(expected, answer) or _same_letters(reference, given, expected, answer)
+    if not is_right and not has_variables(expected):
+        with_units = _with_units(given, answer, expected)
+        if with_units is not answer and comparing.equal(expected, with_units):
+            is_right, answer = True, with_units
+    why = "Both say the same." if is_right else "They do not say the same."
+    return Verdict(is_right, normal_form(expected), normal_form(answer), why)
 
-    Math-Verify by itself drops units from any formula: it takes the h of \\pi r^2h for hours.
-    """
-    formula = _COMMAND.sub(" ", _DELIMITERS_ONLY.sub(" ", _TEXT.sub("", _LEAD.sub("", text)))).strip()
-    return re.search("[A-Za-z]", _SEPARATE_UNIT.sub("", formula)) is not None and not _is_sentence(formula)
+
+def _with_units(given: str, answer: Reading, expected: Reading) -> Reading:
+    """Returns an answer read with letters after a number as units, where it can be."""
+    if has_variables(expected):
+        return answer
+    reading = _reading(given, True)
+    return answer if isinstance(reading, str) else reading
 
 
-@lru_cache(maxsize=4096)
-def readings(text: str, drops_units: bool = True) -> tuple:
-    """Reads a text with Math-Verify.
+def _unread(given: str, reference: str, expected: Reading | str, answer: Reading | str) -> Verdict:
+    """Decides where a side cannot be read: only the same text is right."""
+    is_right = _letters(given) == _letters(reference) != ""
+    read = [None if isinstance(one, str) else normal_form(one) for one in (expected, answer)]
+    if is_right:
+        return Verdict(True, read[0] or reference, read[1] or given, "Both are the same text.")
+    side, reason = ("reference", expected) if isinstance(expected, str) else ("answer", answer)
+    return Verdict(False, read[0], read[1], f"The {side} cannot be read as a whole: {reason}.")
 
-    Args:
-        text: an answer or a reference.
-        drops_units: whether letters after a number are units rather than variables.
 
-    Returns:
-        The sympy objects that it may mean, without the plain strings that Math-Verify falls back to; empty where it
-        cannot be read.
-    """
+def _letters(text: str) -> str:
+    """Returns a text without markup and spaces; the case of letters counts in what is no plain text."""
+    plain = _NOISE.sub("", in_one_spelling(text)).rstrip(".")
+    return plain if re.search(r"[\\^_=<>]", plain) else plain.casefold()
+
+
+def _same_letters(reference: str, given: str, expected: Reading, answer: Reading) -> bool:
+    """Returns whether a word and letters that were read as a product are the same: \\text{even} and even."""
+    is_text = isinstance(expected, Text) != isinstance(answer, Text)
+    return is_text and _letters(reference) == _letters(given)
+
+
+def _within(tolerance: float, expected: Reading, answer: Reading) -> Verdict:
+    """Decides for numbers whether they differ by at most a part of the reference."""
+    values: list[Any] = []
+    for reading in (expected, answer):
+        reading = comparing.value_in(reading)
+        values.append(numeric.number(reading.expression) if isinstance(reading, Value) else None)
+    is_close = None not in values and abs(values[1] - values[0]) <= tolerance * abs(values[0])
+    why = f"The numbers differ by {'at most' if is_close else 'more than'} {tolerance:g} of the reference."
+    return Verdict(bool(is_close), normal_form(expected), normal_form(answer), why)
+
+
+@lru_cache(maxsize=8192)
+def _reading(text: str, letters_are_units: bool) -> Reading | str:
+    """Returns what a text says, or, as a string, why it cannot be read."""
     text = text.strip()
     if not text or len(text) > MAX_CHARACTERS:
-        return ()
-    for pattern, to in _REWRITES:
-        text = pattern.sub(to, text)
-    text = _UNIT_POWER.sub("", text) if drops_units else _TEXT_UNIT.sub("", text)
-    percent, text = ("%", _PERCENT.sub(r"\1", text)) if _PERCENT.search(text) else ("", text)
-    formula = _delimited(text)
-    targets = _FORMULAS[drops_units] + ([] if _ONE_FORMULA.fullmatch(formula) else _IN_PROSE)
-    return tuple(item for item in parse(formula + percent, targets, parsing_timeout=None) if not isinstance(item, str))
-
-
-def _delimited(text: str) -> str:
-    """Puts the formula of a text between dollar signs.
-
-    Of a sentence, that is the only number that it names; a sentence with several numbers answers nothing.
-    """
-    if _DELIMITERS.search(text):
-        return f"${text}$" if text.startswith("\\boxed") else text
-    text = _LEAD.sub("", text).strip().strip("*").rstrip(".").strip()
-    if _is_sentence(text):
-        numbers = {number.strip() for number in _NUMBER.findall(text)}
-        if len(numbers) == 1:
-            return f"${numbers.pop()}$"
-    return f"${text}$"
-
-
-def _is_sentence(text: str) -> bool:
-    return _WORD.search(text) is not None and _FORMULA.search(text.replace("%", "")) is None
-
-
-def _are_small(a: Any, b: Any) -> bool:
-    values = _numbers(a, b)
-    return values is not None and all(abs(value) < _SMALL for value in values) and any(values)
-
-
-def _are_close(a: Any, b: Any, tolerance: float) -> bool:
-    values = _numbers(a, b)
-    return values is not None and abs(values[0] - values[1]) <= tolerance * abs(values[1])
-
-
-def _numbers(a: Any, b: Any) -> tuple[complex, complex] | None:
-    """Returns the values of two sympy objects (of an equation, its right side), or None where they are not numbers."""
+        return f"it has {len(text)} characters"
     try:
-        a, b = (getattr(item, "rhs", item).doit().evalf(15) for item in (a, b))
-        return complex(a), complex(b)
-    except (AttributeError, TypeError, ValueError):
-        return None
+        return read(without_words(tokens_of(in_one_spelling(text))), letters_are_units)
+    except Unreadable as error:
+        return str(error)

@@ -1,0 +1,89 @@
+"""Checks which model families the recipe can use, on tiny random models; needs no network.
+
+    python scripts/check_families.py                                  # all families: about a minute each
+    python scripts/check_families.py --families Llama "Gemma 3"       # these again; the others' rows are kept
+
+For each family, in processes of its own and with a time limit: the logprobs of training, padded and packed, against the
+model's own; export and reload; the sync of both samplers; two GRPO steps and two SFT steps through the real worker,
+whose export is loaded with plain transformers. The rows are kept in docs/assets/models.json, and the table in
+docs/models.md is written from them. Ends with exit code 1 where a row has a failure that nobody refused.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from family_tools.families import FAMILIES
+from family_tools.table import is_sound, page_with, verdict
+from family_tools.trials import ROOT, run_grpo, run_sft, write_samples
+
+import stages  # noqa: F401  (first: hides a torchvision build that does not match torch)
+
+ROWS = ROOT / "docs" / "assets" / "models.json"
+PAGE = ROOT / "docs" / "models.md"
+
+
+def check_family(family: str, scratch: Path, timeout_s: float) -> dict:
+    """All that is asked of a family; a row of the table."""
+    row = ask(family, scratch, timeout_s)
+    model = scratch / "model"
+    row["sft"] = run_sft(scratch / "sft", model, write_samples(scratch / "samples"), timeout_s)
+    row["grpo"] = run_grpo(scratch / "grpo", model, "vllm", timeout_s)
+    if row["grpo"] != "works":
+        row["grpo_transformers"] = run_grpo(scratch / "grpo_transformers", model, "transformers", timeout_s)
+    return {key: without_paths(value, scratch) for key, value in row.items()}
+
+
+def ask(family: str, scratch: Path, timeout_s: float) -> dict:
+    """The answers of family_tools/questions.py, those up to a crash or the time limit too."""
+    result = scratch / "answers.json"
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "scripts/family_tools/questions.py"), family, str(scratch / "model"), str(result)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    try:
+        output, _ = process.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        output = f"no end within {timeout_s:g} s"
+    return json.loads(result.read_text()) if result.exists() else {"padded": f"failed: {output.strip()[-300:]}"}
+
+
+def without_paths(value: object, scratch: Path) -> object:
+    """An answer without the path of the temporary directory."""
+    return value.replace(str(scratch / "model"), "DIR") if isinstance(value, str) else value
+
+
+def main() -> int:
+    """Checks the families that were asked for, one after the other; each is kept as soon as it is done."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--families", nargs="*", default=list(FAMILIES), choices=list(FAMILIES), metavar="FAMILY")
+    parser.add_argument("--timeout", type=float, default=300, help="seconds that one process may take")
+    parser.add_argument("--rows", type=Path, default=ROWS, help="the JSON file with the rows")
+    parser.add_argument("--page", type=Path, default=PAGE, help="the page with the table")
+    options = parser.parse_args()
+    for family in options.families:
+        with tempfile.TemporaryDirectory() as scratch:
+            row = check_family(family, Path(scratch), options.timeout)
+        rows = json.loads(options.rows.read_text()) if options.rows.exists() else {}
+        rows[family] = row
+        rows = {name: rows[name] for name in FAMILIES if name in rows}
+        options.rows.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
+        options.page.write_text(page_with(options.page.read_text(), rows))
+        print(f"{family}: {verdict(row)}", flush=True)
+    return 0 if all(is_sound(rows[family]) for family in options.families) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

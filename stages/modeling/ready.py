@@ -1,0 +1,131 @@
+"""From a loaded model to one that can be trained: dropout, the way rows are laid out, and a check that it is right."""
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+
+from stages.modeling.attention import (
+    cannot_pack,
+    has_packed_kernel,
+    packing_refused,
+    use_packed_attention,
+)
+from stages.modeling.batching import pad_id
+from stages.modeling.checks import SelfCheck, reward_difference
+from stages.modeling.dropout import turn_off_dropout, turn_off_dropout_of_config
+from stages.modeling.policy_model import PolicyModel
+from stages.modeling.reward_model import ScalarModel
+from stages.runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def ready_policy(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    packing: str,
+    precision: str,
+    say: Callable[[str], None],
+    dropout: bool = False,
+) -> PolicyModel:
+    """Makes a loaded model ready for training, and compares it with its own forward pass on short rows.
+
+    Args:
+        model: The model; it goes to this rank's device.
+        tokenizer: Says which token pads; each of its tokens has to have a row in the embedding.
+        packing: auto, on or off. auto tries packed rows where this machine is faster with them.
+        precision: fp32 or bf16.
+        say: Takes a line for people: why rows are padded where they could have been packed.
+        dropout: Whether the dropout of the model's configuration acts in training.
+
+    Raises:
+        InputError: What training computes is not what the model computes by itself; or packing is on, and the model
+            cannot.
+    """
+    require_rows(model, tokenizer)
+    if not dropout:
+        turn_off_dropout(model)
+    policy = PolicyModel(model.to(own_device()))
+    check = SelfCheck(policy, pad_id(tokenizer))
+    may_pack = packing == "on" or (packing == "auto" and has_packed_kernel(precision))
+    why = (cannot_pack(model) or _in_mode(policy, check.why_not_packed, not dropout)) if may_pack else None
+    if why and packing == "on":
+        raise packing_refused(model, why)
+    if may_pack and why is None:
+        policy.packed = True
+        use_packed_attention(model)
+        return policy
+    _require_padded_rows(check, policy, dropout)
+    if why:
+        say(f"packing=auto: rows of {type(model).__name__} are padded, not packed: {why}")
+    return policy
+
+
+def ready_classifier(
+    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", dropout: bool = False
+) -> ScalarModel:
+    """Makes a loaded sequence classifier ready for training, as `ready_policy` does a causal LM.
+
+    Raises:
+        InputError: Its reward of a row is not the same in padded rows as by itself.
+    """
+    require_rows(model, tokenizer)
+    if not dropout:
+        turn_off_dropout(model)
+    scalar = ScalarModel(model.to(own_device()))
+    scalar.train(not dropout)
+    difference, tolerance = reward_difference(scalar, pad_id(tokenizer))
+    scalar.train()
+    if not difference <= tolerance:
+        raise InputError(
+            f"{type(model).__name__} cannot be trained as a reward model: its reward of a row differs by "
+            f"{difference:.1e} in padded rows: take another model"
+        )
+    return scalar
+
+
+def require_rows(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
+    """Raises InputError where the tokenizer has tokens without a row in the embedding."""
+    rows = model.get_input_embeddings().weight.shape[0]
+    count = max([len(tokenizer), *(number + 1 for number in tokenizer.added_tokens_decoder)])
+    if count > rows:
+        raise InputError(
+            f"the tokenizer has {count} tokens, but the embedding of {type(model).__name__} has {rows} rows: enlarge "
+            "the model with resize_token_embeddings(len(tokenizer)), or remove the tokens that were added"
+        )
+
+
+def own_device() -> torch.device:
+    """The device of this rank."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def _require_padded_rows(check: SelfCheck, policy: PolicyModel, dropout: bool) -> None:
+    """Raises InputError unless padded rows give what the model gives by itself; in training mode without dropout."""
+    why = _in_mode(policy, check.why_not_padded, not dropout)
+    if why and not dropout:
+        in_evaluation = _in_mode(policy, check.why_not_padded, False)
+        if in_evaluation is None:
+            turn_off_dropout_of_config(policy.model.config)
+            why = _in_mode(policy, check.why_not_padded, True)
+            why = f"in training mode, without dropout too, {why}" if why else None
+    if why:
+        raise InputError(
+            f"{type(policy.model).__name__} cannot be trained: {why}. Models that attend to later tokens, or compute "
+            "their logits in a way that is theirs alone, are not supported: take another model"
+        )
+
+
+def _in_mode(policy: PolicyModel, trial: Callable[[], str | None], is_training: bool) -> str | None:
+    """What a trial says while the policy is in training or in evaluation mode."""
+    was_training = policy.training
+    policy.train(is_training)
+    try:
+        return trial()
+    finally:
+        policy.train(was_training)
