@@ -3,7 +3,7 @@
     python scripts/bench_graders.py [--numbers 200] [--entries 10]
 
     word problems    numbers as GSM8K's solutions end in them, in 20 ordinary spellings
-    reasoning-gym    answers of the library's mathematical families, in its own notation and in LaTeX
+    reasoning-gym    answers of the library's mathematical families: numbers as they are, formulas in LaTeX and as typed
     competitions     answers as MATH, AIME and multiple-choice sets have them (tests/fixtures/ordinary_answers.jsonl)
 
 Math-Verify is measured beside it, on the text as it is and, where that is not read, in a box. It is not asked about
@@ -28,6 +28,7 @@ from stages.rewards.grading import Pair, grade_many  # noqa: E402
 
 FIXTURE = ROOT / "tests" / "fixtures" / "ordinary_answers.jsonl"
 BATCH = 256
+HEADS = f"{'answers':>8} {'lost':>6} {'a second':>9}"
 
 
 class Answer(NamedTuple):
@@ -62,12 +63,13 @@ SPELLINGS: tuple[Callable[[int], str], ...] = (
     "\\[{}\\]".format,
 )
 UNITS = ("apples", "dollars")  # spellings with a unit, and of money, are not whole numbers to the verifier `integer`
-FAMILIES = """
+_FAMILIES = """
 complex_arithmetic intermediate_integration polynomial_equations polynomial_multiplication simple_equations
 simple_integration count_primes basic_arithmetic chain_sum count_bits decimal_arithmetic decimal_chain_sum dice
 fraction_simplification gcd gsm_symbolic lcm leg_counting power_function products number_sequence rectangle_count
 simple_geometry advanced_geometry prime_factorization
-""".split()
+"""
+FAMILIES = _FAMILIES.split()
 
 
 def word_problems(count: int) -> Iterator[Answer]:
@@ -83,21 +85,22 @@ def word_problems(count: int) -> Iterator[Answer]:
 
 
 def gym_answers(entries: int) -> Iterator[Answer]:
-    """Yields answers of reasoning-gym's mathematical families, as they are and as LaTeX."""
+    """Yields answers of reasoning-gym's mathematical families in ordinary spellings."""
     import reasoning_gym
     import sympy
 
     for family in FAMILIES:
         for entry in reasoning_gym.create_dataset(family, size=entries, seed=1):
             answer = str(entry["answer"]).strip()
-            for text in (answer, f"${answer}$", f"\\boxed{{{answer}}}", f"The answer is {answer}."):
-                yield Answer("math", answer, text)
-            try:
-                yield Answer(
-                    "math", answer, sympy.latex(sympy.sympify(answer.replace("+ C", ""))) + " + C" * ("+ C" in answer)
-                )
-            except (sympy.SympifyError, SyntaxError, TypeError, AttributeError):
-                continue
+            reference, typed = answer, [answer]
+            if "x" in answer or "*" in answer:  # a formula in Python's notation
+                more = " + C" if "+ C" in answer else ""
+                reference = sympy.latex(sympy.sympify(answer.replace("+ C", ""))) + more
+                typed = [reference, answer.replace("**", "^")]
+            for text in typed:
+                for written in (text, f"\\boxed{{{text}}}", f"The answer is ${text}$."):
+                    yield Answer("math", reference, written)
+            yield Answer("math", reference, f"${typed[0]}$")
 
 
 def competitions() -> Iterator[Answer]:
@@ -147,16 +150,14 @@ def main() -> int:
         "competitions": list(competitions()),
     }
     num_lost = 0
-    print(
-        f"{'material':16} {'answers':>8} {'lost':>6} {'a second':>9}   Math-Verify: {'asked':>7} {'lost':>6} {'a second':>9}"
-    )
+    print(f"{'':16} {HEADS}   Math-Verify: {HEADS}")
     for name, answers in materials.items():
         seconds, ours = timed(lambda answers=answers: lost(answers))
         line = f"{name:16} {len(answers):>8,} {len(ours):>6,} {len(answers) / seconds:>9,.0f}"
         if not options.alone:
             asked = [one for one in answers if one.verifier in ("math", "integer")]
             seconds, theirs = timed(lambda asked=asked: lost_by_math_verify(asked))
-            line += f"   {'':12} {len(asked):>7,} {len(theirs):>6,} {len(asked) / seconds:>9,.0f}"
+            line += f"   {'':12} {len(asked):>8,} {len(theirs):>6,} {len(asked) / seconds:>9,.0f}"
         print(line)
         for one in ours[:30]:
             print(f"  lost: {one.verifier}, {one.reference!r}: {one.text!r}")
