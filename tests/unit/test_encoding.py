@@ -341,6 +341,7 @@ def test_a_tokenizer_in_python_refuses_what_it_cannot_tell_apart(tmp_path):
     encoder = Encoder(load_tokenizer(tmp_path), "plain")
     assert encoder.prompt("a") == encoder.tokenizer("User:aAssistant:", add_special_tokens=False)["input_ids"]
     assert encoder.decode([encoder.target("<think>7</think>")]) == ["<think>7</think>"]
+    assert encoder.sampled_target("7</s>8")[-3:] == [1, *encoder.target("8")]  # a model's own words are taken anyway
     with pytest.raises(UnencodableText, match="without a tokenizer.json .ByT5Tokenizer. cannot tell"):
         encoder.prompts(["a", "b</s>"])
 

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import torch
-from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 from stages.config import RolloutConfig
 from stages.contract import files
@@ -30,6 +29,8 @@ MODELS = {
 
 def make_model(directory: Path, tokenizer: str, generation, config) -> Path:
     """A model in which each token follows from the one before: attention and MLP add nothing."""
+    from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
+
     words = make.saved(make.word_level(), directory, eos_token=tokenizer, bos_token="<bos>", unk_token="<unk>")
     ids = words.convert_tokens_to_ids
     model = LlamaForCausalLM(

@@ -209,6 +209,8 @@ def _equal_groups(reference: Group, answer: Group) -> bool:
 
 def _equal_assignments(several: Several, group: Group) -> bool:
     """Compares "x = 1, y = 2" with (1, 2); and a list without brackets with one in square brackets."""
+    if regions.equal_regions(several, group):
+        return True  # x > 1 and x < 2
     if group.opening == "[" and group.closing == "]" and all(not isinstance(item, Chain) for item in several.items):
         same = len(several.items) == len(group.items)
         return same and len(group.items) > 2 and all(equal(x, y) for x, y in zip(several.items, group.items))
