@@ -17,6 +17,8 @@ _NUM_POINTS = 6
 _DIFFERENT = 1e-9  # relative difference of floating-point values that are not the same
 _CERTAIN = 1e-2  # a difference that no cancellation explains
 _COUNTING = (sympy.Sum, sympy.Product, sympy.binomial, sympy.factorial)  # their variables are whole numbers
+# What sympy raises where it cannot compute something, as for a product of a matrix and i.
+_FAILURES = (TypeError, ValueError, AttributeError, NotImplementedError, ArithmeticError, RecursionError)
 _COUNTED = (4, 5, 7, 11)
 _SMALL = 1e-6  # below it, all digits may be lost by cancellation, as in the sine of pi
 _DIGITS = 60
@@ -181,7 +183,7 @@ def _equal_to_many_digits(a: Any, b: Any, point: dict[Any, Any]) -> bool | None:
         if left.is_infinite or right.is_infinite:
             return bool(left == right)
         return bool(abs(left - right).evalf(_DIGITS) <= _EQUAL * max(abs(left), abs(right), Integer(1) / 10**20))
-    except (TypeError, ValueError, AttributeError, NotImplementedError, ArithmeticError):
+    except _FAILURES:
         return None
 
 
@@ -191,7 +193,7 @@ def to_many_digits(expression: Any) -> Any:
         value = expression.doit()
         value = value if value.is_Rational else value.evalf(_DIGITS)
         return value if value.is_number and value.is_real and value.is_finite else None
-    except (TypeError, ValueError, AttributeError, NotImplementedError, ArithmeticError):
+    except _FAILURES:
         return None
 
 
@@ -205,5 +207,5 @@ def number(expression: Any) -> complex | None:
         try:
             value = complex(expression.doit().evalf(15))
             return value if cmath.isfinite(value) else None
-        except (TypeError, ValueError, AttributeError, NotImplementedError):
+        except _FAILURES:
             return None

@@ -196,8 +196,10 @@ def _of_chain(chain: Chain) -> Set:
     """Returns what solves an inequality in one variable, or a chain of them."""
     found: Set = S.Reals
     variables = {one for side in chain.sides if isinstance(side, Value) for one in side.expression.free_symbols}
-    for left, relation, right in zip(chain.sides, chain.relations, chain.sides[1:]):
+    for left, name, relation, right in zip(chain.sides, chain.names, chain.relations, chain.sides[1:]):
         if relation in ("\\in", "\\notin"):
+            if name is None:
+                raise _NoRegion
             region = _region(right)
             found = sympy.Intersection(found, region if relation == "\\in" else sympy.Complement(S.Reals, region))
         elif relation in _INEQUALITIES or relation == "=":
