@@ -97,7 +97,9 @@ def test_answers_of_models(letter, text):
 
 
 FOUR = ["three", "four", "five", "none of these"]
-JOINS = " or | or maybe |, or | / |. Or |, perhaps |, otherwise | vs |, but also | as well as |, though it could be |或| ou "
+JOINS = (
+    " or | or maybe |, or | / |. Or |, perhaps |, otherwise | vs |, but also | as well as |或| ou |, though it may be "
+)
 
 
 def test_no_hedge_between_texts_is_an_answer():

@@ -13,7 +13,6 @@ from stages.rewards.verifiers.choice_answers import (
     answer_line,
     begins_with_doubt,
     letters_in,
-    mentions_letter,
     mentions_option,
 )
 from stages.rewards.verifiers.choice_options import LETTERS, options_of, plain_text

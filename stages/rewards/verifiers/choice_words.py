@@ -50,7 +50,8 @@ DOUBT = re.compile(rf"[/|~?]|{_any(_DOUBT_WORDS)}|或|还是|還是|也|また�
 # What comes after these is a reason, and letters in it are talked about rather than given.
 REASON = re.compile(
     _any(
-        "because|since|(?<!well )as(?! (?:well|good|likely))|whereas|while|for|by|due to|given that|denn|weil|car|porque|потому"
+        "because|since|(?<!well )as(?! (?:well|good|likely))|whereas|while|for|by|due to|given that",
+        "denn|weil|car|porque|потому",
     )
     + "|因为|由于|因為",
     re.IGNORECASE,
