@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 class FewTokens:
     """What of a tokenizer says which token pads, and how many tokens there are."""
 
-    pad_token_id, eos_token_id, added_tokens_decoder = 0, 2, {}
+    pad_token_id, bos_token_id, eos_token_id = 0, 1, 2
 
     def __init__(self, count: int = VOCABULARY):
         self.count, self.name_or_path = count, ""
