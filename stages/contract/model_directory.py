@@ -259,17 +259,30 @@ def num_tokens(directory: Path) -> int | None:
 
 
 def _num_tokens(directory: Path, content: Any) -> int | None:
-    """The same, where `content` is that of tokenizer.json."""
-    ids = {-1}
+    """The same, where `content` is that of tokenizer.json.
+
+    An unknown token that the vocabulary cannot give does not count: Qwen2Tokenizer adds `<|endoftext|>` to any one.
+    """
+    ids: dict[str, int] = {}
+    model: dict[str, Any] = {}
     if isinstance(content, dict):
-        vocabulary = (content.get("model") or {}).get("vocab") or {}
-        ids |= set(vocabulary.values()) if isinstance(vocabulary, dict) else {len(vocabulary) - 1}
-        ids |= {token["id"] for token in content.get("added_tokens") or []}
+        model = content.get("model") or {}
+        vocabulary = model.get("vocab") or {}
+        ids |= vocabulary if isinstance(vocabulary, dict) else {"": len(vocabulary) - 1}
+        ids |= {token["content"]: token["id"] for token in content.get("added_tokens") or []}
     elif isinstance(vocabulary := find_json(directory / "vocab.json"), dict):  # older tokenizers
-        ids |= set(vocabulary.values())
+        ids |= vocabulary
     added = find_json(directory / "added_tokens.json")
-    ids |= set(added.values()) if isinstance(added, dict) else set()
+    ids |= added if isinstance(added, dict) else {}
     settings = find_json(directory / "tokenizer_config.json")
-    decoder = settings.get("added_tokens_decoder") if isinstance(settings, dict) else None
-    ids |= {int(token) for token in decoder} if isinstance(decoder, dict) else set()
-    return max(ids) + 1 if max(ids) >= 0 else None
+    settings = settings if isinstance(settings, dict) else {}
+    ids |= {token["content"]: int(i) for i, token in (settings.get("added_tokens_decoder") or {}).items()}
+    unknown, *roles = (_content(settings.get(f"{role}_token")) for role in ("unk", "eos", "pad", "bos"))
+    if unknown not in (None, model.get("unk_token"), *roles) and unknown not in (model.get("vocab") or {}):
+        ids.pop(unknown, None)
+    return max(ids.values()) + 1 if ids else None
+
+
+def _content(token: Any) -> Any:
+    """The text of a token, which tokenizer_config.json may write as an object."""
+    return token.get("content") if isinstance(token, dict) else token

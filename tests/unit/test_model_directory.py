@@ -252,6 +252,23 @@ def test_a_broken_tokenizer_is_bad_input(copy, content):
         load_tokenizer(path)
 
 
+def test_an_unknown_token_that_is_never_drawn_needs_no_row(copy):
+    """As Qwen2Tokenizer adds it to any vocabulary when it is loaded, and so our exports have it."""
+    path = copy("llama")
+    vocabulary, added = {"a": 0, "b": 95}, [{"id": 96, "content": "<|endoftext|>"}]
+    settings = {"unk_token": "<|endoftext|>", "eos_token": "b"}
+    (path / "tokenizer_config.json").write_text(json.dumps(settings))
+    (path / "tokenizer.json").write_text(json.dumps({"model": {"vocab": vocabulary}, "added_tokens": added}))
+    assert num_tokens(path) == 96 and not model_problems(path)
+    for role in ("eos_token", "pad_token"):
+        (path / "tokenizer_config.json").write_text(json.dumps({**settings, role: "<|endoftext|>"}))
+        assert num_tokens(path) == 97, role
+    (path / "tokenizer_config.json").write_text(json.dumps(settings))
+    model = {"vocab": vocabulary, "unk_token": "<|endoftext|>"}
+    (path / "tokenizer.json").write_text(json.dumps({"model": model, "added_tokens": added}))
+    assert num_tokens(path) == 97
+
+
 def test_headers_and_tokens_are_counted(saved):
     header = read_header(saved["llama"] / "model.safetensors")
     assert header["lm_head.weight"].shape == (96, 32) and header["lm_head.weight"].dtype == "F32"
