@@ -36,11 +36,15 @@ def main(arguments: list[str]) -> int:
         print(f"{missing}{usage}", file=sys.stderr)
         return exit_codes.BAD_INPUT
     terminal = os.dup(2)  # the worker's own output goes to its log
+    if why := environment.number_problem(environment.LAUNCHER_NUMBERS):
+        print(why, file=sys.stderr)
+        return exit_codes.BAD_INPUT
     environment.start_without_garbage_collection()
     environment.prepare()
     from stages import judges
     from stages.data.inputs import prepare_sandbox
     from stages.engines.finite import require_finite_inputs
+    from stages.runtime.errors import InputError, environment_errors
     from stages.runtime.worker import Worker
 
     try:
@@ -51,10 +55,13 @@ def main(arguments: list[str]) -> int:
         print(f"{arguments[0]} is not a prepared stage directory: {error}{hint}", file=sys.stderr)
         return exit_codes.BAD_INPUT
     with prepared as worker:
+        if why := environment.number_problem(environment.LIBRARY_NUMBERS):
+            raise InputError(why)
         require_finite_inputs(worker)
         prepare_sandbox(worker.config)
         judges.open_stage(worker)
-        importlib.import_module(KIND_MODULES[worker.kind]).run(worker)
+        with environment_errors():
+            importlib.import_module(KIND_MODULES[worker.kind]).run(worker)
         judges.record_cost(worker)
         worker.finish()
     if worker.exit_code != exit_codes.DONE:

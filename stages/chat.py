@@ -1,20 +1,19 @@
-"""Talk to a model directory: `python -m stages.chat MODEL_DIR [--prompt TEXT]`.
+"""Talk to a model directory: `python -m stages.chat MODEL_DIR [--template TEMPLATE] [--prompt TEXT]`.
 
-Each line is a prompt of its own, as in training.
+Each line is a prompt of its own, as in training. By default the model's own chat template is put around it.
 """
 
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
-from stages.config.choices import Template
 from stages.contract.exit_codes import BAD_INPUT
 from stages.runtime import environment
-from stages.runtime.errors import InputError
+from stages.runtime.errors import InputError, user_errors
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from stages.prompting.encoding import Encoder
 
@@ -28,16 +27,15 @@ def main(arguments: list[str]) -> int:
 
     from stages.modeling.model import load_model, load_tokenizer
     from stages.modeling.ready import require_rows
-    from stages.prompting.encoding import Encoder
 
     logging.disable_progress_bar()
     try:
         tokenizer, model = load_tokenizer(options.model_dir), load_model(options.model_dir).eval()
         require_rows(model, tokenizer)
+        encoder = _encoder(tokenizer, options)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
-    encoder = Encoder(tokenizer, options.template)
     if torch.cuda.is_available():
         model.cuda()
     torch.manual_seed(options.seed)
@@ -61,16 +59,33 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--prompt", help="answer this one prompt and end")
     parser.add_argument(
         "--template",
-        default="plain",
-        choices=get_args(Template),
-        help="how the prompt is put before the model",
+        default="auto",
+        help="how the prompt is put before the model: plain, r1_zero, chat, or a file FILE.jinja; auto: by the chat "
+        "template of its tokenizer, plain where it has none",
     )
+    parser.add_argument("--system", default="", help="what the model is told before every prompt")
     parser.add_argument("--temperature", type=float, default=0.6, help="0: the most likely token every time")
     parser.add_argument(
         "--max-tokens", type=int, default=0, help="most tokens of an answer; 0: what the context leaves"
     )
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args(arguments)
+
+
+def _encoder(tokenizer: "PreTrainedTokenizerBase", options: argparse.Namespace) -> "Encoder":
+    """What puts prompts before the model. Raises InputError for a template that it cannot be."""
+    from stages.prompting.encoding import Encoder
+    from stages.prompting.vocabulary import own_chat_template
+
+    template = options.template
+    if template == "auto":
+        template = "chat" if own_chat_template(tokenizer) else "plain"
+    elif Path(template).suffix:
+        template = Path(template).read_text(encoding="utf-8")
+    with user_errors():
+        encoder = Encoder(tokenizer, template, options.system)
+        encoder.prompt("a")
+    return encoder
 
 
 def answer(text: str, model: "PreTrainedModel", encoder: "Encoder", options: argparse.Namespace) -> None:

@@ -104,11 +104,7 @@ def _ends(tokenizer: "PreTrainedTokenizerBase") -> str:
 
     vocabulary = vocabulary_of(tokenizer)
     template = own_chat_template(tokenizer)
-    sources = {
-        "tokenizer": [tokenizer.eos_token_id],
-        "generation_config.json or config.json": vocabulary.configured_ends,
-        "chat template": vocabulary.turn_ends(template)[:1],
-    }
+    sources = vocabulary.ends_by_source()
     trained = vocabulary.end_id(template)
     parts = []
     for token in vocabulary.stop_ids():

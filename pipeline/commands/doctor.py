@@ -22,6 +22,7 @@ from pipeline.planning.preflight import sandbox_problem
 from pipeline.view.console import standard_console
 
 PACKAGES = ("torch", "transformers", "deepspeed", "datasets", "hydra-core", "omegaconf", "prefect", "rich")
+MODULES = ("torch", "transformers", "deepspeed", "datasets", "hydra", "omegaconf", "prefect", "rich", "vllm", "yaml")
 COMPANIONS = ("torchvision", "torchaudio", "torchcodec")  # of torch, each with builds for CPU and for CUDA
 INSTALL = "make install (or: pip install -e '.[cpu]')"
 # Importing a model class shows what `import vllm` alone hides: torchvision builds that do not fit torch.
@@ -103,7 +104,7 @@ def packages() -> list[Finding]:
     else:
         fix = f"{INSTALL}; or add rollout=transformers, which is slow"
         findings.append(Finding("warning", "vllm is not installed", fix))
-    findings += torch_builds()
+    findings += torch_builds() + shadows()
     prefect = found["prefect"]
     if prefect and tuple(map(int, prefect.split(".")[:3])) > NEWEST_PREFECT:
         what = f"prefect {prefect} needs a newer fastapi than vLLM allows"
@@ -129,6 +130,19 @@ def torch_builds() -> list[Finding]:
             f"nothing here needs them: {shlex.quote(sys.executable)} -m pip uninstall --yes {' '.join(foreign)}",
         )
     ]
+
+
+def shadows() -> list[Finding]:
+    """Files of this directory or of PYTHONPATH that Python would import in the place of a library."""
+    findings = []
+    parts = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    for place in dict.fromkeys(Path(part).resolve() for part in (".", *parts)):
+        for name in MODULES:
+            for file in (place / f"{name}.py", place / name / "__init__.py"):
+                if file.is_file():
+                    what = f"{file} is imported in the place of the library {name}"
+                    findings.append(Finding("problem", what, "rename it, or take its directory out of PYTHONPATH"))
+    return findings
 
 
 def _version(name: str) -> str | None:

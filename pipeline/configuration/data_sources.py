@@ -168,7 +168,9 @@ def check_source(source: SourceConfig, malformed: str, key: str) -> list[Error]:
         for item in islice(rows_of(source, key), MAX_CHECKED_ROWS):
             num_used += tally.add(item)
     except ValueError as error:
-        return [(f"data file: {error}", f"name a file, a directory or a fetched hub name: {key}.path=FILE")]
+        return [
+            (f"data file: {error}", f"mend that, or name another file, directory or fetched hub name: {key}.path=FILE")
+        ]
     if not tally.num_fatal or (malformed != "fail" and num_used):
         return []
     first = "the first " if tally.num_rows == MAX_CHECKED_ROWS else ""

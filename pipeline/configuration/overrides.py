@@ -14,7 +14,7 @@ from hydra.errors import HydraException
 from pipeline.configuration.keys import Key, UnknownKey, groups, look_up
 from stages.config.convert import value_mistakes
 from stages.config.mistakes import hint
-from stages.config.quoting import hydra_quoted, printable
+from stages.config.quoting import hydra_quoted, printable, unquoted
 from stages.config.quoting import override as quoted_override
 
 
@@ -28,6 +28,8 @@ def check_overrides(overrides: list[str], is_sweep: bool = False) -> tuple[list[
     parser = OverridesParser.create()
     for text in overrides:
         try:
+            if printable(text) != text:
+                raise HydraException
             override = parser.parse_overrides([text])[0]
         except HydraException:
             mistake, quoted = _unreadable(text, parser)
@@ -71,7 +73,7 @@ def _unreadable(text: str, parser: OverridesParser) -> tuple[str, list[str]]:
         return printable(str(error)), []
     if not _is_text(found):
         return f"{shown}: {_unreadable_value(name, value, found)}", []
-    one_line = " ".join(printable(value).split("\n"))
+    one_line = " ".join(printable(unquoted(value)).split("\n"))
     quoted = f"{key}={hydra_quoted(one_line)}"
     try:
         is_mended = not _mistakes(parser.parse_overrides([quoted])[0], False)

@@ -1,5 +1,7 @@
 """Says why the workers of a stage ended without a result: which rank, why, its last lines, and what to do."""
 
+import os
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -52,6 +54,8 @@ def explain(
     if error is not None and error.fix:
         fix = f"{error.fix}; then {fix}"
     log = next(path for path in (logs / f"rank{rank}.log", logs / "driver.log") if path.exists())
+    if error is None and (named := _variables_in(_text(log))):
+        fix = f"mend or unset {named} in the environment, which the log names; then {fix}"
     words = stall.last_words(logs) if code == -signal.SIGABRT else ""
     seen = f"\n  at its end: {words}" if words else ""
     return StageFailed(
@@ -109,6 +113,15 @@ def _last_lines(log: Path) -> str:
     if not lines:
         whose, lines = "rank 0's log (its own is empty)", _text(log.with_name("rank0.log")).splitlines()
     return "\n".join([f"  last lines of {whose}:", *(f"    {line}" for line in lines[-SHOWN_LINES:])])
+
+
+def _variables_in(log: str) -> str:
+    """The environment variables of libraries that are set and that the end of a log names.
+
+    A library that does not accept its own variable fails as it is imported, before a worker can report anything.
+    """
+    end = "\n".join(log.splitlines()[-SHOWN_LINES:])
+    return ", ".join(name for name in sorted(os.environ) if "_" in name and re.search(rf"\b{re.escape(name)}\b", end))
 
 
 def _text(path: Path) -> str:

@@ -255,8 +255,8 @@ def _missing_inputs(
     if step.is_done:
         return []
     if graph.nodes[step.stage].optional:
-        if step.inputs or step.stage == "report":
-            return []
+        if step.inputs or step.stage == "report" or getattr(step.config, "directories", []):
+            return []  # of directories that are not there, the plan says which
         return [
             (f"{step.stage} has nothing to work on: the run {config.run} has no finished model", command(config, "all"))
         ]

@@ -121,6 +121,9 @@ def sandbox_problem(backend: str = "bubblewrap", url: str = "", python: str = ""
 def check_run_dir(config: RunConfig) -> list[MessageAndFix]:
     """A directory of the run that cannot be made: a file in the way, no permission, too long a name."""
     place, fix = config.run_dir, "choose a directory that you may write to, as runs_dir=DIRECTORY"
+    if printable(str(place)) != str(place):
+        fix = f"set LC_ALL=C.UTF-8, or {fix}"
+        return [(f"the name of the run's directory {_shortened(place)} is not UTF-8 text", fix)]
     try:
         while not place.exists():
             if place.is_symlink():

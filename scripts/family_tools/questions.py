@@ -21,12 +21,9 @@ from families import write_model  # noqa: E402
 from stages.config import RolloutConfig  # noqa: E402
 from stages.contract import files  # noqa: E402
 from stages.engines.sampling import make_sampler  # noqa: E402
-from stages.engines.training import init_distributed  # noqa: E402
-from stages.engines.weights import named_weights, with_checkpoint_names  # noqa: E402
-from stages.modeling.attention import uses_packing  # noqa: E402
+from stages.engines.weights import named_weights  # noqa: E402
 from stages.modeling.batching import lay_out  # noqa: E402
 from stages.modeling.model import load_model, load_tokenizer, save_model  # noqa: E402
-from stages.modeling.policy_model import PolicyModel  # noqa: E402
 from stages.runtime.errors import InputError  # noqa: E402
 
 PROMPTS = [[20 + i for i in range(length)] for length in (3, 6, 9)]
@@ -37,7 +34,6 @@ TOKENS = 16
 def main(family: str, directory: str, result: str) -> None:
     """Writes the answers after each question, so that a crash loses only its own."""
     model_dir = write_model(family, Path(directory))
-    init_distributed()
     model = load_model(model_dir).eval()
     answers: dict[str, Any] = {
         "architecture": type(model).__name__,
@@ -48,8 +44,8 @@ def main(family: str, directory: str, result: str) -> None:
         "padded": lambda: trained_logprobs(model_dir, "off"),
         "packed": lambda: trained_logprobs(model_dir, "on"),
         "export": lambda: exported(model, model_dir, Path(directory) / "exported"),
-        "transformers": lambda: synced("transformers", model_dir),
-        "vllm": lambda: synced("vllm", model_dir),
+        "reward": lambda: reward_exported(model_dir, Path(directory) / "reward"),
+        "transformers": lambda: synced(model_dir),
     }
     for name, question in questions.items():
         answers[name] = f"crashed the process while it was asked ({name})"
@@ -70,16 +66,18 @@ def own_logprobs(model: torch.nn.Module, row: list[int]) -> torch.Tensor:
     return torch.log_softmax(logits_TV, -1).gather(1, torch.tensor(row[1:])[:, None])[:, 0]
 
 
-@torch.no_grad()
 def trained_logprobs(model_dir: Path, packing: str) -> float:
     """The largest difference between what training computes and the model's own logprobs."""
-    own, model = load_model(model_dir).eval(), load_model(model_dir)
-    policy = PolicyModel(model, uses_packing(packing, model, "fp32")).eval()
+    from stages.modeling.ready import ready_policy
+
+    own, tokenizer = load_model(model_dir).eval(), load_tokenizer(model_dir)
+    policy = ready_policy(load_model(model_dir), tokenizer, packing, "fp32", print).eval()
     rows = [[20 + (7 * i + k) % 200 for i in range(length)] for k, length in enumerate((4, 19, 11))]
     batch = lay_out(
         rows, [[False] + [True] * (len(row) - 1) for row in rows], 0, torch.device("cpu"), packed=policy.packed
     )
-    found, _ = policy(*batch.inputs)
+    with torch.no_grad():
+        found, _ = policy(*batch.inputs)
     return (found - torch.cat([own_logprobs(own, row) for row in rows])).abs().max().item()
 
 
@@ -99,18 +97,30 @@ def exported(model: Any, model_dir: Path, directory: Path) -> float:
 
 
 @torch.no_grad()
-def synced(engine: str, model_dir: Path) -> float:
-    """The largest difference of logprobs between sampler and model, after a first sync and after a change of all."""
+def reward_exported(model_dir: Path, directory: Path) -> float:
+    """The largest difference of rewards between a reward model made of the model, and its export."""
+    from stages.modeling.reward_model import load_reward_model
+
+    model = load_reward_model(model_dir, 0, is_new=True).eval()
+    change_all(model, seed=5)
+    state = {name: tensor.detach() for name, tensor in named_weights(model)}
+    save_model(model, state, load_tokenizer(model_dir), directory)
+    ids = torch.tensor([list(range(20, 40))])
+    return (model(ids).logits - load_reward_model(directory, 0).eval()(ids).logits).abs().max().item()
+
+
+@torch.no_grad()
+def synced(model_dir: Path) -> float:
+    """The largest difference of logprobs between the transformers sampler and the model, before and after a change."""
     model = load_model(model_dir).eval()
-    config = RolloutConfig(engine=engine, kv_cache_gib=0.02)
+    config = RolloutConfig(engine="transformers")
     sampler = make_sampler(config, model_dir, 32, TOKENS, is_synced_first=True)
     worst = 0.0
     for seed in (None, 7):
         if seed is not None:
             change_all(model, seed)
         before = {name: tensor.detach().clone() for name, tensor in named_weights(model)}
-        weights = ((name, tensor.detach()) for name, tensor in named_weights(model))
-        sampler.sync(with_checkpoint_names(model, weights) if sampler.takes_checkpoint_names else weights)
+        sampler.sync((name, tensor.detach()) for name, tensor in named_weights(model))
         groups = sampler.sample(PROMPTS, SEEDS, 2, 1.0, TOKENS)
         for prompt, group in zip(PROMPTS, groups):
             for completion in group:

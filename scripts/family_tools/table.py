@@ -4,10 +4,10 @@ from typing import Any
 
 BEGIN, END = "<!-- families: begin -->\n", "<!-- families: end -->\n"
 HEADER = (
-    "| family | architecture | padded | packed | export, reload | sync with vLLM | sync with transformers "
-    "| 2 SFT steps | 2 GRPO steps | verdict |\n|" + " --- |" * 10 + "\n"
+    "| family | architecture | padded | packed | export, reload | reward model | sampler: vLLM "
+    "| sampler: transformers | 2 SFT steps | 2 GRPO steps | verdict |\n|" + " --- |" * 11 + "\n"
 )
-QUESTIONS = ("padded", "packed", "export", "vllm", "transformers", "sft", "grpo", "grpo_transformers")
+QUESTIONS = ("padded", "packed", "export", "reward", "vllm", "transformers", "sft", "grpo", "grpo_transformers")
 
 
 def verdict(row: dict[str, Any]) -> str:
@@ -51,7 +51,7 @@ def page_with(page: str, rows: dict[str, dict[str, Any]]) -> str:
 
 def _cells(row: dict[str, Any], notes: list[str]) -> list[str]:
     """The cells between architecture and verdict; a sentence becomes a note below the table."""
-    names = ("padded", "packed", "export", "vllm", "transformers", "sft", "grpo")
+    names = ("padded", "packed", "export", "reward", "vllm", "transformers", "sft", "grpo")
     return [_cell(row.get(name), notes) for name in names]
 
 

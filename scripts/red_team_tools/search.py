@@ -93,7 +93,8 @@ def _tries(verifier: str, draw: Random) -> Iterator[tuple[Wrong, Try]]:
         answer = case.answer if verifier == "exact" else with_invisible(wrapped(case.answer, draw), draw)
         text = completion(answer, case.right, draw)
         # The same the other way round: a wrong answer as the reference, and the plain right one as the answer.
-        is_reversed = verifier in ("math", "integer") and draw.random() < 0.2
+        # A percentage is excepted: an answer may leave out the percent sign of its reference.
+        is_reversed = verifier in ("math", "integer") and draw.random() < 0.2 and "%" not in case.answer
         if is_reversed:
             text = f"<think></think><answer>{case.reference}</answer>"
         prompt = Prompt(

@@ -105,7 +105,7 @@ def completion_of(value: Any, column: str) -> str:
         raise RowError(f"{column} is {what}", f"{column} is {what}, not text")
     text = text_of(value, column)
     if not text:
-        raise RowError(f"{column} is empty", f"{column} is empty")
+        raise empty(column, value)
     if text in _TOOLS_MISSING or text in ("null", "undefined"):
         raise RowError(f"{column} is missing", f"{column} is missing: {text!r} stands in its place")
     return text
@@ -148,6 +148,12 @@ def answer_of(value: Any, column: str, verifier: str) -> str:
             f"{column} is {text[:60]!r}, Python's notation of a value: write the value",
         )
     return text
+
+
+def empty(column: str, value: Any) -> RowError:
+    """The error of a cell that says nothing, with what stands in it where that is not plainly nothing."""
+    shown = "" if value is None or value == "" else f": {value!r} stands in its place"
+    return RowError(f"{column} is empty", f"{column} is empty{shown}")
 
 
 def checks_of(value: Any, column: str | None) -> str:

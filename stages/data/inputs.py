@@ -30,6 +30,7 @@ def open_prompts(
     """
     check_context(worker, model_dir, data.max_prompt_tokens + max_completion_tokens)
     with user_errors():
+        encoder.prompt("a")  # a model without the template that is asked for, or one that refuses users
         source = make_source(data, worker.seed, worker.stage, "train")
         if isinstance(source, FilePrompts) and source.summary:
             worker.say(source.summary)

@@ -9,7 +9,7 @@ from typing import Any
 
 from stages.config import SourceConfig
 from stages.config.languages import language_problem
-from stages.data.cells import answer_of, checks_of, completion_of, name_of, prompt_of
+from stages.data.cells import answer_of, checks_of, completion_of, empty, name_of, prompt_of
 from stages.data.chats import chat_in, content_text, exchange, has_parts, last_answer, parts_in_text
 from stages.data.malformed import RowError
 from stages.rewards.grading import VERIFIERS
@@ -162,8 +162,7 @@ def _add_reference(row: Row, raw: dict[str, Any], source: SourceConfig) -> None:
     row.verifier = _choice(raw, source.verifier_column, source.verifier, VERIFIERS, "verifier")
     row.answer = answer_of(cell(raw, source.answer_column), source.answer_column, row.verifier)
     if not row.answer and not row.checks:  # the tests of a program are its reference
-        _need(raw, source.answer_column)
-        raise RowError(f"{source.answer_column} is empty", f"{source.answer_column} is empty")
+        raise empty(source.answer_column, _need(raw, source.answer_column))
 
 
 def _need(raw: dict[str, Any], column: str) -> Any:

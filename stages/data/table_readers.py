@@ -8,6 +8,8 @@ from stages.data.cells import Unreadable
 from stages.data.text_readers import NumberedRow
 
 BATCH_ROWS = 1024
+_WIDTHS = {"float": "float32", "halffloat": "float16"}  # Arrow's names of narrow floats -> numpy's
+_EXACT = {"float32": 2**24, "float16": 2**11}  # whole numbers that they hold without rounding end here
 
 
 def parquet_rows(path: Path) -> Iterator[NumberedRow]:
@@ -54,11 +56,33 @@ def _rows(batch: Any) -> list[dict[str, Any]]:
     """The rows of a batch; a cell that Python cannot represent is Unreadable, and its neighbours are as they are."""
     import pyarrow
 
+    narrow = {
+        name: width for name, kind in zip(batch.schema.names, batch.schema.types) if (width := _WIDTHS.get(str(kind)))
+    }
     errors = (pyarrow.ArrowException, ValueError, OverflowError)  # bytes that are not UTF-8, a date of the year 10000
     try:
-        return batch.to_pylist()
+        rows = batch.to_pylist()
     except errors:
-        pass
+        rows = _cell_by_cell(batch, errors)
+    for name, width in narrow.items():
+        for row in rows:
+            row[name] = _as_written(row[name], width)
+    return rows
+
+
+def _as_written(value: Any, width: str) -> Any:
+    """A narrow float by the fewest digits that name it: 0.1 of 32 bits is 0.10000000149 in Python's 64."""
+    import numpy
+
+    if not isinstance(value, float) or not numpy.isfinite(value):
+        return value
+    if abs(value) >= _EXACT[width]:
+        return Unreadable(f"{value:.0f}, stored as {width}, may have lost digits: store it as text or an integer")
+    return float(str(getattr(numpy, width)(value)))
+
+
+def _cell_by_cell(batch: Any, errors: tuple[type[Exception], ...]) -> list[dict[str, Any]]:
+    """The rows of a batch that has cells which Python cannot represent."""
     rows: list[dict[str, Any]] = [{} for _ in range(batch.num_rows)]
     for name, column in zip(batch.schema.names, batch.columns):
         for row, cell in zip(rows, column):

@@ -38,8 +38,8 @@ def chat_template(template: str, tokenizer: "PreTrainedTokenizerBase") -> str | 
 
 def set_generation_defaults(
     model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", template: str = "plain"
-) -> None:
-    """Sets what generation_config.json will say: how to sample, and which tokens end a completion.
+) -> list[int]:
+    """Sets what generation_config.json will say: how to sample, and which tokens end a completion; returns these.
 
     First the end that was trained on, then all others that the samplers of the recipe stop at.
     """
@@ -57,6 +57,7 @@ def set_generation_defaults(
         pad_token_id=pad,
         eos_token_id=ids[0] if len(ids) == 1 else ids,
     )
+    return ids
 
 
 def export(worker: Worker, engine: TrainEngine, tokenizer: "PreTrainedTokenizerBase", template: str) -> None:
@@ -64,10 +65,11 @@ def export(worker: Worker, engine: TrainEngine, tokenizer: "PreTrainedTokenizerB
 
     Collective under ZeRO-3. `template`: that of the prompts that the model was trained on.
     """
-    set_generation_defaults(engine.module.model, tokenizer, template)
+    stop_ids = set_generation_defaults(engine.module.model, tokenizer, template)
     tokenizer.chat_template = chat_template(template, tokenizer)
     engine.export(tokenizer, worker.dir / "model")
     if worker.is_main:
-        card = model_card(worker.description, worker.inputs, worker.metrics, tokenizer.chat_template or "")
+        ends = [tokenizer.convert_ids_to_tokens(end) for end in stop_ids]
+        card = model_card(worker.description, worker.inputs, worker.metrics, tokenizer.chat_template or "", ends)
         with all_or_nothing(worker.dir / "model", len(card)):
             files.write_atomic(worker.dir / "model" / "README.md", card.encode())

@@ -24,7 +24,7 @@ def is_finite(tensor: torch.Tensor) -> bool:
         return True
     if tensor.dtype.itemsize == 1:
         tensor = tensor.float()  # torch does not add 8-bit floats
-    return bool(tensor.sum(dtype=torch.float32).isfinite()) or bool(tensor.isfinite().all())
+    return bool(tensor.sum().isfinite()) or bool(tensor.isfinite().all())
 
 
 def non_finite_state(module: torch.nn.Module, optimizer: torch.optim.Optimizer) -> list[str]:

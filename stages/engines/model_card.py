@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,11 @@ from stages.contract.inputs import StageInput, find_inputs
 
 
 def model_card(
-    description: StageDescription, inputs: dict[str, StageInput], metrics: dict[str, float], chat_template: str = ""
+    description: StageDescription,
+    inputs: dict[str, StageInput],
+    metrics: dict[str, float],
+    chat_template: str = "",
+    ends: Sequence[str] = (),
 ) -> str:
     """Writes the card of a model.
 
@@ -21,6 +26,7 @@ def model_card(
         inputs: of the stage, by role.
         metrics: its numbers at the end.
         chat_template: the Jinja template that the model is exported with; "" where it has none.
+        ends: the tokens that end a completion.
     """
     stage = description.stage
     command = card_command(description.command or f"python -m pipeline run +stage={stage}")
@@ -33,7 +39,7 @@ def model_card(
         "",
         f"A language model, made by the stage `{stage}` ({description.kind}) of a reproduction of the "
         "DeepSeek-R1 recipe "
-        f"([arXiv 2501.12948](https://arxiv.org/abs/2501.12948)). {_how_to_prompt(chat_template)}"
+        f"([arXiv 2501.12948](https://arxiv.org/abs/2501.12948)). {_how_to_prompt(chat_template, ends)}"
         "Sample at temperature 0.6.",
         "",
         "## How it was made",
@@ -68,14 +74,14 @@ def model_card(
     return "\n".join(lines)
 
 
-def _how_to_prompt(chat_template: str) -> str:
-    """What the model's chat template does, in a sentence or two; nothing where it has none."""
+def _how_to_prompt(chat_template: str, ends: Sequence[str]) -> str:
+    """What the model's chat template does and what ends a completion, in a sentence or two."""
+    said = f"Completions end with {' or '.join(f'`{end}`' for end in ends)}. " if ends else ""
     if not chat_template:
-        return ""
+        return said
     begins_thought = re.search(r"\bthinking\b", chat_template) and "<think>" in chat_template
-    return "Prompts are rendered by its chat template" + (
-        "; `thinking=True` begins the reply with `<think>`. " if begins_thought else ". "
-    )
+    more = "; `thinking=True` begins the reply with `<think>`" if begins_thought else ""
+    return f"Prompts are rendered by its chat template{more}. {said}"
 
 
 def languages(description: StageDescription, inputs: dict[str, StageInput]) -> list[str]:

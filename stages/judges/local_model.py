@@ -14,6 +14,7 @@ from stages.engines.sampling.vllm_sampler import untouched_generators
 from stages.engines.vllm_models import prepare_vllm, why_not_vllm
 from stages.judges.calls import Call, OnFailure, OnReply, Reply
 from stages.modeling.loading import require_loadable
+from stages.prompting.control_tokens import UnencodableText
 from stages.prompting.encoding import Encoder
 from stages.prompting.vocabulary import own_chat_template
 from stages.runtime.errors import InputError
@@ -104,7 +105,11 @@ class LocalModel:
         places: list[int] = []
         prompts: list[dict[str, list[int]]] = []
         for i, call in enumerate(calls):
-            ids = encoder.prompt(call.user, system=call.system)
+            try:
+                ids = encoder.prompt(call.user, system=call.system)
+            except UnencodableText as error:
+                on_reply(i, Reply(None, problem=str(error)))
+                continue
             if len(ids) + config.max_tokens > config.max_model_tokens:
                 why = f"{len(ids)} tokens, and {config.max_tokens} for the reply, are more than judge.max_model_tokens"
                 on_reply(i, Reply(None, problem=why))

@@ -80,7 +80,10 @@ def with_instructions(template: str, system: str, examples: str, tokenizer: Any)
     elif system and turns:
         turns[0]["content"] = f"{system}\n\n{turns[0]['content']}"
     elif system:
-        words = f"{json.dumps(system, ensure_ascii=False)} + '\\n\\n' + messages[0]['content']"
+        # Some engines give the parts of a message in the place of its text.
+        content = "messages[0]['content']"
+        content = f"({content} if {content} is string else {content} | map(attribute='text') | join(''))"
+        words = f"{json.dumps(system, ensure_ascii=False)} + '\\n\\n' + {content}"
         fold = f"{{%- set messages = [{{'role': 'user', 'content': {words}}}] + messages[1:] %}}"
     head = (
         f"{{%- set messages = messages[:1] + {_literal(turns)} + messages[1:] if messages[0]['role'] == 'system' "

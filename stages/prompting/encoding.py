@@ -151,6 +151,13 @@ class Encoder:
         """Token ids of one completion with the token that ends it."""
         return self.targets([text])[0]
 
+    def sampled_target(self, text: str) -> list[int]:
+        """As `target`, of what a model of the recipe wrote: where its control tokens cannot be words, they are none."""
+        try:
+            return self.target(text)
+        except UnencodableText:
+            return [*self.vocabulary.ids([text])[0], self.end_id]
+
     def templated(self, text: str) -> list[int]:
         """Token ids of a prompt that some template has been applied to already; its control tokens are the template's.
 

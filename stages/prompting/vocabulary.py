@@ -17,7 +17,7 @@ from stages.text.completion import TAGS
 _SPACE_MARKS = ("▁", "Ġ", " ")  # how tokenizers write the space that they put in front of a text
 _ANCHORS = ("\n", "|", ":", "0")  # texts that rarely merge with what follows them
 _NESTED_CONFIGS = ("text_config", "language_config", "llm_config")  # of models that read more than text
-_UNKNOWN = "\U000f1234"  # a character that no vocabulary has
+_UNKNOWN = "\U000f1234 \ua66e \U00013000 \u2603"  # characters that hardly any vocabulary has
 _ANSWER = "zqanswerqz"  # a text that no template contains
 
 
@@ -77,23 +77,33 @@ class Vocabulary:
         return names
 
     @cached_property
-    def configured_ends(self) -> list[int]:
-        """The end-of-sequence ids of generation_config.json and config.json in the tokenizer's directory.
+    def _configured(self) -> dict[str, list[int]]:
+        """The end-of-sequence ids of the files in the tokenizer's directory, by file.
 
         Ids outside the vocabulary can never be drawn and are left out.
         """
         path = str(getattr(self.tokenizer, "name_or_path", "") or "")
         if not path or not Path(path).is_dir():
-            return []
+            return {}
         model = find_json(Path(path) / "config.json")
         model = model if isinstance(model, dict) else {}
         nested = [model[name] for name in _NESTED_CONFIGS if isinstance(model.get(name), dict)]
         sizes = [config["vocab_size"] for config in (model, *nested) if isinstance(config.get("vocab_size"), int)]
-        generation = find_json(Path(path) / "generation_config.json")
-        sources = [generation if isinstance(generation, dict) else {}, model, *nested]
-        found = [token for source in sources for token in whole_ids(source.get("eos_token_id"))]
         limit = max(sizes) if sizes else len(self.tokenizer)
-        return [token for token in dict.fromkeys(found) if token < limit]
+        generation = find_json(Path(path) / "generation_config.json")
+        sources = {"generation_config.json": [generation], "config.json": [model, *nested]}
+        return {
+            file: list(
+                dict.fromkeys(
+                    token
+                    for config in configs
+                    if isinstance(config, dict)
+                    for token in whole_ids(config.get("eos_token_id"))
+                    if token < limit
+                )
+            )
+            for file, configs in sources.items()
+        }
 
     def turn_ends(self, chat_template: str | None) -> list[int]:
         """The tokens that a chat template writes right behind the assistant's words, as <|im_end|>; mostly one."""
@@ -119,19 +129,22 @@ class Vocabulary:
             rest = rest[match.end() :]
         return ends
 
-    def stop_ids(self, *chat_templates: str | None) -> list[int]:
-        """The ids that end a completion.
+    def ends_by_source(self, *chat_templates: str | None) -> dict[str, list[int]]:
+        """The ids that end a completion, by what names them.
 
-        They are those of the tokenizer, generation_config.json and config.json, and the end of turn of the templates:
-        the tokenizer's own one and the given ones.
+        That are the tokenizer, generation_config.json, config.json, and the chat templates with their end of turn: the
+        tokenizer's own one and the given ones.
         """
-        tokenizer = self.tokenizer
-        eos = getattr(tokenizer, "eos_token_id", None)
-        ids = [eos] if eos is not None else []
-        ids += self.configured_ends
-        for template in (own_chat_template(tokenizer), *chat_templates):
-            ids += self.turn_ends(template)[:1]
-        return list(dict.fromkeys(ids))
+        eos = getattr(self.tokenizer, "eos_token_id", None)
+        templates = (own_chat_template(self.tokenizer), *chat_templates)
+        turns = [token for template in templates for token in self.turn_ends(template)[:1]]
+        ends = {"tokenizer": [eos] if eos is not None else [], **self._configured}
+        return ends | {"chat template": list(dict.fromkeys(turns))}
+
+    def stop_ids(self, *chat_templates: str | None) -> list[int]:
+        """The ids that end a completion: those of all sources, each once."""
+        ends = self.ends_by_source(*chat_templates)
+        return list(dict.fromkeys(token for tokens in ends.values() for token in tokens))
 
     def end_id(self, chat_template: str | None = None) -> int:
         """The id that ends a completion in training.
@@ -140,7 +153,7 @@ class Vocabulary:
         many bases have a chat template whose end of turn they were never trained on.
         """
         eos = self.tokenizer.eos_token_id
-        known = {eos, *self.configured_ends}
+        known = {eos, *(token for tokens in self._configured.values() for token in tokens)}
         return next((token for token in self.turn_ends(chat_template) if token in known), eos)
 
     def controls(self, rendered: str) -> dict[str, int]:

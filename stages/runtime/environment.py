@@ -3,11 +3,13 @@
 import ctypes
 import gc
 import os
+import re
 import signal
 import sys
 import threading
 import time
 import warnings
+from collections.abc import Sequence
 
 # What libraries say to each other about names that one of them still uses: (message, module that is blamed). Nobody who
 # runs a stage can do anything about it, and some come at every step.
@@ -19,6 +21,23 @@ HIDDEN_WARNINGS = (
     # vLLM 0.32 looks through all names of torch.distributed for functions that it wraps.
     (r"`torch\.distributed\.reduce_op` is deprecated", r"vllm\.triton_utils\.dispatcher"),
 )
+
+
+# Variables that have to be whole numbers: those of the launcher, and those that libraries read as they start.
+LAUNCHER_NUMBERS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_PORT")
+LIBRARY_NUMBERS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VLLM_CPU_KVCACHE_SPACE")
+
+
+def number_problem(names: Sequence[str]) -> str | None:
+    """Why the value of one of these variables cannot be used, and what to do; None where all can, or are not set.
+
+    A library that reads another text there fails far from the cause, or takes all cores without a word.
+    """
+    for name in names:
+        value = os.environ.get(name, "").strip()
+        if value and not re.fullmatch(r"[0-9]+(,[0-9]+)*", value):  # OpenMP takes a number for each level
+            return f"{name}={value!r} in the environment is not a whole number: mend or unset it"
+    return None
 
 
 def prepare() -> None:

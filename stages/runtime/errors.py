@@ -1,5 +1,7 @@
 """What ends a stage: bad input, a wait for another rank that was too long, a stop that was asked for."""
 
+import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -34,3 +36,24 @@ def user_errors() -> Iterator[None]:
         raise
     except ValueError as error:
         raise InputError(str(error)) from error
+
+
+@contextmanager
+def environment_errors() -> Iterator[None]:
+    """Turns a ValueError of the block that names a variable of the environment into an InputError.
+
+    Libraries read variables as they are imported, and say in the message which value they do not accept.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except ValueError as error:
+        words = set(re.findall(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+", str(error)))
+        named = sorted(word for word in words & os.environ.keys() if not word.startswith("HF_"))  # those are advice
+        if not named:
+            raise
+        message = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+        raise InputError(
+            f"a library does not accept {named[0]} of the environment ({message}): mend or unset it"
+        ) from error

@@ -45,7 +45,8 @@ def extract_answers(completion: str) -> str | None:
 
 def boxed_answers(text: str) -> str | None:
     """Returns the content of the last box of a text, with that of the boxes that belong to it; None without a box."""
-    boxes = _boxes(text)
+    every = _boxes(text)
+    boxes = [box for box in every if not any(other[1] < box[1] and box[2] <= other[2] for other in every)]
     if not boxes:
         return None
     together = [boxes[-1]]

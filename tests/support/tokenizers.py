@@ -87,6 +87,35 @@ def word_level():
     return with_bos(tokenizer, "<bos>")
 
 
+def word_piece():
+    """Lower-cased pieces of words, as BERT and its kin have: [CLS] in front and [SEP] behind every text."""
+    pieces = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "what",
+        "is",
+        "user",
+        "assistant",
+        "[",
+        "]",
+        "sep",
+        "<",
+        ">",
+        "/",
+        "?",
+    ]
+    pieces += list("abcdefghijklmnopqrstuvwxyz0123456789:-.{}")
+    pieces += [f"##{character}" for character in "abcdefghijklmnopqrstuvwxyz0123456789"]
+    tokenizer = Tokenizer(models.WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    tokenizer.add_special_tokens(["[PAD]", "[CLS]", "[SEP]"])
+    return with_eos(tokenizer, "[SEP]", "[CLS]")
+
+
 def with_bos(tokenizer, bos):
     """Puts a beginning of sequence in front of every text."""
     tokenizer.post_processor = processors.TemplateProcessing(

@@ -292,6 +292,7 @@ def test_every_place_of_a_bad_cell_is_said(tmp_path):
         '{"\\ud800": "f"}\n'
     )
     items = list(rows_of(SourceConfig(path=str(path))))
+    assert items[1].detail == "answer is empty: nan stands in its place"
     assert [item.where for item in items if isinstance(item, Malformed)] == ["line 2", "line 3", "line 4", "line 6"]
     assert [item.answer for item in items if isinstance(item, Row)] == ["1", "0.12345678901234567891"]
     for item in items:

@@ -61,6 +61,15 @@ def tokenizers(path):
         "unigram": make.saved(
             make.unigram(), path / "h", eos_token="</s>", pad_token="<pad>", unk_token="<unk>", **chat
         ),
+        "word pieces": make.saved(
+            make.word_piece(),
+            path / "j",
+            eos_token="[SEP]",
+            bos_token="[CLS]",
+            pad_token="[PAD]",
+            unk_token="[UNK]",
+            chat_template="{% for m in messages %}{{ m.role }}: {{ m.content }} {% endfor %}assistant:",
+        ),
         "words": make.saved(
             make.word_level(), path / "i", eos_token="<eos>", bos_token="<bos>", pad_token="<pad>", unk_token="<unk>"
         ),
@@ -78,12 +87,13 @@ FAMILIES = (
     "llama, first",
     "llama, always",
     "unigram",
+    "word pieces",
     "words",
 )
 
 
 # Those that have no words for the signs of these names, and one that puts a space behind every added token.
-LOSSY = ("unigram", "words", "bytes, prefix space")
+LOSSY = ("unigram", "word pieces", "words", "bytes, prefix space")
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +124,7 @@ def test_words_without_control_tokens_are_encoded_as_the_tokenizer_does(family, 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_beginning_stands_there_once_and_no_end(family, name):
     tokenizer = family[name]
-    adds_bos = name in ("bytes, both", "bytes, bos by the template", "words") or name.startswith("llama")
+    adds_bos = name in ("bytes, both", "bytes, bos by the template", "word pieces", "words") or name.startswith("llama")
     for encoder in encoders(tokenizer):
         row, bos = encoder.prompt("what is 7"), tokenizer.bos_token_id
         if adds_bos or (encoder.template == "chat" and "bos_token" in tokenizer.chat_template):
@@ -150,8 +160,8 @@ def test_control_tokens_in_foreign_words_stay_words(family, name):
 def test_around_a_control_token_in_words_nothing_else_changes(family, name):
     """The words before and after it have the tokens that they have around any other sign."""
     tokenizer = family[name]
-    if name in ("words", "bytes, prefix space"):
-        return  # a name in words is one unknown word, or has a space behind it as a token has
+    if name in ("words", "word pieces", "bytes, prefix space"):
+        return  # a name in words is one unknown word, parts a word, or has a space behind it as a token has
     encoder = Encoder(tokenizer, "plain")
     token = tokenizer.eos_token
     row, other = encoder.prompt(f"what is {token} what is"), encoder.prompt("what is § what is")
@@ -296,6 +306,44 @@ def test_the_tiny_worlds_prompts_keep_their_ids():
     ids = tokenizer(completion, add_special_tokens=False)["input_ids"]
     assert encoder.target(completion) == [*ids, tokenizer.eos_token_id] and encoder.decode([ids]) == [completion]
     assert encoder.stop_ids == [tokenizer.eos_token_id]
+
+
+def test_a_prefix_of_several_tokens_is_written_once(tmp_path):
+    """As of GLM-4; its template writes it too."""
+    names = ("<|endoftext|>", "[gMASK]", "<sop>", "<|user|>", "<|assistant|>")
+    tokenizer = make.byte_level(special=names)
+    tokenizer.post_processor = make.processors.TemplateProcessing(
+        single="[gMASK] <sop> $A", special_tokens=[("[gMASK]", 1), ("<sop>", 2)]
+    )
+    template = "[gMASK]<sop>{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}{% endfor %}<|assistant|>"
+    tokenizer = make.saved(tokenizer, tmp_path, template, eos_token="<|endoftext|>")
+    for encoder in encoders(tokenizer):
+        row = encoder.prompt("a [gMASK]<sop>")
+        assert row[:2] == [1, 2] and row.count(1) == row.count(2) == 1
+
+
+def test_tokens_that_swallow_white_space_do_so_where_the_template_writes_them(tmp_path):
+    """As of Phi-3, whose <|end|> takes the line break behind it."""
+    tokenizer = make.byte_level(special=("<|endoftext|>",), plain=())
+    tokenizer.add_tokens([make.AddedToken(name, rstrip=True, special=True) for name in ("<|user|>", "<|end|>")])
+    template = "{% for m in messages %}<|user|>\n{{ m.content }}<|end|>\n{% endfor %}"
+    tokenizer = make.saved(tokenizer, tmp_path, template, eos_token="<|endoftext|>")
+    encoder = Encoder(tokenizer, "chat")
+    user, end = tokenizer.convert_tokens_to_ids(["<|user|>", "<|end|>"])
+    assert tokenizer.decode(encoder.prompt("say <|end|>\n now")) == "<|user|>say <|end|>\n now<|end|>"
+    assert encoder.prompt("say <|end|>\n now").count(end) == 1 and encoder.prompt("a")[0] == user
+
+
+def test_a_tokenizer_in_python_refuses_what_it_cannot_tell_apart(tmp_path):
+    from transformers import ByT5Tokenizer
+
+    ByT5Tokenizer().save_pretrained(tmp_path)
+    encoder = Encoder(load_tokenizer(tmp_path), "plain")
+    assert encoder.prompt("a") == encoder.tokenizer("User:aAssistant:", add_special_tokens=False)["input_ids"]
+    assert encoder.decode([encoder.target("<think>7</think>")]) == ["<think>7</think>"]
+    assert encoder.sampled_target("7</s>8")[-3:] == [1, *encoder.target("8")]  # a model's own words are taken anyway
+    with pytest.raises(UnencodableText, match="without a tokenizer.json .ByT5Tokenizer. cannot tell"):
+        encoder.prompts(["a", "b</s>"])
 
 
 def test_a_directory_that_splits_special_tokens_by_itself(tmp_path):

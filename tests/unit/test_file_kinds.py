@@ -241,6 +241,19 @@ def test_columns_of_parquet_of_every_type(tmp_path):
     assert items(messages_column="messages", answer_column="integer")[0].prompt == "hi"
 
 
+def test_narrow_floats_are_read_as_they_were_written(tmp_path):
+    import pyarrow
+    import pyarrow.parquet
+
+    values = [0.1, 2.0, 2.0**24, None, float("nan")]
+    columns = {"prompt": list("abcde"), "answer": pyarrow.array(values, pyarrow.float32())}
+    pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "x.parquet")
+    items = list(rows_of(SourceConfig(path=str(tmp_path / "x.parquet"))))
+    assert [item.answer for item in items[:2]] == ["0.1", "2"]
+    assert "may have lost digits" in items[2].detail and items[2].where == "row 3"
+    assert [item.reason for item in items[3:]] == ["answer is empty", "answer is empty"]
+
+
 def test_a_cell_that_python_cannot_represent_is_refused_and_its_neighbours_are_read(tmp_path):
     import pyarrow
     import pyarrow.parquet

@@ -99,6 +99,11 @@ def test_a_template_without_system_messages_reads_them_in_the_users_words(tmp_pa
         == ("<bos><start_of_turn>user\nBe short.\n\n7+5?<end_of_turn>\n<start_of_turn>model\n")
         == alone.text("7+5?")
     )
+    parts = [{"role": "user", "content": [{"type": "text", "text": "7+5?"}]}]  # as vLLM's server gives them
+    rendered = tokenizer.apply_chat_template(
+        parts, chat_template=alone.template, tokenize=False, add_generation_prompt=True
+    )
+    assert rendered == alone.text("7+5?")
     both = Encoder(tokenizer, "chat", "Be short.", EXAMPLES).text("7+5?")
     assert both.startswith("<bos><start_of_turn>user\nBe short.\n\n1+1?<end_of_turn>") and both.count("Be short.") == 1
 

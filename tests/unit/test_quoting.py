@@ -88,6 +88,7 @@ def test_the_home_directory_is_filled_in():
         ("data.tasks=[a b", "'data.tasks=[a,b]' is a list"),
         ("data.path=a\nb", "the value 'a\\nb' has a line end"),
         ("data.path=\udce9", "the value is not UTF-8 text"),
+        ('data.path="\udce9"', "the value is not UTF-8 text"),
         ("data.path=/tmp/${x}/b", "data.path: Interpolation key 'x' not found"),
     ],
 )

@@ -105,12 +105,14 @@ def test_mmlu_with_indices_and_letters():
     )
 
 
-def test_ifeval_leaves_out_what_no_program_checks():
+def test_ifeval():
     one = load("ifeval")
-    assert len(one.problems) == 2 and one.measure == "text"
-    assert grades(one, "the rain falls on the roof", "* apple\n* pear\n* plum\n\nEnjoy!") == [1, 1]
-    assert grades(one, "the rain, it falls", "* apple\n* pear\n\nEnjoy!") == [0, 0]
-    assert grades(one, "<think>WELL, COMMAS</think><answer>the rain falls</answer>", "* a\n* b\n* c\nEnjoy") == [1, 0]
+    assert len(one.problems) == 3 and one.measure == "text"
+    german, english = "Der Regen f\u00e4llt auf das Dach.", "The rain falls on the roof."
+    assert grades(one, "the rain falls on the roof", "* apple\n* pear\n* plum\n\nEnjoy!", german) == [1, 1, 1]
+    assert grades(one, "the rain, it falls", "* apple\n* pear\n\nEnjoy!", english) == [0, 0, 0]
+    thought = "<think>WELL, COMMAS</think><answer>the rain falls</answer>"
+    assert grades(one, thought, "* a\n* b\n* c\nEnjoy", "") == [1, 0, 0]
 
 
 def test_livecodebench_reads_open_and_packed_tests_within_its_window():

@@ -15,6 +15,7 @@ from pipeline import __main__ as command_line
 from pipeline.commands import doctor
 from pipeline.configuration.schema import RunConfig
 from pipeline.errors import MissingInput
+from pipeline.execution import failure
 from pipeline.execution.prefect import server
 from pipeline.paths import REPOSITORY
 from pipeline.planning.preflight import check_run_dir, require_run_dir
@@ -22,6 +23,8 @@ from scripts import match_torch_builds
 from stages import __main__ as worker_main
 from stages.contract import exit_codes, files
 from stages.contract.error_report import ErrorReport
+from stages.runtime import environment
+from stages.runtime.errors import InputError, environment_errors
 
 
 @pytest.fixture
@@ -115,6 +118,7 @@ def test_a_directory_of_runs_that_cannot_be_made_is_one_line(tmp_path, monkeypat
     assert "File name too long" in run_dir_problem(tmp_path, "x" * 300)
     with pytest.raises(MissingInput, match="the run's directory /proc/r1/tiny cannot be made"):
         require_run_dir(RunConfig(runs_dir="/proc/r1"))
+    assert "is not UTF-8 text" in run_dir_problem(tmp_path / "r\udce9")
     monkeypatch.setattr(os, "access", lambda *_: False)
     assert "may not be written by you" in run_dir_problem(tmp_path / "runs")
 
@@ -151,6 +155,37 @@ def worker(tmp_path, code, ending):
     )
 
 
+def test_a_variable_that_a_library_does_not_accept_is_named(monkeypatch):
+    monkeypatch.setenv("TORCH_LOGS", "nonsense")
+    log = "Traceback ...\nValueError: Invalid log settings: nonsense, try TORCH_LOGS='help'\n"
+    assert failure._variables_in(log) == "TORCH_LOGS"
+    assert failure._variables_in(log.replace("TORCH_LOGS", "TORCH_LOGS_OUT")) == ""
+    assert failure._variables_in("TORCH_LOGS\n" + 99 * "line\n") == "", "only the end counts"
+
+
+def test_variables_that_have_to_be_numbers(monkeypatch, tmp_path):
+    for value, is_good in (("2", True), ("", True), (" 4 ", True), ("abc", False), ("1.5", False), ("-1", False)):
+        monkeypatch.setenv("OMP_NUM_THREADS", value)
+        assert (environment.number_problem(["OMP_NUM_THREADS"]) is None) == is_good
+    assert "OMP_NUM_THREADS='-1' in the environment is not" in environment.number_problem(environment.LIBRARY_NUMBERS)
+    monkeypatch.setenv("RANK", "q")
+    assert worker_main.main([str(tmp_path)]) == 64
+
+
+def test_a_value_error_that_names_a_variable_is_the_users(monkeypatch):
+    monkeypatch.setenv("DS_ACCELERATOR", "nonsense")
+    with (
+        pytest.raises(
+            InputError, match="does not accept DS_ACCELERATOR of the environment .DS_ACCELERATOR must be one"
+        ),
+        environment_errors(),
+    ):
+        raise ValueError("DS_ACCELERATOR must be one of ['cuda']. Value 'nonsense' is not supported")
+    with pytest.raises(ValueError, match="of its own") as caught, environment_errors():
+        raise ValueError("an error of its own, in NO_SUCH_VARIABLE")
+    assert not isinstance(caught.value, InputError)
+
+
 def test_the_worker_says_why_it_ends(tmp_path):
     ErrorReport(kind="input", message="no model", fix="give one").write(tmp_path)
     said = worker_main._ending(worker(tmp_path, exit_codes.BAD_INPUT, "no model"))
@@ -182,6 +217,17 @@ def test_the_doctor_names_companions_of_torch_that_are_built_for_cuda(monkeypatc
     assert finding.fix.endswith("pip uninstall --yes torchvision torchcodec")
     monkeypatch.setattr(doctor, "_version", (VERSIONS | {"torch": "2.13.0+cu130"}).get)
     assert doctor.torch_builds() == []
+
+
+def test_the_doctor_names_files_that_hide_a_library(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}/elsewhere{os.pathsep}")
+    assert doctor.shadows() == []
+    (tmp_path / "datasets").mkdir()  # a plain directory hides nothing
+    (tmp_path / "yaml.py").touch()
+    (tmp_path / "elsewhere" / "torch").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "torch" / "__init__.py").touch()
+    assert [finding.what.rsplit(" ", 1)[1] for finding in doctor.shadows()] == ["yaml", "torch"]
 
 
 def test_an_installation_for_cpus_replaces_or_removes_them(monkeypatch):

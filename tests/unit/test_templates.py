@@ -68,6 +68,7 @@ def test_the_template_of_a_directory_is_part_of_the_fingerprint(runs, tmp_path):
         of_our_stage(tmp_path / "taught", "sft", {"template": "chat"}),
         model_directory(tmp_path / "copy" / "taught"),
     )
+    (copy / "model.safetensors").write_bytes((taught / "model.safetensors").read_bytes())
 
     def evaluation(model):
         return step(plan("+stage=evaluate", runs, f"stages.evaluate.directories=[{model}]"), "evaluate")

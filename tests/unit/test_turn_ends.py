@@ -7,6 +7,7 @@ import pytest
 from stages.engines.sampling import stop_token_ids
 from stages.modeling.model import load_tokenizer
 from stages.prompting.encoding import Encoder
+from stages.prompting.vocabulary import vocabulary_of
 from stages.runtime.errors import InputError
 from tests.support import tokenizers as make
 
@@ -64,6 +65,17 @@ def test_completions_stop_at_all_ids_that_a_model_names(tmp_path, config, genera
     generation = with_ids(generation) if isinstance(generation, dict) else generation
     a_model(tmp_path, CONFIG | with_ids(config), generation, template)
     assert sorted(stop_token_ids(tmp_path)) == sorted(ids[name] for name in stops)
+
+
+def test_who_names_an_end_is_known(tmp_path):
+    a_model(tmp_path, CONFIG | {"eos_token_id": 3}, {"eos_token_id": [2, 4]}, make.CHATML)
+    tokenizer = load_tokenizer(tmp_path)
+    assert vocabulary_of(tokenizer).ends_by_source() == {
+        "tokenizer": [0],
+        "generation_config.json": [2, 4],
+        "config.json": [3],
+        "chat template": [2],
+    }
 
 
 def test_the_end_is_taken_off_and_the_rest_stays(tmp_path):

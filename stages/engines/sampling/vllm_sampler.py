@@ -39,6 +39,9 @@ class PolicyLoader:
         patches.repack_tied_head(self)
 
 
+MAX_SAID = 400  # characters of what vLLM says that a message quotes
+
+
 @contextmanager
 def untouched_generators() -> Iterator[None]:
     """Restores Python's, numpy's and torch's global generators: sampling must not move the trainer's streams."""
@@ -69,10 +72,10 @@ def _unfit_models(what: str) -> Iterator[None]:
     except Exception as error:
         if not isinstance(error, kinds) and type(error) is not RuntimeError:  # memory, a disk, another rank
             raise
-        said = str(error).strip().splitlines() or [""]
+        lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
+        said = " ".join(lines[:2])[:MAX_SAID]  # of pydantic the second line has the reason
         raise InputError(
-            f"{what} ({type(error).__name__}: {said[0]}): "
-            f"where this is the kind of the model and not a setting, {WAY_OUT}"
+            f"{what} ({type(error).__name__}: {said}): where this is the kind of the model and not a setting, {WAY_OUT}"
         ) from error
 
 

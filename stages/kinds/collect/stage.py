@@ -203,7 +203,12 @@ class Collector:
         fitting = [example for example in self.examples if example[0].language == prompt.language]
         if rng.random() < self.config.few_shot_share and len(fitting) >= self.config.few_shot > 0:
             chosen = rng.sample(fitting, self.config.few_shot)
-            return self.encoder.prompt(prompt.text, [(shot.text, completion) for shot, completion in chosen])
+            shots = [(shot.text, completion) for shot, completion in chosen]
+            while shots:
+                ids = self.encoder.prompt(prompt.text, shots)
+                if len(ids) <= self.longest_prompt:
+                    return ids
+                shots.pop()  # what stands between the turns does not fit with the longest prompts and completions
         return self.encoder.prompt(prompt.text)
 
     def written(self, completion: str) -> str:

@@ -21,7 +21,7 @@ from stages.prompting.encoding import Encoder
 from stages.prompting.prompt import Prompt
 from stages.rewards.unanswered import asks_for_form
 from stages.runtime.distributed import barrier
-from stages.runtime.errors import InputError
+from stages.runtime.errors import InputError, user_errors
 from stages.runtime.seeds import seed_for
 from stages.runtime.worker import Worker
 
@@ -92,7 +92,8 @@ class Prompter:
         template, encoder = self.template(one), self.encoder(one)
         texts = list(dict.fromkeys(prompt.text for prompt in prompts if (template, prompt.text) not in self.known))
         try:
-            rows = encoder.prompts(texts)
+            with user_errors():
+                rows = encoder.prompts(texts)
         except UnencodableText as error:
             refused = next(prompt.id for prompt in prompts if prompt.text == texts[error.place])
             raise InputError(f"{one.name}: the prompt {refused} cannot be used: {error}") from error

@@ -73,4 +73,4 @@ class PreferenceScorer:
 
     def _ids(self, text: str) -> list[int]:
         """Token ids of a completion with the token that ends it."""
-        return self.encoder.target(text)
+        return self.encoder.sampled_target(text)

@@ -184,7 +184,7 @@ class Tokenized:
         """`is_whole`: the text is a whole completion, of which the template may have written the opening."""
         if is_whole:
             text = without_opening(text, self.encoder.opening)
-        return self.encoder.prompt(prompt) + self.encoder.target(text)
+        return self.encoder.prompt(prompt) + self.encoder.sampled_target(text)
 
     def _is_holdout(self, domain: str, prompt: str) -> bool:
         """Whether rows of this prompt are held out: always the same for one prompt."""

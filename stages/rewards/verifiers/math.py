@@ -22,7 +22,7 @@ VERSION = "math-verify-0.9.0/2"  # change it when the same answer may get anothe
 MAX_CHARACTERS = 500  # of an answer or a reference that is compared
 CPU_S, WALL_S, MEMORY_MIB = 3.0, 60.0, 1024  # limits of one check
 _INTEGER = re.compile(r"-?\d{1,15}")
-_FRACTION = re.compile(r"-?\d{1,15}(?:/\d{1,15})?")
+_FRACTION = re.compile(r"-?\d{1,15}(?:/\d{1,5})?")  # a longer denominator may be that of a rounded decimal
 _DECIMAL_COMMA = re.compile(r"^(-?0),(\d{3,})$")  # 0,125 is no list
 _MAX_REMEMBERED = 100_000
 # Making the pool starts no process; the first task does.
@@ -47,7 +47,7 @@ def explain(completion: str, prompt: Prompt) -> Explanation:
     if answer is None:
         return Explanation(reference, None, "The completion has no final answer.")
     (grade,) = grade_many([(completion, prompt)])
-    if choice.is_letter(reference):
+    if _is_option(reference):
         expected, given = choice.letters_of(reference, prompt), choice.letters_of(answer, prompt)
         why = f"The reference is the letter of an option; the answer names {given or 'none'}."
         return Explanation(expected, given, why)
@@ -72,7 +72,7 @@ def vote_many(pairs: Sequence[Pair]) -> list[str | None]:
         answer, reference = answer_of(completion), reference_of(prompt)
         if answer is None or not answer.strip() or len(answer) > MAX_CHARACTERS:
             tasks.append(Outcome())
-        elif choice.is_letter(reference):
+        elif _is_option(reference):
             tasks.append(Outcome(choice.letters_of(answer, prompt)))
         else:
             tasks.append(("vote", answer, reference))
@@ -119,6 +119,11 @@ def reference_of(prompt: Prompt) -> str:
     return _statement_of_reference(prompt.answer)
 
 
+def _is_option(reference: str) -> bool:
+    """Returns whether the reference is the letter of an option; A' is a variable."""
+    return "'" not in reference and choice.is_letter(reference)
+
+
 def _tolerance(prompt: Prompt) -> float:
     return float(json.loads(prompt.checks or "{}").get("tolerance", 0.0))
 
@@ -142,7 +147,7 @@ def _comparison(answer: str | None, prompt: Prompt) -> tuple | Outcome:
         return Outcome(True)
     if not answer or len(answer) > MAX_CHARACTERS:
         return Outcome(False)
-    if choice.is_letter(reference):
+    if _is_option(reference):
         is_other_case = answer.strip("$ ").islower() and len(answer.strip("$ ")) == 1  # a is no A in mathematics
         return Outcome(choice.letters_of(answer, prompt) == choice.letters_of(reference, prompt) and not is_other_case)
     if _INTEGER.fullmatch(answer) and _INTEGER.fullmatch(reference) and not prompt.checks:

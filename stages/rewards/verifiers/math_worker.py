@@ -27,7 +27,7 @@ def _is_not_about_limits(record: logging.LogRecord) -> bool:
 
 logging.getLogger("math_verify.grader").addFilter(_is_not_about_limits)
 _MAX_WORDS = 12  # of a reference that is words; nobody writes a longer one again word by word
-_NOISE = re.compile(r"\\(?:text|mbox|textbf|textit|mathrm|textnormal)\b|\\left|\\right|\\[,;:!>() \[\]]|[\s${}\"'*`]")
+_NOISE = re.compile(r"\\(?:text|mbox|textbf|textit|mathrm|textnormal)\b|\\left|\\right|\\[,;:!>() \[\]]|[\s${}\"*`]")
 
 
 class Verdict(NamedTuple):

@@ -48,6 +48,7 @@ _CHINESE = sorted(
         "不是": " not ", "不等于": " not ", "最终答案": " the answer ", "答案": " the answer ", "结果": " the answer ",
         "答": " the answer ", "解": " the answer ", "等于": " = ", "大约": " about ",
         "约为": " about ", "约": " about ",
+        "大于": " > ", "小于": " < ", "至少": " at least ", "至多": " at most ",
         "负": " negative ", "或者": " or ", "或": " or ", "和": " and ", "与": " and ", "以及": " and ", "及": " and ",
         "是": " is ", "为": " is ", "所以": " so ", "因此": " so ", "故": " so ", "即": " so ", "共": " so ",
         "一半": " half ", "千克": " kg ", "公斤": " kg ", "毫克": " mg ", "克": " grams ", "吨": " tonnes ",
@@ -65,7 +66,7 @@ _CHINESE = sorted(
 _CHINESE_WORD = re.compile("|".join(re.escape(word) for word, _ in _CHINESE))
 _CHINESE_TO = dict(_CHINESE)
 _CHINESE_DIGITS = dict(zip("零一二三四五六七八九两", (*range(10), 2)))
-_CHINESE_NUMBER = re.compile(f"(?<![\\d.])[{''.join(_CHINESE_DIGITS)}十百千]+(?!半)")
+_CHINESE_NUMBER = re.compile(f"(?<![\\d.])(?:[{''.join(_CHINESE_DIGITS)}十百](?!分之\\s*\\d)|千(?![克米]))+(?!半)")
 _HAN = re.compile("[\u3400-\u9fff]")
 # The subject of a Chinese sentence: anything without a negation or a number, up to its last 是, 为 or colon.
 _CHINESE_SUBJECT = re.compile(
@@ -73,14 +74,19 @@ _CHINESE_SUBJECT = re.compile(
 )
 
 _WRAPPERS = re.compile(
-    r"</?(?:b|i|u|em|strong|span|p|br|code|sub|sup|div|center|answer)\s*/?>|\*\*|__(?=\S)|`+|^\s*#{1,6}\s+|<\|[a-z_]+\|>(?:user|assistant)?"
+    r"</?(?:b|i|u|em|strong|span|p|br|code|sub|sup|div|center|answer)\s*/?>|\*\*|__|`+|^\s*#{1,6}\s+"
+    r"|<\|[a-z_]+\|>(?:user|assistant)?"
 )
 _DROPPED = re.compile(
     r"\\(?:displaystyle|textstyle|limits|nolimits|middle|Bigg?[lr]?|bigg?[lr]?|left|right|mleft|mright|boldsymbol|bm"
-    r"|checkmark|blacksquare|qed|therefore|hfill|centering|large|Large|small|bf|rm|it|mathstrut|hline|ensuremath)"
+    r"|checkmark|blacksquare|qed|therefore|hfill|centering|tiny|small|large|Large|LARGE|huge|Huge|normalsize|bf|rm|it"
+    r"|mathstrut|hline|ensuremath)"
     r"(?![A-Za-z])\.?|\\!|\\(?:hspace|vspace|label|tag)\*?\{[^{}]*\}|\\hphantom\{[^{}]*\}|\\phantom\{[^{}]*\}"
 )
-_UNWRAPPED = re.compile(r"\\(?:boxed|fbox|underline|mathbf|mathbin|mathop|textcolor\{\w+\}|color\{\w+\})(?=\s*[{\w\\])")
+_UNWRAPPED = re.compile(
+    r"\\(?:boxed|fbox|framebox|underline|underbrace|overbrace|colorbox\{\w+\}|mathbf|mathbin|mathop"
+    r"|textcolor\{\w+\}|color\{\w+\})(?=\s*[{\w\\])"
+)
 _COLOR = re.compile(r"\\(?:text)?color\{\w+\}")
 _DOUBLED = re.compile(
     r"\\\\(?=(?:[dtc]?frac|sqrt|left|right|text|mathrm|le|ge|leq|geq|ne|neq|cdot|times|pi|infty|pm|in|cup|cap|sin|cos"
@@ -106,7 +112,9 @@ def in_one_spelling(text: str) -> str:
     if "matrix" not in text and "array" not in text:
         text = _DOUBLED.sub(r"\\", text)
     text = re.sub(r"\\(q?quad)(?=[A-Za-z])", r"\\\1 ", text)
+    text = re.sub(r"(?<=[\w)}])\*\*(?=[\w({-])", "^", text)  # a power in a program, where it is no bold print
     text = _WRAPPERS.sub(" ", text)
+    text = re.sub(r"\{([^{}]*)\\over(?![a-z])([^{}]*)\}", r"\\frac{\1}{\2}", text)
     text = re.sub(r"\b([aApP])\.\s?[mM]\b\.?", r"\1m", text)
     if _HAN.search(text):
         text = _without_chinese(text)
@@ -116,7 +124,8 @@ def in_one_spelling(text: str) -> str:
     text = _repeating_decimals(text)
     text = _NARROW.sub(" ", text)
     text = _E_NOTATION.sub(r"\1\\cdot 10^{\2}", text)
-    return text.replace("\\lbrace", "\\{").replace("\\rbrace", "\\}").strip().strip('"').strip()
+    text = text.replace("\\lbrace", "\\{").replace("\\rbrace", "\\}").strip().strip('"').strip()
+    return text[1:-1] if len(text) > 2 and text[0] == text[-1] == "'" else text
 
 
 def _runs(text: str, letters: dict[str, str], sign: str) -> str:
@@ -148,9 +157,12 @@ def _repeating_decimals(text: str) -> str:
 def _without_chinese(text: str) -> str:
     """Writes the Chinese words that are known in English."""
     text = _CHINESE_SUBJECT.sub("the answer is ", text)
-    text = re.sub("百分之(\\d+(?:\\.\\d+)?)", r"\1%", text)
-    text = _CHINESE_WORD.sub(lambda match: _CHINESE_TO[match[0]], text)
-    return _CHINESE_NUMBER.sub(lambda match: f" {_chinese_number(match[0])} ", text)
+    text = re.sub(r"(\d)\s*百", r"\1 hundred ", re.sub(r"(\d)\s*千(?![克米])", r"\1 thousand ", text))
+    text = _CHINESE_NUMBER.sub(lambda match: f" {_chinese_number(match[0])} ", text)
+    text = re.sub(r"百分之\s*(\d+(?:\.\d+)?)", r"\1%", text)
+    text = re.sub(r"(\d+)\s*分之\s*(\d+)", r"\\frac{\2}{\1}", text)
+    text = re.sub(r"(\d\s*[个只本件条辆张棵支])[\u4e00-\u9fff]{1,3}(?=[。.\s]*$)", r"\1", text)
+    return _CHINESE_WORD.sub(lambda match: _CHINESE_TO[match[0]], text)
 
 
 def _chinese_number(text: str) -> int:

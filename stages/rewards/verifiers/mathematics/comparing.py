@@ -6,6 +6,7 @@ from typing import Any
 import sympy
 
 from stages.rewards.verifiers.mathematics import numeric, regions, relations
+from stages.rewards.verifiers.mathematics.normal_form import ROUNDED
 from stages.rewards.verifiers.mathematics.readings import (
     Chain,
     Elements,
@@ -19,7 +20,6 @@ from stages.rewards.verifiers.mathematics.readings import (
 )
 
 _RADIANS = ((("angle", 1),), 1)
-_MIN_DECIMALS = 6  # a decimal fraction with as many digits may stand for the exact number that it rounds
 
 
 def equal(reference: Reading, answer: Reading) -> bool:
@@ -113,7 +113,7 @@ def equal_numbers(a: Value, b: Value, left: Any, right: Any) -> bool:
 def _are_rounded(a: Value, b: Value, left: Any, right: Any) -> bool:
     """Returns whether a decimal fraction with many digits is what the other number rounds to, or begins with."""
     pairs = [(a.num_decimals, left, right), (b.num_decimals, right, left)]
-    found = [pair for pair in pairs if pair[0] is not None and pair[0] >= _MIN_DECIMALS]
+    found = [pair for pair in pairs if pair[0] is not None and pair[0] >= ROUNDED]
     if not found or left.free_symbols or right.free_symbols:
         return False
     num_decimals, rounded, exact = min(found, key=lambda pair: pair[0] or 0)
@@ -209,6 +209,8 @@ def _equal_groups(reference: Group, answer: Group) -> bool:
 
 def _equal_assignments(several: Several, group: Group) -> bool:
     """Compares "x = 1, y = 2" with (1, 2); and a list without brackets with one in square brackets."""
+    if regions.equal_regions(several, group):
+        return True  # x > 1 and x < 2
     if group.opening == "[" and group.closing == "]" and all(not isinstance(item, Chain) for item in several.items):
         same = len(several.items) == len(group.items)
         return same and len(group.items) > 2 and all(equal(x, y) for x, y in zip(several.items, group.items))

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from latex2sympy2_extended.latex2sympy2 import latex2sympy
-from sympy import Integer, Rational, Symbol
+from sympy import I, Integer, Pow, Rational, Symbol
 
 from stages.engines import patches
 from stages.rewards.verifiers.mathematics.brackets import outside, partners, split
@@ -61,7 +61,21 @@ def _parsed(latex: str) -> Any:
         for symbol in parsed.free_symbols
         if not symbol.name.startswith("v") or len(symbol.name) == 1
     }
-    return parsed.xreplace(bare) if bare else parsed
+    parsed = parsed.xreplace(bare) if bare else parsed
+    roots = {} if parsed.has(I) else {power: _real_root(power) for power in parsed.atoms(Pow) if _is_odd_root(power)}
+    return parsed.xreplace(roots) if roots else parsed
+
+
+def _is_odd_root(power: Any) -> bool:
+    base, exponent = power.args
+    is_root = exponent.is_Rational and exponent.q % 2 == 1 and exponent.q > 1
+    return bool(is_root and base.is_Rational and base < 0)
+
+
+def _real_root(power: Any) -> Any:
+    """Returns the real value of the cube root of a negative number, and the like."""
+    base, exponent = power.args
+    return (-1) ** exponent.p * Pow(-base, exponent)
 
 
 def _coded(name: str) -> str:
@@ -121,7 +135,7 @@ class _Writer:
         before, here = self.tokens[last], self.tokens[place]
         if before.kind == here.kind == "number":
             raise Unreadable("two numbers side by side")
-        if before.kind == "number" and here.text in ("(", "["):
+        if here.text in ("(", "[") and (before.kind == "number" or (self.is_raw and before.kind == "letter")):
             return True
         if before.kind == "number" and here.text == "\\frac":
             return not _is_mixed(self.tokens, place)
@@ -155,6 +169,8 @@ class _Writer:
             return f"{token.text.split('{')[0]}{{{kind}}}"
         if token.text in _OPERATORS or token.text in ("&", "\\\\", "="):
             return "\\%" if token.text == "%" else token.text
+        if token.text == "\\pi":
+            return "(\\pi )"  # without brackets, the parser takes pi (x + 1) for a function
         if token.text in _COMMANDS:
             return {"\\times": "\\cdot ", "\\bmod": "\\mod "}.get(token.text, token.text + " ")
         raise Unreadable(f"the sign {token.text!r}")
@@ -174,7 +190,7 @@ class _Writer:
         if name in ("i", "\\imath") and "i" not in self.bound:
             return "(I)", end
         if name == "\\pi":
-            return "\\pi ", end
+            return "{\\pi }", end
         if self.is_raw and len(name) == 1:
             return name, end
         return f"\\variable{{{_coded(name)}}}", end

@@ -59,7 +59,10 @@ def _one_unit(token: Token, letters_are_units: bool) -> Unit | None:
         return None
     if token.kind not in ("word", "letter"):
         return None
-    if (known := units.unit_named(token.text)) is not None:
+    known = units.unit_named(token.text)
+    if known is not None and known[0] == "speed":
+        return (("length", 1), ("time", -1)), known[1]
+    if known is not None:
         return ((known[0], 1),), known[1]
     noun = units.counted_noun(token.text) if token.kind == "word" else None
     return (((noun, 1),), 1) if noun else None

@@ -22,6 +22,8 @@ from stages.rewards.verifiers.mathematics.readings import (
     Value,
 )
 
+ROUNDED = 6  # decimals; with as many, a decimal fraction may stand for the exact number that it rounds
+
 
 def normal_form(reading: Reading) -> str:
     """Returns a reading as text."""
@@ -39,7 +41,8 @@ def _joined(readings: Sequence[Reading], separator: str = ", ") -> str:
 
 
 def _of_value(value: Value) -> str:
-    text = _of_expression(value.expression)
+    is_long = value.is_decimal and value.expression.is_Rational and (value.num_decimals or 0) >= ROUNDED
+    text = _of_decimal(value) if is_long else _of_expression(value.expression)
     if value.is_percent:
         text += "%"
     if value.is_degrees:
@@ -48,6 +51,13 @@ def _of_value(value: Value) -> str:
         names = " ".join(name if power == 1 else f"{name}^{power}" for name, power in value.unit[0])
         text += f" [{names} x {float(value.unit[1]):g}]"
     return text if value.modulus is None else f"{text} mod {_of_expression(value.modulus)}"
+
+
+def _of_decimal(value: Value) -> str:
+    """Returns a decimal fraction as such: with so many digits it may be a rounded number, unlike its fraction."""
+    num_decimals = value.num_decimals or 0
+    digits = str(abs(value.expression.p) * 10**num_decimals // value.expression.q).zfill(num_decimals + 1)
+    return f"{'-' if value.expression < 0 else ''}{digits[:-num_decimals]}.{digits[-num_decimals:]}"
 
 
 def _of_expression(expression: Any) -> str:

@@ -16,6 +16,7 @@ from sympy import Expr, Integer, Rational
 _NUM_POINTS = 6
 _DIFFERENT = 1e-9  # relative difference of floating-point values that are not the same
 _CERTAIN = 1e-2  # a difference that no cancellation explains
+_SMALL = 1e-6  # below it, all digits may be lost by cancellation, as in the sine of pi
 _DIGITS = 60
 _EQUAL = Rational(1, 10**45)
 _HUGE = 10**6  # exponents and arguments of factorials above it are not computed
@@ -125,7 +126,8 @@ def equal(a: Any, b: Any) -> bool | None:
         except Undefined:
             continue
         difference = abs(left - right) / max(abs(left), abs(right), 1e-300)
-        if difference > _CERTAIN or (difference > _DIFFERENT and not _equal_to_many_digits(a, b, point)):
+        is_certain = difference > _CERTAIN and max(abs(left), abs(right)) > _SMALL
+        if is_certain or (difference > _DIFFERENT and not _equal_to_many_digits(a, b, point)):
             return False
         num_agreeing += 1
         if num_agreeing == _NUM_POINTS:

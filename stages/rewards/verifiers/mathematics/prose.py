@@ -117,6 +117,7 @@ def _without_lead(tokens: list[Token]) -> list[Token]:
             break
         is_article = token.kind == "letter" and token.text in ("a", "I", "A") and start + 1 < len(tokens)
         is_article = is_article and tokens[start + 1].kind == "word" and tokens[start + 1].text not in words.SIGNS
+        is_article = is_article and tokens[start + 1].text not in words.PARTS | words.SCALES
         is_lead = token.kind == "word" and word in words.LEADS
         is_lead = is_lead and (word not in words.NOT_LEADS or _word_after(tokens, start) in _COPULAS)
         is_noun = token.kind == "word" and last in ("of", "many") and word.endswith("s") and word not in words.SIGNS
@@ -158,6 +159,8 @@ def _signs_in_words(tokens: list[Token]) -> list[Token]:
 
 def _fits(sign: str, phrase: list[Token], tokens: list[Token], place: int, length: int) -> bool:
     """Returns whether a word is a sign here: "in" and "to" stand between numbers, else "in" is an inch."""
+    if phrase[0].text.lower() == "of" and length == 1:
+        return bool(place and tokens[place - 1].text in (")", "}"))
     if phrase[0].text.lower() not in ("in", "to") or length > 1:
         return True
     after = tokens[place + 1] if place + 1 < len(tokens) else None

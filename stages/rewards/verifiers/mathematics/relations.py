@@ -160,6 +160,8 @@ def _constant_factor(first: Any, second: Any) -> complex | None:
             right = numeric.value_at(second, point, is_complex)
         except numeric.Undefined:
             continue
+        if abs(left) < 1e-9 and abs(right) < 1e-9:
+            continue
         if abs(right) < 1e-9:
             return None
         factors.append(left / right)

@@ -35,7 +35,7 @@ SIGNS = {
     "equal to": "=", "is equal to": "=", "are equal to": "=", "is": "=", "are": "=",
     "less than": "<", "is less than": "<", "greater than": ">", "is greater than": ">", "more than": ">",
     "at least": "\\ge ", "is at least": "\\ge ", "at most": "\\le ", "is at most": "\\le ",
-    "out of": "/", "in": "/", "to": ":", "choose": "\\choose ", "union": "\\cup ", "mod": "\\bmod ",
+    "out of": "/", "of": "\\cdot ", "in": "/", "to": ":", "choose": "\\choose ", "union": "\\cup ", "mod": "\\bmod ",
     "modulo": "\\bmod ", "infinity": "\\infty ", "inf": "\\infty ", "oo": "\\infty ",
 }  # fmt: skip
 SEPARATORS = {"and", "or", "&"}
@@ -56,7 +56,7 @@ LEADS = words_of(
     """
 )
 # They turn the meaning of what follows into something else, so they are no lead-ins.
-NOT_LEADS = frozenset({"root", "cube", "least"})
+NOT_LEADS = frozenset({"root", "cube", "least", "problem", "question"})
 # Sentences and remarks after an answer that say nothing of its value.
 REMARKS = frozenset(
     """old|simplified|in simplest form|in simplified form|in lowest terms|exactly|approximately|approx|or so|in total|
