@@ -73,6 +73,16 @@ def text(name, content):
     return lambda path: (path / name).write_text(content)
 
 
+def link_to_nowhere(path):
+    (path / "model.safetensors").unlink()
+    (path / "model.safetensors").symlink_to("../blobs/3f2a")
+
+
+def older_tokenizer(path):
+    (path / "tokenizer.json").unlink()
+    (path / "vocab.json").write_text('{"a": 0, "b": 100}')
+
+
 def first_shard(path):
     return min(path.glob("model-*.safetensors"))
 
@@ -123,6 +133,15 @@ FILES = {
         r"97 tokens, but model.embed_tokens.weight has 96 rows",
     ),
     "added later": ("llama", text("added_tokens.json", '{"<x>": 120}'), r"121 tokens"),
+    "a link to nowhere": ("llama", link_to_nowhere, r"model.safetensors: links to files that are not there"),
+    "cut config": ("llama", text("config.json", '{"model_type": "lla'), "config.json is not JSON"),
+    "cut tokenizer": ("llama", text("tokenizer.json", '{"model": {"vocab": '), "tokenizer.json is not JSON"),
+    "odd tokenizer": ("llama", text("tokenizer.json", '{"model": 1}'), "not as transformers writes them"),
+    "odd ids": ("llama", text("tokenizer.json", '{"model": {"vocab": {"a": "b"}}}'), "not as transformers writes them"),
+    "odd architectures": ("llama", change_config(architectures=[1]), "names no architectures"),
+    "odd index": ("sharded", text("model.safetensors.index.json", '{"weight_map": {"a": 1}}'), "cannot be read"),
+    "gguf": ("llama", lambda p: (p / "model.safetensors").rename(p / "model.gguf"), "GGUF file"),
+    "older tokenizer": ("llama", older_tokenizer, "101 tokens"),
     "no tokenizer": ("llama", lambda p: (p / "tokenizer.json").unlink(), "no tokenizer"),
 }  # fmt: skip
 
@@ -231,6 +250,23 @@ def test_a_broken_tokenizer_is_bad_input(copy, content):
     (path / "tokenizer.json").write_text(content)
     with pytest.raises(InputError, match="no usable tokenizer"):
         load_tokenizer(path)
+
+
+def test_an_unknown_token_that_is_never_drawn_needs_no_row(copy):
+    """As Qwen2Tokenizer adds it to any vocabulary when it is loaded, and so our exports have it."""
+    path = copy("llama")
+    vocabulary, added = {"a": 0, "b": 95}, [{"id": 96, "content": "<|endoftext|>"}]
+    settings = {"unk_token": "<|endoftext|>", "eos_token": "b"}
+    (path / "tokenizer_config.json").write_text(json.dumps(settings))
+    (path / "tokenizer.json").write_text(json.dumps({"model": {"vocab": vocabulary}, "added_tokens": added}))
+    assert num_tokens(path) == 96 and not model_problems(path)
+    for role in ("eos_token", "pad_token"):
+        (path / "tokenizer_config.json").write_text(json.dumps({**settings, role: "<|endoftext|>"}))
+        assert num_tokens(path) == 97, role
+    (path / "tokenizer_config.json").write_text(json.dumps(settings))
+    model = {"vocab": vocabulary, "unk_token": "<|endoftext|>"}
+    (path / "tokenizer.json").write_text(json.dumps({"model": model, "added_tokens": added}))
+    assert num_tokens(path) == 97
 
 
 def test_headers_and_tokens_are_counted(saved):
