@@ -49,7 +49,11 @@ or|either|maybe|perhaps|possibly|possible|plausible|alternatively|alternative|ot
 DOUBT = re.compile(rf"[/|~?]|{_any(_DOUBT_WORDS)}|或|还是|還是|也|または|もしくは|か|또는|혹은", re.IGNORECASE)
 # What comes after these is a reason, and letters in it are talked about rather than given.
 REASON = re.compile(
-    _any("because|since|as|whereas|while|for|by|due to|given that|denn|weil|car|porque|потому") + "|因为|由于|因為",
+    _any(
+        "because|since|(?<!well )as(?! (?:well|good|likely))|whereas|while|for|by|due to|given that",
+        "denn|weil|car|porque|потому",
+    )
+    + "|因为|由于|因為",
     re.IGNORECASE,
 )
 # What stands before a letter that the answer claims.
@@ -100,7 +104,7 @@ _NO_LETTER_YET = r"(?:(?!(?-i:(?<![A-Za-z])[A-HJ-Z](?![A-Za-z])))[^:=.;]){0,60}?
 # Where a line says its answer: "ANSWER: C", "The answer is (C)", "答案：C", "故选C", "## Answer" with the answer below.
 ANSWER_LINE = re.compile(
     rf"(?:{_START}(?:{_ANSWER_WORDS}){_END}{_NO_LETTER_YET}"
-    rf"(?:[:=]|{_any('is', 'are', 'ist', 'lautet', 'est', 'es', 'é', 'è')}|[\s*]*\Z)"
+    rf"(?:[:=]|{_any('is|are|(?:would|should|must|will|has to) be|ist|lautet|est|es|é|è')}|[\s*]*\Z)"
     r"|(?<![不没未别能])(?:答案|正解|答え|정답|(?:故|应|應|因此|所以|我)?(?:选择|选|選)))",
     re.IGNORECASE,
 )
