@@ -6,7 +6,7 @@ expects has to be there, in its shape, and nothing else. Whether the weights are
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from stages.contract.files import find_json
+from stages.contract.inputs import StageInput
 from stages.contract.model_directory import listed, model_problems, read_tensors
 from stages.runtime.errors import InputError
 
@@ -67,6 +68,20 @@ def require_directory(directory: Path | str, is_trained: bool = True, is_classif
     problems = model_problems(Path(directory), is_trained, is_classifier)
     if problems:
         raise InputError(f"no usable model in {directory}: {'; '.join(problems)}")
+
+
+def require_outside_models(inputs: Iterable[StageInput]) -> None:
+    """Raises InputError where a model that no stage has made is not whole, or of a kind that transformers knows not.
+
+    It comes before anything else that a stage does, and reads no weights.
+    """
+    from transformers import AutoConfig
+
+    for source in inputs:
+        if source.stage is None and source.model_dir is not None:
+            require_directory(source.model_dir)
+            with loading_errors(source.model_dir):
+                AutoConfig.from_pretrained(source.model_dir, trust_remote_code=False)
 
 
 def require_loadable(directory: Path | str) -> None:

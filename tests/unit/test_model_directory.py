@@ -7,9 +7,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from stages.contract.inputs import StageInput
 from stages.contract.model_directory import model_problems, num_tokens
 from stages.contract.safetensors_header import BadWeights, read_header
-from stages.modeling.loading import load_classifier, loadable, require_loadable
+from stages.modeling.loading import load_classifier, loadable, require_loadable, require_outside_models
 from stages.modeling.model import load_model, load_tokenizer
 from stages.modeling.reward_model import load_reward_model
 from stages.runtime.errors import InputError
@@ -242,6 +243,20 @@ def test_a_reward_model_has_its_head_and_a_new_one_gets_one(copy, tmp_path):
     shutil.copy(path / "tokenizer.json", tmp_path / "reward")
     loaded = load_classifier(tmp_path / "reward", torch.float32, has_head=True)
     assert torch.equal(loaded.score.weight, made.score.weight)
+
+
+def test_models_from_outside_are_looked_at_before_a_stage_begins(copy):
+    """A stage's own output is verified by its manifest; some of it (reward models) are several models."""
+    path = copy("llama")
+    outside = StageInput(path=str(path), model_dir=str(path), fingerprint="0")
+    require_outside_models([outside])
+    change_config(model_type="frobnicator")(path)
+    with pytest.raises(InputError, match="frobnicator"):
+        require_outside_models([outside])
+    cut(path)
+    with pytest.raises(InputError, match="is cut short"):
+        require_outside_models([outside])
+    require_outside_models([StageInput(stage="base", path=str(path), model_dir=str(path), fingerprint="0")])
 
 
 @pytest.mark.parametrize("content", ["{", '{"model": 1}', LFS])
