@@ -21,8 +21,13 @@ from stages.runtime.errors import InputError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-# Tensors that checkpoints carry along and that no policy needs: value heads, and tables that models make themselves.
-NOT_NEEDED = re.compile(r"(^|\.)(v_head|value_head)\.|(^|\.)(inv_freq|masked_bias|position_ids)$")
+# Tensors that checkpoints carry along and that no policy needs: value heads, layers that predict several tokens, and
+# tables that models make themselves (of older checkpoints: causal masks, frequencies, positions).
+NOT_NEEDED = re.compile(
+    r"(^|\.)(v_head|value_head|mtp|mtp_layers)\."
+    r"|(^|\.)(inv_freq|masked_bias|position_ids)$"
+    r"|(^|\.)(attn|attention)\.(bias|causal_mask)$"
+)
 
 Keys = list[str]
 loadable: set[str] = set()  # directories that this process has found whole
@@ -135,7 +140,11 @@ def _load(
 
 
 def _nothing_but_the_model(model: "PreTrainedModel", missing: Keys, unexpected: Keys) -> tuple[Keys, Keys]:
-    return missing, [name for name in unexpected if not NOT_NEEDED.search(name)]
+    config = model.config.get_text_config()
+    first = getattr(config, "num_hidden_layers", None)
+    count = getattr(config, "num_nextn_predict_layers", None)  # DeepSeek-V3: layers after the last that is run
+    more = [f"layers.{first + i}." for i in range(count)] if first and count else []
+    return missing, [n for n in unexpected if not NOT_NEEDED.search(n) and not any(part in n for part in more)]
 
 
 def _all_but_the_head(model: "PreTrainedModel", missing: Keys, unexpected: Keys) -> tuple[Keys, Keys]:

@@ -8,12 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from stages.contract.model_directory import num_tokens
-from stages.modeling.attention import (
-    cannot_pack,
-    has_packed_kernel,
-    packing_refused,
-    use_packed_attention,
-)
+from stages.modeling.attention import cannot_pack, has_packed_kernel, packing_refused, use_packed_attention
 from stages.modeling.batching import pad_id
 from stages.modeling.checks import SelfCheck, reward_difference
 from stages.modeling.dropout import turn_off_dropout, turn_off_dropout_of_config

@@ -23,7 +23,7 @@ LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 134\n"
 def saved(tmp_path_factory):
     """Whole directories by name: each is copied before it is spoiled."""
     made = {}
-    for family in ("llama", "llama_tied", "qwen3_moe"):
+    for family in ("llama", "llama_tied", "qwen3_moe", "deepseek_v3"):
         made[family] = tmp_path_factory.mktemp(family)
         tiny(family).save_pretrained(made[family])
         (made[family] / "tokenizer.json").write_text('{"model": {"vocab": {"a": 0, "b": 95}}, "added_tokens": []}')
@@ -82,6 +82,12 @@ def link_to_nowhere(path):
 def older_tokenizer(path):
     (path / "tokenizer.json").unlink()
     (path / "vocab.json").write_text('{"a": 0, "b": 100}')
+
+
+def more_layers(path):
+    """One that predicts a token more, as DeepSeek-V3 has it; its class knows only the number of the published one."""
+    change_config(num_nextn_predict_layers=1)(path)
+    also("model.layers.2.eh_proj.weight", torch.zeros(4))(path)
 
 
 def first_shard(path):
@@ -206,6 +212,9 @@ def test_what_the_class_of_the_model_says(copy, case):
         ("llama_tied", lambda path: None),
         ("llama", also("v_head.summary.weight", torch.zeros(1, 32))),
         ("llama", also("model.layers.0.self_attn.rotary_emb.inv_freq", torch.zeros(4))),
+        ("llama", also("model.layers.0.attn.bias", torch.ones(1, 1, 4, 4, dtype=torch.bool))),
+        ("llama", also("mtp.norm.weight", torch.zeros(4))),
+        ("deepseek_v3", more_layers),
         (
             "llama_tied",
             change_weights(lambda w: {**w, "lm_head.weight": w["model.embed_tokens.weight"].clone()}),

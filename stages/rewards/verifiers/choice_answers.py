@@ -31,9 +31,10 @@ MAX_BETWEEN = 60  # characters between two options that one word of doubt joins
 MAX_LINES = 20  # of those that say "answer", from the end, how many are looked at
 
 _WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]*)?")
-_LEADING_SIGNS, _TRAILING_SIGNS = " \t\n,:=.;-\u2013\u2014>\u3002\uff0c\u3001\u2192\u21d2#", " \t\n,.;!:\u3002\u3001?"
+_LEADING_SIGNS = " \t\n,:=.;-\u2013\u2014>\u3002\uff0c\u3001\u2192\u21d2#\u2022\u25cf\u25aa"
+_TRAILING_SIGNS = " \t\n,.;!:\u3002\u3001?\u2026"
 _LETTER = r"(?:[(\[]\s?)?([A-Z])(?:\s?[)\]])?"
-_SINGLE = re.compile(r"[(\[{<]?\s*([A-Za-z])\s*[)\]}>]?\s*[.:,;)!]*")
+_SINGLE = re.compile(r"[(\[{<]?\s*([A-Za-z])\s*[)\]}>]?\s*[.:,;)!\u3002\u2026]*")
 _SEVERAL = re.compile(rf"{_LETTER}(?:(?:{AND}|\s?){_LETTER})+\.?")
 _SEVERAL_SMALL = re.compile(rf"{_LETTER}(?:{AND}{_LETTER})+\.?".replace("A-Z", "a-z"))
 _COLONS = {0xFF1A: ":", 0xFF1D: "="}
@@ -41,7 +42,9 @@ _COLONS = {0xFF1A: ":", 0xFF1D: "="}
 _WITH_TEXT = re.compile(
     r"[(\[]?\s?([A-Za-z])(?:\s?[)\]]\s?[.:,;]?|\s?[.:;,\u3001]|\s?[=\u2013\u2014-]|(?=\s))\s*(\S.*)", re.DOTALL
 )
-_TEXT_WITH_LETTER = re.compile(r"(.*\S)\s*[(\[,]\s*(?:(?:option|choice|answer|选项)\s*)?([A-Z])\s*[)\]]?\.?", re.DOTALL)
+_TEXT_WITH_LETTER = re.compile(
+    r"(.*\S)(?:\s*[(\[,:]|\s+[=\u2013\u2014>-]+)\s*(?:(?:option|choice|answer|选项)\s*)?([A-Z])\s*[)\]]?\.?", re.DOTALL
+)
 # A capital letter that stands alone. "A" and "I" before a small word are an article and a pronoun.
 _MENTION = re.compile(
     r"(?<![A-Za-z0-9\\^_=+'\u2019-])(?P<open>[(\[]\s?)?(?<![A-Za-z0-9])(?P<letter>[A-Za-z])(?P<close>\s?[)\]])?"
