@@ -77,6 +77,8 @@ def letters_in(text: str, options: dict[str, str]) -> str | None:
             return letters if set(letters) <= set(options or LETTERS) else None
     if _is_undecided(plain, options) or any(_contradicts_itself(candidate, options) for candidate in candidates):
         return None
+    if _contradicts_itself_within(plain, options):
+        return None
     return _asserted(plain, options)
 
 
@@ -179,6 +181,16 @@ def _contradicts_itself(text: str, options: dict[str, str]) -> bool:
     return any(_option_at_start(words, options) not in (None, given) for given, words in _letters_with_text(text))
 
 
+def _contradicts_itself_within(text: str, options: dict[str, str]) -> bool:
+    """Returns whether a letter within a sentence stands with the text of another option: "I am sure it is C) four"."""
+    for match in _MENTION.finditer(text):
+        if match["close"] or text[match.end() :][:1] in (".", ":"):
+            other = _option_at_start(text[match.end() :], options)
+            if match["letter"].isupper() and other not in (None, match["letter"]):
+                return True
+    return False
+
+
 def _letters_with_text(text: str) -> list[tuple[str, str]]:
     """Returns (letter, text beside it) where a text begins or ends with a letter."""
     found = []
@@ -191,8 +203,8 @@ def _letters_with_text(text: str) -> list[tuple[str, str]]:
 def _several(text: str) -> str | None:
     """Returns the letters of a text that is nothing but several of them, named together."""
     if _SEVERAL.fullmatch(text) or _SEVERAL_SMALL.fullmatch(text):
-        separated = re.sub(AND, " ", text)
-        return "".join(sorted(set(re.findall("[A-Z]", separated.upper()))))
+        letters = re.findall("[A-Z]", re.sub(AND, " ", text).upper())
+        return "".join(sorted(letters)) if len(set(letters)) == len(letters) else None  # "G + G" is a formula
     return None
 
 

@@ -27,7 +27,9 @@ _CJK_ENDS = """
 """
 CJK_AFTER = re.compile(rf"(?:{'|'.join(_CJK_ENDS.split())}|[\s\u3002!,.])+\Z")
 
-_START, _END = r"(?<![^\W\d_])", r"(?![^\W\d_])"  # of a word: no letter stands beside it
+_CJK = "\u3040-\u30ff\u3400-\u9fff"
+# Of a word: no letter stands beside it; Chinese may, "答案是not A".
+_START, _END = rf"(?<![^\W\d_{_CJK}])", rf"(?![^\W\d_{_CJK}])"
 
 
 def _any(*words: str) -> str:
