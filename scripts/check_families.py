@@ -20,7 +20,7 @@ from pathlib import Path
 
 from family_tools.families import FAMILIES
 from family_tools.table import is_sound, page_with, verdict
-from family_tools.trials import ROOT, run_grpo, run_sft, write_samples
+from family_tools.trials import ROOT, run_grpo, run_sft, sampler_difference, write_samples
 
 import stages  # noqa: F401  (first: hides a torchvision build that does not match torch)
 
@@ -34,6 +34,7 @@ def check_family(family: str, scratch: Path, timeout_s: float) -> dict:
     model = scratch / "model"
     row["sft"] = run_sft(scratch / "sft", model, write_samples(scratch / "samples"), timeout_s)
     row["grpo"] = run_grpo(scratch / "grpo", model, "vllm", timeout_s)
+    row["vllm"] = sampler_difference(scratch / "grpo")
     if row["grpo"] != "works":
         row["grpo_transformers"] = run_grpo(scratch / "grpo_transformers", model, "transformers", timeout_s)
     return {key: without_paths(value, scratch) for key, value in row.items()}

@@ -91,6 +91,8 @@ def _defaults_for_outside_models(models: list[str], keys: set[str]) -> list[str]
         chosen.append("run=evaluate")
     if not keys & {"eval", "stages.evaluate.suites"}:
         chosen.append("eval=tiny")
+    if not keys & {"data.template", "eval.own.template"}:  # by its own chat template, also on prompts of one's own
+        chosen.append("eval.own.template=auto")
     if not keys & {"data", "data.path"}:  # suites bring their own prompts
         chosen.append("data=tiny_world")
         if "data.template" not in keys:  # for a model without a chat template: the paper's

@@ -53,10 +53,23 @@ def num_parameters(model: ModelConfig) -> float:
             directory = locate(model.path, model.revision)
         except MissingInput:
             return 0.0
-        return sum(_parameters_of(path) for path in sorted(directory.glob("*.safetensors")))
+        return sum(_parameters_of(path) for path in weight_files(directory))
     width, head = model.hidden_size, model.hidden_size // model.num_heads
     layer = 2 * width * width + 2 * width * head * model.num_kv_heads + 3 * width * model.intermediate_size
     return model.num_layers * layer + (1 if model.tie_embeddings else 2) * TINY_VOCABULARY * width
+
+
+def weight_files(directory: Path) -> list[Path]:
+    """The files that hold a model's weights: those of its index, else model.safetensors, else all safetensors files.
+
+    Some directories hold the same weights once more in another layout (consolidated.safetensors).
+    """
+    index = find_json(directory / "model.safetensors.index.json")
+    named = set(index.get("weight_map", {}).values()) if isinstance(index, dict) else set()
+    whole = directory / "model.safetensors"
+    chosen = [directory / name for name in sorted(named)] or [whole]
+    found = [path for path in chosen if path.is_file()]
+    return found or sorted(directory.glob("*.safetensors"))
 
 
 def _parameters_of(path: Path) -> float:

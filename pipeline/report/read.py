@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from pipeline.configuration.graph import FAMILIES
+from pipeline.configuration.graph import FAMILIES, NODES, family_of
 from pipeline.report.names import STAGES, stage_order
 from stages.contract.description import StageDescription
 from stages.contract.error_report import ErrorReport
@@ -160,7 +160,18 @@ def _expected_stages(config: dict) -> set[str]:
         elif not (is_own_data and model.get("path")):
             expected |= {f"student_base{suffix}", f"distill{suffix}"}
         expected |= {f"student_rl{suffix}"} if student.get("rl") else set()
-    return expected
+    return expected - _unread(mapping(config.get("stages")), expected)
+
+
+def _unread(stages: dict, expected: set[str]) -> set[str]:
+    """The builders whose data nobody reads, because their readers are given traces of the user's."""
+    readers = {node.name: node.inputs["data"] for node in NODES if "data" in node.inputs}
+    reads = {
+        readers[family_of(name)]
+        for name in expected
+        if family_of(name) in readers and not mapping(mapping(stages.get(family_of(name))).get("traces")).get("path")
+    }
+    return set(readers.values()) - reads
 
 
 def steps_in_order(rows: Iterator[dict]) -> list[dict]:

@@ -100,7 +100,8 @@ def make_model(name: str, seed: int = 0) -> "PreTrainedModel":
         for tensor in {id(t): t for t in model.state_dict(keep_vars=True).values()}.values():
             if tensor.is_floating_point():
                 tensor.add_(0.05 * torch.randn(tensor.shape, generator=generator))
-        model.get_output_embeddings().weight[tokenizer.eos_token_id] *= 4  # completions end, some early, some late
+    # Any of these ends a completion, so that some of a random model's end early and some late.
+    model.generation_config.eos_token_id = [tokenizer.eos_token_id, *range(200, 240)]
     return model.eval()
 
 

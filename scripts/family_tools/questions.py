@@ -21,8 +21,7 @@ from families import write_model  # noqa: E402
 from stages.config import RolloutConfig  # noqa: E402
 from stages.contract import files  # noqa: E402
 from stages.engines.sampling import make_sampler  # noqa: E402
-from stages.engines.training import init_distributed  # noqa: E402
-from stages.engines.weights import named_weights, with_checkpoint_names  # noqa: E402
+from stages.engines.weights import named_weights  # noqa: E402
 from stages.modeling.batching import lay_out  # noqa: E402
 from stages.modeling.model import load_model, load_tokenizer, save_model  # noqa: E402
 from stages.runtime.errors import InputError  # noqa: E402
@@ -35,7 +34,6 @@ TOKENS = 16
 def main(family: str, directory: str, result: str) -> None:
     """Writes the answers after each question, so that a crash loses only its own."""
     model_dir = write_model(family, Path(directory))
-    init_distributed()
     model = load_model(model_dir).eval()
     answers: dict[str, Any] = {
         "architecture": type(model).__name__,
@@ -47,8 +45,7 @@ def main(family: str, directory: str, result: str) -> None:
         "packed": lambda: trained_logprobs(model_dir, "on"),
         "export": lambda: exported(model, model_dir, Path(directory) / "exported"),
         "reward": lambda: reward_exported(model_dir, Path(directory) / "reward"),
-        "transformers": lambda: synced("transformers", model_dir),
-        "vllm": lambda: synced("vllm", model_dir),
+        "transformers": lambda: synced(model_dir),
     }
     for name, question in questions.items():
         answers[name] = f"crashed the process while it was asked ({name})"
@@ -69,7 +66,6 @@ def own_logprobs(model: torch.nn.Module, row: list[int]) -> torch.Tensor:
     return torch.log_softmax(logits_TV, -1).gather(1, torch.tensor(row[1:])[:, None])[:, 0]
 
 
-@torch.no_grad()
 def trained_logprobs(model_dir: Path, packing: str) -> float:
     """The largest difference between what training computes and the model's own logprobs."""
     from stages.modeling.ready import ready_policy
@@ -80,7 +76,8 @@ def trained_logprobs(model_dir: Path, packing: str) -> float:
     batch = lay_out(
         rows, [[False] + [True] * (len(row) - 1) for row in rows], 0, torch.device("cpu"), packed=policy.packed
     )
-    found, _ = policy(*batch.inputs)
+    with torch.no_grad():
+        found, _ = policy(*batch.inputs)
     return (found - torch.cat([own_logprobs(own, row) for row in rows])).abs().max().item()
 
 
@@ -104,7 +101,7 @@ def reward_exported(model_dir: Path, directory: Path) -> float:
     """The largest difference of rewards between a reward model made of the model, and its export."""
     from stages.modeling.reward_model import load_reward_model
 
-    model = load_reward_model(model_dir, 0).eval()
+    model = load_reward_model(model_dir, 0, is_new=True).eval()
     change_all(model, seed=5)
     state = {name: tensor.detach() for name, tensor in named_weights(model)}
     save_model(model, state, load_tokenizer(model_dir), directory)
@@ -113,18 +110,17 @@ def reward_exported(model_dir: Path, directory: Path) -> float:
 
 
 @torch.no_grad()
-def synced(engine: str, model_dir: Path) -> float:
-    """The largest difference of logprobs between sampler and model, after a first sync and after a change of all."""
+def synced(model_dir: Path) -> float:
+    """The largest difference of logprobs between the transformers sampler and the model, before and after a change."""
     model = load_model(model_dir).eval()
-    config = RolloutConfig(engine=engine, kv_cache_gib=0.02)
+    config = RolloutConfig(engine="transformers")
     sampler = make_sampler(config, model_dir, 32, TOKENS, is_synced_first=True)
     worst = 0.0
     for seed in (None, 7):
         if seed is not None:
             change_all(model, seed)
         before = {name: tensor.detach().clone() for name, tensor in named_weights(model)}
-        weights = ((name, tensor.detach()) for name, tensor in named_weights(model))
-        sampler.sync(with_checkpoint_names(model, weights) if sampler.takes_checkpoint_names else weights)
+        sampler.sync((name, tensor.detach()) for name, tensor in named_weights(model))
         groups = sampler.sample(PROMPTS, SEEDS, 2, 1.0, TOKENS)
         for prompt, group in zip(PROMPTS, groups):
             for completion in group:

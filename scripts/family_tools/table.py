@@ -4,8 +4,8 @@ from typing import Any
 
 BEGIN, END = "<!-- families: begin -->\n", "<!-- families: end -->\n"
 HEADER = (
-    "| family | architecture | padded | packed | export, reload | reward model | sync with vLLM "
-    "| sync with transformers | 2 SFT steps | 2 GRPO steps | verdict |\n|" + " --- |" * 11 + "\n"
+    "| family | architecture | padded | packed | export, reload | reward model | sampler: vLLM "
+    "| sampler: transformers | 2 SFT steps | 2 GRPO steps | verdict |\n|" + " --- |" * 11 + "\n"
 )
 QUESTIONS = ("padded", "packed", "export", "reward", "vllm", "transformers", "sft", "grpo", "grpo_transformers")
 

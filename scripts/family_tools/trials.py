@@ -61,11 +61,22 @@ def run_grpo(directory: Path, model: Path, engine: str, timeout_s: float) -> str
     """Two steps of reinforcement learning; returns "works", or what the stage says."""
     config = {**GRPO, "rollout": {"engine": engine, "kv_cache_gib": 0.02}}
     outcome = run_stage(directory, "grpo", config, {"policy": model}, timeout_s)
-    rows = read_jsonl(directory / "metrics.jsonl") if outcome == "works" else []
-    if rows and not any(row["train/grad_norm"] > 0 for row in rows):
-        return "failed: no step had a gradient"
-    worst = max((row["policy/mismatch_max"] for row in rows), default=0.0)
+    if outcome != "works":
+        return outcome
+    rows = read_jsonl(directory / "metrics.jsonl")
+    if not all(row["train/grad_norm"] > 0 for row in rows):
+        return "failed: a step had no gradient"
+    worst = max(row["policy/mismatch_max"] for row in rows)
     return outcome if worst <= 1e-3 else f"failed: the update saw logprobs {worst:.1e} away from the sampler's"
+
+
+def sampler_difference(directory: Path) -> float | None:
+    """The largest difference of logprobs between the sampler of a GRPO stage and its trainer, at any of its steps.
+
+    The weights of the first step went over random ones in vLLM, those of the second over the first's.
+    """
+    rows = read_jsonl(directory / "metrics.jsonl")
+    return max((row["policy/probe_max"] for row in rows), default=None)
 
 
 def run_sft(directory: Path, model: Path, data: Path, timeout_s: float) -> str:

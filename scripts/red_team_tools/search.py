@@ -93,7 +93,8 @@ def _tries(verifier: str, draw: Random) -> Iterator[tuple[Wrong, Try]]:
         answer = case.answer if verifier == "exact" else with_invisible(wrapped(case.answer, draw), draw)
         text = completion(answer, case.right, draw)
         # The same the other way round: a wrong answer as the reference, and the plain right one as the answer.
-        is_reversed = verifier in ("math", "integer") and draw.random() < 0.2
+        # A percentage is excepted: an answer may leave out the percent sign of its reference.
+        is_reversed = verifier in ("math", "integer") and draw.random() < 0.2 and "%" not in case.answer
         if is_reversed:
             text = f"<think></think><answer>{case.reference}</answer>"
         prompt = Prompt(
@@ -118,6 +119,7 @@ def _mathematics(verifier: str, draw: Random) -> Wrong:
     while value in (-1, 0, 1):
         value = draw_number(draw, is_integer=verifier == "integer")
     if kind > 0.85:
-        return wrong_number(draw, value)
+        case = wrong_number(draw, value)  # a formula that has yet to be computed is no answer to `integer`
+        return case if verifier == "math" else case._replace(right=plain(value))
     answer, how = around(value, draw)
     return Wrong(plain(value), plain(value), answer, how)

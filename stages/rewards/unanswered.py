@@ -47,8 +47,15 @@ class Diagnosis:
 
     num_unanswered: int
     total: int
-    message: str  # a sentence with the counts and the likely reason
+    why: str  # the counts of what is wrong with them, and the likely reason
     advice: str  # what to do, with the key
+
+    @property
+    def message(self) -> str:
+        """The whole as a sentence."""
+        if not self.num_unanswered:
+            return f"all {self.total} completions have a readable answer"
+        return f"{self.num_unanswered} of {self.total} completions have no readable answer: {self.why}"
 
     @property
     def share(self) -> float:
@@ -89,11 +96,10 @@ def diagnose(found: Sequence[Answered], asks: bool, template: str, needs_format:
     counts = Counter(_what_is_wrong(one, needs_format) for one in found if not one.is_answered)
     unanswered = counts.total()
     if not unanswered:
-        return Diagnosis(0, len(found), f"all {len(found)} completions have a readable answer", "")
+        return Diagnosis(0, len(found), "", "")
     listed = ", ".join(f"{counts[name]} {words}" for name, words in WORDS.items() if counts[name])
-    message = f"{unanswered} of {len(found)} completions have no readable answer: {listed}"
     reason, advice = _remedy(counts, asks, template, keys)
-    return Diagnosis(unanswered, len(found), f"{message}; {reason}", advice)
+    return Diagnosis(unanswered, len(found), f"{listed}; {reason}", advice)
 
 
 def _what_is_wrong(one: Answered, needs_format: bool) -> str:
@@ -117,7 +123,8 @@ def _remedy(counts: Counter[str], asks: bool, template: str, keys: Keys) -> tupl
     without_form = counts["unformed"] + counts["plain"] + counts["absent"]
     most = max((counts["cut"], "cut"), (counts["unreadable"], "unreadable"), (without_form, "form"))[1]
     if most == "cut":
-        return "likely the limit is too low, or the model repeats itself", f"raise {keys.max_tokens}"
+        also, key = ("", "") if asks else _not_asked(template, keys)
+        return f"likely the limit is too low, or the model repeats itself{also}", f"raise {keys.max_tokens}{key}"
     if most == "unreadable":
         return (
             "likely the verifier is for other answers than these",
@@ -134,3 +141,8 @@ def _remedy(counts: Counter[str], asks: bool, template: str, keys: Keys) -> tupl
         "start from a model that was fine-tuned on the form (the stage cold_start, with your own traces in "
         "stages.cold_start.traces.path), or from a larger one",
     )
+
+
+def _not_asked(template: str, keys: Keys) -> tuple[str, str]:
+    """What to add where completions are cut, and nothing asks for the tags either."""
+    return f"; the template {template} does not ask for the tags either", f", and set {keys.template}=r1_zero"

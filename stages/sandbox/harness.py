@@ -63,10 +63,14 @@ def load(code):
 
 
 def call(request):
-    """Calls the function that the request names, of the program or of its class `Solution`, and returns its value."""
+    """Calls the function that the request names, of the program's class `Solution` or of itself, and returns its value.
+
+    The class comes first: the program may have a helper, or an import, of the same name.
+    """
     module = load(request["code"])
     name = request["name"]
-    holder = module if hasattr(module, name) else getattr(module, "Solution", module)
+    holder = getattr(module, "Solution", module)
+    holder = holder if hasattr(holder, name) else module
     function = getattr(holder() if isinstance(holder, type) else holder, name)
     return function(*request["args"])
 

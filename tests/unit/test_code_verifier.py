@@ -69,7 +69,7 @@ def test_a_block_that_does_not_end_is_no_program():
         ("1e3", "1000.0", True),
         ("-0.0", "0.0", True),
         ("12345678901234567890", "12345678901234567891", False),
-        ("007", "7", False),
+        ("007", "7", True),  # as LiveCodeBench compares them
         ("nan", "0.5", False),
         ("inf", "1e400", False),
         ("1000000.5", "1000000.9", True),

@@ -201,3 +201,14 @@ def test_the_tables(capsys):
     ):
         assert text in shown, shown
     assert shown.count("grader errors") == 1, "where there are any"
+
+
+def test_prompts_of_ones_own_are_put_into_the_models_own_template(model, tmp_path):
+    """Unless a template is asked for; a run asks its base as it asks its own models."""
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"prompt": "1+1?", "answer": "2"}\n' * 20)
+    words = [f"model={model('m')}", "eval=own", f"data.path={rows}"]
+    assert made(*words).eval["own"].template == "auto"
+    assert made(*words, "data.template=r1_zero").eval["own"].template == "data"
+    assert made(*words, "eval.own.template=plain").eval["own"].template == "plain"
+    assert made("eval=own").eval["own"].template == "data"

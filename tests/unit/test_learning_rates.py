@@ -49,6 +49,15 @@ def test_parameters_are_counted_from_the_headers_whatever_the_precision(model):
         assert num_parameters(ModelConfig(path=str(model))) == len(damage) / 2
 
 
+def test_weights_that_lie_there_twice_count_once(model):
+    (model / "consolidated.safetensors").write_bytes((model / "model.safetensors").read_bytes())
+    assert num_parameters(ModelConfig(path=str(model))) == SMOLLM2
+    (model / "model.safetensors").rename(model / "model-00001-of-00001.safetensors")
+    index = {"weight_map": {"embed": "model-00001-of-00001.safetensors", "rest": "model-00001-of-00001.safetensors"}}
+    (model / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert num_parameters(ModelConfig(path=str(model))) == SMOLLM2
+
+
 def rates(*overrides: str) -> dict[str, float]:
     stages = config("+stage=all", *overrides).stages
     return {

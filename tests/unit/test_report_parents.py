@@ -1,9 +1,10 @@
 """Each stage of the report is compared with the model that it started from, also where that comes from outside."""
 
 import pytest
+import yaml
 
 from pipeline.report.context import parent_of, what_it_did
-from pipeline.report.read import StageRecord
+from pipeline.report.read import StageRecord, read_run
 from pipeline.report.results import columns
 from stages.contract.inputs import StageInput
 
@@ -43,3 +44,18 @@ def test_the_card_of_a_student_from_outside_shows_its_own_change():
     card = what_it_did(found, distill, StageRecord("evaluate", None))
     assert card["parent"].label == "Student base"
     assert [(row["before"], row["after"]) for row in card["changes"]] == [("10.0", "30.0")]
+
+
+@pytest.mark.parametrize(
+    "traces, missing",
+    [
+        ({}, set()),
+        ({"cold_start": "t"}, {"cold_start_data"}),
+        ({"rejection_sft": "t"}, set()),  # the student reads it
+        ({"rejection_sft": "t", "distill": "t"}, {"rejection_data"}),
+    ],
+)
+def test_builders_that_nobody_reads_are_not_missed(traces, missing, tmp_path):
+    stages = {name: {"traces": {"path": path}} for name, path in traces.items()}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"stages": stages, "student": {"path": None}}))
+    assert {"cold_start_data", "rejection_data"} - set(read_run(tmp_path).stages) == missing

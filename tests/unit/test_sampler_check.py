@@ -21,7 +21,7 @@ def model_dir(tmp_path_factory):
 def test_a_sampler_of_the_model_passes(model_dir):
     before = torch.get_rng_state()
     sampler = make_checked_sampler(ENGINE, model_dir, 8, 4)
-    assert torch.equal(torch.get_rng_state(), before) and sampler.stop_ids == [2]
+    assert torch.equal(torch.get_rng_state(), before) and sampler.stop_ids[0] == 2
 
 
 class Other:

@@ -105,12 +105,31 @@ def test_mmlu_with_indices_and_letters():
     )
 
 
-def test_ifeval_leaves_out_what_no_program_checks():
+def test_ten_options_of_mmlu_pro_and_what_they_hold(tmp_path):
+    """Names with initials, letters in the options and "A)" after them are no options; "N/A" fills a row up."""
+    options = [f"President {n}" for n in range(7)] + ["John F. Kennedy", "B. B. King, later called A) or C)", "N/A"]
+    rows = [
+        {"question": "Who?", "options": options, "answer": "H"},
+        {"question": "Who?", "options": options, "answer": "I"},
+    ]
+    one = load("mmlu_pro", path=written(tmp_path / "rows.jsonl", rows))
+    assert [problem.prompts[0].answer for problem in one.problems] == ["H", "I"] and "N/A" not in one.problems[
+        0
+    ].prompts[0].text
+    assert (
+        grades(one, "ANSWER: H", "ANSWER: I") == grades(one, "The answer is John F. Kennedy.", "\\boxed{I}") == [1, 1]
+    )
+    assert grades(one, "ANSWER: F", "ANSWER: H. John F. Kennedy") == [0, 0]
+
+
+def test_ifeval():
     one = load("ifeval")
-    assert len(one.problems) == 2 and one.measure == "text"
-    assert grades(one, "the rain falls on the roof", "* apple\n* pear\n* plum\n\nEnjoy!") == [1, 1]
-    assert grades(one, "the rain, it falls", "* apple\n* pear\n\nEnjoy!") == [0, 0]
-    assert grades(one, "<think>WELL, COMMAS</think><answer>the rain falls</answer>", "* a\n* b\n* c\nEnjoy") == [1, 0]
+    assert len(one.problems) == 3 and one.measure == "text"
+    german, english = "Der Regen f\u00e4llt auf das Dach.", "The rain falls on the roof."
+    assert grades(one, "the rain falls on the roof", "* apple\n* pear\n* plum\n\nEnjoy!", german) == [1, 1, 1]
+    assert grades(one, "the rain, it falls", "* apple\n* pear\n\nEnjoy!", english) == [0, 0, 0]
+    thought = "<think>WELL, COMMAS</think><answer>the rain falls</answer>"
+    assert grades(one, thought, "* a\n* b\n* c\nEnjoy", "") == [1, 0, 0]
 
 
 def test_livecodebench_reads_open_and_packed_tests_within_its_window():

@@ -60,6 +60,13 @@ def test_the_reason_is_that_of_most(texts, more, reason, advice):
     assert found.share == 1 and found.message.startswith(f"{len(texts)} of {len(texts)} completions have no readable")
 
 
+def test_a_prompt_that_asks_for_nothing_is_said_beside_the_limit_too():
+    unasked = seen(WRONG, cut=(WRONG,))
+    assert "the template chat does not ask for the tags either" in unasked.message
+    assert unasked.advice.endswith("max_completion_tokens, and set stages.r1_zero.data.template=r1_zero")
+    assert "either" not in seen(WRONG, cut=(WRONG,), asks=True).message
+
+
 def test_a_cut_completion_with_an_answer_is_not_called_cut():
     assert "cannot be read" not in seen(answered("28"), cut=(answered("28"),)).message
     assert "were cut" not in seen(answered("28"), cut=(answered("28"),)).message

@@ -102,6 +102,23 @@ def test_a_buffer_keeps_its_precision_in_a_bf16_model(family, tmp_path):
     assert again.state_dict()[BIAS].dtype == torch.float32
 
 
+@pytest.mark.parametrize("family", ["Mamba", "Falcon-H1", "Gemma 3", "OPT", "Cohere"])
+def test_the_transformers_sampler_draws_from_the_model(family, tmp_path):
+    """With caches of keys, windows and states alike; prompts of several lengths, rows that end early."""
+    sampler = TransformersSampler(RolloutConfig(engine="transformers"), write_model(family, tmp_path), 32, 12, "fp32")
+    sampler.stop_ids = list(range(40))
+    prompts = [list(range(50, 50 + length)) for length in (2, 5, 9)]
+    groups = sampler.sample(prompts, [0, 100, 200], 3, 1.0, 12)
+    drawn = [(prompt, c) for prompt, group in zip(prompts, groups) for c in group]
+    assert {c.is_truncated for _, c in drawn} == {True, False}
+    for prompt, completion in drawn:
+        ids = torch.tensor([prompt + completion.token_ids])
+        with torch.no_grad():
+            logits_TV = sampler.model(ids, use_cache=False).logits[0, len(prompt) - 1 : -1]
+        own_T = torch.log_softmax(logits_TV, -1).gather(1, ids[0, len(prompt) :, None])[:, 0]
+        torch.testing.assert_close(torch.tensor(completion.logprobs), own_T, atol=1e-4, rtol=0)
+
+
 @pytest.mark.parametrize("family", ["DeepSeek-V3", "Llama, tied", "GPT-NeoX"])
 def test_the_transformers_sampler_takes_buffers_and_tied_heads(family, tmp_path):
     trained = load_model(write_model(family, tmp_path)).eval()

@@ -59,10 +59,9 @@ def check_sampler(
     Raises:
         InputError: They differ by more than rounding.
     """
-    rng, lowest = random.Random(0), 3  # the first ids are special tokens in many vocabularies
-    size = _vocabulary_size(model_dir)
-    count = min(TOKENS, max_tokens)
-    prompts = [[rng.randrange(min(lowest, size - 1), size) for _ in range(count)] for _ in range(PROMPTS)]
+    rng, size = random.Random(0), _vocabulary_size(model_dir)
+    count, words = min(TOKENS, max_tokens), range(size // 8, max(size // 2, 2))  # special tokens are first or last
+    prompts = [[rng.choice(words) for _ in range(count)] for _ in range(PROMPTS)]
     drawn = sampler.sample(prompts, [0, COMPLETIONS], COMPLETIONS, 1.0, count, top_p=1.0)
     rows = [(prompt, c.token_ids, c.logprobs) for prompt, group in zip(prompts, drawn) for c in group]
     is_main = not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0

@@ -4,6 +4,7 @@ Draws as vLLM's CPU sampler does (one generator a sequence, Gumbel noise hashed 
 the same tokens from the same seed.
 """
 
+import inspect
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,6 +39,8 @@ class TransformersSampler:
         self.model = load_model(model_dir, precision).eval()
         if torch.cuda.is_available():
             self.model.cuda()
+        parameters = inspect.signature(self.model.forward).parameters
+        self.cache_name = "cache_params" if "cache_params" in parameters else "past_key_values"
         self.max_sequences = config.max_sequences
         self.top_p = config.top_p
         self.limit_s = config.engine_timeout_s
@@ -97,16 +100,17 @@ class TransformersSampler:
                 break
             if len(kept) < len(alive):
                 index = torch.tensor(kept, device=self.model.device)
-                cache.batch_select_indices(index)
+                cache.reorder_cache(index)
                 tokens, mask, numbers = tokens[index], mask[index], numbers[index]
                 alive = [alive[place] for place in kept]
             mask = torch.cat([mask, mask.new_ones(len(alive), 1)], 1)
             output = self.model(
                 input_ids=tokens[:, None],
-                attention_mask=mask,
+                # a model of states alone has forgotten the pads, and takes a mask to be that of these tokens
+                attention_mask=mask if self.cache_name == "past_key_values" else None,
                 position_ids=mask.sum(1, keepdim=True) - 1,
-                past_key_values=cache,
                 use_cache=True,
+                **{self.cache_name: cache},
             )
             logits = output.logits[:, -1].float()
         return completions
@@ -130,8 +134,9 @@ class TransformersSampler:
             logits_to_keep=1,
         )
         index = torch.tensor([places[tuple(prompt)] for prompt in prompts], device=device)
-        output.past_key_values.batch_select_indices(index)
-        return output.logits[:, -1].float()[index], output.past_key_values, mask[index]
+        cache = output[self.cache_name]
+        cache.reorder_cache(index)  # the one way to choose rows that caches of states (Mamba, Falcon-H1) have too
+        return output.logits[:, -1].float()[index], cache, mask[index]
 
     def _draw(self, logits: torch.Tensor, numbers: torch.Tensor, top_p: float) -> tuple[torch.Tensor, torch.Tensor]:
         """Tokens [B] and their logprobs [B] under the tempered, perhaps cut, distribution."""

@@ -162,15 +162,19 @@ class Evaluation:
             self._keys(name, one),
         )
         share = num_unanswered / len(records)
-        message = f"{name} on {one.name}: {share:.0%} of {len(records)} samples have no readable answer; of some, "
-        return [asdict(Alarm("no_answer", self.names.index(name) + 1, message + seen.message, seen.advice))]
+        message = (
+            f"{name} on {one.name}: {share:.0%} of {len(records)} samples have no readable answer; of the first "
+            f"{seen.total} of them {seen.why}"
+        )
+        return [asdict(Alarm("no_answer", self.names.index(name) + 1, message, seen.advice))]
 
     def _some_answers(self, name: str, one: ProblemSet, groups: Groups) -> list[Answered]:
-        """A few samples with their texts, of the first problems."""
+        """The first few samples without a readable answer, with their texts."""
         known = {
             (record["problem"], record["sample"]): (problem, record)
             for problem, group in zip(one.problems, groups)
             for record in group
+            if not record["answered"]
         }
         wanted = dict(itertools.islice(known.items(), NUM_READ))
         found = []

@@ -6,7 +6,6 @@ judged here. docs/sandbox.md has the form of the tests (`checks`) and says what 
 
 import json
 import os
-import re
 import secrets
 import threading
 import time
@@ -19,16 +18,15 @@ from typing import Any, TypeVar
 
 from stages.config import SandboxConfig
 from stages.prompting.prompt import Prompt
-from stages.rewards.grading import Grade, GraderAway, Pair
+from stages.rewards.grading import Explanation, Grade, GraderAway, Pair
+from stages.rewards.verifiers.code_blocks import find_program
 from stages.rewards.verifiers.code_checks import Checks, read_checks
 from stages.rewards.verifiers.code_compare import same_output, same_value
+from stages.rewards.verifiers.code_preload import with_preloaded
 from stages.sandbox import Executor, Limits, Program, SandboxError, executor
 from stages.sandbox.languages import LANGUAGES
 
-# A fenced block of code; it ends where a line begins with the fence.
-_BLOCK = re.compile(r"```([\w+#.-]*)[ \t]*\n(.*?)^[ \t]*```", re.DOTALL | re.MULTILINE)
 T = TypeVar("T")
-_ANSWER = re.compile(r"<answer>((?:(?!<answer>).)*?)</answer>", re.DOTALL)
 _HARNESS = Path(__file__).parents[2] / "sandbox" / "harness.py"
 _TRIES = 2  # attempts at a run when the sandbox, not the program, fails
 
@@ -103,6 +101,8 @@ class CodeGrader:
         Tests that would start after `program_limit_s` do not count as passed. Where all tests must pass, none is run
         after the first failure.
         """
+        if language == "python":
+            source = with_preloaded(source, checks.fn_name)
         if checks.type == "stdin":
             program = _retried(lambda: self.executor.build(language, source))
             if program.compile_error:
@@ -169,30 +169,6 @@ def _from_json(text: bytes) -> Any:
         return _NotJson()
 
 
-def find_program(completion: str, language: str | None) -> tuple[str, str | None]:
-    """Finds the program in a completion.
-
-    Args:
-        completion: the text; the answer is the content of its last <answer>, or else the text after </think>.
-        language: the language that the tests ask for. Where it is None, the last tag that names a known language
-            decides, and python where there is none.
-
-    Returns:
-        (language, source): the last fenced block of the answer whose tag names the language, or else the last block
-        without a tag; source is None where there is no such block.
-    """
-    tagged = _ANSWER.findall(completion)
-    answer = tagged[-1] if tagged else completion.rsplit("</think>", 1)[-1]
-    blocks = [(tag.casefold(), text) for tag, text in _BLOCK.findall(answer)]
-    known = {tag: name for name, rules in LANGUAGES.items() for tag in rules.tags}
-    if language is None:
-        language = next((known[tag] for tag, _ in reversed(blocks) if tag in known), "python")
-    in_language = [text for tag, text in blocks if known.get(tag) == language]
-    untagged = [text for tag, text in blocks if not tag]
-    chosen = in_language or untagged
-    return language, chosen[-1] if chosen else None
-
-
 def free_cores() -> int:
     """Returns how many cores training leaves to this rank for programs, at least 1.
 
@@ -238,6 +214,20 @@ def grade(completion: str, prompt: Prompt) -> float:
 def vote(completion: str, prompt: Prompt) -> str | None:
     """Returns None: programs that do the same look different, so there is nothing to count."""
     return None
+
+
+def explain(completion: str, prompt: Prompt) -> Explanation:
+    """Says how many tests there are, which program was found, and what it earns; runs it."""
+    if problem := _checks_problem(prompt):
+        return Explanation(None, None, f"The tests cannot be used: {problem}.")
+    checks = read_checks(prompt.checks)
+    tests = f"{len(checks.tests)} test{'s' * (len(checks.tests) > 1)} of type {checks.type}"
+    language, source = find_program(completion, checks.language)
+    if source is None:
+        return Explanation(tests, None, f"The answer has no closed block of code in {language}.")
+    (given,) = grade_many([(completion, prompt)])
+    why = "The program passes all tests." if given.value == 1 else f"The program earns {given.value:g} of 1."
+    return Explanation(tests, source, f"The program was not graded: {given.error}." if given.error else why)
 
 
 def reference_problem(prompt: Prompt) -> str | None:

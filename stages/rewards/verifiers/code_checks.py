@@ -67,7 +67,7 @@ def _from_published(data: dict) -> dict:
     """Turns {"inputs", "outputs"} into tests.
 
     An input or output that is a list of lines is joined. APPS wraps some functions' values in a list of one: both forms
-    are accepted.
+    are accepted. PRIME and LiveCodeBench write the arguments of a call as lines of JSON, and its value as JSON.
     """
     others = {key: value for key, value in data.items() if key in KEYS}
     inputs, outputs, name = data["inputs"], data["outputs"], data.get("fn_name")
@@ -76,7 +76,9 @@ def _from_published(data: dict) -> dict:
     if name:
         tests = []
         for given, value in zip(inputs, outputs):
-            right = [value, value[0]] if isinstance(value, list) and value else [value]
+            if isinstance(given, str):
+                given, value = _from_lines(given, value)
+            right = [value, value[0]] if isinstance(value, list) and len(value) == 1 else [value]
             tests.append({"args": given, "expected": right, "any_of": True})
         return {**others, "type": "call", "tests": tests}
     others.pop("fn_name", None)
@@ -85,6 +87,15 @@ def _from_published(data: dict) -> dict:
         "type": "stdin",
         "tests": [{"input": _lines(given), "output": _lines(value)} for given, value in zip(inputs, outputs)],
     }
+
+
+def _from_lines(given: str, value: Any) -> tuple[list, Any]:
+    """Returns the arguments and the value of a call that are written as JSON."""
+    try:
+        arguments = [json.loads(line) for line in given.split("\n") if line.strip()]
+        return arguments, json.loads(value) if isinstance(value, str) else value
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"checks: the arguments of a call must be a list, or lines of JSON: {error}") from None
 
 
 def _lines(value: Any) -> Any:

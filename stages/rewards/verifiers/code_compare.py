@@ -1,15 +1,16 @@
 """Compares a program's output with the expected one, outside of the sandbox, as text or as plain JSON data.
 
 Standard output is compared as contest checkers do it (testlib's wcmp and rcmp): word by word, ignoring white space,
-with numbers equal within a tolerance.
+with numbers equal within a tolerance. Whole numbers are compared by their value, as LiveCodeBench does: 05 and +5 are
+5, -0 is 0.
 """
 
 import math
 import re
 from typing import Any
 
-_INTEGER = re.compile(r"[-+]?\d+")
-_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+_INTEGER = re.compile(r"[-+]?[0-9]+")
+_NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 
 
 def same_output(given: str, expected: str, compare: str = "tokens", tolerance: float = 1e-6) -> bool:
@@ -19,7 +20,7 @@ def same_output(given: str, expected: str, compare: str = "tokens", tolerance: f
         given: the program's standard output.
         expected: the test's output.
         compare: "tokens" compares words and numbers; "exact" ignores only white space at line ends and at the end.
-        tolerance: absolute or relative difference of numbers that are not both written as integers ("tokens" only).
+        tolerance: absolute or relative difference of numbers that are not both whole ("tokens" only).
     """
     if compare == "exact":
         return _trimmed(given) == _trimmed(expected)
@@ -54,16 +55,26 @@ def _trimmed(text: str) -> list[str]:
 
 
 def _close(word: str, want: str, tolerance: float) -> bool:
-    """Returns whether two words are numbers within the tolerance; two integers must be written the same."""
-    if not (_NUMBER.fullmatch(word) and _NUMBER.fullmatch(want)) or (
-        _INTEGER.fullmatch(word) and _INTEGER.fullmatch(want)
-    ):
+    """Returns whether two words are the same whole number, or numbers within the tolerance."""
+    if not (_NUMBER.fullmatch(word) and _NUMBER.fullmatch(want)):
         return False
+    if _INTEGER.fullmatch(word) and _INTEGER.fullmatch(want):
+        return _whole(word) == _whole(want)
     return _within(float(word), float(want), tolerance)
+
+
+def _whole(word: str) -> str:
+    """Returns a whole number in its one normal form: as text, because numbers of any length are compared."""
+    digits = word.lstrip("+-").lstrip("0") or "0"
+    return f"-{digits}" if word.startswith("-") and digits != "0" else digits
 
 
 def _within(given: float, expected: float, tolerance: float) -> bool:
     try:
-        return math.isfinite(given) and abs(given - expected) <= tolerance * max(1.0, abs(expected))
+        return (
+            math.isfinite(given)
+            and math.isfinite(expected)
+            and abs(given - expected) <= tolerance * max(1.0, abs(expected))
+        )
     except OverflowError:  # an integer beyond all floats
         return False

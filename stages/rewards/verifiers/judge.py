@@ -7,7 +7,7 @@ anything is learned from the missing grades, and the same command continues it.
 
 from stages.judges import Judged, JudgeUnavailable, current_judge, has_stage
 from stages.prompting.prompt import Prompt
-from stages.rewards.grading import Grade, GraderAway, Pair
+from stages.rewards.grading import Explanation, Grade, GraderAway, Pair
 from stages.runtime.errors import InputError
 from stages.runtime.seeds import seed_for
 from stages.text.answers import extract_answer
@@ -41,9 +41,7 @@ def judged(completion: str, prompt: Prompt) -> Judged:
 
 def vote(completion: str, prompt: Prompt) -> str | None:
     """Returns the answer's text in lower case; the same answer in other words is another vote."""
-    answer = extract_answer(completion)
-    text = answer if answer is not None else summary_of(completion)
-    return " ".join(text.split()).casefold() or None
+    return " ".join(_answer_of(completion).split()).casefold() or None
 
 
 def reference_problem(prompt: Prompt) -> str | None:
@@ -64,3 +62,23 @@ def reference_problem_many(prompts: list[Prompt]) -> list[str | None]:
         else:
             problems.append(judge.prompt_problem(prompt) if judge else None)
     return problems
+
+
+def explain(completion: str, prompt: Prompt) -> Explanation:
+    """Says what the judge was shown, and what it found."""
+    reference, answer = prompt.answer.strip() or None, _answer_of(completion).strip() or None
+    if reference is None:
+        return Explanation(None, answer, "The reference is empty.")
+    if answer is None:
+        return Explanation(reference, None, "The completion has no final answer.")
+    (given,) = grade_many([(completion, prompt)])
+    if given.error:
+        return Explanation(reference, answer, f"The judge gave no verdict: {given.error}.")
+    verdict = "agrees" if given.value == 1 else "does not agree"
+    return Explanation(reference, answer, f"The judge finds that the answer {verdict} with the reference.")
+
+
+def _answer_of(completion: str) -> str:
+    """Returns the final answer, or what follows the thought where none is marked."""
+    answer = extract_answer(completion)
+    return answer if answer is not None else summary_of(completion)

@@ -20,7 +20,7 @@ from stages.contract import files  # noqa: E402
 from stages.engines.saver import write_parts  # noqa: E402
 from stages.engines.training import TrainEngine, init_distributed  # noqa: E402
 from stages.engines.universal import buffers_of, to_universal  # noqa: E402
-from stages.engines.weights import named_weights  # noqa: E402
+from stages.kinds.evaluation.models import weights_of  # noqa: E402
 from stages.kinds.grpo.reference import Reference  # noqa: E402
 from stages.modeling.batching import lay_out  # noqa: E402
 from stages.modeling.model import load_model, load_tokenizer  # noqa: E402
@@ -51,7 +51,7 @@ def a_step(engine: TrainEngine) -> None:
         engine.module.get_buffer(f"model.{BIAS}").add_(0.25)
 
 
-def weights_of(engine: TrainEngine) -> dict[str, torch.Tensor]:
+def state_of(engine: TrainEngine) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in engine.full_weights()}
 
 
@@ -63,14 +63,14 @@ def differing(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> list[st
 
 def run_case(directory: Path, model_dir: Path, zero_stage: int, precision: str) -> dict:
     engine = make_engine(model_dir, zero_stage, precision)
-    before = weights_of(engine)
+    before = state_of(engine)
     a_step(engine)
-    after = weights_of(engine)
+    after = state_of(engine)
     write_parts(directory, engine.parts(directory, is_copied=True))
     dist.barrier()
     again = make_engine(model_dir, zero_stage, precision)
     again.load(directory)
-    resumed = differing(after, weights_of(again))
+    resumed = differing(after, state_of(again))
     universal: list[str] | None = None
     if zero_stage:
         if dist.get_rank() == 0:
@@ -79,20 +79,18 @@ def run_case(directory: Path, model_dir: Path, zero_stage: int, precision: str) 
         third = make_engine(model_dir, zero_stage, precision)
         third.load(directory / "universal", is_universal=True)
         third.set_buffers(buffers_of(directory / "engine"))
-        universal = differing(after, weights_of(third))
+        universal = differing(after, state_of(third))
     engine.export(load_tokenizer(model_dir), directory / "model")
     dist.barrier()
-    exported = dict(named_weights(load_model(directory / "model", precision)))
-    own = {name: tensor for name, tensor in after.items() if name not in ("unused", "model.seen")}
-    checkpoint = {name: list(tensor.shape) for name, tensor in engine.checkpoint_weights()}
+    own = {name: tensor.clone() for name, tensor in engine.checkpoint_weights()}
     return {
         "moved": [name for name in before if not torch.equal(before[name], after[name])],
         "names": list(after),
         "bias": str(after[BIAS].dtype),
         "resumed": resumed,
         "universal": universal,
-        "exported": differing(own, exported),
-        "checkpoint": checkpoint,
+        "exported": differing(own, dict(weights_of(directory / "model"))),
+        "checkpoint": list(own),
         "reference": refreshed(directory, model_dir, zero_stage, precision),
     }
 

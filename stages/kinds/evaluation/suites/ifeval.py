@@ -1,8 +1,6 @@
 """IFEval (Zhou et al. 2023): instructions that a program checks; the score is prompt-level strict accuracy.
 
-Columns: prompt, instruction_id_list, kwargs, as in google/IFEval. Prompts with an instruction that needs a language
-model or data of its own to check (a sentence splitter, a language detector) are left out: see
-stages/rewards/verifiers/instructions.py.
+Columns: prompt, instruction_id_list, kwargs, as in google/IFEval.
 """
 
 import json
@@ -10,18 +8,15 @@ import json
 from stages.config import EvaluateConfig, SuiteConfig
 from stages.kinds.evaluation.problems import Problem, ProblemSet, problems_from, repeated, text_of
 from stages.prompting.prompt import Prompt
-from stages.rewards.verifiers.instructions import UNCHECKED
 
 
 def problem_sets(name: str, suite: SuiteConfig, config: EvaluateConfig, seed: int) -> list[ProblemSet]:
     """The suite as one set of problems."""
 
-    def make(id: str, row: dict) -> Problem | None:
+    def make(id: str, row: dict) -> Problem:
         names, settings = row["instruction_id_list"], row["kwargs"]
         if len(names) != len(settings) or not names:
             raise ValueError(f"{len(names)} instructions, but kwargs for {len(settings)}")
-        if any(instruction in UNCHECKED for instruction in names):
-            return None
         checks = [
             {"id": instruction, **{key: value for key, value in (given or {}).items() if value is not None}}
             for instruction, given in zip(names, settings)

@@ -92,7 +92,8 @@ def equal_values(a: Value, b: Value) -> bool:
             return equal_numbers(a, b, a.expression * factor, b.expression)
     if a.is_percent != b.is_percent:
         percent, other = (a, b) if a.is_percent else (b, a)
-        return any(equal_numbers(percent, other, percent.expression / size, other.expression) for size in (1, 100))
+        sizes = (1, 100) if percent.expression.is_Rational else (100,)
+        return any(equal_numbers(percent, other, percent.expression / size, other.expression) for size in sizes)
     if a.is_degrees != b.is_degrees:
         degrees, other = (a, b) if a.is_degrees else (b, a)
         sizes = (1, sympy.pi / 180)
@@ -248,6 +249,8 @@ def _equal_ratios(reference: Reading, answer: Reading) -> bool:
         pairs = list(zip(reference.parts, answer.parts))
         values = [value for pair in pairs for value in pair]
         if not all(isinstance(value, Value) for value in values):
+            return all(equal(x, y) for x, y in pairs)
+        if any(value.expression.is_zero for value in values if isinstance(value, Value)):
             return all(equal(x, y) for x, y in pairs)
         (first, second), *others = pairs
         return all(
