@@ -18,6 +18,7 @@ from stages.rewards.verifiers.choice_answers import (
 from stages.rewards.verifiers.choice_options import LETTERS, options_of, plain_text
 from stages.text.answers import extract_answer
 from stages.text.completion import summary_of
+from stages.text.normal_form import visible
 
 __all__ = ["LETTERS", "is_letter", "letters_of", "options_of"]
 
@@ -87,6 +88,7 @@ def _said(completion: str, options: dict[str, str]) -> list[str]:
     A line that says its answer decides, even where it hedges. A box is only the first try: what is in it may be a
     value, with the letter beside it.
     """
+    completion = visible(completion)
     tagged = _TAGGED.findall(completion)
     is_thinking = "<think>" in completion and "</think>" not in completion
     region = tagged[-1] if tagged else "" if is_thinking else summary_of(completion)

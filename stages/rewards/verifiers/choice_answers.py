@@ -31,9 +31,10 @@ MAX_BETWEEN = 60  # characters between two options that one word of doubt joins
 MAX_LINES = 20  # of those that say "answer", from the end, how many are looked at
 
 _WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]*)?")
-_LEADING_SIGNS, _TRAILING_SIGNS = " \t\n,:=.;-\u2013\u2014>\u3002\uff0c\u3001\u2192\u21d2#", " \t\n,.;!:\u3002\u3001?"
+_LEADING_SIGNS = " \t\n,:=.;-\u2013\u2014>\u3002\uff0c\u3001\u2192\u21d2#\u2022\u25cf\u25aa"
+_TRAILING_SIGNS = " \t\n,.;!:\u3002\u3001?\u2026"
 _LETTER = r"(?:[(\[]\s?)?([A-Z])(?:\s?[)\]])?"
-_SINGLE = re.compile(r"[(\[{<]?\s*([A-Za-z])\s*[)\]}>]?\s*[.:,;)!]*")
+_SINGLE = re.compile(r"[(\[{<]?\s*([A-Za-z])\s*[)\]}>]?\s*[.:,;)!\u3002\u2026]*")
 _SEVERAL = re.compile(rf"{_LETTER}(?:(?:{AND}|\s?){_LETTER})+\.?")
 _SEVERAL_SMALL = re.compile(rf"{_LETTER}(?:{AND}{_LETTER})+\.?".replace("A-Z", "a-z"))
 _COLONS = {0xFF1A: ":", 0xFF1D: "="}
@@ -41,7 +42,9 @@ _COLONS = {0xFF1A: ":", 0xFF1D: "="}
 _WITH_TEXT = re.compile(
     r"[(\[]?\s?([A-Za-z])(?:\s?[)\]]\s?[.:,;]?|\s?[.:;,\u3001]|\s?[=\u2013\u2014-]|(?=\s))\s*(\S.*)", re.DOTALL
 )
-_TEXT_WITH_LETTER = re.compile(r"(.*\S)\s*[(\[,]\s*(?:(?:option|choice|answer|选项)\s*)?([A-Z])\s*[)\]]?\.?", re.DOTALL)
+_TEXT_WITH_LETTER = re.compile(
+    r"(.*\S)(?:\s*[(\[,:]|\s+[=\u2013\u2014>-]+)\s*(?:(?:option|choice|answer|选项)\s*)?([A-Z])\s*[)\]]?\.?", re.DOTALL
+)
 # A capital letter that stands alone. "A" and "I" before a small word are an article and a pronoun.
 _MENTION = re.compile(
     r"(?<![A-Za-z0-9\\^_=+'\u2019-])(?P<open>[(\[]\s?)?(?<![A-Za-z0-9])(?P<letter>[A-Za-z])(?P<close>\s?[)\]])?"
@@ -73,6 +76,8 @@ def letters_in(text: str, options: dict[str, str]) -> str | None:
         if letters:
             return letters if set(letters) <= set(options or LETTERS) else None
     if _is_undecided(plain, options) or any(_contradicts_itself(candidate, options) for candidate in candidates):
+        return None
+    if _contradicts_itself_within(plain, options):
         return None
     return _asserted(plain, options)
 
@@ -176,6 +181,16 @@ def _contradicts_itself(text: str, options: dict[str, str]) -> bool:
     return any(_option_at_start(words, options) not in (None, given) for given, words in _letters_with_text(text))
 
 
+def _contradicts_itself_within(text: str, options: dict[str, str]) -> bool:
+    """Returns whether a letter within a sentence stands with the text of another option: "I am sure it is C) four"."""
+    for match in _MENTION.finditer(text):
+        if match["close"] or text[match.end() :][:1] in (".", ":"):
+            other = _option_at_start(text[match.end() :], options)
+            if match["letter"].isupper() and other not in (None, match["letter"]):
+                return True
+    return False
+
+
 def _letters_with_text(text: str) -> list[tuple[str, str]]:
     """Returns (letter, text beside it) where a text begins or ends with a letter."""
     found = []
@@ -188,8 +203,8 @@ def _letters_with_text(text: str) -> list[tuple[str, str]]:
 def _several(text: str) -> str | None:
     """Returns the letters of a text that is nothing but several of them, named together."""
     if _SEVERAL.fullmatch(text) or _SEVERAL_SMALL.fullmatch(text):
-        separated = re.sub(AND, " ", text)
-        return "".join(sorted(set(re.findall("[A-Z]", separated.upper()))))
+        letters = re.findall("[A-Z]", re.sub(AND, " ", text).upper())
+        return "".join(sorted(letters)) if len(set(letters)) == len(letters) else None  # "G + G" is a formula
     return None
 
 
