@@ -199,6 +199,8 @@ def loading_errors(directory: Path | str, what: str = "model") -> Iterator[None]
         if "allocate" in str(error):  # no memory: the files are not to blame
             raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if isinstance(error, (LookupError, TypeError, AttributeError)):  # whose text alone says little
+            reason = f"its files are not as transformers writes them ({type(error).__name__}: {reason})"
         config = find_json(Path(directory) / "config.json")
         if isinstance(config, dict) and config.get("auto_map"):
             reason += " (the directory brings code of its own, auto_map in config.json, which is never run)"
