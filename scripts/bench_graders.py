@@ -92,6 +92,8 @@ def gym_answers(entries: int) -> Iterator[Answer]:
     for family in FAMILIES:
         for entry in reasoning_gym.create_dataset(family, size=entries, seed=1):
             answer = str(entry["answer"]).strip()
+            if "Integral" in answer:
+                continue  # the library found no answer
             reference, typed = answer, [answer]
             if "x" in answer or "*" in answer:  # a formula in Python's notation
                 more = " + C" if "+ C" in answer else ""

@@ -44,6 +44,7 @@ def main(arguments: list[str]) -> int:
     from stages import judges
     from stages.data.inputs import prepare_sandbox
     from stages.engines.finite import require_finite_inputs
+    from stages.modeling.loading import require_outside_models
     from stages.runtime.errors import InputError, environment_errors
     from stages.runtime.worker import Worker
 
@@ -57,6 +58,7 @@ def main(arguments: list[str]) -> int:
     with prepared as worker:
         if why := environment.number_problem(environment.LIBRARY_NUMBERS):
             raise InputError(why)
+        require_outside_models(worker.inputs.values())
         require_finite_inputs(worker)
         prepare_sandbox(worker.config)
         judges.open_stage(worker)

@@ -22,7 +22,9 @@ def with_prompt_files(tree: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
     A file that cannot be read leaves the default in its place, so that there is one mistake of it.
     """
-    mistakes: list[str] = []
+    mistakes: dict[
+        str, str
+    ] = {}  # what is wrong with a file -> the first key that names it; other keys follow that one
 
     def filled(node: Any, key: str) -> Any:
         if not isinstance(node, dict) or key == "eval":
@@ -36,11 +38,12 @@ def with_prompt_files(tree: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
             if name == "examples" and isinstance(value, str) and value and not value.startswith("["):
                 return examples_of(value)
         except ConfigError as error:
-            mistakes.extend(f"{key}: {line}" for line in error.errors)
+            for line in error.errors:
+                mistakes.setdefault(line, key)
             return "plain" if name == "template" else None
         return filled(value, key)
 
-    return filled(tree, ""), mistakes
+    return filled(tree, ""), [f"{key}: {line}" for line, key in mistakes.items()]
 
 
 @lru_cache
@@ -73,7 +76,8 @@ def examples_of(path: str) -> str:
         rows = read_all(Path(path).expanduser())
         messages = [message for where, row in rows for message in _messages(row, where)]
     except (OSError, ValueError) as error:
-        raise ConfigError([f"{path} cannot be read as worked examples: {_why(error)}"]) from None
+        why = _why(error).removeprefix(f"data.path={Path(path).expanduser()}: ")
+        raise ConfigError([f"{path} cannot be read as worked examples: {why}"]) from None
     for place, message in enumerate(messages):
         wanted = "user" if place % 2 == 0 else "assistant"
         if message["role"] != wanted:

@@ -29,10 +29,10 @@ def quick_findings(directory: Path) -> list[ModelFinding]:
 
 
 def _family(config: dict[str, Any]) -> ModelFinding:
-    names = config.get("architectures") or []
-    if not names:
-        return ModelFinding("family", "problem", "config.json names no architectures")
-    return ModelFinding("family", "ok", f"{names[0]} ({config.get('model_type', 'no model_type')})")
+    names, kind = config.get("architectures"), config.get("model_type", "no model_type")
+    if not isinstance(names, list) or not names:
+        return ModelFinding("family", "note", f"config.json names no architectures ({kind})")  # `files` says it too
+    return ModelFinding("family", "ok", f"{names[0]} ({kind})")
 
 
 def _weights(tensors: dict[str, TensorEntry]) -> list[ModelFinding]:

@@ -119,6 +119,7 @@ def _mathematics(verifier: str, draw: Random) -> Wrong:
     while value in (-1, 0, 1):
         value = draw_number(draw, is_integer=verifier == "integer")
     if kind > 0.85:
-        return wrong_number(draw, value)
+        case = wrong_number(draw, value)  # a formula that has yet to be computed is no answer to `integer`
+        return case if verifier == "math" else case._replace(right=plain(value))
     answer, how = around(value, draw)
     return Wrong(plain(value), plain(value), answer, how)

@@ -154,8 +154,6 @@ CHANGES: tuple[Change, ...] = (
     lambda v, w: (f"2^{{{v}}}", 2.0 ** float(v) if 0 < v < 100 else None),
     lambda v, w: (f"{v}\\bmod 2", Fraction(v % 2) if v.denominator == 1 else None),
     lambda v, w: (f"|{v}| - 1", abs(v) - 1),
-    lambda v, w: (f"{v}\\%", v / 100 if v.denominator > 1 else None),
-    lambda v, w: (f"{v}:{v}", Fraction(1)),
     lambda v, w: (f"{v}...{v}", None),
 )
 

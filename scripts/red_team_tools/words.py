@@ -27,6 +27,8 @@ def wrong_choice(draw: Random) -> tuple[Wrong, list[str]]:
     right, other = draw.sample(letters, 2)
     template = draw.choice([one for one in ALL_TEMPLATES if one != "{v} or {w}: {v}"])
     text_of = dict(zip(letters, options))
+    if right == "I" and template.startswith("I "):  # a pronoun, or the option that is claimed
+        template = "{w}"
     if template == "none of the above" or ("none" in template and text_of[right].startswith("none")):
         template = "{w}"
     answer = template.format(v=right, w=other, lower_w=other.lower(), text_v=text_of[right], text_w=text_of[other])

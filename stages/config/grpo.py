@@ -157,7 +157,7 @@ class GrpoConfig(StageConfig):
     dual_clip: Float = setting(
         0.0,
         "Where the advantage is negative, the largest ratio that counts, which nothing else bounds there (dual clip, "
-        "Ye et al. 2020, eq. 5; 3 is common); 0: any [ours].",
+        "Ye et al. 2020; 3 is common); 0: any [ours].",
         unit="ratio",
         ge=0,
     )

@@ -4,6 +4,7 @@ Both halves ask: `plan` before anything is launched, a worker before it loads. W
 the model's class expects, is found where the model is loaded (stages/modeling/loading.py).
 """
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ NOT_GENERATING = re.compile(
 )
 # What wrappers put before all names: DDP and DataParallel, FSDP, torch.compile, PEFT, DeepSpeed.
 WRAPPERS = ("module.", "_fsdp_wrapped_module.", "_orig_mod.", "base_model.model.", "_forward_module.")
+MALFORMED = (TypeError, KeyError, AttributeError, ValueError)  # JSON that is not of the form that it should have
+MOST_LAYERS = 10_000  # a number beyond is a mistake that the class of the model will find
 LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks|block)\.(\d+)\.")
 EXPERT = re.compile(r"(.*\.experts)\.(\d+)\.(.*)$")
 EMBEDDING = re.compile(r"(?:^|\.)(?:embed_tokens|wte|embed_in|word_embeddings|embeddings)\.weight$")
@@ -32,6 +35,9 @@ def model_problems(directory: Path, is_trained: bool = True, is_classifier: bool
         is_trained: Whether it is trained; some that cannot be, vLLM can run.
         is_classifier: Whether it is a reward model, and so generates no text.
     """
+    unreadable = _unreadable(directory)
+    if unreadable:
+        return [unreadable]
     pointers = _lfs_pointers(directory)
     if pointers:
         return [f"{listed(pointers)}: pointers of Git LFS, not the files: fetch them with `git lfs pull`"]
@@ -62,10 +68,25 @@ def text_config(config: dict[str, Any]) -> dict[str, Any]:
     return inner if isinstance(inner, dict) else config
 
 
-def _lfs_pointers(directory: Path) -> list[str]:
+def _files(directory: Path) -> list[Path]:
+    """The files that a model can be made of, links to nowhere among them."""
     patterns = ("*.safetensors", "*.json", "tokenizer.model", "*.bin")
-    found = {path for pattern in patterns for path in directory.glob(pattern) if path.is_file()}
-    return sorted(path.name for path in found if is_lfs_pointer(path))
+    return sorted({path for pattern in patterns for path in directory.glob(pattern) if not path.is_dir()})
+
+
+def _unreadable(directory: Path) -> str | None:
+    """Which files cannot be read at all, and why."""
+    lost = [path.name for path in _files(directory) if not path.exists()]
+    if lost:
+        return f"{listed(lost)}: links to files that are not there (a cache that was moved or cleaned): get them again"
+    forbidden = [path.name for path in _files(directory) if not os.access(path, os.R_OK)]
+    if forbidden:
+        return f"{listed(forbidden)}: this user may not read them"
+    return None
+
+
+def _lfs_pointers(directory: Path) -> list[str]:
+    return [path.name for path in _files(directory) if is_lfs_pointer(path)]
 
 
 def _adapter_problem(directory: Path) -> str | None:
@@ -82,10 +103,13 @@ def _config_problems(directory: Path, config: Any, is_trained: bool, is_classifi
     """What is wrong with config.json."""
     if not (directory / "config.json").is_file():
         return ["no config.json"]
+    if config is None:
+        return ["config.json is not JSON: it was cut off or edited; get it again"]
     if not isinstance(config, dict) or not (config.get("model_type") or config.get("architectures")):
         return ["config.json is not a model's (it names no model_type)"]
     problems = []
-    names = config.get("architectures") or []
+    names = config.get("architectures")
+    names = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
     if not names:
         problems.append('config.json names no architectures: add its class, e.g. "architectures": ["LlamaForCausalLM"]')
     if not is_classifier and any(NOT_GENERATING.search(name) for name in names):
@@ -124,6 +148,12 @@ def weight_files(directory: Path) -> list[Path]:
             f"its weights ({listed(others)}) have no {INDEX} and are not named {WEIGHTS}: save them again with "
             "save_pretrained, or fetch the index too"
         )
+    packed = sorted(path.name for path in directory.glob("*.gguf"))
+    if packed:
+        raise BadWeights(
+            f"its weights are a GGUF file ({packed[0]}): convert them with AutoModelForCausalLM.from_pretrained(DIR, "
+            f'gguf_file="{packed[0]}") and save_pretrained'
+        )
     pickles = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in directory.glob(pattern))
     if pickles:
         raise BadWeights(
@@ -136,7 +166,7 @@ def weight_files(directory: Path) -> list[Path]:
 def _weight_map(directory: Path) -> dict[str, str]:
     index = find_json(directory / INDEX)
     weight_map = index.get("weight_map") if isinstance(index, dict) else None
-    if not isinstance(weight_map, dict) or not weight_map:
+    if not isinstance(weight_map, dict) or not weight_map or not all(isinstance(n, str) for n in weight_map.values()):
         raise BadWeights(f"{INDEX} cannot be read, or has no weight_map")
     return weight_map
 
@@ -167,7 +197,7 @@ def _tensor_problems(tensors: dict[str, TensorEntry], config: dict[str, Any], is
     problems = []
     found = {int(match.group(1)) for match in map(LAYER.search, tensors) if match}
     count = config.get("num_hidden_layers") or config.get("n_layer") or config.get("num_layers")
-    if found and isinstance(count, int) and set(range(count)) - found:
+    if found and isinstance(count, int) and count <= MOST_LAYERS and set(range(count)) - found:
         absent = sorted(set(range(count)) - found)
         problems.append(
             f"config.json says {count} layers, but the weights have no tensor of layer {listed(list(map(str, absent)))}"
@@ -200,11 +230,17 @@ def _absent_experts(tensors: dict[str, TensorEntry]) -> list[str]:
 
 
 def _row_problems(directory: Path, tensors: dict[str, TensorEntry]) -> list[str]:
-    """More tokens than rows of the embedding."""
+    """A tokenizer that cannot be read, or that has more tokens than the embedding has rows."""
+    content = find_json(directory / "tokenizer.json")
+    if content is None and (directory / "tokenizer.json").is_file():
+        return ["tokenizer.json is not JSON: it was cut off or edited; get it again"]
     rows = [
         (entry.shape[0], name) for name, entry in tensors.items() if EMBEDDING.search(name) and len(entry.shape) == 2
     ]
-    tokens = num_tokens(directory)
+    try:
+        tokens = _num_tokens(directory, content)
+    except MALFORMED as error:
+        return [f"the tokenizer's files are not as transformers writes them ({type(error).__name__}: {error})"]
     if not rows or tokens is None or tokens <= max(rows)[0]:
         return []
     count, name = max(rows)
@@ -216,15 +252,37 @@ def _row_problems(directory: Path, tensors: dict[str, TensorEntry]) -> list[str]
 
 def num_tokens(directory: Path) -> int | None:
     """One more than the largest id of the tokenizer, from its JSON files; None where they do not say."""
-    ids = {-1}
-    content = find_json(directory / "tokenizer.json")
+    try:
+        return _num_tokens(directory, find_json(directory / "tokenizer.json"))
+    except MALFORMED:
+        return None
+
+
+def _num_tokens(directory: Path, content: Any) -> int | None:
+    """The same, where `content` is that of tokenizer.json.
+
+    An unknown token that the vocabulary cannot give does not count: Qwen2Tokenizer adds `<|endoftext|>` to any one.
+    """
+    ids: dict[str, int] = {}
+    model: dict[str, Any] = {}
     if isinstance(content, dict):
-        vocabulary = (content.get("model") or {}).get("vocab") or {}
-        ids |= set(vocabulary.values()) if isinstance(vocabulary, dict) else {len(vocabulary) - 1}
-        ids |= {token["id"] for token in content.get("added_tokens") or []}
+        model = content.get("model") or {}
+        vocabulary = model.get("vocab") or {}
+        ids |= vocabulary if isinstance(vocabulary, dict) else {"": len(vocabulary) - 1}
+        ids |= {token["content"]: token["id"] for token in content.get("added_tokens") or []}
+    elif isinstance(vocabulary := find_json(directory / "vocab.json"), dict):  # older tokenizers
+        ids |= vocabulary
     added = find_json(directory / "added_tokens.json")
-    ids |= set(added.values()) if isinstance(added, dict) else set()
+    ids |= added if isinstance(added, dict) else {}
     settings = find_json(directory / "tokenizer_config.json")
-    decoder = settings.get("added_tokens_decoder") if isinstance(settings, dict) else None
-    ids |= {int(token) for token in decoder} if isinstance(decoder, dict) else set()
-    return max(ids) + 1 if max(ids) >= 0 else None
+    settings = settings if isinstance(settings, dict) else {}
+    ids |= {token["content"]: int(i) for i, token in (settings.get("added_tokens_decoder") or {}).items()}
+    unknown, *roles = (_content(settings.get(f"{role}_token")) for role in ("unk", "eos", "pad", "bos"))
+    if unknown not in (None, model.get("unk_token"), *roles) and unknown not in (model.get("vocab") or {}):
+        ids.pop(unknown, None)
+    return max(ids.values()) + 1 if ids else None
+
+
+def _content(token: Any) -> Any:
+    """The text of a token, which tokenizer_config.json may write as an object."""
+    return token.get("content") if isinstance(token, dict) else token

@@ -12,6 +12,8 @@ from stages.runtime.errors import InputError, user_errors
 from stages.runtime.worker import Worker
 from stages.worlds.tiny_world.sources import TinyWorldPrompts
 
+CHECKED_PROMPTS = 64  # of those that are generated
+
 
 def open_prompts(
     worker: Worker, data: DataConfig, encoder: Encoder, model_dir: Path, max_completion_tokens: int
@@ -36,7 +38,20 @@ def open_prompts(
             worker.say(source.summary)
         if not isinstance(source, TinyWorldPrompts):
             source.check_lengths(lambda prompts: encode_prompts(encoder, prompts), data.max_prompt_tokens)
+        elif encoder.template != "plain":  # whose prompts are known to fit
+            _check_generated(source, encoder, data.max_prompt_tokens)
     return source
+
+
+def _check_generated(source: PromptSource, encoder: Encoder, max_tokens: int) -> None:
+    """Raises InputError where one of the first generated prompts is longer than `max_tokens`."""
+    prompts = [source.get(index) for index in range(CHECKED_PROMPTS)]
+    longest = max(len(ids) for ids in encode_prompts(encoder, prompts))
+    if longest > max_tokens:
+        raise InputError(
+            f"data: with its template, its system prompt and its examples a prompt has {longest} tokens, more than "
+            f"data.max_prompt_tokens={max_tokens}: raise it (and the model's context), or give fewer examples"
+        )
 
 
 def prepare_sandbox(config: Any) -> None:

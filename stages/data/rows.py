@@ -40,7 +40,7 @@ def map_one(
         return [Malformed(where, str(left_out), str(left_out), is_fatal=False)]
     except RowError as error:
         return [Malformed(where, error.reason, str(error))]
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
         return [
             Malformed(
                 where,

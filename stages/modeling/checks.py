@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from stages.modeling.reward_model import ScalarModel
 
 # Largest difference of logprobs that is rounding: a share of the spread of the logits (root mean square around their
-# mean), and what log-softmax alone gives, in nats.
-ROUNDING = {torch.float32: 3e-4, torch.bfloat16: 0.1}
+# mean), and what log-softmax alone gives, in nats. In bf16 a row in a batch of another shape may take another expert of
+# a deep mixture; what a model must not see is then found by its gradient, which is exact.
+ROUNDING = {torch.float32: 3e-4, torch.bfloat16: 0.25}
 SMALLEST = 5e-6
 
 FAILURES = (RuntimeError, ValueError, TypeError, AttributeError, LookupError, AssertionError, NotImplementedError)

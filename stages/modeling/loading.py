@@ -6,7 +6,7 @@ expects has to be there, in its shape, and nothing else. Whether the weights are
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,14 +14,20 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from stages.contract.files import find_json
+from stages.contract.inputs import StageInput
 from stages.contract.model_directory import listed, model_problems, read_tensors
 from stages.runtime.errors import InputError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-# Tensors that checkpoints carry along and that no policy needs: value heads, and tables that models make themselves.
-NOT_NEEDED = re.compile(r"(^|\.)(v_head|value_head)\.|(^|\.)(inv_freq|masked_bias|position_ids)$")
+# Tensors that checkpoints carry along and that no policy needs: value heads, layers that predict several tokens, and
+# tables that models make themselves (of older checkpoints: causal masks, frequencies, positions).
+NOT_NEEDED = re.compile(
+    r"(^|\.)(v_head|value_head|mtp|mtp_layers)\."
+    r"|(^|\.)(inv_freq|masked_bias|position_ids)$"
+    r"|(^|\.)(attn|attention)\.(bias|causal_mask)$"
+)
 
 Keys = list[str]
 loadable: set[str] = set()  # directories that this process has found whole
@@ -67,6 +73,20 @@ def require_directory(directory: Path | str, is_trained: bool = True, is_classif
     problems = model_problems(Path(directory), is_trained, is_classifier)
     if problems:
         raise InputError(f"no usable model in {directory}: {'; '.join(problems)}")
+
+
+def require_outside_models(inputs: Iterable[StageInput]) -> None:
+    """Raises InputError where a model that no stage has made is not whole, or of a kind that transformers knows not.
+
+    It comes before anything else that a stage does, and reads no weights.
+    """
+    from transformers import AutoConfig
+
+    for source in inputs:
+        if source.stage is None and source.model_dir is not None:
+            require_directory(source.model_dir)
+            with loading_errors(source.model_dir):
+                AutoConfig.from_pretrained(source.model_dir, trust_remote_code=False)
 
 
 def require_loadable(directory: Path | str) -> None:
@@ -120,7 +140,11 @@ def _load(
 
 
 def _nothing_but_the_model(model: "PreTrainedModel", missing: Keys, unexpected: Keys) -> tuple[Keys, Keys]:
-    return missing, [name for name in unexpected if not NOT_NEEDED.search(name)]
+    config = model.config.get_text_config()
+    first = getattr(config, "num_hidden_layers", None)
+    count = getattr(config, "num_nextn_predict_layers", None)  # DeepSeek-V3: layers after the last that is run
+    more = [f"layers.{first + i}." for i in range(count)] if first and count else []
+    return missing, [n for n in unexpected if not NOT_NEEDED.search(n) and not any(part in n for part in more)]
 
 
 def _all_but_the_head(model: "PreTrainedModel", missing: Keys, unexpected: Keys) -> tuple[Keys, Keys]:
@@ -175,6 +199,8 @@ def loading_errors(directory: Path | str, what: str = "model") -> Iterator[None]
         if "allocate" in str(error):  # no memory: the files are not to blame
             raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if isinstance(error, (LookupError, TypeError, AttributeError)):  # whose text alone says little
+            reason = f"its files are not as transformers writes them ({type(error).__name__}: {reason})"
         config = find_json(Path(directory) / "config.json")
         if isinstance(config, dict) and config.get("auto_map"):
             reason += " (the directory brings code of its own, auto_map in config.json, which is never run)"

@@ -117,7 +117,7 @@ def clipped(
     """-min(rho A, clip(rho, 1 - low, 1 + high) A) [N eq. 1], and 1 where the clip took the gradient away.
 
     With the paper's epsilon of 10 the lower bound never binds and the upper is 11. `dual` above 0 is dual clip (Ye et
-    al. 2020, arXiv 1912.09729, eq. 5): where A < 0 the value is at least dual x A, because nothing else bounds a ratio
+    al. 2020, arXiv 1912.09729): where A < 0 the value is at least dual x A, because nothing else bounds a ratio
     there.
     """
     ratio_N = log_ratio_N.exp()
@@ -199,7 +199,7 @@ def _masked(ratio: Tensor, limit: float) -> Tensor:
 
 # The level of the ratio trainer / sampler, and what is done to one beyond the limit.
 CORRECTIONS: dict[str, tuple[str, Callable[[Tensor, float], Tensor]]] = {
-    # TIS: Yao et al. 2025, "Your efficient RL framework secretly brings you off-policy training"
+    # TIS: Yao et al. 2025, "Your efficient RL framework secretly brings you off-policy RL training"
     "token_truncate": ("token", _truncated),
     "token_mask": ("token", _masked),  # MIS / IcePop
     "sequence_truncate": ("sequence", _truncated),  # Liu et al. 2025, "When speed kills stability"

@@ -2,16 +2,13 @@
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
-from stages.modeling.attention import (
-    cannot_pack,
-    has_packed_kernel,
-    packing_refused,
-    use_packed_attention,
-)
+from stages.contract.model_directory import num_tokens
+from stages.modeling.attention import cannot_pack, has_packed_kernel, packing_refused, use_packed_attention
 from stages.modeling.batching import pad_id
 from stages.modeling.checks import SelfCheck, reward_difference
 from stages.modeling.dropout import turn_off_dropout, turn_off_dropout_of_config
@@ -88,9 +85,16 @@ def ready_classifier(
 
 
 def require_rows(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
-    """Raises InputError where the tokenizer has tokens without a row in the embedding."""
+    """Raises InputError where the tokenizer has tokens without a row in the embedding.
+
+    What its files list counts, not what its class adds as it is loaded (Qwen2Tokenizer adds `<|endoftext|>` to any
+    vocabulary): of that only tokens with a role are ever used.
+    """
     rows = model.get_input_embeddings().weight.shape[0]
-    count = max([len(tokenizer), *(number + 1 for number in tokenizer.added_tokens_decoder)])
+    directory = str(getattr(tokenizer, "name_or_path", "") or "")
+    listed = num_tokens(Path(directory)) if directory and Path(directory).is_dir() else None
+    roles = [tokenizer.eos_token_id, tokenizer.bos_token_id, pad_id(tokenizer)]
+    count = max([listed or len(tokenizer), *(token + 1 for token in roles if token is not None)])
     if count > rows:
         raise InputError(
             f"the tokenizer has {count} tokens, but the embedding of {type(model).__name__} has {rows} rows: enlarge "

@@ -56,6 +56,11 @@ def normal_form(text: str) -> str:
     return " ".join(text.split())
 
 
+def visible(text: str) -> str:
+    """Returns a text without the characters that nobody sees."""
+    return (_UNSEEN_ASCII if text.isascii() else _UNSEEN).sub("", text)
+
+
 def encoded(text: str) -> bytes:
     """Returns the normal form of a text as bytes, to be hashed; half of a surrogate pair is no reason to fail."""
     return normal_form(text).encode("utf-8", "surrogatepass")

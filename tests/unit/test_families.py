@@ -20,10 +20,10 @@ CPU = torch.device("cpu")
 class FewTokens:
     """What of a tokenizer says which token pads, and how many tokens there are."""
 
-    pad_token_id, eos_token_id, added_tokens_decoder = 0, 2, {}
+    pad_token_id, bos_token_id, eos_token_id = 0, 1, 2
 
     def __init__(self, count: int = VOCABULARY):
-        self.count = count
+        self.count, self.name_or_path = count, ""
 
     def __len__(self) -> int:
         return self.count
@@ -255,6 +255,17 @@ def test_more_tokens_than_rows_are_refused():
     with pytest.raises(InputError, match=r"has 97 tokens, but the embedding of LlamaForCausalLM has 96 rows"):
         require_rows(tiny("llama"), FewTokens(97))
     require_rows(tiny("llama"), FewTokens(90))
+
+
+def test_a_token_that_a_tokenizer_s_class_adds_needs_no_row_unless_it_has_a_role(tmp_path):
+    """AutoTokenizer reads the directory of a Qwen2 with Qwen2Tokenizer, which adds a token of its own."""
+    (tmp_path / "tokenizer.json").write_text('{"model": {"vocab": {"a": 0, "b": 95}}}')
+    tokenizer = FewTokens(97)
+    tokenizer.name_or_path = str(tmp_path)
+    require_rows(tiny("llama"), tokenizer)
+    tokenizer.pad_token_id = 96
+    with pytest.raises(InputError, match="has 97 tokens"):
+        require_rows(tiny("llama"), tokenizer)
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "opt", "mistral_window"])

@@ -51,6 +51,13 @@ def test_good_prompts(encoder, model_dir, tmp_path):
     assert open_prompts(WORKER, DataConfig(max_prompt_tokens=32), encoder, model_dir, 32).get(0).domain == "reasoning"
 
 
+def test_examples_before_generated_prompts_count(tokenizer, model_dir):
+    examples = json.dumps([{"role": "user", "content": "7+5"}, {"role": "assistant", "content": "12" * 20}])
+    data = DataConfig(max_prompt_tokens=32, examples=examples)
+    with pytest.raises(InputError, match="its examples a prompt has .* tokens, more than data.max_prompt_tokens=32"):
+        open_prompts(WORKER, data, Encoder.of(data, tokenizer), model_dir, 32)
+
+
 def test_a_row_without_answer(encoder, model_dir, tmp_path):
     with pytest.raises(InputError, match="line 2"):
         open_prompts(WORKER, data_with(tmp_path, GOOD, {"prompt": "2+2?"}), encoder, model_dir, 8)

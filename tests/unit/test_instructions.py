@@ -207,6 +207,7 @@ def test_the_configuration_holds_what_the_files_say(tmp_path):
     assert "data.template 'poem' is not one of plain, r1_zero, chat, nor a file FILE.jinja" in said.replace(": t", " t")
     assert f"data.examples: {tmp_path}/none.jsonl cannot be read as worked examples" in said
     assert "stages.distill.template: x.jinja cannot be read as a template: No such file" in said
+    assert said.count("none.jsonl") == 1 and "data.path" not in said  # of many stages that follow data.examples
     bad = tmp_path / "bad.jinja"
     for text, why in (("{% for m in messages %}{{ m }", "line 1"), ("Hello", "no chat template")):
         bad.write_text(text)

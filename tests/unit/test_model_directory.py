@@ -7,9 +7,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from stages.contract.inputs import StageInput
 from stages.contract.model_directory import model_problems, num_tokens
 from stages.contract.safetensors_header import BadWeights, read_header
-from stages.modeling.loading import load_classifier, loadable, require_loadable
+from stages.modeling.loading import load_classifier, loadable, require_loadable, require_outside_models
 from stages.modeling.model import load_model, load_tokenizer
 from stages.modeling.reward_model import load_reward_model
 from stages.runtime.errors import InputError
@@ -22,7 +23,7 @@ LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 134\n"
 def saved(tmp_path_factory):
     """Whole directories by name: each is copied before it is spoiled."""
     made = {}
-    for family in ("llama", "llama_tied", "qwen3_moe"):
+    for family in ("llama", "llama_tied", "qwen3_moe", "deepseek_v3"):
         made[family] = tmp_path_factory.mktemp(family)
         tiny(family).save_pretrained(made[family])
         (made[family] / "tokenizer.json").write_text('{"model": {"vocab": {"a": 0, "b": 95}}, "added_tokens": []}')
@@ -71,6 +72,22 @@ def cut(path):
 
 def text(name, content):
     return lambda path: (path / name).write_text(content)
+
+
+def link_to_nowhere(path):
+    (path / "model.safetensors").unlink()
+    (path / "model.safetensors").symlink_to("../blobs/3f2a")
+
+
+def older_tokenizer(path):
+    (path / "tokenizer.json").unlink()
+    (path / "vocab.json").write_text('{"a": 0, "b": 100}')
+
+
+def more_layers(path):
+    """One that predicts a token more, as DeepSeek-V3 has it; its class knows only the number of the published one."""
+    change_config(num_nextn_predict_layers=1)(path)
+    also("model.layers.2.eh_proj.weight", torch.zeros(4))(path)
 
 
 def first_shard(path):
@@ -123,6 +140,15 @@ FILES = {
         r"97 tokens, but model.embed_tokens.weight has 96 rows",
     ),
     "added later": ("llama", text("added_tokens.json", '{"<x>": 120}'), r"121 tokens"),
+    "a link to nowhere": ("llama", link_to_nowhere, r"model.safetensors: links to files that are not there"),
+    "cut config": ("llama", text("config.json", '{"model_type": "lla'), "config.json is not JSON"),
+    "cut tokenizer": ("llama", text("tokenizer.json", '{"model": {"vocab": '), "tokenizer.json is not JSON"),
+    "odd tokenizer": ("llama", text("tokenizer.json", '{"model": 1}'), "not as transformers writes them"),
+    "odd ids": ("llama", text("tokenizer.json", '{"model": {"vocab": {"a": "b"}}}'), "not as transformers writes them"),
+    "odd architectures": ("llama", change_config(architectures=[1]), "names no architectures"),
+    "odd index": ("sharded", text("model.safetensors.index.json", '{"weight_map": {"a": 1}}'), "cannot be read"),
+    "gguf": ("llama", lambda p: (p / "model.safetensors").rename(p / "model.gguf"), "GGUF file"),
+    "older tokenizer": ("llama", older_tokenizer, "101 tokens"),
     "no tokenizer": ("llama", lambda p: (p / "tokenizer.json").unlink(), "no tokenizer"),
 }  # fmt: skip
 
@@ -186,6 +212,9 @@ def test_what_the_class_of_the_model_says(copy, case):
         ("llama_tied", lambda path: None),
         ("llama", also("v_head.summary.weight", torch.zeros(1, 32))),
         ("llama", also("model.layers.0.self_attn.rotary_emb.inv_freq", torch.zeros(4))),
+        ("llama", also("model.layers.0.attn.bias", torch.ones(1, 1, 4, 4, dtype=torch.bool))),
+        ("llama", also("mtp.norm.weight", torch.zeros(4))),
+        ("deepseek_v3", more_layers),
         (
             "llama_tied",
             change_weights(lambda w: {**w, "lm_head.weight": w["model.embed_tokens.weight"].clone()}),
@@ -225,12 +254,43 @@ def test_a_reward_model_has_its_head_and_a_new_one_gets_one(copy, tmp_path):
     assert torch.equal(loaded.score.weight, made.score.weight)
 
 
+def test_models_from_outside_are_looked_at_before_a_stage_begins(copy):
+    """A stage's own output is verified by its manifest; some of it (reward models) are several models."""
+    path = copy("llama")
+    outside = StageInput(path=str(path), model_dir=str(path), fingerprint="0")
+    require_outside_models([outside])
+    change_config(model_type="frobnicator")(path)
+    with pytest.raises(InputError, match="frobnicator"):
+        require_outside_models([outside])
+    cut(path)
+    with pytest.raises(InputError, match="is cut short"):
+        require_outside_models([outside])
+    require_outside_models([StageInput(stage="base", path=str(path), model_dir=str(path), fingerprint="0")])
+
+
 @pytest.mark.parametrize("content", ["{", '{"model": 1}', LFS])
 def test_a_broken_tokenizer_is_bad_input(copy, content):
     path = copy("llama")
     (path / "tokenizer.json").write_text(content)
     with pytest.raises(InputError, match="no usable tokenizer"):
         load_tokenizer(path)
+
+
+def test_an_unknown_token_that_is_never_drawn_needs_no_row(copy):
+    """As Qwen2Tokenizer adds it to any vocabulary when it is loaded, and so our exports have it."""
+    path = copy("llama")
+    vocabulary, added = {"a": 0, "b": 95}, [{"id": 96, "content": "<|endoftext|>"}]
+    settings = {"unk_token": "<|endoftext|>", "eos_token": "b"}
+    (path / "tokenizer_config.json").write_text(json.dumps(settings))
+    (path / "tokenizer.json").write_text(json.dumps({"model": {"vocab": vocabulary}, "added_tokens": added}))
+    assert num_tokens(path) == 96 and not model_problems(path)
+    for role in ("eos_token", "pad_token"):
+        (path / "tokenizer_config.json").write_text(json.dumps({**settings, role: "<|endoftext|>"}))
+        assert num_tokens(path) == 97, role
+    (path / "tokenizer_config.json").write_text(json.dumps(settings))
+    model = {"vocab": vocabulary, "unk_token": "<|endoftext|>"}
+    (path / "tokenizer.json").write_text(json.dumps({"model": model, "added_tokens": added}))
+    assert num_tokens(path) == 97
 
 
 def test_headers_and_tokens_are_counted(saved):

@@ -105,6 +105,23 @@ def test_mmlu_with_indices_and_letters():
     )
 
 
+def test_ten_options_of_mmlu_pro_and_what_they_hold(tmp_path):
+    """Names with initials, letters in the options and "A)" after them are no options; "N/A" fills a row up."""
+    options = [f"President {n}" for n in range(7)] + ["John F. Kennedy", "B. B. King, later called A) or C)", "N/A"]
+    rows = [
+        {"question": "Who?", "options": options, "answer": "H"},
+        {"question": "Who?", "options": options, "answer": "I"},
+    ]
+    one = load("mmlu_pro", path=written(tmp_path / "rows.jsonl", rows))
+    assert [problem.prompts[0].answer for problem in one.problems] == ["H", "I"] and "N/A" not in one.problems[
+        0
+    ].prompts[0].text
+    assert (
+        grades(one, "ANSWER: H", "ANSWER: I") == grades(one, "The answer is John F. Kennedy.", "\\boxed{I}") == [1, 1]
+    )
+    assert grades(one, "ANSWER: F", "ANSWER: H. John F. Kennedy") == [0, 0]
+
+
 def test_ifeval():
     one = load("ifeval")
     assert len(one.problems) == 3 and one.measure == "text"

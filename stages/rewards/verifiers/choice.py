@@ -9,10 +9,16 @@ import re
 
 from stages.prompting.prompt import Prompt
 from stages.rewards.grading import Explanation
-from stages.rewards.verifiers.choice_answers import answer_line, begins_with_doubt, letters_in, mentions_letter
+from stages.rewards.verifiers.choice_answers import (
+    answer_line,
+    begins_with_doubt,
+    letters_in,
+    mentions_option,
+)
 from stages.rewards.verifiers.choice_options import LETTERS, options_of, plain_text
 from stages.text.answers import extract_answer
 from stages.text.completion import summary_of
+from stages.text.normal_form import visible
 
 __all__ = ["LETTERS", "is_letter", "letters_of", "options_of"]
 
@@ -82,6 +88,7 @@ def _said(completion: str, options: dict[str, str]) -> list[str]:
     A line that says its answer decides, even where it hedges. A box is only the first try: what is in it may be a
     value, with the letter beside it.
     """
+    completion = visible(completion)
     tagged = _TAGGED.findall(completion)
     is_thinking = "<think>" in completion and "</think>" not in completion
     region = tagged[-1] if tagged else "" if is_thinking else summary_of(completion)
@@ -89,15 +96,18 @@ def _said(completion: str, options: dict[str, str]) -> list[str]:
         said, start = line
         rest = region[start + len(said) :]
         boxed = _boxed(rest)
-        if len(rest) <= MAX_BESIDE and begins_with_doubt(rest) and mentions_letter(rest, options):
+        if len(rest) <= MAX_BESIDE and begins_with_doubt(rest) and mentions_option(rest, options):
             return [_with_claims(said + rest)]  # "The answer is C", and below it "Or \\boxed{D}"
         return [_with_claims(said)] if boxed is None else [boxed, _with_claims(said)]
     boxed = _boxed(region if tagged else completion)
-    if not tagged or boxed is None:
-        return [text for text in (boxed, *([region] if tagged else [])) if text is not None]
+    if not tagged:
+        return [] if boxed is None else [boxed]
+    if boxed is None:
+        above, _, last_line = region.rstrip().rpartition("\n")
+        return [region] if mentions_option(above[-1000:], options) else [region, last_line]
     beside = _BOX.sub("", region)
     are_joined = len(_BOX.findall(region)) in (1, len(_BOX.findall(boxed)))
-    if len(beside) <= MAX_BESIDE and (not are_joined or mentions_letter(beside, options)):
+    if len(beside) <= MAX_BESIDE and (not are_joined or mentions_option(beside, options)):
         return [_with_claims(region)]  # "C or \\boxed{D}"
     return [boxed, region]
 

@@ -6,6 +6,8 @@ contradicts itself ("B. three" where B is four), names nothing.
 """
 
 import re
+from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 from stages.rewards.verifiers.choice_options import LETTERS, normalised, plain_text
@@ -25,12 +27,14 @@ from stages.rewards.verifiers.choice_words import (
 )
 
 MAX_CHARACTERS = 1000  # of a text that is read as a whole; a longer one is a solution and names no option
+MAX_BETWEEN = 60  # characters between two options that one word of doubt joins
 MAX_LINES = 20  # of those that say "answer", from the end, how many are looked at
 
 _WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]*)?")
-_LEADING_SIGNS, _TRAILING_SIGNS = " \t\n,:=.;-\u2013\u2014>\u3002\uff0c\u3001\u2192\u21d2#", " \t\n,.;!:\u3002\u3001?"
+_LEADING_SIGNS = " \t\n,:=.;-\u2013\u2014>\u3002\uff0c\u3001\u2192\u21d2#\u2022\u25cf\u25aa"
+_TRAILING_SIGNS = " \t\n,.;!:\u3002\u3001?\u2026"
 _LETTER = r"(?:[(\[]\s?)?([A-Z])(?:\s?[)\]])?"
-_SINGLE = re.compile(r"[(\[{<]?\s*([A-Za-z])\s*[)\]}>]?\s*[.:,;)!]*")
+_SINGLE = re.compile(r"[(\[{<]?\s*([A-Za-z])\s*[)\]}>]?\s*[.:,;)!\u3002\u2026]*")
 _SEVERAL = re.compile(rf"{_LETTER}(?:(?:{AND}|\s?){_LETTER})+\.?")
 _SEVERAL_SMALL = re.compile(rf"{_LETTER}(?:{AND}{_LETTER})+\.?".replace("A-Z", "a-z"))
 _COLONS = {0xFF1A: ":", 0xFF1D: "="}
@@ -38,7 +42,9 @@ _COLONS = {0xFF1A: ":", 0xFF1D: "="}
 _WITH_TEXT = re.compile(
     r"[(\[]?\s?([A-Za-z])(?:\s?[)\]]\s?[.:,;]?|\s?[.:;,\u3001]|\s?[=\u2013\u2014-]|(?=\s))\s*(\S.*)", re.DOTALL
 )
-_TEXT_WITH_LETTER = re.compile(r"(.*\S)\s*[(\[,]\s*(?:(?:option|choice|answer|选项)\s*)?([A-Z])\s*[)\]]?\.?", re.DOTALL)
+_TEXT_WITH_LETTER = re.compile(
+    r"(.*\S)(?:\s*[(\[,:]|\s+[=\u2013\u2014>-]+)\s*(?:(?:option|choice|answer|选项)\s*)?([A-Z])\s*[)\]]?\.?", re.DOTALL
+)
 # A capital letter that stands alone. "A" and "I" before a small word are an article and a pronoun.
 _MENTION = re.compile(
     r"(?<![A-Za-z0-9\\^_=+'\u2019-])(?P<open>[(\[]\s?)?(?<![A-Za-z0-9])(?P<letter>[A-Za-z])(?P<close>\s?[)\]])?"
@@ -61,20 +67,18 @@ def letters_in(text: str, options: dict[str, str]) -> str | None:
         return None
     plain = plain_text(text)
     named = _option_of(text, options)
-    for candidate in _stripped(plain):
+    candidates = _stripped(plain)
+    for candidate in candidates:
         match = _SINGLE.fullmatch(candidate)
         letters = match[1].upper() if match else None
-        letters = letters or named or _option_of(candidate, options) or _several(candidate)
+        letters = letters or named or _option_of(candidate, options) or _named_in_full(candidate, options)
+        letters = letters or _several(candidate)
         if letters:
             return letters if set(letters) <= set(options or LETTERS) else None
-    for candidate in _stripped(plain):
-        for pattern, letter, words in ((_WITH_TEXT, 1, 2), (_TEXT_WITH_LETTER, 2, 1)):
-            if match := pattern.fullmatch(candidate):
-                given, found = match[letter].upper(), _option_at_start(match[words], options)
-                if found and found != given:
-                    return None  # "B. three" where B is four
-                if found and normalised(match[words].strip("()[] ")) == normalised(options[found]):
-                    return found
+    if _is_undecided(plain, options) or any(_contradicts_itself(candidate, options) for candidate in candidates):
+        return None
+    if _contradicts_itself_within(plain, options):
+        return None
     return _asserted(plain, options)
 
 
@@ -100,7 +104,7 @@ def answer_line(text: str, options: dict[str, str]) -> tuple[str, int] | None:
         if any(seed in line.lower() for seed in seeds) and (match := ANSWER_LINE.search(line.translate(_COLONS))):
             num_seen += 1
             said = line[match.start() :]
-            said += below if match.end() == len(line) else ""
+            said += below if not line[match.end() :].strip(" \t:*=") else ""
             if len(said) <= MAX_CHARACTERS and (mentions_letter(said, options) or letters_in(said, options)):
                 return said, start + match.start()
         below = "\n" + line + below if not line.strip() or not below.strip() else "\n" + line
@@ -110,6 +114,11 @@ def answer_line(text: str, options: dict[str, str]) -> tuple[str, int] | None:
 def mentions_letter(text: str, options: dict[str, str]) -> bool:
     """Returns whether a text mentions the letter of an option and does not deny it."""
     return bool(_mentions(plain_text(text), options))
+
+
+def mentions_option(text: str, options: dict[str, str]) -> bool:
+    """Returns whether a text mentions an option, by its letter or by its text."""
+    return mentions_letter(text, options) or bool(_texts_in(plain_text(text), options))
 
 
 def begins_with_doubt(text: str) -> bool:
@@ -159,11 +168,43 @@ def _option_of(text: str, options: dict[str, str]) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
+def _named_in_full(text: str, options: dict[str, str]) -> str | None:
+    """Returns the letter of a text that is a letter and nothing but the text of its option: "B. four", "four (B)"."""
+    for given, words in _letters_with_text(text):
+        if given in options and normalised(words.strip("()[] ")) == normalised(options[given]):
+            return given
+    return None
+
+
+def _contradicts_itself(text: str, options: dict[str, str]) -> bool:
+    """Returns whether a letter stands with the text of another option: "B. three" where B is four."""
+    return any(_option_at_start(words, options) not in (None, given) for given, words in _letters_with_text(text))
+
+
+def _contradicts_itself_within(text: str, options: dict[str, str]) -> bool:
+    """Returns whether a letter within a sentence stands with the text of another option: "I am sure it is C) four"."""
+    for match in _MENTION.finditer(text):
+        if match["close"] or text[match.end() :][:1] in (".", ":"):
+            other = _option_at_start(text[match.end() :], options)
+            if match["letter"].isupper() and other not in (None, match["letter"]):
+                return True
+    return False
+
+
+def _letters_with_text(text: str) -> list[tuple[str, str]]:
+    """Returns (letter, text beside it) where a text begins or ends with a letter."""
+    found = []
+    for pattern, letter, words in ((_WITH_TEXT, 1, 2), (_TEXT_WITH_LETTER, 2, 1)):
+        if match := pattern.fullmatch(text):
+            found.append((match[letter].upper(), match[words]))
+    return found
+
+
 def _several(text: str) -> str | None:
     """Returns the letters of a text that is nothing but several of them, named together."""
     if _SEVERAL.fullmatch(text) or _SEVERAL_SMALL.fullmatch(text):
-        separated = re.sub(AND, " ", text)
-        return "".join(sorted(set(re.findall("[A-Z]", separated.upper()))))
+        letters = re.findall("[A-Z]", re.sub(AND, " ", text).upper())
+        return "".join(sorted(letters)) if len(set(letters)) == len(letters) else None  # "G + G" is a formula
     return None
 
 
@@ -188,18 +229,66 @@ def _is_one_word(last: str, following: str) -> bool:
     return last.isalnum() and following.isalnum() and last.isascii() == following.isascii()
 
 
+def _is_undecided(text: str, options: dict[str, str]) -> bool:
+    """Returns whether a word of doubt stands between two options, named by letters or texts, that are no reasons."""
+    letters = [(match.start(), match.end(), match["letter"]) for match in _MENTION.finditer(text)]
+    named = [item for item in letters if item[2] in (options or LETTERS)] + _texts_in(text, options)
+    reason = REASON.search(text)
+    end = reason.start() if reason else len(text)
+    items = sorted(
+        item for item in named if item[0] <= end and not DENIAL_BEFORE.search(text[max(0, item[0] - 60) : item[0]])
+    )
+    return any(
+        first[2] != second[2] and second[0] - first[1] <= MAX_BETWEEN and DOUBT.search(text[first[1] : second[0]])
+        for first, second in pairwise(items)
+    )
+
+
+def _texts_in(text: str, options: dict[str, str]) -> list[tuple[int, int, str]]:
+    """Returns (start, end, letter) of each text of an option in a text; a longer one hides what is in it."""
+    forms = {normalised(option): letter for letter, option in reversed(options.items()) if len(normalised(option)) > 1}
+    if not forms:
+        return []
+    found = []
+    for match in _expression_of(tuple(sorted(forms, key=len, reverse=True))).finditer(text):
+        if letter := forms.get(" ".join(match[0].split()).casefold()):
+            found.append((match.start(), match.end(), letter))
+    return found
+
+
+@lru_cache(maxsize=1024)
+def _expression_of(texts: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(map(_whole_words, texts)), re.IGNORECASE)
+
+
+def _whole_words(text: str) -> str:
+    """Returns an expression of a text that no letter goes on from; Chinese may stand beside Latin letters."""
+    before, after = (r"(?<![A-Za-z0-9_])" if end.isascii() else "" for end in (text[0], text[-1]))
+    return before + re.escape(text).replace(r"\ ", r"\s+") + after.replace("<", "")
+
+
+def _without_texts(text: str, options: dict[str, str]) -> str:
+    """Takes the texts of options out that have letters of their own, as "both I and II" or "A and C"."""
+    for option in options.values():
+        plain = " ".join(plain_text(option).split())
+        if len(plain) > 2 and plain in text and _MENTION.search(plain):
+            text = text.replace(plain, "\u2026")
+    return text
+
+
 class _Mention(NamedTuple):
     """A letter of an option in a text."""
 
     letter: str
     is_claimed: bool  # "the answer is C", "C is correct", "C) five" at the start
     is_bracketed: bool
-    is_reason: bool  # it stands in a reason: "because C is odd"
+    is_reason: bool  # it stands in a reason, "because C is odd", or a later sentence talks about it, "Note that A is"
 
 
 def _mentions(text: str, options: dict[str, str]) -> list[_Mention]:
     """Returns the letters of options that a text mentions and does not deny."""
     found = []
+    text = _without_texts(text, options)
     reason = REASON.search(text)
     for match in _MENTION.finditer(text):
         letter, before, after = match["letter"].upper(), text[: match.start()], text[match.end() :]
@@ -213,8 +302,11 @@ def _mentions(text: str, options: dict[str, str]) -> list[_Mention]:
         is_named_in_full = _option_at_start(after, options) == letter
         is_claimed = is_first or is_named_in_full or bool(CLAIM_BEFORE.search(near) or CLAIM_AFTER.match(after))
         is_word = letter in "AI" and not (match["open"] or match["close"] or is_claimed) and _BEFORE_A_WORD.match(after)
+        is_in_reason = reason is not None and reason.start() < match.start()
+        is_talked_about = bool(re.search(r"[.!?;\n]\s", before)) and not (is_claimed or is_bracketed)
+        is_reason = is_in_reason or (is_talked_about and re.match(r"\s+[a-z]{2,}", after) is not None)
         if not is_word and not DENIAL_BEFORE.search(near) and not DENIAL_AFTER.match(after):
-            found.append(_Mention(letter, is_claimed, is_bracketed, bool(reason and reason.start() < match.start())))
+            found.append(_Mention(letter, is_claimed, is_bracketed, is_reason))
     return found
 
 
@@ -228,21 +320,8 @@ def _asserted(text: str, options: dict[str, str]) -> str | None:
     claimed = {mention.letter for mention in mentions if mention.is_claimed and not mention.is_reason}
     claimed = claimed or {mention.letter for mention in mentions if mention.is_claimed}
     if len(letters) == 1 and (claimed or any(mention.is_bracketed for mention in mentions)):
-        (letter,) = letters
-        return None if _doubts_with_text(text, letter, options) else letter
+        return letters.pop()
     if len(claimed) != 1 or DOUBT.search(text):
         return None
     (letter,) = claimed
     return letter if all(mention.is_reason or mention.letter == letter for mention in mentions) else None
-
-
-def _doubts_with_text(text: str, letter: str, options: dict[str, str]) -> bool:
-    """Returns whether a text that names a letter offers the text of another option too, as "C, or four"."""
-    words = f" {normalised(text)} "
-    for other, option in options.items():
-        form = normalised(option)
-        if other != letter and form and form not in normalised(options.get(letter, "")):
-            for match in re.finditer(rf"(?<!\w){re.escape(form)}(?!\w)", words):
-                if DOUBT.search(words[: match.start()][-30:]) or DOUBT.match(words[match.end() :].lstrip()):
-                    return True
-    return False

@@ -28,7 +28,7 @@ _DRESSED |= {
 _TABLE = _FULL_WIDTH | _DRESSED
 _FONTS = (
     r"text|textbf|textrm|textit|textsf|texttt|mathrm|mathbf|mathit|mathsf|mathtt|mathcal|mathbb|boldsymbol|bm|bf|rm|it"
-    r"|mbox|hbox|fbox|boxed|framebox|underline|emph|operatorname|displaystyle|large|Large|huge|Huge|normalsize"
+    r"|mbox|hbox|fbox|boxed|framebox|underline|emph|operatorname|textcircled|displaystyle|large|Large|huge|Huge|normalsize"
 )
 _WRAPPED = re.compile(rf"\\(?:{_FONTS})\*?\s*\{{([^{{}}]*)\}}")
 _COMMAND = re.compile(rf"\\(?:{_FONTS})(?![A-Za-z])")
@@ -36,7 +36,7 @@ _BARE_BRACES = re.compile(r"(?<![\w}\\^])\{\s*([^{}]*?)\s*\}(?![\w{])")
 _NOISE = re.compile(
     r"\\[,;:! ]|\\q?quad|[$*`]|(?<=[)}])~|\\[()\[\]]|</?(?:b|i|u|em|strong|span|code|p|br)\s*/?>|(?<!\w)_+|_+(?!\w)"
 )
-_QUOTES = re.compile(r"[\"'\u2018-\u201f\u00ab\u00bb\u300c-\u300f](?!s\b|t\b|ll\b|re\b|ve\b|m\b|d\b)")
+_QUOTES = re.compile(r"[\"'\u2018-\u201f\u00ab\u00bb\u300c-\u3011](?!s\b|t\b|ll\b|re\b|ve\b|m\b|d\b)")
 # How options are marked: (A) or A) or [A] or A. or A: or A、
 _MARK = (
     r"(?:(?P<open>[(\[])\s*(?P<inner>[A-Za-z])\s*(?P<close>[)\]])[.:]?|(?P<bare>[A-Za-z])\s?(?P<sign>[).:\u3001,\]]))"

@@ -6,7 +6,7 @@ _WORDS = """
 so thus therefore hence then overall finally i we you think believe guess choose chose pick select selected chosen go
 with say my our the final correct right best true most likely appropriate single only answer answers ans option options
 choice choices letter letters solution response selection is are was were be being must should would will it its it's
-that's that this these to of question here's here as follows following clearly obviously definitely indeed both
+that's that this these to of question here's here as follows following clearly obviously definitely indeed both i'd
 die der das richtige korrekte antwort antworten lautet lauten ist sind l' la le les bonne réponse réponses est sont el
 los las respuesta respuestas correcta correcto correctas es son opción opciones resposta certa é são risposta risposte
 corretta è sono opzione opção alternativa svar svaret är er det rätt riktig odpowiedź to jest poprawna правильный верный
@@ -18,7 +18,7 @@ FILLERS = frozenset(_WORDS.split())
 _CJK_WORDS = """
 因此 所以 因而 故 综上所述 综上 由此可知 可知 可得 我们 我 认为 觉得 选择 选出 选项 选 選擇 選項 選 正确 正確 的
 是 为 為 最终 最終 答案 应该 應該 应 應 该 該 本 此 题 題 正解 答え 解答 回答 選択肢 は が
-정답은 정답 답은 답 선택지
+정답은 정답 답은 답 선택지 उत्तर
 """
 CJK_BEFORE = re.compile(rf"(?:{'|'.join(_CJK_WORDS.split())}|[\s:,\u3001\u3002])+")
 _CJK_ENDS = """
@@ -27,7 +27,9 @@ _CJK_ENDS = """
 """
 CJK_AFTER = re.compile(rf"(?:{'|'.join(_CJK_ENDS.split())}|[\s\u3002!,.])+\Z")
 
-_START, _END = r"(?<![^\W\d_])", r"(?![^\W\d_])"  # of a word: no letter stands beside it
+_CJK = "\u3040-\u30ff\u3400-\u9fff"
+# Of a word: no letter stands beside it; Chinese may, "答案是not A".
+_START, _END = rf"(?<![^\W\d_{_CJK}])", rf"(?![^\W\d_{_CJK}])"
 
 
 def _any(*words: str) -> str:
@@ -49,7 +51,11 @@ or|either|maybe|perhaps|possibly|possible|plausible|alternatively|alternative|ot
 DOUBT = re.compile(rf"[/|~?]|{_any(_DOUBT_WORDS)}|或|还是|還是|也|または|もしくは|か|또는|혹은", re.IGNORECASE)
 # What comes after these is a reason, and letters in it are talked about rather than given.
 REASON = re.compile(
-    _any("because|since|as|whereas|while|for|by|due to|given that|denn|weil|car|porque|потому") + "|因为|由于|因為",
+    _any(
+        "because|since|(?<!well )as(?! (?:well|good|likely))|whereas|while|for|by|due to|given that",
+        "denn|weil|car|porque|потому",
+    )
+    + "|因为|由于|因為",
     re.IGNORECASE,
 )
 # What stands before a letter that the answer claims.
@@ -100,7 +106,7 @@ _NO_LETTER_YET = r"(?:(?!(?-i:(?<![A-Za-z])[A-HJ-Z](?![A-Za-z])))[^:=.;]){0,60}?
 # Where a line says its answer: "ANSWER: C", "The answer is (C)", "答案：C", "故选C", "## Answer" with the answer below.
 ANSWER_LINE = re.compile(
     rf"(?:{_START}(?:{_ANSWER_WORDS}){_END}{_NO_LETTER_YET}"
-    rf"(?:[:=]|{_any('is', 'are', 'ist', 'lautet', 'est', 'es', 'é', 'è')}|[\s*]*\Z)"
+    rf"(?:[:=]|{_any('is|are|(?:would|should|must|will|has to) be|ist|lautet|est|es|é|è')}|[\s*]*\Z)"
     r"|(?<![不没未别能])(?:答案|正解|答え|정답|(?:故|应|應|因此|所以|我)?(?:选择|选|選)))",
     re.IGNORECASE,
 )

@@ -221,7 +221,7 @@ def explain(completion: str, prompt: Prompt) -> Explanation:
     if problem := _checks_problem(prompt):
         return Explanation(None, None, f"The tests cannot be used: {problem}.")
     checks = read_checks(prompt.checks)
-    tests = f"{len(checks.tests)} tests of type {checks.type}"
+    tests = f"{len(checks.tests)} test{'s' * (len(checks.tests) > 1)} of type {checks.type}"
     language, source = find_program(completion, checks.language)
     if source is None:
         return Explanation(tests, None, f"The answer has no closed block of code in {language}.")

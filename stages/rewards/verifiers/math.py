@@ -23,6 +23,12 @@ MAX_CHARACTERS = 500  # of an answer or a reference that is compared
 CPU_S, WALL_S, MEMORY_MIB = 3.0, 60.0, 1024  # limits of one check
 _INTEGER = re.compile(r"-?\d{1,15}")
 _FRACTION = re.compile(r"-?\d{1,15}(?:/\d{1,5})?")  # a longer denominator may be that of a rounded decimal
+# The letter of an option, perhaps dressed or with its text: "(C)", "the answer is C", "C. 12". No formula.
+_NAMES_OPTION = re.compile(
+    r"^(?:[\s$*\"'(\[{]|\\(?:text|textbf|mathrm|mathbf|boxed|bf|rm)\b|(?:the|final|correct|answer|option|choice|is)\b|:|选)*"
+    r"[A-J](?:[\s)\]}.:,$*\"']*$|[)\].:]+\s+\S)",
+    re.IGNORECASE,
+)
 _DECIMAL_COMMA = re.compile(r"^(-?0),(\d{3,})$")  # 0,125 is no list
 _MAX_REMEMBERED = 100_000
 # Making the pool starts no process; the first task does.
@@ -148,8 +154,9 @@ def _comparison(answer: str | None, prompt: Prompt) -> tuple | Outcome:
     if not answer or len(answer) > MAX_CHARACTERS:
         return Outcome(False)
     if _is_option(reference):
-        is_other_case = answer.strip("$ ").islower() and len(answer.strip("$ ")) == 1  # a is no A in mathematics
-        return Outcome(choice.letters_of(answer, prompt) == choice.letters_of(reference, prompt) and not is_other_case)
+        is_same = choice.letters_of(answer, prompt) == choice.letters_of(reference, prompt)
+        is_bare_lower = len(answer.strip("$ ")) == 1 and answer.strip("$ ").islower()  # a variable
+        return Outcome(is_same and _NAMES_OPTION.search(answer) is not None and not is_bare_lower)
     if _INTEGER.fullmatch(answer) and _INTEGER.fullmatch(reference) and not prompt.checks:
         return Outcome(int(answer) == int(reference))
     return "is_equivalent", answer, reference, _tolerance(prompt)

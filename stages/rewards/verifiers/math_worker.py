@@ -27,15 +27,15 @@ def _is_not_about_limits(record: logging.LogRecord) -> bool:
 
 logging.getLogger("math_verify.grader").addFilter(_is_not_about_limits)
 _MAX_WORDS = 12  # of a reference that is words; nobody writes a longer one again word by word
-_NOISE = re.compile(r"\\(?:text|mbox|textbf|textit|mathrm|textnormal)\b|\\left|\\right|\\[,;:!>() \[\]]|[\s${}\"*`]")
+_NOISE = re.compile(r"\\(?:text|mbox|textbf|textit|mathrm|textnormal)\b|\\left|\\right|\\[,;:!>() \[\]]|[\s${}\"`]")
 
 
 class Verdict(NamedTuple):
-    """Whether an answer is right, what was read out of both sides, and why."""
+    """Whether an answer is right, the readings of both sides (why there is none, where it is text), and why."""
 
     is_right: bool
-    reference: str | None
-    answer: str | None
+    reference: Reading | str
+    answer: Reading | str
     why: str
 
 
@@ -70,7 +70,11 @@ def is_equivalent(given: str, reference: str, tolerance: float = 0.0) -> bool:
 
 def explain(given: str, reference: str, tolerance: float = 0.0) -> list:
     """Returns what `is_equivalent` decides, what was read out of both sides, and why, as plain data."""
-    return list(_verdict(given, reference, tolerance))
+    is_right, expected, answer, why = _verdict(given, reference, tolerance)
+    forms = [None if isinstance(one, str) else normal_form(one) for one in (expected, answer)]
+    if is_right:
+        forms = [forms[0] or reference, forms[1] or given]
+    return [is_right, *forms, why]
 
 
 def vote(given: str, reference: str) -> str:
@@ -116,7 +120,7 @@ def _verdict(given: str, reference: str, tolerance: float) -> Verdict:
         if with_units is not answer and comparing.equal(expected, with_units):
             is_right, answer = True, with_units
     why = "Both say the same." if is_right else "They do not say the same."
-    return Verdict(is_right, normal_form(expected), normal_form(answer), why)
+    return Verdict(is_right, expected, answer, why)
 
 
 def _with_units(given: str, answer: Reading, expected: Reading) -> Reading:
@@ -129,18 +133,16 @@ def _with_units(given: str, answer: Reading, expected: Reading) -> Reading:
 
 def _unread(given: str, reference: str, expected: Reading | str, answer: Reading | str) -> Verdict:
     """Decides where a side cannot be read: only the same text is right."""
-    is_right = _letters(given) == _letters(reference) != ""
-    read = [None if isinstance(one, str) else normal_form(one) for one in (expected, answer)]
-    if is_right:
-        return Verdict(True, read[0] or reference, read[1] or given, "Both are the same text.")
+    if _letters(given) == _letters(reference) != "":
+        return Verdict(True, expected, answer, "Both are the same text.")
     side, reason = ("reference", expected) if isinstance(expected, str) else ("answer", answer)
-    return Verdict(False, read[0], read[1], f"The {side} cannot be read as a whole: {reason}.")
+    return Verdict(False, expected, answer, f"The {side} cannot be read as a whole: {reason}.")
 
 
 def _letters(text: str) -> str:
     """Returns a text without markup and spaces; the case of letters counts in what is no plain text."""
     plain = _NOISE.sub("", in_one_spelling(text)).rstrip(".")
-    return plain if re.search(r"[\\^_=<>]", plain) else plain.casefold()
+    return plain if re.search(r"[\\^_=<>+*/\d]|\s-\s", plain) else plain.casefold()
 
 
 def _same_letters(reference: str, given: str, expected: Reading, answer: Reading) -> bool:
@@ -157,7 +159,7 @@ def _within(tolerance: float, expected: Reading, answer: Reading) -> Verdict:
         values.append(numeric.number(reading.expression) if isinstance(reading, Value) else None)
     is_close = None not in values and abs(values[1] - values[0]) <= tolerance * abs(values[0])
     why = f"The numbers differ by {'at most' if is_close else 'more than'} {tolerance:g} of the reference."
-    return Verdict(bool(is_close), normal_form(expected), normal_form(answer), why)
+    return Verdict(bool(is_close), expected, answer, why)
 
 
 @lru_cache(maxsize=8192)

@@ -24,7 +24,7 @@ def angle_of(tokens: list[Token], value_of: Callable[[list[Token]], Value]) -> V
     if any(token.text in _TRIGONOMETRY for token in tokens):
         return value_of(_with_radians(tokens))
     texts = [token.text for token in tokens]
-    start = texts.index("^")
+    start = texts.index("^") if "^" in texts else 0
     length = next((len(sign) for sign in _SIGNS if texts[start : start + len(sign)] == sign), 0)
     if not length or start == 0:
         raise Unreadable("a degree sign out of place")
@@ -63,6 +63,8 @@ def _with_radians(tokens: list[Token]) -> list[Token]:
             found += [Token("sign", "("), token, *(Token(kinds.get(text, "sign"), text) for text in factor)]
         else:
             found.append(token)
+    if sum(token.text == "\\circ" for token in tokens) > sum(token.text == "180" for token in found):
+        raise Unreadable("a degree sign behind no number")
     return _without_degree_signs(found)
 
 

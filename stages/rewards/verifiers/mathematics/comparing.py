@@ -1,5 +1,6 @@
 """Compares what an answer says with what the reference says, each by its kind."""
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -67,9 +68,17 @@ def _equal_times(a: Time, b: Time) -> bool:
     return is_same and (a.half == b.half or not (a.half and b.half))
 
 
+# What a formula has and a name has not.
+_SIGN = re.compile(r"[\d=+*/^_\\<>|$-]")
+
+
 def same_words(a: str, b: str) -> bool:
-    """Returns whether two texts are the same words, apart from case and from the plural of the last."""
-    left, right = (" ".join(text.casefold().split()).strip(" .!") for text in (a, b))
+    """Returns whether two texts are the same words, apart from case and from the plural of the last.
+
+    In a formula that could not be read the case of letters counts.
+    """
+    is_formula = bool(_SIGN.search(a) or _SIGN.search(b))
+    left, right = (" ".join((text if is_formula else text.casefold()).split()).strip(" .!") for text in (a, b))
     return left == right or (len(left.split()) > 1 and left.removesuffix("s") == right.removesuffix("s"))
 
 
@@ -92,7 +101,8 @@ def equal_values(a: Value, b: Value) -> bool:
             return equal_numbers(a, b, a.expression * factor, b.expression)
     if a.is_percent != b.is_percent:
         percent, other = (a, b) if a.is_percent else (b, a)
-        return any(equal_numbers(percent, other, percent.expression / size, other.expression) for size in (1, 100))
+        sizes = (1, 100) if percent.expression.is_Rational else (100,)
+        return any(equal_numbers(percent, other, percent.expression / size, other.expression) for size in sizes)
     if a.is_degrees != b.is_degrees:
         degrees, other = (a, b) if a.is_degrees else (b, a)
         sizes = (1, sympy.pi / 180)
@@ -248,6 +258,8 @@ def _equal_ratios(reference: Reading, answer: Reading) -> bool:
         pairs = list(zip(reference.parts, answer.parts))
         values = [value for pair in pairs for value in pair]
         if not all(isinstance(value, Value) for value in values):
+            return all(equal(x, y) for x, y in pairs)
+        if any(value.expression.is_zero for value in values if isinstance(value, Value)):
             return all(equal(x, y) for x, y in pairs)
         (first, second), *others = pairs
         return all(

@@ -31,6 +31,7 @@ _COMMANDS = words_of(
 _TAKES = {"\\frac": 2, "\\binom": 2, "\\sqrt": 1}
 _AROUND = {"\\cbrt": ("\\sqrt[3]{", "}"), "\\abs": ("|", "|"), "\\floor": ("\\lfloor ", "\\rfloor "),
            "\\ceil": ("\\lceil ", "\\rceil ")}  # fmt: skip
+_INDEXED = frozenset({"\\log", "\\sum", "\\prod", "\\int", "\\lim"})
 _MATRIX = re.compile(r"\\(?:begin|end)\{(?:[pbvBV]?matrix|smallmatrix|array)\}(?:\{[clr|@{}]*\})?")
 _FUNCTION_LETTERS = frozenset("fghFGHPEWp")
 _RAW = frozenset({"\\int", "\\lim"})  # they bind a letter, which the parser wants bare
@@ -150,16 +151,33 @@ class _Writer:
             return self._letter(place)
         if token.kind == "word":
             raise Unreadable(f"the word {token.text!r}")
+        if token.text == "_" and not self._may_have_index(place):
+            raise Unreadable("an index at nothing")
         if token.text in ("^", "_"):
             argument, end = self._argument(place + 1)
             return f"{token.text}{{{argument}}}", end
         if token.text in _TAKES:
             return self._with_arguments(place)
+        if token.text in ("\\gcd", "\\lcm") and place + 1 in self.ends:
+            closing = self.ends[place + 1]
+            if any(
+                inner.kind == "letter" for inner in self.tokens[place + 1 : closing]
+            ):  # sympy takes them for coprime
+                return f"\\variable{{{_coded(plain(self.tokens[place : closing + 1]))}}}", closing + 1
         if token.text in _AROUND:
             argument, end = self._argument(place + 1)
             left, right = _AROUND[token.text]
             return f"{left}{argument}{right}", end
         return self._sign(place), place + 1
+
+    def _may_have_index(self, place: int) -> bool:
+        """Whether an index may stand at a place: behind a logarithm, a sum or the like, or the power of one."""
+        before = self.tokens[place - 1] if place else None
+        if before is not None and before.text == "}":
+            opening = next(start for start, end in self.ends.items() if end == place - 1)
+            return opening > 1 and self.tokens[opening - 1].text == "^" and self.tokens[opening - 2].text in _INDEXED
+        is_power = place > 2 and self.tokens[place - 2].text == "^" and self.tokens[place - 3].text in _INDEXED
+        return before is not None and (before.text in _INDEXED or is_power)
 
     def _sign(self, place: int) -> str:
         """Writes an operator, a function or a part of a matrix."""
@@ -180,6 +198,8 @@ class _Writer:
         token = self.tokens[place]
         end = symbol_end(self.tokens, place, self.ends)
         name = plain(self.tokens[place:end])
+        if self._is_numbered(place, end):  # x1 is x_1
+            return f"\\variable{{{_coded(f'{name}_{self.tokens[end].text}')}}}", end + 1
         is_applied = end in self.ends and self.tokens[end].text == "(" and not self.tokens[end].is_spaced
         if is_applied and (token.text in _FUNCTION_LETTERS or name.endswith("'")):
             closing = self.ends[end]
@@ -194,6 +214,12 @@ class _Writer:
         if self.is_raw and len(name) == 1:
             return name, end
         return f"\\variable{{{_coded(name)}}}", end
+
+    def _is_numbered(self, place: int, end: int) -> bool:
+        """Whether a whole number stands right behind a letter, as its index."""
+        letter, following = self.tokens[place], self.tokens[end] if end < len(self.tokens) else None
+        is_bare = end == place + 1 and len(letter.text) == 1 and letter.text not in "ei" and not self.is_raw
+        return bool(is_bare and following and following.text.isdigit() and not following.is_spaced)
 
     def _with_arguments(self, place: int) -> tuple[str, int]:
         """Writes a fraction, a binomial or a root with its arguments in braces: \\frac12 is one half."""

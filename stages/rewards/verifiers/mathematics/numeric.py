@@ -16,6 +16,10 @@ from sympy import Expr, Integer, Rational
 _NUM_POINTS = 6
 _DIFFERENT = 1e-9  # relative difference of floating-point values that are not the same
 _CERTAIN = 1e-2  # a difference that no cancellation explains
+_COUNTING = (sympy.Sum, sympy.Product, sympy.binomial, sympy.factorial)  # their variables are whole numbers
+# What sympy raises where it cannot compute something, as for a product of a matrix and i.
+_FAILURES = (TypeError, ValueError, AttributeError, NotImplementedError, ArithmeticError, RecursionError)
+_COUNTED = (4, 5, 7, 11)
 _SMALL = 1e-6  # below it, all digits may be lost by cancellation, as in the sine of pi
 _DIGITS = 60
 _EQUAL = Rational(1, 10**45)
@@ -33,6 +37,12 @@ def _safe(number: float) -> float:
     return number
 
 
+def _binomial(upper: complex, lower: complex) -> float:
+    if upper.imag or lower.imag or abs(upper.real) > 100 or abs(lower.real) > 100:
+        raise Undefined("a large binomial")
+    return math.gamma(upper.real + 1) / math.gamma(lower.real + 1) / math.gamma(upper.real - lower.real + 1)
+
+
 def _factorial(number: complex) -> float:
     if number.imag or abs(number.real) > 150:
         raise Undefined("a large factorial")
@@ -43,6 +53,7 @@ _FUNCTIONS: dict[Any, Any] = {
     sympy.sin: cmath.sin, sympy.cos: cmath.cos, sympy.tan: cmath.tan, sympy.asin: cmath.asin, sympy.acos: cmath.acos,
     sympy.atan: cmath.atan, sympy.sinh: cmath.sinh, sympy.cosh: cmath.cosh, sympy.tanh: cmath.tanh,
     sympy.exp: cmath.exp, sympy.log: cmath.log, sympy.Abs: abs, sympy.factorial: _factorial,
+    sympy.binomial: _binomial,
     sympy.cot: lambda x: 1 / cmath.tan(x), sympy.sec: lambda x: 1 / cmath.cos(x),
     sympy.csc: lambda x: 1 / cmath.sin(x), sympy.UnevaluatedExpr: lambda x: x,
     sympy.Mod: lambda x, y: x.real % y.real, sympy.floor: lambda x: math.floor(_safe(x.real)),
@@ -132,17 +143,24 @@ def equal(a: Any, b: Any) -> bool | None:
         num_agreeing += 1
         if num_agreeing == _NUM_POINTS:
             break
-    if symbols and not num_agreeing:
+    if symbols and not num_agreeing and not (a.has(*_COUNTING) or b.has(*_COUNTING)):
         return None
-    exact_points = _exact_points(symbols) if symbols else [{}]
-    verdicts = [_equal_to_many_digits(a, b, point) for point in exact_points]
-    if any(verdict is False for verdict in verdicts):
-        return False
+    counted = _COUNTED if a.has(*_COUNTING) or b.has(*_COUNTING) else ()
+    verdicts = []
+    for point in _exact_points(symbols, counted):
+        verdicts.append(_equal_to_many_digits(a, b, point))
+        if verdicts[-1] is False:
+            return False
     return True if any(verdicts) else None
 
 
-def _exact_points(symbols: set[Any]) -> list[dict[Any, Any]]:
+def _exact_points(symbols: set[Any], counted: tuple[int, ...]) -> list[dict[Any, Any]]:
+    """Returns points with exact values: whole ones where something is counted, else one of fractions."""
     ordered = sorted(symbols, key=lambda symbol: symbol.name)
+    if not ordered:
+        return [{}]
+    if counted:
+        return [{symbol: Integer(start + 2 * place) for place, symbol in enumerate(ordered)} for start in counted]
     return [{symbol: Rational(7 + 4 * place, 5) for place, symbol in enumerate(ordered)}]
 
 
@@ -165,7 +183,7 @@ def _equal_to_many_digits(a: Any, b: Any, point: dict[Any, Any]) -> bool | None:
         if left.is_infinite or right.is_infinite:
             return bool(left == right)
         return bool(abs(left - right).evalf(_DIGITS) <= _EQUAL * max(abs(left), abs(right), Integer(1) / 10**20))
-    except (TypeError, ValueError, AttributeError, NotImplementedError, ArithmeticError):
+    except _FAILURES:
         return None
 
 
@@ -175,7 +193,7 @@ def to_many_digits(expression: Any) -> Any:
         value = expression.doit()
         value = value if value.is_Rational else value.evalf(_DIGITS)
         return value if value.is_number and value.is_real and value.is_finite else None
-    except (TypeError, ValueError, AttributeError, NotImplementedError, ArithmeticError):
+    except _FAILURES:
         return None
 
 
@@ -189,5 +207,5 @@ def number(expression: Any) -> complex | None:
         try:
             value = complex(expression.doit().evalf(15))
             return value if cmath.isfinite(value) else None
-        except (TypeError, ValueError, AttributeError, NotImplementedError):
+        except _FAILURES:
             return None

@@ -1,5 +1,6 @@
 """Compares intervals, inequalities and sets of numbers as parts of the real line."""
 
+from itertools import combinations
 from typing import Any
 
 import sympy
@@ -21,6 +22,7 @@ from stages.rewards.verifiers.mathematics.readings import (
 _LINES = {
     "R": S.Reals, "empty": EmptySet, "R^+": Interval.open(0, oo), "R^-": Interval.open(-oo, 0),
 }  # fmt: skip
+_POINTS = [step * 0.3717 - 11.1237 for step in range(60)] + [-1e3, -57.3, 41.9, 1e3]  # no ends of intervals
 _INEQUALITIES = frozenset({"<", ">", "\\le", "\\ge", "\\ne"})
 
 
@@ -40,10 +42,73 @@ def equal_regions(reference: Reading, answer: Reading) -> bool:
     are_combined = isinstance(reference, Combined) and isinstance(answer, Combined)
     if are_combined and _equal_parts(reference, answer):
         return True
+    if _differ_at_points(reference, answer):
+        return False
     try:
         return _same_sets(_region(reference), _region(answer))
     except _NoRegion:
         return False
+
+
+def _differ_at_points(reference: Reading, answer: Reading) -> bool:
+    """Returns whether a point is in one part of the line and not in the other: the fast test, before any solving."""
+    try:
+        return any(_contains(reference, x) != _contains(answer, x) for x in _POINTS)
+    except (_NoRegion, numeric.Undefined):
+        return False
+
+
+def _contains(reading: Reading, x: float) -> bool:
+    """Returns whether a number, at the end of no interval, is in a part of the line."""
+    if isinstance(reading, Chain):
+        return _holds(reading, x)
+    if isinstance(reading, Group) and len(reading.items) == 2:
+        low, high = (_size(item) for item in reading.items)
+        return low < x < high
+    if isinstance(reading, Builder):
+        return _contains(reading.condition, x)
+    if isinstance(reading, Combined):
+        parts = [_contains(part, x) for part in reading.parts]
+        return {"union": any(parts), "intersection": all(parts), "difference": parts[0] and not any(parts[1:])}[
+            reading.operator
+        ]
+    if isinstance(reading, Named) and reading.name in ("R", "empty"):
+        return reading.name == "R"
+    if isinstance(reading, Several) and reading.joiner == "or":
+        return any(_contains(item, x) for item in reading.items)
+    if isinstance(reading, Elements):
+        return False
+    raise _NoRegion
+
+
+def _size(reading: Reading) -> float:
+    """Returns a number without variables as a float, also an infinite one."""
+    if not isinstance(reading, Value) or reading.expression.free_symbols:
+        raise _NoRegion
+    if reading.expression.is_infinite:
+        return float(reading.expression)
+    return numeric.value_at(reading.expression, {}, False).real
+
+
+def _holds(chain: Chain, x: float) -> bool:
+    """Returns whether a number solves a chain of inequalities in one variable."""
+    variables = {one for side in chain.sides if isinstance(side, Value) for one in side.expression.free_symbols}
+    if len(variables) != 1:
+        raise _NoRegion
+    point = {variables.pop(): complex(x)}
+    for left, relation, right in zip(chain.sides, chain.relations, chain.sides[1:]):
+        if relation in ("\\in", "\\notin"):
+            if not isinstance(left, Value) or not left.expression.is_Symbol:
+                raise _NoRegion
+            if _contains(right, x) != (relation == "\\in"):
+                return False
+            continue
+        if relation not in _INEQUALITIES or not isinstance(left, Value) or not isinstance(right, Value):
+            raise _NoRegion
+        values = [numeric.value_at(side.expression, point, False).real for side in (left, right)]
+        if relation != "\\ne" and (values[0] < values[1]) != (relation in ("<", "\\le")):
+            return False
+    return True
 
 
 def _is_inequality(reading: Reading) -> bool:
@@ -91,12 +156,29 @@ def _region(reading: Reading) -> Set:
     if isinstance(reading, Chain):
         return _of_chain(reading)
     if isinstance(reading, Several):
-        parts = [_region(item) for item in reading.items]
-        if reading.joiner == "or" or (reading.joiner in (",", ";") and not any(map(_is_inequality, reading.items))):
-            return Union(*parts)
-        both = sympy.Intersection(*parts)
-        return Union(*parts) if both is EmptySet and reading.joiner != "and" else both
+        return _of_several(reading)
     raise _NoRegion
+
+
+def _of_several(reading: Several) -> Set:
+    """Returns the part of the line that several readings are together."""
+    parts = [_region(item) for item in reading.items]
+    if reading.joiner == "or" and all(map(_may_be_pair, reading.items)) and _overlap(parts):
+        raise _NoRegion  # "(1, 8) or (1, 7)" does not decide between two points
+    if reading.joiner == "or" or (reading.joiner in (",", ";") and not any(map(_is_inequality, reading.items))):
+        return Union(*parts)
+    both = sympy.Intersection(*parts)
+    return Union(*parts) if both is EmptySet and reading.joiner != "and" else both
+
+
+def _may_be_pair(reading: Reading) -> bool:
+    """Returns whether a reading may be a point of the plane as well as an open interval."""
+    is_open = isinstance(reading, Group) and (reading.opening, reading.closing) == ("(", ")")
+    return is_open and all(isinstance(one, Value) and not one.expression.is_infinite for one in reading.items)
+
+
+def _overlap(parts: list[Set]) -> bool:
+    return any(sympy.Intersection(*pair) is not EmptySet for pair in combinations(parts, 2))
 
 
 def _number(reading: Reading) -> Any:
@@ -132,8 +214,10 @@ def _of_chain(chain: Chain) -> Set:
     """Returns what solves an inequality in one variable, or a chain of them."""
     found: Set = S.Reals
     variables = {one for side in chain.sides if isinstance(side, Value) for one in side.expression.free_symbols}
-    for left, relation, right in zip(chain.sides, chain.relations, chain.sides[1:]):
+    for left, name, relation, right in zip(chain.sides, chain.names, chain.relations, chain.sides[1:]):
         if relation in ("\\in", "\\notin"):
+            if name is None:
+                raise _NoRegion
             region = _region(right)
             found = sympy.Intersection(found, region if relation == "\\in" else sympy.Complement(S.Reals, region))
         elif relation in _INEQUALITIES or relation == "=":

@@ -59,7 +59,8 @@ def assigned_value(chain: Chain, equal: Equal) -> tuple[str, Reading] | None:
             return None
         agrees = [equal(value, side) for side in exact[:-1]]
         is_backed = any(same and not _is_bare(side) for same, side in zip(agrees, exact))
-        is_clear = all(same for same, side in zip(agrees, exact) if _is_bare(side))
+        own = {symbol(name) for name in named}
+        is_clear = all(same for same, side in zip(agrees, exact) if _is_bare(side) or own & _symbols(side))
         return (named[0], value) if is_clear or is_backed else None
     if any(_symbols(side) for side, _ in kept):
         return None

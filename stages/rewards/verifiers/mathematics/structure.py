@@ -26,6 +26,7 @@ from stages.rewards.verifiers.mathematics.readings import (
     Value,
 )
 from stages.rewards.verifiers.mathematics.tokens import Token, Unreadable
+from stages.text.statements import words_of
 
 RELATIONS = frozenset({"=", "<", ">", "\\le", "\\ge", "\\ne", "\\approx", "\\equiv", "\\in", "\\notin", "\\subset"})
 _ARRANGEMENTS = ("aligned", "align", "alignedat", "equation", "gathered", "gather", "split", "cases", "multline")
@@ -110,6 +111,8 @@ class _Reader:
         if not all(sides):
             raise Unreadable("a side of an equation is missing")
         names = tuple(name_of(side) for side in sides)
+        if any(_is_predicate(side) for side in sides[1:]):
+            raise Unreadable("what is said of the answer")
         read_sides = [self._side(side, name) for side, name in zip(sides, names)]
         alternatives = [side for side in read_sides if _is_alternatives(side)]
         if not alternatives:
@@ -217,6 +220,17 @@ class _Reader:
             return Builder(name, reading)
         reading = self.several(inner)
         return Elements(reading.items if isinstance(reading, Several) else (reading,))
+
+
+# With one of these a side names the answer, "5 is the number of rows"; without any it judges it, "5 is extraneous".
+_NAMING = words_of("the a an my our its their his her this that what number value left remaining possible needed")
+
+
+def _is_predicate(tokens: Sequence[Token]) -> bool:
+    """Returns whether a side of an equation is words that name nothing."""
+    said = {token.text.lower() for token in tokens}
+    is_latin = all(token.kind == "word" and len(token.text) > 1 and token.text.isascii() for token in tokens)
+    return is_latin and not said & _NAMING and tokens[0].text.islower()
 
 
 def _is_separator(token: Token) -> bool:

@@ -15,6 +15,7 @@ from stages.rewards.verifiers.mathematics.measures import product, unit_of
 from stages.rewards.verifiers.mathematics.readings import Reading, Unit, Value
 from stages.rewards.verifiers.mathematics.tokens import Token, Unreadable
 
+_LIMITS = frozenset({"\\lim", "\\sum", "\\prod", "\\int"})
 _CURRENCIES = frozenset("$€£¥₹¢")
 _BASES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10,
           "twelve": 12, "sixteen": 16}  # fmt: skip
@@ -60,7 +61,9 @@ def _value_of_number(tokens: Sequence[Token], number: Any) -> Value:
 
 def _bare(tokens: list[Token]) -> Value:
     """Reads a value without a unit."""
-    if tokens and tokens[-1].text == "%":
+    if not tokens:
+        raise Unreadable("a sign without a number")
+    if tokens[-1].text == "%":
         return replace(_bare(tokens[:-1]), is_percent=True)
     if (angle := angle_of(tokens, _bare)) is not None:
         return angle
@@ -71,6 +74,9 @@ def _bare(tokens: list[Token]) -> Value:
     decimals = [len(token.text.partition(".")[2]) for token in tokens if token.kind == "number" and "." in token.text]
     is_decimal = len(decimals) == 1 and all(t.kind == "number" or t.text in ("-", "+", "(", ")") for t in tokens)
     expression = formulas.expression(tokens)
+    is_infinite = any(token.text == "\\infty" for token in tokens)
+    if is_infinite and not (len(tokens) <= 2 or any(token.text in _LIMITS for token in tokens)):
+        raise Unreadable("a computation with infinity")
     form = "".join(token.text for token in tokens) if all(token.kind == "letter" for token in tokens) else ""
     return Value(expression, num_decimals=min(decimals, default=None), is_decimal=is_decimal, form=form)
 
