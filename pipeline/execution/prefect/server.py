@@ -107,13 +107,13 @@ _SERVER: list[subprocess.Popen] = []
 def start(runs_dir: Path) -> None:
     """Makes a server reachable: the user's own, or an embedded one, which is started once."""
     prepare_environment(runs_dir)
+    # each waits twice as long as the one before: with 5, a run takes minutes to see that its server was killed
+    os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "2")
     if has_own_server():
         require_own_server()
         return
     if _SERVER:
         return
-    # each waits twice as long as the one before: with 5, a run takes minutes to see that its server was killed
-    os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "2")
     port = _free_port()
     home = Path(os.environ["PREFECT_HOME"]).expanduser()
     with open(home / "server.log", "ab") as log:

@@ -142,7 +142,7 @@ def _unread(given: str, reference: str, expected: Reading | str, answer: Reading
 def _letters(text: str) -> str:
     """Returns a text without markup and spaces; the case of letters counts in what is no plain text."""
     plain = _NOISE.sub("", in_one_spelling(text)).rstrip(".")
-    return plain if re.search(r"[\\^_=<>]", plain) else plain.casefold()
+    return plain if re.search(r"[\\^_=<>+*/\d]|\s-\s", plain) else plain.casefold()
 
 
 def _same_letters(reference: str, given: str, expected: Reading, answer: Reading) -> bool:

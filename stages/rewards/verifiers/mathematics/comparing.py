@@ -1,5 +1,6 @@
 """Compares what an answer says with what the reference says, each by its kind."""
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -67,9 +68,17 @@ def _equal_times(a: Time, b: Time) -> bool:
     return is_same and (a.half == b.half or not (a.half and b.half))
 
 
+# What a formula has and a name has not.
+_SIGN = re.compile(r"[\d=+*/^_\\<>|$-]")
+
+
 def same_words(a: str, b: str) -> bool:
-    """Returns whether two texts are the same words, apart from case and from the plural of the last."""
-    left, right = (" ".join(text.casefold().split()).strip(" .!") for text in (a, b))
+    """Returns whether two texts are the same words, apart from case and from the plural of the last.
+
+    In a formula that could not be read the case of letters counts.
+    """
+    is_formula = bool(_SIGN.search(a) or _SIGN.search(b))
+    left, right = (" ".join((text if is_formula else text.casefold()).split()).strip(" .!") for text in (a, b))
     return left == right or (len(left.split()) > 1 and left.removesuffix("s") == right.removesuffix("s"))
 
 

@@ -1,5 +1,6 @@
 """Compares intervals, inequalities and sets of numbers as parts of the real line."""
 
+from itertools import combinations
 from typing import Any
 
 import sympy
@@ -155,12 +156,30 @@ def _region(reading: Reading) -> Set:
     if isinstance(reading, Chain):
         return _of_chain(reading)
     if isinstance(reading, Several):
-        parts = [_region(item) for item in reading.items]
-        if reading.joiner == "or" or (reading.joiner in (",", ";") and not any(map(_is_inequality, reading.items))):
-            return Union(*parts)
-        both = sympy.Intersection(*parts)
-        return Union(*parts) if both is EmptySet and reading.joiner != "and" else both
+        return _of_several(reading)
     raise _NoRegion
+
+
+def _of_several(reading: Several) -> Set:
+    """Returns the part of the line that several readings are together."""
+    parts = [_region(item) for item in reading.items]
+    if reading.joiner == "or" and all(map(_may_be_pair, reading.items)) and _overlap(parts):
+        raise _NoRegion  # "(1, 8) or (1, 7)" does not decide between two points
+    if reading.joiner == "or" or (reading.joiner in (",", ";") and not any(map(_is_inequality, reading.items))):
+        return Union(*parts)
+    both = sympy.Intersection(*parts)
+    return Union(*parts) if both is EmptySet and reading.joiner != "and" else both
+
+
+def _may_be_pair(reading: Reading) -> bool:
+    """Returns whether a reading may be a point of the plane as well as an open interval."""
+    if not isinstance(reading, Group) or (reading.opening, reading.closing) != ("(", ")"):
+        return False
+    return all(isinstance(one, Value) and not one.expression.is_infinite for one in reading.items)
+
+
+def _overlap(parts: list[Set]) -> bool:
+    return any(sympy.Intersection(*pair) is not EmptySet for pair in combinations(parts, 2))
 
 
 def _number(reading: Reading) -> Any:

@@ -26,6 +26,7 @@ from stages.rewards.verifiers.mathematics.readings import (
     Value,
 )
 from stages.rewards.verifiers.mathematics.tokens import Token, Unreadable
+from stages.text.statements import words_of
 
 RELATIONS = frozenset({"=", "<", ">", "\\le", "\\ge", "\\ne", "\\approx", "\\equiv", "\\in", "\\notin", "\\subset"})
 _ARRANGEMENTS = ("aligned", "align", "alignedat", "equation", "gathered", "gather", "split", "cases", "multline")
@@ -110,6 +111,8 @@ class _Reader:
         if not all(sides):
             raise Unreadable("a side of an equation is missing")
         names = tuple(name_of(side) for side in sides)
+        if any(_is_predicate(side) for side in sides[1:]):
+            raise Unreadable("what is said of the answer")
         read_sides = [self._side(side, name) for side, name in zip(sides, names)]
         alternatives = [side for side in read_sides if _is_alternatives(side)]
         if not alternatives:
@@ -133,8 +136,9 @@ class _Reader:
         """Reads a value, a group, a set or a text."""
         if not tokens:
             raise Unreadable("a value is missing")
-        if places := outside(tokens, lambda token: token.text in ("\\pm", "\\mp")):
-            return self._alternatives(tokens, places)
+        signs = [place for place, token in enumerate(tokens) if token.text in ("\\pm", "\\mp")]
+        if signs and not (partners(tokens).get(0) == len(tokens) - 1 and _separators(tokens[1:-1])):
+            return self._alternatives(tokens, signs)  # within a fraction
         if places := outside(tokens, lambda token: token.text in _SET_OPERATORS):
             return self._combined(tokens, places)
         if places := outside(tokens, lambda token: token.kind == "sign" and token.text == ":"):
@@ -217,6 +221,17 @@ class _Reader:
             return Builder(name, reading)
         reading = self.several(inner)
         return Elements(reading.items if isinstance(reading, Several) else (reading,))
+
+
+# With one of these a side names the answer, "5 is the number of rows"; without any it judges it, "5 is extraneous".
+_NAMING = words_of("the a an my our its their his her this that what number value left remaining possible needed")
+
+
+def _is_predicate(tokens: Sequence[Token]) -> bool:
+    """Returns whether a side of an equation is words that name nothing."""
+    said = {token.text.lower() for token in tokens}
+    is_latin = all(token.kind == "word" and len(token.text) > 1 and token.text.isascii() for token in tokens)
+    return is_latin and not said & _NAMING and tokens[0].text.islower()
 
 
 def _is_separator(token: Token) -> bool:

@@ -104,6 +104,8 @@ _NO_NOUNS = words_of(
     millions billions trillions dozens pairs percents factors powers roots logs logarithms sines cosines means
     equals exceeds remains hypotheses series as us its his hers ours yours us unless across decreases increases
     falls rises drops debts deficits ones twos threes fours fives sixes sevens eights nines pis radians degrees
+    millones billones milliards docenas decenas cientos tercios cuartos mitades dizaines centaines douzaines quarts
+    tiers milhões bilhões trilhões
     """
 )
 
