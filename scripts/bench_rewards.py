@@ -37,6 +37,7 @@ def main() -> int:
     start_s, _ = timed(lambda: grade_many([pair("x+1", "y")]))
     print(f"math: the worker processes are up and the first check is done after {start_s:.2f} s")
     bench_math(num_checks)
+    bench_unequal()
     bench_stall()
     bench_cheap()
     return 0
@@ -61,6 +62,16 @@ def bench_math(num_checks: int) -> None:
     print(f"math: {len(grades) / seconds:.0f} a second as one batch")
     seconds, _ = timed(lambda: grade_many(everything))
     print(f"math: {len(everything) / seconds:.0f} a second remembered")
+
+
+def bench_unequal() -> None:
+    """Formulas that are not equal, of the kinds that are slow to simplify: they are told apart at random points."""
+    for kind, (reference, answer_of) in UNEQUAL.items():
+        before = workers_s()
+        pairs = [pair(answer_of(i), reference) for i in range(2, 2 + 4 * GROUP)]
+        grades = grade_many(pairs)
+        assert not any(grade.value or grade.error for grade in grades), kind
+        print(f"math: unequal {kind}: {(workers_s() - before) / len(pairs) * 1e3:.1f} ms of processor time each")
 
 
 def workers_s() -> float:
@@ -112,6 +123,19 @@ KINDS = {  # share, (answer, reference) from a number of the group and one of th
     "tuple": (0.05, lambda a, b: (f"({a}, {b})", f"({a},7)")),
     "set": (0.03, lambda a, b: (f"\\{{{b}, {a}\\}}", f"{a},7")),
     "polynomial": (0.04, lambda a, b: (f"{b}x^2+{a}x", f"{a}x+7x^{{2}}")),
+}
+
+
+UNEQUAL = {  # reference, answer from a number
+    "trigonometry": ("\\frac{\\sin 2x}{1+\\tan x}", lambda i: f"\\frac{{\\sin {i}x+\\cos x}}{{1+\\tan^2 x}}"),
+    "surds": (
+        "\\frac{\\sqrt{\\sqrt{11}+7}}{15+2\\sqrt{33}}",
+        lambda i: f"\\frac{{\\sqrt{{{i}+\\sqrt{{11}}}}}}{{15-2\\sqrt{{33}}}}",
+    ),
+    "logarithms": ("\\ln(x+1)-\\ln x", lambda i: f"\\ln({i}x+1)-\\frac{{1}}{{2}}\\ln({i}x^2+1)"),
+    "equations": ("\\frac{x^2}{4}+\\frac{y^2}{9}=1", lambda i: f"\\frac{{x^2}}{{{i + 4}}}+\\frac{{y^2}}{{9}}=1"),
+    "inequalities": ("(-2,3)", lambda i: f"|x-{i}|<5"),
+    "sums": ("\\frac{n(n+1)}{2}", lambda i: f"\\sum_{{k=1}}^{{n}}k^2+{i}"),
 }
 
 

@@ -2,6 +2,7 @@
 
     python scripts/check_families.py                                  # all families: about a minute each
     python scripts/check_families.py --families Llama "Gemma 3"       # these again; the others' rows are kept
+    python scripts/check_families.py --missing                        # those that have no row yet
 
 For each family, in processes of its own and with a time limit: the logprobs of training, padded and packed, against the
 model's own; export and reload; the sync of both samplers; two GRPO steps and two SFT steps through the real worker,
@@ -70,10 +71,14 @@ def main() -> int:
     """Checks the families that were asked for, one after the other; each is kept as soon as it is done."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--families", nargs="*", default=list(FAMILIES), choices=list(FAMILIES), metavar="FAMILY")
+    parser.add_argument("--missing", action="store_true", help="only families that have no row yet")
     parser.add_argument("--timeout", type=float, default=300, help="seconds that one process may take")
     parser.add_argument("--rows", type=Path, default=ROWS, help="the JSON file with the rows")
     parser.add_argument("--page", type=Path, default=PAGE, help="the page with the table")
     options = parser.parse_args()
+    if options.missing and options.rows.exists():
+        known = json.loads(options.rows.read_text())
+        options.families = [family for family in options.families if family not in known]
     for family in options.families:
         with tempfile.TemporaryDirectory() as scratch:
             row = check_family(family, Path(scratch), options.timeout)
@@ -83,6 +88,7 @@ def main() -> int:
         options.rows.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
         options.page.write_text(page_with(options.page.read_text(), rows))
         print(f"{family}: {verdict(row)}", flush=True)
+    rows = json.loads(options.rows.read_text()) if options.rows.exists() else {}
     return 0 if all(is_sound(rows[family]) for family in options.families) else 1
 
 

@@ -52,10 +52,11 @@ def page_with(page: str, rows: dict[str, dict[str, Any]]) -> str:
 def _cells(row: dict[str, Any], notes: list[str]) -> list[str]:
     """The cells between architecture and verdict; a sentence becomes a note below the table."""
     names = ("padded", "packed", "export", "reward", "vllm", "transformers", "sft", "grpo")
-    return [_cell(row.get(name), notes) for name in names]
+    optional = ("packed", "reward")  # what a family can do without
+    return [_cell(row.get(name), notes, "no" if name in optional else "refused") for name in names]
 
 
-def _cell(answer: Any, notes: list[str]) -> str:
+def _cell(answer: Any, notes: list[str], refused: str) -> str:
     if answer is None:
         return "–"
     if not isinstance(answer, str):
@@ -66,4 +67,4 @@ def _cell(answer: Any, notes: list[str]) -> str:
     sentence = sentence.replace("|", "\\|").replace("\n", " ")
     if sentence not in notes:
         notes.append(sentence)
-    return f"{kind} ({notes.index(sentence) + 1})"
+    return f"{refused if kind == 'refused' else kind} ({notes.index(sentence) + 1})"

@@ -109,12 +109,13 @@ def test_a_batch_of_the_wrong_length_is_an_explained_zero(a_verifier):
     ] * 2
 
 
-def test_explain_has_a_generic_sentence():
-    assert explain("<answer>Paris</answer>", a_prompt("paris", "exact")).why == "`exact` accepts the answer."
-    assert explain("<answer>Rome</answer>", a_prompt("paris", "exact")) == Explanation(
-        "paris", "Rome", "`exact` gives the answer 0 of 1."
+def test_explain_has_a_generic_sentence(a_verifier):
+    a_verifier(grade=lambda completion, prompt: float("aris" in completion))
+    assert explain("<answer>Paris</answer>", a_prompt("paris", "own")).why == "`own` accepts the answer."
+    assert explain("<answer>Rome</answer>", a_prompt("paris", "own")) == Explanation(
+        "paris", "Rome", "`own` gives the answer 0 of 1."
     )
-    assert explain("Rome", a_prompt("paris", "exact")).answer is None
+    assert explain("Rome", a_prompt("paris", "own")).answer is None
 
 
 def test_explain_asks_the_verifier():

@@ -61,7 +61,9 @@ def _value_of_number(tokens: Sequence[Token], number: Any) -> Value:
 
 def _bare(tokens: list[Token]) -> Value:
     """Reads a value without a unit."""
-    if tokens and tokens[-1].text == "%":
+    if not tokens:
+        raise Unreadable("a sign without a number")
+    if tokens[-1].text == "%":
         return replace(_bare(tokens[:-1]), is_percent=True)
     if (angle := angle_of(tokens, _bare)) is not None:
         return angle
