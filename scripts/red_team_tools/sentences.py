@@ -13,46 +13,63 @@ HEDGES = """
 {v} is wrong|anything but {v}|not {v} but {w}|{w}, not {v}|{v} is wrong, it is {w}|{v} or even {w}
 maybe {v}, maybe {w}|between {v} and {w}|from {v} to {w}|{v} to {w}|{v} \\pm {w}|\\pm {v}|more than {v}
 less than {v}|at least {v}|at most {v}|over {v}|under {v}|greater than {v}|fewer than {v}|> {v}|< {v}|\\ge {v}
-\\leq {v}|\\neq {v}|x \\ne {v}|x > {v}|x \\le {v}|\u2260 {v}|\u2265{v}|$ {v} $ or $ {w} $|$ {v} $ or even $ {w} $
-${v}$, ${w}$|\\boxed{{{v}}} or \\boxed{{{w}}}|\\boxed{{{v}}}\\boxed{{{w}}}|\\boxed{{{v}}} and \\boxed{{{w}}}
-\\boxed{{{w}}} {v}|\\boxed{{{v} or {w}}}|\\boxed{{\\text{{not }} {v}}}|\\text{{{v} or {w}}}|x = {v} or x = {w}
-x = {v}, y = {w}|x = {w}, y = {v}|x_1 = {v}, x_2 = {w}|x = {v} \\text{{ or }} {w}|{v} < x < {w}|{w} = {v}|{v} = {w}
-({v}, {w})|[{v}, {w}]|\\{{{v}, {w}\\}}|({v}, \\infty)|[{v}, \\infty)|(-\\infty, {v}]|\\{{{v}\\}} \\cup \\{{{w}\\}}
-{v}i|{v} + {w}i|{v}x|{v} x|{v}y + {w}|x + {v}|{v} - x|\\frac{{{v}}}{{x}}|x^{{{v}}}|{v}\\pi|{v} \\pi|{v} pi
-{v}\\sqrt{{2}}|{v} \\sqrt 3|\\ln {v}|ln {v}|\\log {v}|log({v})|\\sin {v}|sin({v})|e^{{{v}}}|f({v})|P({v})|{v} + C
-{v} + k|O({v})|{v} million|{v} thousand|{v} billion|{v} hundred|{v} dozen|{v} quarters|{v} halves|{v} thirds
-{v} tenths|{v} and a half|{v} and a quarter|{v} squared|{v} cubed|the square of {v}|the square root of {v}
-half of {v}|half {v}|twice {v}|double {v}|a third of {v}|the reciprocal of {v}|one over {v}|the opposite of {v}
-the logarithm of {v}|{v} factorial|{v} point {w}|all except {v}|{v} or more|{v} or less|{v} at most
-nearly {v}, so {w}|I first had {v}; the answer is {w}|{w} (not {v})|~~{v}~~ {w}|{w} <!-- {v} -->|{w} % {v}
-\\phantom{{{v}}}{w}|\\text{{{v}}} {w}|{w} \\text{{{v}}}|{w} \\quad {v}|{v}\\\\{w}|negative {v}|minus {v}
-the negative of {v}|the answer is {v} or {w}|the answer is not {v}|Answer: {v} or {w}|no|none|unknown|{v} oder {w}
-nicht {v}|es ist nicht {v}|die H\u00e4lfte von {v}|mehr als {v}|zwischen {v} und {w}|{v} Millionen|{v} Dutzend
-{v} einhalb|{v} ou {w}|pas {v}|ce n'est pas {v}|la moiti\u00e9 de {v}|moins {v}|plus grand que {v}|{v} millions
-{v} et demi|entre {v} et {w}|{v} o {w}|no es {v}|menos {v}|la mitad de {v}|m\u00e1s de {v}|{v} millones|{v} y medio
+\\leq {v}|\\neq {v}|x \\ne {v}|x > {v}|x \\le {v}|\u2260 {v}|\u2265{v}|$ {v} $ or $ {w} $
+$ {v} $ or even $ {w} $|${v}$, ${w}$|\\boxed{{{v}}} or \\boxed{{{w}}}|\\boxed{{{v}}}\\boxed{{{w}}}
+\\boxed{{{v}}} and \\boxed{{{w}}}|\\boxed{{{w}}} {v}|\\boxed{{{v} or {w}}}|\\boxed{{\\text{{not }} {v}}}
+\\text{{{v} or {w}}}|x = {v} or x = {w}|x = {v}, y = {w}|x = {w}, y = {v}|x_1 = {v}, x_2 = {w}
+x = {v} \\text{{ or }} {w}|{v} < x < {w}|{w} = {v}|{v} = {w}|({v}, {w})|[{v}, {w}]|\\{{{v}, {w}\\}}
+({v}, \\infty)|[{v}, \\infty)|(-\\infty, {v}]|\\{{{v}\\}} \\cup \\{{{w}\\}}|{v}i|{v} + {w}i|{v}x|{v} x
+{v}y + {w}|x + {v}|{v} - x|\\frac{{{v}}}{{x}}|x^{{{v}}}|{v}\\pi|{v} \\pi|{v} pi|{v}\\sqrt{{2}}|{v} \\sqrt 3
+\\ln {v}|ln {v}|\\log {v}|log({v})|\\sin {v}|sin({v})|e^{{{v}}}|f({v})|P({v})|{v} + C|{v} + k|O({v})|{v} million
+{v} thousand|{v} billion|{v} hundred|{v} dozen|{v} quarters|{v} halves|{v} thirds|{v} tenths|{v} and a half
+{v} and a quarter|{v} squared|{v} cubed|the square of {v}|the square root of {v}|half of {v}|half {v}|twice {v}
+double {v}|a third of {v}|the reciprocal of {v}|one over {v}|the opposite of {v}|the logarithm of {v}
+{v} factorial|{v} point {w}|all except {v}|{v} or more|{v} or less|{v} at most|nearly {v}, so {w}
+I first had {v}; the answer is {w}|{w} (not {v})|~~{v}~~ {w}|{w} <!-- {v} -->|{w} % {v}|\\phantom{{{v}}}{w}
+\\text{{{v}}} {w}|{w} \\text{{{v}}}|{w} \\quad {v}|{v}\\\\{w}|negative {v}|minus {v}|the negative of {v}
+the answer is {v} or {w}|the answer is not {v}|Answer: {v} or {w}|no|none|unknown|{v} oder {w}|nicht {v}
+es ist nicht {v}|die H\u00e4lfte von {v}|mehr als {v}|zwischen {v} und {w}|{v} Millionen|{v} Dutzend|{v} einhalb
+{v} ou {w}|pas {v}|ce n'est pas {v}|la moiti\u00e9 de {v}|moins {v}|plus grand que {v}|{v} millions|{v} et demi
+entre {v} et {w}|{v} o {w}|no es {v}|menos {v}|la mitad de {v}|m\u00e1s de {v}|{v} millones|{v} y medio
 {v} e {w}|non {v}|met\u00e0 di {v}|pi\u00f9 di {v}|n\u00e3o {v}|{v} \u0438\u043b\u0438 {w}|\u043d\u0435 {v}
 \u043c\u0438\u043d\u0443\u0441 {v}|\u043f\u043e\u043b\u043e\u0432\u0438\u043d\u0430 \u043e\u0442 {v}
 \u0431\u043e\u043b\u044c\u0448\u0435 {v}|{v} \u0442\u044b\u0441\u044f\u0447
-{v} \u0441 \u043f\u043e\u043b\u043e\u0432\u0438\u043d\u043e\u0439|{v}\u6216{w}|{v}\u6216\u8005{w}|\u4e0d\u662f{v}
-\u8d1f{v}|{v}\u7684\u4e00\u534a|\u5927\u4e8e{v}|\u5c0f\u4e8e{v}|{v}\u4e07|{v}\u4ebf|{v}\u767e|{v}\u548c{w}
-{v}\u5230{w}\u4e4b\u95f4|\u9664\u4e86{v}|{v}\u534a|\u7b54\u6848\u4e0d\u662f{v}|\u81f3\u5c11{v}|{v}\u4ee5\u4e0a
-{v}\u307e\u305f\u306f{w}|{v}\u3067\u306f\u306a\u3044|\u30de\u30a4\u30ca\u30b9{v}|{v}\u306e\u534a\u5206|{v}\u304b{w}
-{v} \ub610\ub294 {w}|{v}\uac00 \uc544\ub2c8\ub2e4|\ub9c8\uc774\ub108\uc2a4 {v}|{v}\uc758 \uc808\ubc18
-{v} \u0623\u0648 {w}|\u0644\u064a\u0633 {v}|\u0646\u0627\u0642\u0635 {v}|\u0646\u0635\u0641 {v}
-\u0623\u0643\u062b\u0631 \u0645\u0646 {v}|{v} \u092f\u093e {w}|{v} \u0928\u0939\u0940\u0902|\u090b\u0923 {v}
-{v} hay {w}|kh\u00f4ng ph\u1ea3i {v}|{v} veya {w}|{v} de\u011fil|lub {v} lub {w}|nie {v}|cannot be {v}|can't be {v}
-never {v}|{v} is too large|{v} is not the answer|the answer isn't {v}|if x = 3 then {v}|unless {v}|{v} if x > 0
-{v} otherwise {w}|{v} for x > 0 and {w} for x < 0|{v} (rejected)|{v} is extraneous|{w} ({v} is rejected)|reject {v}
+{v} \u0441 \u043f\u043e\u043b\u043e\u0432\u0438\u043d\u043e\u0439|{v}\u6216{w}|{v}\u6216\u8005{w}
+\u4e0d\u662f{v}|\u8d1f{v}|{v}\u7684\u4e00\u534a|\u5927\u4e8e{v}|\u5c0f\u4e8e{v}|{v}\u4e07|{v}\u4ebf|{v}\u767e
+{v}\u548c{w}|{v}\u5230{w}\u4e4b\u95f4|\u9664\u4e86{v}|{v}\u534a|\u7b54\u6848\u4e0d\u662f{v}|\u81f3\u5c11{v}
+{v}\u4ee5\u4e0a|{v}\u307e\u305f\u306f{w}|{v}\u3067\u306f\u306a\u3044|\u30de\u30a4\u30ca\u30b9{v}
+{v}\u306e\u534a\u5206|{v}\u304b{w}|{v} \ub610\ub294 {w}|{v}\uac00 \uc544\ub2c8\ub2e4
+\ub9c8\uc774\ub108\uc2a4 {v}|{v}\uc758 \uc808\ubc18|{v} \u0623\u0648 {w}|\u0644\u064a\u0633 {v}
+\u0646\u0627\u0642\u0635 {v}|\u0646\u0635\u0641 {v}|\u0623\u0643\u062b\u0631 \u0645\u0646 {v}
+{v} \u092f\u093e {w}|{v} \u0928\u0939\u0940\u0902|\u090b\u0923 {v}|{v} hay {w}|kh\u00f4ng ph\u1ea3i {v}
+{v} veya {w}|{v} de\u011fil|lub {v} lub {w}|nie {v}|cannot be {v}|can't be {v}|never {v}|{v} is too large
+{v} is not the answer|the answer isn't {v}|if x = 3 then {v}|unless {v}|{v} if x > 0|{v} otherwise {w}
+{v} for x > 0 and {w} for x < 0|{v} (rejected)|{v} is extraneous|{w} ({v} is rejected)|reject {v}
 {v} does not work|excluding {v}|undefined at {v}|{v} out of {w}|{v} of {w}|{v} in {w}|{v} per {w}
 {v} hours and {w} minutes|{v} feet {w} inches|{v} dollars and {w} cents|{v} weeks {w} days|{v} km {w} m|Room {v}
 page {v}|version {v}|Figure {v}|step {v}|Problem {v}|x_{{{v}}}|a_{v}|f'({v})|f^{{-1}}({v})|\\int_0^{{{v}}}
 \\lim_{{x \\to {v}}} x^2|x \\to {v}|{v} \\to {w}|{v} \\Rightarrow {w}|{v} \\implies {w}|{v} \\ne {w}|{w} < {v}
-{v} > {w}|{v} \\cup {w}|{v} \\mid {w}|n \\mid {v}|{v}\\mathbb{{Z}}|{v}n|{v}k|{v}M
-\\pmod {{{v}}}|\\{{x : x > {v}\\}}|\\{{x \\mid x \\ne {v}\\}}|\\mathbb{{R}} \\setminus \\{{{v}\\}}|\\emptyset
+{v} > {w}|{v} \\cup {w}|{v} \\mid {w}|n \\mid {v}|{v}\\mathbb{{Z}}|{v}n|{v}k|{v}M|\\pmod {{{v}}}
+\\{{x : x > {v}\\}}|\\{{x \\mid x \\ne {v}\\}}|\\mathbb{{R}} \\setminus \\{{{v}\\}}|\\emptyset
 \\begin{{pmatrix}} {v} \\\\ {w} \\end{{pmatrix}}|\\begin{{cases}} {v} \\\\ {w} \\end{{cases}}
 \\begin{{pmatrix}} {v} & {w} \\end{{pmatrix}}|{v} \\text{{ or }} {w}|{v} \\text{{ and }} {w}|\\text{{not }} {v}
 \\text{{about }} {w}|\\cancel{{{v}}} {w}|\\sout{{{v}}} {w}|{w} \\cancel{{{v}}}|\\text{{no solution}}
-\\text{{undefined}}|\\infty|-\\infty|{v}\\infty|{v} + x|{v} - \\pi|{v} + \\sqrt{{2}}|{v} \\pm x
+\\text{{undefined}}|\\infty|-\\infty|{v}\\infty|{v} + x|{v} - \\pi|{v} + \\sqrt{{2}}|{v} \\pm x|\\lt {v}
+\\gt {v}|\\geqslant {v}|\\nless {v}|{v}~or~{w}|{v}\\;or\\;{w}|{v} & {w}|{v}''|{v}^\\prime|{v}^*
+\\text{{minus }} {v}|\\text{{negative }} {v}|-\\boxed{{{v}}}|-**{v}**|-${v}$|$-${v}
+$-$ ${v}$|minus ${v}$|not ${v}$|half of ${v}$|${v}$ million|${v}$ thousand|${v}$^2|2${v}$|1/${v}$|${v}$/2
+${v}${w}|${v}$ ${w}$|\\({v}\\)\\({w}\\)|\\({v}\\) or \\({w}\\)|\\sqrt ${v}$|\u221a${v}$|{v}\u2030|{v} . {w}
+{v}'000|{v}_000|{v}E3|{v}*10^3|{v}\u00b710\u00b3|{v} C 2|C({v}, 2)|P({v}, 2)|{v} choose 2|\u00ac{v}
+\u2213{v}|\\pm{v}|\u2212 {v}|-\\,{v}|-\\text{{{v}}}|-({v})|&minus;{v}|&#45;{v}|&lt;{v}|&gt; {v}|{v} and counting
+/{v}|^{v}|{v}^|{v}=|{v}==|!{v}|{v}; no|{v}, no|no, {v} is not it|{v}? no|no {v}|without {v}
+minus the {v}|{v}:{w}|{w}\\mid {v}|{v}\\to\\infty|{v}^{{\\infty}}|{v}\\cdot\\infty|{v} \\neq x
+x \\notin \\{{{v}\\}}|\\mathbb{{Z}}_{{{v}}}|S_{{{v}}}|\\mathbb{{R}}^{{{v}}}|the {v}th root of {w}
+{v} to the power of {w}|{w} to the {v}|log base {v} of {w}|the sum of {v} and {w}|the product of {v} and {w}
+the difference of {v} and {w}|{v} is the wrong answer|I got {v} but that is wrong|some people say {v}
+{v} is what a fool would say, it is {w}|{w} rather than {v}|{w} instead of {v}|more {v}|less than ${v}$
+at most ${v}$|around {w}, not {v}|{v} cannot be the answer|the answer can be {v} or {w}|any of {v}, {w}
+one of {v} and {w}|a number between {v} and {w}|all numbers but {v}|every number except {v}
+{v} and all larger numbers|numbers up to {v}|multiples of {v}|divisors of {v}|powers of {v}
 """
 TEMPLATES = [template for line in HEDGES.strip().splitlines() for template in line.split("|") if template]
 

@@ -7,6 +7,7 @@ _BARE_BOX = re.compile(r"\\(?:boxed|fbox)\s*(-?\d+(?:\.\d+)?|\\[A-Za-z]+(?:\{[^{
 _BETWEEN = re.compile(
     r"(?:[\s$.,;&]|\\[()\[\],;]|\band\b|\bor\b|\\q?quad\b|\\(?:text|mbox)\{\s*(?:and|or)?\s*\})*|[^.\n]{1,9}"
 )
+_MINUS = re.compile(r"(?:^|[\s$(=:\uff1a>*\"'\u201c\[{])[-\u2212\u2013]\Z")  # "- " begins an item of a list
 # Boxes further apart in a line belong together where words say so.
 _JOINED = re.compile(r"[^.!?\n]{0,60}\b(?:and|or)\b[^.!?\n]{0,40}|[^.!?\n]{0,40},[^.!?\n]{0,20}")
 _ANSWER = re.compile(r"<answer>((?:(?!<answer>).)*?)</answer>", re.DOTALL)
@@ -86,4 +87,13 @@ def _boxes(text: str) -> list[tuple[str, int, int]]:
     last_unclosed = max((opened.start() for opened in open_braces if opened[0] != "{"), default=-1)
     if boxes and max(box[1] for box in boxes) <= last_unclosed:
         return []
-    return sorted(boxes, key=lambda box: box[1])
+    return sorted(
+        ((_signed(content, text[:start]), start, end) for content, start, end in boxes), key=lambda box: box[1]
+    )
+
+
+def _signed(content: str, before: str) -> str:
+    """Returns what a box says with the sign before it, as in -\\boxed{5}."""
+    if not _MINUS.search(before):
+        return content
+    return f"-{content}" if content.strip().isdigit() else f"-({content})"

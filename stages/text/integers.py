@@ -35,6 +35,7 @@ _TOKEN = re.compile(rf"({_NUMBER})|([{_HAN}]+|[^\W\d_{_HAN}]+(?:'[a-z]+)?)|([\s.
 # A time, a factorial, a function or a variable, several numbers in a list. 46,46 or 46:46 is a number said twice.
 _LETTER = "[a-z\u00aa-\u1fff]"
 _SEVERAL = re.compile(
+    r"!\s*[-+(]*\d|(?<!total )(?<!sum )(?<!number )(?<!value )\bof\s+[-+(]*\d|"
     rf"(?<!\d)(?:[01]?\d|2[0-4])\s*:\s*\d|\d\s*:\s*[-+ ]|[\d)]\s*!|\d\s*[,;]\s+[-+(]?\d|\)\s*\(|\d\s*\(|\)\s*\d"
     rf"|(?<![^\W\d_]){_LETTER}(?:\d|\s*\()|[\d)]\s*{_LETTER}(?![^\W\d_])"
 )

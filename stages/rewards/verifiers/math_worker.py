@@ -139,10 +139,14 @@ def _unread(given: str, reference: str, expected: Reading | str, answer: Reading
     return Verdict(False, expected, answer, f"The {side} cannot be read as a whole: {reason}.")
 
 
+# What a formula has and a name has not; a hyphen between words is no sign.
+_SIGN = re.compile(r"[\\^_=<>+*/]|(?<![A-Za-z]{2})-|-(?![A-Za-z]{2})")
+
+
 def _letters(text: str) -> str:
     """Returns a text without markup and spaces; the case of letters counts in what is no plain text."""
     plain = _NOISE.sub("", in_one_spelling(text)).rstrip(".")
-    return plain if re.search(r"[\\^_=<>+*/\d]|\s-\s", plain) else plain.casefold()
+    return plain if _SIGN.search(plain) else plain.casefold()
 
 
 def _same_letters(reference: str, given: str, expected: Reading, answer: Reading) -> bool:

@@ -69,7 +69,7 @@ def _equal_times(a: Time, b: Time) -> bool:
 
 
 # What a formula has and a name has not.
-_SIGN = re.compile(r"[\d=+*/^_\\<>|$-]")
+_SIGN = re.compile(r"[=+*/^_\\<>|]|(?<![A-Za-z]{2})-|-(?![A-Za-z]{2})")
 
 
 def same_words(a: str, b: str) -> bool:

@@ -43,6 +43,8 @@ def expression(tokens: Sequence[Token]) -> Any:
     Raises:
         Unreadable: there is something in it that is no formula, or the parser cannot read it.
     """
+    while tokens[0].text == "{" and partners(tokens).get(0) == len(tokens) - 1 and len(tokens) > 2:
+        tokens = tokens[1:-1]  # the parser would take it for a set
     if places := outside(tokens, lambda token: token.text == "\\choose"):
         upper, lower = split(tokens, places[:1])
         return _parsed(f"\\binom{{{_Writer(upper).written()}}}{{{_Writer(lower).written()}}}")

@@ -150,11 +150,18 @@ def _signs_in_words(tokens: list[Token]) -> list[Token]:
             if sign is not None and _fits(sign, phrase, tokens, place, length):
                 found += _tokens_of_sign(sign)
                 place += length
+                if sign.startswith("\\sqrt") and _is_fraction(tokens[place : place + 3]):  # "the square root of 1/4"
+                    found += [Token("sign", "{"), *tokens[place : place + 3], Token("sign", "}")]
+                    place += 3
                 break
         else:
             found.append(tokens[place])
             place += 1
     return found
+
+
+def _is_fraction(tokens: list[Token]) -> bool:
+    return [token.kind for token in tokens] == ["number", "sign", "number"] and tokens[1].text == "/"
 
 
 def _fits(sign: str, phrase: list[Token], tokens: list[Token], place: int, length: int) -> bool:

@@ -173,8 +173,9 @@ def _of_several(reading: Several) -> Set:
 
 def _may_be_pair(reading: Reading) -> bool:
     """Returns whether a reading may be a point of the plane as well as an open interval."""
-    is_open = isinstance(reading, Group) and (reading.opening, reading.closing) == ("(", ")")
-    return is_open and all(isinstance(one, Value) and not one.expression.is_infinite for one in reading.items)
+    if not isinstance(reading, Group) or (reading.opening, reading.closing) != ("(", ")"):
+        return False
+    return all(isinstance(one, Value) and not one.expression.is_infinite for one in reading.items)
 
 
 def _overlap(parts: list[Set]) -> bool:

@@ -136,8 +136,9 @@ class _Reader:
         """Reads a value, a group, a set or a text."""
         if not tokens:
             raise Unreadable("a value is missing")
-        if places := outside(tokens, lambda token: token.text in ("\\pm", "\\mp")):
-            return self._alternatives(tokens, places)
+        signs = [place for place, token in enumerate(tokens) if token.text in ("\\pm", "\\mp")]
+        if signs and not (partners(tokens).get(0) == len(tokens) - 1 and _separators(tokens[1:-1])):
+            return self._alternatives(tokens, signs)  # within a fraction
         if places := outside(tokens, lambda token: token.text in _SET_OPERATORS):
             return self._combined(tokens, places)
         if places := outside(tokens, lambda token: token.kind == "sign" and token.text == ":"):

@@ -138,12 +138,17 @@ def _of_text(command: str, content: str, is_spaced: bool) -> list[Token]:
         if plain in "eid" or command == "mathit":
             return [Token("letter", plain, is_spaced)]
         return [Token("word", plain, is_spaced)]
-    if plain in words.FUNCTIONS or plain in words.FUNCTION_NAMES:
+    is_unit = plain in ("min", "sec") and command in ("text", "mbox", "textrm", "textnormal")
+    if not is_unit and (plain in words.FUNCTIONS or plain in words.FUNCTION_NAMES):
         name = words.FUNCTION_NAMES.get(plain, plain)
         return [Token("command", f"\\{name}", is_spaced)]
     tokens = _lexed(content, PROSE)
-    is_unit = {place: token.kind == "letter" and token.text in units.LETTER_UNITS for place, token in enumerate(tokens)}
-    tokens = [token._replace(kind="word") if is_unit[place] else token for place, token in enumerate(tokens)]
+    if is_unit:
+        return [Token("word", plain, True)]
+    is_unit_letter = {
+        place: token.kind == "letter" and token.text in units.LETTER_UNITS for place, token in enumerate(tokens)
+    }
+    tokens = [token._replace(kind="word") if is_unit_letter[place] else token for place, token in enumerate(tokens)]
     return [Token("edge", "text"), *tokens, Token("edge", "text")]
 
 
