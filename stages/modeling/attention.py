@@ -106,8 +106,17 @@ def _varlen(
     return output
 
 
-def attention_on_trial(module: nn.Module, *tensors: Any, **settings: Any) -> tuple[torch.Tensor, None]:
+def attention_on_trial(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None = None,
+    **settings: Any,
+) -> tuple[torch.Tensor, None]:
     """`packed_attention`, but it raises CannotPack where a layer asks for what that function would not do."""
+    if attention_mask is not None:
+        raise CannotPack("its attention has a window, or a mask of its own")
     if not getattr(module, "is_causal", True) or settings.pop("is_causal", None) is False:
         raise CannotPack("its attention is not causal")
     known = set(inspect.signature(packed_attention).parameters) | HARMLESS
@@ -116,18 +125,18 @@ def attention_on_trial(module: nn.Module, *tensors: Any, **settings: Any) -> tup
         raise CannotPack(f"its attention has {', '.join(asked)}")
     if settings.get("boundaries") is None:
         raise CannotPack("its layers do not tell their attention where sequences begin")
-    return packed_attention(module, *tensors, **settings)
+    return packed_attention(module, query, key, value, None, **settings)
 
 
-def mask_on_trial(local_size: int | None = None, use_vmap: bool = False, **_: Any) -> None:
-    """Stands for the making of attention masks; raises CannotPack where a mask would be more than causal.
+def mask_on_trial(local_size: int | None = None, use_vmap: bool = False, **sizes: Any) -> torch.Tensor | None:
+    """Stands for the making of attention masks: one that is more than causal is a tensor, which layers then refuse.
 
     transformers asks for a mask of `local_size` for sliding windows and chunks, with `use_vmap` for masks of its own.
+    Families make masks too that none of their layers takes (Qwen2-MoE, without windows).
     """
-    if local_size is not None:
-        raise CannotPack(f"its attention sees only {local_size} tokens back")
-    if use_vmap:
-        raise CannotPack("its attention has a mask of its own")
+    if local_size is None and not use_vmap:
+        return None
+    return torch.ones(sizes["batch_size"], 1, sizes["q_length"], sizes["kv_length"], dtype=torch.bool)
 
 
 def cannot_pack(model: "PreTrainedModel") -> str | None:

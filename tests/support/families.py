@@ -34,6 +34,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen2": ("Qwen2", {}),
     "qwen3": ("Qwen3", {"head_dim": 8}),
     "qwen3_moe": ("Qwen3Moe", dict(head_dim=8, **MIXTURE)),
+    "qwen2_moe": ("Qwen2Moe", dict(shared_expert_intermediate_size=24, **MIXTURE)),
     "mixtral": ("Mixtral", {"num_local_experts": 4, "router_jitter_noise": 0.1}),
     "gemma": ("Gemma", {"head_dim": 8}),
     "gemma2": ("Gemma2", {"head_dim": 8, "sliding_window": 64}),

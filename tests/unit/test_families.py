@@ -62,6 +62,7 @@ FAMILIES = {
     "llama": ("linear", None),
     "llama_tied": ("linear", None),
     "qwen3_moe": ("linear", None),
+    "qwen2_moe": ("linear", None),
     "mixtral": ("linear", None),
     "gemma2": ("capped", "full attention"),
     "mistral_window": ("linear", "sliding window"),

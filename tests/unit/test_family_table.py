@@ -41,6 +41,8 @@ def test_the_page_keeps_what_is_around_the_table():
     assert written.count("attention heads of 48") == 1
     assert "refused (1)" in written and "\n1. the model in DIR" in written
     assert page_with(written, rows) == written
+    unpacked = page_with(page, {"A": {**GOOD, "packed": "refused: its attention has a window"}})
+    assert "| no (1) |" in unpacked and unpacked.count("works |") == 3  # a family can do without packed rows
 
 
 def test_there_are_enough_families():
