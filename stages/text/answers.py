@@ -7,7 +7,7 @@ _BARE_BOX = re.compile(r"\\(?:boxed|fbox)\s*(-?\d+(?:\.\d+)?|\\[A-Za-z]+(?:\{[^{
 _BETWEEN = re.compile(
     r"(?:[\s$.,;&]|\\[()\[\],;]|\band\b|\bor\b|\\q?quad\b|\\(?:text|mbox)\{\s*(?:and|or)?\s*\})*|[^.\n]{1,9}"
 )
-_MINUS = re.compile(r"(?:^|[\s$(=:\uff1a>*\"'\u201c\[{])[-\u2212\u2013]\Z")  # "- " begins an item of a list
+_MINUS = re.compile(r"(?<![\w)\]}])[-\u2212\u2013]\Z")  # "- " begins an item of a list
 # Boxes further apart in a line belong together where words say so.
 _JOINED = re.compile(r"[^.!?\n]{0,60}\b(?:and|or)\b[^.!?\n]{0,40}|[^.!?\n]{0,40},[^.!?\n]{0,20}")
 _ANSWER = re.compile(r"<answer>((?:(?!<answer>).)*?)</answer>", re.DOTALL)

@@ -24,7 +24,7 @@ _SPELLINGS = [
         (r"\\[()\[\]]|\\[,;:! ]|~|\\q?quad(?![a-z])|\$\$?|</?b>|</?strong>", " "),
         (r"(?<=\d)\s*(?:\^\s*\{?\s*\\circ\s*\}?|\u00b0|\\?%)", " "),
         (r"[{}]", " "),
-        (r"(?<=\d) out of (?=\d)", " "),
+        (r"(?<=\d) out of (?=\d)", "\u3001"),
         (r"^\s*(?:[a-z](?:_\w)?)?\s*=(?!=)", " "),  # "x = 25"
         (r"(?<![\w)\]])\s*([-+])\s+(?=\d)", r" \1"),
     )
@@ -36,7 +36,7 @@ _TOKEN = re.compile(rf"({_NUMBER})|([{_HAN}]+|[^\W\d_{_HAN}]+(?:'[a-z]+)?)|([\s.
 _LETTER = "[a-z\u00aa-\u1fff]"
 _SEVERAL = re.compile(
     r"!\s*[-+(]*\d|(?<!total )(?<!sum )(?<!number )(?<!value )\bof\s+[-+(]*\d|"
-    rf"(?<!\d)(?:[01]?\d|2[0-4])\s*:\s*\d|\d\s*:\s*[-+ ]|[\d)]\s*!|\d\s*[,;]\s+[-+(]?\d|\)\s*\(|\d\s*\(|\)\s*\d"
+    rf"(?<!\d)(?:[01]?\d|2[0-4])\s*:\s*\d|\d\s*:\s*[-+ ]|[\d)]\s*!|\d\s*[,;]?\s+[-+(]?\d|\)\s*\(|\d\s*\(|\)\s*\d"
     rf"|(?<![^\W\d_]){_LETTER}(?:\d|\s*\()|[\d)]\s*{_LETTER}(?![^\W\d_])"
 )
 # Words that leave a number as it is, wherever they stand.
