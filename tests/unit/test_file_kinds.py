@@ -66,7 +66,7 @@ def zstd_bytes(content):
         ("pretty.json", b"\xef\xbb\xbf" + json.dumps(ROWS, indent=2).encode()),
         ("pretty-mac.json", json.dumps(ROWS, indent=2).replace("\n", "\r").encode()),
         ("lines.json", LINES.encode()),
-        ("gzip.jsonl", gzip.compress(LINES.encode())),
+        ("gzip.jsonl", gzip.compress(LINES.encode(), mtime=0)),
         ("zstd.jsonl", zstd_bytes(LINES.encode())),
         ("parquet.jsonl", parquet_bytes()),
         ("parquet.csv", parquet_bytes()),
@@ -79,7 +79,7 @@ def zstd_bytes(content):
         ("mac.csv", table(end="\r").encode()),
         ("windows.csv", table(end="\r\n").encode()),
         ("spaces.csv", ("\n\n" + table(header=(" prompt", "answer "))).encode()),
-        ("gzip.csv", gzip.compress(table().encode())),
+        ("gzip.csv", gzip.compress(table().encode(), mtime=0)),
     ],
 )
 def test_what_can_be_read_without_a_doubt_is_read(tmp_path, name, content):
@@ -123,8 +123,12 @@ LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\
         ("pickle.jsonl", b"\x80\x04\x95abc", ["is a Python pickle"]),
         ("text.parquet", LINES.encode(), ["is not a readable Parquet file", "it begins with"]),
         ("cut.parquet", parquet_bytes()[:-20], ["is not a readable Parquet file", "cut off", "fetch it again"]),
-        ("cut.jsonl.gz", gzip.compress(LINES.encode() * 99)[:-20], ["is not a readable jsonl file", "cut off"]),
-        ("packed.parquet", gzip.compress(parquet_bytes()), ["Parquet or Arrow file inside gzip"]),
+        (
+            "cut.jsonl.gz",
+            gzip.compress(LINES.encode() * 99, mtime=0)[:-20],
+            ["is not a readable jsonl file", "cut off"],
+        ),
+        ("packed.parquet", gzip.compress(parquet_bytes(), mtime=0), ["Parquet or Arrow file inside gzip"]),
         ("empty.jsonl", b"", ["has no rows: the file is empty"]),
         ("empty.parquet", b"", ["it is empty (0 bytes)"]),
         ("blank.jsonl", b"\n \n", ["has no rows: the file holds none"]),
