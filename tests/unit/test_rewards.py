@@ -86,6 +86,14 @@ def test_read_integer(text, expected):
     assert read_integer(text) == expected
 
 
+@pytest.mark.parametrize(
+    "words", ["好的", "你好,", "抱歉", "很高兴认识你", "hi,", "good morning", "nice to meet you.", "sorry,"]
+)
+def test_politeness_leaves_an_integer_readable(words):
+    """Words of the tiny world too: its policies write them before an answer, and lost the reward for it."""
+    assert read_integer(f"{words}52") == 52
+
+
 def test_verify_integer_and_exact():
     assert grade("<think>9</think><answer>46</answer>", a_prompt("46", "integer"))
     assert not grade("<think>46</think><answer>9</answer>", a_prompt("46", "integer"))
