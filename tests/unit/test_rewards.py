@@ -87,7 +87,7 @@ def test_read_integer(text, expected):
 
 
 @pytest.mark.parametrize(
-    "words", ["好的", "你好,", "抱歉", "很高兴认识你", "hi,", "good morning", "nice to meet you.", "sorry,"]
+    "words", ["好的", "你好,", "抱歉", "很高兴认识你", "hi,", "good morning", "nice to meet you,", "sorry,"]
 )
 def test_politeness_leaves_an_integer_readable(words):
     """Words of the tiny world too: its policies write them before an answer, and lost the reward for it."""
