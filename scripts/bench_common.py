@@ -70,7 +70,10 @@ def write_stage(directory: Path, kind: str, config: dict, inputs: dict[str, Path
     `inputs` maps a role to an HF model directory, or to a directory with data/train.parquet.
     """
     directory.mkdir(parents=True)
-    sources = {role: StageInput(path=str(path), model_dir=str(path), fingerprint="0") for role, path in inputs.items()}
+    sources = {
+        role: StageInput(path=str(path), model_dir=None if role == "data" else str(path), fingerprint="0")
+        for role, path in inputs.items()
+    }
     write_inputs(directory, sources)
     StageDescription(stage="bench", kind=kind, fingerprint="0", run="bench", config=config).write(directory)
     return directory

@@ -1,5 +1,6 @@
 """From the rows of scripts/check_families.py to the table in docs/models.md."""
 
+import textwrap
 from typing import Any
 
 BEGIN, END = "<!-- families: begin -->\n", "<!-- families: end -->\n"
@@ -45,7 +46,10 @@ def page_with(page: str, rows: dict[str, dict[str, Any]]) -> str:
         "| " + " | ".join([family, f"`{row.get('architecture', '')}`", *_cells(row, notes), verdict(row)]) + " |\n"
         for family, row in rows.items()
     ]
-    said = "".join(f"{number}. {note}\n" for number, note in enumerate(notes, start=1))
+    said = "".join(
+        textwrap.fill(f"{number}. {note}", 120, subsequent_indent="   ", break_long_words=False) + "\n"
+        for number, note in enumerate(notes, start=1)
+    )
     return before + BEGIN + HEADER + "".join(lines) + ("\n" + said if said else "") + END + after
 
 

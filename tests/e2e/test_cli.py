@@ -98,7 +98,7 @@ def test_everything_done_is_said_quickly_and_without_prefect(runs, tmp_path):
     done = r1("run", "stage=all", runs)
     assert done.returncode == 0 and time.monotonic() - started < 10
     assert done.stdout.count("skipped") == len(ALL_STAGES) and "everything is done" in done.stdout
-    assert "report.html" in done.stdout and "chat run=tiny --stage preference_rl" in done.stdout
+    assert "report.html" in done.stdout and f"chat run=tiny {runs} --stage preference_rl" in done.stdout
     assert not (tmp_path / "runs" / ".prefect").exists()
 
 

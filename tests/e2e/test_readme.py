@@ -71,6 +71,8 @@ def test_there_are_commands_to_check():
 def test_commands_are_known_and_their_overrides_compose(words):
     _, command, *arguments = words
     assert command in COMMANDS
+    if not arguments and command == "grade":  # its name alone, as in the table of commands
+        return
     app = make_app([command])
     _, bound, _ = app.parse_args([command, *arguments], exit_on_error=False, print_error=False)
     overrides = list(bound.args) if arguments else []  # `r1 data` alone is a heading, not a call
