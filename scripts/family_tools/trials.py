@@ -89,7 +89,10 @@ def run_stage(directory: Path, kind: str, config: dict, inputs: dict[str, Path],
     directory.mkdir(parents=True)
     write_inputs(
         directory,
-        {role: StageInput(path=str(path), model_dir=str(path), fingerprint="0") for role, path in inputs.items()},
+        {
+            role: StageInput(path=str(path), model_dir=None if role == "data" else str(path), fingerprint="0")
+            for role, path in inputs.items()
+        },
     )
     StageDescription(stage=kind, kind=kind, fingerprint="0", run="families", config=config).write(directory)
     process = subprocess.Popen(
