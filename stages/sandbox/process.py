@@ -51,9 +51,14 @@ class Box:
                 memory += _memory(pid)
             except (OSError, IndexError):
                 continue  # it has just ended
+        place = f"/proc/{self.init}/root/tmp"
         try:
-            scratch = os.statvfs(f"/proc/{self.init}/root/tmp")
+            # Until bubblewrap has made the box, which takes a while on a busy machine, this is /tmp of the host.
+            is_in_the_box = os.stat(place).st_dev != os.stat("/tmp").st_dev
+            scratch = os.statvfs(place)
         except OSError:
+            is_in_the_box = False
+        if not is_in_the_box:
             return cpu, memory, 0, 0
         return cpu, memory, (scratch.f_blocks - scratch.f_bfree) * scratch.f_frsize, scratch.f_files - scratch.f_ffree
 

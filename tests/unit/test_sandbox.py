@@ -17,6 +17,7 @@ import pytest
 from stages.config import SandboxConfig
 from stages.rewards.verifiers.code import CodeGrader
 from stages.sandbox import Limits, executor
+from stages.sandbox.process import Box
 from stages.sandbox.seccomp import filter_program
 from tests.support.hostile_programs import CALLS, CPP, ESCAPES, PYTHON, UNITS
 from tests.support.sandboxes import Boxes, answer, code_prompt, needs_bubblewrap, needs_compiler, stdin_prompt
@@ -106,6 +107,16 @@ def test_no_hostile_cpp_program_is_rewarded(name, grader, boxes, host):
 def test_no_program_escapes(name, boxes, host):
     result = run(host(ESCAPES[name]))
     assert result.status == "error" and b"escaped" not in result.stdout, result
+
+
+def test_what_lies_in_the_host_s_tmp_is_never_counted():
+    """Bubblewrap begins in the host's file system; on a busy machine its files made a program go over its memory."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        box = Box(process.pid)
+        try:
+            assert box.usage()[2:] == (0, 0)
+        finally:
+            box.close()
 
 
 def test_what_a_program_sees(boxes, host):
