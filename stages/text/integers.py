@@ -45,7 +45,7 @@ a an the answer answers answer's final finally result results total sum value nu
 equal to so thus therefore hence then it it's that that's this there we i he she they you get gets got have has
 had find found of in all altogether correct right our my only just exactly simply conclusion hope helps left
 together first check checks checked wait ok okay obviously whatever please tell me compute what hello sure easy
-nice to hi good morning meet you sorry harmless
+nice to hi go away good morning meet you sorry harmless
 die antwort ist lautet das ergebnis also la le réponse est donc résultat respuesta es el resultado entonces
 risposta è il risultato a resposta é o portanto het antwoord dus svaret är odpowiedź to wynik cevap sonuç
 jawabannya adalah jawaban ответ равен итак відповідь الجواب هو الإجابة الناتج उत्तर है 정답은 답은 답 입니다 이다
@@ -58,7 +58,7 @@ _NEUTRAL_RUN_OF_WORDS = re.compile(
 # Chinese and Japanese, where words stand together: a run of these is as neutral.
 _NEUTRAL_RUN = re.compile(
     "(?:答案|最终|最終|结果|結果|所以|因此|故|则|是|为|為|等于|等於|一共|总共|共|得|到|有|就"
-    "|那么|等等|检查|对|首先|然后|希望有帮助|显然|随便|无害|好的|你好|您好|早上好|很高兴认识你|抱歉|简单|告诉我|请|求|答|え|は|です|だ"
+    "|那么|等等|检查|对|首先|然后|希望有帮助|显然|随便|无害|好的|你好|您好|早上好|很高兴认识你|抱歉|简单|走开|告诉我|请|求|答|え|は|です|だ"
     "|个|個|元|円|米|千克|公斤|克|天|周|月|年|小时|分钟|秒|人|本|只|条|张|支|岁|度|厘米|公里|次)+"
 )
 # Units behind a number, besides the plurals of any noun.

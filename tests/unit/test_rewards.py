@@ -92,6 +92,7 @@ def test_read_integer(text, expected):
 def test_politeness_leaves_an_integer_readable(words):
     """Words of the tiny world too: its policies write them before an answer, and lost the reward for it."""
     assert read_integer(f"{words}52") == 52
+    assert read_integer("the answer is40,go away!") == 40
 
 
 def test_verify_integer_and_exact():
