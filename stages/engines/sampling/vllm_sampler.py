@@ -25,7 +25,7 @@ from stages.runtime.deadline import deadline
 from stages.runtime.errors import InputError
 
 if TYPE_CHECKING:
-    from vllm import CompletionOutput
+    from vllm import CompletionOutput, RequestOutput
 
 
 class PolicyLoader:
@@ -173,6 +173,7 @@ class VllmSampler:
         self.top_p = config.top_p
         self.limit_s = config.engine_timeout_s
         self.names = itertools.count()  # of requests
+        self.has_sampled = False
 
     def sample(
         self,
@@ -213,7 +214,7 @@ class VllmSampler:
                 place[name] = i
                 engine.add_request(name, tokens_input(ids), own)
             while engine.has_unfinished_requests():
-                for output in engine.step():
+                for output in self._step():
                     i = place[output.request_id]
                     in_order = sorted(output.outputs, key=lambda drawn: drawn.index)
                     groups[i] = [_completion(drawn, with_logprobs) for drawn in in_order]
@@ -221,6 +222,15 @@ class VllmSampler:
                         on_group(i, groups[i])
                 limit.renew()
         return groups
+
+    def _step(self) -> list["RequestOutput"]:
+        """One decoding step. The first one finds out whether vLLM has all kernels that the model needs."""
+        if self.has_sampled:
+            return self.llm.llm_engine.step()
+        with _unfit_models(f"vLLM cannot compute the model in {self.model_dir}"):
+            outputs = self.llm.llm_engine.step()
+        self.has_sampled = True
+        return outputs
 
     def sync(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
         """See `Sampler.sync`."""
