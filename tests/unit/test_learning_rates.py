@@ -12,6 +12,8 @@ from stages.config import ModelConfig
 from stages.config.learning_rates import OF_KIND, usual_rate
 from tests.support.runs import config, model_directory, plan
 
+pytestmark = pytest.mark.slow  # composes many configurations
+
 SMOLLM2 = 134_515_008  # parameters
 
 

@@ -13,6 +13,8 @@ from pipeline.errors import InvalidConfig
 from pipeline.planning import command_line
 from stages.config.quoting import hydra_quoted, override, printable, unquoted
 
+pytestmark = pytest.mark.slow  # composes many configurations
+
 ODD = [
     "~/x (1).jsonl",
     "/a,b.jsonl",

@@ -11,6 +11,8 @@ from pipeline.planning.training_rows import training_rows
 from stages.contract.manifest import Manifest
 from tests.support.runs import config, model_directory, plan, step
 
+pytestmark = pytest.mark.slow  # composes many configurations
+
 
 def rows_and_tokens(run, stage):
     node, own = graph.build(run).nodes[stage], run.stage(stage)

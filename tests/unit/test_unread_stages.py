@@ -6,6 +6,8 @@ import pytest
 
 from tests.support.runs import plan
 
+pytestmark = pytest.mark.slow  # composes many configurations
+
 
 @pytest.fixture
 def traces(tmp_path) -> str:
