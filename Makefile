@@ -48,7 +48,7 @@ docs: $(STAMP)  ## the documentation as a site in site/; broken links are errors
 	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet --strict
 	@echo "open site/index.html"
 
-test-fast: $(STAMP)  ## the tests that need no engine and no seconds: under 90 seconds on two idle cores
+test-fast: $(STAMP)  ## the tests that need no engine and no seconds: about 90 seconds on two idle cores
 	@OMP_NUM_THREADS=1 $(PY) -m pytest $(FAST) $(ARGS)
 
 coverage: $(STAMP) sandbox  ## the same as test-fast, with the share of lines that it runs
