@@ -12,16 +12,13 @@ docs/models.md is written from them. Ends with exit code 1 where a row has a fai
 
 import argparse
 import json
-import os
-import signal
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 from family_tools.families import FAMILIES
 from family_tools.table import is_sound, page_with, verdict
-from family_tools.trials import ROOT, run_grpo, run_sft, sampler_difference, write_samples
+from family_tools.trials import ROOT, run_grpo, run_limited, run_sft, sampler_difference, write_samples
 
 import stages  # noqa: F401  (first: hides a torchvision build that does not match torch)
 
@@ -44,21 +41,8 @@ def check_family(family: str, scratch: Path, timeout_s: float) -> dict:
 def ask(family: str, scratch: Path, timeout_s: float) -> dict:
     """The answers of family_tools/questions.py, those up to a crash or the time limit too."""
     result = scratch / "answers.json"
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "scripts/family_tools/questions.py"), family, str(scratch / "model"), str(result)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    try:
-        output, _ = process.communicate(timeout=timeout_s)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        output = f"no end within {timeout_s:g} s"
+    program = str(ROOT / "scripts/family_tools/questions.py")
+    _, output = run_limited([sys.executable, program, family, str(scratch / "model"), str(result)], timeout_s)
     return json.loads(result.read_text()) if result.exists() else {"padded": f"failed: {output.strip()[-300:]}"}
 
 

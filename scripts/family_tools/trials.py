@@ -95,8 +95,21 @@ def run_stage(directory: Path, kind: str, config: dict, inputs: dict[str, Path],
         },
     )
     StageDescription(stage=kind, kind=kind, fingerprint="0", run="families", config=config).write(directory)
+    code, output = run_limited([sys.executable, "-m", "stages", str(directory)], timeout_s)
+    if code is None:
+        return f"failed: {output}"
+    if code == 0 and (directory / "manifest.json").exists():
+        return reloaded(directory / "model")
+    error = ErrorReport.find(directory)
+    if error is None:
+        return f"failed: exit code {code}: {output.strip()[-300:]}"
+    return f"{'refused' if error.is_bad_input else 'failed'}: {error.message}"
+
+
+def run_limited(command: list[str], timeout_s: float) -> tuple[int | None, str]:
+    """Runs a command and what it starts; (exit code, or None for one that was stopped; what it printed)."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "stages", str(directory)],
+        command,
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -109,13 +122,8 @@ def run_stage(directory: Path, kind: str, config: dict, inputs: dict[str, Path],
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        return f"failed: no end within {timeout_s:g} s"
-    if process.returncode == 0 and (directory / "manifest.json").exists():
-        return reloaded(directory / "model")
-    error = ErrorReport.find(directory)
-    if error is None:
-        return f"failed: exit code {process.returncode}: {output.strip()[-300:]}"
-    return f"{'refused' if error.is_bad_input else 'failed'}: {error.message}"
+        return None, f"no end within {timeout_s:g} s"
+    return process.returncode, output
 
 
 def reloaded(model_dir: Path) -> str:

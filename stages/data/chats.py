@@ -21,6 +21,8 @@ _ROLES = {
         "tool",
     ),
 }
+# Where servers and data sets put the chain of thought of an assistant's message, if not into its content.
+_THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking")
 _TEXT_PARTS = ("text", "input_text", "output_text")
 _OTHER_PARTS = ("image", "image_url", "input_image", "audio", "input_audio", "video", "video_url", "file", "input_file")
 
@@ -167,7 +169,14 @@ def _message(message: Any) -> tuple[str, str, bool]:
     if known is None:
         raise RowError("unknown role", f"a message has the role {role!r}; roles are user, assistant, system and tool")
     calls_tools = known == "tool" or bool(message.get("tool_calls") or message.get("function_call"))
-    return known, "" if known == "tool" else content_text(content), calls_tools
+    text = "" if known == "tool" else content_text(content)
+    return known, _with_thought(message, text) if known == "assistant" else text, calls_tools
+
+
+def _with_thought(message: dict, text: str) -> str:
+    """Puts the thought that servers give in a key of its own before the text, in the tags that models write."""
+    thought = next((message[key] for key in _THOUGHT_KEYS if isinstance(message.get(key), str) and message[key]), "")
+    return text if not thought or "<think>" in text else f"<think>{thought}</think>\n{text}"
 
 
 def _role_and_content(message: dict) -> tuple[Any, Any]:

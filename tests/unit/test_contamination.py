@@ -3,7 +3,7 @@
 import pytest
 
 from stages.config import MixtureSource
-from stages.data.preparing.contamination import EvaluationGrams
+from stages.data.preparing.contamination import EvaluationGrams, prompts_of
 from stages.data.preparing.problem_tokens import is_telling, problem_tokens
 from tests.support.data_rows import sentence, write_lines
 
@@ -56,6 +56,15 @@ SHORT = [
     "法国的首都是哪里？",
     "Сколько будет 7-3?",
 ]
+
+
+def test_an_evaluation_row_that_cannot_be_read_is_an_error(tmp_path):
+    """Nothing would keep its problem out of the training data."""
+    path = tmp_path / "test.jsonl"
+    path.write_text('{"prompt": "What is two and two?"}\n{"prompt": null}\n')
+    with pytest.raises(ValueError, match=r"prepare\.against\.own: 1 of 2 rows cannot be read.*malformed=skip"):
+        prompts_of("own", MixtureSource(path=str(path)))
+    assert prompts_of("own", MixtureSource(path=str(path)), skips_unread=True) == ["What is two and two?"]
 
 
 @pytest.mark.parametrize("prompt", SHORT)

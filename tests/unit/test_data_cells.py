@@ -254,6 +254,19 @@ def test_roles():
     ]
     assert exchange(chat) == ("d\n\ns\n\n2+2?", "4")
     assert exchange([{"role": "assistant", "content": "Hello"}, *CHAT]) == ("2+2?", "4")
+
+
+@pytest.mark.parametrize("key", ["reasoning_content", "reasoning", "thinking"])
+def test_a_thought_in_a_key_of_its_own_is_part_of_the_answer(key):
+    said = [{"role": "user", "content": "2+2?"}]
+    apart = {"role": "assistant", key: "two and two", "content": "4"}
+    assert exchange([*said, apart])[1] == "<think>two and two</think>\n4"
+    assert exchange([*said, {"role": "assistant", key: None, "content": "4"}])[1] == "4"
+    twice = {"role": "assistant", key: "two", "content": "<think>two</think>4"}
+    assert exchange([*said, twice])[1] == "<think>two</think>4"
+
+
+def test_an_exchange_with_tools_is_refused():
     tool = [
         {"role": "user", "content": "a"},
         {"role": "assistant", "content": "", "tool_calls": [{"id": 1}]},

@@ -11,12 +11,14 @@ from collections.abc import Mapping
 import numpy as np
 
 from stages.config import SourceConfig
+from stages.data.malformed import Malformed
 from stages.data.mapping import Row
 from stages.data.preparing.problem_tokens import WORD_WEIGHT, goes_on, is_telling, problem_tokens, weights_of
 from stages.data.preparing.text_hashes import hashes_of, windows
 from stages.data.rows import rows_of
 
 BATCH = 4096
+SHOWN = 5  # unreadable rows that an error names
 
 
 class EvaluationGrams:
@@ -30,15 +32,15 @@ class EvaluationGrams:
         telling: of them the hashes of those that are looked for inside of longer texts too.
     """
 
-    def __init__(self, sets: Mapping[str, SourceConfig], n: int):
-        """Reads the sets; raises ValueError where one has no prompts."""
+    def __init__(self, sets: Mapping[str, SourceConfig], n: int, skips_unread: bool = False):
+        """Reads the sets; raises ValueError as `prompts_of` does."""
         self.n = n
         self.num_prompts: dict[str, int] = {}
         found = [np.zeros(0, np.uint64)]
         short: dict[int, set[int]] = {}
         self.telling: set[int] = set()
         for name, source in sets.items():
-            prompts = prompts_of(name, source)
+            prompts = prompts_of(name, source, skips_unread)
             self.num_prompts[name] = len(prompts)
             for start in range(0, len(prompts), BATCH):
                 found.append(self._add(prompts[start : start + BATCH], short))
@@ -98,14 +100,26 @@ def _among(hashes: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return wanted[np.searchsorted(wanted, hashes).clip(max=len(wanted) - 1)] == hashes
 
 
-def prompts_of(name: str, source: SourceConfig) -> list[str]:
-    """Returns the prompts of an evaluation set, whose answers are not read; raises ValueError where there are none."""
+def prompts_of(name: str, source: SourceConfig, skips_unread: bool = False) -> list[str]:
+    """Returns the prompts of an evaluation set, whose answers are not read.
+
+    Raises:
+        ValueError: There are none, or some cannot be read: those would stay in the training data.
+    """
     asked = dataclasses.replace(source, domain="helpful", domain_column=None, rows="prompts")
-    prompts = [row.prompt for row in rows_of(asked, f"prepare.against.{name}") if isinstance(row, Row)]
+    rows = list(rows_of(asked, f"prepare.against.{name}"))
+    prompts = [row.prompt for row in rows if isinstance(row, Row)]
+    unread = [row for row in rows if isinstance(row, Malformed) and row.is_fatal]
     if not prompts:
         raise ValueError(
             f"prepare.against.{name}.path={source.path}: no prompts in column "
             f"{source.messages_column or source.prompt_column}; "
             f"name it with prepare.against.{name}.prompt_column"
+        )
+    if unread and not skips_unread:
+        first = "; ".join(f"{row.where}: {row.detail}" for row in unread[:SHOWN])
+        raise ValueError(
+            f"prepare.against.{name}: {len(unread)} of {len(rows)} rows cannot be read, so nothing keeps them out of "
+            f"the training data: {first}; mend them, or leave such rows out everywhere with data.malformed=skip"
         )
     return prompts

@@ -115,7 +115,9 @@ class Preparation:
         pins = self._pins()
         for line in (*self._files(), *pins):
             self.say(line)
-        grams = EvaluationGrams(self.prepare.against, self.prepare.ngram) if self.prepare.against else None
+        skips_unread = self.data.malformed == "skip"
+        against = self.prepare.against
+        grams = EvaluationGrams(against, self.prepare.ngram, skips_unread) if against else None
         num_rows = self._filter(grams)
         first = self._duplicates(num_rows)
         final = self._finish(first)
