@@ -9,7 +9,7 @@ from pipeline.configuration.schema import RunConfig
 from pipeline.errors import MessageAndFix
 from pipeline.planning.command_line import command
 from pipeline.planning.fingerprint import data_files, differences
-from stages.config import VERSIONS, fields_of, is_operational, output_fields
+from stages.config import VERSIONS, counts, fields_of, output_fields
 from stages.contract.description import StageDescription
 from stages.contract.error_report import ErrorReport
 from stages.contract.inputs import StageInput, find_inputs
@@ -96,11 +96,11 @@ def _output_part(old: Any, config: Any) -> Any:
     A key that the dataclass does not have any more is kept: it was removed, and that is a change.
     """
     if isinstance(old, dict) and dataclasses.is_dataclass(config):
-        operational = {name for name, field in fields_of(type(config)).items() if is_operational(field)}
+        fields = fields_of(type(config))
         return {
             name: _output_part(value, getattr(config, name, None))
             for name, value in old.items()
-            if name not in operational
+            if name not in fields or counts(fields[name], value)
         }
     if isinstance(old, dict) and isinstance(config, dict):
         return {key: _output_part(value, config.get(key)) for key, value in old.items()}

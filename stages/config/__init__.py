@@ -15,7 +15,7 @@ from stages.config.engines import VLLM_CPU_HEAD_SIZES, DeepSpeedConfig, ModelCon
 from stages.config.fields import Bool, Checked, Float, Int, config_class, setting
 from stages.config.graders import JudgeConfig, SandboxConfig
 from stages.config.grpo import GrpoConfig, HackingConfig, MixConfig, RewardConfig
-from stages.config.introspect import KeysOf, fields_of, is_operational, section_of, unit_of
+from stages.config.introspect import KeysOf, counts, fields_of, is_operational, section_of, unit_of
 from stages.config.mistakes import ConfigError
 from stages.config.sampling import CollectConfig, EvaluateConfig, SuiteConfig
 from stages.config.training import HealthConfig, PretrainConfig, RewardModelsConfig, SftConfig, StageConfig
@@ -54,6 +54,7 @@ __all__ = [
     "SuiteConfig",
     "TracesConfig",
     "config_class",
+    "counts",
     "fields_of",
     "from_dict",
     "is_operational",

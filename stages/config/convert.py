@@ -6,7 +6,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from stages.config.introspect import fields_of, is_operational
+from stages.config.introspect import counts, fields_of
 from stages.config.mistakes import ConfigError, sentences
 
 T = TypeVar("T")
@@ -51,11 +51,11 @@ def to_dict(config: Any) -> dict[str, Any]:
 def output_fields(config: Any) -> Any:
     """The part of a configuration that decides a stage's output, as plain data: the fingerprint hashes it.
 
-    It is everything but the operational fields.
+    It is everything but the operational fields and those that were added later and have their default.
     """
     if dataclasses.is_dataclass(config):
-        fields = fields_of(type(config)).items()
-        return {name: output_fields(getattr(config, name)) for name, field in fields if not is_operational(field)}
+        values = {name: (field, getattr(config, name)) for name, field in fields_of(type(config)).items()}
+        return {name: output_fields(value) for name, (field, value) in values.items() if counts(field, value)}
     if isinstance(config, dict):
         return {key: output_fields(value) for key, value in config.items()}
     if isinstance(config, (list, tuple)):

@@ -34,6 +34,7 @@ def setting(
     lt: float | None = None,
     le: float | None = None,
     operational: bool = False,
+    added_later: bool = False,
 ) -> Any:
     """A field with its default, its documentation and, where it is a number, its range.
 
@@ -43,10 +44,14 @@ def setting(
         unit: of a number; "none" for one without, e.g. a temperature.
         gt: the value is greater than this; likewise `ge` (greater or equal), `lt` (less) and `le` (less or equal).
         operational: the field does not change what a stage produces, and stays out of its fingerprint.
+        added_later: its default is what stages did before the field existed: with the default it stays out of their
+            fingerprints, so that they need not be made anew.
     """
     extra: dict[str, Any] = {"unit": unit} if unit else {}
     if operational:
         extra["operational"] = True
+    if added_later:
+        extra["added_later"] = True
     field = functools.partial(Field, description=description, gt=gt, ge=ge, lt=lt, le=le, json_schema_extra=extra)
     if isinstance(default, type):
         return field(default_factory=default)

@@ -1,5 +1,6 @@
 """What a class of the schema says of itself: its fields, and what is marked on them."""
 
+import dataclasses
 import types
 from dataclasses import dataclass
 from typing import Any, Union, get_args, get_origin
@@ -23,6 +24,29 @@ def fields_of(cls: Any) -> dict[str, FieldInfo]:
 def is_operational(field: FieldInfo) -> bool:
     """Whether a field does not change what a stage produces."""
     return isinstance(field.json_schema_extra, dict) and bool(field.json_schema_extra.get("operational"))
+
+
+def counts(field: FieldInfo, value: Any) -> bool:
+    """Whether a field with this value is a part of what decides a stage's output, and of its fingerprint.
+
+    Operational fields are not; nor is one that was added later, as long as it has its default.
+
+    Args:
+        field: of a class of the schema.
+        value: of the field, as an object of the schema or as plain data.
+    """
+    if is_operational(field):
+        return False
+    extra = field.json_schema_extra
+    if not (isinstance(extra, dict) and extra.get("added_later")):
+        return True
+    default = field.get_default(call_default_factory=True)
+    return plain(value) != plain(default)
+
+
+def plain(value: Any) -> Any:
+    """A value of the schema as plain data."""
+    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
 
 
 def unit_of(field: FieldInfo) -> str:

@@ -11,19 +11,24 @@ from pydantic import TypeAdapter
 from pipeline.configuration.schema import RunConfig
 from stages.config import (
     KINDS,
+    Checked,
     CollectConfig,
     ConfigError,
     DataConfig,
     GrpoConfig,
+    Int,
     JudgeConfig,
     MixConfig,
     OptimConfig,
     SandboxConfig,
     SftConfig,
+    config_class,
+    counts,
     fields_of,
     from_dict,
     is_operational,
     output_fields,
+    setting,
     to_dict,
 )
 
@@ -153,6 +158,33 @@ def test_defaults_are_not_shared():
     DataConfig().tasks.append("gcd")
     GrpoConfig().max_completion_tokens[0].append(7)
     assert DataConfig().tasks == [] and GrpoConfig().max_completion_tokens == [[0, 32768], [8200, 65536]]
+
+
+@config_class
+class _Before:
+    kept: Int = setting(1, "[ours]")
+
+
+@config_class
+class _Section(Checked):
+    rank: Int = setting(0, "[ours]")
+
+
+@config_class
+class _After:
+    kept: Int = setting(1, "[ours]")
+    number: Int = setting(0, "[ours]", added_later=True)
+    names: list[str] = setting([], "[ours]", added_later=True)
+    section: _Section = setting(_Section, "[ours]", added_later=True)
+
+
+def test_fields_that_were_added_later_count_only_where_they_are_changed():
+    assert output_fields(_After()) == output_fields(_Before()) == {"kept": 1}
+    assert output_fields(_After(number=2)) == {"kept": 1, "number": 2}
+    assert output_fields(_After(names=["a"])) == {"kept": 1, "names": ["a"]}
+    assert output_fields(_After(section=_Section(rank=8))) == {"kept": 1, "section": {"rank": 8}}
+    # What a run has stored is plain data.
+    assert not counts(fields_of(_After)["section"], {"rank": 0}) and counts(fields_of(_After)["section"], {"rank": 8})
 
 
 def test_operational_fields_are_left_out_of_what_is_hashed():
