@@ -11,11 +11,11 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from pipeline.report import tables
 from pipeline.report.context import build_context
 from pipeline.report.drawing import draw
 from pipeline.report.glossary import term_of
 from pipeline.report.read import RunRecord, read_run
+from pipeline.view.words import duration
 
 NUM_DIGITS = 5  # of the numbers that a chart shows when it is pointed at
 
@@ -60,7 +60,7 @@ def render(run: RunRecord, is_live: bool = False) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"duration": tables.duration, "slug": slug}
+    environment.filters |= {"duration": duration, "slug": slug}
     environment.globals |= {"draw": draw, "term_of": term_of}
     context = build_context(run)
     names = ["report.js", "live.js"] if is_live else ["report.js"]
