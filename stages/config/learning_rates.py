@@ -11,6 +11,9 @@ where we measured a rate, and up to where published ones take over, it falls as 
 | SFT | 5e-4 to 1e-3, measured | 1e-4, measured | 0.35 | 2e-5: Distill-Llama-70B [V2 Table 6] |
 | reward models | 5e-4, measured | | 0.7 | 6e-6 [N] |
 
+Adapters of low rank want ten times the rate of all weights, whatever their rank, at alpha 32 and the scale alpha / rank
+(Schulman et al. 2025, "LoRA Without Regret"; docs/lora.md has ours). Adapters of full rank train as the weights do.
+
 The paper's own rates for SFT of 1.5B to 671B, 2e-5 to 1e-4, are up to four times these; they go with larger batches.
 """
 
@@ -32,6 +35,7 @@ OF_KIND = {
     "reward_models": RateOfSize(1e-5, 0.7, 6e-6),
 }
 MOST = 1e-3
+OF_ADAPTERS = 10.0  # the usual rate of adapters over that of all weights
 _MEASURED_SIZE = 135e6
 
 
@@ -50,3 +54,18 @@ def usual_rate(kind: str, num_parameters: float) -> float:
     of_kind = OF_KIND[kind]
     rate = of_kind.at_135m * (_MEASURED_SIZE / num_parameters) ** of_kind.power
     return float(f"{min(MOST, max(of_kind.least, rate)):.1e}")
+
+
+def for_adapters(rate: float, rank: int, width: int) -> float:
+    """The learning rate that does for adapters what `rate` does for all weights.
+
+    Args:
+        rate: of all weights.
+        rank: of the adapters; 0: there are none.
+        width: of the model; 0: not known.
+
+    >>> [for_adapters(1e-6, rank, 1536) for rank in (0, 16, 1536)]
+    [1e-06, 1e-05, 1e-06]
+    """
+    is_low = rank > 0 and rank != width
+    return float(f"{rate * OF_ADAPTERS:.3g}") if is_low else rate
