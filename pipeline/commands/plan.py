@@ -1,5 +1,6 @@
 """The command `plan`: what `run` would do, without doing it."""
 
+import dataclasses
 import json
 import sys
 from typing import Annotated
@@ -8,6 +9,7 @@ from rich.console import Console
 
 from pipeline.commands.declaration import Overrides, declare, exit_codes, flag
 from pipeline.configuration import compose, spelling
+from pipeline.configuration.ignored import ignored
 from pipeline.errors import InvalidConfig, MissingInput
 from pipeline.planning.command_line import remember_overrides
 from pipeline.planning.plan import make_plan
@@ -44,7 +46,9 @@ def plan(*overrides: Overrides, as_json: Annotated[bool, flag("--json")] = False
         words.append("+stage=all")
     try:
         remember_overrides(words)
-        made = make_plan(compose.compose_config(words))
+        config, tree = compose.compose_with_tree(words)
+        made = make_plan(config)
+        made = dataclasses.replace(made, notes=[*made.notes, *ignored(words, tree, config)])
     except InvalidConfig as error:
         _show_mistakes(error, as_json, console)
         return 1

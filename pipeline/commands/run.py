@@ -18,6 +18,7 @@ from pipeline.commands.hydra_command_line import NO_HYDRA_OPTIONS, HydraOptions,
 from pipeline.commands.run_ending import print_end
 from pipeline.configuration import compose, keys, spelling
 from pipeline.configuration import overrides as overrides_module
+from pipeline.configuration.ignored import ignored
 from pipeline.configuration.schema import RunConfig
 from pipeline.errors import InvalidConfig, PipelineError, StageInterrupted
 from pipeline.execution import sweep
@@ -73,7 +74,7 @@ def run(
     words = spelling.rewrite(list(overrides))
     is_sweep = hydra.multirun or any(word.lstrip("+").startswith(("sweep=", "hydra.mode=MULTIRUN")) for word in words)
     if not hydra.only_shows:
-        _check(words, is_sweep)
+        _check(words, is_sweep, standard_console())
         remember_overrides(words)
     elif mistakes := overrides_module.unreadable_overrides(words):
         raise InvalidConfig(mistakes)
@@ -87,18 +88,20 @@ def run(
     return jobs.exit_code
 
 
-def _check(overrides: list[str], is_sweep: bool) -> None:
-    """Raises InvalidConfig with every mistake, before Hydra stops at the first one.
+def _check(overrides: list[str], is_sweep: bool, console: Console) -> None:
+    """Raises InvalidConfig with every mistake, before Hydra stops at the first one; says which overrides do nothing.
 
     Raises MissingInput where the run's directory cannot be made: Hydra would make it first of all.
     """
-    config = compose.compose_config(overrides, is_sweep)
+    config, tree = compose.compose_with_tree(overrides, is_sweep)
     if not config.selection and not is_sweep:
         stages = ", ".join(option for option in keys.groups()["stage"] if option != "all")
         raise InvalidConfig(
             [f"no stage is selected: add +stage=all, +stage=NAME or '+stage=[a,b]'; stages are {stages}"]
         )
     require_run_dir(config)
+    for line in ignored(overrides, tree, config, is_sweep):
+        console.print(f"note: {line}", highlight=False, markup=False, soft_wrap=True)
 
 
 @dataclass

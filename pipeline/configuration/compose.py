@@ -32,15 +32,21 @@ def compose_config(overrides: list[str], is_sweep: bool = False) -> RunConfig:
 
     In a sweep the values of a swept key are checked one by one, and the configuration has the key's default.
     """
+    return compose_with_tree(overrides, is_sweep)[0]
+
+
+def compose_with_tree(overrides: list[str], is_sweep: bool = False) -> tuple[RunConfig, DictConfig]:
+    """The checked configuration of these overrides, as `compose_config`, and what Hydra composed for it."""
     errors, good = check_overrides(overrides, is_sweep)
     plain = [override for override in good if not is_swept(override)]
     try:
-        config = from_hydra(compose_tree(plain))
+        tree = compose_tree(plain)
+        config = from_hydra(tree)
     except (ConfigError, InvalidConfig) as error:
         raise InvalidConfig(errors + error.errors) from None
     if errors:
         raise InvalidConfig(errors)
-    return config
+    return config, tree
 
 
 def compose_tree(overrides: list[str]) -> DictConfig:
