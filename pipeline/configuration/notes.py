@@ -39,6 +39,8 @@ def _are_nearly_equal(one: str, other: str) -> bool:
 
 def _of_data(config: RunConfig) -> list[str]:
     """What the data switches off or asks for."""
+    if config.data.name == "reasoning_gym" and config.data.has_general_prompts:
+        return []
     if config.data.name == "reasoning_gym":
         return [
             f"data from reasoning-gym ({', '.join(config.data.tasks)}): no general or safety prompts, "
