@@ -105,8 +105,8 @@ class JudgeConfig(Checked):
                        "price_completion", "structured")  # fmt: skip
         of_vllm = ("max_model_tokens", "precision", "kv_cache_gib", "gpu_memory_fraction")
         of_both = ("model", "temperature", "max_tokens", "explain", "cache_dir")
-        unused = {"openai": of_vllm, "vllm": of_endpoint[:5], "tiny_world": (*of_endpoint, *of_vllm, *of_both)}
-        return dict.fromkeys(unused[self.backend], f"backend={self.backend}")
+        unused = {"openai": of_vllm, "vllm": of_endpoint[:5]}.get(self.backend, (*of_endpoint, *of_vllm, *of_both))
+        return dict.fromkeys(unused, f"backend={self.backend}")
 
 
 @config_class
