@@ -22,8 +22,10 @@ from pipeline.configuration.ignored import ignored
 from pipeline.configuration.schema import RunConfig
 from pipeline.errors import InvalidConfig, PipelineError, StageInterrupted
 from pipeline.execution import sweep
+from pipeline.execution.objectives import objective_mistakes
 from pipeline.execution.prefect import server as prefect_server
 from pipeline.execution.run import run_stages
+from pipeline.execution.sweep_plan import asks_for_sweep
 from pipeline.planning.command_line import remember_overrides
 from pipeline.planning.preflight import require_run_dir
 from pipeline.view.console import standard_console
@@ -72,7 +74,7 @@ def run(
         with_steps: Print a line for each step also where several stages are made and the output is no terminal.
     """
     words = spelling.rewrite(list(overrides))
-    is_sweep = hydra.multirun or any(word.lstrip("+").startswith(("sweep=", "hydra.mode=MULTIRUN")) for word in words)
+    is_sweep = hydra.multirun or asks_for_sweep(words)
     if not hydra.only_shows:
         _check(words, is_sweep, standard_console())
         remember_overrides(words)
@@ -99,6 +101,8 @@ def _check(overrides: list[str], is_sweep: bool, console: Console) -> None:
         raise InvalidConfig(
             [f"no stage is selected: add +stage=all, +stage=NAME or '+stage=[a,b]'; stages are {stages}"]
         )
+    if is_sweep and (mistakes := objective_mistakes(config)):
+        raise InvalidConfig(mistakes)
     require_run_dir(config)
     for line in ignored(overrides, tree, config, is_sweep):
         console.print(f"note: {line}", highlight=False, markup=False, soft_wrap=True)
