@@ -1,12 +1,14 @@
 """Carries out the selected stages of one configuration: plan, lock, then one stage after another."""
 
+import dataclasses
 from collections.abc import Callable
 
-import yaml
 from rich.console import Console
+from rich.markup import escape
 
 from pipeline.configuration.schema import RunConfig
 from pipeline.errors import MissingInput
+from pipeline.execution import current
 from pipeline.execution.execute import execute
 from pipeline.execution.lock import RunLock
 from pipeline.execution.prefect import server as prefect_server
@@ -15,13 +17,17 @@ from pipeline.planning.plan import Plan, Step, make_plan
 from pipeline.planning.preflight import require_run_dir
 from pipeline.planning.presentation import print_plan
 from pipeline.view.live import LiveView
-from stages.config import to_dict
-from stages.contract.files import remove_temporaries, write_atomic
+from stages.contract.files import remove_temporaries
 from stages.contract.manifest import Manifest
 
 
-def run_stages(config: RunConfig, console: Console) -> Plan:
+def run_stages(config: RunConfig, console: Console, is_aside: bool = False) -> Plan:
     """Plans the selected stages and runs what is not done, while it holds the run's lock.
+
+    Args:
+        config: the configuration.
+        console: where everything is printed.
+        is_aside: whether it is a job of a sweep or an evaluation on the side, which leaves current what is current.
 
     Returns:
         The plan that was carried out.
@@ -33,13 +39,13 @@ def run_stages(config: RunConfig, console: Console) -> Plan:
     with RunLock(config.run_dir) as lock:
         if lock.note:
             console.print(f"note: {lock.note}", highlight=False, soft_wrap=True)
-        plan = make_plan(config)
+        plan = dataclasses.replace(make_plan(config), is_aside=is_aside)
         plan.raise_errors()
         remove_temporaries(config.run_dir)
-        write_atomic(
-            config.run_dir / "config.yaml",
-            yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True).encode(),
-        )
+        if moved := current.moves(plan):
+            console.print(f"note: {escape(moved)}", highlight=False, soft_wrap=True)
+        current.write_configuration(plan)
+        current.show_done(plan)
         if len(plan.steps) > 1:
             print_plan(console, plan)
         stop = StopRequest()
@@ -47,7 +53,7 @@ def run_stages(config: RunConfig, console: Console) -> Plan:
             console.print(
                 "note: Prefect's server has ended; the run goes on without it", highlight=False, soft_wrap=True
             )
-            plan = make_plan(config)
+            plan = dataclasses.replace(make_plan(config), is_aside=is_aside)
             run_plan(plan, console, stop, with_prefect=False)
         return plan
 
