@@ -6,7 +6,6 @@ side leave everything as it is; they only fill in what no command has made yet.
 
 import os
 import shutil
-from pathlib import Path
 
 import yaml
 

@@ -51,7 +51,13 @@ def execute(
         _write_report(step, plan)
     else:
         launch.launch(
-            step.stage, step.dir, plan.config.launcher, stop, on_line, on_progress, resume_command(plan.config, step.stage)
+            step.stage,
+            step.dir,
+            plan.config.launcher,
+            stop,
+            on_line,
+            on_progress,
+            resume_command(plan.config, step.stage),
         )
         tracker.export(plan.config, step.stage, step.dir)
     verdict = verify(step.dir)

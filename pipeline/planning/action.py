@@ -52,14 +52,18 @@ def choose_action(
 
 def _resume_reason(directory: Path) -> str:
     """How the last attempt ended, and where the next one begins."""
-    checkpoints = sorted(
-        path.name for path in (directory / "state").glob("step_*") if (path / "manifest.json").exists()
-    )
+    checkpoints = checkpoint_steps(directory)
     error = ErrorReport.find(directory)
     why = f"failed ({error.kind})" if error is not None else "interrupted"
     if not checkpoints:
         return f"{why} before its first checkpoint"
-    return f"{why}, continues from step {int(checkpoints[-1].split('_')[1])}"
+    return f"{why}, continues from step {checkpoints[-1]}"
+
+
+def checkpoint_steps(directory: Path) -> list[int]:
+    """The steps of the checkpoints in a stage directory that are whole, in order."""
+    whole = [path for path in (directory / "state").glob("step_*") if (path / "manifest.json").exists()]
+    return sorted(int(path.name.split("_")[1]) for path in whole)
 
 
 def _run_reason(node: Node, config: RunConfig, stage_config: Any, inputs: dict[str, StageInput]) -> str:

@@ -59,7 +59,12 @@ def command(config: RunConfig, stages: str) -> str:
     words = [word for word in _NOW.typed[1:] if not word.lstrip("+").startswith(_SELECTION)]
     options = [word for word in words if word.startswith("-")]
     return " ".join(
-        [f"{_program()} run", *options, selection(stages), *(shlex.quote(word) for word in words if word not in options)]
+        [
+            f"{_program()} run",
+            *options,
+            selection(stages),
+            *(shlex.quote(word) for word in words if word not in options),
+        ]
     )
 
 

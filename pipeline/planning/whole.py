@@ -44,6 +44,18 @@ def current_directories(run_dir: Path) -> dict[str, Path]:
     return {name: (run_dir / name / "latest").resolve() for name in sorted(names, key=stage_order)}
 
 
+def ancestors_of(stage: str, directories: Mapping[str, Path]) -> set[str]:
+    """The stage, and all that it was made from, by name."""
+    found: set[str] = set()
+    waiting = [stage]
+    while waiting:
+        name = waiting.pop()
+        if name not in found and name in directories:
+            found.add(name)
+            waiting += [source.stage for source in (find_inputs(directories[name]) or {}).values() if source.stage]
+    return found
+
+
 def flaws(run_dir: Path, directories: Mapping[str, Path] | None = None) -> list[Flaw]:
     """Every stage that is not of one piece with the others.
 
@@ -52,11 +64,7 @@ def flaws(run_dir: Path, directories: Mapping[str, Path] | None = None) -> list[
         directories: the directory of each stage that is looked at; None for the current ones.
     """
     directories = current_directories(run_dir) if directories is None else directories
-    tree = _configuration(run_dir)
-    try:
-        config = from_tree(tree) if tree else None
-    except (ConfigError, KeyError, TypeError):  # written by another version of the schema
-        config = None
+    tree, config = _configuration(run_dir), configuration_of(run_dir)
     found = []
     for stage, directory in directories.items():
         reasons = _other_inputs(stage, directory, directories)
@@ -65,6 +73,15 @@ def flaws(run_dir: Path, directories: Mapping[str, Path] | None = None) -> list[
         if reasons:
             found.append(Flaw(stage, "; ".join(reasons), _mends(run_dir, tree, directory)))
     return found
+
+
+def configuration_of(run_dir: Path) -> RunConfig | None:
+    """The configuration of a run's last command; None where it is not there or was written by another version."""
+    tree = _configuration(run_dir)
+    try:
+        return from_tree(tree) if tree else None
+    except (ConfigError, KeyError, TypeError):
+        return None
 
 
 def _configuration(run_dir: Path) -> dict[str, Any]:
@@ -85,7 +102,8 @@ def _other_inputs(stage: str, directory: Path, directories: Mapping[str, Path]) 
         before = current.parent / short_fingerprint(source.fingerprint)
         changes = changed_keys(before, current)
         others.append(
-            f"{source.stage} {before.name}, and the current one is {current.name}" + (f" ({changes})" if changes else "")
+            f"{source.stage}@{before.name}, not from the one shown, {source.stage}@{current.name}"
+            + (f" ({changes})" if changes else "")
         )
     return [f"{stage} was made from {'; from '.join(others)}"] if others else []
 
@@ -131,14 +149,28 @@ def _few(changes: list[str]) -> str:
 
 def _mends(run_dir: Path, tree: dict[str, Any], directory: Path) -> tuple[str, ...]:
     """The last command for all stages, which makes the others anew; and the one that shows what this was made from."""
-    last, own = last_overrides(run_dir), overrides_of(directory)
-    commands = [command_of_run(run_dir, tree.get("recipe"), words) for words in (last, own) if words is not None]
-    return tuple(dict.fromkeys(commands)) or (command_of_run(run_dir, tree.get("recipe"), []),)
+    last, own, recipe = last_overrides(run_dir), overrides_of(directory), tree.get("recipe")
+    commands = [] if last is None else [command_of_run(run_dir, recipe, last)]
+    if own is not None:
+        commands.append(command_of_run(run_dir, None, own))
+    return tuple(dict.fromkeys(commands)) or (command_of_run(run_dir, recipe, []),)
+
+
+def _recipe_in(overrides: Sequence[str]) -> str:
+    return next((word.partition("=")[2] for word in overrides if word.startswith("recipe=")), "tiny")
 
 
 def command_of_run(run_dir: Path, recipe: str | None, overrides: Sequence[str], stages: str = "all") -> str:
-    """The command line that runs stages of a run with these overrides, wherever the run lies now."""
-    words = [f"recipe={recipe}"] if recipe not in (None, "tiny") else []
+    """The command line that runs stages of a run with these overrides, wherever the run lies now.
+
+    Args:
+        run_dir: the run's directory.
+        recipe: its recipe; None: the one that the overrides name.
+        overrides: words of a configuration; what names stages or the run is left out.
+        stages: a name, "all", or "[a,b]".
+    """
+    recipe = _recipe_in(overrides) if recipe is None else recipe
+    words = [f"recipe={recipe}"] if recipe != "tiny" else []
     kept = [shlex.quote(word) for word in overrides if not word.lstrip("+").startswith(NOT_REPEATED)]
     return " ".join([f"{PROGRAM} run", selection(stages), run_words(run_dir), *words, *kept])
 
