@@ -1,6 +1,7 @@
 """What is current of a run: `latest` after sweeps, variants and skips, in every order, and what is said of the rest."""
 
 import dataclasses
+import functools
 import io
 import json
 import shutil
@@ -13,8 +14,10 @@ from pipeline.commands.evaluate import is_on_the_side, of_run
 from pipeline.execution import current
 from pipeline.execution.run import run_stages
 from pipeline.planning import command_line
+from pipeline.planning.plan import make_plan
 from pipeline.planning.whole import flaws
-from tests.support.runs import config, finish, plan, step
+from tests.support import runs as support
+from tests.support.runs import finish, step
 
 VARIANT = "stages.r1_zero.optim.lr=3e-6"
 pytestmark = pytest.mark.slow  # plans many times
@@ -23,9 +26,20 @@ CHAIN = ("base", "r1_zero", "cold_start_data")
 SELECTED = f"+stage=[{','.join(CHAIN)}]"
 
 
+@functools.cache
+def config(*overrides: str):
+    """A configuration; the directory of runs in it is relative, so that all tests share it."""
+    return support.config(*overrides)
+
+
+def plan(*overrides: str):
+    return make_plan(config(*overrides))
+
+
 @pytest.fixture
-def runs(tmp_path):
-    yield f"runs_dir={tmp_path / 'runs'}"
+def runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    yield "runs_dir=made"
     command_line.remember_overrides([])
     command_line.remember_typed("", [])
 
@@ -59,9 +73,10 @@ def finished(tmp_path_factory):
 
     The variant was made last.
     """
-    place = tmp_path_factory.mktemp("finished") / "runs"
+    place = tmp_path_factory.mktemp("finished") / "made"
     found = []
     for overrides in ((), (VARIANT,)):
+        command_line.remember_overrides(overrides)
         chain = plan(SELECTED, f"runs_dir={place}", *overrides)
         finish(chain, *CHAIN)
         found.append({one.stage: one.dir.name for one in chain.steps})
@@ -69,10 +84,10 @@ def finished(tmp_path_factory):
 
 
 @pytest.fixture
-def both(finished, runs):
+def both(finished, runs, tmp_path):
     """A copy of those runs: the directories of the recipe and of the variant, by stage."""
     place, found = finished
-    shutil.copytree(place, runs.partition("=")[2], symlinks=True)
+    shutil.copytree(place, tmp_path / "made", symlinks=True)
     return found
 
 
