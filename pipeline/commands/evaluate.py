@@ -60,7 +60,7 @@ def evaluate(*overrides: Overrides) -> int:
     config = compose.compose_config(words)
     is_aside = is_on_the_side(config)
     try:
-        plan = run_stages(config, console, is_aside)
+        plan = run_stages(config, console, is_aside=is_aside)
     finally:
         prefect_server.stop()
     step = next(step for step in plan.steps if step.stage == "evaluate")

@@ -51,7 +51,7 @@ def run(runs):
     def carry_out(*overrides: str, is_aside: bool = False) -> str:
         command_line.remember_overrides([*overrides, runs])
         console = Console(file=io.StringIO(), width=200)
-        run_stages(config(*overrides, runs, "orchestrator=none"), console, is_aside)
+        run_stages(config(*overrides, runs, "orchestrator=none"), console, is_aside=is_aside)
         return console.file.getvalue()
 
     return carry_out
