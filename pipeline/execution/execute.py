@@ -8,8 +8,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 from pipeline.errors import StageFailed, StageInterrupted
-from pipeline.execution import launch, tracker
+from pipeline.execution import launch
 from pipeline.execution.stop import StopRequest
+from pipeline.execution.tracking.sink import DONE, FAILED, INTERRUPTED
+from pipeline.execution.tracking.trackers import Trackers
 from pipeline.planning import preflight
 from pipeline.planning.action import RUN
 from pipeline.planning.command_line import command
@@ -28,6 +30,7 @@ def execute(
     stop: StopRequest,
     on_line: Callable[[str], None],
     on_progress: Callable[[StageProgress], None],
+    trackers: Trackers | None = None,
 ) -> Manifest:
     """Runs a step that is not done and returns its manifest.
 
@@ -37,6 +40,7 @@ def execute(
         stop: Asked while the stage runs; when it is requested, the workers write a checkpoint and end.
         on_line: Gets each new line of rank 0's log.
         on_progress: Gets the progress, several times a second.
+        trackers: Told when the stage begins and ends.
 
     Raises:
         PipelineError: What went wrong, and what to do about it.
@@ -47,13 +51,40 @@ def execute(
     if step.action == RUN and step.dir.exists():
         _move_aside(step.dir)
     prepare(step, plan)
+    if trackers is None:
+        return _make(step, plan, stop, on_line, on_progress)
+
+    def relay(state: StageProgress) -> None:
+        trackers.poll()
+        on_progress(state)
+
+    outcome = FAILED
+    trackers.begin(step, plan)
+    try:
+        manifest = _make(step, plan, stop, on_line, relay)
+        outcome = DONE
+    except StageInterrupted:
+        outcome = INTERRUPTED
+        raise
+    finally:
+        trackers.end(step, outcome)
+    return manifest
+
+
+def _make(
+    step: Step,
+    plan: Plan,
+    stop: StopRequest,
+    on_line: Callable[[str], None],
+    on_progress: Callable[[StageProgress], None],
+) -> Manifest:
+    """Makes a stage whose directory is prepared."""
     if step.kind == "report":
         _write_report(step, plan)
     else:
         launch.launch(
             step.stage, step.dir, plan.config.launcher, stop, on_line, on_progress, command(plan.config, step.stage)
         )
-        tracker.export(plan.config, step.stage, step.dir)
     verdict = verify(step.dir)
     if verdict.problems:
         raise StageFailed(

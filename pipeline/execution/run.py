@@ -1,9 +1,11 @@
 """Carries out the selected stages of one configuration: plan, lock, then one stage after another."""
 
+import functools
 from collections.abc import Callable
 
 import yaml
 from rich.console import Console
+from rich.markup import escape
 
 from pipeline.configuration.schema import RunConfig
 from pipeline.errors import MissingInput
@@ -11,6 +13,7 @@ from pipeline.execution.execute import execute
 from pipeline.execution.lock import RunLock
 from pipeline.execution.prefect import server as prefect_server
 from pipeline.execution.stop import StopRequest
+from pipeline.execution.tracking.trackers import Trackers
 from pipeline.planning.plan import Plan, Step, make_plan
 from pipeline.planning.preflight import require_run_dir
 from pipeline.planning.presentation import print_plan
@@ -43,16 +46,22 @@ def run_stages(config: RunConfig, console: Console) -> Plan:
         if len(plan.steps) > 1:
             print_plan(console, plan)
         stop = StopRequest()
-        if not run_plan(plan, console, stop, config.orchestrator == "prefect"):
-            console.print(
-                "note: Prefect's server has ended; the run goes on without it", highlight=False, soft_wrap=True
-            )
-            plan = make_plan(config)
-            run_plan(plan, console, stop, with_prefect=False)
+        with Trackers(config, lambda text: _note(console, text)) as trackers:
+            trackers.catch_up(plan)
+            if not run_plan(plan, console, stop, config.orchestrator == "prefect", trackers):
+                _note(console, "Prefect's server has ended; the run goes on without it")
+                plan = make_plan(config)
+                run_plan(plan, console, stop, False, trackers)
         return plan
 
 
-def run_plan(plan: Plan, console: Console, stop: StopRequest, with_prefect: bool) -> bool:
+def _note(console: Console, text: str) -> None:
+    console.print(f"note: {escape(text)}", highlight=False, soft_wrap=True)
+
+
+def run_plan(
+    plan: Plan, console: Console, stop: StopRequest, with_prefect: bool, trackers: Trackers | None = None
+) -> bool:
     """Runs the steps of a plan in a Prefect flow or in a plain loop.
 
     Where everything is done, the plain loop is used: an embedded server is not worth its start.
@@ -65,15 +74,15 @@ def run_plan(plan: Plan, console: Console, stop: StopRequest, with_prefect: bool
     try:
         with LiveView(console, len(plan.steps)) as live:
             if with_prefect:
-                return _run_in_flow(plan, live, stop)
+                return _run_in_flow(plan, live, stop, trackers)
             for step in plan.steps:
-                run_step(step, plan, live, stop)
+                run_step(step, plan, live, stop, trackers=trackers)
             return True
     finally:
         stop.restore()
 
 
-def _run_in_flow(plan: Plan, live: LiveView, stop: StopRequest) -> bool:
+def _run_in_flow(plan: Plan, live: LiveView, stop: StopRequest, trackers: Trackers | None) -> bool:
     prefect_server.start(plan.config.run_dir.parent)
     try:
         from pipeline.execution.prefect import flow  # Prefect takes seconds to load
@@ -82,7 +91,7 @@ def _run_in_flow(plan: Plan, live: LiveView, stop: StopRequest) -> bool:
         fix = "unset or mend the PREFECT_... variable, or add orchestrator=none to run without Prefect"
         raise MissingInput(f"Prefect does not accept its settings: {'; '.join(lines)}", fix) from None
     try:
-        flow.run(plan, run_step, live, stop)
+        flow.run(plan, functools.partial(run_step, trackers=trackers), live, stop)
     except flow.ServerLost:
         return False
     return True
@@ -93,7 +102,12 @@ def _ignore(line: str) -> None:
 
 
 def run_step(
-    step: Step, plan: Plan, live: LiveView, stop: StopRequest, on_line: Callable[[str], None] = _ignore
+    step: Step,
+    plan: Plan,
+    live: LiveView,
+    stop: StopRequest,
+    on_line: Callable[[str], None] = _ignore,
+    trackers: Trackers | None = None,
 ) -> Manifest | None:
     """Executes one stage, or shows that it is skipped; the same for every orchestrator.
 
@@ -103,6 +117,7 @@ def run_step(
         live: where its progress is shown.
         stop: whether the user has asked for an end.
         on_line: called with each line that the stage's rank 0 logs.
+        trackers: told of the stage, where there are any.
 
     Returns:
         The stage's manifest, or None where it was skipped.
@@ -117,6 +132,6 @@ def run_step(
 
     log = None if step.kind == "report" else step.dir / "logs" / "latest" / "rank0.log"
     live.started(step.stage, step.action, log)
-    manifest = execute(step, plan, stop, relay, live.progress)
+    manifest = execute(step, plan, stop, relay, live.progress, trackers)
     live.done(step.stage, manifest)
     return manifest

@@ -25,6 +25,14 @@ if TYPE_CHECKING:
 
 MAX_NAME_BYTES = 255  # of every file system that we know
 SANDBOX_TIMEOUT_S = 180
+# as the extras of pyproject.toml have them
+TRACKER_INSTALLS = {
+    "tensorboard": "pip install 'tensorboard>=2.19,<3'",
+    "wandb": "pip install 'wandb>=0.28,<0.40'",
+    "mlflow": "pip install 'mlflow-skinny>=3.10,<4'",
+    "trackio": "pip install 'trackio>=0.40,<1'",
+}
+TRACKER_MODULES = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow", "trackio": "trackio"}
 OF_PROGRAMS = ("livecodebench", "codeforces")  # loaders of suites whose answers are programs
 
 
@@ -63,11 +71,13 @@ def _missing_files(name: str, suite: SuiteConfig) -> list[MessageAndFix]:
     return errors
 
 
-def check_tracker(config: RunConfig) -> list[MessageAndFix]:
-    """tracker=tensorboard without its package: said before hours of work, not after."""
-    if config.tracker.name != "tensorboard" or importlib.util.find_spec("tensorboard"):
-        return []
-    return [("tracker=tensorboard needs the tensorboard package", "pip install tensorboard, or tracker=none")]
+def check_trackers(config: RunConfig) -> list[MessageAndFix]:
+    """Trackers without their library: said before hours of work, not after."""
+    return [
+        (f"tracker={name} needs the library {module}", f"{TRACKER_INSTALLS[name]}, or leave out tracker={name}")
+        for name in config.tracker.names
+        if not importlib.util.find_spec(module := TRACKER_MODULES[name])
+    ]
 
 
 def check_sandbox(config: RunConfig, steps: Iterable["Step"]) -> list[MessageAndFix]:
