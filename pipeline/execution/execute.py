@@ -9,9 +9,9 @@ from pathlib import Path
 
 from pipeline.errors import StageFailed, StageInterrupted
 from pipeline.execution import launch
+from pipeline.execution.observers import DONE, FAILED, INTERRUPTED, NOBODY, Observers
+from pipeline.execution.source import source_commit
 from pipeline.execution.stop import StopRequest
-from pipeline.execution.tracking.sink import DONE, FAILED, INTERRUPTED
-from pipeline.execution.tracking.trackers import Trackers
 from pipeline.planning import preflight
 from pipeline.planning.action import RUN
 from pipeline.planning.command_line import command
@@ -30,7 +30,7 @@ def execute(
     stop: StopRequest,
     on_line: Callable[[str], None],
     on_progress: Callable[[StageProgress], None],
-    trackers: Trackers | None = None,
+    observers: Observers = NOBODY,
 ) -> Manifest:
     """Runs a step that is not done and returns its manifest.
 
@@ -40,7 +40,7 @@ def execute(
         stop: Asked while the stage runs; when it is requested, the workers write a checkpoint and end.
         on_line: Gets each new line of rank 0's log.
         on_progress: Gets the progress, several times a second.
-        trackers: Told when the stage begins and ends.
+        observers: Told when the stage begins and ends.
 
     Raises:
         PipelineError: What went wrong, and what to do about it.
@@ -51,23 +51,21 @@ def execute(
     if step.action == RUN and step.dir.exists():
         _move_aside(step.dir)
     prepare(step, plan)
-    if trackers is None:
-        return _make(step, plan, stop, on_line, on_progress)
 
     def relay(state: StageProgress) -> None:
-        trackers.poll()
+        observers.poll()
         on_progress(state)
 
     outcome = FAILED
-    trackers.begin(step, plan)
+    observers.begin(step, plan)
     try:
         manifest = _make(step, plan, stop, on_line, relay)
         outcome = DONE
-    except StageInterrupted:
+    except (StageInterrupted, KeyboardInterrupt):
         outcome = INTERRUPTED
         raise
     finally:
-        trackers.end(step, outcome)
+        observers.end(step, outcome)
     return manifest
 
 
@@ -108,6 +106,7 @@ def prepare(step: Step, plan: Plan) -> None:
         config=plain,
         data_files=step.data_files,
         command=command(plan.config, step.stage),
+        commit=source_commit(),
     ).write(step.dir)
     write_inputs(step.dir, step.inputs)
     link(step.dir.parent / "latest", step.dir.name)

@@ -11,20 +11,28 @@ from pipeline.configuration.schema import RunConfig
 from pipeline.errors import MissingInput
 from pipeline.execution.execute import execute
 from pipeline.execution.lock import RunLock
+from pipeline.execution.observers import NOBODY, Observers
 from pipeline.execution.prefect import server as prefect_server
 from pipeline.execution.stop import StopRequest
 from pipeline.execution.tracking.trackers import Trackers
+from pipeline.planning.estimate import STARTUP_S
 from pipeline.planning.plan import Plan, Step, make_plan
 from pipeline.planning.preflight import require_run_dir
-from pipeline.planning.presentation import print_plan
+from pipeline.planning.presentation import print_notes, print_plan
 from pipeline.view.live import LiveView
+from pipeline.view.words import duration
 from stages.config import to_dict
 from stages.contract.files import remove_temporaries, write_atomic
 from stages.contract.manifest import Manifest
 
 
-def run_stages(config: RunConfig, console: Console) -> Plan:
+def run_stages(config: RunConfig, console: Console, has_steps: bool | None = None) -> Plan:
     """Plans the selected stages and runs what is not done, while it holds the run's lock.
+
+    Args:
+        config: What to run.
+        console: Where it is shown.
+        has_steps: Whether each step has a line where the console is no terminal; None: where one stage is to be made.
 
     Returns:
         The plan that was carried out.
@@ -45,13 +53,16 @@ def run_stages(config: RunConfig, console: Console) -> Plan:
         )
         if len(plan.steps) > 1:
             print_plan(console, plan)
+        else:
+            print_notes(console, plan)
         stop = StopRequest()
         with Trackers(config, lambda text: _note(console, text)) as trackers:
             trackers.catch_up(plan)
-            if not run_plan(plan, console, stop, config.orchestrator == "prefect", trackers):
+            observers = Observers(trackers)
+            if not run_plan(plan, console, stop, config.orchestrator == "prefect", has_steps, observers):
                 _note(console, "Prefect's server has ended; the run goes on without it")
                 plan = make_plan(config)
-                run_plan(plan, console, stop, False, trackers)
+                run_plan(plan, console, stop, False, has_steps, observers)
         return plan
 
 
@@ -60,7 +71,12 @@ def _note(console: Console, text: str) -> None:
 
 
 def run_plan(
-    plan: Plan, console: Console, stop: StopRequest, with_prefect: bool, trackers: Trackers | None = None
+    plan: Plan,
+    console: Console,
+    stop: StopRequest,
+    with_prefect: bool,
+    has_steps: bool | None = None,
+    observers: Observers = NOBODY,
 ) -> bool:
     """Runs the steps of a plan in a Prefect flow or in a plain loop.
 
@@ -72,17 +88,24 @@ def run_plan(
     with_prefect = with_prefect and (not plan.is_done or prefect_server.has_own_server())
     stop.install()
     try:
-        with LiveView(console, len(plan.steps)) as live:
+        with _live_view(plan, console, has_steps) as live:
             if with_prefect:
-                return _run_in_flow(plan, live, stop, trackers)
+                return _run_in_flow(plan, live, stop, observers)
             for step in plan.steps:
-                run_step(step, plan, live, stop, trackers=trackers)
+                run_step(step, plan, live, stop, observers=observers)
             return True
     finally:
         stop.restore()
 
 
-def _run_in_flow(plan: Plan, live: LiveView, stop: StopRequest, trackers: Trackers | None) -> bool:
+def _live_view(plan: Plan, console: Console, has_steps: bool | None) -> LiveView:
+    num_left = sum(not step.is_done for step in plan.steps)
+    estimates = {step.stage: 0.0 if step.is_done else step.seconds for step in plan.steps}
+    return LiveView(console, f"run {plan.config.run}", estimates, num_left == 1 if has_steps is None else has_steps)
+
+
+def _run_in_flow(plan: Plan, live: LiveView, stop: StopRequest, observers: Observers) -> bool:
+    live.prepares("starting Prefect's server")
     prefect_server.start(plan.config.run_dir.parent)
     try:
         from pipeline.execution.prefect import flow  # Prefect takes seconds to load
@@ -91,10 +114,22 @@ def _run_in_flow(plan: Plan, live: LiveView, stop: StopRequest, trackers: Tracke
         fix = "unset or mend the PREFECT_... variable, or add orchestrator=none to run without Prefect"
         raise MissingInput(f"Prefect does not accept its settings: {'; '.join(lines)}", fix) from None
     try:
-        flow.run(plan, functools.partial(run_step, trackers=trackers), live, stop)
+        flow.run(plan, functools.partial(run_step, observers=observers), live, stop)
     except flow.ServerLost:
         return False
     return True
+
+
+def _what_starts(step: Step, config: RunConfig) -> str:
+    """What a stage's workers are going to load before their first step, and how long that usually takes."""
+    if step.config is None:
+        return "writing"
+    engines = ["DeepSpeed"] if hasattr(step.config, "deepspeed") else []
+    if hasattr(step.config, "rollout"):
+        engines.append("vLLM" if step.config.rollout.engine == "vllm" else "transformers")
+    ranks = config.launcher.num_processes * config.launcher.num_nodes
+    processes = f"{ranks} processes" if ranks > 1 else "1 process"
+    return f"starting {' and '.join(engines)} in {processes}, usually about {duration(STARTUP_S[step.kind])}"
 
 
 def _ignore(line: str) -> None:
@@ -107,7 +142,7 @@ def run_step(
     live: LiveView,
     stop: StopRequest,
     on_line: Callable[[str], None] = _ignore,
-    trackers: Trackers | None = None,
+    observers: Observers = NOBODY,
 ) -> Manifest | None:
     """Executes one stage, or shows that it is skipped; the same for every orchestrator.
 
@@ -117,7 +152,7 @@ def run_step(
         live: where its progress is shown.
         stop: whether the user has asked for an end.
         on_line: called with each line that the stage's rank 0 logs.
-        trackers: told of the stage, where there are any.
+        observers: who is told of the stage.
 
     Returns:
         The stage's manifest, or None where it was skipped.
@@ -130,8 +165,12 @@ def run_step(
         live.line(line)
         on_line(line)
 
+<<<<<<< HEAD
     log = None if step.kind == "report" else step.dir / "logs" / "latest" / "rank0.log"
     live.started(step.stage, step.action, log)
-    manifest = execute(step, plan, stop, relay, live.progress, trackers)
+    manifest = execute(step, plan, stop, relay, live.progress, observers)
+=======
+    live.started(step.stage, step.action, _what_starts(step, plan.config), step.dir)
+    manifest = execute(step, plan, stop, relay, live.progress)
     live.done(step.stage, manifest)
     return manifest

@@ -4,8 +4,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-DONE, FAILED, INTERRUPTED = "done", "failed", "interrupted"  # how a stage ended
-
 
 @dataclass(frozen=True)
 class TrackedStage:

@@ -12,7 +12,8 @@ from collections.abc import Callable
 
 from pipeline.configuration.schema import RunConfig
 from pipeline.execution.tracking import cursor as cursors
-from pipeline.execution.tracking.sink import DONE, TrackedStage
+from pipeline.execution.observers import DONE
+from pipeline.execution.tracking.sink import TrackedStage
 from pipeline.paths import REPOSITORY
 from pipeline.planning.plan import Plan, Step
 from stages.config import to_dict

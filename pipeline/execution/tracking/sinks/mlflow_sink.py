@@ -13,7 +13,8 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunStatus
 
-from pipeline.execution.tracking.sink import DONE, INTERRUPTED, TrackedStage, table
+from pipeline.execution.observers import DONE, INTERRUPTED
+from pipeline.execution.tracking.sink import TrackedStage, table
 
 MAX_VALUE = 5000  # characters of a parameter or a tag
 MAX_PARAMETERS = 100  # of one request

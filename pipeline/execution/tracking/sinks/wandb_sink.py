@@ -6,7 +6,8 @@ from pathlib import Path
 
 import wandb
 
-from pipeline.execution.tracking.sink import DONE, INTERRUPTED, TrackedStage, table
+from pipeline.execution.observers import DONE, INTERRUPTED
+from pipeline.execution.tracking.sink import TrackedStage, table
 
 
 class WandbSink:
