@@ -165,12 +165,7 @@ def run_step(
         live.line(line)
         on_line(line)
 
-<<<<<<< HEAD
-    log = None if step.kind == "report" else step.dir / "logs" / "latest" / "rank0.log"
-    live.started(step.stage, step.action, log)
-    manifest = execute(step, plan, stop, relay, live.progress, observers)
-=======
     live.started(step.stage, step.action, _what_starts(step, plan.config), step.dir)
-    manifest = execute(step, plan, stop, relay, live.progress)
+    manifest = execute(step, plan, stop, relay, live.progress, observers)
     live.done(step.stage, manifest)
     return manifest

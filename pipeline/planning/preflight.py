@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.configuration.data_sources import all_nodes, check_source
 from pipeline.configuration.schema import RunConfig
+from pipeline.configuration.tracker_libraries import INSTALLS, MODULES
 from pipeline.errors import MessageAndFix, MissingInput
 from pipeline.paths import REPOSITORY
 from pipeline.planning import estimate
@@ -25,14 +26,6 @@ if TYPE_CHECKING:
 
 MAX_NAME_BYTES = 255  # of every file system that we know
 SANDBOX_TIMEOUT_S = 180
-# as the extras of pyproject.toml have them
-TRACKER_INSTALLS = {
-    "tensorboard": "pip install 'tensorboard>=2.19,<3'",
-    "wandb": "pip install 'wandb>=0.28,<0.40'",
-    "mlflow": "pip install 'mlflow-skinny>=3.10,<4'",
-    "trackio": "pip install 'trackio>=0.40,<1'",
-}
-TRACKER_MODULES = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow", "trackio": "trackio"}
 OF_PROGRAMS = ("livecodebench", "codeforces")  # loaders of suites whose answers are programs
 
 
@@ -74,9 +67,9 @@ def _missing_files(name: str, suite: SuiteConfig) -> list[MessageAndFix]:
 def check_trackers(config: RunConfig) -> list[MessageAndFix]:
     """Trackers without their library: said before hours of work, not after."""
     return [
-        (f"tracker={name} needs the library {module}", f"{TRACKER_INSTALLS[name]}, or leave out tracker={name}")
+        (f"tracker={name} needs the library {module}", f"{INSTALLS[name]}, or leave out tracker={name}")
         for name in config.tracker.names
-        if not importlib.util.find_spec(module := TRACKER_MODULES[name])
+        if not importlib.util.find_spec(module := MODULES[name])
     ]
 
 

@@ -1,6 +1,6 @@
 """What to do about a tracker that fails or does not answer."""
 
-from pipeline.planning.preflight import TRACKER_INSTALLS
+from pipeline.configuration.tracker_libraries import INSTALLS
 
 LATER = "What it has missed is sent when the same command is typed again."
 
@@ -9,7 +9,7 @@ def advice(tracker: str, error: BaseException) -> str:
     """One or two sentences: what to look at, and that nothing is lost."""
     text = str(error).lower()
     if isinstance(error, ImportError):
-        return f"Install its library: {TRACKER_INSTALLS[tracker]}. {LATER}"
+        return f"Install its library: {INSTALLS[tracker]}. {LATER}"
     if tracker == "wandb":
         if "key" in text or "login" in text or "permission" in text or "401" in text or "403" in text:
             return f"Set WANDB_API_KEY or type `wandb login`, or set WANDB_MODE=offline. {LATER}"

@@ -18,10 +18,10 @@ import traceback
 from collections.abc import Callable
 from typing import TextIO
 
+from pipeline.execution.observers import DONE, INTERRUPTED
 from pipeline.execution.tracking import cursor as cursors
 from pipeline.execution.tracking.advice import advice
 from pipeline.execution.tracking.feed import StageFeed
-from pipeline.execution.observers import DONE, INTERRUPTED
 from pipeline.execution.tracking.sink import Sink, TrackedStage
 from pipeline.execution.tracking.sinks import make_sink
 

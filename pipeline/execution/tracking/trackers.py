@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable
 
 from pipeline.configuration.schema import RunConfig
-from pipeline.execution.tracking import cursor as cursors
 from pipeline.execution.observers import DONE
+from pipeline.execution.tracking import cursor as cursors
 from pipeline.execution.tracking.sink import TrackedStage
 from pipeline.paths import REPOSITORY
 from pipeline.planning.plan import Plan, Step

@@ -54,7 +54,7 @@ class WandbSink:
     def alarm(self, row: dict) -> None:
         """Sends an alert, which wandb can pass on by mail or to Slack."""
         text = f"{self.stage.name}, step {row['step']}: {row['message']}\nadvice: {row.get('advice', '')}"
-        self.run.alert(title=row["name"], text=text, level=wandb.AlertLevel.WARN)
+        self.run.alert(title=row["name"], text=text, level="WARN")
 
     def end(self, outcome: str, metrics: dict[str, float], completions: list[dict], files: list[Path]) -> None:
         """Writes the summary and the artifact, and finishes the run."""
