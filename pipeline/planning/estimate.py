@@ -76,8 +76,8 @@ def is_for_gpus(run: RunConfig) -> bool:
     """Whether the configuration is one for GPUs, wherever it is planned.
 
     The launcher says so: `launcher=gpu` and `launcher=slurm` give each rank four threads or more, a recipe for a CPU
-    one or two. Or something that is for GPUs only: bf16, 6 to 8 times slower than fp32 on a CPU; state that is kept in host memory; an
-    engine that several GPUs share. fp32 says nothing: it runs on both.
+    one or two. Or something that is for GPUs only: bf16, 6 to 8 times slower than fp32 on a CPU; state that is kept in
+    host memory; an engine that several GPUs share. fp32 says nothing: it runs on both.
     """
     return (
         run.launcher.threads_per_process > MOST_CPU_THREADS
