@@ -26,7 +26,7 @@ from pipeline.execution.objectives import objective_mistakes
 from pipeline.execution.prefect import server as prefect_server
 from pipeline.execution.run import run_stages
 from pipeline.execution.sweep_plan import asks_for_sweep
-from pipeline.planning.command_line import remember_overrides
+from pipeline.planning.command_line import remember_overrides, remember_typed
 from pipeline.planning.preflight import require_run_dir
 from pipeline.view.console import standard_console
 from pipeline.view.errors import print_error
@@ -77,6 +77,8 @@ def run(
     is_sweep = hydra.multirun or asks_for_sweep(words)
     if not hydra.only_shows:
         _check(words, is_sweep, standard_console())
+        options = ["-m" if word == "--multirun" else word for word in hydra.arguments()]
+        remember_typed("run", [*options, *(["--steps"] if with_steps else []), *overrides])
         remember_overrides(words)
     elif mistakes := overrides_module.unreadable_overrides(words):
         raise InvalidConfig(mistakes)
@@ -149,7 +151,7 @@ class Jobs:
         self.console.print(
             f"[bold]job {record.number}[/bold] {escape(' '.join(overrides))}", highlight=False, soft_wrap=True
         )
-        plan = run_stages(config, self.console, self.has_steps)
+        plan = run_stages(config, self.console, self.has_steps, is_aside=True)
         return sweep.record_result(record, config, sweep.objective_value(plan))
 
     def _end(self, error: PipelineError) -> SystemExit:
