@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.configuration.graph import Node
 from pipeline.configuration.schema import RunConfig
-from pipeline.planning import models
+from pipeline.planning import lora, models
 from pipeline.planning.training_rows import training_rows
 from stages.contract.description import StageDescription
 from stages.contract.manifest import Manifest
@@ -33,6 +33,7 @@ ENGINE_GIB = {
     "report": 0.2,
 }  # a rank, measured
 OPTIMIZER_BYTES = 12  # a parameter: a master weight and both moments of Adam, in fp32
+BYTES_IN_4_BITS = 0.56  # a parameter of a quantised model: 4 bits, and a scale for every 64 of them
 UNKNOWN_STEPS = 100  # of an SFT stage whose rows nobody knows yet
 DOCUMENT_TOKENS = 45  # mean length of a tiny-world document
 SIZE_FIELDS = (  # what decides how much a stage has to do
@@ -66,8 +67,20 @@ def seconds(node: Node, config: Any, run: RunConfig) -> float:
     ranks = run.launcher.num_processes * run.launcher.num_nodes
     rows = training_rows(node, config, run) if node.kind == "sft" else None
     trained, sampled = tokens(node, config, rows)
-    work = 2 * parameters * (3 * trained + sampled / SAMPLE_FLOPS_SHARE)
+    work = 2 * parameters * (3 * trained * _share_with_adapters(config) + sampled / SAMPLE_FLOPS_SHARE)
     return STARTUP_S[node.kind] + work / (_flops_of_rank(config, run, parameters) * ranks)
+
+
+def _share_with_adapters(config: Any) -> float:
+    """The work of a training step over that of full fine-tuning: with adapters no weight below them has a gradient.
+
+    Of three passes two are left; a pass of the reference stays as it is.
+    """
+    lora = getattr(config, "lora", None)
+    if lora is None or not lora.is_on:
+        return 1.0
+    reference = 1 if getattr(config, "beta", 0) else 0
+    return (2 + reference) / (3 + reference)
 
 
 def is_for_gpus(run: RunConfig) -> bool:
@@ -168,18 +181,33 @@ def _evaluated_tokens(config: Any) -> float:
 def disk_gib(stage: str, config: Any, run: RunConfig) -> float:
     """Estimated disk space of a stage at its peak, GiB; 0 for a stage that trains nothing.
 
-    That is its checkpoints, one more while it is being written, and the model.
+    That is its checkpoints, one more while it is being written, and the model. Checkpoints hold what is trained: with
+    LoRA the adapters only, which are exported once more by themselves.
     """
     if getattr(config, "keep_checkpoints", None) is None:
         return 0.0
     parameters = models.num_parameters(run.model_of(stage))
+    trained = _trained_parameters(stage, config, run, parameters)
     weight_bytes = 4 if config.deepspeed.precision == "fp32" else 2
     checkpoints = config.keep_checkpoints + 1
-    return parameters * (checkpoints * (weight_bytes + OPTIMIZER_BYTES) + weight_bytes) / 2**30
+    adapters = trained * weight_bytes if trained < parameters else 0
+    return (trained * checkpoints * (weight_bytes + OPTIMIZER_BYTES) + parameters * weight_bytes + adapters) / 2**30
+
+
+def _trained_parameters(stage: str, config: Any, run: RunConfig, parameters: float) -> float:
+    """Parameters that have a gradient: all of them, or those of the adapters."""
+    settings = getattr(config, "lora", None)
+    if settings is None or not settings.is_on:
+        return parameters
+    layers = lora.layers_of(run.model_of(stage))
+    return lora.adapter_parameters(settings, layers) if layers else 0.0
 
 
 def memory_gib(node: Node, config: Any, run: RunConfig) -> float:
-    """Estimated peak memory of all ranks of one node, GiB: engines, weights, optimizer state, KV cache."""
+    """Estimated peak memory of all ranks of one node, GiB: engines, weights, optimizer state, KV cache.
+
+    With LoRA only adapters have gradients and optimizer state, and the reference is the same weights without them.
+    """
     if config is None:
         return ENGINE_GIB[node.kind]
     parameters = models.num_parameters(run.model_of(node.name))
@@ -188,13 +216,26 @@ def memory_gib(node: Node, config: Any, run: RunConfig) -> float:
     has_sampler = hasattr(config, "rollout")
     per_rank = ENGINE_GIB[node.kind] + (config.rollout.kv_cache_gib if has_sampler else 0)
     weight_bytes = 4 if deepspeed is None or deepspeed.precision == "fp32" else 2
-    has_reference = node.kind == "grpo" and config.beta > 0
+    trained = _trained_parameters(node.name, config, run, parameters) if deepspeed is not None else 0.0
+    has_adapters = deepspeed is not None and trained < parameters
+    has_reference = node.kind == "grpo" and config.beta > 0 and not has_adapters
     copies = int(has_sampler) + int(has_reference)
-    state_bytes = 0.0  # a parameter: optimizer state, weights, gradients
+    own_bytes = _kept_bytes(config, weight_bytes)  # a parameter of the trainer's model
+    needed = parameters * copies * weight_bytes
     if deepspeed is not None:
         world = ranks * run.launcher.num_nodes
         optimizer_shards = world if deepspeed.zero_stage >= 1 else 1
         gradient_shards = world if deepspeed.zero_stage >= 2 else 1
         weight_shards = world if deepspeed.zero_stage == 3 else 1
-        state_bytes = OPTIMIZER_BYTES / optimizer_shards + weight_bytes / weight_shards + weight_bytes / gradient_shards
-    return round(ranks * (per_rank + parameters * (copies * weight_bytes + state_bytes) / 2**30), 2)
+        needed += parameters * own_bytes / weight_shards + trained * (
+            OPTIMIZER_BYTES / optimizer_shards + weight_bytes / gradient_shards
+        )
+        if has_adapters:
+            needed += trained * weight_bytes / weight_shards
+    return round(ranks * (per_rank + needed / 2**30), 2)
+
+
+def _kept_bytes(config: Any, weight_bytes: int) -> float:
+    """Bytes of a parameter as the trainer keeps it: half a byte and its scales where it is quantised to 4 bits."""
+    settings = getattr(config, "lora", None)
+    return BYTES_IN_4_BITS if settings is not None and settings.quantize == "4bit" else weight_bytes

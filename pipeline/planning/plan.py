@@ -19,6 +19,7 @@ from pipeline.planning.command_line import command
 from pipeline.planning.fingerprint import data_files, short_fingerprint, stage_fingerprint
 from pipeline.planning.judges import check_judges
 from pipeline.planning.learning_rates import check_rates, rate_notes
+from pipeline.planning.lora import check_lora
 from stages.config import to_dict
 from stages.contract.inputs import StageInput
 
@@ -94,6 +95,7 @@ def make_plan(config: RunConfig) -> Plan:
     errors += preflight.check_tracker(config)
     errors += check_judges(config, steps)
     errors += check_rates(config, steps)
+    errors += check_lora(config, steps)
     errors += preflight.check_sandbox(config, steps)
     needed = upstream(graph, [step.stage for step in steps if not graph.nodes[step.stage].optional])
     others = [known[name] for name in needed if name not in selected]
