@@ -34,7 +34,6 @@ ENGINE_GIB = {
 }  # a rank, measured
 OPTIMIZER_BYTES = 12  # a parameter: a master weight and both moments of Adam, in fp32
 BYTES_IN_4_BITS = 0.56  # a parameter of a quantised model: 4 bits, and a scale for every 64 of them
-UNKNOWN_STEPS = 100  # of an SFT stage whose rows nobody knows yet
 DOCUMENT_TOKENS = 45  # mean length of a tiny-world document
 SIZE_FIELDS = (  # what decides how much a stage has to do
     "num_steps",
@@ -48,8 +47,8 @@ SIZE_FIELDS = (  # what decides how much a stage has to do
 )
 
 
-def seconds(node: Node, config: Any, run: RunConfig) -> float:
-    """Estimated wall time of a whole stage, start-up included.
+def seconds(node: Node, config: Any, run: RunConfig) -> float | None:
+    """Estimated wall time of a whole stage, start-up included; None where its weights or rows are not there yet.
 
     A forward pass costs 2 FLOP for a parameter and a token, a step of training three times that.
 
@@ -66,6 +65,8 @@ def seconds(node: Node, config: Any, run: RunConfig) -> float:
     parameters = models.num_parameters(getattr(config, "model", None) or run.model_of(node.name))
     ranks = run.launcher.num_processes * run.launcher.num_nodes
     rows = training_rows(node, config, run) if node.kind == "sft" else None
+    if not parameters or (node.kind == "sft" and rows is None and not config.max_steps):
+        return None
     trained, sampled = tokens(node, config, rows)
     work = 2 * parameters * (3 * trained * _share_with_adapters(config) + sampled / SAMPLE_FLOPS_SHARE)
     return STARTUP_S[node.kind] + work / (_flops_of_rank(config, run, parameters) * ranks)
@@ -134,7 +135,7 @@ def tokens(node: Node, config: Any, rows: int | None = None) -> tuple[float, flo
     if node.kind == "pretrain":
         return config.num_steps * config.batch_size * DOCUMENT_TOKENS, 0
     if node.kind == "sft":
-        steps = config.max_steps or UNKNOWN_STEPS
+        steps = config.max_steps  # where nobody knows the rows
         if rows is not None:
             steps = math.ceil(config.num_epochs * rows / config.batch_size)
             steps = min(steps, config.max_steps or steps)
@@ -203,14 +204,23 @@ def _trained_parameters(stage: str, config: Any, run: RunConfig, parameters: flo
     return lora.adapter_parameters(settings, layers) if layers else 0.0
 
 
+<<<<<<< HEAD
 def memory_gib(node: Node, config: Any, run: RunConfig) -> float:
     """Estimated peak memory of all ranks of one node, GiB: engines, weights, optimizer state, KV cache.
 
     With LoRA only adapters have gradients and optimizer state, and the reference is the same weights without them.
+=======
+def memory_gib(node: Node, config: Any, run: RunConfig) -> float | None:
+    """Estimated peak memory of all ranks of one node, GiB: engines, weights, optimizer state, KV cache.
+
+    None where the weights are not there.
+>>>>>>> main
     """
     if config is None:
         return ENGINE_GIB[node.kind]
     parameters = models.num_parameters(run.model_of(node.name))
+    if not parameters:
+        return None
     deepspeed = getattr(config, "deepspeed", None)
     ranks = run.launcher.num_processes
     has_sampler = hasattr(config, "rollout")

@@ -8,9 +8,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from pipeline.report import tables
 from pipeline.report.context import build_context
 from pipeline.report.read import RunRecord, read_run
+from pipeline.view.words import duration
 
 
 def write_report(run_dir: Path, output: Path, stage_dirs: dict[str, Path] | None = None) -> Path:
@@ -44,7 +44,7 @@ def render(run: RunRecord) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["duration"] = tables.duration
+    environment.filters["duration"] = duration
     context = build_context(run)
     figures_json = json.dumps(context["figures"], ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
     return environment.get_template("report.html.j2").render(
