@@ -191,12 +191,12 @@ def disk_gib(stage: str, config: Any, run: RunConfig) -> float:
     trained = _trained_parameters(stage, config, run, parameters)
     weight_bytes = 4 if config.deepspeed.precision == "fp32" else 2
     checkpoints = config.keep_checkpoints + 1
-    adapters = trained * weight_bytes if trained < parameters else 0
-    return (trained * checkpoints * (weight_bytes + OPTIMIZER_BYTES) + parameters * weight_bytes + adapters) / 2**30
+    exported = parameters if trained == parameters else parameters + trained
+    return (trained * checkpoints * (weight_bytes + OPTIMIZER_BYTES) + exported * weight_bytes) / 2**30
 
 
 def _trained_parameters(stage: str, config: Any, run: RunConfig, parameters: float) -> float:
-    """Parameters that have a gradient: all of them, or those of the adapters."""
+    """Parameters that have a gradient: all of the model's, or those of the adapters."""
     settings = getattr(config, "lora", None)
     if settings is None or not settings.is_on:
         return parameters
@@ -204,17 +204,11 @@ def _trained_parameters(stage: str, config: Any, run: RunConfig, parameters: flo
     return lora.adapter_parameters(settings, layers) if layers else 0.0
 
 
-<<<<<<< HEAD
-def memory_gib(node: Node, config: Any, run: RunConfig) -> float:
-    """Estimated peak memory of all ranks of one node, GiB: engines, weights, optimizer state, KV cache.
-
-    With LoRA only adapters have gradients and optimizer state, and the reference is the same weights without them.
-=======
 def memory_gib(node: Node, config: Any, run: RunConfig) -> float | None:
     """Estimated peak memory of all ranks of one node, GiB: engines, weights, optimizer state, KV cache.
 
+    With LoRA only adapters have gradients and optimizer state, and the reference is the same weights without them.
     None where the weights are not there.
->>>>>>> main
     """
     if config is None:
         return ENGINE_GIB[node.kind]
@@ -226,26 +220,22 @@ def memory_gib(node: Node, config: Any, run: RunConfig) -> float | None:
     has_sampler = hasattr(config, "rollout")
     per_rank = ENGINE_GIB[node.kind] + (config.rollout.kv_cache_gib if has_sampler else 0)
     weight_bytes = 4 if deepspeed is None or deepspeed.precision == "fp32" else 2
-    trained = _trained_parameters(node.name, config, run, parameters) if deepspeed is not None else 0.0
-    has_adapters = deepspeed is not None and trained < parameters
+    settings = getattr(config, "lora", None)
+    has_adapters = settings is not None and settings.is_on
     has_reference = node.kind == "grpo" and config.beta > 0 and not has_adapters
     copies = int(has_sampler) + int(has_reference)
-    own_bytes = _kept_bytes(config, weight_bytes)  # a parameter of the trainer's model
     needed = parameters * copies * weight_bytes
     if deepspeed is not None:
         world = ranks * run.launcher.num_nodes
         optimizer_shards = world if deepspeed.zero_stage >= 1 else 1
         gradient_shards = world if deepspeed.zero_stage >= 2 else 1
         weight_shards = world if deepspeed.zero_stage == 3 else 1
-        needed += parameters * own_bytes / weight_shards + trained * (
-            OPTIMIZER_BYTES / optimizer_shards + weight_bytes / gradient_shards
+        trained = parameters
+        if has_adapters:  # beside the weights that they go on
+            trained = _trained_parameters(node.name, config, run, parameters)
+            kept_bytes = BYTES_IN_4_BITS if settings.quantize == "4bit" else weight_bytes
+            needed += parameters * kept_bytes / weight_shards
+        needed += trained * (
+            OPTIMIZER_BYTES / optimizer_shards + weight_bytes / weight_shards + weight_bytes / gradient_shards
         )
-        if has_adapters:
-            needed += trained * weight_bytes / weight_shards
     return round(ranks * (per_rank + needed / 2**30), 2)
-
-
-def _kept_bytes(config: Any, weight_bytes: int) -> float:
-    """Bytes of a parameter as the trainer keeps it: half a byte and its scales where it is quantised to 4 bits."""
-    settings = getattr(config, "lora", None)
-    return BYTES_IN_4_BITS if settings is not None and settings.quantize == "4bit" else weight_bytes
