@@ -90,7 +90,7 @@ def compare(options, work: dict) -> dict:
 def merged(ranks: list[dict]) -> list[dict]:
     """Tokens of all ranks, times of the slowest."""
     return [
-        {name: (sum if name == "tokens" else max)(row[name] for row in rows) for name in rows[0]}
+        {name: (sum if name in ("tokens", "processor") else max)(row[name] for row in rows) for name in rows[0]}
         for rows in zip(*(r["steps"] for r in ranks))
     ]
 
@@ -102,7 +102,7 @@ def line(side: str, result: dict) -> str:
         f"{side:17} step {median(steps, 'step'):6.2f} s ({quartiles(steps, 'step')})  rollout {rollout:6.2f} s "
         f"({tokens / rollout:6.0f} tokens/s)  "
         f"train {median(steps, 'train'):6.2f} s  sync {median(steps, 'sync'):5.3f} s  "
-        f"{tokens / median(steps, 'step'):6.0f} tokens/s in all  "
+        f"{tokens / median(steps, 'step'):6.0f} tokens/s in all  processor {median(steps, 'processor'):6.2f} s  "
         f"peak {result['peak']:.2f} GiB"
     )
 
@@ -115,6 +115,7 @@ def conclude(found: dict, reward: str) -> None:
         for peer in peers:
             print(
                 f"{peer} / {side}: time {median(found[peer]['steps'], 'step') / median(row['steps'], 'step'):.2f}, "
+                f"processor time {median(found[peer]['steps'], 'processor') / median(row['steps'], 'processor'):.2f}, "
                 f"peak memory of {side} / {peer}: {row['peak'] / found[peer]['peak']:.2f}"
             )
         rate = row["update_flops"] / median(row["steps"], "train")

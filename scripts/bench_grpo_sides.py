@@ -102,13 +102,14 @@ def ours(options, work: dict) -> None:
         trainer.recorder.log_step = keep_times(trainer.recorder, kept)
         steps = []
         for _ in range(options.warmup + options.steps):
-            started = time.perf_counter()
+            started, used = time.perf_counter(), time.process_time()
             scored = trainer.rollout()
             trainer.train_on(scored)
             trained = [r for r in scored.rollouts if r.group in scored.informative]
             steps.append(
                 {
                     "step": time.perf_counter() - started,
+                    "processor": time.process_time() - used,
                     **kept[-1],
                     "tokens": sum(len(r.completion_ids) for r in scored.rollouts),
                     "trained_tokens": sum(r.num_tokens for r in trained),
@@ -287,10 +288,17 @@ def trl(options, work: dict, with_vllm: bool, with_lora: bool = False) -> None:
     class Clock(TrainerCallback):
         def on_step_begin(self, *_, **__):
             times.clear()
-            marks["begin"] = time.perf_counter()
+            marks.update(begin=time.perf_counter(), used=time.process_time())
 
         def on_step_end(self, *_, **__):
-            steps.append({"step": time.perf_counter() - marks["begin"], **times, "tokens": marks["tokens"]})
+            steps.append(
+                {
+                    "step": time.perf_counter() - marks["begin"],
+                    "processor": time.process_time() - marks["used"],
+                    **times,
+                    "tokens": marks["tokens"],
+                }
+            )
 
     def reward(completion_ids, **_):
         marks["tokens"] = sum(map(len, completion_ids))

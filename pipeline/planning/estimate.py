@@ -89,8 +89,10 @@ def is_for_gpus(run: RunConfig) -> bool:
 
     The launcher says so: `launcher=gpu` and `launcher=slurm` give each rank several threads, `launcher=cpu` one. Or
     something that is for GPUs only: bf16, 6 to 8 times slower than fp32 on a CPU; state that is kept in host memory; an
-    engine that several GPUs share. fp32 says nothing: it runs on both.
+    engine that several GPUs share. fp32 says nothing: it runs on both. `launcher=laptop` hides GPUs from its ranks.
     """
+    if run.launcher.environment.get("CUDA_VISIBLE_DEVICES") == "":
+        return False
     return (
         run.launcher.threads_per_process > 1
         or run.deepspeed.precision == "bf16"
@@ -103,11 +105,12 @@ def is_for_gpus(run: RunConfig) -> bool:
 def _flops_of_rank(config: Any, run: RunConfig, parameters: float) -> float:
     """Useful FLOP/s of one rank. A stage may have another precision than the run.
 
-    On a CPU large products are more efficient: between the two measured sizes the rate is a power of the size.
+    On a CPU large products are more efficient: between the two measured sizes the rate is a power of the size. Each
+    thread of a rank is a core.
     """
     if not is_for_gpus(run):
         share = math.log(min(max(parameters, SMALL), LARGE) / SMALL) / math.log(LARGE / SMALL)
-        return CPU_FLOPS * (CPU_FLOPS_OF_LARGE / CPU_FLOPS) ** share
+        return run.launcher.threads_per_process * CPU_FLOPS * (CPU_FLOPS_OF_LARGE / CPU_FLOPS) ** share
     settings = getattr(config, "deepspeed", config)  # an evaluation has `precision` itself
     return GPU_FLOPS[getattr(settings, "precision", run.deepspeed.precision)]
 

@@ -158,13 +158,18 @@ def _of_quantization(config: RunConfig, stage_config: Any, lora: LoraConfig, whe
     if importlib.util.find_spec("bitsandbytes") is None:
         message = f"{where}.quantize={lora.quantize} needs the package bitsandbytes, which is not installed"
         errors.append((message, f"pip install bitsandbytes, or {where}.quantize=none"))
-    if config.launcher.name == "local" and not any(Path("/dev").glob("nvidia[0-9]*")):
+    if config.launcher.name == "local" and not has_gpu():
         message = f"{where}.quantize={lora.quantize} runs on NVIDIA GPUs only, and this machine has none"
         errors.append((message, f"run it on a machine with a GPU, or {where}.quantize=none"))
     if stage_config.deepspeed.zero_stage == 3:
         message = f"{where}.quantize={lora.quantize}: ZeRO 3 cannot divide weights of 4 bits"
         errors.append((message, f"choose deepspeed=zero2, or {where}.quantize=none"))
     return errors
+
+
+def has_gpu() -> bool:
+    """Whether this machine has an NVIDIA GPU, as far as its device files tell."""
+    return any(Path("/dev").glob("nvidia[0-9]*"))
 
 
 def _config_of(model: ModelConfig) -> dict[str, Any]:
