@@ -23,7 +23,8 @@ GIB = 2**30
 def models(tmp_path_factory):
     """Directories by name: small real ones, and hollow ones of real sizes."""
     root = tmp_path_factory.mktemp("models")
-    made = {name: write_model(name, root / name) for name in ("Llama", "Llama, tied", "Qwen3-MoE", "GPT-2", "Mamba")}
+    names = ("Llama", "Llama, tied", "Qwen3-MoE", "GPT-2", "Mamba")
+    made = {name: write_model(name, root / name.replace(", ", "-")) for name in names}
     return made | {
         size: hollow_model(root / size, size) for size in ("qwen25_7b", "qwen25_math_15b", "qwen25_05b", "smollm2_135m")
     }
