@@ -19,6 +19,7 @@ STARTUP_S = {"pretrain": 10, "sft": 10, "grpo": 16, "collect": 14, "reward_model
 # useful FLOP/s of one single-threaded rank on a CPU, measured: about 7k trained tokens a second at 0.5M parameters, and
 # 5k in 15 s on two ranks at 135M
 CPU_FLOPS, CPU_FLOPS_OF_LARGE = 2e10, 1.5e11
+MOST_CPU_THREADS = 2  # of a rank in recipes for a CPU
 SMALL, LARGE = 516_096, 135e6  # parameters of the models that were measured
 # useful FLOP/s of one rank on a current GPU; fp32 goes past the tensor cores and reaches about a tenth
 GPU_FLOPS = {"bf16": 1.5e14, "fp32": 1.5e13}
@@ -87,14 +88,15 @@ def _share_with_adapters(config: Any) -> float:
 def is_for_gpus(run: RunConfig) -> bool:
     """Whether the configuration is one for GPUs, wherever it is planned.
 
-    The launcher says so: `launcher=gpu` and `launcher=slurm` give each rank several threads, `launcher=cpu` one. Or
-    something that is for GPUs only: bf16, 6 to 8 times slower than fp32 on a CPU; state that is kept in host memory; an
-    engine that several GPUs share. fp32 says nothing: it runs on both. `launcher=laptop` hides GPUs from its ranks.
+    The launcher says so: `launcher=gpu` and `launcher=slurm` give each rank four threads or more, a recipe for a CPU
+    one or two; `launcher=laptop` hides GPUs from its ranks. Or something that is for GPUs only: bf16, 6 to 8 times
+    slower than fp32 on a CPU; state that is kept in host memory; an engine that several GPUs share. fp32 says nothing:
+    it runs on both.
     """
     if run.launcher.environment.get("CUDA_VISIBLE_DEVICES") == "":
         return False
     return (
-        run.launcher.threads_per_process > 1
+        run.launcher.threads_per_process > MOST_CPU_THREADS
         or run.deepspeed.precision == "bf16"
         or run.deepspeed.offload_optimizer
         or run.deepspeed.offload_parameters
@@ -110,7 +112,7 @@ def _flops_of_rank(config: Any, run: RunConfig, parameters: float) -> float:
     """
     if not is_for_gpus(run):
         share = math.log(min(max(parameters, SMALL), LARGE) / SMALL) / math.log(LARGE / SMALL)
-        return run.launcher.threads_per_process * CPU_FLOPS * (CPU_FLOPS_OF_LARGE / CPU_FLOPS) ** share
+        return CPU_FLOPS * (CPU_FLOPS_OF_LARGE / CPU_FLOPS) ** share * run.launcher.threads_per_process
     settings = getattr(config, "deepspeed", config)  # an evaluation has `precision` itself
     return GPU_FLOPS[getattr(settings, "precision", run.deepspeed.precision)]
 

@@ -31,10 +31,15 @@ def print_plan(console: Console, plan: Plan) -> None:
     steps = [_row(step) for step in plan.steps]
     left_out = [(stage, "[dim]left out[/]", escape(why), "", "", "", "", "") for stage, why in plan.left_out.items()]
     print_table(console, title, COLUMNS, [*steps, *left_out])
-    for line in plan.notes:
-        console.print(f"note: {line}", highlight=False, markup=False, soft_wrap=True)
+    print_notes(console, plan)
     if plan.steps and not plan.errors:
         console.print(work_in_words(plan), highlight=False, soft_wrap=True)
+
+
+def print_notes(console: Console, plan: Plan) -> None:
+    """Prints what a reader of the plan should know besides its table."""
+    for line in plan.notes:
+        console.print(f"note: {line}", highlight=False, markup=False, soft_wrap=True)
 
 
 def work_in_words(plan: Plan) -> str:

@@ -39,11 +39,12 @@ def print_table(console: Console, title: str, columns: Sequence[Column], rows: S
     """
     if title:
         console.print(Text(title, style="italic"), soft_wrap=True)
-    for line in table_lines(columns, rows, console.width):
+    rule = "-" if console.options.ascii_only else "─"
+    for line in table_lines(columns, rows, console.width, rule):
         console.print(line, soft_wrap=True, highlight=False)
 
 
-def table_lines(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> list[Text]:
+def table_lines(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int, rule: str = "─") -> list[Text]:
     """The lines of a table: its heading, a rule, its rows.
 
     A table that is too wide even without the columns that may go has long sentences on lines of their own; where that
@@ -58,7 +59,7 @@ def table_lines(columns: Sequence[Column], rows: Sequence[Sequence[str]], width:
             break
         del widths[min(leaving, key=lambda place: columns[place].goes)]
     head = {place: Text(columns[place].name, style="bold") for place in widths}
-    lines = [_line(head, columns, widths), Text("─" * min(_total(widths), width), style="dim")]
+    lines = [_line(head, columns, widths), Text(rule * min(_total(widths), width), style="dim")]
     for row in cells:
         lines += _row(row, columns, widths, width)
     return lines

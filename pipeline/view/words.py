@@ -51,7 +51,7 @@ def duration(seconds: float | None) -> str:
     """
     if seconds is None:
         return ""
-    if 0 < seconds < 0.95:
+    if 0.05 <= seconds < 0.95:
         return f"{seconds:.1f} s"
     seconds = max(0, round(seconds))
     if seconds < 60:
