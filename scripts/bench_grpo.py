@@ -4,7 +4,7 @@ Model, prompts, group size, lengths, loss and optimizer are the same.
 
     python scripts/bench_grpo.py               # tiny: 0.51M parameters, 16 prompts x 16 completions, at most 48 tokens
     python scripts/bench_grpo.py --shape 86m   # 86M parameters, 32,000 tokens of vocabulary, 4 x 8, 64 tokens
-    python scripts/bench_grpo.py --lora        # 86M: ours with LoRA, ours without, TRL with peft; rank 16 in every layer
+    python scripts/bench_grpo.py --lora        # 86M: ours with LoRA, ours without, TRL with peft; rank 16, all layers
 
 Prints medians over the steps after warm-up, ratios, and the work that each side leaves out. `bare` is vLLM's generate()
 alone on our requests. The machine should have nothing else to do. TRL needs `pip install trl==1.16.0` (part of the dev

@@ -63,8 +63,7 @@ def pack(run_dir: Path, directory: Path, folder: str = "model") -> Parcel:
         raise MissingInput(
             f"{directory} has no {folder}/: the stage trained all weights", "leave out --adapter: publish the model"
         )
-    unsafe = [name for name in names if name.endswith(ADAPTER_CONFIG = "adapter_config.json"
-UNSAFE_SUFFIXES)]
+    unsafe = [name for name in names if name.endswith(UNSAFE_SUFFIXES)]
     if unsafe:
         raise MissingInput(
             f"{directory} holds files that can run code when they are read: {', '.join(unsafe)}",

@@ -12,6 +12,7 @@ from pipeline.configuration.graph import Node
 from pipeline.configuration.schema import RunConfig
 from pipeline.planning import lora, models
 from pipeline.planning.training_rows import training_rows
+from stages.config import LoraConfig
 from stages.contract.description import StageDescription
 from stages.contract.manifest import Manifest
 
@@ -78,8 +79,7 @@ def _share_with_adapters(config: Any) -> float:
 
     Of three passes two are left; a pass of the reference stays as it is.
     """
-    lora = getattr(config, "lora", None)
-    if lora is None or not lora.is_on:
+    if not getattr(config, "lora", LoraConfig()).is_on:
         return 1.0
     reference = 1 if getattr(config, "beta", 0) else 0
     return (2 + reference) / (3 + reference)
@@ -202,8 +202,8 @@ def disk_gib(stage: str, config: Any, run: RunConfig) -> float:
 
 def _trained_parameters(stage: str, config: Any, run: RunConfig, parameters: float) -> float:
     """Parameters that have a gradient: all of the model's, or those of the adapters."""
-    settings = getattr(config, "lora", None)
-    if settings is None or not settings.is_on:
+    settings = getattr(config, "lora", LoraConfig())
+    if not settings.is_on:
         return parameters
     layers = lora.layers_of(run.model_of(stage))
     return lora.adapter_parameters(settings, layers) if layers else 0.0
@@ -225,8 +225,8 @@ def memory_gib(node: Node, config: Any, run: RunConfig) -> float | None:
     has_sampler = hasattr(config, "rollout")
     per_rank = ENGINE_GIB[node.kind] + (config.rollout.kv_cache_gib if has_sampler else 0)
     weight_bytes = 4 if deepspeed is None or deepspeed.precision == "fp32" else 2
-    settings = getattr(config, "lora", None)
-    has_adapters = settings is not None and settings.is_on
+    settings = getattr(config, "lora", LoraConfig())
+    has_adapters = settings.is_on
     has_reference = node.kind == "grpo" and config.beta > 0 and not has_adapters
     copies = int(has_sampler) + int(has_reference)
     needed = parameters * copies * weight_bytes

@@ -15,6 +15,7 @@ from pipeline.configuration.model_directory import TINY_VOCABULARY, locate
 from pipeline.configuration.schema import RunConfig
 from pipeline.errors import MessageAndFix, MissingInput
 from stages.config import LoraConfig, ModelConfig
+from stages.config.lora import VLLM_RANKS
 from stages.contract.files import find_json
 from stages.contract.linear_layers import Layer, is_tied, linear_layers, llama_layers
 from stages.contract.safetensors_header import BadWeights
@@ -28,7 +29,6 @@ NOT_ADAPTED = {  # peft refuses their layers, whose weights other code reads pas
     "mamba2": "Mamba 2",
     "falcon_mamba": "Falcon Mamba",
 }
-VLLM_MOST_RANK = 512
 SAMPLED = ("grpo",)  # kinds of stages whose sampler gets new weights as they train
 
 
@@ -140,8 +140,8 @@ def _why_not_in_vllm(lora: LoraConfig, model: ModelConfig) -> list[str]:
         reasons.append("vLLM has no DoRA (dora=true)")
     if lora.whole:
         reasons.append(f"vLLM takes no modules that are trained whole ({', '.join(lora.whole)})")
-    if lora.rank > VLLM_MOST_RANK:
-        reasons.append(f"vLLM takes ranks up to {VLLM_MOST_RANK}, got {lora.rank}")
+    if lora.rank > max(VLLM_RANKS):
+        reasons.append(f"vLLM takes ranks up to {max(VLLM_RANKS)}, got {lora.rank}")
     if lora.quantize != "none":
         reasons.append("the sampler of a model in 4 bits gets its dequantised, merged weights")
     ends = [name for name in lora.targets if name.rpartition(".")[2] in HEADS]

@@ -7,15 +7,11 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
 from stages.contract import files
-from stages.modeling.adapters import POLICY, Adapters
-
-if TYPE_CHECKING:
-    from peft import LoraConfig as PeftConfig
+from stages.modeling.adapters import Adapters, peft_settings
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."  # what peft puts before every name
@@ -37,7 +33,9 @@ def peft_names(weights: Iterable[tuple[str, torch.Tensor]], prefix: str = "model
     return renamed
 
 
-def write_adapter(directory: Path, adapters: Adapters, tensors: dict[str, torch.Tensor], base: str) -> None:
+def write_adapter(
+    directory: Path, adapters: Adapters, tensors: dict[str, torch.Tensor], base: str, task: str = "CAUSAL_LM"
+) -> None:
     """Writes the directory.
 
     Args:
@@ -45,29 +43,27 @@ def write_adapter(directory: Path, adapters: Adapters, tensors: dict[str, torch.
         adapters: Say what the adapters are and what they are on.
         tensors: As `peft_names` gives them.
         base: The name of the model that they are for, or its path from this directory.
+        task: What peft calls the task of the model.
     """
     from safetensors.torch import save_file
 
     directory.mkdir(parents=True, exist_ok=True)
-    files.write_atomic(directory / CONFIG, (json.dumps(settings(adapters, base), indent=2) + "\n").encode())
+    files.write_atomic(directory / CONFIG, (json.dumps(settings(adapters, base, task), indent=2) + "\n").encode())
     save_file(tensors, directory / WEIGHTS, metadata={"format": "pt"})
     files.follow_umask(directory)
 
 
-def settings(adapters: Adapters, base: str) -> dict:
+def settings(adapters: Adapters, base: str, task: str) -> dict:
     """The content of adapter_config.json; the same for the same adapters, whatever the order of their layers."""
-    config: PeftConfig = adapters.model.peft_config[POLICY]
-    made = {name: sorted(value) if isinstance(value, set) else value for name, value in config.to_dict().items()}
+    made = peft_settings(adapters.config, short_names(adapters), adapters.whole).to_dict()
     made |= {
         "base_model_name_or_path": base,
-        "task_type": "CAUSAL_LM",
+        "task_type": task,
         "inference_mode": True,
-        "target_modules": short_names(adapters),
+        "target_modules": short_names(adapters),  # a list; peft keeps a set, which has no order
         "modules_to_save": adapters.whole or None,
-        # how the adapters began says nothing of what they are now
-        "init_lora_weights": True,
     }
-    return dict(sorted(made.items(), key=lambda pair: pair[0]))
+    return dict(sorted(made.items()))
 
 
 def short_names(adapters: Adapters) -> list[str]:

@@ -55,15 +55,12 @@ def is_packed(tensor: torch.Tensor) -> bool:
     return hasattr(tensor, "quant_state") and not tensor.is_floating_point()
 
 
-def unpacked(weight: torch.Tensor) -> torch.Tensor:
+def unpacked(weight: Any) -> torch.Tensor:
     """The weight as numbers, in memory of its own where it was packed."""
     if not is_packed(weight):
-        return weight.detach()
+        plain: torch.Tensor = weight.detach()
+        return plain
     from bitsandbytes.functional import dequantize_4bit
 
-    return dequantize_4bit(weight.data, weight.quant_state)
-
-
-def unpacked_shape(weight: torch.Tensor) -> torch.Size:
-    """The shape that the weight has as numbers."""
-    return weight.quant_state.shape if is_packed(weight) else weight.shape
+    numbers: torch.Tensor = dequantize_4bit(weight.data, weight.quant_state)
+    return numbers

@@ -3,12 +3,12 @@
 import json
 
 import pytest
-from scripts.family_tools.families import write_model
 
 from pipeline.configuration import graph
 from pipeline.errors import InvalidConfig
 from pipeline.planning import estimate
 from pipeline.planning.lora import adapter_parameters, layers_of
+from scripts.family_tools.families import write_model
 from stages.config import LoraConfig, ModelConfig
 from stages.contract.linear_layers import is_tied, linear_layers
 from tests.support.hollow_models import hollow_model
@@ -180,7 +180,9 @@ def test_disk_has_checkpoints_of_adapters_the_merged_model_and_the_adapters(mode
 
 
 def test_a_step_with_adapters_makes_two_thirds_of_the_work(models):
-    whole, lora = (config(f"model.path={models['smollm2_135m']}", "+stage=cold_start", *more) for more in ([], ["lora=on"]))
+    whole, lora = (
+        config(f"model.path={models['smollm2_135m']}", "+stage=cold_start", *more) for more in ([], ["lora=on"])
+    )
     node = graph.build(whole).nodes["cold_start"]
     times = [estimate.seconds(node, run.stage("cold_start"), run) - 10 for run in (whole, lora)]
     assert times[1] == pytest.approx(times[0] * 2 / 3)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from stages.engines.adapter_card import vllm_rank
+from stages.config.lora import vllm_rank
 from stages.engines.adapter_files import peft_names, write_adapter
 from stages.modeling.adapters import Adapters
 

@@ -179,9 +179,7 @@ class VllmSampler:
         # vLLM collects garbage as it starts, five times: 0.3 s each if all that was imported is looked through
         gc.freeze()
         self.model_dir, self.has_been_synced = model_dir, False
-        with untouched_generators(), _unfit_models(
-            f"vLLM does not start with the model in {model_dir}", self.way_out
-        ):
+        with untouched_generators(), _unfit_models(f"vLLM does not start with the model in {model_dir}", self.way_out):
             self.llm = LLM(**settings)
         # Python looks for cycles after 700 new objects, which is several times in a decoding step: 6% of a rollout
         gc.set_threshold(50_000, 20, 100)
