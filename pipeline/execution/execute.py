@@ -8,7 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from pipeline.errors import StageFailed, StageInterrupted
-from pipeline.execution import launch, tracker
+from pipeline.execution import launch
+from pipeline.execution.observers import DONE, FAILED, INTERRUPTED, NOBODY, Observers
 from pipeline.execution.source import source_commit
 from pipeline.execution.stop import StopRequest
 from pipeline.planning import preflight
@@ -29,6 +30,7 @@ def execute(
     stop: StopRequest,
     on_line: Callable[[str], None],
     on_progress: Callable[[StageProgress], None],
+    observers: Observers = NOBODY,
 ) -> Manifest:
     """Runs a step that is not done and returns its manifest.
 
@@ -38,6 +40,7 @@ def execute(
         stop: Asked while the stage runs; when it is requested, the workers write a checkpoint and end.
         on_line: Gets each new line of rank 0's log.
         on_progress: Gets the progress, several times a second.
+        observers: Told when the stage begins and ends.
 
     Raises:
         PipelineError: What went wrong, and what to do about it.
@@ -48,13 +51,38 @@ def execute(
     if step.action == RUN and step.dir.exists():
         _move_aside(step.dir)
     prepare(step, plan)
+
+    def relay(state: StageProgress) -> None:
+        observers.poll()
+        on_progress(state)
+
+    outcome = FAILED
+    observers.begin(step, plan)
+    try:
+        manifest = _make(step, plan, stop, on_line, relay)
+        outcome = DONE
+    except (StageInterrupted, KeyboardInterrupt):
+        outcome = INTERRUPTED
+        raise
+    finally:
+        observers.end(step, outcome)
+    return manifest
+
+
+def _make(
+    step: Step,
+    plan: Plan,
+    stop: StopRequest,
+    on_line: Callable[[str], None],
+    on_progress: Callable[[StageProgress], None],
+) -> Manifest:
+    """Makes a stage whose directory is prepared."""
     if step.kind == "report":
         _write_report(step, plan)
     else:
         launch.launch(
             step.stage, step.dir, plan.config.launcher, stop, on_line, on_progress, command(plan.config, step.stage)
         )
-        tracker.export(plan.config, step.stage, step.dir)
     verdict = verify(step.dir)
     if verdict.problems:
         raise StageFailed(

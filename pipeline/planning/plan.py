@@ -92,7 +92,7 @@ def make_plan(config: RunConfig) -> Plan:
     errors += preflight.check_data(config, steps)
     errors += preflight.check_suites(steps)
     errors += preflight.check_disk(config, steps)
-    errors += preflight.check_tracker(config)
+    errors += preflight.check_trackers(config)
     errors += check_judges(config, steps)
     errors += check_rates(config, steps)
     errors += check_lora(config, steps)

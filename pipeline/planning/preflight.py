@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.configuration.data_sources import all_nodes, check_source
 from pipeline.configuration.schema import RunConfig
+from pipeline.configuration.tracker_libraries import INSTALLS, MODULES
 from pipeline.errors import MessageAndFix, MissingInput
 from pipeline.paths import REPOSITORY
 from pipeline.planning import estimate
@@ -63,11 +64,13 @@ def _missing_files(name: str, suite: SuiteConfig) -> list[MessageAndFix]:
     return errors
 
 
-def check_tracker(config: RunConfig) -> list[MessageAndFix]:
-    """tracker=tensorboard without its package: said before hours of work, not after."""
-    if config.tracker.name != "tensorboard" or importlib.util.find_spec("tensorboard"):
-        return []
-    return [("tracker=tensorboard needs the tensorboard package", "pip install tensorboard, or tracker=none")]
+def check_trackers(config: RunConfig) -> list[MessageAndFix]:
+    """Trackers without their library: said before hours of work, not after."""
+    return [
+        (f"tracker={name} needs the library {module}", f"{INSTALLS[name]}, or leave out tracker={name}")
+        for name in config.tracker.names
+        if not importlib.util.find_spec(module := MODULES[name])
+    ]
 
 
 def check_sandbox(config: RunConfig, steps: Iterable["Step"]) -> list[MessageAndFix]:

@@ -100,6 +100,8 @@ SET_LABELS = {
     "tiny_math": "Reasoning",
     "tiny_general": "General tasks",
     "tiny_safety": "Safety",
+    "english_general": "General tasks",
+    "english_safety": "Safety",
 }
 
 

@@ -37,9 +37,15 @@ PAPER = (  # Nature 645 (2025), Table 2; in percent, but for the rating
     Benchmark("MMLU, exact match", (88.8, 89.1, 91.2, 91.0, 90.8), (("mmlu", "pass@1"),)),
     Benchmark("MMLU-Pro, exact match", (68.9, 74.1, 83.8, 83.1, 84.0), (("mmlu_pro", "pass@1"),)),
     Benchmark(
-        "IF-Eval, prompt strict", (46.6, 71.7, 72.0, 78.1, 83.3), (("ifeval", "pass@1"), ("tiny_general", "pass@1"))
+        "IF-Eval, prompt strict",
+        (46.6, 71.7, 72.0, 78.1, 83.3),
+        (("ifeval", "pass@1"), ("tiny_general", "pass@1"), ("english_general", "pass@1")),
     ),
-    Benchmark("AlpacaEval 2.0, LC win rate", (24.7, 50.1, 55.8, 62.1, 87.6), (("tiny_general", "helpfulness"),)),
+    Benchmark(
+        "AlpacaEval 2.0, LC win rate",
+        (24.7, 50.1, 55.8, 62.1, 87.6),
+        (("tiny_general", "helpfulness"), ("english_general", "helpfulness")),
+    ),
 )
 STEPS = (
     ("cold_start", "r1_zero"),
