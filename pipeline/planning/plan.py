@@ -20,6 +20,7 @@ from pipeline.planning.devices import check_devices, device_notes
 from pipeline.planning.fingerprint import data_files, short_fingerprint, stage_fingerprint
 from pipeline.planning.judges import check_judges
 from pipeline.planning.learning_rates import check_rates, rate_notes
+from pipeline.planning.lora import check_lora
 from pipeline.planning.model_fit import check_models
 from pipeline.planning.rows import check_data
 from stages.config import to_dict
@@ -100,6 +101,7 @@ def make_plan(config: RunConfig) -> Plan:
     errors += preflight.check_trackers(config)
     errors += check_judges(config, steps)
     errors += check_rates(config, steps)
+    errors += check_lora(config, steps)
     errors += preflight.check_sandbox(config, steps)
     needed = upstream(graph, [step.stage for step in steps if not graph.nodes[step.stage].optional])
     others = [known[name] for name in needed if name not in selected]

@@ -8,6 +8,8 @@ from stages.config.fields import Bool, Checked, Float, Int, config_class, settin
 # "LoRA Without Regret"; docs/lora.md has ours). It holds for alpha 32 and the scale alpha / rank.
 RATE_FACTOR = 10.0
 
+VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # vLLM 0.32: the sizes that it has room for
+
 
 @config_class
 class LoraConfig(Checked):
@@ -87,3 +89,12 @@ def ends_with(name: str, wanted: str) -> bool:
     (True, False)
     """
     return f".{name}".endswith(f".{wanted}")
+
+
+def vllm_rank(rank: int) -> int:
+    """The smallest room of vLLM that holds adapters of this rank; the rank itself where none does.
+
+    >>> vllm_rank(4), vllm_rank(16), vllm_rank(600)
+    (8, 16, 600)
+    """
+    return next((room for room in VLLM_RANKS if room >= rank), rank)
