@@ -1,6 +1,7 @@
 """Renders the report of a run as one HTML file."""
 
 import base64
+import functools
 import hashlib
 import json
 import os
@@ -42,7 +43,7 @@ def write_page(output: Path, text: str) -> None:
     os.replace(temporary, output)
 
 
-def render(run: RunRecord, is_live: bool = False) -> str:
+def render(run: RunRecord, version: str = "") -> str:
     """The page as text.
 
     The template escapes everything that comes from files, figures travel as JSON that cannot close its script, and the
@@ -50,11 +51,27 @@ def render(run: RunRecord, is_live: bool = False) -> str:
 
     Args:
         run: What `read_run` has found.
-        is_live: Whether a server shows it, and the page asks it for news.
+        version: Of the page, where a server shows it: then the page asks the server for newer ones.
     """
-    loader = PackageLoader("pipeline.report", "assets")
+    environment = _environment()
+    context = build_context(run)
+    script = "\n".join(_asset(name) for name in (["report.js", "live.js"] if version else ["report.js"]))
+    figures = [{key: figure[key] for key in ("id", "title", "data")} for figure in context["figures"]]
+    figures_json = json.dumps(_rounded(figures), ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
+    return environment.get_template("report.html.j2").render(
+        **context,
+        version=version,
+        css=Markup(_asset("report.css")),
+        js=Markup(script),
+        script_hash=Markup(f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"),
+        figures_json=Markup(figures_json),
+    )
+
+
+@functools.cache
+def _environment() -> Environment:
     environment = Environment(
-        loader=loader,
+        loader=PackageLoader("pipeline.report", "assets"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -62,19 +79,13 @@ def render(run: RunRecord, is_live: bool = False) -> str:
     )
     environment.filters |= {"duration": duration, "slug": slug}
     environment.globals |= {"draw": draw, "term_of": term_of}
-    context = build_context(run)
-    names = ["report.js", "live.js"] if is_live else ["report.js"]
-    script = "\n".join(loader.get_source(environment, name)[0] for name in names)
-    figures = [{key: figure[key] for key in ("id", "title", "data")} for figure in context["figures"]]
-    figures_json = json.dumps(_rounded(figures), ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
-    return environment.get_template("report.html.j2").render(
-        **context,
-        is_live=is_live,
-        css=Markup(loader.get_source(environment, "report.css")[0]),
-        js=Markup(script),
-        script_hash=Markup(f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"),
-        figures_json=Markup(figures_json),
-    )
+    return environment
+
+
+def _asset(name: str) -> str:
+    environment = _environment()
+    assert environment.loader is not None
+    return environment.loader.get_source(environment, name)[0]
 
 
 def slug(name: str) -> str:

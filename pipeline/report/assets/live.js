@@ -2,72 +2,78 @@
 "use strict";
 (function () {
   const EVERY_MS = 2000;
-  let version = null;
+  const PLACES = "main > section[id], main details[data-key], main .plot[id]"; // what can be found again
+  let version = document.documentElement.dataset.version;
 
-  const keyOf = fold => fold.dataset.key;
-  const folds = root => Array.from(root.querySelectorAll("details[data-key]"));
+  const keyOf = element => element.id || element.dataset.key;
+  const placesIn = root => Array.from(root.querySelectorAll(PLACES));
+  const foldsIn = root => Array.from(root.querySelectorAll("details[data-key]"));
+  const tablesIn = root => Array.from(root.querySelectorAll(".scroll"));
 
-  // What a reader has opened or closed, and the filter's text, stay as they are; so does what is on the screen.
-  function replace(fresh) {
-    const open = new Map(folds(document).map(fold => [keyOf(fold), fold.open]));
-    const scrolled = new Map(Array.from(document.querySelectorAll(".scroll")).map((one, i) => [i, one.scrollLeft]));
+  // Remembers what the server sent of a section, before folds are opened and samples filtered.
+  function remember(root) {
+    for (const section of root.querySelectorAll("main > section[id]")) section.rawHtml = section.innerHTML;
+  }
+
+  // What a reader has opened, typed, and has on the screen stays as it is.
+  function update(fresh) {
+    remember(fresh);
+    const open = new Map(foldsIn(document).map(fold => [fold.dataset.key, fold.open]));
+    for (const fold of foldsIn(fresh)) if (open.has(fold.dataset.key)) fold.open = open.get(fold.dataset.key);
+    const scrolled = tablesIn(document).map(table => table.scrollLeft);
     const form = document.getElementById("filter");
-    const filter = form ? Object.fromEntries(new FormData(form)) : {};
-    const focused = document.activeElement && document.activeElement.closest("#filter") ? document.activeElement.name : "";
-    const anchor = Array.from(document.querySelectorAll("main > section, main > section h3, main details, figure"))
-      .find(one => one.getBoundingClientRect().bottom > 60);
-    const key = anchor && (anchor.id || (anchor.dataset && anchor.dataset.key) || anchor.textContent.trim().slice(0, 60));
-    const top = anchor ? anchor.getBoundingClientRect().top : 0;
+    const typed = form ? Array.from(form.elements).map(field => [field.name, field.value]) : [];
+    const focused = document.activeElement.closest("#filter") ? document.activeElement.name : "";
+    const anchor = placesIn(document).find(place => place.getBoundingClientRect().bottom > 60);
+    const key = anchor && keyOf(anchor), top = anchor && anchor.getBoundingClientRect().top;
 
-    for (const fold of folds(fresh)) if (open.has(keyOf(fold))) fold.open = open.get(keyOf(fold));
-    for (const name of ["header", "nav", "main"]) swap(document.querySelector(name), fresh.querySelector(name));
+    for (const name of ["header", "nav > div"])
+      document.querySelector(name).replaceChildren(...fresh.querySelector(name).childNodes);
+    replaceSections(document.querySelector("main"), fresh.querySelector("main"));
     document.getElementById("figures-data").textContent = fresh.getElementById("figures-data").textContent;
     document.title = fresh.title;
 
     const now = document.getElementById("filter");
-    for (const [name, value] of Object.entries(filter)) if (now && now.elements[name]) now.elements[name].value = value;
+    for (const [name, value] of typed) if (now && now.elements[name]) now.elements[name].value = value;
     if (now && focused) now.elements[focused].focus({preventScroll: true});
-    document.querySelectorAll(".scroll").forEach((one, i) => { one.scrollLeft = scrolled.get(i) || 0; });
+    tablesIn(document).forEach((table, place) => { table.scrollLeft = scrolled[place] || 0; });
     window.reportStart();
-    if (!anchor || scrollY === 0) return;
-    const same = anchor.isConnected ? anchor : Array.from(document.querySelectorAll(anchor.localName))
-      .find(one => (one.id || (one.dataset && one.dataset.key) || one.textContent.trim().slice(0, 60)) === key);
+    const same = key && scrollY > 0 && placesIn(document).find(place => keyOf(place) === key);
     if (same) scrollBy({top: same.getBoundingClientRect().top - top, behavior: "instant"});
   }
 
-  // Sections that say the same are left alone, with their selections.
-  function swap(old, fresh) {
-    if (old.localName !== "main") { if (old.innerHTML !== fresh.innerHTML) old.replaceChildren(...fresh.childNodes); return; }
-    const known = new Map(Array.from(old.children).filter(one => one.id).map(one => [one.id, one]));
-    const children = Array.from(fresh.children).map(one => {
-      const before = known.get(one.id);
-      return before && before.dataset.raw === one.innerHTML ? before : marked(one);
+  // Sections that say the same are left alone, with what is selected in them.
+  function replaceSections(old, fresh) {
+    const known = new Map(Array.from(old.children).map(section => [section.id, section]));
+    const sections = Array.from(fresh.children).map(section => {
+      const before = section.id ? known.get(section.id) : undefined;
+      return before && before.rawHtml === section.rawHtml ? before : section;
     });
-    children.forEach((one, i) => { if (old.children[i] !== one) old.insertBefore(one, old.children[i] || null); });
-    while (old.children.length > children.length) old.lastElementChild.remove();
-  }
-  function marked(section) {
-    if (section.id && section.id !== "samples") section.dataset.raw = section.innerHTML;
-    return section;
+    sections.forEach((section, place) => {
+      if (old.children[place] !== section) old.insertBefore(section, old.children[place] || null);
+    });
+    while (old.children.length > sections.length) old.lastElementChild.remove();
   }
 
   async function look() {
-    const written = () => document.getElementById("written");
+    let is_there = true;
     try {
-      const reply = await fetch("/page", {headers: version ? {"If-None-Match": version} : {}, cache: "no-store"});
+      const reply = await fetch("/", {headers: {"If-None-Match": '"' + version + '"'}, cache: "no-store"});
       if (reply.status === 200) {
-        const text = await reply.text();
-        const is_first = version === null;
-        version = reply.headers.get("ETag");
-        if (!is_first || version !== document.documentElement.dataset.version)
-          replace(new DOMParser().parseFromString(text, "text/html"));
+        const fresh = new DOMParser().parseFromString(await reply.text(), "text/html");
+        version = fresh.documentElement.dataset.version;
+        if (version) update(fresh);
       }
-      written().classList.remove("stale");
     } catch (error) {
-      written().classList.add("stale");
-      written().title = "the server has ended";
+      is_there = false;
     }
+    const note = document.getElementById("live");
+    note.textContent = is_there ? "live" : "the server has ended";
+    note.className = "chip " + (is_there ? "done" : "failed");
     setTimeout(look, document.hidden ? 5 * EVERY_MS : EVERY_MS);
   }
+
+  document.documentElement.style.overflowAnchor = "none"; // the place on the screen is kept above
+  remember(document);
   setTimeout(look, EVERY_MS);
 })();
