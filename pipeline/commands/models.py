@@ -1,4 +1,4 @@
-"""The command `models` and what it can do with model directories: `get` and `check`."""
+"""The command `models` and what it can do with model directories: `get`, `check` and `cut`."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -6,9 +6,10 @@ from typing import Annotated, Literal
 from rich.table import Table
 
 from pipeline.commands.check_model import check_app
+from pipeline.commands.cut_model import cut_app
 from pipeline.commands.declaration import declare, exit_codes, flag, option
 from pipeline.commands.get_model import get_model
-from pipeline.commands.known_models import KNOWN_MODELS, KnownModel
+from pipeline.configuration.known_models import KNOWN_MODELS, KnownModel
 from pipeline.errors import InvalidConfig
 from pipeline.view.console import standard_console
 
@@ -16,14 +17,15 @@ DIRECTORY = Path("models")  # where models go that are fetched without --to
 
 app = declare(
     "models",
-    "get|check ...",
+    "get|check|cut ...",
     {
         "r1 models get smollm2-135m": "a real model of 135M parameters, for a laptop",
         "r1 models check DIR": "whether the recipe can use a model directory",
+        "r1 models cut DIR --layers 24": "a smaller model, to distil into",
     },
     exit_codes(0, 2, 3),
 )
-app.help = "Fetch a small model by name, or check whether the recipe can use a model directory."
+app.help = "Fetch a small model by name, check whether the recipe can use a model directory, or make a smaller model."
 
 get_app = declare(
     "get",
@@ -36,7 +38,7 @@ get_app = declare(
     exit_codes(0, 2, 3) | {4: "a download was not what was pinned, or cannot be converted"},
     parent="r1 models",
 )
-for number, command in enumerate((get_app, check_app)):
+for number, command in enumerate((get_app, check_app, cut_app)):
     command.sort_key = number
     app.command(command)
 

@@ -6,24 +6,24 @@ Hydra parses the overrides and calls a job for each configuration. What a job do
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.markup import escape
 
-from pipeline.commands.declaration import Overrides, declare, exit_codes
+from pipeline.commands.declaration import Overrides, declare, exit_codes, flag
 from pipeline.commands.hydra_command_line import NO_HYDRA_OPTIONS, HydraOptions, call_hydra, program_name
+from pipeline.commands.run_ending import print_end
 from pipeline.configuration import compose, keys, spelling
 from pipeline.configuration import overrides as overrides_module
-from pipeline.configuration.graph import FAMILIES, family_of
 from pipeline.configuration.schema import RunConfig
 from pipeline.errors import InvalidConfig, PipelineError, StageInterrupted
 from pipeline.execution import sweep
 from pipeline.execution.prefect import server as prefect_server
 from pipeline.execution.run import run_stages
-from pipeline.planning.command_line import command, remember_overrides, run_words
-from pipeline.planning.plan import Plan
+from pipeline.planning.command_line import remember_overrides
 from pipeline.planning.preflight import require_run_dir
 from pipeline.view.console import standard_console
 from pipeline.view.errors import print_error
@@ -51,7 +51,11 @@ app = declare(
 
 
 @app.default
-def run(*overrides: Overrides, hydra: HydraOptions = NO_HYDRA_OPTIONS) -> int:
+def run(
+    *overrides: Overrides,
+    with_steps: Annotated[bool, flag("--steps")] = False,
+    hydra: HydraOptions = NO_HYDRA_OPTIONS,
+) -> int:
     """Run the stages that are not done yet; typed again, it continues.
 
     The first Ctrl-C or SIGTERM asks the running stage for a checkpoint and ends; the second ends at once. A changed key
@@ -64,6 +68,7 @@ def run(*overrides: Overrides, hydra: HydraOptions = NO_HYDRA_OPTIONS) -> int:
     Args:
         overrides: `+stage=all`, `+stage=NAME` or `'+stage=[A,B]'`, and any key of the configuration or option of a
             group; `run=NAME` names the directory below `runs_dir`, `force=true` redoes the selected stages.
+        with_steps: Print a line for each step also where several stages are made and the output is no terminal.
     """
     words = spelling.rewrite(list(overrides))
     is_sweep = hydra.multirun or any(word.lstrip("+").startswith(("sweep=", "hydra.mode=MULTIRUN")) for word in words)
@@ -72,7 +77,7 @@ def run(*overrides: Overrides, hydra: HydraOptions = NO_HYDRA_OPTIONS) -> int:
         remember_overrides(words)
     elif mistakes := overrides_module.unreadable_overrides(words):
         raise InvalidConfig(mistakes)
-    jobs = Jobs(standard_console(), is_sweep)
+    jobs = Jobs(standard_console(), is_sweep, True if with_steps else None)
     try:
         call_hydra([*hydra.arguments(), *words], jobs.run, program_name("run"))
     finally:
@@ -102,6 +107,7 @@ class Jobs:
 
     console: Console
     is_sweep: bool
+    has_steps: bool | None = None
     exit_code: int = 0
     records: list[sweep.Job] = field(default_factory=list)
 
@@ -123,7 +129,7 @@ class Jobs:
             raise ended from None
 
     def _run_alone(self, config: RunConfig) -> float | None:
-        plan = run_stages(config, self.console)
+        plan = run_stages(config, self.console, self.has_steps)
         print_end(plan, self.console)
         return sweep.objective_value(plan)
 
@@ -136,28 +142,10 @@ class Jobs:
         self.console.print(
             f"[bold]job {record.number}[/bold] {escape(' '.join(overrides))}", highlight=False, soft_wrap=True
         )
-        plan = run_stages(config, self.console)
+        plan = run_stages(config, self.console, self.has_steps)
         return sweep.record_result(record, config, sweep.objective_value(plan))
 
     def _end(self, error: PipelineError) -> SystemExit:
         print_error(self.console, error)
         self.exit_code = error.exit_code
         return SystemExit(error.exit_code)
-
-
-def print_end(plan: Plan, console: Console) -> None:
-    """Prints where the results are and what to type next."""
-    report = plan.config.run_dir / "report.html"
-    if not report.exists() or all(step.stage != "report" for step in plan.steps):
-        console.print(f"next:   {escape(command(plan.config, 'all'))}", highlight=False, soft_wrap=True)
-        return
-    console.print(f"report: {escape(str(report))}", highlight=False, soft_wrap=True)
-    models = [
-        step.stage for step in plan.steps if step.kind in ("grpo", "sft") and family_of(step.stage) not in FAMILIES
-    ]
-    if models:
-        console.print(
-            f"next:   python -m pipeline chat {escape(run_words(plan.config.run_dir))} --stage {models[-1]}",
-            highlight=False,
-            soft_wrap=True,
-        )

@@ -103,7 +103,7 @@ def without_what_data_lacks(stage: Any) -> Any:
             num_general=stage.num_general if _has_general_pairs(stage) else 0,
             refine="none" if stage.refine == "rules" else stage.refine,
         )
-    if isinstance(stage, EvaluateConfig):
+    if isinstance(stage, EvaluateConfig) and data.general == "none":
         return dataclasses.replace(stage, num_general=0, num_safety=0)
     return stage
 
@@ -119,7 +119,7 @@ def _with_possible_mix(stage: GrpoConfig) -> GrpoConfig:
 
 def _has_general_pairs(stage: CollectConfig) -> bool:
     """Whether general prompt-completion pairs can be had: from rows, or from a judge that answers helpful prompts."""
-    if stage.general == "judge":
+    if stage.general == "judge" or stage.data.general != "none":
         return "helpful" in stage.data.domains
     return any(
         source.rows == "sft" and (source.domain != "reasoning" or bool(source.domain_column))

@@ -1,7 +1,7 @@
 """The defaults of all keys as plain data for Hydra.
 
-The sections that stages share (`data`, `judge`, `rollout`, `deepspeed`, `health`, `sandbox`, `model`, `student`) reach
-them by interpolation, key by key, so that any key can be overridden for one stage.
+The sections that stages share (`data`, `judge`, `rollout`, `deepspeed`, `lora`, `health`, `sandbox`, `model`,
+`student`) reach them by interpolation, key by key, so that any key can be overridden for one stage.
 """
 
 from functools import cache
@@ -17,7 +17,7 @@ from stages.config import SuiteConfig, to_dict
 SUITES_DIR = CONF_DIR / "eval"
 
 # Top-level nodes that every stage that has a node of this name follows.
-SHARED_NODES = ("data", "sandbox", "judge", "rollout", "deepspeed", "health")
+SHARED_NODES = ("data", "sandbox", "judge", "rollout", "deepspeed", "lora", "health")
 
 
 @cache

@@ -3,8 +3,10 @@
 import functools
 import math
 import os
+import re
 from pathlib import Path
 
+from pipeline.configuration.known_models import KNOWN_MODELS
 from pipeline.errors import MissingInput
 from stages.config import ModelConfig
 from stages.contract.files import find_json
@@ -36,7 +38,12 @@ def locate(path: str, revision: str | None) -> Path:
     if is_name and snapshot.is_dir():
         return snapshot
     fix = "give an existing directory: model.path=DIRECTORY"
-    if is_name and not path.startswith((".", "/")):
+    by_name = re.fullmatch(r"(.+?)(?:-(\d+)-layers)?", local.name)
+    if by_name and by_name[1] in KNOWN_MODELS:  # as `models get` and `models cut` name what they make
+        fix = f"r1 models get {by_name[1]}"
+        if by_name[2]:
+            fix = f"r1 models cut {local.parent / by_name[1]} --layers {by_name[2]}, after {fix}"
+    elif is_name and not path.startswith((".", "/")):
         fix = f"hf download {path}" + (f" --revision {revision}" if revision else "")
     raise MissingInput(
         f"model.path {path}: no such directory, and no such model in the Hugging Face cache ({cache})", fix

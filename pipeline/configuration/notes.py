@@ -19,6 +19,8 @@ def file_notes(config: RunConfig) -> list[str]:
 
 def notes(config: RunConfig) -> list[str]:
     """One line for each thing that the data of this configuration switches off or asks for."""
+    if config.data.name == "reasoning_gym" and config.data.has_general_prompts:
+        return []
     if config.data.name == "reasoning_gym":
         return [
             f"data from reasoning-gym ({', '.join(config.data.tasks)}): no general or safety prompts, "

@@ -31,6 +31,7 @@ from stages.config import (
     HackingConfig,
     HealthConfig,
     JudgeConfig,
+    LoraConfig,
     MixConfig,
     MixtureSource,
     ModelConfig,
@@ -67,6 +68,7 @@ TITLES: dict[type, str] = {
     SandboxConfig: "Sandbox",
     OptimConfig: "Optimizer",
     DeepSpeedConfig: "DeepSpeed",
+    LoraConfig: "Adapters",
     HealthConfig: "Alarms",
     StagesConfig: "Stages",
     StageConfig: "Every trained stage",
@@ -95,8 +97,8 @@ Every key can be set on the command line as `key=value`. A recipe, or a file of 
 
 * `STAGE` stands for the name of a stage, `NAME` for a name of your own. Of stages that share a section, the table shows
   the keys of the first.
-* What stages share (`data`, `rollout`, `judge`, `sandbox`, `deepspeed`, `health`) is set for all of them at the top,
-  and for one of them below `stages.STAGE`.
+* What stages share (`data`, `rollout`, `judge`, `sandbox`, `deepspeed`, `lora`, `health`) is set for all of them at the
+  top, and for one of them below `stages.STAGE`.
 * Source: [N] is Nature 645 (2025), Methods; [V1] and [V2] are versions 1 and 2 of arXiv 2501.12948; [DAPO] is
   arXiv 2503.14476; [ours] is our own choice where the paper is silent. A key without a source is a matter of the
   software, not of the method.

@@ -22,6 +22,7 @@ from stages.config import (
     Int,
     JudgeConfig,
     KeysOf,
+    LoraConfig,
     ModelConfig,
     PrepareConfig,
     PretrainConfig,
@@ -186,6 +187,7 @@ class RunConfig(Checked):
     prepare: PrepareConfig = setting(PrepareConfig, "What `data prepare` drops and writes. No stage reads it.")
     rollout: RolloutConfig = setting(RolloutConfig, "Sampling of all stages.")
     deepspeed: DeepSpeedConfig = setting(DeepSpeedConfig, "DeepSpeed of all stages.")
+    lora: LoraConfig = setting(LoraConfig, "Adapters of all stages that train, but pretraining.", added_later=True)
     health: HealthConfig = setting(HealthConfig, "Alarms of all stages.")
     launcher: LauncherConfig = setting(LauncherConfig, "How workers are started.")
     cost: CostConfig = setting(CostConfig, "Prices of the cost ledger.")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pipeline.errors import StageFailed, StageInterrupted
 from pipeline.execution import launch, tracker
+from pipeline.execution.source import source_commit
 from pipeline.execution.stop import StopRequest
 from pipeline.planning import preflight
 from pipeline.planning.action import RUN
@@ -77,6 +78,7 @@ def prepare(step: Step, plan: Plan) -> None:
         config=plain,
         data_files=step.data_files,
         command=command(plan.config, step.stage),
+        commit=source_commit(),
     ).write(step.dir)
     write_inputs(step.dir, step.inputs)
     link(step.dir.parent / "latest", step.dir.name)

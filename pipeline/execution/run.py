@@ -11,17 +11,24 @@ from pipeline.execution.execute import execute
 from pipeline.execution.lock import RunLock
 from pipeline.execution.prefect import server as prefect_server
 from pipeline.execution.stop import StopRequest
+from pipeline.planning.estimate import STARTUP_S
 from pipeline.planning.plan import Plan, Step, make_plan
 from pipeline.planning.preflight import require_run_dir
-from pipeline.planning.presentation import print_plan
+from pipeline.planning.presentation import print_notes, print_plan
 from pipeline.view.live import LiveView
+from pipeline.view.words import duration
 from stages.config import to_dict
 from stages.contract.files import remove_temporaries, write_atomic
 from stages.contract.manifest import Manifest
 
 
-def run_stages(config: RunConfig, console: Console) -> Plan:
+def run_stages(config: RunConfig, console: Console, has_steps: bool | None = None) -> Plan:
     """Plans the selected stages and runs what is not done, while it holds the run's lock.
+
+    Args:
+        config: What to run.
+        console: Where it is shown.
+        has_steps: Whether each step has a line where the console is no terminal; None: where one stage is to be made.
 
     Returns:
         The plan that was carried out.
@@ -42,17 +49,21 @@ def run_stages(config: RunConfig, console: Console) -> Plan:
         )
         if len(plan.steps) > 1:
             print_plan(console, plan)
+        else:
+            print_notes(console, plan)
         stop = StopRequest()
-        if not run_plan(plan, console, stop, config.orchestrator == "prefect"):
+        if not run_plan(plan, console, stop, config.orchestrator == "prefect", has_steps):
             console.print(
                 "note: Prefect's server has ended; the run goes on without it", highlight=False, soft_wrap=True
             )
             plan = make_plan(config)
-            run_plan(plan, console, stop, with_prefect=False)
+            run_plan(plan, console, stop, False, has_steps)
         return plan
 
 
-def run_plan(plan: Plan, console: Console, stop: StopRequest, with_prefect: bool) -> bool:
+def run_plan(
+    plan: Plan, console: Console, stop: StopRequest, with_prefect: bool, has_steps: bool | None = None
+) -> bool:
     """Runs the steps of a plan in a Prefect flow or in a plain loop.
 
     Where everything is done, the plain loop is used: an embedded server is not worth its start.
@@ -63,7 +74,7 @@ def run_plan(plan: Plan, console: Console, stop: StopRequest, with_prefect: bool
     with_prefect = with_prefect and (not plan.is_done or prefect_server.has_own_server())
     stop.install()
     try:
-        with LiveView(console, len(plan.steps)) as live:
+        with _live_view(plan, console, has_steps) as live:
             if with_prefect:
                 return _run_in_flow(plan, live, stop)
             for step in plan.steps:
@@ -73,7 +84,14 @@ def run_plan(plan: Plan, console: Console, stop: StopRequest, with_prefect: bool
         stop.restore()
 
 
+def _live_view(plan: Plan, console: Console, has_steps: bool | None) -> LiveView:
+    num_left = sum(not step.is_done for step in plan.steps)
+    estimates = {step.stage: 0.0 if step.is_done else step.seconds for step in plan.steps}
+    return LiveView(console, f"run {plan.config.run}", estimates, num_left == 1 if has_steps is None else has_steps)
+
+
 def _run_in_flow(plan: Plan, live: LiveView, stop: StopRequest) -> bool:
+    live.prepares("starting Prefect's server")
     prefect_server.start(plan.config.run_dir.parent)
     try:
         from pipeline.execution.prefect import flow  # Prefect takes seconds to load
@@ -86,6 +104,18 @@ def _run_in_flow(plan: Plan, live: LiveView, stop: StopRequest) -> bool:
     except flow.ServerLost:
         return False
     return True
+
+
+def _what_starts(step: Step, config: RunConfig) -> str:
+    """What a stage's workers are going to load before their first step, and how long that usually takes."""
+    if step.config is None:
+        return "writing"
+    engines = ["DeepSpeed"] if hasattr(step.config, "deepspeed") else []
+    if hasattr(step.config, "rollout"):
+        engines.append("vLLM" if step.config.rollout.engine == "vllm" else "transformers")
+    ranks = config.launcher.num_processes * config.launcher.num_nodes
+    processes = f"{ranks} processes" if ranks > 1 else "1 process"
+    return f"starting {' and '.join(engines)} in {processes}, usually about {duration(STARTUP_S[step.kind])}"
 
 
 def _ignore(line: str) -> None:
@@ -115,8 +145,7 @@ def run_step(
         live.line(line)
         on_line(line)
 
-    log = None if step.kind == "report" else step.dir / "logs" / "latest" / "rank0.log"
-    live.started(step.stage, step.action, log)
+    live.started(step.stage, step.action, _what_starts(step, plan.config), step.dir)
     manifest = execute(step, plan, stop, relay, live.progress)
     live.done(step.stage, manifest)
     return manifest

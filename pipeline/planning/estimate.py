@@ -19,6 +19,7 @@ STARTUP_S = {"pretrain": 10, "sft": 10, "grpo": 16, "collect": 14, "reward_model
 # useful FLOP/s of one single-threaded rank on a CPU, measured: about 7k trained tokens a second at 0.5M parameters, and
 # 5k in 15 s on two ranks at 135M
 CPU_FLOPS, CPU_FLOPS_OF_LARGE = 2e10, 1.5e11
+MOST_CPU_THREADS = 2  # of a rank in recipes for a CPU
 SMALL, LARGE = 516_096, 135e6  # parameters of the models that were measured
 # useful FLOP/s of one rank on a current GPU; fp32 goes past the tensor cores and reaches about a tenth
 GPU_FLOPS = {"bf16": 1.5e14, "fp32": 1.5e13}
@@ -33,7 +34,6 @@ ENGINE_GIB = {
     "report": 0.2,
 }  # a rank, measured
 OPTIMIZER_BYTES = 12  # a parameter: a master weight and both moments of Adam, in fp32
-UNKNOWN_STEPS = 100  # of an SFT stage whose rows nobody knows yet
 DOCUMENT_TOKENS = 45  # mean length of a tiny-world document
 SIZE_FIELDS = (  # what decides how much a stage has to do
     "num_steps",
@@ -47,8 +47,8 @@ SIZE_FIELDS = (  # what decides how much a stage has to do
 )
 
 
-def seconds(node: Node, config: Any, run: RunConfig) -> float:
-    """Estimated wall time of a whole stage, start-up included.
+def seconds(node: Node, config: Any, run: RunConfig) -> float | None:
+    """Estimated wall time of a whole stage, start-up included; None where its weights or rows are not there yet.
 
     A forward pass costs 2 FLOP for a parameter and a token, a step of training three times that.
 
@@ -65,6 +65,8 @@ def seconds(node: Node, config: Any, run: RunConfig) -> float:
     parameters = models.num_parameters(getattr(config, "model", None) or run.model_of(node.name))
     ranks = run.launcher.num_processes * run.launcher.num_nodes
     rows = training_rows(node, config, run) if node.kind == "sft" else None
+    if not parameters or (node.kind == "sft" and rows is None and not config.max_steps):
+        return None
     trained, sampled = tokens(node, config, rows)
     work = 2 * parameters * (3 * trained + sampled / SAMPLE_FLOPS_SHARE)
     return STARTUP_S[node.kind] + work / (_flops_of_rank(config, run, parameters) * ranks)
@@ -73,12 +75,12 @@ def seconds(node: Node, config: Any, run: RunConfig) -> float:
 def is_for_gpus(run: RunConfig) -> bool:
     """Whether the configuration is one for GPUs, wherever it is planned.
 
-    The launcher says so: `launcher=gpu` and `launcher=slurm` give each rank several threads, `launcher=cpu` one. Or
-    something that is for GPUs only: bf16, 6 to 8 times slower than fp32 on a CPU; state that is kept in host memory; an
-    engine that several GPUs share. fp32 says nothing: it runs on both.
+    The launcher says so: `launcher=gpu` and `launcher=slurm` give each rank four threads or more, a recipe for a CPU
+    one or two. Or something that is for GPUs only: bf16, 6 to 8 times slower than fp32 on a CPU; state that is kept in
+    host memory; an engine that several GPUs share. fp32 says nothing: it runs on both.
     """
     return (
-        run.launcher.threads_per_process > 1
+        run.launcher.threads_per_process > MOST_CPU_THREADS
         or run.deepspeed.precision == "bf16"
         or run.deepspeed.offload_optimizer
         or run.deepspeed.offload_parameters
@@ -93,7 +95,7 @@ def _flops_of_rank(config: Any, run: RunConfig, parameters: float) -> float:
     """
     if not is_for_gpus(run):
         share = math.log(min(max(parameters, SMALL), LARGE) / SMALL) / math.log(LARGE / SMALL)
-        return CPU_FLOPS * (CPU_FLOPS_OF_LARGE / CPU_FLOPS) ** share
+        return CPU_FLOPS * (CPU_FLOPS_OF_LARGE / CPU_FLOPS) ** share * run.launcher.threads_per_process
     settings = getattr(config, "deepspeed", config)  # an evaluation has `precision` itself
     return GPU_FLOPS[getattr(settings, "precision", run.deepspeed.precision)]
 
@@ -121,7 +123,7 @@ def tokens(node: Node, config: Any, rows: int | None = None) -> tuple[float, flo
     if node.kind == "pretrain":
         return config.num_steps * config.batch_size * DOCUMENT_TOKENS, 0
     if node.kind == "sft":
-        steps = config.max_steps or UNKNOWN_STEPS
+        steps = config.max_steps  # where nobody knows the rows
         if rows is not None:
             steps = math.ceil(config.num_epochs * rows / config.batch_size)
             steps = min(steps, config.max_steps or steps)
@@ -178,11 +180,16 @@ def disk_gib(stage: str, config: Any, run: RunConfig) -> float:
     return parameters * (checkpoints * (weight_bytes + OPTIMIZER_BYTES) + weight_bytes) / 2**30
 
 
-def memory_gib(node: Node, config: Any, run: RunConfig) -> float:
-    """Estimated peak memory of all ranks of one node, GiB: engines, weights, optimizer state, KV cache."""
+def memory_gib(node: Node, config: Any, run: RunConfig) -> float | None:
+    """Estimated peak memory of all ranks of one node, GiB: engines, weights, optimizer state, KV cache.
+
+    None where the weights are not there.
+    """
     if config is None:
         return ENGINE_GIB[node.kind]
     parameters = models.num_parameters(run.model_of(node.name))
+    if not parameters:
+        return None
     deepspeed = getattr(config, "deepspeed", None)
     ranks = run.launcher.num_processes
     has_sampler = hasattr(config, "rollout")

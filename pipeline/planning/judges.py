@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pipeline.configuration.resolve import uses_judge
 from pipeline.configuration.schema import RunConfig
 from pipeline.errors import MessageAndFix
-from stages.config import JudgeConfig
+from stages.config import JudgeConfig, RewardModelsConfig
 
 if TYPE_CHECKING:
     from pipeline.planning.plan import Step
@@ -33,18 +33,20 @@ def check_judges(config: RunConfig, steps: Sequence["Step"]) -> list[MessageAndF
 
 
 def _cannot_judge_data(step: "Step") -> list[MessageAndFix]:
-    """The tiny world's judge knows only that world's prompts.
+    """The rules of a world know only that world's prompts.
 
     Where only a column of the data could name the verifier `judge`, it is the worker that says so of such rows.
     """
-    is_of_tiny_world = step.config.judge.backend == "tiny_world"
-    if not is_of_tiny_world or step.config.data.name == "tiny_world" or not uses_judge(step.config, by_column=False):
+    backend, data = step.config.judge.backend, step.config.data
+    if backend not in ("tiny_world", "english") or not uses_judge(step.config, by_column=False):
         return []
-    message = (
-        f"{step.stage} asks a judge about your own data, but judge.backend=tiny_world knows only the tiny "
-        "world's prompts"
-    )
-    return [(message, "choose judge=openai or judge=vllm (docs/judges.md)")]
+    is_about_english = data.general == "english" and isinstance(step.config, RewardModelsConfig)
+    if (backend == "tiny_world" and data.name == "tiny_world") or (backend == "english" and is_about_english):
+        return []
+    knows = "the tiny world's prompts" if backend == "tiny_world" else "the general prompts of data.general=english"
+    message = f"{step.stage} asks a judge about your own data, but judge.backend={backend} knows only {knows}"
+    also = ", or judge=english for its general prompts" if is_about_english else ""
+    return [(message, f"choose judge=openai or judge=vllm{also} (docs/judges.md)")]
 
 
 def _cannot_be_asked(judge: JudgeConfig, stage: str, environment: dict[str, str]) -> list[MessageAndFix]:

@@ -39,8 +39,8 @@ class Step:
     inputs: dict[str, StageInput]  # what goes to inputs.json
     data_files: dict[str, str] = field(default_factory=dict)  # key of a data source -> hash of its content
     num_processes: int = 1  # on all nodes
-    memory_gib: float = 0.0  # estimated, of one node
-    seconds: float = 0.0  # estimated
+    memory_gib: float | None = 0.0  # estimated, of one node; None: not known yet
+    seconds: float | None = 0.0  # estimated; None: not known yet
     is_selected: bool = True
     errors: list[MessageAndFix] = field(default_factory=list)
 

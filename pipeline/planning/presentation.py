@@ -2,59 +2,71 @@
 
 from typing import Any
 
-from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from pipeline.planning.fingerprint import short_fingerprint
 from pipeline.planning.plan import Plan, Step
 from pipeline.view.colours import COLOURS
+from pipeline.view.tables import Column, print_table
 from pipeline.view.words import duration
 
 MAX_NAMED_INPUTS = 3
+COLUMNS = (
+    Column("stage"),
+    Column("action"),
+    Column("reason", is_sentence=True),
+    Column("inputs", goes=1),
+    Column("fingerprint", goes=3),
+    Column("ranks", is_number=True, goes=2),
+    Column("GiB", is_number=True, goes=4),
+    Column("time", is_number=True),
+)
 
 
 def print_plan(console: Console, plan: Plan) -> None:
     """Prints the table of a plan, its notes, and how long its stages will take."""
-    console.print(plan_table(plan))
-    for line in plan.notes:
-        console.print(f"note: {line}", highlight=False, soft_wrap=True)
-    total_s = sum(step.seconds for step in plan.steps)
+    config = plan.config
+    title = f"run {config.run} (recipe {config.recipe}, seed {config.seed})"
+    steps = [_row(step) for step in plan.steps]
+    left_out = [(stage, "[dim]left out[/]", escape(why), "", "", "", "", "") for stage, why in plan.left_out.items()]
+    print_table(console, title, COLUMNS, [*steps, *left_out])
+    print_notes(console, plan)
     if plan.steps and not plan.errors:
-        console.print("everything is done" if plan.is_done else f"about {duration(total_s)} of work", highlight=False)
+        console.print(work_in_words(plan), highlight=False, soft_wrap=True)
 
 
-def plan_table(plan: Plan) -> Table:
-    """The table of a plan: a row for each selected stage, also for those that the configuration leaves out."""
-    table = Table(
-        title=f"run {plan.config.run} (recipe {plan.config.recipe}, seed {plan.config.seed})",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
+def print_notes(console: Console, plan: Plan) -> None:
+    """Prints what a reader of the plan should know besides its table."""
+    for line in plan.notes:
+        console.print(f"note: {line}", highlight=False, markup=False, soft_wrap=True)
+
+
+def work_in_words(plan: Plan) -> str:
+    """How long the stages that are not done will take, as far as that can be known."""
+    left = [step for step in plan.steps if not step.is_done]
+    unknown = [step.stage for step in left if step.seconds is None]
+    if not left:
+        return "everything is done"
+    why = "what they work on is not here yet" if len(unknown) > 1 else "what it works on is not here yet"
+    if len(unknown) == len(left):
+        return f"how long it takes cannot be known: {why}"
+    known = f"about {duration(sum(step.seconds or 0.0 for step in left))} of work"
+    return f"{known}, besides {', '.join(unknown)} (?): {why}" if unknown else known
+
+
+def _row(step: Step) -> tuple[str, ...]:
+    seconds = "?" if step.seconds is None else f"~{duration(step.seconds)}"
+    return (
+        step.stage,
+        f"[{COLOURS[step.action]}]{step.action}[/]",
+        escape(step.reason),
+        _inputs(step),
+        short_fingerprint(step.fingerprint),
+        str(step.num_processes),
+        "?" if step.memory_gib is None else f"{step.memory_gib:.1f}",
+        "" if step.is_done else seconds,
     )
-    table.add_column("stage", no_wrap=True)
-    table.add_column("action", no_wrap=True)
-    table.add_column("reason")
-    table.add_column("inputs")
-    table.add_column("fingerprint", no_wrap=True)
-    table.add_column("ranks", justify="right", no_wrap=True)
-    table.add_column("GiB", justify="right", no_wrap=True)
-    table.add_column("time", justify="right", no_wrap=True)
-    for step in plan.steps:
-        table.add_row(
-            step.stage,
-            f"[{COLOURS[step.action]}]{step.action}[/]",
-            escape(step.reason),
-            _inputs(step),
-            short_fingerprint(step.fingerprint),
-            str(step.num_processes),
-            f"{step.memory_gib:.1f}",
-            "" if step.is_done else f"~{duration(step.seconds)}",
-        )
-    for stage, why in plan.left_out.items():
-        table.add_row(stage, "[dim]left out[/]", escape(why), "", "", "", "", "")
-    return table
 
 
 def _inputs(step: Step) -> str:
@@ -63,7 +75,7 @@ def _inputs(step: Step) -> str:
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:
-    """The plan as plain data, for programs that read `plan --json`."""
+    """The plan as plain data, for programs that read `plan --json`; null where something cannot be known yet."""
     return {
         "run": plan.config.run,
         "run_dir": str(plan.config.run_dir),
@@ -87,5 +99,5 @@ def _step_json(step: Step) -> dict[str, Any]:
         "inputs": {role: source.fingerprint for role, source in step.inputs.items()},
         "num_processes": step.num_processes,
         "memory_gib": step.memory_gib,
-        "seconds": round(step.seconds, 1),
+        "seconds": None if step.seconds is None else round(step.seconds, 1),
     }

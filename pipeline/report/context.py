@@ -1,14 +1,21 @@
 """Gathers all that the report shows, section by section, as plain data for the template."""
 
 import datetime
+from collections.abc import Callable
 from typing import Any
 
 from pipeline.configuration.graph import FAMILIES, family_of
 from pipeline.planning.fingerprint import short_fingerprint
 from pipeline.report import emergence, figures, lineage, results, samples, stage_table, student_table, tables
+from pipeline.report.glossary import EVALUATION, WORDS, Term, term_of
+from pipeline.report.headline import about, headline, progress
 from pipeline.report.names import stage_name
-from pipeline.report.read import RunRecord, StageRecord, mapping
+from pipeline.report.provenance import facts, origin
+from pipeline.report.read import RunRecord, StageRecord
+from pipeline.report.set_tables import set_tables
+from pipeline.report.sweeps import leaderboards
 
+NUM_KEY_FIGURES = 4
 POLICY = "policy"  # the role of the model that a stage starts from
 
 
@@ -19,11 +26,20 @@ def build_context(run: RunRecord) -> dict[str, Any]:
     evaluation = run.stages.get("evaluate") or StageRecord("evaluate", None)
     found = results.columns(evaluation.results)
     costs = tables.costs(stages)
-    groups = _figure_groups(run, found, costs)
+    groups = _figure_groups(run, costs)
+    key_figures = _take_key_figures(groups)
+    beside = _beside_the_paper(run, evaluation, found)
+    by_set = set_tables(found, evaluation, parents(run, evaluation))
     return {
         **_head(run),
         **_results(evaluation, found),
-        **_beside_the_paper(run, evaluation, found),
+        **beside,
+        "sets": by_set,
+        "headline": headline(found, evaluation.comparisons, parents(run, evaluation), beside["shape"]),
+        "headline_about": about(found),
+        "leaderboards": leaderboards(run.path),
+        "glossary": glossary(found),
+        "key_figures": key_figures,
         **_samples(evaluation, trained),
         "stages": stages,
         "did": [
@@ -32,7 +48,11 @@ def build_context(run: RunRecord) -> dict[str, Any]:
             if stage.status != "missing" and stage.name != "evaluate"
         ],
         "groups": groups,
-        "figures": [figure for group in groups.values() for figure in group],
+        "figures": [
+            *key_figures,
+            *(figure for group in groups.values() for figure in group),
+            *(figure for one in by_set for figure in one["figures"]),
+        ],
         "legends": {
             kind: [stage_name(stage.name) for stage in stages if stage.kind == kind]
             for kind in ("grpo", "pretrain", "sft")
@@ -62,6 +82,8 @@ def _head(run: RunRecord) -> dict[str, Any]:
         "run": run,
         "now": datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         "facts": facts(run),
+        "origin": origin(run),
+        "progress": progress(run),
         "problems": problems + missing(stages) + mixed(run.stages),
         "alarms": [(stage_name(stage.name), stage.alarms) for stage in stages if stage.alarms],
         "num_done": sum(stage.status == "done" for stage in stages),
@@ -71,9 +93,7 @@ def _head(run: RunRecord) -> dict[str, Any]:
 def _results(evaluation: StageRecord, found: list[results.Column]) -> dict[str, Any]:
     """The table of the evaluation."""
     return {
-        "columns": found,
-        "column_groups": results.by_set(found),
-        "models": [{"name": model, "shown": stage_name(model)} for model in results.models(found)],
+        "models": results.models(found),
         "result_notes": results.notes(evaluation.results),
         "levels": tables.level_tables(evaluation.results),
     }
@@ -102,15 +122,17 @@ def _beside_the_paper(run: RunRecord, evaluation: StageRecord, found: list[resul
 
 def _samples(evaluation: StageRecord, trained: list[StageRecord]) -> dict[str, Any]:
     """Completions: of all models on the same prompts, and of each RL stage."""
+    shown = samples.same_prompts(evaluation.samples)
     return {
-        "samples": samples.same_prompts(evaluation.samples),
+        "samples": shown,
+        "sample_models": list(dict.fromkeys(one["stage"].label for entry in shown for one in entry["completions"])),
         "training_samples": [
             (stage_name(stage.name), samples.training_samples(stage)) for stage in trained if stage.samples
         ],
     }
 
 
-def _figure_groups(run: RunRecord, found: list[results.Column], costs: list[dict]) -> dict[str, list[dict]]:
+def _figure_groups(run: RunRecord, costs: list[dict]) -> dict[str, list[dict]]:
     """All figures, by the section that they stand in."""
     stages = list(run.stages.values())
     of_kind = {kind: [stage for stage in stages if stage.kind == kind] for kind in ("grpo", "pretrain", "sft")}
@@ -119,7 +141,6 @@ def _figure_groups(run: RunRecord, found: list[results.Column], costs: list[dict
     reward_models = run.stages.get("reward_models")
     accuracies = tables.reward_model_bars(reward_models)
     return {
-        "results": results.result_figures(found),
         "r1": figures.step_figures(trained, figures.R1_PANELS, "r1"),
         "reward": figures.step_figures(trained, figures.REWARD_PANELS, "reward"),
         "policy": figures.step_figures(trained, figures.POLICY_PANELS, "policy"),
@@ -131,6 +152,32 @@ def _figure_groups(run: RunRecord, found: list[results.Column], costs: list[dict
         "levels": emergence.level_figures(trained),
         "watch": figures.step_figures(watched, emergence.WATCH_PANELS, "watch"),
     }
+
+
+def _take_key_figures(groups: dict[str, list[dict]]) -> list[dict]:
+    """The charts that everybody looks at first, taken out of their groups; all others are folded.
+
+    They are the paper's four curves of reinforcement learning; without such a stage, the first of those there are.
+    """
+    shown: list[dict] = []
+    for name in ("r1", "sft", "pretrain", "reward_models"):
+        taken = groups[name][: NUM_KEY_FIGURES - len(shown)]
+        groups[name] = groups[name][len(taken) :]
+        shown += taken
+        if name == "r1" and shown:
+            break
+    return shown
+
+
+def parents(run: RunRecord, evaluation: StageRecord) -> Callable[[str], str | None]:
+    """Says of a stage's name which model it started from, as `parent_of` does."""
+    return lambda name: parent_of(run.stages[name], evaluation) if name in run.stages else None
+
+
+def glossary(found: list[results.Column]) -> dict[str, Term]:
+    """The words and metrics of this report, each explained once."""
+    measured = dict(known for column in found if (known := term_of(column.metric)))
+    return {name: term for name, term in {**EVALUATION, **WORDS}.items() if name in measured or name in WORDS}
 
 
 def missing(stages: list[StageRecord]) -> list[str]:
@@ -190,20 +237,3 @@ def what_it_did(found: list[results.Column], stage: StageRecord, evaluation: Sta
         "steps": last.get("step"),
         "seconds": figures.number(stage.timing.total_s) if stage.timing else None,
     }
-
-
-def facts(run: RunRecord) -> list[tuple[str, str]]:
-    """The line below the title: recipe, seed, model, data, versions; what the files say and no more."""
-    config = run.config
-    model, data = mapping(config.get("model")), mapping(config.get("data"))
-    versions: dict[str, str] = {}
-    for stage in run.stages.values():
-        versions |= stage.manifest.versions if stage.manifest else {}
-    shown = [
-        ("recipe", config.get("recipe")),
-        ("seed", config.get("seed")),
-        ("base model", model.get("path") or ("its own" if model else None)),
-        ("data", data.get("path") or data.get("name")),
-        ("versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
-    ]
-    return [(name, str(value)) for name, value in shown if value not in (None, "")]

@@ -4,7 +4,7 @@ Also the panels that show the learned rewards beside what can be verified. As in
 [V2 C.1, C.2, B.5]. Pure functions of what `read` found.
 """
 
-from pipeline.report.figures import Panel, figure, number, running_mean, share_axis, thin
+from pipeline.report.figures import MAX_DRAWN, Panel, figure, number, running_mean, share_axis, thin
 from pipeline.report.names import stage_name
 from pipeline.report.read import StageRecord
 
@@ -193,7 +193,7 @@ def first_words(stages: list[StageRecord]) -> list[dict]:
 def _series(stage: StageRecord, metric: str) -> tuple[list, list[float]]:
     """(steps, values) of a metric, where it was measured, thinned for a figure."""
     pairs = [(row["step"], value) for row in stage.metrics if (value := number(row.get(metric))) is not None]
-    return thin([step for step, _ in pairs], [value for _, value in pairs])
+    return thin([step for step, _ in pairs], [value for _, value in pairs], MAX_DRAWN)
 
 
 def _natural(level: str) -> tuple:
@@ -207,7 +207,4 @@ def _axes(unit: str, showlegend: bool) -> dict:
         "xaxis": {"title": {"text": "step", "standoff": 4}, "rangemode": "tozero"},
         "yaxis": {"title": {"text": unit, "standoff": 6}, "rangemode": "tozero"},
         "showlegend": showlegend,
-        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-        "height": 260,
-        "margin": {"l": 52, "r": 10, "t": 44, "b": 40},
     }

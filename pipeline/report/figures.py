@@ -1,4 +1,7 @@
-"""The figures, as plain data for plotly.js: {id, title, caption, data, layout}. Pure functions of what `read` found."""
+"""The figures, as plain data in the words of plotly: {id, title, caption, data, layout}. `drawing` draws them.
+
+Pure functions of what `read` found.
+"""
 
 import math
 from collections.abc import Sequence
@@ -8,9 +11,10 @@ from typing import Any
 from pipeline.report.names import stage_name
 from pipeline.report.read import StageRecord
 
-MAX_POINTS = 800  # of one curve; longer ones are averaged into that many bins
+MAX_POINTS = 800  # longer series are averaged into that many bins
+MAX_DRAWN = 300  # points of one curve: a chart has about that many pixels, and a report dozens of curves
 MIN_POINTS_TO_SMOOTH = 20
-INK, GRID = "#1f2937", "#e5e7eb"
+HEIGHT = 205  # of a chart, in units of its drawing
 
 
 @dataclass(frozen=True)
@@ -145,7 +149,7 @@ def curve(stage: StageRecord, panel: Panel) -> list[dict]:
     pairs = [(step, value) for step, value in found if value is not None]
     if not pairs:
         return []
-    steps, values = thin([step for step, _ in pairs], [value for _, value in pairs])
+    steps, values = thin([step for step, _ in pairs], [value for _, value in pairs], MAX_DRAWN)
     shown = stage_name(stage.name)
     form = ".3s" if not panel.is_share else ".1%"
     base = {
@@ -182,9 +186,9 @@ def running_mean(values: list[float]) -> list[float]:
     return [round(sum(window) / len(window), 8) for window in windows]
 
 
-def thin(steps: Sequence[float], values: Sequence[float]) -> tuple[list, list[float]]:
-    """The curve in at most MAX_POINTS points, each the mean over as many steps."""
-    width = math.ceil(len(steps) / MAX_POINTS)
+def thin(steps: Sequence[float], values: Sequence[float], most: int = MAX_POINTS) -> tuple[list, list[float]]:
+    """The curve in at most `most` points, each the mean over as many steps."""
+    width = math.ceil(len(steps) / most)
     if width <= 1:
         return list(steps), list(values)
     starts = range(0, len(steps), width)
@@ -205,29 +209,9 @@ def figure(name: str, title: str, caption: str, data: list[dict], axes: dict) ->
         title: Stands above it.
         caption: Small text below the title.
         data: plotly's traces.
-        axes: What is special about its "xaxis" and "yaxis", and other keys of plotly's layout.
+        axes: What is special about its "xaxis" and "yaxis", and about "height", "showlegend" and "barmode".
     """
-    plain = {
-        "gridcolor": GRID,
-        "linecolor": "#9ca3af",
-        "zeroline": False,
-        "automargin": True,
-        "ticks": "outside",
-        "ticklen": 3,
-        "tickcolor": "#9ca3af",
-    }
-    layout: dict[str, Any] = {
-        "font": {"family": "system-ui, sans-serif", "size": 12, "color": INK},
-        "margin": {"l": 52, "r": 10, "t": 8, "b": 40},
-        "height": 230,
-        "paper_bgcolor": "#ffffff",
-        "plot_bgcolor": "#ffffff",
-        "hovermode": "closest",
-        "showlegend": False,
-    }
-    layout["xaxis"] = plain | {"showgrid": False} | axes.get("xaxis", {})
-    layout["yaxis"] = plain | axes.get("yaxis", {})
-    layout |= {key: value for key, value in axes.items() if key not in ("xaxis", "yaxis")}
+    layout: dict[str, Any] = {"height": HEIGHT, "showlegend": False, "xaxis": {}, "yaxis": {}} | axes
     return {
         "id": "".join(char if char.isalnum() else "-" for char in name),
         "title": title,
@@ -262,7 +246,7 @@ def phase_figure(stages: list[StageRecord]) -> list[dict]:
     """Where the time of the steps went: a bar for each stage, of the seconds in each phase."""
     totals = {stage.name: {phase: _seconds_in(phase, stage) for phase in PHASE_COLORS} for stage in stages}
     shown = [stage.name for stage in stages if sum(totals[stage.name].values()) > 0]
-    shown.reverse()  # plotly draws the first at the bottom
+    shown.reverse()  # the first is drawn at the bottom
     labels = [stage_name(name).label for name in shown]
     parts = {phase: ([totals[name][phase] for name in shown], color) for phase, color in PHASE_COLORS.items()}
     return stacked_bars("time-by-phase", "Seconds by phase, all steps", labels, parts)
@@ -297,9 +281,7 @@ def stacked_bars(name: str, title: str, labels: list[str], parts: dict[str, tupl
     axes = {
         "barmode": "stack",
         "showlegend": True,
-        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "traceorder": "normal"},
-        "height": 110 + 26 * len(labels),
-        "margin": {"l": 52, "r": 10, "t": 34, "b": 40},
+        "height": 50 + 24 * len(labels),
         "xaxis": {"title": {"text": "seconds", "standoff": 4}, "showgrid": True},
         "yaxis": {"type": "category"},
     }
@@ -314,7 +296,7 @@ def time_figures(rows: list[dict], stages: list[StageRecord]) -> list[dict]:
         stages: The stages themselves.
     """
     shown = [row for row in rows if row["total_s"]]
-    shown.reverse()  # plotly draws the first at the bottom
+    shown.reverse()  # the first is drawn at the bottom
     parts = {
         "work": ([row["work_s"] for row in shown], "#1d4ed8"),
         "start-up": ([row["startup_s"] or 0 for row in shown], "#9ca3af"),

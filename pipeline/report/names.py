@@ -67,7 +67,7 @@ METRIC_LABELS = {
     "pass@1": "pass@1",
     "cons@k": "cons@k",
     "format": "format",
-    "language": "language consistency",
+    "language": "language",
     "reflection": "reflection",
     "tokens": "tokens",
     "thinking_tokens": "thinking tokens",
@@ -100,6 +100,8 @@ SET_LABELS = {
     "tiny_math": "Reasoning",
     "tiny_general": "General tasks",
     "tiny_safety": "Safety",
+    "english_general": "General tasks",
+    "english_safety": "Safety",
 }
 
 
@@ -114,8 +116,9 @@ def metric_label(metric: str) -> str:
 
 
 def metric_order(metric: str) -> tuple[int, str]:
-    """Sorting key: pass@1 and cons@k first, then as METRIC_LABELS lists them, then by name."""
+    """Sorting key: pass@k and cons@k first, then as METRIC_LABELS lists them, then by name."""
     known = list(METRIC_LABELS)
-    if metric.startswith("cons@"):
-        return known.index("cons@k"), metric
+    for family, first in (("pass@", "pass@1"), ("cons@", "cons@k")):
+        if metric.startswith(family):
+            return known.index(first), metric
     return (known.index(metric), "") if metric in known else (len(known), metric)

@@ -150,7 +150,8 @@ def _expected_stages(config: dict) -> set[str]:
     is_own_data = data.get("name") == "file" or bool(data.get("path"))
     if model.get("path"):
         expected -= {"base"}
-    if data.get("name", "tiny_world") != "tiny_world" or data.get("path"):
+    is_tiny = data.get("name", "tiny_world") == "tiny_world" and not data.get("path")
+    if not is_tiny and data.get("general", "none") == "none":
         expected -= {"reward_models"}
     students = config.get("students") or {"": config.get("student")}
     for name, settings in mapping(students).items():

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.report.figures import figure, number, share_axis
+from pipeline.report.glossary import term_of
 from pipeline.report.names import metric_label, metric_order, set_label, stage_name, stage_order
-from stages.contract.results import Result
+from stages.contract.results import Comparison, Result
 
+MAX_COLUMNS = 10  # of one table: so many fit a page
 NO_SHARES = ("tokens", "thinking_tokens", "helpfulness", "rating")
 NUM_CHANGES = 4  # shown on the card of a stage
 _OF_LEVEL = re.compile(r"(.+)\[(.+)\]")  # pass@1[3]: of the problems of level 3
@@ -46,6 +48,25 @@ class Column:
         if abs(value) >= 1000:
             return f"{value:,.0f}"
         return f"{value:,.1f}" if self.is_share or abs(value) >= 10 else f"{value:,.2f}"
+
+    def change(self, difference: float) -> str:
+        """A difference with its sign: +66.1 for 0.661 of a share, −3.0 for fewer tokens."""
+        return ("+" if difference >= 0 else "−") + self.text(abs(difference))
+
+    def signed(self, difference: float) -> str:
+        """An end of the interval of a difference: 62.6 or −3.0."""
+        return ("" if difference >= 0 else "−") + self.text(abs(difference))
+
+    @property
+    def best(self) -> set[str]:
+        """The models with the best value; none where there is no better and worse, or all are the same."""
+        found = term_of(self.metric)
+        better = found[1].better if found else ""
+        values = {cell.value for cell in self.cells.values()}
+        if not better or len(values) < 2:
+            return set()
+        best = max(values) if better == "higher" else min(values)
+        return {model for model, cell in self.cells.items() if cell.value == best}
 
 
 def columns(results: Sequence[Result]) -> list[Column]:
@@ -136,7 +157,7 @@ def changes(found: list[Column], model: str, parent: str, limit: int = NUM_CHANG
                 "set": set_label(column.set_name).split(" (")[0],
                 "before": column.text(before.value),
                 "after": column.text(after.value),
-                "change": ("+" if difference >= 0 else "−") + column.text(abs(difference)),
+                "change": column.change(difference),
                 "unit": " points" if column.is_share else "",
                 "is_clear": are_apart(before, after),
                 "size": size,
@@ -153,6 +174,19 @@ def are_apart(one: Cell, other: Cell) -> bool:
     if one.low is None or one.high is None or other.low is None or other.high is None:
         return False
     return one.high < other.low or other.high < one.low
+
+
+def paired(column: Column, model: str, against: str, comparisons: Sequence[Comparison]) -> Comparison | None:
+    """The comparison of two models on the same problems, turned so that it is `model` minus `against`."""
+    for row in comparisons:
+        if (row["set"], row["metric"]) != (column.set_name, column.metric):
+            continue
+        if (row["model"], row["against"]) == (model, against):
+            return row
+        if (row["model"], row["against"]) == (against, model):
+            turned = {"difference": -row["difference"], "low": -row["high"], "high": -row["low"]}
+            return row | {"model": model, "against": against} | turned  # type: ignore[return-value]
+    return None
 
 
 def result_figures(found: list[Column]) -> list[dict]:
@@ -179,9 +213,6 @@ def result_figures(found: list[Column]) -> list[dict]:
                 "array": above,
                 "arrayminus": below,
                 "symmetric": False,
-                "color": "#111827",
-                "thickness": 1.2,
-                "width": 3,
             },
             "hovertemplate": f"%{{x}}: %{{y:{form}}}<extra></extra>",
         }

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.report.names import set_label, stage_name
-from pipeline.report.results import Column, are_apart
+from pipeline.report.results import Column, are_apart, paired
 from stages.contract.results import Comparison
 
 STAGES = ("r1_zero", "cold_start", "reasoning_rl", "rejection_sft", "preference_rl")  # R1-Zero, Dev1, Dev2, Dev3, R1
@@ -37,9 +37,15 @@ PAPER = (  # Nature 645 (2025), Table 2; in percent, but for the rating
     Benchmark("MMLU, exact match", (88.8, 89.1, 91.2, 91.0, 90.8), (("mmlu", "pass@1"),)),
     Benchmark("MMLU-Pro, exact match", (68.9, 74.1, 83.8, 83.1, 84.0), (("mmlu_pro", "pass@1"),)),
     Benchmark(
-        "IF-Eval, prompt strict", (46.6, 71.7, 72.0, 78.1, 83.3), (("ifeval", "pass@1"), ("tiny_general", "pass@1"))
+        "IF-Eval, prompt strict",
+        (46.6, 71.7, 72.0, 78.1, 83.3),
+        (("ifeval", "pass@1"), ("tiny_general", "pass@1"), ("english_general", "pass@1")),
     ),
-    Benchmark("AlpacaEval 2.0, LC win rate", (24.7, 50.1, 55.8, 62.1, 87.6), (("tiny_general", "helpfulness"),)),
+    Benchmark(
+        "AlpacaEval 2.0, LC win rate",
+        (24.7, 50.1, 55.8, 62.1, 87.6),
+        (("tiny_general", "helpfulness"), ("english_general", "helpfulness")),
+    ),
 )
 STEPS = (
     ("cold_start", "r1_zero"),
@@ -117,7 +123,7 @@ def claim(
     if before is None or after is None:
         return None
     difference = after.value - before.value
-    pair = _paired(column, model, against, comparisons)
+    pair = paired(column, model, against, comparisons)
     is_clear = (pair["low"] > 0 or pair["high"] < 0) if pair else are_apart(before, after)
     verdict = "unclear"
     if is_clear:
@@ -131,15 +137,6 @@ def claim(
         f"{label_of(column)} {_moves(difference, column.text(abs(difference)))} here"
         + ("" if is_clear else ", within the noise"),
     }
-
-
-def _paired(column: Column, model: str, against: str, comparisons: Sequence[Comparison]) -> Comparison | None:
-    """The comparison of the two models on the same problems, in either direction."""
-    for row in comparisons:
-        is_of_column = (row["set"], row["metric"]) == (column.set_name, column.metric)
-        if is_of_column and {row["model"], row["against"]} == {model, against}:
-            return row
-    return None
 
 
 def label_of(column: Column) -> str:

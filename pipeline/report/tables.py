@@ -119,16 +119,6 @@ def ledger(stages: list[StageRecord], config: dict) -> dict:
     }
 
 
-def duration(seconds: float | None) -> str:
-    """A time as people read it: 7.4 s, 2 min 05 s, 3 h 10 min; "" where it is unknown."""
-    if seconds is None:
-        return ""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, left_over = divmod(round(seconds), 60)
-    return f"{minutes} min {left_over:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
-
-
 def lineage_rows(stages: list[StageRecord]) -> list[dict]:
     """Every stage with its fingerprint and what it was made from."""
     rows = []

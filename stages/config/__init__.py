@@ -16,6 +16,7 @@ from stages.config.fields import Bool, Checked, Float, Int, config_class, settin
 from stages.config.graders import JudgeConfig, SandboxConfig
 from stages.config.grpo import GrpoConfig, HackingConfig, MixConfig, RewardConfig
 from stages.config.introspect import KeysOf, counts, fields_of, is_operational, section_of, unit_of
+from stages.config.lora import LoraConfig
 from stages.config.mistakes import ConfigError
 from stages.config.sampling import CollectConfig, EvaluateConfig, SuiteConfig
 from stages.config.training import HealthConfig, PretrainConfig, RewardModelsConfig, SftConfig, StageConfig
@@ -38,6 +39,7 @@ __all__ = [
     "Int",
     "JudgeConfig",
     "KeysOf",
+    "LoraConfig",
     "MixConfig",
     "MixtureSource",
     "ModelConfig",

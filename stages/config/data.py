@@ -170,10 +170,16 @@ class DataConfig(SourceConfig):
     task_configs: dict[str, dict[str, Any]] = setting(
         {}, "name=reasoning_gym: settings of families by name, e.g. {countdown: {max_numbers: 4}}."
     )
+    general: Literal["none", "english"] = setting(
+        "none",
+        "General and safety prompts that are added to the data's own. english: those of the English world, with "
+        "answers to fine-tune on; judge=english judges them (docs/english_world.md).",
+        added_later=True,
+    )
 
     def mistakes(self) -> list[str]:
         """One source or a mixture, and every source of a mixture has a path."""
-        prompting = prompting_mistakes(self.template, self.examples)
+        prompting = [*prompting_mistakes(self.template, self.examples), *self._general_mistakes()]
         if self.name == "reasoning_gym":  # whether the library has these families is checked where it may be imported
             return prompting
         if self.path and self.sources:
@@ -204,7 +210,25 @@ class DataConfig(SourceConfig):
         found: set[str] = set()
         for source in self.all_sources.values():
             found |= set(get_args(Domain)) if source.domain_column else {source.domain}
-        return found
+        return found if self.general == "none" else found | set(get_args(Domain))
+
+    def _general_mistakes(self) -> list[str]:
+        """General prompts are added only to data that has none of its own."""
+        if self.general == "none":
+            return []
+        if self.name == "tiny_world" and not self.all_sources:
+            return [f"general={self.general}: the tiny world has general prompts of its own; choose other data"]
+        own = sorted(
+            name
+            for name, source in self.all_sources.items()
+            if source.domain_column or source.domain != "reasoning" or source.rows in ("preferences", "labels")
+        )
+        if own:
+            return [
+                f"general={self.general} adds general prompts, but {', '.join(own)} may have such rows already: "
+                "set general=none, or leave out that source"
+            ]
+        return []
 
     @property
     def has_general_prompts(self) -> bool:

@@ -13,9 +13,10 @@ class JudgeConfig(Checked):
     A key is never part of this: only the name of the environment variable that holds it.
     """
 
-    backend: Literal["tiny_world", "openai", "vllm"] = setting(
+    backend: Literal["tiny_world", "english", "openai", "vllm"] = setting(
         "tiny_world",
-        "tiny_world: the rules of the embedded world; openai: an endpoint that speaks OpenAI's protocol; vllm: a model "
+        "tiny_world: the rules of the embedded world; english: the rules of the English world's general and safety "
+        "prompts (data.general=english); openai: an endpoint that speaks OpenAI's protocol; vllm: a model "
         "directory, loaded into this process.",
     )
     model: str | None = setting(
@@ -84,7 +85,7 @@ class JudgeConfig(Checked):
     def mistakes(self) -> list[str]:
         """A judge from outside has a model and an address, and a call can make one attempt at least."""
         errors = []
-        if self.backend != "tiny_world" and not self.model:
+        if self.backend not in ("tiny_world", "english") and not self.model:
             what = "the name that the endpoint serves" if self.backend == "openai" else "a model directory"
             errors.append(f"model is not set but backend is {self.backend}: give {what}")
         if self.backend == "openai" and not str(self.url or "").startswith(("http://", "https://")):

@@ -7,6 +7,7 @@ from stages.config.data import DataConfig
 from stages.config.engines import DeepSpeedConfig, OptimConfig, RolloutConfig
 from stages.config.fields import Bool, Checked, Float, Int, config_class, setting
 from stages.config.graders import JudgeConfig, SandboxConfig
+from stages.config.lora import LoraConfig
 from stages.config.training import DROPOUT, MICRO_BATCH_TOKENS, PACKING, StageConfig
 
 
@@ -249,6 +250,7 @@ class GrpoConfig(StageConfig):
     rollout: RolloutConfig = setting(RolloutConfig, "Sampling.")
     optim: OptimConfig = setting(OptimConfig, "Optimizer.")
     deepspeed: DeepSpeedConfig = setting(DeepSpeedConfig, "DeepSpeed.")
+    lora: LoraConfig = setting(LoraConfig, "Adapters in the place of all weights.", added_later=True)
 
     def mistakes(self) -> list[str]:
         """Rules of reinforcement learning, besides those of every trained stage."""

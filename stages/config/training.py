@@ -7,6 +7,7 @@ from stages.config.data import EXAMPLES, SYSTEM, DataConfig, TracesConfig, promp
 from stages.config.engines import DeepSpeedConfig, ModelConfig, OptimConfig, RolloutConfig
 from stages.config.fields import Bool, Checked, Float, Int, config_class, setting
 from stages.config.graders import JudgeConfig
+from stages.config.lora import LoraConfig
 
 PACKING = (
     "Whether sequences stand one after the other in a row, without padding and with variable-length attention. auto: "
@@ -185,6 +186,7 @@ class SftConfig(StageConfig):
     dropout: Bool = setting(False, DROPOUT)
     optim: OptimConfig = setting(OptimConfig, "Optimizer: cosine from 5e-5 to 5e-6 [V2 B.4.2].")
     deepspeed: DeepSpeedConfig = setting(DeepSpeedConfig, "DeepSpeed.")
+    lora: LoraConfig = setting(LoraConfig, "Adapters in the place of all weights.", added_later=True)
 
     def mistakes(self) -> list[str]:
         """The template is one, and examples are there."""
@@ -253,3 +255,4 @@ class RewardModelsConfig(StageConfig):
     rollout: RolloutConfig = setting(RolloutConfig, "Sampling.")
     optim: OptimConfig = setting(OptimConfig, "Optimizer: learning rate 6e-6 [N].")
     deepspeed: DeepSpeedConfig = setting(DeepSpeedConfig, "DeepSpeed.")
+    lora: LoraConfig = setting(LoraConfig, "Adapters in the place of all weights.", added_later=True)

@@ -22,3 +22,4 @@ class StageDescription(StageFile):
     config: dict[str, Any]  # the configuration class of its kind, as plain data
     data_files: dict[str, str] = field(default_factory=dict)  # key of a data source -> hash of its content
     command: str | None = field(default=None, metadata=LEFT_OUT_IF_NONE)  # the command line that makes this stage
+    commit: str | None = field(default=None, metadata=LEFT_OUT_IF_NONE)  # of this repository; "-dirty": with changes

@@ -54,6 +54,9 @@ class Manifest(StageFile):
     peak_memory_gib: float = 0.0
     created: str = ""  # ISO 8601, UTC
     versions: dict[str, str] = field(default_factory=dict)  # of the libraries that made it
+    hardware: dict[str, str] | None = field(
+        default=None, metadata=LEFT_OUT_IF_NONE
+    )  # processor, memory and accelerators of rank 0's machine; the report, which has no workers, leaves it out
 
     def bytes_of(self, suffix: str) -> int:
         """Bytes of the listed files whose names end so."""

@@ -5,6 +5,7 @@ from typing import Any
 
 from stages.config import DataConfig
 from stages.data.file_prompts import FilePrompts
+from stages.data.general_prompts import WithGeneralPrompts
 from stages.data.prompt_sources import make_source
 from stages.prompting.encoding import Encoder, encode_prompts
 from stages.prompting.prompt import PromptSource
@@ -34,7 +35,7 @@ def open_prompts(
     with user_errors():
         encoder.prompt("a")  # a model without the template that is asked for, or one that refuses users
         source = make_source(data, worker.seed, worker.stage, "train")
-        if isinstance(source, FilePrompts) and source.summary:
+        if isinstance(source, (FilePrompts, WithGeneralPrompts)) and source.summary:
             worker.say(source.summary)
         if not isinstance(source, TinyWorldPrompts):
             source.check_lengths(lambda prompts: encode_prompts(encoder, prompts), data.max_prompt_tokens)

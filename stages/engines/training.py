@@ -7,7 +7,7 @@ the same gradient however it is split. `managed_gradient_accumulation: false` ma
 import copy
 import os
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,7 +99,7 @@ class TrainEngine:
         if has_own_optimizer(config):
             optimizer = ReplicatedOptimizer(module.named_parameters(), optim)
         else:
-            optimizer = adamw(module.parameters(), optim)
+            optimizer = adamw([p for p in module.parameters() if p.requires_grad], optim)
         self.engine, *_ = deepspeed.initialize(
             model=module, optimizer=optimizer, config=deepspeed_settings(config, optim)
         )
@@ -153,19 +153,56 @@ class TrainEngine:
     def full_weights(self, prefix: str = "model.") -> Iterator[tuple[str, torch.Tensor]]:
         """Yields (name in the module, whole tensor) of all parameters and persistent buffers, in layer order.
 
-        Under ZeRO-3 they are gathered one by one, on every rank in lockstep. `prefix`: what is cut off the names.
+        Under ZeRO-3 they are gathered one by one, on every rank in lockstep. Adapters are added to the weights that
+        they belong to, which have the names that they would have without. `prefix`: what is cut off the names.
+        """
+        if self.module.adapters is not None:
+            for weight in self.module.adapters.weights(self.module):
+                with self._whole(weight.parts) as is_divided:
+                    tensor = weight.compute()
+                    yield (
+                        weight.name.removeprefix(prefix),
+                        tensor.clone() if is_divided and not weight.is_new else tensor,
+                    )
+            return
+        for name, tensor in named_weights(self.module):
+            with self._whole([tensor] if isinstance(tensor, torch.nn.Parameter) else []) as is_divided:
+                yield name.removeprefix(prefix), tensor.data.clone() if is_divided else tensor.detach()
+
+    @contextmanager
+    def _whole(self, parameters: list[torch.nn.Parameter], modifier: int | None = None) -> Iterator[bool]:
+        """Within the block these parameters are whole on every rank; gives whether they are parts outside of it.
+
+        `modifier`: the rank whose changes count, where there are any.
         """
         import deepspeed
 
-        for name, tensor in named_weights(self.module):
-            is_divided = self.config.zero_stage == 3 and isinstance(tensor, torch.nn.Parameter)
-            with deepspeed.zero.GatheredParameters([tensor]) if is_divided else nullcontext():
-                yield name.removeprefix(prefix), tensor.data.clone() if is_divided else tensor.detach()
+        is_divided = self.config.zero_stage == 3 and bool(parameters)
+        with deepspeed.zero.GatheredParameters(parameters, modifier_rank=modifier) if is_divided else nullcontext():
+            yield is_divided
+
+    def adapter_weights(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yields (name, whole tensor, a copy) of the adapters and of the modules that are trained whole beside them."""
+        assert self.module.adapters is not None
+        for name, parameter in self.module.adapters.state(self.module):
+            with self._whole([parameter]):
+                yield name, parameter.detach().clone()
+
+    @torch.no_grad()
+    def set_adapter_weights(self, adapter: str, weights: dict[str, torch.Tensor]) -> None:
+        """Gives a set of adapters the values that `adapter_weights` has yielded. Collective under ZeRO-3."""
+        assert self.module.adapters is not None
+        for name, parameter in self.module.adapters.state(self.module, adapter):
+            with self._whole([parameter], modifier=0) as is_divided:
+                if not is_divided or dist.get_rank() == 0:
+                    parameter.copy_(weights[name])
 
     def checkpoint_weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Yields what `full_weights` does, under the names and in the form that the model's checkpoint has."""
         if self._has_names_of_its_own is None:
-            self._has_names_of_its_own = has_names_of_its_own(self.module.model)
+            adapters, model = self.module.adapters, self.module.model
+            names = None if adapters is None else ((weight.name, weight.like) for weight in adapters.weights(model))
+            self._has_names_of_its_own = has_names_of_its_own(model, names)
         weights = self.full_weights()
         yield from with_checkpoint_names(self.module.model, weights) if self._has_names_of_its_own else weights
 
@@ -189,10 +226,14 @@ class TrainEngine:
                 save_model(self.module.model, state, tokenizer, directory)
 
     def checkpoint_bytes(self) -> int:
-        """Bytes of a checkpoint, all ranks: weights, two moments, and DeepSpeed's fp32 copy under ZeRO 1-3 or bf16."""
+        """Bytes of a checkpoint, all ranks: weights, two moments, and DeepSpeed's fp32 copy under ZeRO 1-3 or bf16.
+
+        Of a model with adapters only what is trained is saved.
+        """
         weight_bytes = 4 if self.config.precision == "fp32" else 2
         has_copy = self.config.zero_stage > 0 or self.config.precision == "bf16"
-        num_parameters = sum(map(patches.num_elements, self.module.parameters()))
+        saved = [p for p in self.module.parameters() if p.requires_grad or self.module.adapters is None]
+        num_parameters = sum(map(patches.num_elements, saved))
         return num_parameters * (weight_bytes + 8 + 4 * has_copy)
 
     def parts(self, directory: Path, is_copied: bool) -> list[tuple[Path, dict[str, Any]]]:
@@ -203,7 +244,10 @@ class TrainEngine:
             is_copied: Whether the contents get memory of their own, so that training can go on.
         """
         self._collected_parts.clear()
-        self.engine.save_checkpoint(str(directory), tag="engine", save_latest=False)
+        has_adapters = self.module.adapters is not None
+        self.engine.save_checkpoint(
+            str(directory), tag="engine", save_latest=False, exclude_frozen_parameters=has_adapters
+        )
         parts = list(self._collected_parts)
         self._collected_parts.clear()  # what a part holds is freed as soon as it is written
         return [(path, in_memory(state) if is_copied else state) for path, state in parts]
@@ -216,7 +260,8 @@ class TrainEngine:
             is_universal: It was written by `to_universal`, from the checkpoint of any number of processes.
         """
         with patches.reading_universal_checkpoint(self.engine, is_universal):
-            path, _ = self.engine.load_checkpoint(str(directory), tag="engine")
+            is_complete = self.module.adapters is None  # else it has only what is trained
+            path, _ = self.engine.load_checkpoint(str(directory), tag="engine", load_module_strict=is_complete)
         assert path is not None, f"DeepSpeed found no checkpoint in {directory}"
 
     @torch.no_grad()

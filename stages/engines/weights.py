@@ -34,11 +34,14 @@ def named_weights(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
             yield name, tensor
 
 
-def has_names_of_its_own(model: "PreTrainedModel") -> bool:
-    """Whether the checkpoint of this model has other names or other tensors than the module."""
+def has_names_of_its_own(model: "PreTrainedModel", weights: Weights | None = None) -> bool:
+    """Whether the checkpoint of this model has other names or other tensors than the module.
+
+    `weights`: those of the model, by their names in it; None: as the module has them, which is without adapters.
+    """
     from transformers.core_model_loading import revert_weight_conversion
 
-    names = dict(named_weights(model))
+    names = dict(named_weights(model) if weights is None else weights)
     meta = {name: torch.empty(_shape_of(tensor), dtype=tensor.dtype, device="meta") for name, tensor in names.items()}
     return set(revert_weight_conversion(model, meta)) != set(names)
 

@@ -1,7 +1,7 @@
 """Judges decide where no rule can: whether an answer is right, which of two is better, whether a reply is safe.
 
-One interface (`interface.py`) and three backends: the tiny world's rules, an OpenAI-compatible endpoint, a local vLLM
-model. docs/judges.md says how to use them.
+One interface (`interface.py`) and its backends: the rules of a world, an OpenAI-compatible endpoint, a local
+vLLM model. docs/judges.md says how to use them.
 """
 
 from stages.judges.calls import JudgeUnavailable

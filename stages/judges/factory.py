@@ -23,6 +23,10 @@ def make_judge(config: JudgeConfig, cache_dir: Path, ledger_path: Path | None = 
         from stages.judges.tiny_world import TinyWorldJudge
 
         return TinyWorldJudge(ledger)
+    if config.backend == "english":
+        from stages.judges.english import EnglishJudge
+
+        return EnglishJudge(ledger)
     from stages.judges.cache import ReplyCache
     from stages.judges.calls import ChatModel
     from stages.judges.llm import LlmJudge

@@ -9,11 +9,13 @@ from pathlib import Path
 from stages.config import SftConfig
 from stages.engines.export import export
 from stages.engines.training import TrainEngine
+from stages.modeling.adapters import add_adapters
 from stages.modeling.batching import pad_id
 from stages.modeling.model import load_model, load_tokenizer
 from stages.modeling.ready import ready_policy
 from stages.prompting.encoding import Encoder
 from stages.runtime.errors import InputError, user_errors
+from stages.runtime.seeds import seed_for
 from stages.runtime.worker import Worker
 from stages.training.alarms import report_once
 from stages.training.beginnings import of_sft
@@ -39,6 +41,9 @@ def run(worker: Worker) -> None:
     report_once(worker, of_sft(worker.stage, config, targets, num_too_long, num_steps))
     model = load_model(worker.model_dir("policy"), config.deepspeed.precision)
     policy = ready_policy(model, tokenizer, config.packing, config.deepspeed.precision, worker.say, config.dropout)
+    if config.lora.is_on:
+        seed = seed_for(worker.seed, worker.stage, "lora")
+        policy.adapters = add_adapters(policy.model, config.lora, seed, worker.say)
     engine = TrainEngine(policy, config.optim, config.deepspeed, num_steps)
 
     def batch_at(number: int) -> list[TrainingRow]:

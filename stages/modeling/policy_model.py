@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from stages.modeling.adapters import Adapters
 from stages.modeling.attention import use_packed_attention
 from stages.modeling.head import Kind, capped, decoder_of, head_kind, own_logits, softcap_of
 from stages.modeling.logprobs import FusedTokenLogprobs, TokenLogprobs
@@ -34,6 +35,7 @@ class PolicyModel(nn.Module):
         super().__init__()
         self.model: PreTrainedModel = model
         self.packed = packed
+        self.adapters: Adapters | None = None  # None: all weights are trained
         self.head: Kind = head_kind(model)
         if packed:
             use_packed_attention(model)

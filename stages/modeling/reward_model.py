@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from stages.modeling.adapters import Adapters
 from stages.modeling.batching import micro_batches, pad_id, pad_rows
 from stages.modeling.loading import load_classifier
 
@@ -19,6 +20,7 @@ class ScalarModel(nn.Module):
     def __init__(self, model: "PreTrainedModel"):
         super().__init__()
         self.model: PreTrainedModel = model
+        self.adapters: Adapters | None = None  # None: all weights are trained
 
     def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
         """[B, T] rows ending in end-of-sequence, padded on the right -> [B] rewards, read at the last real token."""

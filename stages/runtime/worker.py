@@ -11,7 +11,6 @@ import signal
 import time
 import traceback
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
@@ -24,7 +23,7 @@ from stages.contract.description import StageDescription
 from stages.contract.error_report import ErrorReport
 from stages.contract.inputs import StageInput, read_inputs
 from stages.contract.manifest import Manifest
-from stages.runtime import deadline, disk, environment
+from stages.runtime import deadline, disk, environment, machine
 from stages.runtime.attempt_logs import AttemptLogs
 from stages.runtime.distributed import barrier, control_group
 from stages.runtime.errors import InputError, Interrupted
@@ -178,7 +177,8 @@ class Worker:
             tokens=self._step_logs.tokens(),
             peak_memory_gib=round(peak_memory_gib, 2),
             created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            versions={name: version(name) for name in ("torch", "transformers", "deepspeed")},
+            versions=machine.versions(),
+            hardware=machine.hardware(),
         )
 
     def _on_stop(self, signum: int, frame: FrameType | None) -> None:

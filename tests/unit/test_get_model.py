@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from pipeline.commands.get_model import get_model
-from pipeline.commands.known_models import KNOWN_MODELS, HubSource, IndexSource, KnownModel, Wheel
+from pipeline.configuration.known_models import KNOWN_MODELS, HubSource, IndexSource, KnownModel, Wheel
 from pipeline.errors import InvalidConfig, MissingInput
 from tests.support.hub_server import Hub
 from tests.support.stage_dirs import REPOSITORY

@@ -1,7 +1,7 @@
 """The general part of the SFT data: writing, questions of fact, self-cognition, translation [V2 B.3.3].
 
-It comes from the tiny world, from rows of a general SFT set (`rows=sft`), or from prompts that the judge answers, with
-a thought only where the task calls for one.
+It comes from the tiny world or the English one, from rows of a general SFT set (`rows=sft`), or from prompts that the
+judge answers, with a thought only where the task calls for one.
 """
 
 from stages.config import CollectConfig
@@ -14,6 +14,7 @@ from stages.prompting.prompt import Prompt, PromptSource
 from stages.runtime.errors import Interrupted
 from stages.runtime.seeds import seed_for
 from stages.runtime.worker import Worker
+from stages.worlds.english import sources as english
 
 BATCH = 256  # prompts that a rank has answered before it looks whether the stage should stop
 
@@ -38,7 +39,9 @@ def general_rows(
         return []
     if config.general == "judge":
         return _answered(worker, config, source, records, encoder, gather)
-    if is_from_file(config.data):
+    if config.data.general == "english":
+        pairs = english.general_pairs(config.num_general, worker.seed, worker.stage)
+    elif is_from_file(config.data):
         pairs = general_pairs(config.data, config.num_general, worker.seed, worker.stage)
     else:
         from stages.worlds.tiny_world.corpus import general_sft_pairs

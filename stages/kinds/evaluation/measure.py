@@ -84,10 +84,12 @@ def _text_measures(sample: FinishedSample) -> dict:
 
 
 def judged(sample: FinishedSample) -> dict:
-    """What the tiny world's judge says of the answer to a general or safety prompt."""
-    from stages.worlds.tiny_world.judge import judge
+    """What the rules of a general or safety prompt's world say of the answer."""
+    from stages.worlds.english import judge as english
+    from stages.worlds.tiny_world import judge as tiny_world
 
-    judgment = judge(sample.prompt, sample.completion)
+    world = english if english.knows(sample.prompt) else tiny_world
+    judgment = world.judge(sample.prompt, sample.completion)
     return {"correct": judgment.is_correct, "score": float(judgment.is_correct)} | {
         name: float(getattr(judgment, name)) for name in JUDGED
     }

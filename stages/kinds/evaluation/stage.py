@@ -53,12 +53,7 @@ def run(worker: Worker) -> None:
         worker.log_samples(outcome["samples"])
         for speed in outcome["speeds"]:
             worker.log_step(speed["step"], {key: value for key, value in speed.items() if key != "step"})
-        worker.say(
-            f"{name}: "
-            + " ".join(
-                f"{r['set']}/{r['metric']} {r['value']:.3f}" for r in outcome["results"] if "[" not in r["metric"]
-            )
-        )
+        worker.say(f"{name}: {_main_scores(outcome['results'])}")
         for row in (row for row in outcome["results"] if "note" in row):
             worker.say(f"{name} on {row['set']}: {row['note']}")
         report(worker, [Alarm(**row) for row in outcome.get("alarms", [])])
@@ -66,6 +61,15 @@ def run(worker: Worker) -> None:
     if worker.is_main:
         evaluation.write(results)
     worker.metrics |= {f"{r['model']}/{r['set']}/{r['metric']}": r["value"] for r in results if "[" not in r["metric"]}
+
+
+def _main_scores(results: list[dict]) -> str:
+    """The main number of each set in one line: pass@1, or the first where a set has none; results.json has all."""
+    main: dict[str, dict] = {}
+    for row in results:
+        if row["set"] not in main or row["metric"] == "pass@1":
+            main[row["set"]] = row
+    return ", ".join(f"{name} {row['metric']} {row['value']:.3f}" for name, row in main.items())
 
 
 class Evaluation:

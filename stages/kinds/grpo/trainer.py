@@ -16,7 +16,6 @@ sampler. A sampler that is plainly wrong stops the run.
 
 import time
 from dataclasses import asdict
-from pathlib import Path
 
 import torch
 
@@ -27,6 +26,7 @@ from stages.engines.export import export
 from stages.engines.sampling import make_sampler, require_sampler
 from stages.engines.saver import Saver
 from stages.engines.training import TrainEngine
+from stages.kinds.grpo.adapter_reference import AdapterReference
 from stages.kinds.grpo.advantages import ScoredRollouts, set_advantages
 from stages.kinds.grpo.groups import GroupSampler
 from stages.kinds.grpo.held_out import HeldOutMeasurement
@@ -34,10 +34,12 @@ from stages.kinds.grpo.history import RolloutHistory
 from stages.kinds.grpo.preference import PreferenceScorer
 from stages.kinds.grpo.probe import Probe, SyncedSampler, probe_sampler
 from stages.kinds.grpo.record import LogWatches, StepRecorder, measured
-from stages.kinds.grpo.reference import Reference
+from stages.kinds.grpo.reference import KeptReference, Reference
 from stages.kinds.grpo.update import PolicyUpdate
+from stages.modeling.adapters import Adapters, add_adapters
 from stages.modeling.batching import pad_id
 from stages.modeling.model import load_model, load_tokenizer
+from stages.modeling.policy_model import PolicyModel
 from stages.modeling.ready import ready_policy
 from stages.prompting.encoding import Encoder
 from stages.rewards.unanswered import asks_for_form
@@ -84,8 +86,14 @@ class GrpoTrainer:
         precision = config.deepspeed.precision
         policy = ready_policy(model, self.tokenizer, config.packing, precision, worker.say, config.dropout)
         packed = policy.packed
-        self.reference = self._make_reference(policy_dir, packed)
+        self.reference: KeptReference | None = None
+        if config.lora.is_on:
+            policy.adapters = self._add_adapters(policy)
+        elif config.beta:
+            self.reference = Reference(policy_dir, config.deepspeed, worker.dir / "references", packed)
         self.engine = TrainEngine(policy, config.optim, config.deepspeed, config.num_steps)
+        if config.lora.is_on and config.beta:
+            self.reference = AdapterReference(self.engine, worker.dir / "references")
         self.history = RolloutHistory(worker, config)
         self.step = 0
         self.probe: Probe | None = None  # None before the first rollout
@@ -117,10 +125,12 @@ class GrpoTrainer:
         report_once(worker, of_rl(worker.stage, config, source.count() if hasattr(source, "count") else None))
         self.watches = LogWatches(worker, config, self._asks)
 
-    def _make_reference(self, policy_dir: Path, packed: bool) -> Reference | None:
-        if not self.config.beta:
-            return None
-        return Reference(policy_dir, self.config.deepspeed, self.worker.dir / "references", packed)
+    def _add_adapters(self, policy: PolicyModel) -> Adapters:
+        """Puts adapters on the policy; a second set where the reference is refreshed."""
+        config, worker = self.config, self.worker
+        is_refreshed = bool(config.beta) and 0 < config.reference_every < config.num_steps
+        seed = seed_for(worker.seed, worker.stage, "lora")
+        return add_adapters(policy.model, config.lora, seed, worker.say, has_reference=is_refreshed)
 
     def _make_preference_scorer(self, encoder: Encoder) -> PreferenceScorer | None:
         if "reward_models" not in self.worker.inputs or not self.config.rewards.preference:

@@ -11,7 +11,7 @@ import torch.distributed as dist
 
 from stages.config import GrpoConfig
 from stages.engines.training import TrainEngine
-from stages.kinds.grpo.reference import Reference
+from stages.kinds.grpo.reference import KeptReference
 from stages.modeling.batching import TokenBatch, group_micro_batches, lay_out, lay_out_groups, micro_batches
 from stages.modeling.losses import Counts, Terms, correction_weights, k3, loss_terms
 from stages.runtime.distributed import control_group
@@ -57,7 +57,7 @@ class PolicyUpdate:
         worker: Worker,
         config: GrpoConfig,
         engine: TrainEngine,
-        reference: Reference | None,
+        reference: KeptReference | None,
         pad_id: int,
         max_tokens: int,
         packed: bool,
@@ -97,22 +97,25 @@ class PolicyUpdate:
         grad_norm, lr = self.engine.step(step)
         return UpdateResult(metrics, grad_norm, lr)
 
+    def lay_out(self, rollouts: list[Rollout]) -> TokenBatch:
+        """The rollouts as rows of tokens, with their completions as targets."""
+        if self.shares_prompts:
+            return lay_out_groups([r.prompt_ids for r in rollouts], [r.completion_ids for r in rollouts], self.pad_id)
+        return lay_out(
+            [r.prompt_ids + r.completion_ids for r in rollouts],
+            [[False] * len(r.prompt_ids) + [True] * len(r.completion_ids) for r in rollouts],
+            self.pad_id,
+            self.engine.device,
+            self.packed,
+        )
+
     def forward(self, rollouts: list[Rollout]) -> tuple[torch.Tensor, torch.Tensor, TokenBatch]:
         """The policy's view of the rollouts' completions.
 
         Returns:
             Logprobs [N] and entropies [N], in nats, of all completion tokens, and how the tokens were laid out.
         """
-        if self.shares_prompts:
-            batch = lay_out_groups([r.prompt_ids for r in rollouts], [r.completion_ids for r in rollouts], self.pad_id)
-        else:
-            batch = lay_out(
-                [r.prompt_ids + r.completion_ids for r in rollouts],
-                [[False] * len(r.prompt_ids) + [True] * len(r.completion_ids) for r in rollouts],
-                self.pad_id,
-                self.engine.device,
-                self.packed,
-            )
+        batch = self.lay_out(rollouts)
         policy_N, entropy_N = self.engine(*batch.inputs, temperature=self.config.rollout.temperature)
         return policy_N, entropy_N, batch
 
@@ -163,12 +166,16 @@ class PolicyUpdate:
         self, rollouts: list[Rollout], counts: Counts, corrects: bool, drawn_at: int | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """One micro-batch. Returns its SUMMED [9] and its largest |trainer - sampler| [1]."""
-        policy_N, entropy_N, batch = self.forward(rollouts)
+        temperature = self.config.rollout.temperature
+        batch = self.lay_out(rollouts)
+        # before the policy's pass: it may be a pass of the same module, and no activations are held meanwhile
+        reference_N = self.reference.logprobs(batch, temperature) if self.reference else None
+        policy_N, entropy_N = self.engine(*batch.inputs, temperature=temperature)
         sampler_N = _flat([r.rollout_logprobs for r in rollouts], self.engine.device)
         trainer_N = self._trainer_logprobs(rollouts, policy_N)
         correction_N = self._correction(trainer_N, sampler_N, batch, len(rollouts)) if corrects else None
         old_N = trainer_N if corrects else sampler_N
-        terms = self._loss_terms(rollouts, batch, counts, policy_N, old_N, correction_N)
+        terms = self._loss_terms(rollouts, batch, counts, policy_N, old_N, reference_N, correction_N)
         self.engine.backward(terms.loss + policy_N.sum() * 0.0)  # an empty share still takes part in the collectives
         values = [
             terms.loss,
@@ -207,11 +214,11 @@ class PolicyUpdate:
         counts: Counts,
         policy_N: torch.Tensor,
         old_N: torch.Tensor,
+        reference_N: torch.Tensor | None,
         correction_N: torch.Tensor | None,
     ) -> Terms:
         """The loss of a micro-batch of B rollouts with N completion tokens, and what is worth watching of it."""
         config, device = self.config, self.engine.device
-        reference_N = self.reference.logprobs(batch, config.rollout.temperature) if self.reference else None
         lengths_B = torch.tensor([float(len(r.completion_ids)) for r in rollouts], device=device)
         advantages_B = torch.tensor([r.advantage for r in rollouts], device=device)
         return loss_terms(

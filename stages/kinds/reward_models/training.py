@@ -12,6 +12,8 @@ from stages.contract import files
 from stages.engines.checkpoint import resume
 from stages.engines.saver import Saver
 from stages.engines.training import TrainEngine
+from stages.modeling.adapter_targets import heads_of
+from stages.modeling.adapters import add_adapters
 from stages.modeling.batching import micro_batches, pad_id, pad_rows
 from stages.modeling.ready import ready_classifier
 from stages.modeling.reward_model import load_reward_model
@@ -71,7 +73,11 @@ def train(worker: Worker, config: RewardModelsConfig, tokenizer: Any, objective:
         return
     torch.manual_seed(seed_for(worker.seed, worker.stage, name, "head"))
     model = load_reward_model(worker.model_dir("policy"), pad_id(tokenizer), is_new=True)
-    engine = TrainEngine(ready_classifier(model, tokenizer, config.dropout), config.optim, config.deepspeed, num_steps)
+    scalar = ready_classifier(model, tokenizer, config.dropout)
+    if config.lora.is_on:
+        seed = seed_for(worker.seed, worker.stage, name, "lora")
+        scalar.adapters = add_adapters(model, config.lora, seed, worker.say, whole=heads_of(model))
+    engine = TrainEngine(scalar, config.optim, config.deepspeed, num_steps)
     step = resume(worker, engine, f"state/{name}", schedule.first_step)["step"]
     inspect = inspector(worker, engine, config.health, can_go_back=False)
     saver = Saver(worker, engine, config, f"state/{name}", inspect=inspect)
