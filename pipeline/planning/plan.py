@@ -16,9 +16,13 @@ from pipeline.errors import MessageAndFix, MissingInput, PipelineError
 from pipeline.planning import estimate, models, preflight
 from pipeline.planning.action import SKIP, choose_action
 from pipeline.planning.command_line import command
+from pipeline.planning.devices import check_devices, device_notes
 from pipeline.planning.fingerprint import data_files, short_fingerprint, stage_fingerprint
 from pipeline.planning.judges import check_judges
 from pipeline.planning.learning_rates import check_rates, rate_notes
+from pipeline.planning.lora import check_lora
+from pipeline.planning.model_fit import check_models
+from pipeline.planning.rows import check_data
 from stages.config import to_dict
 from stages.contract.inputs import StageInput
 
@@ -61,6 +65,7 @@ class Plan:
     left_out: dict[str, str]  # selected stages that the graph does not have -> why
     notes: list[str]
     errors: list[MessageAndFix]
+    is_aside: bool = False  # a job of a sweep, or an evaluation on the side: `latest` stays where it is
 
     @property
     def is_done(self) -> bool:
@@ -88,12 +93,15 @@ def make_plan(config: RunConfig) -> Plan:
     for step in steps:
         errors += _missing_inputs(step, graph, known, selected, config) + step.errors
     errors += preflight.check_run_dir(config)
-    errors += preflight.check_data(config, steps)
+    errors += check_data(config, steps)
+    errors += check_devices(config)
+    errors += check_models(config, steps)
     errors += preflight.check_suites(steps)
     errors += preflight.check_disk(config, steps)
-    errors += preflight.check_tracker(config)
+    errors += preflight.check_trackers(config)
     errors += check_judges(config, steps)
     errors += check_rates(config, steps)
+    errors += check_lora(config, steps)
     errors += preflight.check_sandbox(config, steps)
     needed = upstream(graph, [step.stage for step in steps if not graph.nodes[step.stage].optional])
     others = [known[name] for name in needed if name not in selected]
@@ -111,6 +119,7 @@ def make_plan(config: RunConfig) -> Plan:
             *template_notes(steps, known),
             *rate_notes(config, steps),
             *_unread_notes(graph, steps),
+            *device_notes(config),
         ],
         errors=list(dict.fromkeys(errors)),
     )
@@ -267,13 +276,14 @@ def _missing_inputs(
     ]
     errors = []
     for source in missing:
-        chain = [name for name in upstream(graph, [source]) if not known[name].is_done]
-        names = chain[0] if len(chain) == 1 else f"[{','.join(chain)}]"
+        needed = {name for name in upstream(graph, [source]) if not known[name].is_done} | set(selected)
+        stages = [name for name in graph.nodes if name in needed]
+        names = "all" if len(stages) == len(graph.nodes) else f"[{','.join(stages)}]"
         errors.append(
             (
                 f"{step.stage} needs {source}, which the run {config.run} has not finished with this configuration "
                 f"({known[source].reason})",
-                f"make it: {command(config, names)}",
+                f"make it too: {command(config, names)}",
             )
         )
     return errors
