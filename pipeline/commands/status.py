@@ -125,9 +125,13 @@ def _row(name: str, stage: dict[str, Any]) -> tuple[str, ...]:
         f"{stage['step']}/{stage['num_steps']}" if stage["num_steps"] else "",
         duration(stage["seconds"]),
         duration(stage["eta_s"]),
-        escape(stage["message"] or numbers(stage["metrics"])),
+        escape(stage["message"] or "; ".join(text for text in (_origin(stage), numbers(stage["metrics"])) if text)),
         stage["fingerprint"],
     )
+
+
+def _origin(stage: dict[str, Any]) -> str:
+    return f"reused from run {stage['reused_from']}" if stage["reused_from"] else ""
 
 
 def _remarks(state: dict[str, Any]) -> list[str]:

@@ -1,7 +1,6 @@
 """What is current of a run: `latest` after sweeps, variants and skips, in every order, and what is said of the rest."""
 
 import dataclasses
-import functools
 import io
 import json
 import shutil
@@ -14,26 +13,16 @@ from pipeline.commands.evaluate import is_on_the_side, of_run
 from pipeline.execution import current
 from pipeline.execution.run import run_stages
 from pipeline.planning import command_line
-from pipeline.planning.plan import make_plan
 from pipeline.planning.whole import flaws
-from tests.support import runs as support
 from tests.support.runs import finish, step
+from tests.support.runs import shared_config as config
+from tests.support.runs import shared_plan as plan
 
 VARIANT = "stages.r1_zero.optim.lr=3e-6"
 pytestmark = pytest.mark.slow  # plans many times
 
 CHAIN = ("base", "r1_zero", "cold_start_data")
 SELECTED = f"+stage=[{','.join(CHAIN)}]"
-
-
-@functools.cache
-def config(*overrides: str):
-    """A configuration; the directory of runs in it is relative, so that all tests share it."""
-    return support.config(*overrides)
-
-
-def plan(*overrides: str):
-    return make_plan(config(*overrides))
 
 
 @pytest.fixture
