@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.configuration import graph
 from pipeline.configuration.graph import STAGES
 from pipeline.configuration.schema import RunConfig
-from stages.config import VLLM_CPU_HEAD_SIZES, ConfigError, DataConfig, ModelConfig
+from stages.config import SHAPE, VLLM_CPU_HEAD_SIZES, ConfigError, DataConfig, ModelConfig
 from stages.worlds.reasoning_gym.examples import WRITERS
 from stages.worlds.reasoning_gym.families import config_mistakes as mistakes_of_families
 
@@ -149,4 +149,30 @@ def family_mistakes(tree: dict[str, Any]) -> list[str]:
         )
         if isinstance(tasks, list) and isinstance(weights, list) and isinstance(configs, dict):
             mistakes += [f"{key}.{mistake}" for mistake in mistakes_of_families(tasks, weights, configs)]
+    return mistakes
+
+
+def undefined_students(tree: dict[str, Any]) -> list[str]:
+    """Students that are given keys without that anything says which model they are: mostly a slip in a name.
+
+    A student is defined by an option (`student@students.NAME=tiny`), by a path, or by a shape of its own.
+    """
+    students = tree.get("students")
+    if not isinstance(students, dict):
+        return []
+    defines = {"path", *SHAPE}
+    is_defined = {
+        str(name): not isinstance(node, dict) or not node or bool(defines & set(node))
+        for name, node in students.items()
+    }
+    known = [name for name, defined in is_defined.items() if defined]
+    mistakes = []
+    for name in (name for name, defined in is_defined.items() if not defined):
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean students.{close[0]}?" if close else ""
+        there = f"students are {', '.join(known)}" if known else "there is only `student`, whose keys are student.KEY"
+        mistakes.append(
+            f"students.{name}: no such student; {there}{hint or '.'} A new one is defined by its model: "
+            f"students.{name}.path=DIRECTORY, or student@students.{name}=OPTION"
+        )
     return mistakes

@@ -18,7 +18,7 @@ def check_rates(config: RunConfig, steps: Iterable["Step"]) -> list[MessageAndFi
     """The stages that are going to train a model from outside at a rate that is plainly too high for its size."""
     errors = []
     for step, size in _from_outside(config, steps):
-        rate, usual = step.config.optim.lr, usual_rate(step.kind, size)
+        rate, usual = step.config.optim.lr, usual_rate(step.kind, size, step.config.lora.is_on)
         if rate > step.config.health.max_lr_ratio * usual:
             key = _key(config, step.stage)
             message = (
@@ -34,7 +34,7 @@ def rate_notes(config: RunConfig, steps: Iterable["Step"]) -> list[str]:
     by_size: dict[float, list[str]] = {}
     slow = []
     for step, size in _from_outside(config, steps):
-        rate, usual = step.config.optim.lr, usual_rate(step.kind, size)
+        rate, usual = step.config.optim.lr, usual_rate(step.kind, size, step.config.lora.is_on)
         if rate == usual:
             by_size.setdefault(size, []).append(f"{step.stage} {rate:g}")
         elif rate * SLOW <= usual:

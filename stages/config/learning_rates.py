@@ -16,6 +16,8 @@ The paper's own rates for SFT of 1.5B to 671B, 2e-5 to 1e-4, are up to four time
 
 from dataclasses import dataclass
 
+from stages.config.lora import RATE_FACTOR
+
 
 @dataclass(frozen=True)
 class RateOfSize:
@@ -35,18 +37,22 @@ MOST = 1e-3
 _MEASURED_SIZE = 135e6
 
 
-def usual_rate(kind: str, num_parameters: float) -> float:
+def usual_rate(kind: str, num_parameters: float, has_adapters: bool = False) -> float:
     """The usual peak learning rate of a kind of stage, with two significant digits.
 
     Args:
         kind: a key of OF_KIND.
         num_parameters: of the model that is trained; more than 0.
+        has_adapters: whether adapters are trained and not all weights.
 
     >>> [usual_rate("grpo", size) for size in (0.5e6, 15e6, 135e6, 1.5e9, 7e9)]
     [0.00088, 5.8e-05, 1e-05, 1.5e-06, 1e-06]
     >>> [usual_rate("sft", size) for size in (0.5e6, 15e6, 135e6, 1.5e9, 70e9)]
     [0.00071, 0.00022, 0.0001, 4.3e-05, 2e-05]
+    >>> usual_rate("grpo", 7e9, has_adapters=True)
+    1e-05
     """
     of_kind = OF_KIND[kind]
     rate = of_kind.at_135m * (_MEASURED_SIZE / num_parameters) ** of_kind.power
-    return float(f"{min(MOST, max(of_kind.least, rate)):.1e}")
+    rate = min(MOST, max(of_kind.least, rate))
+    return float(f"{rate * RATE_FACTOR if has_adapters else rate:.1e}")

@@ -8,6 +8,8 @@ from stages.config.fields import Bool, Checked, Float, Int, config_class, settin
 # "LoRA Without Regret"; docs/lora.md has ours). It holds for alpha 32 and the scale alpha / rank.
 RATE_FACTOR = 10.0
 
+VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # vLLM 0.32: the sizes that it has room for
+
 
 @config_class
 class LoraConfig(Checked):
@@ -74,6 +76,11 @@ class LoraConfig(Checked):
             if is_asked
         ]
 
+    def idle(self) -> dict[str, str]:
+        """Everything, where there are no adapters."""
+        names = ("alpha", "dropout", "targets", "whole", "sampler")
+        return {} if self.is_on else dict.fromkeys(names, "rank=0: all weights are trained")
+
 
 def ends_with(name: str, wanted: str) -> bool:
     """Whether the dotted name of a module ends with the dotted name `wanted`.
@@ -82,3 +89,12 @@ def ends_with(name: str, wanted: str) -> bool:
     (True, False)
     """
     return f".{name}".endswith(f".{wanted}")
+
+
+def vllm_rank(rank: int) -> int:
+    """The smallest room of vLLM that holds adapters of this rank; the rank itself where none does.
+
+    >>> vllm_rank(4), vllm_rank(16), vllm_rank(600)
+    (8, 16, 600)
+    """
+    return next((room for room in VLLM_RANKS if room >= rank), rank)

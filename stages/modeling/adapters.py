@@ -23,6 +23,7 @@ from stages.modeling.adapter_targets import chosen_layers, chosen_whole, width_o
 from stages.runtime.errors import InputError
 
 if TYPE_CHECKING:
+    from peft import LoraConfig as PeftConfig
     from transformers import PreTrainedModel
 
 POLICY, REFERENCE = "default", "reference"  # names of the two sets of adapters; peft's own name for the first
@@ -119,6 +120,14 @@ class Adapters:
                         prefix = f"{path}.{kind}"
                         yield from _named(held[adapter], prefix)
 
+    def put_on(self, model: "PreTrainedModel") -> None:
+        """Puts adapters of the same kind on another copy of the model: a sampler's, which shares the weights."""
+        from peft import inject_adapter_in_model
+
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # as in `add_adapters`
+            inject_adapter_in_model(peft_settings(self.config, self.targets, self.whole), model, POLICY)
+
     def _switched(self) -> Iterator[Any]:
         """The layers of the model that peft can switch."""
         from peft.tuners.tuners_utils import BaseTunerLayer
@@ -150,7 +159,6 @@ def add_adapters(
     Raises:
         InputError: A layer that is named is not there, or cannot have adapters; the rank is larger than the model.
     """
-    from peft import LoraConfig as PeftConfig
     from peft import inject_adapter_in_model
 
     if config.rank > width_of(model):
@@ -160,16 +168,7 @@ def add_adapters(
         )
     targets = chosen_layers(model, config.targets)
     trained_whole = [*chosen_whole(model, config.whole, targets), *whole]
-    settings = PeftConfig(
-        r=config.rank,
-        lora_alpha=config.alpha,  # type: ignore[arg-type]  # peft says int, and divides it
-        lora_dropout=config.dropout,
-        target_modules=[],  # the names below say it: in these peft would look for older names of experts
-        modules_to_save=trained_whole or None,
-        use_rslora=config.rslora,
-        use_dora=config.dora,
-        bias="none",
-    )
+    settings = peft_settings(config, targets, trained_whole)
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that fan_in_fan_out follows the kind of a layer
         torch.manual_seed(seed)
@@ -187,6 +186,22 @@ def add_adapters(
         + (f", {', '.join(trained_whole)} whole" if trained_whole else "")
     )
     return adapters
+
+
+def peft_settings(config: LoraConfig, targets: list[str], whole: list[str]) -> "PeftConfig":
+    """What peft is told; `targets`, `whole`: names of the layers with adapters, and of the modules trained whole."""
+    from peft import LoraConfig as PeftConfig
+
+    return PeftConfig(
+        r=config.rank,
+        lora_alpha=config.alpha,  # type: ignore[arg-type]  # peft says int, and divides it
+        lora_dropout=config.dropout,
+        target_modules=targets,
+        modules_to_save=whole or None,
+        use_rslora=config.rslora,
+        use_dora=config.dora,
+        bias="none",
+    )
 
 
 @torch.no_grad()
