@@ -61,7 +61,7 @@ def status(
             `--cost`.
     """
     console = standard_console()
-    run_dir = find_run(overrides, "status")
+    run_dir = find_run(overrides, "status", is_said=with_cost or price is not None)
     if with_cost or price is not None:
         return _show_cost(run_dir, price, as_json, console)
     state = read_run(run_dir)

@@ -8,7 +8,7 @@ import shutil
 import pytest
 from rich.console import Console
 
-from pipeline.commands import run_state, use
+from pipeline.commands import run_state, unneeded, use
 from pipeline.commands.evaluate import is_on_the_side, of_run
 from pipeline.execution import current
 from pipeline.execution.run import run_stages
@@ -187,3 +187,4 @@ def test_an_evaluation_on_other_suites_stands_beside_the_recipes(runs, run):
     assert set(step(aside, "evaluate").inputs) == {"base", "r1_zero"}  # the models that the run has
     finish(aside, "evaluate")
     assert latest(runs) == before and not flaws(config(runs).run_dir)
+    assert unneeded.find(config(runs).run_dir).items == []  # it is a result, not something superseded
