@@ -31,7 +31,8 @@ COMMANDS = {
     "publish": "Show what of a model would go to the Hugging Face hub, and upload it with --yes.",
     "data": "Look at data from outside, filter it into one file, or fetch it from the hub.",
     "grade": "Grade the answers in a file, and say what was read and why.",
-    "models": "Fetch a small model by name, check whether the recipe can use a model directory, or make a smaller model.",
+    "models": "Fetch a small model by name, check whether the recipe can use a model directory, or make a smaller "
+    "model.",
     "clean": "Show what of a run nobody needs any more, and delete it with --yes.",
     "doctor": "Check whether this machine and this installation can run the recipe.",
 }
