@@ -53,7 +53,7 @@ def _as_key(word: str, command: str) -> str:
 
     name = word.lstrip("-").partition("=")[0].replace("-", "_")
     if said := key_instead(name):
-        return f"{said}; keys are set as KEY=VALUE"
+        return said if said.startswith("other programs have") else f"{said}; keys are set as KEY=VALUE"
     try:
         look_up(name)
     except UnknownKey:
