@@ -18,7 +18,14 @@ def mistakes_between_parts(config: RunConfig) -> list[str]:
     mistakes = [*_of_run_name(config), *_of_selection(config), *_of_student_names(config)]
     if not mistakes:  # the stages of students can only be told apart where their names are right
         mistakes += _of_student_changes(config)
-    return [*mistakes, *_of_suites(config), *_of_head_sizes(config), *_of_lessons(config), *_of_data_nodes(config)]
+    return [
+        *mistakes,
+        *_of_suites(config),
+        *_of_head_sizes(config),
+        *_of_lessons(config),
+        *_of_data_nodes(config),
+        *_of_samplers(config),
+    ]
 
 
 def _of_run_name(config: RunConfig) -> list[str]:
@@ -89,6 +96,22 @@ def _of_head_sizes(config: RunConfig) -> list[str]:
                 f"change {where}.hidden_size or num_heads, or use rollout=transformers"
             )
     return mistakes
+
+
+def _of_samplers(config: RunConfig) -> list[str]:
+    """Samplers that the ranks of a node cannot be divided into."""
+    nodes = {"rollout": config.rollout}
+    for field in dataclasses.fields(config.stages):
+        rollout = getattr(getattr(config.stages, field.name), "rollout", None)
+        if rollout is not None and rollout.tensor_parallel != config.rollout.tensor_parallel:
+            nodes[f"stages.{field.name}.rollout"] = rollout
+    ranks = config.launcher.num_processes
+    return [
+        f"{where}.tensor_parallel {rollout.tensor_parallel} does not divide launcher.num_processes {ranks}: "
+        "each engine is held by so many neighbouring ranks of one node"
+        for where, rollout in nodes.items()
+        if ranks % rollout.tensor_parallel
+    ]
 
 
 def _of_lessons(config: RunConfig) -> list[str]:

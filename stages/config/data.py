@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field
 
-from stages.config.choices import Adapter, Domain, OnMalformed, Template, Verifier
+from stages.config.choices import Adapter, Domain, OnMalformed, Precision, Template, Verifier
 from stages.config.fields import Bool, Checked, Float, Int, config_class, setting
 from stages.config.languages import language_problem
 
@@ -361,6 +361,7 @@ class PrepareConfig(Checked):
         le=1,
     )
     max_completion_tokens: Int = setting(2048, "Longest of those completions [ours].", unit="tokens", gt=0)
+    precision: Precision = setting("fp32", "Type of parameters and computations of the model that draws them.")
     processes: Int = setting(
         0, "Processes that read and filter; 0: one for each core.", unit="processes", ge=0, operational=True
     )

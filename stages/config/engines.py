@@ -83,7 +83,9 @@ class RolloutConfig(Checked):
     gpu_memory_fraction: Float = setting(
         0.6, "Share of a GPU's memory that the engine takes (GPU only).", unit="share", gt=0, lt=1, operational=True
     )
-    tensor_parallel: Int = setting(1, "GPUs that share one engine.", unit="GPUs", gt=0)
+    tensor_parallel: Int = setting(
+        1, "Neighbouring ranks that hold one engine together (engine=vllm).", unit="ranks", gt=0
+    )
     engine_timeout_s: Float = setting(
         900.0,
         "Longest that one decoding step of the engine, or a weight sync, may take before the rank fails and says so.",
@@ -99,11 +101,20 @@ class RolloutConfig(Checked):
         gt=0,
     )
 
+    def mistakes(self) -> list[str]:
+        """Only vLLM divides a model."""
+        if self.engine != "vllm" and self.tensor_parallel > 1:
+            return [
+                f"tensor_parallel {self.tensor_parallel}: engine={self.engine} holds the whole model on each rank: "
+                "use rollout=vllm or tensor_parallel=1"
+            ]
+        return []
+
     def idle(self) -> dict[str, str]:
-        """Memory and sharing are vLLM's."""
+        """Its memory is vLLM's."""
         if self.engine == "vllm":
             return {}
-        names = ("kv_cache_gib", "gpu_memory_fraction", "tensor_parallel")
+        names = ("kv_cache_gib", "gpu_memory_fraction")
         return dict.fromkeys(names, f"engine={self.engine} has no use for it")
 
 

@@ -107,6 +107,9 @@ class CollectConfig(Checked):
     sandbox: SandboxConfig = setting(SandboxConfig, "Where programs are run.")
     judge: JudgeConfig = setting(JudgeConfig, "Who judges where no rule can.")
     rollout: RolloutConfig = setting(RolloutConfig, "Sampling: temperature 1.0 [V2 B.3.2].")
+    precision: Precision = setting(
+        "fp32", "Type of parameters and computations of the sampler: fp32 on a CPU.", added_later=True
+    )
 
     def idle(self) -> dict[str, str]:
         """What belongs to something that is switched off."""

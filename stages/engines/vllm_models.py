@@ -59,3 +59,4 @@ def prepare_vllm(on_gpu: bool) -> None:
         patches.inspect_models_in_process()
         patches.repack_experts()
         patches.rotate_heads_by_torch()
+        patches.divide_models_over_gloo()
