@@ -37,7 +37,7 @@ def check_lora(config: RunConfig, steps: Iterable["Step"]) -> list[MessageAndFix
     errors: list[MessageAndFix] = []
     for step in steps:
         lora = getattr(step.config, "lora", None)
-        if lora is None or not lora.is_on or step.is_done:
+        if lora is None or not lora.is_on or step.is_made:
             continue
         where = _where(config, step.stage, lora)
         model = config.model_of(step.stage)
