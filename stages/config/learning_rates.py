@@ -11,12 +11,13 @@ where we measured a rate, and up to where published ones take over, it falls as 
 | SFT | 5e-4 to 1e-3, measured | 1e-4, measured | 0.35 | 2e-5: Distill-Llama-70B [V2 Table 6] |
 | reward models | 5e-4, measured | | 0.7 | 6e-6 [N] |
 
+Adapters of low rank want ten times the rate of all weights, whatever their rank, at alpha 32 and the scale alpha / rank
+(Schulman et al. 2025, "LoRA Without Regret"; docs/lora.md has ours). Adapters of full rank train as the weights do.
+
 The paper's own rates for SFT of 1.5B to 671B, 2e-5 to 1e-4, are up to four times these; they go with larger batches.
 """
 
 from dataclasses import dataclass
-
-from stages.config.lora import RATE_FACTOR
 
 
 @dataclass(frozen=True)
@@ -34,25 +35,37 @@ OF_KIND = {
     "reward_models": RateOfSize(1e-5, 0.7, 6e-6),
 }
 MOST = 1e-3
+OF_ADAPTERS = 10.0  # the usual rate of adapters over that of all weights
 _MEASURED_SIZE = 135e6
 
 
-def usual_rate(kind: str, num_parameters: float, has_adapters: bool = False) -> float:
+def usual_rate(kind: str, num_parameters: float) -> float:
     """The usual peak learning rate of a kind of stage, with two significant digits.
 
     Args:
         kind: a key of OF_KIND.
         num_parameters: of the model that is trained; more than 0.
-        has_adapters: whether adapters are trained and not all weights.
 
     >>> [usual_rate("grpo", size) for size in (0.5e6, 15e6, 135e6, 1.5e9, 7e9)]
     [0.00088, 5.8e-05, 1e-05, 1.5e-06, 1e-06]
     >>> [usual_rate("sft", size) for size in (0.5e6, 15e6, 135e6, 1.5e9, 70e9)]
     [0.00071, 0.00022, 0.0001, 4.3e-05, 2e-05]
-    >>> usual_rate("grpo", 7e9, has_adapters=True)
-    1e-05
     """
     of_kind = OF_KIND[kind]
     rate = of_kind.at_135m * (_MEASURED_SIZE / num_parameters) ** of_kind.power
-    rate = min(MOST, max(of_kind.least, rate))
-    return float(f"{rate * RATE_FACTOR if has_adapters else rate:.1e}")
+    return float(f"{min(MOST, max(of_kind.least, rate)):.1e}")
+
+
+def for_adapters(rate: float, rank: int, width: int) -> float:
+    """The learning rate that does for adapters what `rate` does for all weights.
+
+    Args:
+        rate: of all weights.
+        rank: of the adapters; 0: there are none.
+        width: of the model; 0: not known.
+
+    >>> [for_adapters(1e-6, rank, 1536) for rank in (0, 16, 1536)]
+    [1e-06, 1e-05, 1e-06]
+    """
+    is_low = rank > 0 and rank != width
+    return float(f"{rate * OF_ADAPTERS:.3g}") if is_low else rate

@@ -4,10 +4,6 @@ from typing import Literal
 
 from stages.config.fields import Bool, Checked, Float, Int, config_class, setting
 
-# How many times the usual learning rate of full fine-tuning suits adapters, whatever their rank (Schulman et al. 2025,
-# "LoRA Without Regret"; docs/lora.md has ours). It holds for alpha 32 and the scale alpha / rank.
-RATE_FACTOR = 10.0
-
 VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # vLLM 0.32: the sizes that it has room for
 
 
