@@ -64,6 +64,8 @@ class LoraConfig(Checked):
     def mistakes(self) -> list[str]:
         """What needs adapters is not asked for without them."""
         if self.is_on:
+            if self.dora and self.quantize != "none":
+                return ["dora does not go with quantize: its lengths are those of whole weights; set one of them back"]
             return []
         asked = {"quantize": self.quantize != "none", "rslora": self.rslora, "dora": self.dora}
         return [
