@@ -142,6 +142,7 @@ class GrpoTrainer:
             self.config.preference_clip,
             self.engine.device,
             self.config.micro_batch_tokens,
+            self.config.deepspeed.precision,
         )
 
     def _asks(self, rollout: Rollout) -> bool:
