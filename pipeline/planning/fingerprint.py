@@ -51,7 +51,7 @@ def data_files(config: Any) -> dict[str, str]:
 
     The keys are "data"; "data.sources.NAME" for the sources of a mixture; "settings.NAME" for evaluation suites.
     """
-    found = {key: content_of(source, _data_hash) for key, source in sources_of(config).items()}
+    found = {key: content_of(source, data_hash) for key, source in sources_of(config).items()}
     found |= {f"settings.{name}": _suite_content(suite) for name, suite in getattr(config, "settings", {}).items()}
     return {key: content for key, content in found.items() if content}
 
@@ -64,10 +64,10 @@ def _suite_content(suite: Any) -> str:
             files += [file for file in sorted(Path(path).iterdir()) if file.is_file()]
         elif path and Path(path).is_file():
             files.append(Path(path))
-    return digest([_data_hash(file) for file in files]) if files else ""
+    return digest([data_hash(file) for file in files]) if files else ""
 
 
-def _data_hash(path: Path) -> str:
+def data_hash(path: Path) -> str:
     """Hash of a data file; of a large one by a sample, as for weights, because a plan takes seconds."""
     return _file_hash(path) if path.stat().st_size <= MAX_HASHED_BYTES else _sampled_hash(path)
 

@@ -16,10 +16,13 @@ from pipeline.errors import MessageAndFix, MissingInput, PipelineError
 from pipeline.planning import estimate, models, preflight
 from pipeline.planning.action import SKIP, choose_action
 from pipeline.planning.command_line import command
+from pipeline.planning.devices import check_devices, device_notes
 from pipeline.planning.fingerprint import data_files, short_fingerprint, stage_fingerprint
 from pipeline.planning.judges import check_judges
 from pipeline.planning.learning_rates import check_rates, rate_notes
 from pipeline.planning.lora import check_lora
+from pipeline.planning.model_fit import check_models
+from pipeline.planning.rows import check_data
 from stages.config import to_dict
 from stages.contract.inputs import StageInput
 
@@ -90,7 +93,9 @@ def make_plan(config: RunConfig) -> Plan:
     for step in steps:
         errors += _missing_inputs(step, graph, known, selected, config) + step.errors
     errors += preflight.check_run_dir(config)
-    errors += preflight.check_data(config, steps)
+    errors += check_data(config, steps)
+    errors += check_devices(config)
+    errors += check_models(config, steps)
     errors += preflight.check_suites(steps)
     errors += preflight.check_disk(config, steps)
     errors += preflight.check_trackers(config)
@@ -114,6 +119,7 @@ def make_plan(config: RunConfig) -> Plan:
             *template_notes(steps, known),
             *rate_notes(config, steps),
             *_unread_notes(graph, steps),
+            *device_notes(config),
         ],
         errors=list(dict.fromkeys(errors)),
     )

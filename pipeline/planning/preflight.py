@@ -1,7 +1,4 @@
-"""Cheap checks before anything is launched: data files, suites, tracker, sandbox, disk space.
-
-What needs a tokenizer is checked by the worker.
-"""
+"""Cheap checks before anything is launched: suites, tracker, sandbox, the run's directory, disk space."""
 
 import importlib.util
 import os
@@ -12,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.configuration.data_sources import all_nodes, check_source
+from pipeline.configuration.data_sources import all_nodes
 from pipeline.configuration.schema import RunConfig
 from pipeline.configuration.tracker_libraries import INSTALLS, MODULES
 from pipeline.errors import MessageAndFix, MissingInput
@@ -27,17 +24,6 @@ if TYPE_CHECKING:
 MAX_NAME_BYTES = 255  # of every file system that we know
 SANDBOX_TIMEOUT_S = 180
 OF_PROGRAMS = ("livecodebench", "codeforces")  # loaders of suites whose answers are programs
-
-
-def check_data(config: RunConfig, steps: Iterable["Step"]) -> list[MessageAndFix]:
-    """What is wrong with the data of the stages that are going to run, each source once."""
-    sources: dict[str, tuple] = {}
-    for step in steps:
-        for field, data in (all_nodes(step.config) if not step.is_done else {}).items():
-            for name, source in data.all_sources.items():
-                key = f"{field}.sources.{name}" if data.sources else field
-                sources.setdefault(repr((source, data.malformed)), (source, data.malformed, key))
-    return [error for source, malformed, key in sources.values() for error in check_source(source, malformed, key)]
 
 
 def check_suites(steps: Iterable["Step"]) -> list[MessageAndFix]:

@@ -12,7 +12,9 @@ where we measured a rate, and up to where published ones take over, it falls as 
 | reward models | 5e-4, measured | | 0.7 | 6e-6 [N] |
 
 Adapters of low rank want ten times the rate of all weights, whatever their rank, at alpha 32 and the scale alpha / rank
-(Schulman et al. 2025, "LoRA Without Regret"; docs/lora.md has ours). Adapters of full rank train as the weights do.
+(Schulman et al. 2025, "LoRA Without Regret", on models that are 1,024 wide or wider). In a narrow model less: a step of
+B moves a weight by as much as the entries of A are large, which begin as 1 / sqrt(width). We measured 3 to 5 at a width
+of 128 (docs/lora.md). Adapters of full rank train as the weights do.
 
 The paper's own rates for SFT of 1.5B to 671B, 2e-5 to 1e-4, are up to four times these; they go with larger batches.
 """
@@ -35,7 +37,7 @@ OF_KIND = {
     "reward_models": RateOfSize(1e-5, 0.7, 6e-6),
 }
 MOST = 1e-3
-OF_ADAPTERS = 10.0  # the usual rate of adapters over that of all weights
+OF_ADAPTERS, WIDE = 10.0, 1024  # the usual rate of adapters over that of all weights, from this width on
 _MEASURED_SIZE = 135e6
 
 
@@ -66,6 +68,10 @@ def for_adapters(rate: float, rank: int, width: int) -> float:
 
     >>> [for_adapters(1e-6, rank, 1536) for rank in (0, 16, 1536)]
     [1e-06, 1e-05, 1e-06]
+    >>> [for_adapters(1e-3, 16, width) for width in (0, 64, 128, 576, 1024)]
+    [0.01, 0.0025, 0.0035, 0.0075, 0.01]
     """
-    is_low = rank > 0 and rank != width
-    return float(f"{rate * OF_ADAPTERS:.3g}") if is_low else rate
+    if rank <= 0 or rank == width:
+        return rate
+    factor = OF_ADAPTERS * min(1.0, (width / WIDE) ** 0.5) if width else OF_ADAPTERS
+    return float(f"{rate * factor:.2g}")

@@ -74,6 +74,11 @@ class LoraConfig(Checked):
             if is_asked
         ]
 
+    def idle(self) -> dict[str, str]:
+        """Everything, where there are no adapters."""
+        names = ("alpha", "dropout", "targets", "whole", "sampler")
+        return {} if self.is_on else dict.fromkeys(names, "rank=0: all weights are trained")
+
 
 def ends_with(name: str, wanted: str) -> bool:
     """Whether the dotted name of a module ends with the dotted name `wanted`.

@@ -60,7 +60,8 @@ def weights_file(note: str) -> bytes:
 def model_directory(path: Path, weights: str = "model.safetensors") -> Path:
     """A directory that looks like a model; the driver reads only the headers of the weights."""
     path.mkdir(parents=True)
-    (path / "config.json").write_text('{"model_type": "llama", "architectures": ["LlamaForCausalLM"]}')
+    config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "eos_token_id": 0}
+    (path / "config.json").write_text(json.dumps(config))
     (path / "tokenizer.json").write_text("{}")
     (path / weights).write_bytes(weights_file(path.name))
     return path

@@ -17,6 +17,7 @@ from stages.config import EvaluateConfig
 from stages.contract import files
 from stages.contract.records import RecordReader
 from stages.contract.results import write_comparisons, write_results
+from stages.engines.sampling.dealing import Dealing
 from stages.engines.training import init_distributed
 from stages.kinds.evaluation.comparison import compare
 from stages.kinds.evaluation.models import Engine
@@ -77,6 +78,8 @@ class Evaluation:
     def __init__(self, worker: Worker, config: EvaluateConfig, sets: list[ProblemSet], names: list[str]):
         self.worker, self.config, self.sets, self.names = worker, config, sets, names
         self.engine = Engine(config)
+        self.dealing = Dealing(worker.rank, worker.world_size, config.rollout.tensor_parallel)
+        self.dealing.connect()
         self.num_done, self.num_samples = 0, len(names) * sum(len(one.problems) * one.num_samples for one in sets)
         self.lengths = {name: self._check_lengths(name) for name in names}
 
@@ -104,21 +107,19 @@ class Evaluation:
         engine = self.engine.use(model_dir, *self.lengths[name])
         if not hasattr(worker, "startup_s"):
             worker.startup_done()
-        shards = worker.world_size // self.config.rollout.tensor_parallel
         for number, one in enumerate(self.sets, start=first):
             sampler = SetSampler(
                 worker,
                 one,
                 prompter,
                 self._directory(name, one),
-                shards,
-                worker.rank // self.config.rollout.tensor_parallel,
+                self.dealing,
             )
             total = len(one.problems) * one.num_samples
             if len(sampler.missing) < total:
                 worker.say(f"{name} on {one.name}: {total - len(sampler.missing)} of {total} samples are there already")
             self._progress(total - len(sampler.missing), f"{name} on {one.name}")
-            report = partial(self._report_samples, shards, f"{name} on {one.name}")
+            report = partial(self._report_samples, self.dealing.num_samplers, f"{name} on {one.name}")
             with contextlib.suppress(Stopped):  # all ranks agree below whether to stop
                 speeds.append({"step": number} | sampler.run(engine, report))
             if worker.should_stop():
@@ -128,9 +129,9 @@ class Evaluation:
                 )
         return speeds
 
-    def _report_samples(self, shards: int, message: str, number: int) -> None:
-        """Adds the finished samples of this process to the progress; the other shards are taken to be as fast."""
-        self._progress(number * shards, message)
+    def _report_samples(self, num_samplers: int, message: str, number: int) -> None:
+        """Adds the finished samples of this process to the progress; the other samplers are taken to be as fast."""
+        self._progress(number * num_samplers, message)
 
     def _progress(self, num_samples: int, message: str) -> None:
         """Adds finished samples to the progress of the whole stage."""
