@@ -213,6 +213,10 @@ class RunConfig(Checked):
         False,
         "Redo the selected stages. What they made before is kept aside as <short fingerprint>.old-N.",
     )
+    reuse: Bool = setting(
+        True,
+        "Take stages over that another run below runs_dir has made with the same fingerprint; false: make them again.",
+    )
     orchestrator: Literal["prefect", "none"] = setting(
         "prefect", "prefect: a flow with a task run for each stage; none: the same stages in a plain loop."
     )

@@ -14,6 +14,7 @@ from pipeline.execution.execute import execute
 from pipeline.execution.lock import RunLock
 from pipeline.execution.observers import NOBODY, Observers
 from pipeline.execution.prefect import server as prefect_server
+from pipeline.execution.reuse import with_reused
 from pipeline.execution.stop import StopRequest
 from pipeline.execution.tracking.trackers import Trackers
 from pipeline.planning.estimate import STARTUP_S
@@ -51,11 +52,12 @@ def run_stages(config: RunConfig, console: Console, has_steps: bool | None = Non
         if moved := current.moves(plan):
             _note(console, moved)
         current.write_configuration(plan)
-        current.show_done(plan)
         if len(plan.steps) > 1:
             print_plan(console, plan)
         else:
             print_notes(console, plan)
+        plan = with_reused(plan)
+        current.show_done(plan)
         stop = StopRequest()
         with Trackers(config, lambda text: _note(console, text)) as trackers:
             trackers.catch_up(plan)
