@@ -58,7 +58,8 @@ MISTAKES = [
     ),
     (
         "Prompts over the limit",
-        "r1 plan +stage=r1_zero model.path=DIR/small data.path=DIR/long.jsonl data.max_prompt_tokens=64",
+        "r1 plan +stage=r1_zero model.path=DIR/small data.path=DIR/long.jsonl data.max_prompt_tokens=64 "
+        "data.template=plain",
     ),
     ("A prompt and a completion that do not fit", "r1 plan '+stage=[base,r1_zero]' model.max_positions=128"),
     ("A stage before what it is made from", "r1 plan +stage=cold_start"),
