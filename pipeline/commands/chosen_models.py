@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pipeline.configuration.graph import FAMILIES, NODES, family_of, is_stage, stage_order
 from pipeline.errors import MissingInput
-from pipeline.planning.command_line import run_words
 from pipeline.planning.models import locate, template_of_directory
+from pipeline.planning.whole import command_again
 from stages.contract.description import StageDescription
 from stages.contract.files import read_jsonl
 from stages.contract.inputs import read_inputs
@@ -81,15 +81,14 @@ def model_stage(run_dir: Path, stage: str | None) -> Path:
     made = made_models(run_dir)
     if stage is not None and stage not in made:
         there_are = f"; it has {', '.join(made)}" if made else ""
-        command = f"python -m pipeline run +stage={stage} {run_words(run_dir)}"
         raise MissingInput(
             f"the run {run_dir.name} has no model of {stage}{there_are}{did_you_mean(stage, [*made, *MODEL_STAGES])}",
-            command if is_stage(stage) or not made else "name one of the stages that it has",
+            command_again(run_dir, stage if is_stage(stage) else "all")
+            if is_stage(stage) or not made
+            else "name one of the stages that it has",
         )
     if not made:
-        raise MissingInput(
-            f"the run {run_dir.name} has no model yet", f"python -m pipeline run +stage=all {run_words(run_dir)}"
-        )
+        raise MissingInput(f"the run {run_dir.name} has no model yet", command_again(run_dir, "all"))
     return (run_dir / (stage or furthest(made)) / "latest").resolve()
 
 

@@ -13,7 +13,7 @@ from stages.contract.model_directory import model_problems
 cut_app = declare(
     "cut",
     "DIR --layers NUMBER [--to DIRECTORY]",
-    {"r1 models cut models/smollm2-135m --layers 20": "the student of recipe=smollm2"},
+    {"r1 models cut models/smollm2-135m --layers 24": "the student of recipe=smollm2"},
     exit_codes(0, 2, 3),
     parent="r1 models",
 )
@@ -27,10 +27,9 @@ def cut(
     layers: Annotated[int, option("--layers", value="NUMBER")],
     to: Annotated[Path | None, option("--to", value="DIRECTORY")] = None,
 ) -> int:
-    """Make a smaller model by leaving out layers behind the middle.
+    """Make a smaller model by leaving out layers in the middle.
 
-    The first two thirds of the layers that stay are the model's first ones, the others its last ones. It is not
-    trained: that is for the stage distill.
+    It is not trained: that is for the stage distill.
 
     Args:
         directory: The model.

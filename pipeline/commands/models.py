@@ -21,7 +21,7 @@ app = declare(
     {
         "r1 models get smollm2-135m": "a real model of 135M parameters, for a laptop",
         "r1 models check DIR": "whether the recipe can use a model directory",
-        "r1 models cut DIR --layers 20": "a smaller model, to distil into",
+        "r1 models cut DIR --layers 24": "a smaller model, to distil into",
     },
     exit_codes(0, 2, 3),
 )

@@ -45,6 +45,10 @@ class LauncherConfig(Checked):
     name: Literal["local", "slurm"] = setting(
         "local", "local: torchrun on this machine; slurm: one torchrun on each node by srun, inside an allocation."
     )
+    device: Literal["any", "gpu"] = setting(
+        "any",
+        "any: GPUs where there are some, else the CPU; gpu: a machine without one is refused (launcher=gpu).",
+    )
     num_processes: Int = setting(
         2, "Ranks on each node: one for each GPU, or two single-threaded ones on a small CPU.", unit="ranks", gt=0
     )
@@ -83,14 +87,51 @@ class LauncherConfig(Checked):
             return ["num_nodes needs name=slurm: choose launcher=slurm"]
         return []
 
+    def idle(self) -> dict[str, str]:
+        """Nodes are Slurm's."""
+        return {} if self.name == "slurm" else dict.fromkeys(("num_nodes", "rendezvous_port"), f"name={self.name}")
+
 
 @config_class
 class TrackerConfig(Checked):
-    """Where metrics go besides metrics.jsonl. It is never part of a fingerprint."""
+    """Where metrics go, live, besides metrics.jsonl. It is never part of a fingerprint."""
 
-    name: Literal["none", "tensorboard"] = setting(
-        "none", "tensorboard: metrics are also written as event files under runs/<run>/tensorboard."
+    name: Literal["none", "tensorboard", "wandb", "trackio", "mlflow"] = setting(
+        "none",
+        "Where metrics, completions, alarms and the report are sent while stages run. tracker=[wandb,tensorboard] "
+        "chooses several. tensorboard: event files under runs/<run>/tensorboard.",
     )
+    use: dict[str, Bool] = setting({}, "Trackers that are on, by name; tracker=NAME and tracker=[A,B] set it.")
+    project: str = setting("r1-recipe", "Project (wandb, trackio) or experiment (mlflow) that holds the runs.")
+    group: str | None = setting(None, "What the runs of one recipe are grouped by; null: <run>-<recipe>.")
+    entity: str | None = setting(None, "User or team of wandb; null: the one that the key belongs to.")
+    uri: str | None = setting(
+        None,
+        "Tracking URI of mlflow, such as http://HOST:5000 or sqlite:////PATH/mlflow.db; null: MLFLOW_TRACKING_URI, "
+        "else <runs_dir>/mlflow/mlflow.db.",
+    )
+    completions: Int = setting(
+        8, "Sampled completions that a step sends as a table, of those in samples.jsonl.", unit="completions", ge=0
+    )
+    timeout_s: Float = setting(
+        60.0,
+        "Time after which a tracker that does not answer is reported and, at the end of the run, not waited for. "
+        "Stages never wait for it.",
+        unit="seconds",
+        gt=0,
+    )
+
+    @property
+    def names(self) -> list[str]:
+        """The trackers that are on."""
+        chosen = [name for name, is_on in self.use.items() if is_on]
+        return list(dict.fromkeys([*chosen, self.name] if self.name != "none" else []))
+
+    def mistakes(self) -> list[str]:
+        """Only trackers that there are."""
+        known = ("tensorboard", "wandb", "trackio", "mlflow")
+        listed = ", ".join(known)
+        return [f"use.{name}: no such tracker; trackers are {listed}" for name in self.use if name not in known]
 
 
 @config_class
@@ -171,6 +212,10 @@ class RunConfig(Checked):
     force: Bool = setting(
         False,
         "Redo the selected stages. What they made before is kept aside as <short fingerprint>.old-N.",
+    )
+    reuse: Bool = setting(
+        True,
+        "Take stages over that another run below runs_dir has made with the same fingerprint; false: make them again.",
     )
     orchestrator: Literal["prefect", "none"] = setting(
         "prefect", "prefect: a flow with a task run for each stage; none: the same stages in a plain loop."

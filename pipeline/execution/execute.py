@@ -8,16 +8,19 @@ from importlib.metadata import version
 from pathlib import Path
 
 from pipeline.errors import StageFailed, StageInterrupted
-from pipeline.execution import launch, tracker
+from pipeline.execution import current, launch
+from pipeline.execution.directories import move_aside
+from pipeline.execution.observers import DONE, FAILED, INTERRUPTED, NOBODY, Observers
 from pipeline.execution.source import source_commit
 from pipeline.execution.stop import StopRequest
 from pipeline.planning import preflight
 from pipeline.planning.action import RUN
-from pipeline.planning.command_line import command
+from pipeline.planning.command_line import own_command, resume_command
 from pipeline.planning.plan import Plan, Step
 from stages.config import VERSIONS, to_dict
 from stages.contract.description import StageDescription
-from stages.contract.files import file_table, link, remove_temporaries
+from stages.contract.earlier import write_earlier
+from stages.contract.files import file_table, remove_temporaries
 from stages.contract.inputs import write_inputs
 from stages.contract.manifest import Manifest, Timing, verify
 from stages.contract.progress import StageProgress
@@ -29,6 +32,7 @@ def execute(
     stop: StopRequest,
     on_line: Callable[[str], None],
     on_progress: Callable[[StageProgress], None],
+    observers: Observers = NOBODY,
 ) -> Manifest:
     """Runs a step that is not done and returns its manifest.
 
@@ -38,23 +42,55 @@ def execute(
         stop: Asked while the stage runs; when it is requested, the workers write a checkpoint and end.
         on_line: Gets each new line of rank 0's log.
         on_progress: Gets the progress, several times a second.
+        observers: Told when the stage begins and ends.
 
     Raises:
         PipelineError: What went wrong, and what to do about it.
     """
     if stop.is_requested:
-        raise StageInterrupted(f"stopped before {step.stage}", f"continue with: {command(plan.config, 'all')}")
+        raise StageInterrupted(f"stopped before {step.stage}", f"continue with: {resume_command(plan.config, 'all')}")
     preflight.require_disk(step, plan.config)
     if step.action == RUN and step.dir.exists():
-        _move_aside(step.dir)
+        move_aside(step.dir)
     prepare(step, plan)
+
+    def relay(state: StageProgress) -> None:
+        observers.poll()
+        on_progress(state)
+
+    outcome = FAILED
+    observers.begin(step, plan)
+    try:
+        manifest = _make(step, plan, stop, on_line, relay)
+        outcome = DONE
+    except (StageInterrupted, KeyboardInterrupt):
+        outcome = INTERRUPTED
+        raise
+    finally:
+        observers.end(step, outcome)
+    return manifest
+
+
+def _make(
+    step: Step,
+    plan: Plan,
+    stop: StopRequest,
+    on_line: Callable[[str], None],
+    on_progress: Callable[[StageProgress], None],
+) -> Manifest:
+    """Makes a stage whose directory is prepared."""
     if step.kind == "report":
         _write_report(step, plan)
     else:
         launch.launch(
-            step.stage, step.dir, plan.config.launcher, stop, on_line, on_progress, command(plan.config, step.stage)
+            step.stage,
+            step.dir,
+            plan.config.launcher,
+            stop,
+            on_line,
+            on_progress,
+            resume_command(plan.config, step.stage),
         )
-        tracker.export(plan.config, step.stage, step.dir)
     verdict = verify(step.dir)
     if verdict.problems:
         raise StageFailed(
@@ -65,7 +101,7 @@ def execute(
 
 
 def prepare(step: Step, plan: Plan) -> None:
-    """Writes config.json and inputs.json, all that a worker reads, and points `latest` at the directory."""
+    """Writes config.json and inputs.json, all that a worker reads, and makes the directory the stage's current one."""
     remove_temporaries(step.dir, step.dir.parent)
     plain = to_dict(step.config) if step.config is not None else {}
     StageDescription(
@@ -77,19 +113,13 @@ def prepare(step: Step, plan: Plan) -> None:
         run=plan.config.run,
         config=plain,
         data_files=step.data_files,
-        command=command(plan.config, step.stage),
+        command=own_command(plan.config, step.stage),
         commit=source_commit(),
     ).write(step.dir)
     write_inputs(step.dir, step.inputs)
-    link(step.dir.parent / "latest", step.dir.name)
-
-
-def _move_aside(directory: Path) -> None:
-    """Renames a directory to NAME.old-1, or the next number that is free."""
-    number = 1
-    while directory.with_name(f"{directory.name}.old-{number}").exists():
-        number += 1
-    directory.rename(directory.with_name(f"{directory.name}.old-{number}"))
+    if step.kind == "evaluate":
+        write_earlier(step.dir, step.earlier)
+    current.show(step, plan)
 
 
 def _write_report(step: Step, plan: Plan) -> None:
@@ -102,7 +132,8 @@ def _write_report(step: Step, plan: Plan) -> None:
         step.dir / "report.html",
         {role: Path(source.path) for role, source in step.inputs.items()},
     )
-    shutil.copyfile(path, plan.config.run_dir / "report.html")
+    if not plan.is_aside:
+        shutil.copyfile(path, plan.config.run_dir / "report.html")
     Manifest(
         stage=step.stage,
         kind=step.kind,

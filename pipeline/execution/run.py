@@ -1,34 +1,40 @@
 """Carries out the selected stages of one configuration: plan, lock, then one stage after another."""
 
+import dataclasses
+import functools
 from collections.abc import Callable
 
-import yaml
 from rich.console import Console
+from rich.markup import escape
 
 from pipeline.configuration.schema import RunConfig
 from pipeline.errors import MissingInput
+from pipeline.execution import current
 from pipeline.execution.execute import execute
 from pipeline.execution.lock import RunLock
+from pipeline.execution.observers import NOBODY, Observers
 from pipeline.execution.prefect import server as prefect_server
+from pipeline.execution.reuse import with_reused
 from pipeline.execution.stop import StopRequest
+from pipeline.execution.tracking.trackers import Trackers
 from pipeline.planning.estimate import STARTUP_S
 from pipeline.planning.plan import Plan, Step, make_plan
 from pipeline.planning.preflight import require_run_dir
 from pipeline.planning.presentation import print_notes, print_plan
 from pipeline.view.live import LiveView
 from pipeline.view.words import duration
-from stages.config import to_dict
-from stages.contract.files import remove_temporaries, write_atomic
+from stages.contract.files import remove_temporaries
 from stages.contract.manifest import Manifest
 
 
-def run_stages(config: RunConfig, console: Console, has_steps: bool | None = None) -> Plan:
+def run_stages(config: RunConfig, console: Console, has_steps: bool | None = None, is_aside: bool = False) -> Plan:
     """Plans the selected stages and runs what is not done, while it holds the run's lock.
 
     Args:
         config: What to run.
         console: Where it is shown.
         has_steps: Whether each step has a line where the console is no terminal; None: where one stage is to be made.
+        is_aside: Whether it is a job of a sweep or an evaluation on the side, which leaves current what is current.
 
     Returns:
         The plan that was carried out.
@@ -40,29 +46,40 @@ def run_stages(config: RunConfig, console: Console, has_steps: bool | None = Non
     with RunLock(config.run_dir) as lock:
         if lock.note:
             console.print(f"note: {lock.note}", highlight=False, soft_wrap=True)
-        plan = make_plan(config)
+        plan = dataclasses.replace(make_plan(config), is_aside=is_aside)
         plan.raise_errors()
         remove_temporaries(config.run_dir)
-        write_atomic(
-            config.run_dir / "config.yaml",
-            yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True).encode(),
-        )
+        if moved := current.moves(plan):
+            _note(console, moved)
+        current.write_configuration(plan)
         if len(plan.steps) > 1:
             print_plan(console, plan)
         else:
             print_notes(console, plan)
+        plan = with_reused(plan)
+        current.show_done(plan)
         stop = StopRequest()
-        if not run_plan(plan, console, stop, config.orchestrator == "prefect", has_steps):
-            console.print(
-                "note: Prefect's server has ended; the run goes on without it", highlight=False, soft_wrap=True
-            )
-            plan = make_plan(config)
-            run_plan(plan, console, stop, False, has_steps)
+        with Trackers(config, lambda text: _note(console, text)) as trackers:
+            trackers.catch_up(plan)
+            observers = Observers(trackers)
+            if not run_plan(plan, console, stop, config.orchestrator == "prefect", has_steps, observers):
+                _note(console, "Prefect's server has ended; the run goes on without it")
+                plan = dataclasses.replace(make_plan(config), is_aside=is_aside)
+                run_plan(plan, console, stop, False, has_steps, observers)
         return plan
 
 
+def _note(console: Console, text: str) -> None:
+    console.print(f"note: {escape(text)}", highlight=False, soft_wrap=True)
+
+
 def run_plan(
-    plan: Plan, console: Console, stop: StopRequest, with_prefect: bool, has_steps: bool | None = None
+    plan: Plan,
+    console: Console,
+    stop: StopRequest,
+    with_prefect: bool,
+    has_steps: bool | None = None,
+    observers: Observers = NOBODY,
 ) -> bool:
     """Runs the steps of a plan in a Prefect flow or in a plain loop.
 
@@ -76,9 +93,9 @@ def run_plan(
     try:
         with _live_view(plan, console, has_steps) as live:
             if with_prefect:
-                return _run_in_flow(plan, live, stop)
+                return _run_in_flow(plan, live, stop, observers)
             for step in plan.steps:
-                run_step(step, plan, live, stop)
+                run_step(step, plan, live, stop, observers=observers)
             return True
     finally:
         stop.restore()
@@ -90,7 +107,7 @@ def _live_view(plan: Plan, console: Console, has_steps: bool | None) -> LiveView
     return LiveView(console, f"run {plan.config.run}", estimates, num_left == 1 if has_steps is None else has_steps)
 
 
-def _run_in_flow(plan: Plan, live: LiveView, stop: StopRequest) -> bool:
+def _run_in_flow(plan: Plan, live: LiveView, stop: StopRequest, observers: Observers) -> bool:
     live.prepares("starting Prefect's server")
     prefect_server.start(plan.config.run_dir.parent)
     try:
@@ -100,7 +117,7 @@ def _run_in_flow(plan: Plan, live: LiveView, stop: StopRequest) -> bool:
         fix = "unset or mend the PREFECT_... variable, or add orchestrator=none to run without Prefect"
         raise MissingInput(f"Prefect does not accept its settings: {'; '.join(lines)}", fix) from None
     try:
-        flow.run(plan, run_step, live, stop)
+        flow.run(plan, functools.partial(run_step, observers=observers), live, stop)
     except flow.ServerLost:
         return False
     return True
@@ -123,7 +140,12 @@ def _ignore(line: str) -> None:
 
 
 def run_step(
-    step: Step, plan: Plan, live: LiveView, stop: StopRequest, on_line: Callable[[str], None] = _ignore
+    step: Step,
+    plan: Plan,
+    live: LiveView,
+    stop: StopRequest,
+    on_line: Callable[[str], None] = _ignore,
+    observers: Observers = NOBODY,
 ) -> Manifest | None:
     """Executes one stage, or shows that it is skipped; the same for every orchestrator.
 
@@ -133,6 +155,7 @@ def run_step(
         live: where its progress is shown.
         stop: whether the user has asked for an end.
         on_line: called with each line that the stage's rank 0 logs.
+        observers: who is told of the stage.
 
     Returns:
         The stage's manifest, or None where it was skipped.
@@ -146,6 +169,6 @@ def run_step(
         on_line(line)
 
     live.started(step.stage, step.action, _what_starts(step, plan.config), step.dir)
-    manifest = execute(step, plan, stop, relay, live.progress)
+    manifest = execute(step, plan, stop, relay, live.progress, observers)
     live.done(step.stage, manifest)
     return manifest
