@@ -20,6 +20,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from pathlib import Path
 
@@ -27,7 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "tutorial.md"
 MODEL = "models/smollm2-135m"  # where `r1 models get` puts it
 BLOCK = re.compile(r"^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-OUTPUT = re.compile(r"^```bash\n(?P<block>.*?)^```\n\n```text\n.*?^```$", re.MULTILINE | re.DOTALL)
+OUTPUT = re.compile(r"^```bash\n(?P<block>(?:(?!```).*\n)*)```\n\n```text\n(?:(?!```).*\n)*```$", re.MULTILINE)
 ASSIGNMENT = re.compile(r"^[A-Z]+=", re.MULTILINE)
 NOISE = re.compile(r"it/s\]|^Loading |Loading safetensors|^\s*$")  # bars of progress
 MARK = "@@ block"
@@ -129,10 +130,17 @@ def with_outputs(page: str, directory: Path) -> str:
             return match[0]
         if len(lines) > FIRST_LINES + LAST_LINES:
             lines = [*lines[:FIRST_LINES], "...", *lines[-LAST_LINES:]]
-        text = "\n".join(line if len(line) <= WIDTH else line[: WIDTH - 4] + " ..." for line in lines)
+        text = "\n".join(map(_narrow, lines))
         return f"```bash\n{match['block']}```\n\n```text\n{text}\n```"
 
     return OUTPUT.sub(shown, page)
+
+
+def _narrow(line: str) -> str:
+    """A long line cut, where it is one of a log, else wrapped."""
+    if len(line) <= WIDTH:
+        return line
+    return line[: WIDTH - 4] + " ..." if line.startswith("  ") else textwrap.fill(line, WIDTH)
 
 
 def check_promise(directory: Path) -> int:

@@ -107,6 +107,7 @@ def test_a_finished_block_is_not_run_again_but_its_variables_are_set(check_tutor
 
 
 def test_what_was_printed_goes_into_the_page_where_a_text_follows(check_tutorial, tmp_path):
-    page = "# A\n\n```bash\necho 1\n```\n\n```text\nold\n```\n\n```bash\necho 2\n```\n\nWords.\n\n```text\nkept\n```\n"
+    blocks = ["```bash\ntrue\n```", "```bash\necho 1\n```\n\n```text\nold\n```", "```bash\necho 2\n```"]
+    page = "\n\n".join(["# A", *blocks, "Words.", "```text\nkept\n```\n"])
     assert check_tutorial.run(check_tutorial.script_of(page, False, False), tmp_path) == ""
     assert check_tutorial.with_outputs(page, tmp_path) == page.replace("old", "1")
