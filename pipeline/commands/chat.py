@@ -13,8 +13,8 @@ from pipeline.configuration.graph import FAMILIES, NODES, family_of, is_stage, s
 from pipeline.configuration.prompt_files import SUFFIXES, template_of
 from pipeline.errors import InvalidConfig, MissingInput, StageFailed
 from pipeline.paths import REPOSITORY
-from pipeline.planning.command_line import run_words
 from pipeline.planning.models import locate, template_of_directory
+from pipeline.planning.whole import command_again
 from pipeline.view.console import standard_console
 from stages.config import ConfigError
 from stages.config.choices import Template
@@ -120,11 +120,9 @@ def model_stage(run_dir: Path, stage: str | None) -> Path:
     made = [name for name in sorted(names, key=stage_order) if (run_dir / name / "latest" / "manifest.json").exists()]
     if stage is not None and stage not in made:
         there_are = f"; it has {', '.join(made)}" if made else ""
-        command = f"python -m pipeline run +stage={stage if is_stage(stage) else 'all'} {run_words(run_dir)}"
+        command = command_again(run_dir, stage if is_stage(stage) else "all")
         raise MissingInput(f"the run {run_dir.name} has no model of {stage}{there_are}", command)
     if not made:
-        raise MissingInput(
-            f"the run {run_dir.name} has no model yet", f"python -m pipeline run +stage=all {run_words(run_dir)}"
-        )
+        raise MissingInput(f"the run {run_dir.name} has no model yet", command_again(run_dir, "all"))
     teachers = [name for name in made if family_of(name) not in FAMILIES]
     return (run_dir / (stage or (teachers or made)[-1]) / "latest").resolve()

@@ -12,7 +12,7 @@ from pipeline.configuration import compose, spelling
 from pipeline.configuration.ignored import ignored
 from pipeline.errors import InvalidConfig, MissingInput
 from pipeline.execution.sweep_plan import SweepPlan, asks_for_sweep, plan_sweep, print_sweep, sweep_json
-from pipeline.planning.command_line import remember_overrides
+from pipeline.planning.command_line import remember_overrides, remember_typed
 from pipeline.planning.plan import make_plan
 from pipeline.planning.presentation import plan_json, print_plan
 from pipeline.view.console import standard_console
@@ -39,8 +39,8 @@ def plan(
 ) -> int:
     """Show what `run` would do, and why.
 
-    For each stage: its action (`skip`, `resume` or `run`), the reason, its inputs, its memory and its time. Every
-    mistake in the configuration is reported at once. Nothing is written and nothing is started.
+    For each stage: its action (`skip`, `reuse`, `resume` or `run`), the reason, its inputs, its memory and its time.
+    Every mistake in the configuration is reported at once. Nothing is written and nothing is started.
 
     Args:
         overrides: The stages and the configuration, as for `run`; without `+stage=` the whole recipe.
@@ -52,6 +52,7 @@ def plan(
     if not any(text.startswith("+stage=") for text in words):
         words.append("+stage=all")
     try:
+        remember_typed("plan", [*(["-m"] if is_sweep else []), *overrides])
         remember_overrides(words)
         if is_sweep or asks_for_sweep(words):
             return _show_sweep(plan_sweep(words), as_json, console)

@@ -11,7 +11,7 @@ from pipeline.commands.chat import model_stage
 from pipeline.commands.declaration import Overrides, declare, exit_codes, flag, option
 from pipeline.commands.hub import upload
 from pipeline.commands.parcel import CARD, Parcel, pack, require_whole, with_base
-from pipeline.commands.run_directory import find_run, said_run
+from pipeline.commands.run_directory import find_run
 from pipeline.errors import InvalidConfig
 from pipeline.view.console import standard_console
 from pipeline.view.words import size
@@ -72,10 +72,10 @@ def publish(
     directory = model_stage(run_dir, stage)
     if not is_anyway:
         require_whole(run_dir, directory.parent.name)
-    console.print(said_run(run_dir, overrides), highlight=False, markup=False, soft_wrap=True)
     parcel = pack(run_dir, directory, "adapter" if is_adapter else "model")
     if is_adapter:
         parcel = with_base(parcel, base)
+    console.print(f"run {run_dir.name} in {run_dir.parent}", highlight=False, markup=False, soft_wrap=True)
     _show(parcel, target, is_public, console)
     if not is_confirmed or target is None:
         command = (

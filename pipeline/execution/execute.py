@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pipeline.errors import StageFailed, StageInterrupted
 from pipeline.execution import current, launch
+from pipeline.execution.directories import move_aside
 from pipeline.execution.observers import DONE, FAILED, INTERRUPTED, NOBODY, Observers
 from pipeline.execution.source import source_commit
 from pipeline.execution.stop import StopRequest
@@ -18,6 +19,7 @@ from pipeline.planning.command_line import own_command, resume_command
 from pipeline.planning.plan import Plan, Step
 from stages.config import VERSIONS, to_dict
 from stages.contract.description import StageDescription
+from stages.contract.earlier import write_earlier
 from stages.contract.files import file_table, remove_temporaries
 from stages.contract.inputs import write_inputs
 from stages.contract.manifest import Manifest, Timing, verify
@@ -49,7 +51,7 @@ def execute(
         raise StageInterrupted(f"stopped before {step.stage}", f"continue with: {resume_command(plan.config, 'all')}")
     preflight.require_disk(step, plan.config)
     if step.action == RUN and step.dir.exists():
-        _move_aside(step.dir)
+        move_aside(step.dir)
     prepare(step, plan)
 
     def relay(state: StageProgress) -> None:
@@ -115,15 +117,9 @@ def prepare(step: Step, plan: Plan) -> None:
         commit=source_commit(),
     ).write(step.dir)
     write_inputs(step.dir, step.inputs)
+    if step.kind == "evaluate":
+        write_earlier(step.dir, step.earlier)
     current.show(step, plan)
-
-
-def _move_aside(directory: Path) -> None:
-    """Renames a directory to NAME.old-1, or the next number that is free."""
-    number = 1
-    while directory.with_name(f"{directory.name}.old-{number}").exists():
-        number += 1
-    directory.rename(directory.with_name(f"{directory.name}.old-{number}"))
 
 
 def _write_report(step: Step, plan: Plan) -> None:

@@ -66,7 +66,7 @@ class SweepPlan:
             step.dir: step.seconds
             for job in self.jobs
             for step in (job.plan.steps if job.plan else ())
-            if not step.is_done
+            if not step.is_made
         }
         if any(value is None for value in times.values()):
             return None
@@ -146,7 +146,7 @@ def _row(number: int, job: PlannedJob) -> tuple[str, ...]:
     overrides = escape(" ".join(job.overrides))
     if job.plan is None:
         return str(number), overrides, "[red]mistake[/]", ""
-    left = [step for step in job.plan.steps if not step.is_done]
+    left = [step for step in job.plan.steps if not step.is_made]
     unknown = any(step.seconds is None for step in left)
     time = "?" if unknown else f"~{duration(sum(step.seconds or 0.0 for step in left))}" if left else "done"
     return str(number), overrides, f"{len(left)} of {len(job.plan.steps)}", time
@@ -162,7 +162,7 @@ def sweep_json(sweep: SweepPlan) -> dict[str, Any]:
         "jobs": [
             {
                 "overrides": job.overrides,
-                "to_make": [step.stage for step in job.plan.steps if not step.is_done] if job.plan else [],
+                "to_make": [step.stage for step in job.plan.steps if not step.is_made] if job.plan else [],
                 "fingerprints": {step.stage: step.fingerprint for step in job.plan.steps} if job.plan else {},
             }
             for job in sweep.jobs

@@ -32,18 +32,18 @@ def stage_fingerprint(kind: str, config: Any, inputs: dict[str, str], data_files
     """
     fields = output_fields(config)
     for key, content in data_files.items():
-        fields = _with_content(fields, key.split("."), content)
+        fields = with_content(fields, key.split("."), content)
     return digest({"kind": kind, "version": VERSIONS[kind], "config": fields, "inputs": inputs, "seed": seed})
 
 
-def _with_content(fields: dict, names: list[str], content: str) -> dict:
+def with_content(fields: dict, names: list[str], content: str) -> dict:
     """The fields, in which the content of the source at `names` stands in the place of its path.
 
     The content says more than a revision, which is dropped: to pin the revision that is there already changes nothing.
     """
     if not names:
         return {**fields, "path": content, **({"revision": None} if "revision" in fields else {})}
-    return {**fields, names[0]: _with_content(fields[names[0]], names[1:], content)}
+    return {**fields, names[0]: with_content(fields[names[0]], names[1:], content)}
 
 
 def data_files(config: Any) -> dict[str, str]:

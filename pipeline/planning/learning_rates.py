@@ -63,7 +63,7 @@ def _from_outside(config: RunConfig, steps: Iterable["Step"]) -> list[tuple["Ste
     """The stages that are going to train a model from outside, each with the parameters of that model."""
     found = []
     for step in steps:
-        if step.is_done or step.kind not in OF_KIND:
+        if step.is_made or step.kind not in OF_KIND:
             continue
         model = config.model_of(step.stage)
         size = num_parameters(model) if model.path else 0

@@ -29,7 +29,7 @@ def check_models(config: RunConfig, steps: Iterable["Step"]) -> list[MessageAndF
     """What the models of the stages that are going to run cannot do, each thing once."""
     errors: list[MessageAndFix] = []
     for step in steps:
-        if step.is_done or step.config is None or getattr(step.config, "directories", []):
+        if step.is_made or step.config is None or getattr(step.config, "directories", []):
             continue
         model = config.model_of(step.stage)
         errors += _too_long(step, model)

@@ -30,7 +30,7 @@ def check_suites(steps: Iterable["Step"]) -> list[MessageAndFix]:
     """Evaluation suites that name no data, or files that are not there."""
     suites: dict[str, SuiteConfig] = {}
     for step in steps:
-        if not step.is_done:
+        if not step.is_made:
             suites |= getattr(step.config, "settings", {})
     return [error for name, suite in suites.items() for error in _missing_files(name, suite)]
 
@@ -67,7 +67,7 @@ def check_sandbox(config: RunConfig, steps: Iterable["Step"]) -> list[MessageAnd
     settings = {
         (step.config.sandbox.backend, step.config.sandbox.url, step.config.sandbox.python or "")
         for step in steps
-        if not step.is_done and hasattr(step.config, "sandbox") and _grades_programs(step.config)
+        if not step.is_made and hasattr(step.config, "sandbox") and _grades_programs(step.config)
     }
     problems = [sandbox_problem(*setting) for setting in sorted(settings)]
     return [
@@ -154,7 +154,7 @@ def check_disk(config: RunConfig, steps: Sequence["Step"]) -> list[MessageAndFix
 
     What a trained stage needs for its checkpoints is checked when its turn comes (`require_disk`).
     """
-    if all(step.is_done for step in steps):
+    if all(step.is_made for step in steps):
         return []
     return _too_little_space(config.run_dir, config.launcher.min_free_gib, "a stage")
 

@@ -31,7 +31,7 @@ def check_data(config: RunConfig, steps: Iterable["Step"]) -> list[MessageAndFix
     seen: set[str] = set()
     requests: list[dict[str, Any]] = []
     for step in steps:
-        for field, data in (all_nodes(step.config) if not step.is_done else {}).items():
+        for field, data in (all_nodes(step.config) if not step.is_made else {}).items():
             for name, source in data.all_sources.items():
                 key = f"{field}.sources.{name}" if data.sources else field
                 request = _request(config, step, data, source, key)

@@ -62,19 +62,14 @@ class LoraConfig(Checked):
         return self.rank > 0
 
     def mistakes(self) -> list[str]:
-        """What needs adapters is not asked for without them."""
-        if self.is_on:
+        """DoRA needs whole weights."""
+        if not (self.is_on and self.dora and self.quantize != "none"):
             return []
-        asked = {"quantize": self.quantize != "none", "rslora": self.rslora, "dora": self.dora}
-        return [
-            f"{name} needs adapters, but rank is 0: add lora=on, or set {name} back"
-            for name, is_asked in asked.items()
-            if is_asked
-        ]
+        return ["dora does not go with quantize: its lengths are those of whole weights; set one of them back"]
 
     def idle(self) -> dict[str, str]:
         """Everything, where there are no adapters."""
-        names = ("alpha", "dropout", "targets", "whole", "sampler")
+        names = ("alpha", "dropout", "targets", "whole", "rslora", "dora", "quantize", "sampler")
         return {} if self.is_on else dict.fromkeys(names, "rank=0: all weights are trained")
 
 

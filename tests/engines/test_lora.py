@@ -5,6 +5,7 @@ Checkpoints and references hold adapters only, and what comes out is a whole mod
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from tests.support.tiny_stages import DATA, GRPO
 SCRIPT = ENGINE_SCRIPTS / "several_stages.py"
 LORA = {"rank": 4, "alpha": 8.0}
 DORA = {**LORA, "dora": True, "whole": ["model.norm"]}
-ZERO_STAGES, NUM_STEPS, STOP = (0, 1, 2, 3), 9, 5
+ZERO_STAGES, NUM_STEPS, STOP = (0, 2, 3), 7, 4
 DONE, INTERRUPTED = 0, 75
 STAGE = "collected"  # the policy knows this stage's first prompts by heart, so that groups have rewards to differ in
 RL = {**GRPO, "lora": LORA, "optim": {"lr": 5e-3}}
@@ -28,7 +29,7 @@ def sft_runs(base, sft_data, tmp_path_factory) -> dict[str, Path]:
     """Finished stage directories by name: z2_from_1 was stopped on one process and finished on two."""
     root = tmp_path_factory.mktemp("lora_sft")
 
-    def stage(name: str, zero_stage: int, lora: dict) -> str:
+    def stage(name: str, zero_stage: int, lora: dict, **more: Any) -> str:
         config = {
             "max_steps": NUM_STEPS,
             "batch_size": 4,
@@ -36,7 +37,7 @@ def sft_runs(base, sft_data, tmp_path_factory) -> dict[str, Path]:
             "micro_batch_tokens": 60,
             "save_every": 100,
             "optim": {"lr": 1e-2, "warmup_steps": 2, "weight_decay": 0.01, "grad_clip": 0.5},
-            "deepspeed": {"zero_stage": zero_stage},
+            "deepspeed": {"zero_stage": zero_stage, **more},
             "lora": lora,
         }
         return str(write_stage(root / name, "sft", config, {"policy": base, "data": sft_data}, stage="sft"))
@@ -45,9 +46,10 @@ def sft_runs(base, sft_data, tmp_path_factory) -> dict[str, Path]:
         assert set(run_script(SCRIPT, json.dumps(cases), root / "codes.json", num_processes=num_processes)) == {code}
 
     stopped = {n: [[stage(f"z{z}_from_{n}", z, LORA), STOP] for z in ZERO_STAGES] for n in (1, 2)}
-    whole = [[stage(f"z{z}_whole", z, LORA), None] for z in ZERO_STAGES]
+    whole = [[stage(f"z{z}_whole", z, LORA), None] for z in (0, 1, 2, 3)]
     launch([*whole, *([stage(f"dora_z{z}", z, DORA), None] for z in (0, 2, 3))], 2, DONE)
-    launch([[stage("z0_alone", 0, LORA), None]], 1, DONE)
+    alone = stage("z0_alone", 0, LORA), stage("z3_recomputed", 3, LORA, gradient_checkpointing=True)
+    launch([[directory, None] for directory in alone], 1, DONE)
     for num_processes in (1, 2):
         launch(stopped[num_processes], num_processes, INTERRUPTED)
     for path in root.glob("*/state/step_*"):
@@ -77,7 +79,7 @@ def assert_same(directory: Path, expected: Path, tolerance: float) -> None:
 def test_adapters_learn_and_the_export_is_a_whole_model(sft_runs, base):
     directory = sft_runs["z0_whole"]
     losses = [row["train/loss"] for row in steps(directory)]
-    assert losses[-1] < 0.9 * losses[0]
+    assert losses[-1] < losses[0] - 0.05
     before, after = load_file(base / "model/model.safetensors"), load_file(directory / "model/model.safetensors")
     assert before.keys() == after.keys()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
@@ -85,7 +87,7 @@ def test_adapters_learn_and_the_export_is_a_whole_model(sft_runs, base):
     assert "adapters of rank 4 on 14 layers" in attempt_log(directory)
 
 
-@pytest.mark.parametrize("name", ["z1_whole", "z2_whole", "z3_whole", "z0_alone"])
+@pytest.mark.parametrize("name", ["z1_whole", "z2_whole", "z3_whole", "z0_alone", "z3_recomputed"])
 def test_every_zero_stage_and_number_of_processes_trains_the_same(sft_runs, name):
     assert_same(sft_runs[name], sft_runs["z0_whole"], 2e-5)
 
@@ -175,12 +177,14 @@ def test_reward_models_killed_and_resumed(policy, stage_root):
         "save_every": 1,
         "lora": LORA,
         "optim": {"lr": 1e-2},
+        "judge": {"backend": "openai", "url": "http://127.0.0.1:1/v1", "model": "nobody"},
         "data": {
             **DATA,
             "name": "file",
-            "template": "chat",
+            "template": "plain",
+            "eval_fraction": 0.0,
             "sources": {
-                "p": {"path": str(pairs), "rows": "pairs", "domain": "helpful"},
+                "p": {"path": str(pairs), "rows": "preferences", "domain": "helpful"},
                 "l": {"path": str(labels), "rows": "labels", "domain": "safety"},
             },
         },

@@ -2,6 +2,7 @@
 that the driver planned.
 """
 
+import functools
 import json
 from pathlib import Path
 
@@ -19,6 +20,16 @@ def config(*overrides: str) -> RunConfig:
 
 def plan(*overrides: str) -> Plan:
     return make_plan(config(*overrides))
+
+
+@functools.cache
+def shared_config(*overrides: str) -> RunConfig:
+    """A configuration that is composed once for all tests: for those that name files and runs by relative paths."""
+    return config(*overrides)
+
+
+def shared_plan(*overrides: str) -> Plan:
+    return make_plan(shared_config(*overrides))
 
 
 def step(made: Plan, stage: str) -> Step:
