@@ -25,6 +25,7 @@ COMMANDS = {
     "logs": "Show the log of a stage, and follow it with -f until the stage ends.",
     "use": "Make a variant of a stage the current one, with all that it was made from.",
     "compare": "Put two runs side by side: stages, configurations, results on the same problems, costs.",
+    "join": "Lend this machine to a run whose driver is on another one.",
     "evaluate": "Evaluate any model directories, or the models of a run, on benchmarks.",
     "report": "Write the HTML report of what a run has made so far, or follow the run in a browser.",
     "chat": "Talk to a model of a run, or to a model directory.",
