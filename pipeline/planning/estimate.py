@@ -11,6 +11,7 @@ from typing import Any
 from pipeline.configuration.graph import Node
 from pipeline.configuration.schema import RunConfig
 from pipeline.planning import lora, models
+from pipeline.planning.activations import activation_bytes
 from pipeline.planning.training_rows import training_rows
 from stages.config import LoraConfig
 from stages.contract.description import StageDescription
@@ -210,7 +211,7 @@ def _trained_parameters(stage: str, config: Any, run: RunConfig, parameters: flo
 
 
 def memory_gib(node: Node, config: Any, run: RunConfig) -> float | None:
-    """Estimated peak memory of all ranks of one node, GiB: engines, weights, optimizer state, KV cache.
+    """Estimated peak memory of all ranks of one node, GiB: engines, weights, optimizer, KV cache, activations.
 
     With LoRA only adapters have gradients and optimizer state, and the reference is the same weights without them.
     None where the weights are not there.
@@ -228,7 +229,8 @@ def memory_gib(node: Node, config: Any, run: RunConfig) -> float | None:
     settings = getattr(config, "lora", LoraConfig())
     has_adapters = settings.is_on
     has_reference = node.kind == "grpo" and config.beta > 0 and not has_adapters
-    copies = int(has_sampler) + int(has_reference)
+    judges = 2 if "reward_models" in node.inputs and config.rewards.preference else 0
+    copies = int(has_sampler) + int(has_reference) + judges
     needed = parameters * copies * weight_bytes
     if deepspeed is not None:
         world = ranks * run.launcher.num_nodes
@@ -243,4 +245,6 @@ def memory_gib(node: Node, config: Any, run: RunConfig) -> float | None:
         needed += trained * (
             OPTIMIZER_BYTES / optimizer_shards + weight_bytes / weight_shards + weight_bytes / gradient_shards
         )
+        recomputed = deepspeed.gradient_checkpointing
+        needed += config.micro_batch_tokens * activation_bytes(run.model_of(node.name), weight_bytes, recomputed)
     return round(ranks * (per_rank + needed / 2**30), 2)
