@@ -140,7 +140,16 @@ class SweepConfig(Checked):
         None, "Evaluation set, e.g. tiny_math; null: the number is a metric of the stage's manifest or metrics.jsonl."
     )
     metric: str | None = setting(None, "Name of the number, e.g. pass@1 or reward/mean.")
-    direction: Literal["maximize", "minimize"] = setting("maximize", "Which numbers stand first in the leaderboard.")
+    direction: Literal["maximize", "minimize"] | None = setting(
+        None,
+        "Which numbers stand first in the leaderboard; null: the lowest loss, the highest reward or accuracy. Of other "
+        "metrics a sweep has to be told.",
+    )
+    watch: str | None = setting(
+        None,
+        "Metric of metrics.jsonl by which a pruner ends bad jobs early (hydra/sweeper/pruner); null: the compared one, "
+        "or, where an evaluation is compared, the stage's mean reward or loss.",
+    )
 
 
 @config_class
