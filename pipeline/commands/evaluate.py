@@ -12,12 +12,18 @@ from rich.console import Console
 
 from pipeline.commands.declaration import Overrides, declare, exit_codes
 from pipeline.commands.evaluation_tables import print_comparisons, print_results
+from pipeline.commands.run_directory import find_run
 from pipeline.configuration import compose, spelling
-from pipeline.errors import InvalidConfig
+from pipeline.configuration.graph import STAGES
+from pipeline.configuration.schema import RunConfig
+from pipeline.errors import InvalidConfig, MissingInput
 from pipeline.execution.prefect import server as prefect_server
 from pipeline.execution.run import run_stages
-from pipeline.planning.command_line import remember_overrides
+from pipeline.planning.command_line import remember_overrides, remember_typed
+from pipeline.planning.whole import configuration_of, last_overrides
 from pipeline.view.console import standard_console
+from stages.config import output_fields
+from stages.config.quoting import hydra_quoted
 from stages.contract.results import find_comparisons, find_results
 
 USAGE = "[model=DIRECTORY | 'model=[A,B]'] ['eval=[SUITE,...]'] [run=NAME] [KEY=VALUE ...]"
@@ -39,24 +45,61 @@ def evaluate(*overrides: Overrides) -> int:
     """Evaluate any model directories, or the models of a run, on benchmarks.
 
     What is done already is skipped, and an interrupted evaluation samples nothing twice. Two or more models are
-    compared on the same problems by a paired test.
+    compared on the same problems by a paired test. The models of a run are those that it was last run with; an
+    evaluation on other suites stands beside the recipe's own one, which status, report and publish go on to show.
 
     Args:
         overrides: `model=DIRECTORY` or `'model=[A,B]'`, without it the models of the run that `run=` names;
             `eval=SUITE` or `'eval=[A,B]'`; `eval.SUITE.key=value` for a key of a suite; any other key of the
-            configuration.
+            configuration. By default it is the run that was worked on last.
     """
     console = standard_console()
-    words = as_overrides(overrides)
+    words = as_overrides([*of_run(overrides), *overrides])
+    remember_typed("evaluate", overrides)
     remember_overrides(words)
     config = compose.compose_config(words)
+    is_aside = is_on_the_side(config)
     try:
-        plan = run_stages(config, console)
+        plan = run_stages(config, console, is_aside=is_aside)
     finally:
         prefect_server.stop()
     step = next(step for step in plan.steps if step.stage == "evaluate")
     show(step.dir, console)
+    if is_aside and (step.dir.parent / "latest").resolve() != step.dir:
+        console.print("the recipe's own evaluation stays the current one of the run", highlight=False)
     return 0
+
+
+def of_run(words: Sequence[str]) -> list[str]:
+    """The overrides that the run was last run with, where its own models are evaluated: they say which models it has.
+
+    It is the run that `run=` names, by default the one worked on last. What is typed again is left out.
+    """
+    if any(word.startswith("model=") for word in words):
+        return []
+    named = [word for word in words if word.startswith(("run=", "runs_dir="))]
+    try:
+        run_dir = find_run(named, "evaluate")
+    except MissingInput:  # the plan says what is missing
+        return []
+    typed = {word.partition("=")[0].lstrip("+") for word in (*words, *spelling.rewrite(list(words)))}
+    kept = [word for word in last_overrides(run_dir) or [] if word.partition("=")[0].lstrip("+") not in typed]
+    names = [word for word in ("run", "runs_dir") if word not in typed]
+    place = {"run": run_dir.name, "runs_dir": str(run_dir.parent)}
+    kept = [word for word in kept if not word.startswith(("run=", "runs_dir="))]
+    return [*kept, *(f"{name}={hydra_quoted(place[name])}" for name in names)]
+
+
+def is_on_the_side(config: RunConfig) -> bool:
+    """Whether an evaluation is another one than the recipe's of its run, which then stays the current one."""
+    if not any((config.run_dir / name).is_dir() for name in STAGES if name not in ("evaluate", "report")):
+        return False  # a run of evaluations only
+    before = configuration_of(config.run_dir)
+    if before is None:
+        return True
+    return output_fields(before.stage("evaluate")) != output_fields(config.stage("evaluate")) or bool(
+        config.stages.evaluate.directories
+    )
 
 
 def as_overrides(words: Sequence[str]) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pipeline.errors import MissingInput
 from pipeline.planning.command_line import run_words
+from pipeline.planning.whole import ancestors_of, command_of_run, current_directories, flaws, overrides_of
 from stages.contract.inputs import find_inputs
 from stages.contract.manifest import verify
 from stages.contract.results import Result, find_results
@@ -62,9 +63,31 @@ def pack(run_dir: Path, directory: Path) -> Parcel:
     return Parcel(directory.parent.name, files, with_results(text, evaluation(run_dir, directory)))
 
 
+def require_whole(run_dir: Path, stage: str) -> None:
+    """Raises MissingInput where a model, what it was made from and its evaluation are not of one piece.
+
+    The card would put the numbers of one model beside the weights of another one.
+    """
+    found = flaws(run_dir)
+    ancestors = ancestors_of(stage, current_directories(run_dir))
+    matter = [flaw for flaw in found if flaw.stage in ancestors or flaw.stage == "evaluate"]
+    if matter:
+        commands = dict.fromkeys(command for flaw in matter for command in flaw.mends)
+        raise MissingInput(
+            "\n".join(f"{stage} is not published, for the run is not of one piece: {flaw.message}" for flaw in matter),
+            "\n".join([*commands, "or publish it as it is: add --anyway"]),
+        )
+
+
 def evaluation(run_dir: Path, directory: Path) -> list[Result]:
     """The rows of results.json on this very model; none where the latest evaluation was of another version of it."""
     latest = run_dir / "evaluate" / "latest"
+    damages = verify(latest).problems
+    if damages:
+        raise MissingInput(
+            f"the evaluation that the card would quote is damaged: {'; '.join(damages)}",
+            command_of_run(run_dir, None, overrides_of(latest) or [], "evaluate") + " force=true",
+        )
     stage = directory.parent.name
     source = (find_inputs(latest) or {}).get(stage)
     if source is None or source.fingerprint[:8] != directory.name:

@@ -10,8 +10,8 @@ from rich.table import Table
 from pipeline.commands.chat import model_stage
 from pipeline.commands.declaration import Overrides, declare, exit_codes, flag, option
 from pipeline.commands.hub import upload
-from pipeline.commands.parcel import CARD, Parcel, pack
-from pipeline.commands.run_directory import find_run
+from pipeline.commands.parcel import CARD, Parcel, pack, require_whole
+from pipeline.commands.run_directory import find_run, said_run
 from pipeline.errors import InvalidConfig
 from pipeline.view.console import standard_console
 from pipeline.view.words import size
@@ -21,7 +21,7 @@ REPOSITORY_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]{0,95}")
 
 app = declare(
     "publish",
-    "[--stage NAME] [--to OWNER/NAME] [--yes] [--public] [run=NAME] [runs_dir=DIRECTORY]",
+    "[--stage NAME] [--to OWNER/NAME] [--yes] [--public] [--anyway] [run=NAME] [runs_dir=DIRECTORY]",
     {
         "r1 publish --stage distill --to me/student": "files, sizes and the model card; uploads nothing",
         "r1 publish --stage distill --to me/student --yes": "uploads it, private",
@@ -37,6 +37,7 @@ def publish(
     target: Annotated[str | None, option("--to", value="OWNER/NAME")] = None,
     is_confirmed: Annotated[bool, flag("--yes")] = False,
     is_public: Annotated[bool, flag("--public")] = False,
+    is_anyway: Annotated[bool, flag("--anyway")] = False,
 ) -> int:
     """Show what of a model would go to the Hugging Face hub, and upload it with --yes.
 
@@ -49,6 +50,8 @@ def publish(
         target: The repository on the hub. It is made if it is not there yet.
         is_confirmed: Upload what is shown; needs `--to`.
         is_public: Let everybody read the repository.
+        is_anyway: Go on although the run's stages are not of one piece; without it that is refused, with the command
+            that mends it.
     """
     run_dir = find_run(overrides, "publish")
     if target is not None and not REPOSITORY_NAME.fullmatch(target):
@@ -58,13 +61,18 @@ def publish(
     if is_confirmed and target is None:
         raise InvalidConfig(["--to is missing: name the repository, as --to OWNER/NAME"])
     console = standard_console()
-    parcel = pack(run_dir, model_stage(run_dir, stage))
+    directory = model_stage(run_dir, stage)
+    if not is_anyway:
+        require_whole(run_dir, directory.parent.name)
+    console.print(said_run(run_dir, overrides), highlight=False, markup=False, soft_wrap=True)
+    parcel = pack(run_dir, directory)
     _show(parcel, target, is_public, console)
     if not is_confirmed or target is None:
         command = (
             f"python -m pipeline publish {override('run', run_dir.name)} {override('runs_dir', str(run_dir.parent))} "
             f"--stage {parcel.stage} "
-            f"--to {target or 'OWNER/NAME'}{' --public' if is_public else ''} --yes"
+            f"--to {target or 'OWNER/NAME'}{' --public' if is_public else ''}"
+            f"{' --anyway' if is_anyway else ''} --yes"
         )
         console.print(f"nothing was uploaded; to do so: {command}", highlight=False, soft_wrap=True)
         return 0

@@ -23,7 +23,7 @@ from pipeline.errors import InvalidConfig, PipelineError, StageInterrupted
 from pipeline.execution import sweep
 from pipeline.execution.prefect import server as prefect_server
 from pipeline.execution.run import run_stages
-from pipeline.planning.command_line import remember_overrides
+from pipeline.planning.command_line import remember_overrides, remember_typed
 from pipeline.planning.preflight import require_run_dir
 from pipeline.view.console import standard_console
 from pipeline.view.errors import print_error
@@ -74,6 +74,8 @@ def run(
     is_sweep = hydra.multirun or any(word.lstrip("+").startswith(("sweep=", "hydra.mode=MULTIRUN")) for word in words)
     if not hydra.only_shows:
         _check(words, is_sweep)
+        options = ["-m" if word == "--multirun" else word for word in hydra.arguments()]
+        remember_typed("run", [*options, *(["--steps"] if with_steps else []), *overrides])
         remember_overrides(words)
     elif mistakes := overrides_module.unreadable_overrides(words):
         raise InvalidConfig(mistakes)
@@ -142,7 +144,7 @@ class Jobs:
         self.console.print(
             f"[bold]job {record.number}[/bold] {escape(' '.join(overrides))}", highlight=False, soft_wrap=True
         )
-        plan = run_stages(config, self.console, self.has_steps)
+        plan = run_stages(config, self.console, self.has_steps, is_aside=True)
         return sweep.record_result(record, config, sweep.objective_value(plan))
 
     def _end(self, error: PipelineError) -> SystemExit:

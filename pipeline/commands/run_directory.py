@@ -11,6 +11,35 @@ from stages.config.quoting import override, unquoted
 KEYS = ("run", "runs_dir")
 
 
+def runs_place(overrides: Sequence[str], command: str, keys: Sequence[str] = KEYS) -> Path:
+    """The directory of runs that `runs_dir=` names.
+
+    Args:
+        overrides: the command's words, `key=value`.
+        command: the command's name, for messages.
+        keys: the keys that it knows.
+
+    Raises:
+        InvalidConfig: another key was given.
+    """
+    known = " and ".join({"run": "run=NAME", "runs_dir": "runs_dir=DIRECTORY"}[key] for key in keys)
+    unknown = [key for key in (text.partition("=")[0] for text in overrides) if key not in keys]
+    if unknown:
+        raise InvalidConfig([f"{key}: {command} reads the disk; it knows {known}" for key in unknown])
+    return Path(_value(overrides, "runs_dir") or RunConfig().runs_dir).expanduser().resolve()
+
+
+def _value(overrides: Sequence[str], key: str) -> str:
+    """What the last `key=` among the words gives; "" where there is none."""
+    values = [unquoted(text.partition("=")[2]) for text in overrides if text.startswith(f"{key}=")]
+    return values[-1] if values else ""
+
+
+def runs_in(place: Path) -> list[Path]:
+    """The directories of all runs below a directory, the one that was worked on last at the end."""
+    return sorted((path.parent for path in place.glob("*/config.yaml")), key=_written)
+
+
 def find_run(overrides: Sequence[str], command: str) -> Path:
     """The directory of the run that `run=` and `runs_dir=` name; by default the one that was worked on last.
 
@@ -22,26 +51,29 @@ def find_run(overrides: Sequence[str], command: str) -> Path:
         InvalidConfig: another key was given.
         MissingInput: there is no such run, or none at all.
     """
-    given = {key: unquoted(value) for key, _, value in (text.partition("=") for text in overrides)}
-    unknown = [key for key in given if key not in KEYS]
-    if unknown:
-        raise InvalidConfig(
-            [f"{key}: {command} reads the disk; it knows run=NAME and runs_dir=DIRECTORY" for key in unknown]
-        )
-    runs = Path(given.get("runs_dir") or RunConfig().runs_dir).expanduser().resolve()
-    known = sorted((path.parent for path in runs.glob("*/config.yaml")), key=_written)
-    if "run" in given:
-        if runs / given["run"] not in known:
+    runs = runs_place(overrides, command)
+    known = runs_in(runs)
+    if any(text.startswith("run=") for text in overrides):
+        run_dir = runs / _value(overrides, "run")
+        if run_dir not in known:
             there_are = f"; there are {', '.join(path.name for path in known)}" if known else ""
             raise MissingInput(
-                f"there is no run {given['run']} in {runs}{there_are}",
-                f"python -m pipeline run +stage=all {run_words(runs / given['run'])}",
+                f"there is no run {run_dir.name} in {runs}{there_are}",
+                f"python -m pipeline run +stage=all {run_words(run_dir)}",
             )
-        return runs / given["run"]
+        return run_dir
     if not known:
-        elsewhere = f" {override('runs_dir', str(runs))}" if given.get("runs_dir") else ""
+        elsewhere = f" {override('runs_dir', str(runs))}" if _value(overrides, "runs_dir") else ""
         raise MissingInput(f"there is no run in {runs} yet", f"python -m pipeline run +stage=all{elsewhere}")
     return known[-1]
+
+
+def said_run(run_dir: Path, overrides: Sequence[str]) -> str:
+    """One line that says which run a command is about, and how another one is named where this was the default."""
+    others = sum(1 for path in run_dir.parent.glob("*/config.yaml") if path.parent != run_dir)
+    is_default = others and not any(text.startswith("run=") for text in overrides)
+    more = f", the one worked on last; {others} more: `r1 runs`, run=NAME" if is_default else ""
+    return f"run {run_dir.name} in {run_dir.parent}{more}"
 
 
 def _written(run_dir: Path) -> float:

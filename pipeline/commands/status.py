@@ -5,18 +5,30 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from pipeline.commands.declaration import Overrides, declare, exit_codes, flag, option
 from pipeline.commands.run_directory import find_run
 from pipeline.commands.run_state import read_run
+from pipeline.planning.command_line import use_command
+from pipeline.planning.whole import command_of_run, overrides_of
 from pipeline.report import cost
-from pipeline.view.colours import COLOURS
+from pipeline.view.colours import COLOURS as STATE_COLOURS
 from pipeline.view.console import standard_console
+from pipeline.view.tables import Column, print_table
 from pipeline.view.words import duration, numbers
+
+SHOWN_VARIANTS = 5  # of each stage
+COLUMNS = (
+    Column("stage"),
+    Column("state"),
+    Column("step", is_number=True),
+    Column("time", is_number=True, goes=2),
+    Column("left", is_number=True),
+    Column("numbers", is_sentence=True),
+    Column("fingerprint", goes=1),
+)
 
 app = declare(
     "status",
@@ -73,8 +85,12 @@ def _show_cost(run_dir: Path, price: float | None, as_json: bool, console: Conso
 
 
 def show(state: dict[str, Any], console: Console) -> None:
-    """Prints the state of a run: a table of its stages, its alarms, where its report is."""
-    console.print(_table(state))
+    """Prints the state of a run: a table of its stages, what is wrong with it, its alarms, where its report is."""
+    for line in heading(state):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    print_table(console, "", COLUMNS, _rows(state))
+    for line in _remarks(state):
+        console.print(line, highlight=False, soft_wrap=True)
     for stage in state["stages"]:
         for alarm in stage["alarms"]:
             console.print(
@@ -87,31 +103,68 @@ def show(state: dict[str, Any], console: Console) -> None:
         console.print(f"report: {state['report']}", highlight=False, soft_wrap=True)
 
 
-def _table(state: dict[str, Any]) -> Table:
-    holder = f", driver: {state['driver']}" if state["driver"] else ""
-    table = Table(
-        title=f"run {state['run']} (recipe {state['recipe']}, seed {state['seed']}){holder}",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
+def heading(state: dict[str, Any]) -> list[str]:
+    """Which run it is, and who works on it."""
+    lines = [f"run {state['run']} (recipe {state['recipe']}, seed {state['seed']}) in {Path(state['run_dir']).parent}"]
+    if state["driver"]:
+        lines.append(f"in progress: {state['driver']}")
+    elif state["lost_driver"]:
+        lines.append(f"nobody works on it; the last driver was killed: {state['lost_driver']}")
+    return lines
+
+
+def _rows(state: dict[str, Any]) -> list[tuple[str, ...]]:
+    rows = [_row(stage["stage"], stage) for stage in state["stages"]]
+    return rows + [(name, "[dim]not started[/]", "", "", "", "", "") for name in state["not_started"]]
+
+
+def _row(name: str, stage: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        name,
+        f"[{STATE_COLOURS.get(stage['state'], 'red')}]{stage['state']}[/]",
+        f"{stage['step']}/{stage['num_steps']}" if stage["num_steps"] else "",
+        duration(stage["seconds"]),
+        duration(stage["eta_s"]),
+        escape(stage["message"] or numbers(stage["metrics"])),
+        stage["fingerprint"],
     )
-    table.add_column("stage", no_wrap=True)
-    table.add_column("state", no_wrap=True)
-    table.add_column("step", no_wrap=True, justify="right")
-    table.add_column("time", no_wrap=True, justify="right")
-    table.add_column("left", no_wrap=True, justify="right")
-    table.add_column("numbers")
-    table.add_column("fingerprint", no_wrap=True)
+
+
+def _remarks(state: dict[str, Any]) -> list[str]:
+    """What else there is to know, with what can be done about it, in rich's markup."""
+    lines = []
+    for flaw in state["flaws"]:
+        lines.append(f"[yellow]not of one piece[/] {escape(flaw['message'])}")
+    for number, command in enumerate(dict.fromkeys(mend for flaw in state["flaws"] for mend in flaw["mends"])):
+        lines.append(f"  {'or' if number else 'mend'}: {escape(command)}")
     for stage in state["stages"]:
-        table.add_row(
-            stage["stage"],
-            f"[{COLOURS.get(stage['state'], 'red')}]{stage['state']}[/]",
-            f"{stage['step']}/{stage['num_steps']}" if stage["num_steps"] else "",
-            duration(stage["seconds"]),
-            duration(stage["eta_s"]),
-            escape(stage["message"] or numbers(stage["metrics"])),
-            stage["fingerprint"],
-        )
-    for name in state["not_started"]:
-        table.add_row(name, "[dim]not started[/]")
-    return table
+        if stage["state"] == "damaged":
+            lines.append(f"[red]damaged[/] {stage['stage']}: {escape(_redo(state, stage))}")
+        lines += _variant_lines(state, stage)
+    if state["continue"]:
+        lines.append(f"continue with: {escape(state['continue'])}")
+    return lines
+
+
+def _redo(state: dict[str, Any], stage: dict[str, Any]) -> str:
+    overrides = overrides_of(Path(stage["dir"])) or []
+    command = command_of_run(Path(state["run_dir"]), state["recipe"], overrides, stage["stage"])
+    return f"make it again (this directory is kept aside): {command} force=true"
+
+
+def _variant_lines(state: dict[str, Any], stage: dict[str, Any]) -> list[str]:
+    """The other directories of a stage, the newest first, and the command that makes one of them current."""
+    found = stage["variants"]
+    if not found:
+        return []
+    lines = [f"variants of {stage['stage']}, beside {stage['fingerprint']}:"]
+    for variant in found[:SHOWN_VARIANTS]:
+        steps = f" {variant['step']}/{variant['num_steps']}" if variant["num_steps"] else ""
+        words = [f"  {variant['fingerprint']} {variant['state']}{steps}"]
+        words += [escape(text) for text in (variant["changes"], numbers(variant["metrics"])) if text]
+        lines.append(", ".join(words))
+    if len(found) > SHOWN_VARIANTS:
+        lines.append(f"  and {len(found) - SHOWN_VARIANTS} more: status --json has all")
+    example = next((variant for variant in found if variant["state"] == "done"), found[0])
+    lines.append(f"  choose: {escape(use_command(Path(state['run_dir']), stage['stage'], example['fingerprint']))}")
+    return lines

@@ -8,17 +8,17 @@ from importlib.metadata import version
 from pathlib import Path
 
 from pipeline.errors import StageFailed, StageInterrupted
-from pipeline.execution import launch
+from pipeline.execution import current, launch
 from pipeline.execution.observers import DONE, FAILED, INTERRUPTED, NOBODY, Observers
 from pipeline.execution.source import source_commit
 from pipeline.execution.stop import StopRequest
 from pipeline.planning import preflight
 from pipeline.planning.action import RUN
-from pipeline.planning.command_line import command
+from pipeline.planning.command_line import own_command, resume_command
 from pipeline.planning.plan import Plan, Step
 from stages.config import VERSIONS, to_dict
 from stages.contract.description import StageDescription
-from stages.contract.files import file_table, link, remove_temporaries
+from stages.contract.files import file_table, remove_temporaries
 from stages.contract.inputs import write_inputs
 from stages.contract.manifest import Manifest, Timing, verify
 from stages.contract.progress import StageProgress
@@ -46,7 +46,7 @@ def execute(
         PipelineError: What went wrong, and what to do about it.
     """
     if stop.is_requested:
-        raise StageInterrupted(f"stopped before {step.stage}", f"continue with: {command(plan.config, 'all')}")
+        raise StageInterrupted(f"stopped before {step.stage}", f"continue with: {resume_command(plan.config, 'all')}")
     preflight.require_disk(step, plan.config)
     if step.action == RUN and step.dir.exists():
         _move_aside(step.dir)
@@ -81,7 +81,13 @@ def _make(
         _write_report(step, plan)
     else:
         launch.launch(
-            step.stage, step.dir, plan.config.launcher, stop, on_line, on_progress, command(plan.config, step.stage)
+            step.stage,
+            step.dir,
+            plan.config.launcher,
+            stop,
+            on_line,
+            on_progress,
+            resume_command(plan.config, step.stage),
         )
     verdict = verify(step.dir)
     if verdict.problems:
@@ -93,7 +99,7 @@ def _make(
 
 
 def prepare(step: Step, plan: Plan) -> None:
-    """Writes config.json and inputs.json, all that a worker reads, and points `latest` at the directory."""
+    """Writes config.json and inputs.json, all that a worker reads, and makes the directory the stage's current one."""
     remove_temporaries(step.dir, step.dir.parent)
     plain = to_dict(step.config) if step.config is not None else {}
     StageDescription(
@@ -105,11 +111,11 @@ def prepare(step: Step, plan: Plan) -> None:
         run=plan.config.run,
         config=plain,
         data_files=step.data_files,
-        command=command(plan.config, step.stage),
+        command=own_command(plan.config, step.stage),
         commit=source_commit(),
     ).write(step.dir)
     write_inputs(step.dir, step.inputs)
-    link(step.dir.parent / "latest", step.dir.name)
+    current.show(step, plan)
 
 
 def _move_aside(directory: Path) -> None:
@@ -130,7 +136,8 @@ def _write_report(step: Step, plan: Plan) -> None:
         step.dir / "report.html",
         {role: Path(source.path) for role, source in step.inputs.items()},
     )
-    shutil.copyfile(path, plan.config.run_dir / "report.html")
+    if not plan.is_aside:
+        shutil.copyfile(path, plan.config.run_dir / "report.html")
     Manifest(
         stage=step.stage,
         kind=step.kind,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipeline.errors import MissingInput, PipelineError, StageFailed, StageInterrupted
 from pipeline.execution import stall
+from pipeline.planning.action import checkpoint_steps
 from stages.contract import exit_codes
 from stages.contract.error_report import ErrorReport
 from stages.contract.failures import RankFailure, read_failures
@@ -38,7 +39,7 @@ def explain(
     has_left_early = error is None and (code == exit_codes.INTERRUPTED or progress.phase == INTERRUPTED)
     if was_stopped or has_left_early:  # the latter: srun or Slurm stopped the ranks
         where = f" at step {progress.step}" if progress.step else ""
-        return StageInterrupted(f"{stage} was interrupted{where}; its checkpoint is kept", fix)
+        return StageInterrupted(f"{stage} was interrupted{where}; {_what_is_kept(directory, progress.step)}", fix)
     if error is not None and error.is_bad_input:
         return MissingInput(f"{stage}: {error.message}", error.fix or f"mend the input, then: {resume_command}")
     if error is not None and code is not None and code < 0 and error.rank != rank:
@@ -63,6 +64,15 @@ def explain(
         f"  log: {log}",
         fix,
     )
+
+
+def _what_is_kept(directory: Path, step: int) -> str:
+    """From where an interrupted stage goes on: a second Ctrl-C leaves no time for a checkpoint."""
+    kept = checkpoint_steps(directory)
+    if kept and step and kept[-1] < step:
+        return f"it continues from the checkpoint of step {kept[-1]}"
+    is_kept = bool(kept) or any((directory / "state").glob("*"))  # a builder keeps records instead
+    return "its checkpoint is kept" if is_kept else "it had no checkpoint yet"
 
 
 def root_failure(failures: list[RankFailure]) -> tuple[int, int | None]:

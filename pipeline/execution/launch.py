@@ -1,5 +1,6 @@
 """Starts a stage's workers with torchrun and watches them: relays what rank 0 says, and passes stop requests on."""
 
+import contextlib
 import os
 import re
 import signal
@@ -10,13 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.configuration.schema import LauncherConfig
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, StageInterrupted
 from pipeline.execution import stall
 from pipeline.execution.failure import explain
 from pipeline.execution.guard import TORCHRUN
 from pipeline.execution.stop import StopRequest
 from pipeline.paths import REPOSITORY
 from stages.contract.files import link
+from stages.contract.outcome import FAILED, INTERRUPTED, Outcome
 from stages.contract.progress import StageProgress
 
 POLL_S = 0.1
@@ -67,7 +69,16 @@ def launch(
         _end(guard)
         relay.poll()
     if guard.returncode != 0 or not (directory / "manifest.json").exists():
-        raise explain(stage, directory, logs, guard.returncode, stop.is_requested, resume_command)
+        error = explain(stage, directory, logs, guard.returncode, stop.is_requested, resume_command)
+        _note_outcome(logs, error)
+        raise error
+
+
+def _note_outcome(logs: Path, error: PipelineError) -> None:
+    """Writes down why the attempt ended, for `status`; a disk that is full keeps nobody from hearing it now."""
+    state = INTERRUPTED if isinstance(error, StageInterrupted) else FAILED
+    with contextlib.suppress(OSError):
+        Outcome(state=state, message=str(error).splitlines()[0], fix=error.fix).write(logs)
 
 
 def worker_command(directory: Path, launcher: LauncherConfig) -> list[str]:
@@ -140,8 +151,8 @@ def _new_attempt(directory: Path) -> tuple[int, Path]:
 class LineRelay:
     """Hands every new whole line of a growing log file to a function; libraries' progress bars stay in the file."""
 
-    def __init__(self, path: Path, on_line: Callable[[str], None]):
-        self.path, self.on_line, self.position = path, on_line, 0
+    def __init__(self, path: Path, on_line: Callable[[str], None], keeps_noise: bool = False):
+        self.path, self.on_line, self.position, self.keeps_noise = path, on_line, 0, keeps_noise
 
     def poll(self) -> None:
         """Reads what is new in the file; a line that is still being written waits for the next time."""
@@ -153,7 +164,7 @@ class LineRelay:
         whole = new[: new.rfind(b"\n") + 1]
         self.position += len(whole)
         for line in whole.decode("utf-8", errors="replace").splitlines():
-            if line.strip() and not NOISE.search(line):
+            if self.keeps_noise or (line.strip() and not NOISE.search(line)):
                 self.on_line(line)
 
 

@@ -1,14 +1,15 @@
 """Carries out the selected stages of one configuration: plan, lock, then one stage after another."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 
-import yaml
 from rich.console import Console
 from rich.markup import escape
 
 from pipeline.configuration.schema import RunConfig
 from pipeline.errors import MissingInput
+from pipeline.execution import current
 from pipeline.execution.execute import execute
 from pipeline.execution.lock import RunLock
 from pipeline.execution.observers import NOBODY, Observers
@@ -21,18 +22,18 @@ from pipeline.planning.preflight import require_run_dir
 from pipeline.planning.presentation import print_notes, print_plan
 from pipeline.view.live import LiveView
 from pipeline.view.words import duration
-from stages.config import to_dict
-from stages.contract.files import remove_temporaries, write_atomic
+from stages.contract.files import remove_temporaries
 from stages.contract.manifest import Manifest
 
 
-def run_stages(config: RunConfig, console: Console, has_steps: bool | None = None) -> Plan:
+def run_stages(config: RunConfig, console: Console, has_steps: bool | None = None, is_aside: bool = False) -> Plan:
     """Plans the selected stages and runs what is not done, while it holds the run's lock.
 
     Args:
         config: What to run.
         console: Where it is shown.
         has_steps: Whether each step has a line where the console is no terminal; None: where one stage is to be made.
+        is_aside: Whether it is a job of a sweep or an evaluation on the side, which leaves current what is current.
 
     Returns:
         The plan that was carried out.
@@ -44,13 +45,13 @@ def run_stages(config: RunConfig, console: Console, has_steps: bool | None = Non
     with RunLock(config.run_dir) as lock:
         if lock.note:
             console.print(f"note: {lock.note}", highlight=False, soft_wrap=True)
-        plan = make_plan(config)
+        plan = dataclasses.replace(make_plan(config), is_aside=is_aside)
         plan.raise_errors()
         remove_temporaries(config.run_dir)
-        write_atomic(
-            config.run_dir / "config.yaml",
-            yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True).encode(),
-        )
+        if moved := current.moves(plan):
+            _note(console, moved)
+        current.write_configuration(plan)
+        current.show_done(plan)
         if len(plan.steps) > 1:
             print_plan(console, plan)
         else:
@@ -61,7 +62,7 @@ def run_stages(config: RunConfig, console: Console, has_steps: bool | None = Non
             observers = Observers(trackers)
             if not run_plan(plan, console, stop, config.orchestrator == "prefect", has_steps, observers):
                 _note(console, "Prefect's server has ended; the run goes on without it")
-                plan = make_plan(config)
+                plan = dataclasses.replace(make_plan(config), is_aside=is_aside)
                 run_plan(plan, console, stop, False, has_steps, observers)
         return plan
 

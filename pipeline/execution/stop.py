@@ -34,10 +34,15 @@ class StopRequest:
         return self
 
     def restore(self) -> None:
-        """Puts the handlers back that were there before the first `install`."""
+        """Puts the handlers back that were there before the first `install`.
+
+        After a stop the driver is about to end by itself: a second Ctrl-C that comes now must not cost its exit code.
+        """
         for number, handler in self._before.items():
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
         self._before = {}
+        if self.is_requested:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.count += 1

@@ -7,7 +7,7 @@ from typing import Any
 from pipeline.configuration.graph import Node
 from pipeline.configuration.schema import RunConfig
 from pipeline.errors import MessageAndFix
-from pipeline.planning.command_line import command
+from pipeline.planning.command_line import own_command
 from pipeline.planning.fingerprint import data_files, differences
 from stages.config import VERSIONS, counts, fields_of, output_fields
 from stages.contract.description import StageDescription
@@ -41,7 +41,7 @@ def choose_action(
     if verdict.is_there and not is_forced:
         if not verdict.problems:
             return SKIP, "done, files verified", []
-        fix = f"redo the stage (the damaged directory is kept aside): {command(config, node.name)} force=true"
+        fix = f"redo the stage (the damaged directory is kept aside): {own_command(config, node.name)} force=true"
         return RUN, "damaged", [(f"{node.name}: {problem}", fix) for problem in verdict.problems]
     if is_forced and directory.exists():
         return RUN, "force=true", []
@@ -52,14 +52,18 @@ def choose_action(
 
 def _resume_reason(directory: Path) -> str:
     """How the last attempt ended, and where the next one begins."""
-    checkpoints = sorted(
-        path.name for path in (directory / "state").glob("step_*") if (path / "manifest.json").exists()
-    )
+    checkpoints = checkpoint_steps(directory)
     error = ErrorReport.find(directory)
     why = f"failed ({error.kind})" if error is not None else "interrupted"
     if not checkpoints:
         return f"{why} before its first checkpoint"
-    return f"{why}, continues from step {int(checkpoints[-1].split('_')[1])}"
+    return f"{why}, continues from step {checkpoints[-1]}"
+
+
+def checkpoint_steps(directory: Path) -> list[int]:
+    """The steps of the checkpoints in a stage directory that are whole, in order."""
+    whole = [path for path in (directory / "state").glob("step_*") if (path / "manifest.json").exists()]
+    return sorted(int(path.name.split("_")[1]) for path in whole)
 
 
 def _run_reason(node: Node, config: RunConfig, stage_config: Any, inputs: dict[str, StageInput]) -> str:
@@ -71,7 +75,7 @@ def _run_reason(node: Node, config: RunConfig, stage_config: Any, inputs: dict[s
     changes = []
     files = data_files(stage_config) if stage_config is not None else {}
     if stage_config is not None:
-        changed = differences(_output_part(before.config, stage_config), output_fields(stage_config))
+        changed = differences(output_part(before.config, stage_config), output_fields(stage_config))
         paths = {f"{key}.path" for key in files}  # a data file counts by its content
         changes += [line for line in changed if line.split()[0] not in paths]
     if before.data_files != files:
@@ -90,7 +94,7 @@ def _run_reason(node: Node, config: RunConfig, stage_config: Any, inputs: dict[s
     return "; ".join(changes) if changes else "its directory is gone"
 
 
-def _output_part(old: Any, config: Any) -> Any:
+def output_part(old: Any, config: Any) -> Any:
     """The fields of a stored configuration that decide the output, by the dataclass of today.
 
     A key that the dataclass does not have any more is kept: it was removed, and that is a change.
@@ -98,10 +102,10 @@ def _output_part(old: Any, config: Any) -> Any:
     if isinstance(old, dict) and dataclasses.is_dataclass(config):
         fields = fields_of(type(config))
         return {
-            name: _output_part(value, getattr(config, name, None))
+            name: output_part(value, getattr(config, name, None))
             for name, value in old.items()
             if name not in fields or counts(fields[name], value)
         }
     if isinstance(old, dict) and isinstance(config, dict):
-        return {key: _output_part(value, config.get(key)) for key, value in old.items()}
+        return {key: output_part(value, config.get(key)) for key, value in old.items()}
     return old

@@ -61,6 +61,7 @@ class Plan:
     left_out: dict[str, str]  # selected stages that the graph does not have -> why
     notes: list[str]
     errors: list[MessageAndFix]
+    is_aside: bool = False  # a job of a sweep, or an evaluation on the side: `latest` stays where it is
 
     @property
     def is_done(self) -> bool:
@@ -267,13 +268,14 @@ def _missing_inputs(
     ]
     errors = []
     for source in missing:
-        chain = [name for name in upstream(graph, [source]) if not known[name].is_done]
-        names = chain[0] if len(chain) == 1 else f"[{','.join(chain)}]"
+        needed = {name for name in upstream(graph, [source]) if not known[name].is_done} | set(selected)
+        stages = [name for name in graph.nodes if name in needed]
+        names = "all" if len(stages) == len(graph.nodes) else f"[{','.join(stages)}]"
         errors.append(
             (
                 f"{step.stage} needs {source}, which the run {config.run} has not finished with this configuration "
                 f"({known[source].reason})",
-                f"make it: {command(config, names)}",
+                f"make it too: {command(config, names)}",
             )
         )
     return errors

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pipeline.configuration.graph import FAMILIES, family_of
-from pipeline.planning.fingerprint import short_fingerprint
+from pipeline.planning.whole import flaws
 from pipeline.report import emergence, figures, lineage, results, samples, stage_table, student_table, tables
 from pipeline.report.glossary import EVALUATION, WORDS, Term, term_of
 from pipeline.report.headline import about, headline, progress
@@ -84,7 +84,7 @@ def _head(run: RunRecord) -> dict[str, Any]:
         "facts": facts(run),
         "origin": origin(run),
         "progress": progress(run),
-        "problems": problems + missing(stages) + mixed(run.stages),
+        "problems": problems + missing(stages) + mixed(run),
         "alarms": [(stage_name(stage.name), stage.alarms) for stage in stages if stage.alarms],
         "num_done": sum(stage.status == "done" for stage in stages),
     }
@@ -186,22 +186,14 @@ def missing(stages: list[StageRecord]) -> list[str]:
     return [f"not made in this run (yet): {', '.join(names)}"] if names else []
 
 
-def mixed(stages: dict[str, StageRecord]) -> list[str]:
-    """A line for each stage that was made from another version of an input than the one shown.
+def mixed(run: RunRecord) -> list[str]:
+    """A line for each stage that is not of one piece with the others, and the commands that mend it.
 
     The numbers of the two do not belong to one chain.
     """
-    found = []
-    for stage in stages.values():
-        for entry in stage.inputs.values():
-            source = stages.get(entry.stage) if entry.stage else None
-            made_from = entry.fingerprint
-            if source and source.path and made_from and made_from != source.fingerprint:
-                found.append(
-                    f"{stage.name} was made from {source.name}@{short_fingerprint(made_from)}, not from the one shown, "
-                    f"{source.name}@{short_fingerprint(source.fingerprint)}"
-                )
-    return found
+    found = flaws(run.path, {name: stage.path for name, stage in run.stages.items() if stage.path})
+    mends = dict.fromkeys(command for flaw in found for command in flaw.mends)
+    return [flaw.message for flaw in found] + [f"to mend it: {command}" for command in mends]
 
 
 def parent_of(stage: StageRecord, evaluation: StageRecord) -> str | None:

@@ -16,7 +16,7 @@ from stages.contract.description import StageDescription
 from stages.contract.error_report import ErrorReport
 from stages.contract.inputs import StageInput, read_inputs
 from stages.contract.json_file import DamagedFile
-from stages.contract.manifest import Manifest, Timing
+from stages.contract.manifest import Manifest, Timing, verify
 from stages.contract.progress import StageProgress
 from stages.contract.results import Comparison, Result, read_comparisons, read_results
 
@@ -115,6 +115,8 @@ def read_stage(name: str, path: Path | None) -> StageRecord:
     stage.description = _read_file(StageDescription.read, stage)
     stage.inputs = _read_file(read_inputs, stage) or {}
     stage.manifest = _read_file(Manifest.read, stage)
+    if stage.manifest:
+        stage.problems += [f"{name} is damaged: {problem}" for problem in verify(path).problems]
     stage.error = _read_file(ErrorReport.read, stage)
     stage.progress = _read_file(StageProgress.read, stage)
     stage.results = _read_file(read_results, stage) or []

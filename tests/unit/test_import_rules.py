@@ -43,6 +43,7 @@ LIGHT = (
     "stages.data.readers",
     "stages.data.rows",
     "stages.data.hub",
+    "stages.kinds.evaluation.statistics",
     "stages.worlds.reasoning_gym.examples",
     "stages.worlds.reasoning_gym.families",
 )  # pure: the driver reads the first rows of a file as a worker will

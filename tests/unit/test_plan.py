@@ -154,7 +154,9 @@ def test_a_missing_upstream_stage_names_the_command_that_makes_it(runs):
     made = plan("+stage=r1_zero", runs, "seed=3")
     assert len(made.errors) == 1
     message, fix = made.errors[0]
-    assert message.startswith("r1_zero needs base") and fix.startswith("make it: python -m pipeline run +stage=base")
+    assert message.startswith("r1_zero needs base") and fix.startswith(
+        "make it too: python -m pipeline run '+stage=[base,r1_zero]'"
+    )
     with pytest.raises(MissingInput):
         made.raise_errors()
     finish(plan("+stage=[base]", runs, "seed=3"), "base")

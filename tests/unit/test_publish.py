@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from pipeline.execution import current
 from stages.contract.description import StageDescription
 from stages.contract.files import file_table, write_json
 from stages.contract.inputs import read_inputs
@@ -27,7 +28,7 @@ def run(tmp_path):
     made = plan("+stage=[base,cold_start,reasoning_rl,evaluate]", f"runs_dir={tmp_path / 'runs'}", "run=demo")
     finish(made, "base", "reasoning_rl")
     made = plan("+stage=[reasoning_rl,evaluate]", f"runs_dir={tmp_path / 'runs'}", "run=demo")
-    (made.config.run_dir / "config.yaml").write_text("run: demo\n")
+    current.write_configuration(made)
     directory = step(made, "reasoning_rl").dir
     card = model_card(StageDescription.read(directory), read_inputs(directory), {"reward/mean": 1.5})
     (directory / "model" / "README.md").write_text(card)
@@ -38,7 +39,9 @@ def run(tmp_path):
         {"model": name, "set": "tiny_math", "metric": "pass@1", "value": value, "low": 0.8, "high": 0.9, "n": 96}
         for name, value in (("reasoning_rl", 0.875), ("base", 0.25))
     ]
-    write_json(step(made, "evaluate").dir / "results.json", rows)
+    evaluation = step(made, "evaluate").dir
+    write_json(evaluation / "results.json", rows)
+    dataclasses.replace(Manifest.read(evaluation), files=file_table(evaluation, ["results.json"])).write(evaluation)
     return [f"runs_dir={tmp_path / 'runs'}", "run=demo"], directory
 
 
@@ -146,3 +149,16 @@ def test_an_evaluation_of_an_earlier_version_is_not_this_models(run):
     inputs = run_dir / "evaluate" / "latest" / "inputs.json"
     inputs.write_text(inputs.read_text().replace(directory.name, "0" * 8))
     assert evaluation(run_dir, directory) == []
+
+
+def test_what_is_not_of_one_piece_is_refused(run):
+    arguments, directory = run
+    inputs = directory.parents[1] / "evaluate" / "latest" / "inputs.json"
+    inputs.write_text(inputs.read_text().replace(directory.name, "0" * 8))
+    refused = publish(arguments, "--stage", "reasoning_rl", environment={})
+    assert refused.returncode == 3 and "evaluate was made from reasoning_rl@00000000" in refused.stdout
+    assert "fix: python -m pipeline run +stage=all run=demo" in refused.stdout and "add --anyway" in refused.stdout
+    assert publish(arguments, "--stage", "reasoning_rl", "--anyway", environment={}).returncode == 0
+    (inputs.parent / "results.json").write_text("[]")
+    damaged = publish(arguments, "--stage", "reasoning_rl", "--anyway", environment={})
+    assert damaged.returncode == 3 and "the evaluation that the card would quote is damaged" in damaged.stdout

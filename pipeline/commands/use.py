@@ -1,0 +1,108 @@
+"""The command `use`: makes a variant of a stage the current one."""
+
+from pathlib import Path
+from typing import Annotated
+
+import yaml
+from cyclopts import Parameter
+
+from pipeline.commands.declaration import ARGUMENTS, Overrides, declare, exit_codes
+from pipeline.commands.run_directory import find_run, said_run
+from pipeline.commands.stage_state import SHORT_FINGERPRINT
+from pipeline.configuration.graph import is_stage
+from pipeline.errors import InvalidConfig, MissingInput
+from pipeline.execution.lock import RunLock
+from pipeline.planning.whole import COMMAND_FILE, NOT_REPEATED, flaws, overrides_of
+from pipeline.view.console import standard_console
+from stages.contract.description import StageDescription
+from stages.contract.files import link, write_atomic, write_json
+from stages.contract.inputs import find_inputs
+
+app = declare(
+    "use",
+    "STAGE FINGERPRINT [run=NAME] [runs_dir=DIRECTORY]",
+    {
+        "r1 use r1_zero 3c4d5e6f": "shows that variant of the run that was worked on last; `r1 status` lists them",
+        "r1 use reasoning_rl 9f run=second": "the first digits are enough",
+    },
+    exit_codes(0, 2, 3, 5),
+)
+
+
+@app.default
+def use(
+    stage: Annotated[str, Parameter(name="STAGE", group=ARGUMENTS)],
+    fingerprint: Annotated[str, Parameter(name="FINGERPRINT", group=ARGUMENTS)],
+    *overrides: Overrides,
+) -> int:
+    """Make a variant of a stage the current one, with all that it was made from.
+
+    Status, report, chat and publish show what is current. What comes after the stage stays as it is; where it was made
+    from another variant, the command says so and prints what makes it anew.
+
+    Args:
+        stage: The stage.
+        fingerprint: The first digits of the variant's fingerprint.
+        overrides: `run=NAME` and `runs_dir=DIRECTORY`; by default the run that was worked on last.
+    """
+    if not is_stage(stage):
+        raise InvalidConfig([f"{stage}: no such stage"])
+    run_dir, console = find_run(overrides, "use"), standard_console()
+    console.print(said_run(run_dir, overrides), highlight=False, markup=False, soft_wrap=True)
+    with RunLock(run_dir):
+        for name, directory in chain_of(run_dir, _variant(run_dir, stage, fingerprint)).items():
+            before = (run_dir / name / "latest").resolve()
+            if before != directory:
+                link(run_dir / name / "latest", directory.name)
+                console.print(f"{name} is now {directory.name}, it was {before.name}", highlight=False)
+        note_configuration(run_dir, stage)
+    found = flaws(run_dir)
+    for flaw in found:
+        console.print(f"not of one piece: {flaw.message}", highlight=False, markup=False, soft_wrap=True)
+    for number, command in enumerate(dict.fromkeys(command for flaw in found for command in flaw.mends)):
+        line = f"  {'or' if number else 'mend'}: {command}"
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    return 0
+
+
+def _variant(run_dir: Path, stage: str, digits: str) -> Path:
+    """The directory of a stage whose fingerprint begins so."""
+    there = sorted(path for path in (run_dir / stage).glob("*") if SHORT_FINGERPRINT.fullmatch(path.name))
+    found = [path for path in there if path.name.startswith(digits[:8].lower())]
+    if len(found) == 1:
+        return found[0].resolve()
+    what = f"{len(found)} variants of {stage} begin with {digits}" if found else f"{stage} has no variant {digits}"
+    names = ", ".join(path.name for path in found or there) or "none"
+    raise MissingInput(f"{what} in the run {run_dir.name}; there are: {names}", "r1 status lists them")
+
+
+def chain_of(run_dir: Path, directory: Path) -> dict[str, Path]:
+    """The directory and those that it was made from, as far as they are in the run, by stage."""
+    found = {directory.parent.name: directory}
+    waiting = [directory]
+    while waiting:
+        for source in (find_inputs(waiting.pop()) or {}).values():
+            path = run_dir / (source.stage or "") / source.fingerprint[:8]
+            if source.stage and source.stage not in found and path.is_dir():
+                found[source.stage] = path.resolve()
+                waiting.append(path)
+    return found
+
+
+def note_configuration(run_dir: Path, stage: str) -> None:
+    """Makes the run's configuration and command those that the current directory of a stage, and its inputs, have."""
+    path, directory = run_dir / "config.yaml", (run_dir / stage / "latest").resolve()
+    tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for name, made in chain_of(run_dir, directory).items():
+        description = StageDescription.find(made)
+        if description is None:
+            continue
+        tree["seed"] = description.seed
+        if name in (tree.get("stages") or {}) and description.config:
+            tree["stages"][name] = description.config
+    write_atomic(path, yaml.safe_dump(tree, sort_keys=False, allow_unicode=True).encode())
+    overrides = overrides_of(directory)
+    if overrides is not None:
+        kept = [word for word in overrides if not word.lstrip("+").startswith(NOT_REPEATED)]
+        recipe = [word for word in overrides if word.startswith("recipe=")]
+        write_json(run_dir / COMMAND_FILE, {"overrides": [*recipe, *kept]})
