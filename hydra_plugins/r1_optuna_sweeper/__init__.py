@@ -1,4 +1,4 @@
-"""hydra/sweeper=optuna: Hydra looks for plugins in packages of this name. What it does is in pipeline.execution.sweeping.
+"""hydra/sweeper=optuna, where Hydra looks for plugins. What it does is in pipeline.execution.sweeping.
 
 Hydra imports this module in every command, so it imports nothing heavy.
 """

@@ -1,8 +1,10 @@
 """Carries out the selected stages of one configuration: plan, lock, then one stage after another."""
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable
+from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
@@ -12,7 +14,7 @@ from pipeline.errors import MissingInput
 from pipeline.execution import current
 from pipeline.execution.execute import execute
 from pipeline.execution.lock import RunLock
-from pipeline.execution.observers import NOBODY, Observers
+from pipeline.execution.observers import NOBODY, Observer, Observers
 from pipeline.execution.prefect import server as prefect_server
 from pipeline.execution.stop import StopRequest
 from pipeline.execution.tracking.trackers import Trackers
@@ -26,7 +28,22 @@ from stages.contract.files import remove_temporaries
 from stages.contract.manifest import Manifest
 
 
-def run_stages(config: RunConfig, console: Console, has_steps: bool | None = None, is_aside: bool = False) -> Plan:
+@dataclasses.dataclass(frozen=True)
+class InSweep:
+    """What is different for a job of a sweep, whose driver may be another process."""
+
+    locked: Path  # the run's directory that the driver of the sweep holds
+    is_elsewhere: bool  # whether the job has a process of its own; then Prefect's embedded server is out of reach
+    observers: Callable[[StopRequest], list[Observer]]  # who follows the job besides the trackers
+
+
+def run_stages(
+    config: RunConfig,
+    console: Console,
+    has_steps: bool | None = None,
+    is_aside: bool = False,
+    in_sweep: InSweep | None = None,
+) -> Plan:
     """Plans the selected stages and runs what is not done, while it holds the run's lock.
 
     Args:
@@ -34,6 +51,7 @@ def run_stages(config: RunConfig, console: Console, has_steps: bool | None = Non
         console: Where it is shown.
         has_steps: Whether each step has a line where the console is no terminal; None: where one stage is to be made.
         is_aside: Whether it is a job of a sweep or an evaluation on the side, which leaves current what is current.
+        in_sweep: Of a job of a sweep, what that changes.
 
     Returns:
         The plan that was carried out.
@@ -42,12 +60,14 @@ def run_stages(config: RunConfig, console: Console, has_steps: bool | None = Non
         PipelineError: the plan has errors, another driver holds the run, or a stage failed or was interrupted.
     """
     require_run_dir(config)
-    with RunLock(config.run_dir) as lock:
-        if lock.note:
+    is_locked = in_sweep is not None and in_sweep.locked == config.run_dir
+    with contextlib.nullcontext() if is_locked else RunLock(config.run_dir) as lock:
+        if lock is not None and lock.note:
             console.print(f"note: {lock.note}", highlight=False, soft_wrap=True)
         plan = dataclasses.replace(make_plan(config), is_aside=is_aside)
         plan.raise_errors()
-        remove_temporaries(config.run_dir)
+        if lock is not None:
+            remove_temporaries(config.run_dir)
         if moved := current.moves(plan):
             _note(console, moved)
         current.write_configuration(plan)
@@ -56,15 +76,23 @@ def run_stages(config: RunConfig, console: Console, has_steps: bool | None = Non
             print_plan(console, plan)
         else:
             print_notes(console, plan)
-        stop = StopRequest()
-        with Trackers(config, lambda text: _note(console, text)) as trackers:
-            trackers.catch_up(plan)
-            observers = Observers(trackers)
-            if not run_plan(plan, console, stop, config.orchestrator == "prefect", has_steps, observers):
-                _note(console, "Prefect's server has ended; the run goes on without it")
-                plan = dataclasses.replace(make_plan(config), is_aside=is_aside)
-                run_plan(plan, console, stop, False, has_steps, observers)
+        _run_observed(plan, console, has_steps, in_sweep)
         return plan
+
+
+def _run_observed(plan: Plan, console: Console, has_steps: bool | None, in_sweep: InSweep | None) -> None:
+    """Runs the steps of a plan, followed by trackers and, in a sweep, by those who may end the job."""
+    config, stop = plan.config, StopRequest()
+    with_prefect = config.orchestrator == "prefect"
+    if in_sweep is not None and in_sweep.is_elsewhere:
+        with_prefect = with_prefect and prefect_server.has_own_server()
+    with Trackers(config, lambda text: _note(console, text)) as trackers:
+        trackers.catch_up(plan)
+        observers = Observers(trackers, *(in_sweep.observers(stop) if in_sweep is not None else ()))
+        if not run_plan(plan, console, stop, with_prefect, has_steps, observers):
+            _note(console, "Prefect's server has ended; the run goes on without it")
+            plan = dataclasses.replace(make_plan(config), is_aside=plan.is_aside)
+            run_plan(plan, console, stop, False, has_steps, observers)
 
 
 def _note(console: Console, text: str) -> None:

@@ -16,7 +16,9 @@ POLL_S = 0.5
 
 
 @contextlib.contextmanager
-def stage_lock(directory: Path, stop: StopRequest, poll: Callable[[], None], say: Callable[[str], None]) -> Iterator[bool]:
+def stage_lock(
+    directory: Path, stop: StopRequest, poll: Callable[[], None], say: Callable[[str], None]
+) -> Iterator[bool]:
     """Inside the block, nobody else makes the stage of this directory. Yields whether it had to wait.
 
     The lock lies beside the directory, which `force=true` moves aside: runs/<run>/<stage>/.<short fingerprint>.lock.

@@ -85,9 +85,8 @@ def direction_of(config: RunConfig, metric: str) -> str:
         return "minimize"
     if re.match(HIGHER, metric):
         return "maximize"
-    raise InvalidConfig(
-        [f"sweep.metric={metric}: is more of it better, or less? Add sweep.direction=maximize or sweep.direction=minimize"]
-    )
+    fix = "add sweep.direction=maximize or sweep.direction=minimize"
+    raise InvalidConfig([f"sweep.metric={metric}: is more of it better, or less? {fix}"])
 
 
 def is_minimized(config: RunConfig, metric: str) -> bool:

@@ -42,6 +42,7 @@ class Step:
     memory_gib: float | None = 0.0  # estimated, of one node; None: not known yet
     seconds: float | None = 0.0  # estimated; None: not known yet
     is_selected: bool = True
+    was_there: bool = False  # whether its directory was there when it was planned
     errors: list[MessageAndFix] = field(default_factory=list)
 
     @property
@@ -166,6 +167,7 @@ def _step(
         memory_gib=estimate.memory_gib(node, stage_config, config),
         seconds=0.0 if action == SKIP else estimate.seconds(read, stage_config, config),
         is_selected=is_selected,
+        was_there=directory.exists(),
         errors=errors + damages,
     )
 

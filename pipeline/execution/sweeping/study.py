@@ -83,11 +83,11 @@ def distribution_of(override: Override) -> BaseDistribution:
     if isinstance(value, IntervalSweep):
         is_log = "log" in value.tags
         assert value.start is not None and value.end is not None
-        if value.is_int if hasattr(value, "is_int") else isinstance(value.start, int) and isinstance(value.end, int):
+        if isinstance(value.start, int) and isinstance(value.end, int):
             return IntDistribution(int(value.start), int(value.end), log=is_log)
         return FloatDistribution(float(value.start), float(value.end), log=is_log)
     if isinstance(value, RangeSweep):
-        values = list(override.sweep_iterator())
+        values: list[Any] = list(override.sweep_iterator())
         if all(isinstance(one, int) for one in values) and len(values) > 1 and "log" not in value.tags:
             return IntDistribution(min(values), max(values), step=abs(values[1] - values[0]))
         return CategoricalDistribution([str(one) for one in values])
@@ -160,9 +160,7 @@ class StudySweep:
             raise InvalidConfig([f"hydra.sweeper.storage={options.storage}: {str(error).splitlines()[0]}"]) from None
 
     def _sampler(self, number: int) -> Any:
-        """The sampler for a trial: with a seed of its own, so that a sweep that goes on does not draw again from the
-        beginning.
-        """
+        """The sampler for a trial. It has a seed of its own: a sweep that goes on must not draw again what it drew."""
         told = dict(self.options.sampler)
         name = str(told["_target_"]).rpartition(".")[2]
         seed = told.pop("seed", None)
