@@ -9,10 +9,21 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 
-SAMPLERS = {"tpe": "TPESampler", "random": "RandomSampler", "grid": "GridSampler", "qmc": "QMCSampler"}
-PRUNERS = {"none": "NopPruner", "median": "MedianPruner", "halving": "SuccessiveHalvingPruner"}
+# option -> (class of Optuna, its keys with their defaults); a seed of null is that of the run
+SAMPLERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "tpe": ("TPESampler", {"seed": None, "n_startup_trials": 10, "multivariate": False}),
+    "random": ("RandomSampler", {"seed": None}),
+    "grid": ("GridSampler", {"seed": None}),
+    "qmc": ("QMCSampler", {"seed": None, "scramble": False}),
+}
+PRUNERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "none": ("NopPruner", {}),
+    "median": ("MedianPruner", {"n_startup_trials": 5, "n_warmup_steps": 0, "interval_steps": 1}),
+    "halving": ("SuccessiveHalvingPruner", {"min_resource": "auto", "reduction_factor": 4}),
+    "hyperband": ("HyperbandPruner", {"min_resource": 1, "max_resource": "auto", "reduction_factor": 3}),
+}
 
 
 @dataclass
@@ -21,8 +32,9 @@ class OptunaSweeperConf:
 
     defaults: list[Any] = field(default_factory=lambda: [{"sampler": "tpe"}, {"pruner": "none"}])
     _target_: str = "hydra_plugins.r1_optuna_sweeper.OptunaSweeper"
-    sampler: Any = None
-    pruner: Any = None
+    _recursive_: bool = False  # samplers are made where their seeds are known
+    sampler: Any = MISSING
+    pruner: Any = MISSING
     storage: str | None = None  # null: a journal file in the directory of the sweep
     study_name: str | None = None
     direction: str | None = None  # null: sweep.direction
@@ -60,30 +72,30 @@ class OptunaSweeper(Sweeper):
         """Makes the launcher."""
         from hydra.core.plugins import Plugins
 
-        self.config = config
+        self.config, self.hydra_context = config, hydra_context
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
     def sweep(self, arguments: list[str]) -> Any:
         """Runs the sweep."""
-        from pipeline.execution.sweeping.optuna_sweep import run_study
+        from pipeline.execution.sweeping.optuna_sweep import run_or_exit, without_choices
 
         assert self.launcher is not None
         plain = {name: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
                  for name, value in self.told.items()}  # fmt: skip
-        return run_study(plain, arguments, self.config, self.launcher)
+        assert self.hydra_context is not None
+        shared = self.hydra_context.config_loader.load_sweep_config(self.config, without_choices(arguments))
+        return run_or_exit(plain, arguments, shared, self.launcher)
 
 
 def _register() -> None:
     store = ConfigStore.instance()
     store.store(group="hydra/sweeper", name="optuna", node=OptunaSweeperConf, provider="r1")
-    for name, target in SAMPLERS.items():
-        node = {"_target_": f"optuna.samplers.{target}"}
-        store.store(group="hydra/sweeper/sampler", name=name, node=node, provider="r1")
-    for name, target in PRUNERS.items():
-        node = {"_target_": f"optuna.pruners.{target}"}
-        store.store(group="hydra/sweeper/pruner", name=name, node=node, provider="r1")
+    for kind, options in (("sampler", SAMPLERS), ("pruner", PRUNERS)):
+        for name, (target, arguments) in options.items():
+            node = {"_target_": f"optuna.{kind}s.{target}", **arguments}
+            store.store(group=f"hydra/sweeper/{kind}", name=name, node=node, provider="r1")
 
 
 _register()

@@ -58,7 +58,7 @@ def run_sweep(words: Sequence[str], options: Sequence[str], console: Console, ha
             console.print(f"this sweep goes on: {told}; {directory}", highlight=False, markup=False, soft_wrap=True)
         with (
             _stops_jobs(directory) if is_parallel else contextlib.nullcontext(),
-            Watch(directory, console, is_parallel),
+            Watch(directory, console, is_parallel, words),
         ):
             _call(words, options, directory, jobs)
     found = jobs.found()
@@ -129,8 +129,9 @@ def _stops_jobs(directory: Path) -> Iterator[None]:
 class Watch:
     """Prints a line whenever a job in another process begins or ends; of jobs in this one everything is seen."""
 
-    def __init__(self, directory: Path, console: Console, is_needed: bool):
+    def __init__(self, directory: Path, console: Console, is_needed: bool, words: Sequence[str]):
         self.directory, self.console, self.is_needed = directory, console, is_needed
+        self.shared = set(words)  # overrides that all jobs have
         self.states = {job.number: (job.state, job.updated) for job in find_jobs(directory)}
         self.has_ended = threading.Event()
         self.thread = threading.Thread(target=self._watch, daemon=True)
@@ -155,19 +156,19 @@ class Watch:
         for job in find_jobs(self.directory):
             if self.states.get(job.number) != (job.state, job.updated):
                 self.states[job.number] = (job.state, job.updated)
-                self.console.print(_line(job), highlight=False, soft_wrap=True)
+                self.console.print(self._line(job), highlight=False, soft_wrap=True)
 
-
-def _line(job: Job) -> str:
-    log = job.sweep_dir / str(job.number) / "job.log"
-    about = {
-        RUNNING: f"runs: {' '.join(job.overrides)}; tail -F {log}",
-        DONE: f"is done: {job.name} {job.objective:.4f}" if job.objective is not None else "is done",
-        PRUNED: "is pruned: the others were better by then",
-        INTERRUPTED: "is interrupted; the same command goes on",
-        FAILED: f"failed: {job.error}; {log}",
-    }
-    return f"[bold]job {job.number}[/bold] {escape(about.get(job.state, job.state))}"
+    def _line(self, job: Job) -> str:
+        own = " ".join(word for word in job.overrides if word not in self.shared)
+        log = job.sweep_dir / str(job.number) / "job.log"
+        about = {
+            RUNNING: f"runs: {own}; tail -F {log}",
+            DONE: f"is done: {job.name} {job.objective:.4f}" if job.objective is not None else "is done",
+            PRUNED: "is pruned: the others were better by then",
+            INTERRUPTED: "is interrupted; the same command goes on",
+            FAILED: f"failed: {job.error}; {log}",
+        }
+        return f"[bold]job {job.number}[/bold] {escape(about.get(job.state, job.state))}"
 
 
 def _exit_code(found: list[Job]) -> int:

@@ -28,7 +28,7 @@ def launch(stage, directory, launcher, stop, on_line, on_progress, resume_comman
     with open(run_dir / "made.log", "a") as stream:
         stream.write(f"{stage} {directory.name} {os.getpid()}\n")
     lr = told.config.get("optim", {}).get("lr", 1e-3)
-    if lr == 13:
+    if lr == 0.5:
         raise StageFailed(f"{stage} failed on rank 0: unlucky", "try another")
     rows = read_jsonl(directory / "metrics.jsonl")
     num_steps = told.config.get("num_steps") or 3
