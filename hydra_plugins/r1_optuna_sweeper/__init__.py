@@ -15,7 +15,6 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 SAMPLERS: dict[str, tuple[str, dict[str, Any]]] = {
     "tpe": ("TPESampler", {"seed": None, "n_startup_trials": 10, "multivariate": False}),
     "random": ("RandomSampler", {"seed": None}),
-    "grid": ("GridSampler", {"seed": None}),
     "qmc": ("QMCSampler", {"seed": None, "scramble": False}),
 }
 PRUNERS: dict[str, tuple[str, dict[str, Any]]] = {

@@ -19,7 +19,7 @@ from pipeline.execution import sweep
 from pipeline.execution.lock import RunLock
 from pipeline.execution.prefect import server as prefect_server
 from pipeline.execution.sweeping import stop_file
-from pipeline.execution.sweeping.checks import check_sweep
+from pipeline.execution.sweeping.checks import check_sweep, with_bounded_processes
 from pipeline.execution.sweeping.directory import sweep_directory
 from pipeline.execution.sweeping.job_files import DONE, FAILED, INTERRUPTED, PRUNED, RUNNING, Job, find_jobs
 from pipeline.execution.sweeping.sweep_job import SweepJobs
@@ -46,6 +46,7 @@ def run_sweep(words: Sequence[str], options: Sequence[str], console: Console, ha
     check_sweep(config, words)
     directory = _directory(config, words)
     is_parallel = any(word.startswith("hydra/launcher=") and not word.endswith("=basic") for word in words)
+    words = with_bounded_processes(words)
     jobs = SweepJobs(directory, config.run_dir, has_steps, console)
     _show_modules_to_jobs()
     with RunLock(config.run_dir) as lock:

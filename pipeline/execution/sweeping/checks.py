@@ -1,6 +1,8 @@
 """What is wrong with a sweep, before its first job: no library, no direction, a key that changes nothing."""
 
 import importlib.util
+import math
+import os
 from collections.abc import Sequence
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -62,6 +64,26 @@ def check_libraries(words: Sequence[str]) -> None:
         module, install = LIBRARIES.get(word, ("hydra", ""))
         if not _is_there(module):
             raise MissingInput(f"{word} needs a library that is not installed", f"{install}, or leave out {word}")
+
+
+def with_bounded_processes(words: Sequence[str]) -> list[str]:
+    """The overrides, with no more processes of joblib than there are jobs at once: idle ones would outlive a kill."""
+    if "hydra/launcher=joblib" not in words:
+        return list(words)
+    told = {word.partition("=")[0]: word.partition("=")[2] for word in words}
+    if "hydra/sweeper" in told and told["hydra/sweeper"] != "basic":
+        num_jobs = int(told.get("hydra.sweeper.n_jobs", "1"))
+    else:
+        parsed = OverridesParser.create().parse_overrides(list(words))
+        num_jobs = math.prod(len(list(one.sweep_iterator())) for one in parsed if one.is_discrete_sweep())
+    wanted = int(told.get("hydra.launcher.n_jobs", "-1"))
+    if num_jobs == 1 and "hydra/sweeper" not in told:
+        return list(words)  # the values come from a file of conf/sweep
+    chosen = num_jobs if wanted < 1 and num_jobs <= (os.cpu_count() or 1) else min(wanted, num_jobs)
+    return [
+        *(word for word in words if not word.startswith("hydra.launcher.n_jobs=")),
+        f"hydra.launcher.n_jobs={chosen}",
+    ]
 
 
 def _is_there(module: str) -> bool:

@@ -13,14 +13,7 @@ from typing import Any
 
 import optuna
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import (
-    ChoiceSweep,
-    IntervalSweep,
-    Override,
-    OverrideType,
-    RangeSweep,
-    Transformer,
-)
+from hydra.core.override_parser.types import IntervalSweep, Override, OverrideType, RangeSweep
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -31,7 +24,7 @@ from pipeline.execution.sweeping import job_files, pruning
 from stages.contract.files import digest, write_json
 
 JOURNAL = "study.log"
-KEEP_THEIR_OWN_STATE = ("GridSampler", "QMCSampler", "CmaEsSampler")  # in the study; they want one seed
+KEEP_THEIR_OWN_STATE = ("QMCSampler", "CmaEsSampler")  # in the study; they want one seed
 
 Launch = Callable[[Sequence[Sequence[str]], int], Any]  # (overrides of jobs, number of the first one)
 
@@ -91,8 +84,7 @@ def distribution_of(override: Override) -> BaseDistribution:
         if all(isinstance(one, int) for one in values) and len(values) > 1 and "log" not in value.tags:
             return IntDistribution(min(values), max(values), step=abs(values[1] - values[0]))
         return CategoricalDistribution([str(one) for one in values])
-    assert isinstance(value, ChoiceSweep)
-    return CategoricalDistribution(list(override.sweep_iterator(transformer=Transformer.encode)))
+    return CategoricalDistribution(list(override.sweep_string_iterator()))
 
 
 def open_storage(place: str) -> BaseStorage | str:
@@ -167,8 +159,10 @@ class StudySweep:
         seed = self.options.seed if seed is None else int(seed)
         if name not in KEEP_THEIR_OWN_STATE:
             seed = int(digest([seed, number])[:8], 16)
-        if name == "GridSampler" and "search_space" not in told:
-            told["search_space"] = {key: _grid(key, values) for key, values in self.search.space.items()}
+        if name == "GridSampler":
+            raise InvalidConfig(
+                ["hydra.sweeper.sampler: a grid is Hydra's own sweeper: leave out hydra/sweeper=optuna"]
+            )
         return make(told, seed=seed)
 
     def run(self) -> bool:
@@ -220,15 +214,6 @@ class StudySweep:
         }
         write_json(self.sweep_dir / str(number) / pruning.FILE, told)
         return self.search.overrides(params)
-
-
-def _grid(key: str, values: BaseDistribution) -> list[Any]:
-    """All values of a key, for the sampler that tries each."""
-    if isinstance(values, CategoricalDistribution):
-        return list(values.choices)
-    if isinstance(values, IntDistribution) and not values.log:
-        return list(range(values.low, values.high + 1, values.step))
-    raise InvalidConfig([f"{key}: the grid sampler needs values that can be listed (KEY=a,b,c or range), no interval"])
 
 
 def _consecutive(numbers: list[int]) -> list[list[int]]:

@@ -3,9 +3,6 @@
 import dataclasses
 import math
 import os
-import signal
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +17,8 @@ from pipeline.errors import InvalidConfig, PipelineError, StageInterrupted
 from pipeline.execution import sweep
 from pipeline.execution.observers import Observer
 from pipeline.execution.run import InSweep, run_stages
-from pipeline.execution.stop import StopRequest, interrupt_on_signals
-from pipeline.execution.sweeping import job_files, stop_file
+from pipeline.execution.stop import StopRequest
+from pipeline.execution.sweeping import job_files, lifeline, stop_file
 from pipeline.execution.sweeping.pruning import Pruner, find_pruner
 from pipeline.planning.command_line import remember_overrides
 from pipeline.planning.plan import make_plan
@@ -63,8 +60,7 @@ class SweepJobs:
         self.numbers.append(record.number)
         if os.getpid() == self.driver:
             return self._run(record, hydra_config, self.console or standard_console(), is_elsewhere=False)
-        _live_with(os.getppid())
-        with open(record.sweep_dir / str(record.number) / LOG, "a", encoding="utf-8") as stream:
+        with lifeline.job(), open(record.sweep_dir / str(record.number) / LOG, "a", encoding="utf-8") as stream:
             return self._run(record, hydra_config, Console(file=stream, width=120), is_elsewhere=True)
 
     def _run(self, record: job_files.Job, hydra_config: DictConfig, console: Console, is_elsewhere: bool) -> float:
@@ -137,18 +133,3 @@ def _value_before(before: job_files.Job, config: RunConfig) -> float | None:
     if before.state != job_files.DONE or not make_plan(config).is_done:
         return None
     return math.nan if before.objective is None else before.objective
-
-
-def _live_with(parent: int) -> None:
-    """Ends this process with a checkpoint when the one that started it dies. Jobs of a scheduler live by themselves."""
-    if threading.current_thread() is threading.main_thread():
-        interrupt_on_signals()
-    if "SUBMITIT_EXECUTOR" in os.environ:
-        return
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1.0)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=watch, daemon=True).start()
