@@ -4,6 +4,7 @@ Model, prompts, group size, lengths, loss and optimizer are the same.
 
     python scripts/bench_grpo.py               # tiny: 0.51M parameters, 16 prompts x 16 completions, at most 48 tokens
     python scripts/bench_grpo.py --shape 86m   # 86M parameters, 32,000 tokens of vocabulary, 4 x 8, 64 tokens
+    python scripts/bench_grpo.py --lora        # 86M: ours with LoRA, ours without, TRL with peft; rank 16, all layers
 
 Prints medians over the steps after warm-up, ratios, and the work that each side leaves out. `bare` is vLLM's generate()
 alone on our requests. The machine should have nothing else to do. TRL needs `pip install trl==1.16.0` (part of the dev
@@ -33,7 +34,13 @@ SIDES = {  # name -> (shape -> processes, threads of each)
     "trl": {"tiny": (1, 2), "86m": (1, 2)},
     "trl_2": {"tiny": (2, 1), "86m": (2, 1)},  # the same on two processes
     "trl_vllm": {"tiny": (1, 2), "86m": (1, 2)},  # vLLM in the trainer's process ("colocate")
+    "ours_lora": {"tiny": (2, 1), "86m": (1, 2)},  # the sampler gets merged weights
+    "ours_lora_adapter": {"tiny": (2, 1), "86m": (1, 2)},  # vLLM's own LoRA
+    "ours_lora_hf": {"tiny": (2, 1), "86m": (1, 2)},
+    "trl_lora": {"tiny": (1, 2), "86m": (1, 2)},  # TRL with peft
 }
+ALL = "ours,ours_hf,bare,trl,trl_2,trl_vllm"
+WITH_LORA = "ours_lora,ours_lora_adapter,ours_lora_hf,ours,trl_lora"
 
 
 def compare(options, work: dict) -> dict:
@@ -83,7 +90,7 @@ def compare(options, work: dict) -> dict:
 def merged(ranks: list[dict]) -> list[dict]:
     """Tokens of all ranks, times of the slowest."""
     return [
-        {name: (sum if name == "tokens" else max)(row[name] for row in rows) for name in rows[0]}
+        {name: (sum if name in ("tokens", "processor") else max)(row[name] for row in rows) for name in rows[0]}
         for rows in zip(*(r["steps"] for r in ranks))
     ]
 
@@ -92,10 +99,10 @@ def line(side: str, result: dict) -> str:
     steps = result["steps"]
     tokens, rollout = median(steps, "tokens"), median(steps, "rollout")
     return (
-        f"{side:9} step {median(steps, 'step'):6.2f} s ({quartiles(steps, 'step')})  rollout {rollout:6.2f} s "
+        f"{side:17} step {median(steps, 'step'):6.2f} s ({quartiles(steps, 'step')})  rollout {rollout:6.2f} s "
         f"({tokens / rollout:6.0f} tokens/s)  "
         f"train {median(steps, 'train'):6.2f} s  sync {median(steps, 'sync'):5.3f} s  "
-        f"{tokens / median(steps, 'step'):6.0f} tokens/s in all  "
+        f"{tokens / median(steps, 'step'):6.0f} tokens/s in all  processor {median(steps, 'processor'):6.2f} s  "
         f"peak {result['peak']:.2f} GiB"
     )
 
@@ -108,6 +115,7 @@ def conclude(found: dict, reward: str) -> None:
         for peer in peers:
             print(
                 f"{peer} / {side}: time {median(found[peer]['steps'], 'step') / median(row['steps'], 'step'):.2f}, "
+                f"processor time {median(found[peer]['steps'], 'processor') / median(row['steps'], 'processor'):.2f}, "
                 f"peak memory of {side} / {peer}: {row['peak'] / found[peer]['peak']:.2f}"
             )
         rate = row["update_flops"] / median(row["steps"], "train")
@@ -138,10 +146,9 @@ def conclude(found: dict, reward: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shape", default="tiny", choices=list(WORK))
-    parser.add_argument(
-        "--sides", default="ours,ours_hf,bare,trl,trl_2,trl_vllm", help="comma-separated; " + ", ".join(SIDES)
-    )
+    parser.add_argument("--shape", choices=list(WORK), help="tiny; with --lora 86m")
+    parser.add_argument("--lora", action="store_true", help=f"compares these sides: {WITH_LORA}")
+    parser.add_argument("--sides", help=f"comma-separated, of {', '.join(SIDES)}; without --lora: {ALL}")
     parser.add_argument("--steps", type=int, default=8, help="measured steps")
     parser.add_argument("--warmup", type=int, default=2, help="steps before them")
     parser.add_argument("--micro-batch-tokens", type=int, default=0, help="ours; 0: the shape's")
@@ -160,6 +167,8 @@ def main() -> None:
     parser.add_argument("--stage", help=argparse.SUPPRESS)
     parser.add_argument("--result", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    options.shape = options.shape or ("86m" if options.lora else "tiny")
+    options.sides = options.sides or (WITH_LORA if options.lora else ALL)
     options.rank = int(os.environ.get("RANK", "0"))
     work = WORK[options.shape]
     if not options.side:
@@ -169,7 +178,7 @@ def main() -> None:
     elif options.side == "bare":
         bare(options, work)
     else:
-        trl(options, work, with_vllm=options.side == "trl_vllm")
+        trl(options, work, with_vllm=options.side == "trl_vllm", with_lora=options.side == "trl_lora")
     if options.side:
         sys.stdout.flush()
         os._exit(0)

@@ -22,6 +22,7 @@ WORK = {
 BETA = 0.001
 LR = 1e-4
 KV_CACHE_GIB = 0.08
+RANK, ALPHA = 16, 32  # of adapters in every linear layer
 
 
 def prompt_text(index: int, work: dict, vocabulary: int) -> str:
@@ -56,9 +57,16 @@ def our_config(side: str, options, work: dict) -> dict:
         "micro_batch_tokens": options.micro_batch_tokens or work["micro_batch_tokens"],
         "data": {"max_prompt_tokens": 32},
         "optim": {"lr": LR},
-        "rollout": {"kv_cache_gib": KV_CACHE_GIB, "engine": "transformers" if side == "ours_hf" else "vllm"},
+        "rollout": {"kv_cache_gib": KV_CACHE_GIB, "engine": "transformers" if side.endswith("_hf") else "vllm"},
         "packing": options.packing,
+        **({"lora": our_lora(side)} if "_lora" in side else {}),
     }
+
+
+def our_lora(side: str) -> dict:
+    """The keys `lora.*` of a side."""
+    sampler = "adapter" if side.endswith("_adapter") else "merged"
+    return {"enabled": True, "rank": RANK, "alpha": ALPHA, "sampler": sampler}
 
 
 def ours(options, work: dict) -> None:
@@ -94,13 +102,14 @@ def ours(options, work: dict) -> None:
         trainer.recorder.log_step = keep_times(trainer.recorder, kept)
         steps = []
         for _ in range(options.warmup + options.steps):
-            started = time.perf_counter()
+            started, used = time.perf_counter(), time.process_time()
             scored = trainer.rollout()
             trainer.train_on(scored)
             trained = [r for r in scored.rollouts if r.group in scored.informative]
             steps.append(
                 {
                     "step": time.perf_counter() - started,
+                    "processor": time.process_time() - used,
                     **kept[-1],
                     "tokens": sum(len(r.completion_ids) for r in scored.rollouts),
                     "trained_tokens": sum(r.num_tokens for r in trained),
@@ -200,7 +209,7 @@ def bare(options, work: dict) -> None:
     write_result(options.result, {"steps": steps[options.warmup :], "peak": peak_gib()})
 
 
-def trl(options, work: dict, with_vllm: bool) -> None:
+def trl(options, work: dict, with_vllm: bool, with_lora: bool = False) -> None:
     """GRPOTrainer with the same work; phases by wrapping its methods."""
     if with_vllm:
         os.environ.update(
@@ -236,6 +245,11 @@ def trl(options, work: dict, with_vllm: bool) -> None:
     rows = Dataset.from_list(
         [{"prompt": prompt_text(i, work, vocabulary)} for i in range((count + 1) * work["prompts"])]
     )
+    adapters = None
+    if with_lora:
+        from peft import LoraConfig
+
+        adapters = LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules="all-linear", task_type="CAUSAL_LM")
     vllm = {"use_vllm": True, "vllm_mode": "colocate", "vllm_gpu_memory_utilization": 0.1} if with_vllm else {}
     settings = GRPOConfig(
         output_dir=tempfile.mkdtemp(),
@@ -274,10 +288,17 @@ def trl(options, work: dict, with_vllm: bool) -> None:
     class Clock(TrainerCallback):
         def on_step_begin(self, *_, **__):
             times.clear()
-            marks["begin"] = time.perf_counter()
+            marks.update(begin=time.perf_counter(), used=time.process_time())
 
         def on_step_end(self, *_, **__):
-            steps.append({"step": time.perf_counter() - marks["begin"], **times, "tokens": marks["tokens"]})
+            steps.append(
+                {
+                    "step": time.perf_counter() - marks["begin"],
+                    "processor": time.process_time() - marks["used"],
+                    **times,
+                    "tokens": marks["tokens"],
+                }
+            )
 
     def reward(completion_ids, **_):
         marks["tokens"] = sum(map(len, completion_ids))
@@ -290,6 +311,7 @@ def trl(options, work: dict, with_vllm: bool) -> None:
         reward_funcs=[reward],
         processing_class=AutoTokenizer.from_pretrained(options.model),
         callbacks=[Clock()],
+        peft_config=adapters,
     )
     if with_vllm:
         trainer.vllm_generation.sync_weights = lambda: reload_weights(trainer)

@@ -80,6 +80,7 @@ class Round:
             "stage": self.stage,
             "processes": settings.processes,
             "zero": settings.zero,
+            "lora": settings.lora,
             "sampler": settings.sampler,
             "orchestrator": settings.orchestrator,
             "kills": kills,
@@ -122,6 +123,7 @@ class Chaos:
                 for stage, kind in KINDS.items()
                 if kind in ("grpo", "sft", "reward_models")
             ),
+            *(["lora=on", "lora.rank=4"] if settings.lora else []),
         ]
         self.driver = Driver(overrides, settings.processes)
         self.whole = work / "undisturbed" / "chaos"
@@ -288,6 +290,7 @@ def main() -> int:
     parser.add_argument("--stages", default=",".join(KINDS), help="stages to kill, in turn")
     parser.add_argument("--processes", type=int, choices=(1, 2), default=2)
     parser.add_argument("--zero", type=int, choices=(0, 2, 3), default=0)
+    parser.add_argument("--lora", action="store_true", help="all stages but pretraining train adapters")
     parser.add_argument("--sampler", choices=("vllm", "transformers"), default="vllm")
     parser.add_argument(
         "--orchestrator",

@@ -26,12 +26,13 @@ COMMANDS = {
     "use": "Make a variant of a stage the current one, with all that it was made from.",
     "compare": "Put two runs side by side: stages, configurations, results on the same problems, costs.",
     "evaluate": "Evaluate any model directories, or the models of a run, on benchmarks.",
-    "report": "Write the HTML report of what a run has made so far.",
+    "report": "Write the HTML report of what a run has made so far, or follow the run in a browser.",
     "chat": "Talk to a model of a run, or to a model directory.",
     "publish": "Show what of a model would go to the Hugging Face hub, and upload it with --yes.",
     "data": "Look at data from outside, filter it into one file, or fetch it from the hub.",
     "grade": "Grade the answers in a file, and say what was read and why.",
-    "models": "Fetch a small model by name, or check whether the recipe can use a model directory.",
+    "models": "Fetch a small model by name, check whether the recipe can use a model directory, or make a smaller "
+    "model.",
     "clean": "Show what of a run nobody needs any more, and delete it with --yes.",
     "doctor": "Check whether this machine and this installation can run the recipe.",
 }

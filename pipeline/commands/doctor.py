@@ -21,8 +21,20 @@ from pipeline.commands.declaration import declare, flag
 from pipeline.planning.preflight import sandbox_problem
 from pipeline.view.console import standard_console
 
-PACKAGES = ("torch", "transformers", "deepspeed", "datasets", "hydra-core", "omegaconf", "prefect", "rich")
-MODULES = ("torch", "transformers", "deepspeed", "datasets", "hydra", "omegaconf", "prefect", "rich", "vllm", "yaml")
+PACKAGES = ("torch", "transformers", "deepspeed", "peft", "datasets", "hydra-core", "omegaconf", "prefect", "rich")
+MODULES = (
+    "torch",
+    "transformers",
+    "deepspeed",
+    "peft",
+    "datasets",
+    "hydra",
+    "omegaconf",
+    "prefect",
+    "rich",
+    "vllm",
+    "yaml",
+)
 COMPANIONS = ("torchvision", "torchaudio", "torchcodec")  # of torch, each with builds for CPU and for CUDA
 INSTALL = "make install (or: pip install -e '.[cpu]')"
 # Importing a model class shows what `import vllm` alone hides: torchvision builds that do not fit torch.

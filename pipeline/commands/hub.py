@@ -37,7 +37,10 @@ def upload(parcel: Parcel, target: str, is_public: bool) -> str:
                     "or name another repository"
                 ]
             )
-        operations = [CommitOperationAdd(name, str(path)) for name, path in parcel.files.items()]
+        operations = [
+            CommitOperationAdd(name, parcel.texts[name].encode() if name in parcel.texts else str(path))
+            for name, path in parcel.files.items()
+        ]
         operations.append(CommitOperationAdd(CARD, parcel.card.encode()))
         short_fingerprint = next(iter(parcel.files.values())).parents[1].name
         commit = api.create_commit(target, operations, commit_message=f"{parcel.stage} {short_fingerprint}")

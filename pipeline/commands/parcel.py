@@ -1,10 +1,12 @@
 """What of a stage's model goes to the Hugging Face hub: its files, and the model card with the evaluation's results.
 
-The files are those that the manifest lists under model/, each checked against its checksum.
+The files are those that the manifest lists under model/, or under adapter/, each checked against its checksum.
 """
 
+import json
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeline.errors import MissingInput
@@ -16,6 +18,7 @@ from stages.contract.results import Result, find_results
 
 CARD = "README.md"
 TRAINING_NUMBERS = "## Numbers at the end of training"  # a heading of the card that a stage writes
+ADAPTER_CONFIG = "adapter_config.json"
 UNSAFE_SUFFIXES = (".bin", ".pt", ".pth", ".pkl", ".py")
 
 
@@ -26,22 +29,29 @@ class Parcel:
     stage: str
     files: dict[str, Path]
     card: str
+    texts: dict[str, str] = field(default_factory=dict)  # what goes there in the place of a file of this name
 
     @property
     def num_bytes(self) -> int:
         """The size of everything, the card included."""
-        return sum(path.stat().st_size for path in self.files.values()) + len(self.card.encode())
+        return sum(map(self.size_of, self.files)) + len(self.card.encode())
+
+    def size_of(self, name: str) -> int:
+        """Bytes of a file as it goes to the hub."""
+        return len(self.texts[name].encode()) if name in self.texts else self.files[name].stat().st_size
 
 
-def pack(run_dir: Path, directory: Path) -> Parcel:
-    """The files of a finished stage's model and its card with the evaluation's results.
+def pack(run_dir: Path, directory: Path, folder: str = "model") -> Parcel:
+    """The files of a finished stage's model, or adapters, and their card with the evaluation's results.
 
     Args:
         run_dir: the run's directory.
         directory: the stage directory in it.
+        folder: model or adapter.
 
     Raises:
-        MissingInput: the stage is not finished, a file is damaged, or a file could run code when it is read.
+        MissingInput: the stage is not finished, a file is damaged, a file could run code when it is read, or there are
+            no adapters.
     """
     verdict = verify(directory)
     if verdict.manifest is None or verdict.problems:
@@ -49,18 +59,46 @@ def pack(run_dir: Path, directory: Path) -> Parcel:
             f"{directory} is not a finished, undamaged stage: {'; '.join(verdict.problems) or 'it has no manifest'}",
             f"python -m pipeline run +stage={directory.parent.name} {run_words(run_dir)} force=true",
         )
-    names = [name for name in verdict.manifest.files if name.startswith("model/")]
+    names = [name for name in verdict.manifest.files if name.startswith(f"{folder}/")]
+    if not names:
+        raise MissingInput(
+            f"{directory} has no {folder}/: the stage trained all weights", "leave out --adapter: publish the model"
+        )
     unsafe = [name for name in names if name.endswith(UNSAFE_SUFFIXES)]
     if unsafe:
         raise MissingInput(
             f"{directory} holds files that can run code when they are read: {', '.join(unsafe)}",
             "export it again as safetensors",
         )
-    card = directory / "model" / CARD
+    card = directory / folder / CARD
     text = card.read_text(encoding="utf-8") if card.is_file() else f"# {directory.parent.name}\n"
-    files = {name.removeprefix("model/"): directory / name for name in sorted(names)}
+    files = {name.removeprefix(f"{folder}/"): directory / name for name in sorted(names)}
     files.pop(CARD, None)
     return Parcel(directory.parent.name, files, with_results(text, evaluation(run_dir, directory)))
+
+
+def with_base(parcel: Parcel, base: str | None) -> Parcel:
+    """Adapters whose configuration names their base as the hub knows it.
+
+    Args:
+        parcel: of adapters.
+        base: OWNER/NAME of the base; None to keep the name that is there.
+
+    Raises:
+        MissingInput: the base is a directory of this machine, and no name is given.
+    """
+    config = json.loads(parcel.files[ADAPTER_CONFIG].read_text(encoding="utf-8"))
+    named = config["base_model_name_or_path"]
+    if base is None:
+        if not named.startswith(("/", ".")):
+            return parcel
+        raise MissingInput(
+            f"the adapters of {parcel.stage} are for {named}, which nobody else has",
+            "publish the base too, and name it: --base OWNER/NAME",
+        )
+    text = json.dumps(config | {"base_model_name_or_path": base}, indent=2) + "\n"
+    card = re.sub(r" BASE stands for [^\n]*", "", parcel.card).replace("BASE", base)
+    return replace(parcel, texts={ADAPTER_CONFIG: text}, card=card)
 
 
 def require_whole(run_dir: Path, stage: str) -> None:

@@ -1,5 +1,6 @@
 """The command `plan`: what `run` would do, without doing it."""
 
+import dataclasses
 import json
 import sys
 from typing import Annotated
@@ -8,8 +9,10 @@ from rich.console import Console
 
 from pipeline.commands.declaration import Overrides, declare, exit_codes, flag
 from pipeline.configuration import compose, spelling
+from pipeline.configuration.ignored import ignored
 from pipeline.errors import InvalidConfig, MissingInput
-from pipeline.planning.command_line import remember_overrides
+from pipeline.execution.sweep_plan import SweepPlan, asks_for_sweep, plan_sweep, print_sweep, sweep_json
+from pipeline.planning.command_line import remember_overrides, remember_typed
 from pipeline.planning.plan import make_plan
 from pipeline.planning.presentation import plan_json, print_plan
 from pipeline.view.console import standard_console
@@ -17,10 +20,11 @@ from pipeline.view.errors import print_error
 
 app = declare(
     "plan",
-    "[--json] [KEY=VALUE ...]",
+    "[--json] [-m] [KEY=VALUE ...]",
     {
         "r1 plan": "the whole recipe, which is what `plan` shows without a stage",
         "r1 plan +stage=reasoning_rl stages.reasoning_rl.optim.lr=3e-4": "one stage, with another learning rate",
+        "r1 plan -m +stage=reasoning_rl stages.reasoning_rl.optim.lr=1e-4,3e-4": "the jobs of a sweep, with their time",
         "r1 plan --json recipe=one_gpu model.path=models/base": "for programs",
     },
     exit_codes(0, 2) | {1: "there are errors, each printed with its fix", 2: "unknown option"},
@@ -28,23 +32,33 @@ app = declare(
 
 
 @app.default
-def plan(*overrides: Overrides, as_json: Annotated[bool, flag("--json")] = False) -> int:
+def plan(
+    *overrides: Overrides,
+    as_json: Annotated[bool, flag("--json")] = False,
+    is_sweep: Annotated[bool, flag("--multirun", "-m")] = False,
+) -> int:
     """Show what `run` would do, and why.
 
-    For each stage: its action (`skip`, `resume` or `run`), the reason, its inputs, its memory and its time. Every
-    mistake in the configuration is reported at once. Nothing is written and nothing is started.
+    For each stage: its action (`skip`, `reuse`, `resume` or `run`), the reason, its inputs, its memory and its time.
+    Every mistake in the configuration is reported at once. Nothing is written and nothing is started.
 
     Args:
         overrides: The stages and the configuration, as for `run`; without `+stage=` the whole recipe.
         as_json: Print JSON for programs; the errors are in it.
+        is_sweep: Plan a sweep: a job for each combination of the comma-separated values. `+sweep=NAME` implies it.
     """
     console = standard_console()
     words = spelling.rewrite(list(overrides))
     if not any(text.startswith("+stage=") for text in words):
         words.append("+stage=all")
     try:
+        remember_typed("plan", [*(["-m"] if is_sweep else []), *overrides])
         remember_overrides(words)
-        made = make_plan(compose.compose_config(words))
+        if is_sweep or asks_for_sweep(words):
+            return _show_sweep(plan_sweep(words), as_json, console)
+        config, tree = compose.compose_with_tree(words)
+        made = make_plan(config)
+        made = dataclasses.replace(made, notes=[*made.notes, *ignored(words, tree, config)])
     except InvalidConfig as error:
         _show_mistakes(error, as_json, console)
         return 1
@@ -55,6 +69,16 @@ def plan(*overrides: Overrides, as_json: Annotated[bool, flag("--json")] = False
         for message, fix in made.errors:
             print_error(console, MissingInput(message, fix))
     return 1 if made.errors else 0
+
+
+def _show_sweep(sweep: SweepPlan, as_json: bool, console: Console) -> int:
+    if as_json:
+        print(json.dumps(sweep_json(sweep), indent=1, ensure_ascii=False))
+    else:
+        print_sweep(console, sweep)
+        for message, fix in sweep.errors:
+            print_error(console, MissingInput(message, fix))
+    return 1 if sweep.errors else 0
 
 
 def _show_mistakes(error: InvalidConfig, as_json: bool, console: Console) -> None:

@@ -10,8 +10,8 @@ from rich.table import Table
 from pipeline.commands.chat import model_stage
 from pipeline.commands.declaration import Overrides, declare, exit_codes, flag, option
 from pipeline.commands.hub import upload
-from pipeline.commands.parcel import CARD, Parcel, pack, require_whole
-from pipeline.commands.run_directory import find_run, said_run
+from pipeline.commands.parcel import CARD, Parcel, pack, require_whole, with_base
+from pipeline.commands.run_directory import find_run
 from pipeline.errors import InvalidConfig
 from pipeline.view.console import standard_console
 from pipeline.view.words import size
@@ -21,10 +21,12 @@ REPOSITORY_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]{0,95}")
 
 app = declare(
     "publish",
-    "[--stage NAME] [--to OWNER/NAME] [--yes] [--public] [--anyway] [run=NAME] [runs_dir=DIRECTORY]",
+    "[--stage NAME] [--adapter [--base OWNER/NAME]] [--to OWNER/NAME] [--yes] [--public] [--anyway] [run=NAME] "
+    "[runs_dir=DIRECTORY]",
     {
         "r1 publish --stage distill --to me/student": "files, sizes and the model card; uploads nothing",
         "r1 publish --stage distill --to me/student --yes": "uploads it, private",
+        "r1 publish --stage r1_zero --adapter --to me/adapter": "the adapters alone, of a stage with LoRA",
     },
     exit_codes(0, 2, 3) | {4: "the hub refused the upload or cannot be reached"},
 )
@@ -37,6 +39,8 @@ def publish(
     target: Annotated[str | None, option("--to", value="OWNER/NAME")] = None,
     is_confirmed: Annotated[bool, flag("--yes")] = False,
     is_public: Annotated[bool, flag("--public")] = False,
+    is_adapter: Annotated[bool, flag("--adapter")] = False,
+    base: Annotated[str | None, option("--base", value="OWNER/NAME")] = None,
     is_anyway: Annotated[bool, flag("--anyway")] = False,
 ) -> int:
     """Show what of a model would go to the Hugging Face hub, and upload it with --yes.
@@ -50,6 +54,8 @@ def publish(
         target: The repository on the hub. It is made if it is not there yet.
         is_confirmed: Upload what is shown; needs `--to`.
         is_public: Let everybody read the repository.
+        is_adapter: Send the adapters alone, of a stage that was trained with LoRA, and not the merged model.
+        base: With `--adapter`: where the hub has their base, if it is a model of this run.
         is_anyway: Go on although the run's stages are not of one piece; without it that is refused, with the command
             that mends it.
     """
@@ -58,19 +64,23 @@ def publish(
         raise InvalidConfig(
             [f"--to {target}: not a repository name; give OWNER/NAME, of letters, digits, '.', '_' and '-'"]
         )
+    if base is not None and not (is_adapter and REPOSITORY_NAME.fullmatch(base)):
+        raise InvalidConfig([f"--base {base}: it takes OWNER/NAME, the base on the hub, and needs --adapter"])
     if is_confirmed and target is None:
         raise InvalidConfig(["--to is missing: name the repository, as --to OWNER/NAME"])
     console = standard_console()
     directory = model_stage(run_dir, stage)
     if not is_anyway:
         require_whole(run_dir, directory.parent.name)
-    console.print(said_run(run_dir, overrides), highlight=False, markup=False, soft_wrap=True)
-    parcel = pack(run_dir, directory)
+    parcel = pack(run_dir, directory, "adapter" if is_adapter else "model")
+    if is_adapter:
+        parcel = with_base(parcel, base)
+    console.print(f"run {run_dir.name} in {run_dir.parent}", highlight=False, markup=False, soft_wrap=True)
     _show(parcel, target, is_public, console)
     if not is_confirmed or target is None:
         command = (
             f"python -m pipeline publish {override('run', run_dir.name)} {override('runs_dir', str(run_dir.parent))} "
-            f"--stage {parcel.stage} "
+            f"--stage {parcel.stage} {'--adapter ' if is_adapter else ''}{f'--base {base} ' if base else ''}"
             f"--to {target or 'OWNER/NAME'}{' --public' if is_public else ''}"
             f"{' --anyway' if is_anyway else ''} --yes"
         )
@@ -88,8 +98,8 @@ def _show(parcel: Parcel, target: str | None, is_public: bool, console: Console)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("file", overflow="fold")
     table.add_column("size", justify="right", no_wrap=True)
-    for name, path in parcel.files.items():
-        table.add_row(name, size(path.stat().st_size))
+    for name in parcel.files:
+        table.add_row(name, size(parcel.size_of(name)))
     table.add_row(CARD, size(len(parcel.card.encode())))
     console.print(table)
     console.print(f"{len(parcel.files) + 1} files, {size(parcel.num_bytes)}; {CARD}:\n", highlight=False)

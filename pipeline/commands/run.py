@@ -15,9 +15,12 @@ from pipeline.commands.run_ending import print_end
 from pipeline.commands.run_sweep import run_sweep
 from pipeline.configuration import compose, keys, spelling
 from pipeline.configuration import overrides as overrides_module
+from pipeline.configuration.ignored import ignored
 from pipeline.errors import InvalidConfig, PipelineError
+from pipeline.execution.objectives import objective_mistakes
 from pipeline.execution.prefect import server as prefect_server
 from pipeline.execution.run import run_stages
+from pipeline.execution.sweep_plan import asks_for_sweep
 from pipeline.planning.command_line import remember_overrides, remember_typed
 from pipeline.planning.preflight import require_run_dir
 from pipeline.view.console import standard_console
@@ -66,9 +69,9 @@ def run(
         with_steps: Print a line for each step also where several stages are made and the output is no terminal.
     """
     words = spelling.rewrite(list(overrides))
-    is_sweep = hydra.multirun or any(word.lstrip("+").startswith(("sweep=", "hydra.mode=MULTIRUN")) for word in words)
+    is_sweep = hydra.multirun or asks_for_sweep(words)
     if not hydra.only_shows:
-        _check(words, is_sweep)
+        _check(words, is_sweep, standard_console())
         options = ["-m" if word == "--multirun" else word for word in hydra.arguments()]
         remember_typed("run", [*options, *(["--steps"] if with_steps else []), *overrides])
         remember_overrides(words)
@@ -85,18 +88,22 @@ def run(
     return 0
 
 
-def _check(overrides: list[str], is_sweep: bool) -> None:
-    """Raises InvalidConfig with every mistake, before Hydra stops at the first one.
+def _check(overrides: list[str], is_sweep: bool, console: Console) -> None:
+    """Raises InvalidConfig with every mistake, before Hydra stops at the first one; says which overrides do nothing.
 
     Raises MissingInput where the run's directory cannot be made: Hydra would make it first of all.
     """
-    config = compose.compose_config(overrides, is_sweep)
+    config, tree = compose.compose_with_tree(overrides, is_sweep)
     if not config.selection and not is_sweep:
         stages = ", ".join(option for option in keys.groups()["stage"] if option != "all")
         raise InvalidConfig(
             [f"no stage is selected: add +stage=all, +stage=NAME or '+stage=[a,b]'; stages are {stages}"]
         )
+    if is_sweep and (mistakes := objective_mistakes(config)):
+        raise InvalidConfig(mistakes)
     require_run_dir(config)
+    for line in ignored(overrides, tree, config, is_sweep):
+        console.print(f"note: {line}", highlight=False, markup=False, soft_wrap=True)
 
 
 @dataclass

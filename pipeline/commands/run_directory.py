@@ -1,5 +1,6 @@
 """Which run a command is about that reads the disk and composes no configuration."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,12 +41,13 @@ def runs_in(place: Path) -> list[Path]:
     return sorted((path.parent for path in place.glob("*/config.yaml")), key=_written)
 
 
-def find_run(overrides: Sequence[str], command: str) -> Path:
+def find_run(overrides: Sequence[str], command: str, is_said: bool = True) -> Path:
     """The directory of the run that `run=` and `runs_dir=` name; by default the one that was worked on last.
 
     Args:
         overrides: the command's words, `key=value`.
         command: the command's name, for messages.
+        is_said: whether a run that nobody has named is told on standard error, away from what programs read.
 
     Raises:
         InvalidConfig: another key was given.
@@ -65,15 +67,15 @@ def find_run(overrides: Sequence[str], command: str) -> Path:
     if not known:
         elsewhere = f" {override('runs_dir', str(runs))}" if _value(overrides, "runs_dir") else ""
         raise MissingInput(f"there is no run in {runs} yet", f"python -m pipeline run +stage=all{elsewhere}")
+    if is_said:
+        print(said_run(known[-1], len(known) - 1), file=sys.stderr)
     return known[-1]
 
 
-def said_run(run_dir: Path, overrides: Sequence[str]) -> str:
-    """One line that says which run a command is about, and how another one is named where this was the default."""
-    others = sum(1 for path in run_dir.parent.glob("*/config.yaml") if path.parent != run_dir)
-    is_default = others and not any(text.startswith("run=") for text in overrides)
-    more = f", the one worked on last; {others} more: `r1 runs`, run=NAME" if is_default else ""
-    return f"run {run_dir.name} in {run_dir.parent}{more}"
+def said_run(run_dir: Path, num_others: int) -> str:
+    """One line that says which run a command took that nobody has named."""
+    why = f", the one worked on last; `r1 runs` lists {num_others} more" if num_others else ""
+    return f"run {run_dir.name} in {run_dir.parent}{why}"
 
 
 def _written(run_dir: Path) -> float:

@@ -4,20 +4,18 @@ import datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pipeline.commands.stage_state import stage_state, variants
 from pipeline.configuration.graph import STAGES, build, is_stage, stage_order
 from pipeline.configuration.resolve import from_tree
 from pipeline.configuration.schema import LauncherConfig
 from pipeline.execution import lock
-from pipeline.planning.whole import command_of_run, flaws, last_overrides
+from pipeline.planning.whole import command_of_run, configuration_tree, flaws, last_overrides
 from stages.config import ConfigError
 
 
 def read_run(run_dir: Path) -> dict[str, Any]:
     """The state of a run as plain data: what `status --json` prints."""
-    config = yaml.safe_load((run_dir / "config.yaml").read_text(encoding="utf-8"))
+    config = configuration_tree(run_dir)
     since = held_since(run_dir)
     is_held = since is not None
     stall_after_s = (config.get("launcher") or {}).get("stall_after_s", LauncherConfig().stall_after_s)
@@ -32,17 +30,17 @@ def read_run(run_dir: Path) -> dict[str, Any]:
     ]
     overrides = last_overrides(run_dir)
     return {
-        "run": config["run"],
+        "run": run_dir.name,
         "run_dir": str(run_dir),
-        "recipe": config["recipe"],
-        "seed": config["seed"],
+        "recipe": config.get("recipe", "unknown"),
+        "seed": config.get("seed"),
         "driver": lock.describe_holder(run_dir / ".lock") if is_held else None,
         "lost_driver": None if is_held else _lost_driver(run_dir),
         "stages": stages,
         "not_started": [name for name in selected if name not in names],
         "flaws": [{"stage": flaw.stage, "message": flaw.message, "mends": list(flaw.mends)} for flaw in flaws(run_dir)],
         "continue": (
-            command_of_run(run_dir, config["recipe"], overrides, _stages_word(selected))
+            command_of_run(run_dir, config.get("recipe"), overrides, _stages_word(selected))
             if unfinished and not is_held and overrides is not None and selected
             else None
         ),
@@ -77,7 +75,7 @@ def _selected(tree: dict[str, Any]) -> list[str]:
     try:
         config = from_tree(tree)
     except ConfigError:  # written by another version of the schema
-        return [name for name in STAGES if tree["selected"].get(name)]
+        return [name for name in STAGES if (tree.get("selected") or {}).get(name)]
     return [name for name in config.selection if name in build(config).nodes]
 
 

@@ -5,7 +5,6 @@ import time
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from rich.markup import escape
 
 from pipeline.commands.declaration import Overrides, declare, exit_codes, flag
@@ -15,6 +14,7 @@ from pipeline.commands.stage_state import quick_state
 from pipeline.configuration.graph import FAMILIES, family_of
 from pipeline.errors import MissingInput
 from pipeline.execution import lock
+from pipeline.planning.whole import configuration_tree
 from pipeline.view.colours import COLOURS as STATE_COLOURS
 from pipeline.view.console import standard_console
 from pipeline.view.tables import Column, print_table
@@ -78,11 +78,7 @@ def _row(one: dict[str, Any]) -> tuple[str, ...]:
 
 def describe(run_dir: Path) -> dict[str, Any]:
     """What is to be said of a run in one line, without a look at the content of its models."""
-    try:
-        config = yaml.safe_load((run_dir / "config.yaml").read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        config = None
-    config = config if isinstance(config, dict) else {}
+    config = configuration_tree(run_dir)
     states = {name: quick_state(run_dir / name, held_since(run_dir)) for name in stage_names(run_dir)}
     is_held = lock.is_held(run_dir)
     begun = [name for name, state in states.items() if state in BEGUN]

@@ -18,6 +18,7 @@ from stages.contract.manifest import Manifest, Verdict, verify
 from stages.contract.outcome import Outcome
 from stages.contract.progress import INTERRUPTED as PHASE_INTERRUPTED
 from stages.contract.progress import StageProgress
+from stages.contract.reused import Reused
 
 SHORT_FINGERPRINT = re.compile(r"[0-9a-f]{8}")
 CLOCKS_DIFFER_S = 2  # the lock's note has whole seconds
@@ -56,6 +57,7 @@ def stage_state(stage_dir: Path, held_since: float | None, stall_after_s: float)
         "others": len(_others(stage_dir, directory)),
         "alarms": read_jsonl(directory / "alarms.jsonl") + read_jsonl(directory / "skipped.jsonl"),
         "stalled": None,
+        "reused_from": reused.run if (reused := Reused.find(directory)) else None,
     }
     if verdict.manifest:
         state |= {

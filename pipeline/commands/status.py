@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from rich.console import Console
 from rich.markup import escape
 
@@ -12,7 +11,7 @@ from pipeline.commands.declaration import Overrides, declare, exit_codes, flag, 
 from pipeline.commands.run_directory import find_run
 from pipeline.commands.run_state import read_run
 from pipeline.planning.command_line import use_command
-from pipeline.planning.whole import command_of_run, overrides_of
+from pipeline.planning.whole import command_of_run, configuration_tree, overrides_of
 from pipeline.report import cost
 from pipeline.view.colours import COLOURS as STATE_COLOURS
 from pipeline.view.console import standard_console
@@ -61,7 +60,7 @@ def status(
             `--cost`.
     """
     console = standard_console()
-    run_dir = find_run(overrides, "status")
+    run_dir = find_run(overrides, "status", is_said=with_cost or price is not None)
     if with_cost or price is not None:
         return _show_cost(run_dir, price, as_json, console)
     state = read_run(run_dir)
@@ -73,7 +72,7 @@ def status(
 
 
 def _show_cost(run_dir: Path, price: float | None, as_json: bool, console: Console) -> int:
-    config = yaml.safe_load((run_dir / "config.yaml").read_text(encoding="utf-8"))
+    config = configuration_tree(run_dir)
     configured = (config.get("cost") or {}).get("price_per_hour", 0.0)
     price_per_hour = float(configured if price is None else price)
     lines = cost.read(run_dir)
@@ -106,6 +105,8 @@ def show(state: dict[str, Any], console: Console) -> None:
 def heading(state: dict[str, Any]) -> list[str]:
     """Which run it is, and who works on it."""
     lines = [f"run {state['run']} (recipe {state['recipe']}, seed {state['seed']}) in {Path(state['run_dir']).parent}"]
+    if state["seed"] is None:
+        lines.append("its config.yaml is damaged or missing; `r1 run` with the same words writes it anew")
     if state["driver"]:
         lines.append(f"in progress: {state['driver']}")
     elif state["lost_driver"]:
@@ -125,9 +126,13 @@ def _row(name: str, stage: dict[str, Any]) -> tuple[str, ...]:
         f"{stage['step']}/{stage['num_steps']}" if stage["num_steps"] else "",
         duration(stage["seconds"]),
         duration(stage["eta_s"]),
-        escape(stage["message"] or numbers(stage["metrics"])),
+        escape(stage["message"] or "; ".join(text for text in (_origin(stage), numbers(stage["metrics"])) if text)),
         stage["fingerprint"],
     )
+
+
+def _origin(stage: dict[str, Any]) -> str:
+    return f"reused from run {stage['reused_from']}" if stage["reused_from"] else ""
 
 
 def _remarks(state: dict[str, Any]) -> list[str]:

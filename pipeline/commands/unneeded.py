@@ -1,7 +1,8 @@
 """What of a run nobody needs any more, and its deletion.
 
-Needed are the directories that each stage's `latest` points to, those that can be resumed, and everything that these
-were made from. Runs beside this one, in the same runs_dir, count too: what they read is needed.
+Needed are the directories that each stage's `latest` points to, those that can be resumed, evaluations of current
+models on any suites, and everything that these were made from. Runs beside this one, in the same runs_dir, count too:
+what they read is needed.
 """
 
 import os
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from pipeline.configuration.graph import is_stage
 from stages.contract.description import StageDescription
-from stages.contract.inputs import find_inputs
+from stages.contract.inputs import StageInput, find_inputs
 from stages.contract.manifest import Manifest
 from stages.contract.progress import StageProgress
 
@@ -120,6 +121,7 @@ def needed_directories(run_dir: Path, resumable: list[Path]) -> tuple[set[Path],
     frontier = [link.parent / os.readlink(link) for link in run_dir.glob("*/latest") if link.is_symlink()]
     frontier += resumable
     frontier += [path for path in stage_directories(run_dir) if _is_alive(path)]
+    frontier += _evaluations_of_current_models(run_dir)
     frontier += _read_by_other_runs(run_dir)
     while frontier:
         directory = frontier.pop()
@@ -134,6 +136,22 @@ def needed_directories(run_dir: Path, resumable: list[Path]) -> tuple[set[Path],
         # by name too: where the run was moved, the paths in inputs.json lead to its old place
         frontier += [run_dir / source.stage / source.fingerprint[:8] for source in inputs.values() if source.stage]
     return needed, unreadable
+
+
+def _evaluations_of_current_models(run_dir: Path) -> list[Path]:
+    """Finished evaluations of models that are current, or come from outside: on other suites they are results too."""
+
+    def is_current(source: StageInput) -> bool:
+        latest = run_dir / (source.stage or "") / "latest"
+        return source.stage is None or (latest.is_symlink() and os.readlink(latest) == source.fingerprint[:8])
+
+    found = []
+    for path in stage_directories(run_dir):
+        if path.parent.name == "evaluate" and SHORT_FINGERPRINT.fullmatch(path.name) and _is_done(path):
+            inputs = find_inputs(path)
+            if inputs is not None and all(map(is_current, inputs.values())):
+                found.append(path)
+    return found
 
 
 def _read_by_other_runs(run_dir: Path) -> list[Path]:

@@ -7,7 +7,7 @@ import yaml
 from cyclopts import Parameter
 
 from pipeline.commands.declaration import ARGUMENTS, Overrides, declare, exit_codes
-from pipeline.commands.run_directory import find_run, said_run
+from pipeline.commands.run_directory import find_run
 from pipeline.commands.stage_state import SHORT_FINGERPRINT
 from pipeline.configuration.graph import is_stage
 from pipeline.errors import InvalidConfig, MissingInput
@@ -48,7 +48,6 @@ def use(
     if not is_stage(stage):
         raise InvalidConfig([f"{stage}: no such stage"])
     run_dir, console = find_run(overrides, "use"), standard_console()
-    console.print(said_run(run_dir, overrides), highlight=False, markup=False, soft_wrap=True)
     with RunLock(run_dir):
         for name, directory in chain_of(run_dir, _variant(run_dir, stage, fingerprint)).items():
             before = (run_dir / name / "latest").resolve()

@@ -21,6 +21,9 @@ from pipeline.errors import InvalidConfig
 from pipeline.paths import CONF_DIR, REPOSITORY
 from stages.config import ConfigError
 
+__all__ = ["compose_config", "compose_tree", "compose_with_tree", "from_hydra", "is_swept", "plain_tree",
+           "register_schema", "sweeper_of"]  # fmt: skip
+
 
 def register_schema() -> None:
     """Gives Hydra our defaults under the name `schema` (first in conf/config.yaml), our resolver and our sweeper."""
@@ -35,15 +38,21 @@ def compose_config(overrides: list[str], is_sweep: bool = False) -> RunConfig:
 
     In a sweep the values of a swept key are checked one by one, and the configuration has the key's default.
     """
+    return compose_with_tree(overrides, is_sweep)[0]
+
+
+def compose_with_tree(overrides: list[str], is_sweep: bool = False) -> tuple[RunConfig, DictConfig]:
+    """The checked configuration of these overrides, as `compose_config`, and what Hydra composed for it."""
     errors, good = check_overrides(overrides, is_sweep)
     plain = [override for override in good if not is_swept(override)]
     try:
-        config = from_hydra(compose_tree(plain))
+        tree = compose_tree(plain)
+        config = from_hydra(tree)
     except (ConfigError, InvalidConfig) as error:
         raise InvalidConfig(errors + error.errors) from None
     if errors:
         raise InvalidConfig(errors)
-    return config
+    return config, tree
 
 
 def compose_tree(overrides: list[str]) -> DictConfig:
@@ -54,6 +63,16 @@ def compose_tree(overrides: list[str]) -> DictConfig:
             return compose("config", overrides=overrides)
     except HydraException as error:
         raise InvalidConfig([str(error).strip()]) from None
+
+
+def sweeper_of(overrides: list[str]) -> dict[str, Any]:
+    """What Hydra's own node says of the sweeper, as plain data: its class, and its parameters where it has some."""
+    register_schema()
+    with initialize_config_dir(config_dir=str(CONF_DIR), version_base="1.3", job_name="r1"):
+        node = compose("config", overrides=overrides, return_hydra_config=True).hydra.sweeper
+    plain = OmegaConf.to_container(node, resolve=False)
+    assert isinstance(plain, dict)
+    return {str(name): value for name, value in plain.items()}
 
 
 def from_hydra(cfg: DictConfig) -> RunConfig:

@@ -31,7 +31,9 @@ def default_tree() -> dict[str, Any]:
     tree = to_dict(RunConfig())
     tree["selected"] = dict.fromkeys(STAGES, False)
     tree["eval"] = {name: to_dict(SuiteConfig()) | choices for name, choices in suite_files().items()}
-    tree["stages"]["evaluate"]["precision"] = "${deepspeed.precision}"
+    for sampling in ("cold_start_data", "rejection_data", "evaluate"):
+        tree["stages"][sampling]["precision"] = "${deepspeed.precision}"
+    tree["prepare"]["precision"] = "${deepspeed.precision}"
     for name, stage in tree["stages"].items():
         for shared in SHARED_NODES:
             if shared in stage:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import re
 from dataclasses import dataclass
 from typing import Any, get_args, get_origin
 
@@ -9,7 +10,7 @@ from pydantic.fields import FieldInfo
 
 from pipeline.configuration.defaults import default_tree, suite_files
 from pipeline.configuration.graph import is_stage
-from pipeline.configuration.schema import RunConfig
+from pipeline.configuration.schema import RunConfig, StagesConfig
 from pipeline.paths import CONF_DIR
 from stages.config import fields_of, section_of
 from stages.config.mistakes import hint
@@ -102,6 +103,8 @@ def _field(key: str, known_part: str, found: Key, name: str) -> Key:
 def _closest_key(key: str, known_part: str, name: str, siblings: list[str]) -> str:
     """A hint: the closest sibling; failing that, the closest key anywhere; failing that, what there is."""
     prefix = f"{known_part}." if known_part else ""
+    if others := _stages_with(name, known_part):
+        return f"; {known_part} has none: stages with {name} are {', '.join(others)}"
     close = difflib.get_close_matches(name, siblings, n=1, cutoff=0.7)
     if close:
         return f"; did you mean {prefix}{close[0]}?"
@@ -116,3 +119,15 @@ def _closest_key(key: str, known_part: str, name: str, siblings: list[str]) -> s
     if close:
         return f"; did you mean {close[0]}?"
     return f"; {known_part or 'the configuration'} has {', '.join(siblings)}"
+
+
+def _stages_with(section: str, known_part: str) -> list[str]:
+    """Where a stage is asked for a section that only other stages have: those other stages."""
+    if not re.fullmatch(r"stages\.\w+", known_part):
+        return []
+    stages = fields_of(StagesConfig)
+    return [
+        name
+        for name, stage in stages.items()
+        if (found := fields_of(section_of(stage)).get(section)) is not None and section_of(found) is not None
+    ]

@@ -66,6 +66,19 @@ def num_parameters(model: ModelConfig) -> float:
     return model.num_layers * layer + (1 if model.tie_embeddings else 2) * TINY_VOCABULARY * width
 
 
+def width_of(model: ModelConfig) -> int:
+    """The width of a model, the elements of a hidden state, by its config.json; 0 where that does not tell."""
+    if not model.path:
+        return model.hidden_size
+    try:
+        config = find_json(locate(model.path, model.revision) / "config.json")
+    except MissingInput:
+        return 0
+    text = config.get("text_config") or config if isinstance(config, dict) else {}
+    found = text.get("hidden_size") or text.get("n_embd") or text.get("d_model")
+    return found if isinstance(found, int) else 0
+
+
 def weight_files(directory: Path) -> list[Path]:
     """The files that hold a model's weights: those of its index, else model.safetensors, else all safetensors files.
 

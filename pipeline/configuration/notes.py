@@ -18,7 +18,27 @@ def file_notes(config: RunConfig) -> list[str]:
 
 
 def notes(config: RunConfig) -> list[str]:
-    """One line for each thing that the data of this configuration switches off or asks for."""
+    """One line for each thing that this configuration switches off or asks for, and that may not be meant."""
+    return _of_data(config) + _of_students(config)
+
+
+def _of_students(config: RunConfig) -> list[str]:
+    """Two students whose names differ by one letter: both are trained, where one of them may be a slip."""
+    names = list(config.students)
+    pairs = [
+        (one, other) for place, other in enumerate(names) for one in names[:place] if _are_nearly_equal(one, other)
+    ]
+    return [f"students {one} and {other} are two students, each with stages of its own" for one, other in pairs]
+
+
+def _are_nearly_equal(one: str, other: str) -> bool:
+    """Whether one name is the other with a letter more, less or doubled; `a` and `b`, `7b` and `8b` are not."""
+    short, long = sorted((one, other), key=len)
+    return len(long) == len(short) + 1 and any(long[:cut] + long[cut + 1 :] == short for cut in range(len(long)))
+
+
+def _of_data(config: RunConfig) -> list[str]:
+    """What the data switches off or asks for."""
     if config.data.name == "reasoning_gym" and config.data.has_general_prompts:
         return []
     if config.data.name == "reasoning_gym":

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from pipeline.configuration.data_sources import with_presets, without_what_data_lacks
 from pipeline.configuration.graph import is_stage
 from pipeline.configuration.prompt_files import with_prompt_files
-from pipeline.configuration.rules import family_mistakes, mistakes_between_parts
+from pipeline.configuration.rules import family_mistakes, mistakes_between_parts, undefined_students
 from pipeline.configuration.schema import RunConfig, StagesConfig
 from stages.config import (
     CollectConfig,
@@ -28,7 +28,7 @@ WithPath = TypeVar("WithPath", bound=SourceConfig | ModelConfig)
 def from_tree(tree: dict[str, Any]) -> RunConfig:
     """Checks composed plain data and settles what follows from it. Raises ConfigError with every mistake."""
     mistakes = [f"selected.{name}: unknown stage" for name in tree.get("selected", {}) if not is_stage(name)]
-    mistakes += without_repetitions(family_mistakes(tree))
+    mistakes += without_repetitions(family_mistakes(tree)) + undefined_students(tree)
     tree, preset_mistakes = with_presets(tree)
     tree, file_mistakes = with_prompt_files(tree)
     mistakes += preset_mistakes + without_repetitions(file_mistakes)

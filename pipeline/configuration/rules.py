@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.configuration import graph
 from pipeline.configuration.graph import STAGES
 from pipeline.configuration.schema import RunConfig
-from stages.config import VLLM_CPU_HEAD_SIZES, ConfigError, DataConfig, ModelConfig
+from stages.config import SHAPE, VLLM_CPU_HEAD_SIZES, ConfigError, DataConfig, ModelConfig
 from stages.worlds.reasoning_gym.examples import WRITERS
 from stages.worlds.reasoning_gym.families import config_mistakes as mistakes_of_families
 
@@ -18,7 +18,14 @@ def mistakes_between_parts(config: RunConfig) -> list[str]:
     mistakes = [*_of_run_name(config), *_of_selection(config), *_of_student_names(config)]
     if not mistakes:  # the stages of students can only be told apart where their names are right
         mistakes += _of_student_changes(config)
-    return [*mistakes, *_of_suites(config), *_of_head_sizes(config), *_of_lessons(config), *_of_data_nodes(config)]
+    return [
+        *mistakes,
+        *_of_suites(config),
+        *_of_head_sizes(config),
+        *_of_lessons(config),
+        *_of_data_nodes(config),
+        *_of_samplers(config),
+    ]
 
 
 def _of_run_name(config: RunConfig) -> list[str]:
@@ -91,6 +98,22 @@ def _of_head_sizes(config: RunConfig) -> list[str]:
     return mistakes
 
 
+def _of_samplers(config: RunConfig) -> list[str]:
+    """Samplers that the ranks of a node cannot be divided into."""
+    nodes = {"rollout": config.rollout}
+    for field in dataclasses.fields(config.stages):
+        rollout = getattr(getattr(config.stages, field.name), "rollout", None)
+        if rollout is not None and rollout.tensor_parallel != config.rollout.tensor_parallel:
+            nodes[f"stages.{field.name}.rollout"] = rollout
+    ranks = config.launcher.num_processes
+    return [
+        f"{where}.tensor_parallel {rollout.tensor_parallel} does not divide launcher.num_processes {ranks}: "
+        "each engine is held by so many neighbouring ranks of one node"
+        for where, rollout in nodes.items()
+        if ranks % rollout.tensor_parallel
+    ]
+
+
 def _of_lessons(config: RunConfig) -> list[str]:
     untaught = tasks_without_examples(config.data)
     if config.model.path is not None or not untaught:
@@ -149,4 +172,30 @@ def family_mistakes(tree: dict[str, Any]) -> list[str]:
         )
         if isinstance(tasks, list) and isinstance(weights, list) and isinstance(configs, dict):
             mistakes += [f"{key}.{mistake}" for mistake in mistakes_of_families(tasks, weights, configs)]
+    return mistakes
+
+
+def undefined_students(tree: dict[str, Any]) -> list[str]:
+    """Students that are given keys without that anything says which model they are: mostly a slip in a name.
+
+    A student is defined by an option (`student@students.NAME=tiny`), by a path, or by a shape of its own.
+    """
+    students = tree.get("students")
+    if not isinstance(students, dict):
+        return []
+    defines = {"path", *SHAPE}
+    is_defined = {
+        str(name): not isinstance(node, dict) or not node or bool(defines & set(node))
+        for name, node in students.items()
+    }
+    known = [name for name, defined in is_defined.items() if defined]
+    mistakes = []
+    for name in (name for name, defined in is_defined.items() if not defined):
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean students.{close[0]}?" if close else ""
+        there = f"students are {', '.join(known)}" if known else "there is only `student`, whose keys are student.KEY"
+        mistakes.append(
+            f"students.{name}: no such student; {there}{hint or '.'} A new one is defined by its model: "
+            f"students.{name}.path=DIRECTORY, or student@students.{name}=OPTION"
+        )
     return mistakes

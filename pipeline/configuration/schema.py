@@ -45,6 +45,10 @@ class LauncherConfig(Checked):
     name: Literal["local", "slurm"] = setting(
         "local", "local: torchrun on this machine; slurm: one torchrun on each node by srun, inside an allocation."
     )
+    device: Literal["any", "gpu"] = setting(
+        "any",
+        "any: GPUs where there are some, else the CPU; gpu: a machine without one is refused (launcher=gpu).",
+    )
     num_processes: Int = setting(
         2, "Ranks on each node: one for each GPU, or two single-threaded ones on a small CPU.", unit="ranks", gt=0
     )
@@ -82,6 +86,10 @@ class LauncherConfig(Checked):
         if self.num_nodes > 1 and self.name != "slurm":
             return ["num_nodes needs name=slurm: choose launcher=slurm"]
         return []
+
+    def idle(self) -> dict[str, str]:
+        """Nodes are Slurm's."""
+        return {} if self.name == "slurm" else dict.fromkeys(("num_nodes", "rendezvous_port"), f"name={self.name}")
 
 
 @config_class
@@ -213,6 +221,10 @@ class RunConfig(Checked):
     force: Bool = setting(
         False,
         "Redo the selected stages. What they made before is kept aside as <short fingerprint>.old-N.",
+    )
+    reuse: Bool = setting(
+        True,
+        "Take stages over that another run below runs_dir has made with the same fingerprint; false: make them again.",
     )
     orchestrator: Literal["prefect", "none"] = setting(
         "prefect", "prefect: a flow with a task run for each stage; none: the same stages in a plain loop."

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pipeline.errors import StageFailed, StageInterrupted
 from pipeline.execution import current, launch
+from pipeline.execution.directories import move_aside
 from pipeline.execution.observers import DONE, FAILED, INTERRUPTED, NOBODY, Observers
 from pipeline.execution.source import source_commit
 from pipeline.execution.stage_lock import stage_lock
@@ -19,6 +20,7 @@ from pipeline.planning.command_line import own_command, resume_command
 from pipeline.planning.plan import Plan, Step
 from stages.config import VERSIONS, to_dict
 from stages.contract.description import StageDescription
+from stages.contract.earlier import write_earlier
 from stages.contract.files import file_table, remove_temporaries
 from stages.contract.inputs import write_inputs
 from stages.contract.manifest import Manifest, Timing, verify
@@ -55,7 +57,7 @@ def execute(
             on_line(f"{step.stage} was made by another job meanwhile")
             return made
         if _has_to_go(step):
-            _move_aside(step.dir)
+            move_aside(step.dir)
         prepare(step, plan)
         return _make_observed(step, plan, stop, on_line, on_progress, observers)
 
@@ -149,15 +151,9 @@ def prepare(step: Step, plan: Plan) -> None:
         commit=source_commit(),
     ).write(step.dir)
     write_inputs(step.dir, step.inputs)
+    if step.kind == "evaluate":
+        write_earlier(step.dir, step.earlier)
     current.show(step, plan)
-
-
-def _move_aside(directory: Path) -> None:
-    """Renames a directory to NAME.old-1, or the next number that is free."""
-    number = 1
-    while directory.with_name(f"{directory.name}.old-{number}").exists():
-        number += 1
-    directory.rename(directory.with_name(f"{directory.name}.old-{number}"))
 
 
 def _write_report(step: Step, plan: Plan) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from rich.console import Console
@@ -16,6 +17,8 @@ from pipeline.execution.execute import execute
 from pipeline.execution.lock import RunLock
 from pipeline.execution.observers import NOBODY, Observer, Observers
 from pipeline.execution.prefect import server as prefect_server
+from pipeline.execution.reuse import with_reused
+from pipeline.execution.stage_lock import stage_lock
 from pipeline.execution.stop import StopRequest
 from pipeline.execution.tracking.trackers import Trackers
 from pipeline.planning.estimate import STARTUP_S
@@ -71,13 +74,22 @@ def run_stages(
         if moved := current.moves(plan):
             _note(console, moved)
         current.write_configuration(plan)
-        current.show_done(plan)
         if len(plan.steps) > 1:
             print_plan(console, plan)
         else:
             print_notes(console, plan)
+        with _alone_in_taking_over(config.run_dir, is_locked):
+            plan = with_reused(plan)
+        current.show_done(plan)
         _run_observed(plan, console, has_steps, in_sweep)
         return plan
+
+
+def _alone_in_taking_over(run_dir: Path, has_neighbours: bool) -> AbstractContextManager:
+    """Inside, no other job of a sweep takes over what another run has made."""
+    if not has_neighbours:
+        return contextlib.nullcontext()
+    return stage_lock(run_dir / "taking_over", StopRequest(), lambda: None, lambda _: None)
 
 
 def _run_observed(plan: Plan, console: Console, has_steps: bool | None, in_sweep: InSweep | None) -> None:

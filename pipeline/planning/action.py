@@ -15,7 +15,7 @@ from stages.contract.error_report import ErrorReport
 from stages.contract.inputs import StageInput, find_inputs
 from stages.contract.manifest import verify
 
-SKIP, RESUME, RUN = "skip", "resume", "run"
+SKIP, REUSE, RESUME, RUN = "skip", "reuse", "resume", "run"
 
 
 def choose_action(

@@ -52,9 +52,9 @@ def selection(stages: str) -> str:
 def command(config: RunConfig, stages: str) -> str:
     """The command line as it was typed, but for the stages: with `-m`, and all overrides.
 
-    Where nobody typed `run`, it is that of the configuration.
+    Where nobody typed `run` or `plan`, it is that of the configuration.
     """
-    if not _NOW.typed or _NOW.typed[0] != "run":
+    if not _NOW.typed or _NOW.typed[0] not in ("run", "plan"):
         return own_command(config, stages)
     words = [word for word in _NOW.typed[1:] if not word.lstrip("+").startswith(_SELECTION)]
     options = [word for word in words if word.startswith("-")]
@@ -106,8 +106,8 @@ def remembered_overrides() -> list[str]:
 
 
 def remember_typed(name: str, words: Sequence[str]) -> None:
-    """Keeps what was typed: the name of the command and the words behind it, options too."""
-    _NOW.typed = [name, *words]
+    """Keeps what was typed: the name of the command and the words behind it, options too; no name forgets it."""
+    _NOW.typed = [name, *words] if name else None
 
 
 def _program() -> str:

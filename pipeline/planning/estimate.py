@@ -10,8 +10,10 @@ from typing import Any
 
 from pipeline.configuration.graph import Node
 from pipeline.configuration.schema import RunConfig
-from pipeline.planning import models
+from pipeline.planning import lora, models
+from pipeline.planning.activations import activation_bytes
 from pipeline.planning.training_rows import training_rows
+from stages.config import LoraConfig
 from stages.contract.description import StageDescription
 from stages.contract.manifest import Manifest
 
@@ -34,6 +36,7 @@ ENGINE_GIB = {
     "report": 0.2,
 }  # a rank, measured
 OPTIMIZER_BYTES = 12  # a parameter: a master weight and both moments of Adam, in fp32
+BYTES_IN_4_BITS = 0.56  # a parameter of a quantised model: 4 bits, and a scale for every 64 of them
 DOCUMENT_TOKENS = 45  # mean length of a tiny-world document
 SIZE_FIELDS = (  # what decides how much a stage has to do
     "num_steps",
@@ -68,17 +71,31 @@ def seconds(node: Node, config: Any, run: RunConfig) -> float | None:
     if not parameters or (node.kind == "sft" and rows is None and not config.max_steps):
         return None
     trained, sampled = tokens(node, config, rows)
-    work = 2 * parameters * (3 * trained + sampled / SAMPLE_FLOPS_SHARE)
+    work = 2 * parameters * (3 * trained * _share_with_adapters(config) + sampled / SAMPLE_FLOPS_SHARE)
     return STARTUP_S[node.kind] + work / (_flops_of_rank(config, run, parameters) * ranks)
+
+
+def _share_with_adapters(config: Any) -> float:
+    """The work of a training step over that of full fine-tuning: with adapters no weight below them has a gradient.
+
+    Of three passes two are left; a pass of the reference stays as it is.
+    """
+    if not getattr(config, "lora", LoraConfig()).is_on:
+        return 1.0
+    reference = 1 if getattr(config, "beta", 0) else 0
+    return (2 + reference) / (3 + reference)
 
 
 def is_for_gpus(run: RunConfig) -> bool:
     """Whether the configuration is one for GPUs, wherever it is planned.
 
     The launcher says so: `launcher=gpu` and `launcher=slurm` give each rank four threads or more, a recipe for a CPU
-    one or two. Or something that is for GPUs only: bf16, 6 to 8 times slower than fp32 on a CPU; state that is kept in
-    host memory; an engine that several GPUs share. fp32 says nothing: it runs on both.
+    one or two; `launcher=laptop` hides GPUs from its ranks. Or something that is for GPUs only: bf16, 6 to 8 times
+    slower than fp32 on a CPU; state that is kept in host memory; an engine that several GPUs share. fp32 says nothing:
+    it runs on both.
     """
+    if run.launcher.environment.get("CUDA_VISIBLE_DEVICES") == "":
+        return False
     return (
         run.launcher.threads_per_process > MOST_CPU_THREADS
         or run.deepspeed.precision == "bf16"
@@ -91,7 +108,8 @@ def is_for_gpus(run: RunConfig) -> bool:
 def _flops_of_rank(config: Any, run: RunConfig, parameters: float) -> float:
     """Useful FLOP/s of one rank. A stage may have another precision than the run.
 
-    On a CPU large products are more efficient: between the two measured sizes the rate is a power of the size.
+    On a CPU large products are more efficient: between the two measured sizes the rate is a power of the size. Each
+    thread of a rank is a core.
     """
     if not is_for_gpus(run):
         share = math.log(min(max(parameters, SMALL), LARGE) / SMALL) / math.log(LARGE / SMALL)
@@ -170,19 +188,32 @@ def _evaluated_tokens(config: Any) -> float:
 def disk_gib(stage: str, config: Any, run: RunConfig) -> float:
     """Estimated disk space of a stage at its peak, GiB; 0 for a stage that trains nothing.
 
-    That is its checkpoints, one more while it is being written, and the model.
+    That is its checkpoints, one more while it is being written, and the model. Checkpoints hold what is trained: with
+    LoRA the adapters only, which are exported once more by themselves.
     """
     if getattr(config, "keep_checkpoints", None) is None:
         return 0.0
     parameters = models.num_parameters(run.model_of(stage))
+    trained = _trained_parameters(stage, config, run, parameters)
     weight_bytes = 4 if config.deepspeed.precision == "fp32" else 2
     checkpoints = config.keep_checkpoints + 1
-    return parameters * (checkpoints * (weight_bytes + OPTIMIZER_BYTES) + weight_bytes) / 2**30
+    exported = parameters if trained == parameters else parameters + trained
+    return (trained * checkpoints * (weight_bytes + OPTIMIZER_BYTES) + exported * weight_bytes) / 2**30
+
+
+def _trained_parameters(stage: str, config: Any, run: RunConfig, parameters: float) -> float:
+    """Parameters that have a gradient: all of the model's, or those of the adapters."""
+    settings = getattr(config, "lora", LoraConfig())
+    if not settings.is_on:
+        return parameters
+    layers = lora.layers_of(run.model_of(stage))
+    return lora.adapter_parameters(settings, layers) if layers else 0.0
 
 
 def memory_gib(node: Node, config: Any, run: RunConfig) -> float | None:
-    """Estimated peak memory of all ranks of one node, GiB: engines, weights, optimizer state, KV cache.
+    """Estimated peak memory of all ranks of one node, GiB: engines, weights, optimizer, KV cache, activations.
 
+    With LoRA only adapters have gradients and optimizer state, and the reference is the same weights without them.
     None where the weights are not there.
     """
     if config is None:
@@ -195,13 +226,24 @@ def memory_gib(node: Node, config: Any, run: RunConfig) -> float | None:
     has_sampler = hasattr(config, "rollout")
     per_rank = ENGINE_GIB[node.kind] + (config.rollout.kv_cache_gib if has_sampler else 0)
     weight_bytes = 4 if deepspeed is None or deepspeed.precision == "fp32" else 2
-    has_reference = node.kind == "grpo" and config.beta > 0
+    settings = getattr(config, "lora", LoraConfig())
+    has_adapters = settings.is_on
+    has_reference = node.kind == "grpo" and config.beta > 0 and not has_adapters
     copies = int(has_sampler) + int(has_reference)
-    state_bytes = 0.0  # a parameter: optimizer state, weights, gradients
+    needed = parameters * copies * weight_bytes
     if deepspeed is not None:
         world = ranks * run.launcher.num_nodes
         optimizer_shards = world if deepspeed.zero_stage >= 1 else 1
         gradient_shards = world if deepspeed.zero_stage >= 2 else 1
         weight_shards = world if deepspeed.zero_stage == 3 else 1
-        state_bytes = OPTIMIZER_BYTES / optimizer_shards + weight_bytes / weight_shards + weight_bytes / gradient_shards
-    return round(ranks * (per_rank + parameters * (copies * weight_bytes + state_bytes) / 2**30), 2)
+        trained = parameters
+        if has_adapters:  # beside the weights that they go on
+            trained = _trained_parameters(node.name, config, run, parameters)
+            kept_bytes = BYTES_IN_4_BITS if settings.quantize == "4bit" else weight_bytes
+            needed += parameters * kept_bytes / weight_shards
+        needed += trained * (
+            OPTIMIZER_BYTES / optimizer_shards + weight_bytes / weight_shards + weight_bytes / gradient_shards
+        )
+        recomputed = deepspeed.gradient_checkpointing
+        needed += config.micro_batch_tokens * activation_bytes(run.model_of(node.name), weight_bytes, recomputed)
+    return round(ranks * (per_rank + needed / 2**30), 2)

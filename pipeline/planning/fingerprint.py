@@ -32,18 +32,18 @@ def stage_fingerprint(kind: str, config: Any, inputs: dict[str, str], data_files
     """
     fields = output_fields(config)
     for key, content in data_files.items():
-        fields = _with_content(fields, key.split("."), content)
+        fields = with_content(fields, key.split("."), content)
     return digest({"kind": kind, "version": VERSIONS[kind], "config": fields, "inputs": inputs, "seed": seed})
 
 
-def _with_content(fields: dict, names: list[str], content: str) -> dict:
+def with_content(fields: dict, names: list[str], content: str) -> dict:
     """The fields, in which the content of the source at `names` stands in the place of its path.
 
     The content says more than a revision, which is dropped: to pin the revision that is there already changes nothing.
     """
     if not names:
         return {**fields, "path": content, **({"revision": None} if "revision" in fields else {})}
-    return {**fields, names[0]: _with_content(fields[names[0]], names[1:], content)}
+    return {**fields, names[0]: with_content(fields[names[0]], names[1:], content)}
 
 
 def data_files(config: Any) -> dict[str, str]:
@@ -51,7 +51,7 @@ def data_files(config: Any) -> dict[str, str]:
 
     The keys are "data"; "data.sources.NAME" for the sources of a mixture; "settings.NAME" for evaluation suites.
     """
-    found = {key: content_of(source, _data_hash) for key, source in sources_of(config).items()}
+    found = {key: content_of(source, data_hash) for key, source in sources_of(config).items()}
     found |= {f"settings.{name}": _suite_content(suite) for name, suite in getattr(config, "settings", {}).items()}
     return {key: content for key, content in found.items() if content}
 
@@ -64,10 +64,10 @@ def _suite_content(suite: Any) -> str:
             files += [file for file in sorted(Path(path).iterdir()) if file.is_file()]
         elif path and Path(path).is_file():
             files.append(Path(path))
-    return digest([_data_hash(file) for file in files]) if files else ""
+    return digest([data_hash(file) for file in files]) if files else ""
 
 
-def _data_hash(path: Path) -> str:
+def data_hash(path: Path) -> str:
     """Hash of a data file; of a large one by a sample, as for weights, because a plan takes seconds."""
     return _file_hash(path) if path.stat().st_size <= MAX_HASHED_BYTES else _sampled_hash(path)
 

@@ -23,7 +23,7 @@ def check_judges(config: RunConfig, steps: Sequence["Step"]) -> list[MessageAndF
     asking = [
         step
         for step in reversed(steps)
-        if hasattr(step.config, "judge") and uses_judge(step.config) and not step.is_done
+        if hasattr(step.config, "judge") and uses_judge(step.config) and not step.is_made
     ]
     judges = {step.config.judge: step.stage for step in asking}
     errors = [error for step in asking for error in _cannot_judge_data(step)]

@@ -1,4 +1,4 @@
-"""The plan of a run: for every stage its fingerprint, its action (skip, resume, run) and the reason.
+"""The plan of a run: for every stage its fingerprint, its action (skip, reuse, resume, run) and the reason.
 
 Reads the disk and changes nothing. The fingerprints follow from the configuration alone, so the whole plan is known
 before anything runs.
@@ -14,12 +14,19 @@ from pipeline.configuration.notes import file_notes, notes
 from pipeline.configuration.schema import RunConfig
 from pipeline.errors import MessageAndFix, MissingInput, PipelineError
 from pipeline.planning import estimate, models, preflight
-from pipeline.planning.action import SKIP, choose_action
+from pipeline.planning.action import RESUME, REUSE, RUN, SKIP, choose_action
 from pipeline.planning.command_line import command
+from pipeline.planning.devices import check_devices, device_notes
+from pipeline.planning.elsewhere import find_made
+from pipeline.planning.evaluated import find_earlier, is_measured
 from pipeline.planning.fingerprint import data_files, short_fingerprint, stage_fingerprint
 from pipeline.planning.judges import check_judges
 from pipeline.planning.learning_rates import check_rates, rate_notes
+from pipeline.planning.lora import check_lora
+from pipeline.planning.model_fit import check_models
+from pipeline.planning.rows import check_data
 from stages.config import to_dict
+from stages.contract.earlier import Parts
 from stages.contract.inputs import StageInput
 
 MAKE_MODELS = ("pretrain", "sft", "grpo", "reward_models")  # kinds of stages
@@ -31,7 +38,7 @@ class Step:
 
     stage: str
     kind: str
-    action: str  # skip, resume or run
+    action: str  # skip, reuse, resume or run
     reason: str
     fingerprint: str
     dir: Path
@@ -44,11 +51,18 @@ class Step:
     is_selected: bool = True
     was_there: bool = False  # whether its directory was there when it was planned
     errors: list[MessageAndFix] = field(default_factory=list)
+    earlier: Parts = field(default_factory=dict)  # of an evaluation: what another one has measured
+    source: Path | None = None  # of a stage that is reused: the directory of another run that holds it
 
     @property
     def is_done(self) -> bool:
         """Whether there is nothing to do."""
         return self.action == SKIP
+
+    @property
+    def is_made(self) -> bool:
+        """Whether somebody has made it: it is done, or only to be taken over from another run."""
+        return self.action in (SKIP, REUSE)
 
 
 @dataclass(frozen=True)
@@ -90,12 +104,15 @@ def make_plan(config: RunConfig) -> Plan:
     for step in steps:
         errors += _missing_inputs(step, graph, known, selected, config) + step.errors
     errors += preflight.check_run_dir(config)
-    errors += preflight.check_data(config, steps)
+    errors += check_data(config, steps)
+    errors += check_devices(config)
+    errors += check_models(config, steps)
     errors += preflight.check_suites(steps)
     errors += preflight.check_disk(config, steps)
     errors += preflight.check_trackers(config)
     errors += check_judges(config, steps)
     errors += check_rates(config, steps)
+    errors += check_lora(config, steps)
     errors += preflight.check_sandbox(config, steps)
     needed = upstream(graph, [step.stage for step in steps if not graph.nodes[step.stage].optional])
     others = [known[name] for name in needed if name not in selected]
@@ -113,6 +130,7 @@ def make_plan(config: RunConfig) -> Plan:
             *template_notes(steps, known),
             *rate_notes(config, steps),
             *_unread_notes(graph, steps),
+            *device_notes(config),
         ],
         errors=list(dict.fromkeys(errors)),
     )
@@ -153,6 +171,17 @@ def _step(
     directory = config.run_dir / node.name / short_fingerprint(fingerprint)
     read = dataclasses.replace(node, inputs=dict.fromkeys(inputs, "")) if node.optional else node
     action, reason, damages = choose_action(node, directory, config, stage_config, inputs, is_selected)
+    is_to_be_made = action in (RUN, RESUME) and not damages and not (config.force and is_selected)
+    made = find_made(config, node.name, node.kind, fingerprint) if is_to_be_made else None
+    if made is not None:
+        action, reason = REUSE, f"reused from run {made.parents[1].name}, files verified"
+    earlier: Parts = {}
+    if node.kind == "evaluate" and is_to_be_made and made is None and is_selected:
+        earlier = find_earlier(config, stage_config, inputs, files, directory)
+        left = [name for name in inputs if not is_measured(earlier, name, stage_config)]
+        if len(left) < len(inputs):
+            reason += f"; {len(inputs) - len(left)} of {len(inputs)} models were evaluated before"
+            read = dataclasses.replace(node, inputs=dict.fromkeys(left, ""))
     return Step(
         stage=node.name,
         kind=node.kind,
@@ -165,10 +194,12 @@ def _step(
         data_files=files,
         num_processes=1 if node.kind == "report" else config.launcher.num_processes * config.launcher.num_nodes,
         memory_gib=estimate.memory_gib(node, stage_config, config),
-        seconds=0.0 if action == SKIP else estimate.seconds(read, stage_config, config),
+        seconds=0.0 if action in (SKIP, REUSE) else estimate.seconds(read, stage_config, config),
         is_selected=is_selected,
         was_there=directory.exists(),
         errors=errors + damages,
+        earlier=earlier,
+        source=made,
     )
 
 
@@ -220,7 +251,7 @@ def _unread_notes(graph: Graph, steps: list[Step]) -> list[str]:
         f"nothing else is made from {step.stage} in this run: it is trained to be evaluated only; name the stages that "
         "you want ('+stage=[A,B]') to leave it out"
         for step in steps
-        if step.stage in unread and not step.is_done
+        if step.stage in unread and not step.is_made
     ]
 
 
@@ -255,7 +286,7 @@ def _missing_inputs(
     step: Step, graph: Graph, known: dict[str, Step], selected: list[str], config: RunConfig
 ) -> list[MessageAndFix]:
     """An error for each input of a stage that is going to run which is neither done nor selected."""
-    if step.is_done:
+    if step.is_made:
         return []
     if graph.nodes[step.stage].optional:
         if step.inputs or step.stage == "report" or getattr(step.config, "directories", []):
@@ -266,11 +297,11 @@ def _missing_inputs(
     missing = [
         source
         for source in graph.nodes[step.stage].inputs.values()
-        if source in known and source not in selected and not known[source].is_done
+        if source in known and source not in selected and not known[source].is_made
     ]
     errors = []
     for source in missing:
-        needed = {name for name in upstream(graph, [source]) if not known[name].is_done} | set(selected)
+        needed = {name for name in upstream(graph, [source]) if not known[name].is_made} | set(selected)
         stages = [name for name in graph.nodes if name in needed]
         names = "all" if len(stages) == len(graph.nodes) else f"[{','.join(stages)}]"
         errors.append(

@@ -1,7 +1,4 @@
-"""Cheap checks before anything is launched: data files, suites, tracker, sandbox, disk space.
-
-What needs a tokenizer is checked by the worker.
-"""
+"""Cheap checks before anything is launched: suites, tracker, sandbox, the run's directory, disk space."""
 
 import importlib.util
 import os
@@ -12,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.configuration.data_sources import all_nodes, check_source
+from pipeline.configuration.data_sources import all_nodes
 from pipeline.configuration.schema import RunConfig
 from pipeline.configuration.tracker_libraries import INSTALLS, MODULES
 from pipeline.errors import MessageAndFix, MissingInput
@@ -29,22 +26,11 @@ SANDBOX_TIMEOUT_S = 180
 OF_PROGRAMS = ("livecodebench", "codeforces")  # loaders of suites whose answers are programs
 
 
-def check_data(config: RunConfig, steps: Iterable["Step"]) -> list[MessageAndFix]:
-    """What is wrong with the data of the stages that are going to run, each source once."""
-    sources: dict[str, tuple] = {}
-    for step in steps:
-        for field, data in (all_nodes(step.config) if not step.is_done else {}).items():
-            for name, source in data.all_sources.items():
-                key = f"{field}.sources.{name}" if data.sources else field
-                sources.setdefault(repr((source, data.malformed)), (source, data.malformed, key))
-    return [error for source, malformed, key in sources.values() for error in check_source(source, malformed, key)]
-
-
 def check_suites(steps: Iterable["Step"]) -> list[MessageAndFix]:
     """Evaluation suites that name no data, or files that are not there."""
     suites: dict[str, SuiteConfig] = {}
     for step in steps:
-        if not step.is_done:
+        if not step.is_made:
             suites |= getattr(step.config, "settings", {})
     return [error for name, suite in suites.items() for error in _missing_files(name, suite)]
 
@@ -81,7 +67,7 @@ def check_sandbox(config: RunConfig, steps: Iterable["Step"]) -> list[MessageAnd
     settings = {
         (step.config.sandbox.backend, step.config.sandbox.url, step.config.sandbox.python or "")
         for step in steps
-        if not step.is_done and hasattr(step.config, "sandbox") and _grades_programs(step.config)
+        if not step.is_made and hasattr(step.config, "sandbox") and _grades_programs(step.config)
     }
     problems = [sandbox_problem(*setting) for setting in sorted(settings)]
     return [
@@ -168,7 +154,7 @@ def check_disk(config: RunConfig, steps: Sequence["Step"]) -> list[MessageAndFix
 
     What a trained stage needs for its checkpoints is checked when its turn comes (`require_disk`).
     """
-    if all(step.is_done for step in steps):
+    if all(step.is_made for step in steps):
         return []
     return _too_little_space(config.run_dir, config.launcher.min_free_gib, "a stage")
 

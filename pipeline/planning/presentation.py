@@ -44,7 +44,7 @@ def print_notes(console: Console, plan: Plan) -> None:
 
 def work_in_words(plan: Plan) -> str:
     """How long the stages that are not done will take, as far as that can be known."""
-    left = [step for step in plan.steps if not step.is_done]
+    left = [step for step in plan.steps if not step.is_made]
     unknown = [step.stage for step in left if step.seconds is None]
     if not left:
         return "everything is done"
@@ -65,7 +65,7 @@ def _row(step: Step) -> tuple[str, ...]:
         short_fingerprint(step.fingerprint),
         str(step.num_processes),
         "?" if step.memory_gib is None else f"{step.memory_gib:.1f}",
-        "" if step.is_done else seconds,
+        "" if step.is_made else seconds,
     )
 
 

@@ -64,7 +64,7 @@ def flaws(run_dir: Path, directories: Mapping[str, Path] | None = None) -> list[
         directories: the directory of each stage that is looked at; None for the current ones.
     """
     directories = current_directories(run_dir) if directories is None else directories
-    tree, config = _configuration(run_dir), configuration_of(run_dir)
+    tree, config = configuration_tree(run_dir), configuration_of(run_dir)
     found = []
     for stage, directory in directories.items():
         reasons = _other_inputs(stage, directory, directories)
@@ -77,14 +77,15 @@ def flaws(run_dir: Path, directories: Mapping[str, Path] | None = None) -> list[
 
 def configuration_of(run_dir: Path) -> RunConfig | None:
     """The configuration of a run's last command; None where it is not there or was written by another version."""
-    tree = _configuration(run_dir)
+    tree = configuration_tree(run_dir)
     try:
         return from_tree(tree) if tree else None
     except (ConfigError, KeyError, TypeError):
         return None
 
 
-def _configuration(run_dir: Path) -> dict[str, Any]:
+def configuration_tree(run_dir: Path) -> dict[str, Any]:
+    """What stands in a run's config.yaml; nothing where the file is missing or damaged."""
     try:
         tree = yaml.safe_load((run_dir / "config.yaml").read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
@@ -176,10 +177,18 @@ def command_of_run(run_dir: Path, recipe: str | None, overrides: Sequence[str], 
 
 
 def last_overrides(run_dir: Path) -> list[str] | None:
-    """The overrides of the command that ran last without a sweep; None where that is not known."""
+    """The overrides of the command that ran last without a sweep; None where that is not known.
+
+    A run that was made before commands were noted has them in its last stage.
+    """
     noted = find_json(run_dir / COMMAND_FILE)
     words = noted.get("overrides") if isinstance(noted, dict) else None
-    return [str(word) for word in words] if isinstance(words, list) else None
+    if isinstance(words, list):
+        return [str(word) for word in words]
+    for directory in reversed(current_directories(run_dir).values()):
+        if (found := overrides_of(directory)) is not None:
+            return [word for word in found if not word.lstrip("+").startswith(("stage=", "selected.", "force="))]
+    return None
 
 
 def overrides_of(directory: Path) -> list[str] | None:

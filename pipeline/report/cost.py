@@ -18,6 +18,7 @@ from pipeline.report.read import is_finite, mapping
 from stages.contract.attempts import attempts, timing
 from stages.contract.files import find_json
 from stages.contract.manifest import Manifest, Tokens
+from stages.contract.reused import Reused
 
 # Row of the paper's table -> the stages that it is made of here, and its H800 hours; at 2 USD an hour [V2 Table 7].
 PAPER = {
@@ -39,6 +40,7 @@ class Line:
     trained: int
     judge_calls: int | None
     judge_money: float | None
+    reused_from: str | None = None  # the run that made it and paid for it, where this one took it over
 
     def money(self, price_per_hour: float) -> float:
         """At this price of an hour, plus what the judge's provider took."""
@@ -63,6 +65,7 @@ def line_of(stage: str, directory: Path) -> Line:
         tokens.trained,
         int(calls) if judged else None,
         _number(judged.get("money")) if judged else None,
+        reused.run if (reused := Reused.find(directory)) else None,
     )
 
 
@@ -144,7 +147,7 @@ def show(lines: list[Line], price_per_hour: float, console: Console) -> None:
         table.add_column(name, justify="right", no_wrap=True)
     for line in [*lines, total(lines)]:
         table.add_row(
-            line.stage + ("" if line.is_done or line.stage == "total" else " (unfinished)"),
+            line.stage + _remark(line),
             str(line.attempts),
             hours_text(line.hours),
             f"{line.sampled:,}",
@@ -159,6 +162,12 @@ def show(lines: list[Line], price_per_hour: float, console: Console) -> None:
             f"{published_share:.0%}, ${2 * published:,}",
             highlight=False,
         )
+
+
+def _remark(line: Line) -> str:
+    if line.reused_from:
+        return f" (paid by run {line.reused_from})"
+    return "" if line.is_done or line.stage == "total" else " (unfinished)"
 
 
 def hours_text(hours: float) -> str:

@@ -2,6 +2,7 @@
 
 COLOURS = {
     "skip": "green",
+    "reuse": "green",
     "done": "green",
     "resume": "yellow",
     "run": "cyan",

@@ -57,9 +57,9 @@ def write_samples(directory: Path, count: int = 16) -> Path:
     return directory
 
 
-def run_grpo(directory: Path, model: Path, engine: str, timeout_s: float) -> str:
-    """Two steps of reinforcement learning; returns "works", or what the stage says."""
-    config = {**GRPO, "rollout": {"engine": engine, "kv_cache_gib": 0.02}}
+def run_grpo(directory: Path, model: Path, engine: str, timeout_s: float, lora: dict[str, Any] | None = None) -> str:
+    """Two steps of reinforcement learning, with adapters where `lora` is given; "works", or what the stage says."""
+    config = {**GRPO, "rollout": {"engine": engine, "kv_cache_gib": 0.02}, "lora": lora or {}}
     outcome = run_stage(directory, "grpo", config, {"policy": model}, timeout_s)
     if outcome != "works":
         return outcome
@@ -79,9 +79,9 @@ def sampler_difference(directory: Path) -> float | None:
     return max((row["policy/probe_max"] for row in rows), default=None)
 
 
-def run_sft(directory: Path, model: Path, data: Path, timeout_s: float) -> str:
-    """Two steps of supervised fine-tuning; returns "works", or what the stage says."""
-    return run_stage(directory, "sft", SFT, {"policy": model, "data": data}, timeout_s)
+def run_sft(directory: Path, model: Path, data: Path, timeout_s: float, lora: dict[str, Any] | None = None) -> str:
+    """Two steps of supervised fine-tuning, with adapters where `lora` is given; "works", or what the stage says."""
+    return run_stage(directory, "sft", {**SFT, "lora": lora or {}}, {"policy": model, "data": data}, timeout_s)
 
 
 def run_stage(directory: Path, kind: str, config: dict, inputs: dict[str, Path], timeout_s: float) -> str:

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field
 
-from stages.config.choices import Adapter, Domain, OnMalformed, Template, Verifier
+from stages.config.choices import Adapter, Domain, OnMalformed, Precision, Template, Verifier
 from stages.config.fields import Bool, Checked, Float, Int, config_class, setting
 from stages.config.languages import language_problem
 
@@ -36,6 +36,15 @@ def prompting_mistakes(template: str, examples: str | None) -> list[str]:
     if examples and not examples.startswith("["):
         errors.append(f"examples {examples!r} is not a file of worked examples")
     return errors
+
+
+# What of a source is about graded prompts only, and all that is about the rows of a source.
+OF_PROMPTS = ("answer_column", "verifier_column", "checks_column", "verifier", "check_answers")
+OF_SOURCES = (
+    *("files", "revision", "license", "rows", "domain", "adapter", "prompt_column", "messages_column", "turn"),
+    *("completion_column", "chosen_column", "rejected_column", "label_column", "language_column", "domain_column"),
+    *("kind_column", "id_column", "language", *OF_PROMPTS),
+)
 
 
 @config_class
@@ -112,6 +121,22 @@ class SourceConfig(Checked):
         """The language must be one that there is."""
         why = None if self.language == "auto" else language_problem(self.language)
         return [f"language {why}, or auto"] if why else []
+
+    def idle(self) -> dict[str, str]:
+        """Columns and graders of other types of rows, and everything where there is no path."""
+        if not self.path:
+            return dict.fromkeys(OF_SOURCES, "path is empty")
+        used = {
+            "prompts": (*OF_PROMPTS, "prompt_column"),
+            "sft": ("completion_column", "prompt_column"),
+            "preferences": ("chosen_column", "rejected_column", "prompt_column"),
+            "labels": ("completion_column", "label_column", "prompt_column"),
+        }
+        columns = {name for names in used.values() for name in names}
+        found = dict.fromkeys(sorted(columns - set(used[self.rows])), f"rows={self.rows}")
+        if self.messages_column:
+            found["prompt_column"] = f"messages_column={self.messages_column}"
+        return found
 
 
 @config_class
@@ -199,6 +224,18 @@ class DataConfig(SourceConfig):
             ),
         ]
 
+    def idle(self) -> dict[str, str]:
+        """What is about files where prompts are generated, about tasks where they are not, and beside a mixture."""
+        of_tasks = ("tasks", "task_weights", "task_configs")
+        found = {} if self.name == "reasoning_gym" else dict.fromkeys(of_tasks, f"name={self.name}")
+        if self.name != "file":
+            of_files = (*OF_SOURCES, "malformed", *(("eval_fraction",) if self.name == "tiny_world" else ()))
+            return found | dict.fromkeys(of_files, f"name={self.name} generates its prompts")
+        if self.sources:
+            why = f"each source of the mixture has its own: sources.{next(iter(self.sources))}.KEY"
+            return found | dict.fromkeys(OF_SOURCES, why)
+        return found | super().idle()
+
     @property
     def all_sources(self) -> dict[str, SourceConfig]:
         """The sources by name: those of the mixture, or `path` as the only one, named `file`."""
@@ -248,6 +285,11 @@ class TracesConfig(SourceConfig):
         "sft", "What a row is: a prompt with a completion, thinking tags and all, or a chat of both (messages_column)."
     )
     malformed: OnMalformed = setting("fail", ON_MALFORMED)
+
+    def idle(self) -> dict[str, str]:
+        """Everything, where the data comes from the recipe."""
+        found = super().idle()
+        return found if self.path else {**found, "malformed": "path is empty"}
 
     @property
     def sources(self) -> dict[str, SourceConfig]:
@@ -319,6 +361,7 @@ class PrepareConfig(Checked):
         le=1,
     )
     max_completion_tokens: Int = setting(2048, "Longest of those completions [ours].", unit="tokens", gt=0)
+    precision: Precision = setting("fp32", "Type of parameters and computations of the model that draws them.")
     processes: Int = setting(
         0, "Processes that read and filter; 0: one for each core.", unit="processes", ge=0, operational=True
     )

@@ -11,6 +11,11 @@ from stages.config.fields import Bool, Checked, Float, Int, config_class, settin
 VLLM_CPU_HEAD_SIZES = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
 
 
+# The fields of ModelConfig that say what the recipe's own base looks like.
+SHAPE = ("hidden_size", "num_layers", "num_heads", "num_kv_heads", "intermediate_size", "max_positions",
+         "tie_embeddings")  # fmt: skip
+
+
 @config_class
 class ModelConfig(Checked):
     """The base model: a directory or hub id of any Hugging Face causal LM, or a small Llama of the recipe's own.
@@ -44,6 +49,12 @@ class ModelConfig(Checked):
             errors.append(f"num_heads {self.num_heads} is not divisible by num_kv_heads {self.num_kv_heads}")
         return errors
 
+    def idle(self) -> dict[str, str]:
+        """The shape is that of a base of the recipe's own, and only a model from outside has revisions."""
+        if not self.path:
+            return {"revision": "path is empty, so the recipe makes a base of its own"}
+        return dict.fromkeys(SHAPE, "the model in path has the shape that it has")
+
 
 @config_class
 class RolloutConfig(Checked):
@@ -72,7 +83,9 @@ class RolloutConfig(Checked):
     gpu_memory_fraction: Float = setting(
         0.6, "Share of a GPU's memory that the engine takes (GPU only).", unit="share", gt=0, lt=1, operational=True
     )
-    tensor_parallel: Int = setting(1, "GPUs that share one engine.", unit="GPUs", gt=0)
+    tensor_parallel: Int = setting(
+        1, "Neighbouring ranks that hold one engine together (engine=vllm).", unit="ranks", gt=0
+    )
     engine_timeout_s: Float = setting(
         900.0,
         "Longest that one decoding step of the engine, or a weight sync, may take before the rank fails and says so.",
@@ -87,6 +100,22 @@ class RolloutConfig(Checked):
         unit="nats a token",
         gt=0,
     )
+
+    def mistakes(self) -> list[str]:
+        """Only vLLM divides a model."""
+        if self.engine != "vllm" and self.tensor_parallel > 1:
+            return [
+                f"tensor_parallel {self.tensor_parallel}: engine={self.engine} holds the whole model on each rank: "
+                "use rollout=vllm or tensor_parallel=1"
+            ]
+        return []
+
+    def idle(self) -> dict[str, str]:
+        """Its memory is vLLM's."""
+        if self.engine == "vllm":
+            return {}
+        names = ("kv_cache_gib", "gpu_memory_fraction")
+        return dict.fromkeys(names, f"engine={self.engine} has no use for it")
 
 
 @config_class
@@ -124,6 +153,13 @@ class OptimConfig(Checked):
         ge=0,
         le=1,
     )
+
+    def idle(self) -> dict[str, str]:
+        """Muon has a rate of its own, and a constant rate has no end that is lower."""
+        found = {} if self.name == "muon" else {"muon_lr": f"name={self.name}"}
+        if self.schedule == "constant":
+            found |= dict.fromkeys(("constant_fraction", "min_lr_ratio"), "schedule=constant")
+        return found
 
 
 @config_class

@@ -88,6 +88,10 @@ class Checked:
         """What breaks a rule between fields; each a sentence that starts with a field's name."""
         return []
 
+    def idle(self) -> dict[str, str]:
+        """The fields that count for nothing beside the values of the others, each with the reason, as a clause."""
+        return {}
+
     @model_validator(mode="after")
     def _rules_hold(self) -> Self:
         found = self.mistakes()

@@ -99,6 +99,15 @@ class JudgeConfig(Checked):
             errors.append("api_key_env must be the NAME of an environment variable, not the key")
         return errors
 
+    def idle(self) -> dict[str, str]:
+        """What is not of the chosen backend."""
+        of_endpoint = ("url", "api_key_env", "timeout_s", "deadline_s", "retries", "concurrency", "price_prompt",
+                       "price_completion", "structured")  # fmt: skip
+        of_vllm = ("max_model_tokens", "precision", "kv_cache_gib", "gpu_memory_fraction")
+        of_both = ("model", "temperature", "max_tokens", "explain", "cache_dir")
+        unused = {"openai": of_vllm, "vllm": of_endpoint[:5]}.get(self.backend, (*of_endpoint, *of_vllm, *of_both))
+        return dict.fromkeys(unused, f"backend={self.backend}")
+
 
 @config_class
 class SandboxConfig(Checked):
@@ -167,3 +176,7 @@ class SandboxConfig(Checked):
         if self.backend == "piston" and not self.url:
             return ["url is empty: backend piston needs the address of the server, sandbox.url=http://HOST:2000"]
         return []
+
+    def idle(self) -> dict[str, str]:
+        """Boxes on this machine have no address."""
+        return {} if self.backend == "piston" else {"url": f"backend={self.backend}"}

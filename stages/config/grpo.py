@@ -57,6 +57,11 @@ class RewardConfig(Checked):
         1.0, "The part `language` on helpful and safety prompts [N eq. 8].", unit="weight", ge=0
     )
 
+    def idle(self) -> dict[str, str]:
+        """The settings of parts without a weight."""
+        found = {} if self.overlong else {"overlong_buffer": "overlong=0"}
+        return found if self.repetition else found | {"repetition_ngram": "repetition=0"}
+
 
 @config_class
 class MixConfig(Checked):
@@ -108,6 +113,11 @@ class HackingConfig(Checked):
         "warn: go on; stop: the stage fails before its next checkpoint; end_phase: the remaining steps have reasoning "
         "prompts and rule rewards only [ours].",
     )
+
+    def idle(self) -> dict[str, str]:
+        """Everything, where nothing is watched."""
+        names = ("num_prompts", "samples_per_prompt", "window", "drop", "on_hacking")
+        return {} if self.every else dict.fromkeys(names, "every=0: there is no watch")
 
 
 @config_class
@@ -291,6 +301,19 @@ class GrpoConfig(StageConfig):
                 "the policy's"
             )
         return errors
+
+    def idle(self) -> dict[str, str]:
+        """What belongs to something that is switched off."""
+        found: dict[str, str] = {}
+        if not self.beta:
+            found |= dict.fromkeys(("reference_every", "kl"), "beta=0: there is no reference")
+        if not self.oversampling:
+            found["max_sampling_rounds"] = "oversampling=0"
+        if self.correction == "none":
+            found["correction_limit"] = "correction=none"
+        if not self.rewards.preference:
+            found["preference_clip"] = "rewards.preference=0"
+        return found
 
     def _mistakes_in_length_schedule(self) -> list[str]:
         """The schedule begins at step 0, its steps rise, and it allows some tokens."""

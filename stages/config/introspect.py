@@ -29,7 +29,8 @@ def is_operational(field: FieldInfo) -> bool:
 def counts(field: FieldInfo, value: Any) -> bool:
     """Whether a field with this value is a part of what decides a stage's output, and of its fingerprint.
 
-    Operational fields are not; nor is one that was added later, as long as it has its default.
+    Operational fields are not; nor is one that was added later, as long as it has its default or is switched off (it
+    then says `is_on` False).
 
     Args:
         field: of a class of the schema.
@@ -40,6 +41,8 @@ def counts(field: FieldInfo, value: Any) -> bool:
     extra = field.json_schema_extra
     if not (isinstance(extra, dict) and extra.get("added_later")):
         return True
+    if getattr(value, "is_on", True) is False:
+        return False
     default = field.get_default(call_default_factory=True)
     return plain(value) != plain(default)
 

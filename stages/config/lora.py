@@ -4,9 +4,7 @@ from typing import Literal
 
 from stages.config.fields import Bool, Checked, Float, Int, config_class, setting
 
-# How many times the usual learning rate of full fine-tuning suits adapters, whatever their rank (Schulman et al. 2025,
-# "LoRA Without Regret"; docs/lora.md has ours). It holds for alpha 32 and the scale alpha / rank.
-RATE_FACTOR = 10.0
+VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # vLLM 0.32: the sizes that it has room for
 
 
 @config_class
@@ -63,16 +61,10 @@ class LoraConfig(Checked):
         """Whether adapters are trained, and not all weights."""
         return self.rank > 0
 
-    def mistakes(self) -> list[str]:
-        """What needs adapters is not asked for without them."""
-        if self.is_on:
-            return []
-        asked = {"quantize": self.quantize != "none", "rslora": self.rslora, "dora": self.dora}
-        return [
-            f"{name} needs adapters, but rank is 0: add lora=on, or set {name} back"
-            for name, is_asked in asked.items()
-            if is_asked
-        ]
+    def idle(self) -> dict[str, str]:
+        """Everything, where there are no adapters."""
+        names = ("alpha", "dropout", "targets", "whole", "rslora", "dora", "quantize", "sampler")
+        return {} if self.is_on else dict.fromkeys(names, "rank=0: all weights are trained")
 
 
 def ends_with(name: str, wanted: str) -> bool:
@@ -82,3 +74,12 @@ def ends_with(name: str, wanted: str) -> bool:
     (True, False)
     """
     return f".{name}".endswith(f".{wanted}")
+
+
+def vllm_rank(rank: int) -> int:
+    """The smallest room of vLLM that holds adapters of this rank; the rank itself where none does.
+
+    >>> vllm_rank(4), vllm_rank(16), vllm_rank(600)
+    (8, 16, 600)
+    """
+    return next((room for room in VLLM_RANKS if room >= rank), rank)

@@ -107,6 +107,14 @@ class CollectConfig(Checked):
     sandbox: SandboxConfig = setting(SandboxConfig, "Where programs are run.")
     judge: JudgeConfig = setting(JudgeConfig, "Who judges where no rule can.")
     rollout: RolloutConfig = setting(RolloutConfig, "Sampling: temperature 1.0 [V2 B.3.2].")
+    precision: Precision = setting(
+        "fp32", "Type of parameters and computations of the sampler: fp32 on a CPU.", added_later=True
+    )
+
+    def idle(self) -> dict[str, str]:
+        """What belongs to something that is switched off."""
+        found = {} if self.few_shot else {"few_shot_share": "few_shot=0"}
+        return found if self.num_general else found | {"general": "num_general=0"}
 
 
 @config_class
@@ -166,6 +174,21 @@ class SuiteConfig(Checked):
             if value is not None and not re.fullmatch(r"\d{4}-\d\d-\d\d", value)
         ]
 
+    def idle(self) -> dict[str, str]:
+        """Where its problems come from, for the run's own prompts; and what only programs or contests have."""
+        of_files = ("path", "hub", "hub_config", "split", "revision", "num_problems")
+        found: dict[str, str] = {}
+        if self.loader in ("tiny", "own"):
+            why = "its problems are the run's own held-out prompts: stages.evaluate.num_reasoning, num_general"
+            found |= dict.fromkeys(of_files, why)
+        elif self.path:
+            found |= dict.fromkeys(("hub", "hub_config", "split", "revision"), f"path={self.path} is read")
+        if self.loader != "codeforces":
+            found["standings"] = f"loader={self.loader} has no contests"
+        if self.loader not in ("livecodebench", "codeforces"):
+            found |= dict.fromkeys(("since", "until"), f"loader={self.loader} has no dates")
+        return found
+
 
 @config_class
 class EvaluateConfig(Checked):
@@ -214,3 +237,12 @@ class EvaluateConfig(Checked):
             for name in self.suites
             if self.settings and name not in self.settings
         ]
+
+    def idle(self) -> dict[str, str]:
+        """The numbers of the run's own prompts where suites of other problems are asked for."""
+        loaders = {suite.loader for suite in self.settings.values()}
+        if not loaders or loaders & {"tiny", "own"}:
+            return {}
+        names = ("num_reasoning", "num_general", "num_safety", "samples_per_prompt", "general_samples_per_prompt",
+                 "max_completion_tokens")  # fmt: skip
+        return dict.fromkeys(names, f"the suites {', '.join(self.suites)} have their own: eval.SUITE.KEY")

@@ -73,6 +73,10 @@ class HealthConfig(Checked):
         operational=True,
     )
 
+    def idle(self) -> dict[str, str]:
+        """Only what rolls back counts its rollbacks."""
+        return {} if self.on_alarm == "rollback" else {"max_rollbacks": f"on_alarm={self.on_alarm}"}
+
 
 @config_class
 class StageConfig(Checked):

@@ -4,9 +4,12 @@ Besides safetensors and tokenizer it has the chat template that renders the very
 ids that end a completion, sampling defaults as published [model card of DeepSeek-R1; V2 D.1], and a model card.
 """
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stages.contract import files
+from stages.engines.adapter_card import adapter_card, adapter_lines
+from stages.engines.adapter_files import base_name, peft_names, write_adapter
 from stages.engines.model_card import model_card
 from stages.engines.training import TrainEngine
 from stages.prompting.chat_templates import as_chat_template, beginning
@@ -63,13 +66,48 @@ def set_generation_defaults(
 def export(worker: Worker, engine: TrainEngine, tokenizer: "PreTrainedTokenizerBase", template: str) -> None:
     """Writes model/ of a stage: weights, tokenizer with chat template, generation_config, README.md.
 
+    With LoRA the weights are merged, and adapter/ holds the adapters alone.
+
     Collective under ZeRO-3. `template`: that of the prompts that the model was trained on.
     """
     stop_ids = set_generation_defaults(engine.module.model, tokenizer, template)
     tokenizer.chat_template = chat_template(template, tokenizer)
     engine.export(tokenizer, worker.dir / "model")
+    has_adapters = engine.module.adapters is not None
     if worker.is_main:
         ends = [tokenizer.convert_ids_to_tokens(end) for end in stop_ids]
-        card = model_card(worker.description, worker.inputs, worker.metrics, tokenizer.chat_template or "", ends)
+        card = model_card(
+            worker.description,
+            worker.inputs,
+            worker.metrics,
+            tokenizer.chat_template or "",
+            ends,
+            adapter_lines(worker.config.lora, engine.config.precision, worker.inputs) if has_adapters else (),
+        )
         with all_or_nothing(worker.dir / "model", len(card)):
             files.write_atomic(worker.dir / "model" / "README.md", card.encode())
+    if has_adapters:
+        export_adapter(worker, engine, worker.dir / "adapter")
+
+
+def export_adapter(worker: Worker, engine: TrainEngine, directory: Path, task: str = "CAUSAL_LM") -> None:
+    """Writes the adapters of a trained model as a directory that peft and vLLM load, with a README.md.
+
+    Collective under ZeRO-3.
+
+    Args:
+        worker: The stage; its policy is the base.
+        engine: The trained module.
+        directory: Where the adapters go.
+        task: What peft calls the task of the model.
+    """
+    tensors = peft_names(engine.adapter_weights())
+    adapters = engine.module.adapters
+    if not worker.is_main or adapters is None:
+        return
+    source = worker.inputs["policy"]
+    base = base_name(worker.model_dir("policy"), directory, is_of_run=source.stage is not None)
+    card = adapter_card(adapters.config, worker.description, worker.inputs, base, worker.metrics)
+    with all_or_nothing(directory, sum(tensor.nbytes for tensor in tensors.values()) + len(card)):
+        write_adapter(directory, adapters, tensors, base, task)
+        files.write_atomic(directory / "README.md", card.encode())

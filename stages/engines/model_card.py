@@ -16,6 +16,7 @@ def model_card(
     metrics: dict[str, float],
     chat_template: str = "",
     ends: Sequence[str] = (),
+    adapters: Sequence[str] = (),
 ) -> str:
     """Writes the card of a model.
 
@@ -27,6 +28,7 @@ def model_card(
         metrics: its numbers at the end.
         chat_template: the Jinja template that the model is exported with; "" where it has none.
         ends: the tokens that end a completion.
+        adapters: lines on the adapters that were merged into it.
     """
     stage = description.stage
     command = card_command(description.command or f"python -m pipeline run +stage={stage}")
@@ -58,6 +60,7 @@ def model_card(
         "",
         *data_lines(description, inputs),
         "",
+        *adapters,
         "## Numbers at the end of training",
         "",
         "| metric | value |",

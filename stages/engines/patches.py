@@ -123,6 +123,20 @@ def rotate_heads_by_torch() -> None:
     RotaryEmbedding.forward_cpu = rotate_by_shape
 
 
+def divide_models_over_gloo() -> None:
+    """Makes ranks that hold one vLLM engine on a CPU speak over torch.distributed, and not over a named memory segment.
+
+    Changes: `CpuCommunicator._all_group_ranks_share_shm_group_name` says no.
+    Reason: with the external launcher the segment's name is the same for every engine of a machine, so that two runs,
+        or one after a kill, fail with "create shm in SHMManager failed".
+    Versions: vLLM 0.32; used on CPUs only.
+    Remove when: the name has the run's port or another part of its own under `env://`.
+    """
+    from vllm.distributed.device_communicators.cpu_communicator import CpuCommunicator
+
+    CpuCommunicator._all_group_ranks_share_shm_group_name = lambda self: False
+
+
 def share_model_classes() -> None:
     """Keeps what vLLM does to a class of transformers for its own model away from the trainer's models of that class.
 

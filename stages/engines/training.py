@@ -19,6 +19,7 @@ from stages.engines import patches
 from stages.engines.finite import named, non_finite_state
 from stages.engines.optimizers import ReplicatedOptimizer, adamw, learning_rate_factor, set_learning_rate
 from stages.engines.weights import has_names_of_its_own, named_weights, with_checkpoint_names
+from stages.modeling.adapters import REFERENCE
 from stages.modeling.model import save_model
 from stages.modeling.policy_model import PolicyModel
 from stages.modeling.reward_model import ScalarModel
@@ -27,6 +28,8 @@ from stages.runtime.distributed import collective_timeout
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+    from stages.engines.sampling import Sampler
 
 
 def init_distributed() -> torch.device:
@@ -165,9 +168,21 @@ class TrainEngine:
                         tensor.clone() if is_divided and not weight.is_new else tensor,
                     )
             return
+        yield from self._own_weights(prefix)
+
+    def _own_weights(self, prefix: str = "model.") -> Iterator[tuple[str, torch.Tensor]]:
+        """Yields what the module holds, adapters apart from the weights that they belong to; none of the reference."""
         for name, tensor in named_weights(self.module):
+            if self.module.adapters is not None and f".{REFERENCE}." in name:
+                continue
             with self._whole([tensor] if isinstance(tensor, torch.nn.Parameter) else []) as is_divided:
                 yield name.removeprefix(prefix), tensor.data.clone() if is_divided else tensor.detach()
+
+    def weights_for(self, sampler: "Sampler") -> Iterator[tuple[str, torch.Tensor]]:
+        """The weights of this step, in the form in which `sampler.sync` takes them. Collective under ZeRO-3."""
+        if sampler.adds_adapters:
+            return self.adapter_weights() if sampler.takes_checkpoint_names else self._own_weights()
+        return self.checkpoint_weights() if sampler.takes_checkpoint_names else self.full_weights()
 
     @contextmanager
     def _whole(self, parameters: list[torch.nn.Parameter], modifier: int | None = None) -> Iterator[bool]:

@@ -5,15 +5,13 @@ first rollouts, see `stages/engines/sampling/check.py` and `stages/kinds/grpo/pr
 """
 
 from pathlib import Path
-from typing import Any
 
-from stages.config import VLLM_CPU_HEAD_SIZES
 from stages.contract import files
+from stages.contract.head_sizes import wrong_heads
 from stages.engines import patches
 from stages.runtime.errors import InputError
 
 WAY_OUT = "use rollout=transformers"
-LATENT_SIZE = 576  # of multi-head latent attention: the only size that vLLM's CPU kernel has
 
 
 def require_vllm(model_dir: Path | str, on_gpu: bool) -> None:
@@ -43,7 +41,7 @@ def why_not_vllm(model_dir: Path | str, on_gpu: bool, looks_at_code: bool = True
     is_unknown = known and architectures and not known & set(architectures)
     if is_unknown and looks_at_code and not any(map(_has_code_for_vllm, architectures)):
         return f"is a {architectures[0]}, for which vLLM has no code, nor can it run transformers' code in its place"
-    return None if on_gpu else _wrong_heads(config.get("text_config") or config)
+    return None if on_gpu else wrong_heads(config.get("text_config") or config)
 
 
 def _has_code_for_vllm(architecture: str) -> bool:
@@ -54,21 +52,6 @@ def _has_code_for_vllm(architecture: str) -> bool:
     return model_class is not None and patches.vllm_can_run_code_of(model_class)
 
 
-def _wrong_heads(config: dict[str, Any]) -> str | None:
-    """What is wrong with the size of the attention heads, for vLLM's CPU kernels."""
-    if config.get("kv_lora_rank") and config.get("qk_rope_head_dim"):
-        size = config["kv_lora_rank"] + config["qk_rope_head_dim"]
-        if size == LATENT_SIZE:
-            return None
-        return f"has latent attention of {size} (kv_lora_rank + qk_rope_head_dim); vLLM on CPU has {LATENT_SIZE}"
-    width = config.get("hidden_size") or config.get("n_embd") or config.get("d_model")
-    num_heads = config.get("num_attention_heads") or config.get("n_head") or config.get("num_heads")
-    size = config.get("head_dim") or (width // num_heads if width and num_heads else None)
-    if size is None or size in VLLM_CPU_HEAD_SIZES:
-        return None
-    return f"has attention heads of {size}; vLLM on CPU has {VLLM_CPU_HEAD_SIZES}"
-
-
 def prepare_vllm(on_gpu: bool) -> None:
     """Mends vLLM where it would go wrong in the trainer's process; to be called before an engine is made."""
     patches.share_model_classes()
@@ -76,3 +59,4 @@ def prepare_vllm(on_gpu: bool) -> None:
         patches.inspect_models_in_process()
         patches.repack_experts()
         patches.rotate_heads_by_torch()
+        patches.divide_models_over_gloo()

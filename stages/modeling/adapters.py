@@ -23,6 +23,7 @@ from stages.modeling.adapter_targets import chosen_layers, chosen_whole, width_o
 from stages.runtime.errors import InputError
 
 if TYPE_CHECKING:
+    from peft import LoraConfig as PeftConfig
     from transformers import PreTrainedModel
 
 POLICY, REFERENCE = "default", "reference"  # names of the two sets of adapters; peft's own name for the first
@@ -119,6 +120,11 @@ class Adapters:
                         prefix = f"{path}.{kind}"
                         yield from _named(held[adapter], prefix)
 
+    def put_on(self, model: "PreTrainedModel") -> None:
+        """Puts adapters of the same kind on another copy of the model: a sampler's, which shares the weights."""
+        with torch.random.fork_rng(devices=[]):
+            _inject(model, self.config, self.targets, self.whole, POLICY)
+
     def _switched(self) -> Iterator[Any]:
         """The layers of the model that peft can switch."""
         from peft.tuners.tuners_utils import BaseTunerLayer
@@ -150,9 +156,6 @@ def add_adapters(
     Raises:
         InputError: A layer that is named is not there, or cannot have adapters; the rank is larger than the model.
     """
-    from peft import LoraConfig as PeftConfig
-    from peft import inject_adapter_in_model
-
     if config.rank > width_of(model):
         raise InputError(
             f"lora.rank {config.rank} is larger than the width of the model, {width_of(model)}: an adapter of the rank "
@@ -160,22 +163,10 @@ def add_adapters(
         )
     targets = chosen_layers(model, config.targets)
     trained_whole = [*chosen_whole(model, config.whole, targets), *whole]
-    settings = PeftConfig(
-        r=config.rank,
-        lora_alpha=config.alpha,  # type: ignore[arg-type]  # peft says int, and divides it
-        lora_dropout=config.dropout,
-        target_modules=[],  # the names below say it: in these peft would look for older names of experts
-        modules_to_save=trained_whole or None,
-        use_rslora=config.rslora,
-        use_dora=config.dora,
-        bias="none",
-    )
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that fan_in_fan_out follows the kind of a layer
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        names = {f"{target}.lora_A.weight": torch.empty(0) for target in targets}
         for adapter in (POLICY, REFERENCE)[: 1 + has_reference]:
-            inject_adapter_in_model(settings, model, adapter, state_dict=names)
+            _inject(model, config, targets, trained_whole, adapter)
     adapters = Adapters(model, config, targets, trained_whole)
     adapters.train_policy()
     if config.rank == width_of(model):
@@ -187,6 +178,36 @@ def add_adapters(
         + (f", {', '.join(trained_whole)} whole" if trained_whole else "")
     )
     return adapters
+
+
+def _inject(model: "PreTrainedModel", config: LoraConfig, targets: list[str], whole: list[str], adapter: str) -> None:
+    """Puts a set of adapters on exactly these layers.
+
+    The layers are named as a state has them: in `target_modules` peft looks for the names that experts had in older
+    versions of transformers, and puts adapters on experts that nobody has named.
+    """
+    from peft import inject_adapter_in_model
+
+    names = {f"{target}.lora_A.weight": torch.empty(0) for target in targets}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that fan_in_fan_out follows the kind of a layer
+        inject_adapter_in_model(peft_settings(config, [], whole), model, adapter, state_dict=names)
+
+
+def peft_settings(config: LoraConfig, targets: list[str], whole: list[str]) -> "PeftConfig":
+    """What peft is told; `targets`, `whole`: names of the layers with adapters, and of the modules trained whole."""
+    from peft import LoraConfig as PeftConfig
+
+    return PeftConfig(
+        r=config.rank,
+        lora_alpha=config.alpha,  # type: ignore[arg-type]  # peft says int, and divides it
+        lora_dropout=config.dropout,
+        target_modules=targets,
+        modules_to_save=whole or None,
+        use_rslora=config.rslora,
+        use_dora=config.dora,
+        bias="none",
+    )
 
 
 @torch.no_grad()

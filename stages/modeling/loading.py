@@ -16,6 +16,7 @@ import torch
 from stages.contract.files import find_json
 from stages.contract.inputs import StageInput
 from stages.contract.model_directory import listed, model_problems, read_tensors
+from stages.modeling.quantized import forget_quantizer, loading_options
 from stages.runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -33,8 +34,13 @@ Keys = list[str]
 loadable: set[str] = set()  # directories that this process has found whole
 
 
-def load_causal_lm(directory: Path | str, dtype: torch.dtype) -> "PreTrainedModel":
+def load_causal_lm(directory: Path | str, dtype: torch.dtype, in_four_bits: bool = False) -> "PreTrainedModel":
     """Loads a causal LM from safetensors: no pickles, and no code that comes with a model.
+
+    Args:
+        directory: Of the model.
+        dtype: Of its weights.
+        in_four_bits: Whether its linear layers are packed as they are read (stages/modeling/quantized.py).
 
     Raises:
         InputError: The directory has no such model, or not all of it; the message names files and tensors.
@@ -42,7 +48,10 @@ def load_causal_lm(directory: Path | str, dtype: torch.dtype) -> "PreTrainedMode
     from transformers import AutoModelForCausalLM
 
     require_directory(directory)
-    model = _load(AutoModelForCausalLM.from_pretrained, directory, dtype=dtype, check=_nothing_but_the_model)
+    options = loading_options(dtype) if in_four_bits else {}
+    model = _load(AutoModelForCausalLM.from_pretrained, directory, dtype=dtype, check=_nothing_but_the_model, **options)
+    if in_four_bits:
+        forget_quantizer(model)
     loadable.add(str(directory))
     return model
 

@@ -8,6 +8,7 @@ import torch
 from stages.config import ModelConfig
 from stages.contract import files
 from stages.modeling.loading import load_causal_lm, loading_errors
+from stages.modeling.quantized import require_four_bits
 from stages.prompting.vocabulary import vocabulary_of
 from stages.runtime.errors import InputError
 
@@ -36,13 +37,20 @@ def load_tokenizer(model_dir: Path | str) -> "PreTrainedTokenizerBase":
     return tokenizer
 
 
-def load_model(model_dir: Path | str, precision: str = "fp32") -> "PreTrainedModel":
+def load_model(model_dir: Path | str, precision: str = "fp32", quantize: str = "none") -> "PreTrainedModel":
     """Loads a causal LM from safetensors in fp32 or bf16, verified (stages/modeling/loading.py).
 
+    Args:
+        model_dir: An HF directory.
+        precision: fp32 or bf16.
+        quantize: none, or 4bit: `lora.quantize`.
+
     Raises:
-        InputError: The directory has no such model, or not all of it.
+        InputError: The directory has no such model, or not all of it; or this machine has no four bits.
     """
-    return load_causal_lm(model_dir, torch.bfloat16 if precision == "bf16" else torch.float32)
+    if quantize == "4bit":
+        require_four_bits()
+    return load_causal_lm(model_dir, torch.bfloat16 if precision == "bf16" else torch.float32, quantize == "4bit")
 
 
 def new_model(config: ModelConfig, tokenizer: "PreTrainedTokenizerBase", seed: int) -> "PreTrainedModel":

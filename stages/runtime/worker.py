@@ -33,9 +33,9 @@ from stages.runtime.progress import ProgressReporter
 from stages.runtime.step_logs import StepLogs, rounded
 
 RESERVE = ".reserve"
-WRITTEN_BY_RANK_0 = ("data", "model", "references", "rollouts", "state")
+WRITTEN_BY_RANK_0 = ("adapter", "data", "model", "references", "rollouts", "state")
 ONLY_FOR_RESUMING = ("state", "references", "cache")
-RESULT_FILES = ["model/**/*", "data/**/*", "results.json", "comparisons.json", "skipped.jsonl"]
+RESULT_FILES = ["model/**/*", "adapter/**/*", "data/**/*", "results.json", "comparisons.json", "skipped.jsonl"]
 
 
 class Worker:

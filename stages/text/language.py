@@ -176,7 +176,8 @@ def _without_variables(passage: list[Word]) -> list[Word]:
 def _most_probable(evidence: list[Evidence], target: str) -> list[str]:
     """Returns the most probable language of each passage, where every change of language costs (Viterbi 1967).
 
-    The text is expected to begin in its main language, which is the target unless all passages together say otherwise.
+    The text is expected to begin and to end in its main language, which is the target unless all passages together say
+    otherwise. So a last passage of a few words, where a text was cut, has to be as sure as one between others.
     """
     least = math.log(_LEAST_CANDIDATE)
     candidates = {language for one in evidence for language, value in one.items() if language and value > least}
@@ -193,7 +194,7 @@ def _most_probable(evidence: list[Evidence], target: str) -> list[str]:
         changed = scores[best] - _CHANGE
         came_from.append({language: language if scores[language] >= changed else best for language in languages})
         scores = {language: max(scores[language], changed) + one.get(language, one[""]) for language in languages}
-    found = [max(languages, key=lambda language: scores[language])]
+    found = [max(languages, key=lambda language: scores[language] - (0.0 if language == main else _CHANGE))]
     for back in reversed(came_from[1:]):
         found.append(back[found[-1]])
     return found[::-1]

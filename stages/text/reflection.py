@@ -6,8 +6,8 @@ from collections import Counter
 ENGLISH = ("wait", "mistake", "however", "but", "retry", "error", "verify", "wrong", "evaluate", "check")
 CHINESE = ("等等", "错误", "然而", "但是", "重试", "出错", "验证", "错了", "评估", "检查")
 # A run of Latin letters counts if it is one of the words, or several written together ("waitcheck": the tiny world has
-# no spaces).
-_RUN = re.compile(rf"(?<![A-Za-z])(?:{'|'.join(ENGLISH)})+(?![A-Za-z])", re.IGNORECASE)
+# no spaces). The name of a tag, such as <check>, is no word.
+_RUN = re.compile(rf"(?<![A-Za-z<])(?<!</)(?:{'|'.join(ENGLISH)})+(?![A-Za-z])", re.IGNORECASE)
 _WORD = re.compile("|".join(ENGLISH), re.IGNORECASE)
 _CHINESE = re.compile("|".join(CHINESE))
 

@@ -63,7 +63,9 @@ def test_configuration_mistakes_exit_with_2_all_at_once(runs, tmp_path):
 
 def test_missing_input_exits_with_3_and_prints_the_command(runs):
     done = r1("run", "+stage=r1_zero", runs)
-    assert done.returncode == 3 and f"python -m pipeline run +stage=base {runs}" in done.stdout.replace("'", "")
+    assert done.returncode == 3 and f"python -m pipeline run +stage=[base,r1_zero] {runs}" in done.stdout.replace(
+        "'", ""
+    )
     assert r1("status", runs).returncode == 3 and r1("chat", runs).returncode == 3
 
 

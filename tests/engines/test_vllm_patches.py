@@ -123,6 +123,19 @@ def test_rotate_heads_by_torch():
     torch.testing.assert_close(flat[0].view(5, 2, 64), expected[0])
 
 
+def test_divide_models_over_gloo(monkeypatch):
+    """The question that the patch answers is the one that decides; without the patch ranks would agree on one name."""
+    import inspect
+
+    from vllm.distributed.device_communicators.cpu_communicator import CpuCommunicator
+
+    name = "_all_group_ranks_share_shm_group_name"
+    assert f"self.{name}()" in inspect.getsource(CpuCommunicator.__init__)
+    monkeypatch.setattr(CpuCommunicator, name, getattr(CpuCommunicator, name))
+    patches.divide_models_over_gloo()
+    assert getattr(CpuCommunicator, name)(None) is False
+
+
 def test_share_model_classes():
     """A class that vLLM decorates still serves models that are not vLLM's: those made before, and those made later."""
     from transformers import GPTNeoXConfig, GPTNeoXModel

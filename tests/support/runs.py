@@ -2,6 +2,7 @@
 that the driver planned.
 """
 
+import functools
 import json
 from pathlib import Path
 
@@ -19,6 +20,16 @@ def config(*overrides: str) -> RunConfig:
 
 def plan(*overrides: str) -> Plan:
     return make_plan(config(*overrides))
+
+
+@functools.cache
+def shared_config(*overrides: str) -> RunConfig:
+    """A configuration that is composed once for all tests: for those that name files and runs by relative paths."""
+    return config(*overrides)
+
+
+def shared_plan(*overrides: str) -> Plan:
+    return make_plan(shared_config(*overrides))
 
 
 def step(made: Plan, stage: str) -> Step:
@@ -60,7 +71,8 @@ def weights_file(note: str) -> bytes:
 def model_directory(path: Path, weights: str = "model.safetensors") -> Path:
     """A directory that looks like a model; the driver reads only the headers of the weights."""
     path.mkdir(parents=True)
-    (path / "config.json").write_text('{"model_type": "llama", "architectures": ["LlamaForCausalLM"]}')
+    config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "eos_token_id": 0}
+    (path / "config.json").write_text(json.dumps(config))
     (path / "tokenizer.json").write_text("{}")
     (path / weights).write_bytes(weights_file(path.name))
     return path

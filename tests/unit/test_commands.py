@@ -168,7 +168,7 @@ def test_the_shell_completes_commands_and_their_options(say, monkeypatch, line, 
 def test_the_reference_has_every_command_and_option(say):
     text = as_markdown(heading_level=3)
     headings = re.findall(r"^(#+) (r1 .+)$", text, flags=re.MULTILINE)
-    own = {"data": ("inspect", "prepare", "fetch"), "models": ("get", "check")}
+    own = {"data": ("inspect", "prepare", "fetch"), "models": ("get", "check", "cut")}
     expected = []
     for name in COMMANDS:
         expected += [("###", f"r1 {name}"), *(("####", f"r1 {name} {word}") for word in own.get(name, ()))]

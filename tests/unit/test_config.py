@@ -204,3 +204,12 @@ def test_traces_alone_are_no_general_pairs():
         "stages.rejection_data.num_general=7",
     )
     assert made.stages.rejection_data.num_general == 0
+
+
+def test_adapters_that_are_off_are_no_part_of_a_stage():
+    """Keys of adapters that only one stage has leave the finished stages of others as they are."""
+    one = config("lora.dropout=0.1", "lora.dora=true", "lora@stages.r1_zero.lora=on").stages
+    assert one.r1_zero.lora.is_on and one.r1_zero.lora.dora and not one.reasoning_rl.lora.is_on
+    assert output_fields(one.r1_zero)["lora"]["dropout"] == 0.1
+    assert output_fields(one.reasoning_rl) == output_fields(config().stages.reasoning_rl)
+    assert "lora" not in to_dict(one.base)

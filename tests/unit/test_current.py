@@ -1,7 +1,6 @@
 """What is current of a run: `latest` after sweeps, variants and skips, in every order, and what is said of the rest."""
 
 import dataclasses
-import functools
 import io
 import json
 import shutil
@@ -9,31 +8,21 @@ import shutil
 import pytest
 from rich.console import Console
 
-from pipeline.commands import run_state, use
+from pipeline.commands import run_state, unneeded, use
 from pipeline.commands.evaluate import is_on_the_side, of_run
 from pipeline.execution import current
 from pipeline.execution.run import run_stages
 from pipeline.planning import command_line
-from pipeline.planning.plan import make_plan
 from pipeline.planning.whole import flaws
-from tests.support import runs as support
 from tests.support.runs import finish, step
+from tests.support.runs import shared_config as config
+from tests.support.runs import shared_plan as plan
 
 VARIANT = "stages.r1_zero.optim.lr=3e-6"
 pytestmark = pytest.mark.slow  # plans many times
 
 CHAIN = ("base", "r1_zero", "cold_start_data")
 SELECTED = f"+stage=[{','.join(CHAIN)}]"
-
-
-@functools.cache
-def config(*overrides: str):
-    """A configuration; the directory of runs in it is relative, so that all tests share it."""
-    return support.config(*overrides)
-
-
-def plan(*overrides: str):
-    return make_plan(config(*overrides))
 
 
 @pytest.fixture
@@ -198,3 +187,4 @@ def test_an_evaluation_on_other_suites_stands_beside_the_recipes(runs, run):
     assert set(step(aside, "evaluate").inputs) == {"base", "r1_zero"}  # the models that the run has
     finish(aside, "evaluate")
     assert latest(runs) == before and not flaws(config(runs).run_dir)
+    assert unneeded.find(config(runs).run_dir).items == []  # it is a result, not something superseded

@@ -158,3 +158,25 @@ def test_rates_fall_with_the_size_within_bounds(kind):
 )
 def test_published_and_measured_rates_are_not_refused(kind, size, published):
     assert usual_rate(kind, size) / 5 < published < 5 * usual_rate(kind, size)
+
+
+def test_adapters_of_low_rank_want_a_higher_rate_and_those_of_full_rank_the_usual_one(model, problems):
+    def rates(*overrides: str) -> list[float]:  # of two stages of the model and one of the student
+        stages = config(*overrides).stages
+        return [stages.r1_zero.optim.lr, stages.cold_start.optim.lr, stages.distill.optim.lr]
+
+    assert rates("lora=on") == [3.5e-3, 1.8e-3, 3.1e-3]  # the recipe's own model is 128 wide, its student 96
+    assert rates("lora=on", "lora.rank=128")[:2] == rates()[:2]
+    one = rates("lora@stages.r1_zero.lora=on")
+    assert one == [3.5e-3, *rates()[1:]]
+    assert rates("lora=on", "stages.r1_zero.optim.lr=1e-4")[0] == 1e-4
+    gpu = ("recipe=one_gpu", f"data.path={problems}", f"model.path={model}")
+    assert rates(*gpu, "lora=on")[:2] == [1e-5, 1e-4]
+    (model / "config.json").write_text(json.dumps({"model_type": "llama", "hidden_size": 576}))
+    assert rates(*gpu, "lora=on")[0] == 7.5e-6
+
+
+def test_a_rate_that_destroys_all_weights_can_suit_adapters(model, problems):
+    high = ["stage=r1_zero", f"model.path={model}", f"data.path={problems}", "stages.r1_zero.optim.lr=1.2e-4"]
+    assert "12 times what is usual for a model of 134.5M" in str(plan(*high).errors)
+    assert not any("what is usual" in str(error) for error in plan(*high, "lora=on").errors)

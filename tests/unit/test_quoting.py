@@ -115,3 +115,27 @@ def test_printed_commands_can_be_pasted(tmp_path, monkeypatch):
 
 def test_halves_of_characters_are_printable():
     assert printable("a\ud800é") == "a\\ud800é" and printable("é") == "é"
+
+
+def test_commands_are_printed_as_they_were_typed(monkeypatch):
+    typed = ["-m", "+stage=[cold_start,reasoning_rl]", "stages.reasoning_rl.optim.lr=1e-4,3e-4", "force=true"]
+    config = RunConfig()
+    try:
+        command_line.remember_overrides(["+stage=[cold_start,reasoning_rl]", "stages.reasoning_rl.optim.lr=1e-4"])
+        command_line.remember_typed("run", typed)
+        rest = "stages.reasoning_rl.optim.lr=1e-4,3e-4"
+        assert command_line.resume_command(config, "reasoning_rl") == (
+            f"python -m pipeline run -m '+stage=[cold_start,reasoning_rl]' {rest}"
+        )
+        assert command_line.command(config, "[base,cold_start]") == (
+            f"python -m pipeline run -m '+stage=[base,cold_start]' {rest}"
+        )
+        assert command_line.own_command(config, "cold_start").endswith(
+            "run +stage=cold_start stages.reasoning_rl.optim.lr=1e-4"
+        )
+        command_line.remember_typed("evaluate", ["model=a b", "eval=[aime24,gpqa]"])
+        monkeypatch.setattr("sys.argv", ["/usr/bin/r1"])
+        assert command_line.resume_command(config, "evaluate") == "r1 evaluate 'model=a b' 'eval=[aime24,gpqa]'"
+    finally:
+        command_line.remember_overrides([])
+        command_line.remember_typed("", [])

@@ -4,6 +4,7 @@ hostile answers never run.
 
 import json
 import random
+from fractions import Fraction
 
 import numpy
 import pytest
@@ -37,6 +38,11 @@ SMALL = DataConfig(
 
 def answered(text: str) -> str:
     return f"<think>so</think><answer>{text}</answer>"
+
+
+def test_fractions_survive_json_which_some_problems_of_gsm_symbolic_have():
+    entry = {"metadata": {"variables": {"share": Fraction(1, 3), "shares": (Fraction(-2, 5),)}}}
+    assert entries.loads(entries.dumps(entry)) == entry
 
 
 @pytest.mark.parametrize("task", families.usable())

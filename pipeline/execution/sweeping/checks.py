@@ -41,6 +41,12 @@ def check_sweep(config: RunConfig, words: Sequence[str]) -> None:
         InvalidConfig: the sweep cannot tell good from bad, or its jobs are all the same.
     """
     check_libraries(words)
+    if mistakes := sweep_mistakes(config, words):
+        raise InvalidConfig(mistakes)
+
+
+def sweep_mistakes(config: RunConfig, words: Sequence[str]) -> list[str]:
+    """Why a sweep cannot tell good jobs from bad ones, or why its jobs are all the same."""
     mistakes = []
     is_parallel = any(word.startswith("hydra/launcher=") and not word.endswith("=basic") for word in words)
     if config.force and is_parallel:
@@ -53,9 +59,7 @@ def check_sweep(config: RunConfig, words: Sequence[str]) -> None:
             direction_of(config, choose_objective(config).metric)
         except InvalidConfig as error:
             mistakes += error.errors
-    mistakes += _without_effect(words)
-    if mistakes:
-        raise InvalidConfig(mistakes)
+    return [*mistakes, *_without_effect(words)]
 
 
 def check_libraries(words: Sequence[str]) -> None:

@@ -93,6 +93,7 @@ class PassRates:
             self.seed,
             self.prepare.samples,
             self.prepare.max_completion_tokens,
+            self.prepare.precision,
             self.data.template,
             self.data.system,
             self.data.examples,
@@ -153,6 +154,7 @@ class PassRates:
             self.model_dir,
             self.data.max_prompt_tokens,
             self.prepare.max_completion_tokens,
+            self.prepare.precision,
             stop_ids=self._encoder.stop_ids,
         )
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
@@ -12,6 +12,9 @@ from stages.engines.vllm_models import require_vllm
 from stages.modeling.loading import require_loadable
 from stages.modeling.model import load_tokenizer
 from stages.prompting.vocabulary import vocabulary_of
+
+if TYPE_CHECKING:
+    from stages.modeling.adapters import Adapters
 
 
 @dataclass
@@ -35,6 +38,7 @@ class Sampler(Protocol):
 
     stop_ids: list[int]  # token ids that end a completion
     takes_checkpoint_names: bool  # whether `sync` wants the names of the model's checkpoint, and not of the module
+    adds_adapters: bool  # whether `sync` wants adapters apart from the weights that they belong to
 
     def sample(
         self,
@@ -89,6 +93,7 @@ def make_sampler(
     can_sleep: bool = False,
     is_synced_first: bool = False,
     stop_ids: list[int] | None = None,
+    adapters: "Adapters | None" = None,
 ) -> Sampler:
     """Makes the engine of the configuration, with the weights of `model_dir`.
 
@@ -102,6 +107,7 @@ def make_sampler(
         is_synced_first: Whether it gets weights before it draws. vLLM then begins with random ones, so that a weight
             that a sync does not reach shows at once, and not only after the first update.
         stop_ids: Those of `Encoder.stop_ids`; None for what the model's directory says.
+        adapters: The trainer's, where the sampler adds them to the model of `model_dir` itself (lora.sampler=adapter).
 
     Raises:
         InputError: The directory has not all of a model. vLLM itself would not say so.
@@ -113,12 +119,14 @@ def make_sampler(
         from stages.engines.sampling.vllm_sampler import VllmSampler
 
         sampler = VllmSampler(
-            config, model_dir, max_prompt_tokens, max_completion_tokens, precision, can_sleep, is_synced_first
+            config, model_dir, max_prompt_tokens, max_completion_tokens, precision, can_sleep, is_synced_first, adapters
         )
     else:
         from stages.engines.sampling.transformers_sampler import TransformersSampler
 
-        sampler = TransformersSampler(config, model_dir, max_prompt_tokens, max_completion_tokens, precision, can_sleep)
+        sampler = TransformersSampler(
+            config, model_dir, max_prompt_tokens, max_completion_tokens, precision, can_sleep, adapters
+        )
     sampler.stop_ids = stop_ids if stop_ids is not None else stop_token_ids(model_dir)
     return sampler
 

@@ -21,6 +21,8 @@ from stages.runtime.deadline import Deadline, deadline
 if TYPE_CHECKING:
     from transformers import Cache
 
+    from stages.modeling.adapters import Adapters
+
 
 class TransformersSampler:
     """See `stages.engines.sampling.Sampler`."""
@@ -35,8 +37,12 @@ class TransformersSampler:
         max_completion_tokens: int,
         precision: str,
         can_sleep: bool = False,
+        adapters: "Adapters | None" = None,
     ):
         self.model = load_model(model_dir, precision).eval()
+        self.adds_adapters = adapters is not None
+        if adapters is not None:
+            adapters.put_on(self.model)
         if torch.cuda.is_available():
             self.model.cuda()
         parameters = inspect.signature(self.model.forward).parameters

@@ -1,5 +1,8 @@
 """vLLM in the trainer's process, on CPUs and GPUs alike: one engine for each rank, new weights by reference.
 
+With lora.sampler=adapter it keeps the weights that it has begun with and gets new adapters instead, which it adds
+itself.
+
 What the calls below guard against: `load_weights` of the model raises on a CPU; the CPU backend keeps a packed copy of
 a tied head (`patches.repack_tied_head`); seeded requests crash with chunked prefill on a CPU; cached prefixes outlive a
 reload; LLM() and its steps draw from the global generators.
@@ -20,12 +23,15 @@ import torch
 from stages.config import RolloutConfig
 from stages.engines import patches
 from stages.engines.sampling import Completion, OnGroup
+from stages.engines.sampling.vllm_adapter import MERGED_WAY_OUT, VllmAdapter
 from stages.engines.vllm_models import WAY_OUT, prepare_vllm
 from stages.runtime.deadline import deadline
 from stages.runtime.errors import InputError
 
 if TYPE_CHECKING:
     from vllm import CompletionOutput, RequestOutput
+
+    from stages.modeling.adapters import Adapters
 
 
 class PolicyLoader:
@@ -58,11 +64,12 @@ def untouched_generators() -> Iterator[None]:
 
 
 @contextmanager
-def _unfit_models(what: str) -> Iterator[None]:
+def _unfit_models(what: str, way_out: str = WAY_OUT) -> Iterator[None]:
     """Turns what vLLM raises where it lacks something for a kind of model into an InputError with the way out.
 
     Args:
         what: Begins the message.
+        way_out: Ends it.
     """
     kinds = (AttributeError, LookupError, ValueError, TypeError, AssertionError, NotImplementedError, ImportError)
     try:
@@ -75,7 +82,7 @@ def _unfit_models(what: str) -> Iterator[None]:
         lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
         said = " ".join(lines[:2])[:MAX_SAID]  # of pydantic the second line has the reason
         raise InputError(
-            f"{what} ({type(error).__name__}: {said}): where this is the kind of the model and not a setting, {WAY_OUT}"
+            f"{what} ({type(error).__name__}: {said}): where this is the kind of the model and not a setting, {way_out}"
         ) from error
 
 
@@ -147,6 +154,7 @@ class VllmSampler:
         precision: str,
         can_sleep: bool = False,
         is_synced_first: bool = False,
+        adapters: "Adapters | None" = None,
     ):
         on_gpu = torch.cuda.is_available()
         from vllm import LLM
@@ -160,12 +168,18 @@ class VllmSampler:
         self.is_asleep = False
         if self.can_sleep:
             settings["enable_sleep_mode"] = True  # an error on CPU
-        if is_synced_first:
+        self.adapter = None if adapters is None else VllmAdapter(adapters, model_dir)
+        self.adds_adapters = self.adapter is not None
+        self.way_out = WAY_OUT
+        if self.adapter is not None:
+            settings |= self.adapter.settings()
+            self.way_out = MERGED_WAY_OUT
+        elif is_synced_first:
             settings["load_format"] = "dummy"
         # vLLM collects garbage as it starts, five times: 0.3 s each if all that was imported is looked through
         gc.freeze()
         self.model_dir, self.has_been_synced = model_dir, False
-        with untouched_generators(), _unfit_models(f"vLLM does not start with the model in {model_dir}"):
+        with untouched_generators(), _unfit_models(f"vLLM does not start with the model in {model_dir}", self.way_out):
             self.llm = LLM(**settings)
         # Python looks for cycles after 700 new objects, which is several times in a decoding step: 6% of a rollout
         gc.set_threshold(50_000, 20, 100)
@@ -209,10 +223,11 @@ class VllmSampler:
         with untouched_generators(), deadline("a decoding step of vLLM", self.limit_s) as limit:
             engine = self.llm.llm_engine
             place: dict[str, int] = {}  # of a request's prompt
+            adapter = self.adapter.request() if self.adapter else None
             for i, (ids, own) in enumerate(zip(prompts, patches.with_seeds(shared, seeds))):
                 name = str(next(self.names))
                 place[name] = i
-                engine.add_request(name, tokens_input(ids), own)
+                engine.add_request(name, tokens_input(ids), own, lora_request=adapter)
             while engine.has_unfinished_requests():
                 for output in self._step():
                     i = place[output.request_id]
@@ -227,7 +242,7 @@ class VllmSampler:
         """One decoding step. The first one finds out whether vLLM has all kernels that the model needs."""
         if self.has_sampled:
             return self.llm.llm_engine.step()
-        with _unfit_models(f"vLLM cannot compute the model in {self.model_dir}"):
+        with _unfit_models(f"vLLM cannot compute the model in {self.model_dir}", self.way_out):
             outputs = self.llm.llm_engine.step()
         self.has_sampled = True
         return outputs
@@ -237,10 +252,14 @@ class VllmSampler:
         if self.is_asleep:
             torch.cuda.empty_cache()
             self.llm.wake_up(tags=["weights"])  # written below: sleep dropped them
-        where = f"vLLM does not take the weights of the model in {self.model_dir}"
-        first = nullcontext() if self.has_been_synced else _unfit_models(where)
+        what = "weights" if self.adapter is None else "adapters"
+        where = f"vLLM does not take the {what} of the model in {self.model_dir}"
+        first = nullcontext() if self.has_been_synced else _unfit_models(where, self.way_out)
         with deadline("vLLM to take new weights", self.limit_s), first:
-            self.llm.collective_rpc("load_policy", args=(weights,))
+            if self.adapter is None:
+                self.llm.collective_rpc("load_policy", args=(weights,))
+            else:
+                self.adapter.load(self.llm, weights)
         self.has_been_synced = True
         if self.is_asleep:
             if self.llm.wake_up(tags=["kv_cache"]) is False:
@@ -257,7 +276,8 @@ class VllmSampler:
     def sleep(self) -> bool:
         """See `Sampler.sleep`."""
         if self.can_sleep and not self.is_asleep:
-            self.llm.sleep(level=2)  # weights and KV cache dropped: every sync sends all weights anyway
+            # KV cache dropped, and the weights too where every sync sends them all; else they go to host memory
+            self.llm.sleep(level=2 if self.adapter is None else 1)
             self.is_asleep = True
         return self.is_asleep
 
@@ -267,6 +287,8 @@ class VllmSampler:
             patches.shut_down(self.llm)
             del self.llm
             gc.collect()
+        if self.adapter is not None:
+            self.adapter.close()
 
 
 def _completion(drawn: "CompletionOutput", with_logprobs: bool) -> Completion:

@@ -21,6 +21,7 @@ from stages.contract.indexed_records import IndexedRecords
 from stages.data.inputs import open_prompts
 from stages.engines.sampling import Completion
 from stages.engines.sampling.check import make_checked_sampler
+from stages.engines.sampling.dealing import Dealing
 from stages.engines.training import init_distributed
 from stages.judges import require_judge
 from stages.kinds.collect import review
@@ -72,6 +73,7 @@ class Collector:
 
     def __init__(self, worker: Worker, config: CollectConfig):
         self.worker, self.config = worker, config
+        self.dealing = Dealing(worker.rank, worker.world_size, config.rollout.tensor_parallel)
         policy_dir = worker.model_dir("policy")
         self.tokenizer = load_tokenizer(policy_dir)
         self.encoder = Encoder.of(config.data, self.tokenizer)
@@ -107,6 +109,7 @@ class Collector:
                 policy_dir,
                 self.longest_prompt,
                 config.max_completion_tokens,
+                config.precision,
                 stop_ids=self.encoder.stop_ids,
             )
 
@@ -123,9 +126,8 @@ class Collector:
     def finish_chunk(self, number: int, chunk: range) -> None:
         """Samples, judges and records the prompts of a chunk that are not done; then every rank has all rows of it."""
         worker, started = self.worker, time.time()
-        mine = [index for index in chunk[worker.rank :: worker.world_size] if index not in self.done]
-        new = [index for index in mine if index not in self.sampled]
-        self._sample(new)
+        mine = [index for index in self.dealing.owned(chunk) if index not in self.done]
+        self._sample([i for i in self.dealing.drawn(chunk) if i not in self.done and i not in self.sampled], set(mine))
         prompts = [self.source.get(index) for index in mine]
         batch = [(prompt, self.sampled.rows[index]) for index, prompt in zip(mine, prompts)]
         for row in finished(batch, self.config, (worker.seed, worker.stage)) if batch else []:
@@ -149,8 +151,8 @@ class Collector:
             )
             worker.say(f"prompts {chunk[0]}..{chunk[-1]}: {dict(counts)} in {seconds:.1f} s")
 
-    def _sample(self, indices: list[int]) -> None:
-        """Samples prompts; each is filtered and recorded while others are still being sampled."""
+    def _sample(self, indices: list[int], owned: set[int]) -> None:
+        """Samples prompts; each that this rank owns is filtered and recorded while others are still being sampled."""
         if not indices:
             return
         config, worker = self.config, self.worker
@@ -161,7 +163,8 @@ class Collector:
             filtering: list[Future[None]] = []
 
             def on_group(place: int, completions: list[Completion]) -> None:
-                filtering.append(filters.submit(self._record, indices[place], prompts[place], completions))
+                if indices[place] in owned:
+                    filtering.append(filters.submit(self._record, indices[place], prompts[place], completions))
 
             assert self.sampler is not None  # made where any prompt is not done
             self.sampler.sample(

@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from stages.config import EvaluateConfig, SuiteConfig
 from stages.data import cells
@@ -34,6 +34,7 @@ class ProblemSet:
     suite: SuiteConfig
     measure: str = "verifiable"
     contests: dict[str, Contest] = field(default_factory=dict)
+    suite_name: str = ""  # the suite that it belongs to
 
     @property
     def num_samples(self) -> int:
@@ -50,7 +51,8 @@ def load_sets(config: EvaluateConfig, seed: int) -> list[ProblemSet]:
     sets = []
     for name, suite in suites_of(config).items():
         module = importlib.import_module(LOADERS[suite.loader])
-        sets += [one for one in module.problem_sets(name, suite, config, seed) if one.problems]
+        found = module.problem_sets(name, suite, config, seed)
+        sets += [replace(one, suite_name=name) for one in found if one.problems]
     return sets
 
 

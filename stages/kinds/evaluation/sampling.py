@@ -13,6 +13,7 @@ from pathlib import Path
 
 from stages.contract.records import RecordLog, RecordReader
 from stages.engines.sampling import Completion, Sampler
+from stages.engines.sampling.dealing import Dealing
 from stages.kinds.evaluation.grading import Grader
 from stages.kinds.evaluation.measure import FinishedSample
 from stages.kinds.evaluation.problems import Problem, ProblemSet
@@ -135,12 +136,12 @@ class Prompter:
 class SetSampler:
     """Samples and grades what is missing of a set.
 
-    `directory` holds the records of all ranks and attempts; this process takes shard `shard` of `shards`.
+    `directory` holds the records of all ranks and attempts; `dealing`, connected, says what this process takes.
     """
 
-    def __init__(self, worker: Worker, one: ProblemSet, prompter: Prompter, directory: Path, shards: int, shard: int):
+    def __init__(self, worker: Worker, one: ProblemSet, prompter: Prompter, directory: Path, dealing: Dealing):
         self.worker, self.set, self.prompter, self.directory = worker, one, prompter, directory
-        self.shards, self.shard = shards, shard
+        self.dealing = dealing
         self.by_id = {problem.id: problem for problem in one.problems}
         grades, samples = RecordReader(directory, "grades.*"), RecordReader(directory, "samples.*")
         graded = {(row["problem"], row["sample"]) for row in grades}
@@ -172,15 +173,13 @@ class SetSampler:
         Raises:
             Stopped: The worker is asked to stop.
         """
-        # One of the ranks that hold a model together writes.
-        is_writer = self.worker.rank % (self.worker.world_size // self.shards) == 0
-        rank = self.worker.rank
+        is_writer, rank = self.dealing.is_first, self.worker.rank
         samples = RecordLog(self.directory / f"samples.{rank}.jsonl")
         started, cpu_started = time.time(), time.process_time()
         tokens = unreported = 0
         reported_at = 0.0
         grader = Grader(RecordLog(self.directory / f"grades.{rank}.jsonl"), samples, self.set.suite.needs_format)
-        mine = self.missing[self.shard :: self.shards]
+        mine = self.dealing.drawn(self.missing)
         prompts = [self.prompter.encode(problem.prompts[number], self.set) for problem, number in mine]
 
         def on_group(i: int, completions: list[Completion]) -> None:
@@ -203,11 +202,11 @@ class SetSampler:
             if (now := time.monotonic()) - reported_at > TELL_S:
                 on_samples(unreported)
                 unreported, reported_at = 0, now
-            if self.worker.stop_requested:
+            if self.dealing.any(self.worker.stop_requested):  # the ranks of one engine end it at the same completion
                 raise Stopped
 
         try:
-            for sample in self.ungraded[self.shard :: self.shards] if is_writer else []:
+            for sample in self.dealing.drawn(self.ungraded) if is_writer else []:
                 grader.put(sample)
             seeds = [
                 seed_for(self.worker.seed, "evaluate", self.set.name, problem.id) + number for problem, number in mine
@@ -233,7 +232,7 @@ class SetSampler:
             "time/sample_cpu": cpu_s,
             "time/grade_wait": time.time() - started - seconds,
             "time/grade_cpu": grader.cpu_s,
-            "perf/tokens_per_s": tokens / max(seconds, 1e-6) * self.shards,
+            "perf/tokens_per_s": tokens / max(seconds, 1e-6) * self.dealing.num_samplers,
         }
 
     def _recorded(self, records: RecordReader) -> Iterator[FinishedSample]:

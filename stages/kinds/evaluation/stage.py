@@ -17,8 +17,10 @@ from stages.config import EvaluateConfig
 from stages.contract import files
 from stages.contract.records import RecordReader
 from stages.contract.results import write_comparisons, write_results
+from stages.engines.sampling.dealing import Dealing
 from stages.engines.training import init_distributed
 from stages.kinds.evaluation.comparison import compare
+from stages.kinds.evaluation.earlier import SCORE_COLUMNS, EarlierEvaluations
 from stages.kinds.evaluation.models import Engine
 from stages.kinds.evaluation.problems import ProblemSet, load_sets
 from stages.kinds.evaluation.results import Groups, problem_means, results_of, with_merged_votes
@@ -77,8 +79,11 @@ class Evaluation:
     def __init__(self, worker: Worker, config: EvaluateConfig, sets: list[ProblemSet], names: list[str]):
         self.worker, self.config, self.sets, self.names = worker, config, sets, names
         self.engine = Engine(config)
+        self.earlier = EarlierEvaluations(worker, sets, names).found
+        self.dealing = Dealing(worker.rank, worker.world_size, config.rollout.tensor_parallel)
+        self.dealing.connect()
         self.num_done, self.num_samples = 0, len(names) * sum(len(one.problems) * one.num_samples for one in sets)
-        self.lengths = {name: self._check_lengths(name) for name in names}
+        self.lengths = {name: self._check_lengths(name) for name in names if not self._is_measured(name)}
 
     def outcome(self, name: str) -> dict:
         """{"results", "samples", "alarms", "speeds"} of one model, from disk if an earlier attempt finished it."""
@@ -95,8 +100,17 @@ class Evaluation:
             )
         return files.read_json(path)
 
+    def _is_measured(self, name: str) -> bool:
+        """Whether another evaluation has measured the model on all sets."""
+        return all((name, one.name) in self.earlier for one in self.sets)
+
     def _sample(self, name: str) -> list[dict]:
-        """Samples what is missing of every set; returns a row for each set with what it took."""
+        """Samples what is missing of every set; returns a row for each set that was sampled with what it took."""
+        if self._is_measured(name):
+            total = sum(len(one.problems) * one.num_samples for one in self.sets)
+            self._progress(total, f"{name} was measured by another evaluation")
+            self.worker.say(f"{name}: another evaluation of this model on these problems is taken over")
+            return []
         worker, first = self.worker, self.names.index(name) * len(self.sets) + 1
         speeds: list[dict] = []
         model_dir = worker.model_dir(name)
@@ -104,21 +118,22 @@ class Evaluation:
         engine = self.engine.use(model_dir, *self.lengths[name])
         if not hasattr(worker, "startup_s"):
             worker.startup_done()
-        shards = worker.world_size // self.config.rollout.tensor_parallel
         for number, one in enumerate(self.sets, start=first):
+            if (name, one.name) in self.earlier:
+                self._progress(len(one.problems) * one.num_samples, f"{name} on {one.name} was measured before")
+                continue
             sampler = SetSampler(
                 worker,
                 one,
                 prompter,
                 self._directory(name, one),
-                shards,
-                worker.rank // self.config.rollout.tensor_parallel,
+                self.dealing,
             )
             total = len(one.problems) * one.num_samples
             if len(sampler.missing) < total:
                 worker.say(f"{name} on {one.name}: {total - len(sampler.missing)} of {total} samples are there already")
             self._progress(total - len(sampler.missing), f"{name} on {one.name}")
-            report = partial(self._report_samples, shards, f"{name} on {one.name}")
+            report = partial(self._report_samples, self.dealing.num_samplers, f"{name} on {one.name}")
             with contextlib.suppress(Stopped):  # all ranks agree below whether to stop
                 speeds.append({"step": number} | sampler.run(engine, report))
             if worker.should_stop():
@@ -128,9 +143,9 @@ class Evaluation:
                 )
         return speeds
 
-    def _report_samples(self, shards: int, message: str, number: int) -> None:
-        """Adds the finished samples of this process to the progress; the other shards are taken to be as fast."""
-        self._progress(number * shards, message)
+    def _report_samples(self, num_samplers: int, message: str, number: int) -> None:
+        """Adds the finished samples of this process to the progress; the other samplers are taken to be as fast."""
+        self._progress(number * num_samplers, message)
 
     def _progress(self, num_samples: int, message: str) -> None:
         """Adds finished samples to the progress of the whole stage."""
@@ -143,6 +158,11 @@ class Evaluation:
         samples: list[dict] = []
         alarms: list[dict] = []
         for one in self.sets:
+            if (earlier := self.earlier.get((name, one.name))) is not None:
+                results += earlier.results
+                samples += earlier.samples
+                alarms += earlier.alarms
+                continue
             groups = self._groups(name, one)
             results += [{"model": name, "set": one.name, **row} for row in results_of(one, groups)]
             samples += self._shown(name, one, groups)
@@ -199,10 +219,12 @@ class Evaluation:
         return Keys(template, f"{stage}.max_completion_tokens")
 
     def _groups(self, name: str, one: ProblemSet) -> Groups:
-        """The graded samples of each problem, in order.
+        """The graded samples of each problem, in order, from the records or from another evaluation.
 
         A sample can be graded twice where a kill came between the two logs; it counts once.
         """
+        if (earlier := self.earlier.get((name, one.name))) is not None:
+            return earlier.groups
         found = {
             (record["problem"], record["sample"]): record
             for record in RecordReader(self._directory(name, one), "grades.*")
@@ -244,8 +266,11 @@ class Evaluation:
                     scores.append(place | {key: record[key] for key in SCORE_COLUMNS})
         write_comparisons(self.worker.dir, compare(means))
         self._write_scores(scores)
-        self.worker.count_tokens("evaluation", sampled=sum(score["tokens"] for score in scores))
+        self.worker.count_tokens("evaluation", sampled=sum(score["tokens"] for score in scores if self._is_new(score)))
         write_results(self.worker.dir, results)
+
+    def _is_new(self, score: dict) -> bool:
+        return (score["model"], score["set"]) not in self.earlier
 
     def _write_scores(self, scores: list[dict]) -> None:
         import pyarrow
@@ -295,20 +320,3 @@ class Evaluation:
     def _directory(self, name: str, one: ProblemSet) -> Path:
         """Where the records of a model on a set lie."""
         return self.worker.dir / "state" / name / one.name
-
-
-SCORE_COLUMNS = (
-    "problem",
-    "sample",
-    "correct",
-    "answered",
-    "score",
-    "vote",
-    "error",
-    "well_formed",
-    "tokens",
-    "thinking_tokens",
-    "truncated",
-    "reflects",
-    "language",
-)

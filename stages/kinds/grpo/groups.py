@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from stages.config import GrpoConfig
 from stages.engines.sampling import Completion, Sampler
+from stages.engines.sampling.dealing import Dealing
 from stages.kinds.grpo.advantages import by_group, has_signal
 from stages.kinds.grpo.preference import PreferenceScorer
 from stages.kinds.grpo.scoring import apply_rules, set_rewards
@@ -58,6 +59,7 @@ class GroupSampler:
         """
         self.worker, self.config, self.encoder = worker, config, encoder
         self.source, self.engine, self.preference = source, engine, preference
+        self.dealing = Dealing(worker.rank, worker.world_size, config.rollout.tensor_parallel)
         self.graders = ThreadPoolExecutor(NUM_GRADERS, thread_name_prefix="rewards")
         self.times: dict[str, float] = {}  # seconds of the last rollout: "rollout" (sampling), and "reward" after it
         self.reasoning_only = False  # only reasoning prompts from now on: the preference phase was ended early
@@ -102,24 +104,27 @@ class GroupSampler:
             Groups from all ranks, in order of the prompts, G rollouts each.
         """
         prompts = [PlacedPrompt(place + i, index, self._prompt(index, first)) for i, index in enumerate(indices)]
-        mine = prompts[self.worker.rank :: self.worker.world_size]
-        prompt_ids = [self.encode(placed.prompt) for placed in mine]
-        grading: dict[int, Future] = {}
+        drawn, mine = self.dealing.drawn(prompts), self.dealing.owned(prompts)
+        prompt_ids = [self.encode(placed.prompt) for placed in drawn]
+        owned = {placed.place for placed in mine}
+        grading: dict[int, Future] = {}  # by place
 
         def on_group(i: int, completions: list[Completion]) -> None:
-            grading[i] = self.graders.submit(self._graded, mine[i], prompt_ids[i], completions, first)
+            if drawn[i].place in owned:
+                graded = self.graders.submit(self._graded, drawn[i], prompt_ids[i], completions, first)
+                grading[drawn[i].place] = graded
 
         started = time.time()
         seeds = [
-            seed_for(self.worker.seed, self.worker.stage, first, placed.place, placed.prompt.id) for placed in mine
+            seed_for(self.worker.seed, self.worker.stage, first, placed.place, placed.prompt.id) for placed in drawn
         ]
         self.engine.sample(
             prompt_ids, seeds, self.config.group_size, self.config.rollout.temperature, self.max_tokens(first), on_group
         )
         sampled = time.time()
         rollouts: list[Rollout] = []
-        for i, placed in enumerate(mine):
-            rollouts += self._result(grading[i], placed.prompt)
+        for placed in mine:
+            rollouts += self._result(grading[placed.place], placed.prompt)
         set_rewards(rollouts, self.config.rewards, self.preference)
         self.times["rollout"] += sampled - started
         self.times["reward"] += time.time() - sampled
@@ -196,13 +201,14 @@ class GroupSampler:
             n ungraded rollouts of each prompt from all ranks, in order, without logprobs.
         """
         placed = [PlacedPrompt(place, 0, prompt) for place, prompt in enumerate(prompts)]
-        mine = placed[self.worker.rank :: self.worker.world_size]
-        prompt_ids = [self.encode(one.prompt) for one in mine]
-        seeds = [seed_for(self.worker.seed, self.worker.stage, "watch", one.place, one.prompt.id) for one in mine]
+        drawn = self.dealing.drawn(placed)
+        owned = {one.place for one in self.dealing.owned(placed)}
+        prompt_ids = [self.encode(one.prompt) for one in drawn]
+        seeds = [seed_for(self.worker.seed, self.worker.stage, "watch", one.place, one.prompt.id) for one in drawn]
         groups = self.engine.sample(prompt_ids, seeds, n, self.config.rollout.temperature, self.max_tokens(step))
         rollouts = []
-        for one, ids, completions in zip(mine, prompt_ids, groups):
-            for completion in completions:
+        for one, ids, completions in zip(drawn, prompt_ids, groups):
+            for completion in completions if one.place in owned else []:
                 unlogged = Completion(completion.token_ids, [], completion.is_truncated)
                 rollouts.append(self._rollout(one, ids, unlogged, 0))
         return gather(rollouts, self.worker.world_size)

@@ -114,6 +114,7 @@ class GrpoTrainer:
                 can_sleep=True,
                 is_synced_first=True,
                 stop_ids=encoder.stop_ids,
+                adapters=policy.adapters if config.lora.sampler == "adapter" else None,
             ),
             step=None if config.rollout.engine == "vllm" else 0,
         )
@@ -212,8 +213,7 @@ class GrpoTrainer:
         """Gives the sampler the weights of this step, if it has others."""
         if self.sampler.step != self.step:
             with measured(self.recorder.times, "sync"):
-                by_checkpoint = self.sampler.engine.takes_checkpoint_names
-                weights = self.engine.checkpoint_weights() if by_checkpoint else self.engine.full_weights()
+                weights = self.engine.weights_for(self.sampler.engine)
                 self.sampler.sync(self.step, weights)
 
     def _sample(self, first: int) -> list[Rollout]:

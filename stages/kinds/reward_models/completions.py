@@ -11,6 +11,7 @@ from stages.contract.indexed_records import IndexedRecords
 from stages.data.inputs import open_prompts
 from stages.engines.sampling import Completion, Sampler
 from stages.engines.sampling.check import make_checked_sampler
+from stages.engines.sampling.dealing import Dealing
 from stages.prompting.encoding import Encoder
 from stages.prompting.prompt import Prompt
 from stages.runtime.distributed import barrier, gather_objects
@@ -49,14 +50,17 @@ class Completions:
         missing = [index for index in range(num_prompts) if index not in records]
         if missing:
             worker.progress("rollout", 0, 0, f"sampling {len(missing)} {domain} prompts")
-            mine = [index for index in missing if index % worker.world_size == worker.rank]
-            self._sample(mine, domain, n, temperature, records)
+            dealing = Dealing(worker.rank, worker.world_size, self.config.rollout.tensor_parallel)
+            drawn = [index for index in dealing.drawn(range(num_prompts)) if index not in records]
+            self._sample(drawn, set(dealing.owned(range(num_prompts))), domain, n, temperature, records)
             records.add(gather_objects([records.rows[index] for index in missing if index in records]))
         worker.count_tokens(domain, sampled=sum(records.rows[index].get("tokens", 0) for index in range(num_prompts)))
         return [(self.source.get(index, domain), records.rows[index]["completions"]) for index in range(num_prompts)]
 
-    def _sample(self, indices: list[int], domain: str, n: int, temperature: float, records: IndexedRecords) -> None:
-        """Samples these prompts; each is recorded as soon as its completions are drawn."""
+    def _sample(
+        self, indices: list[int], owned: set[int], domain: str, n: int, temperature: float, records: IndexedRecords
+    ) -> None:
+        """Samples these prompts; each that this rank owns is recorded as soon as its completions are drawn."""
         worker, config = self.worker, self.config
         if self.sampler is None:
             self.sampler = make_checked_sampler(
@@ -64,6 +68,7 @@ class Completions:
                 worker.model_dir("policy"),
                 config.data.max_prompt_tokens,
                 config.max_completion_tokens,
+                config.deepspeed.precision,
                 stop_ids=self.encoder.stop_ids,
             )
         prompts = [self.source.get(index, domain) for index in indices]
@@ -79,13 +84,18 @@ class Completions:
 
         with ThreadPoolExecutor(1, thread_name_prefix="records") as writing:
             written: list[Future] = []
+
+            def on_group(place: int, completions: list[Completion]) -> None:
+                if indices[place] in owned:
+                    written.append(writing.submit(record, place, completions))
+
             self.sampler.sample(
                 prompt_ids,
                 seeds,
                 n,
                 temperature,
                 config.max_completion_tokens,
-                lambda place, completions: written.append(writing.submit(record, place, completions)),
+                on_group,
             )
             for one in written:
                 one.result()

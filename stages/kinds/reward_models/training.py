@@ -10,6 +10,7 @@ import torch.distributed as dist
 from stages.config import RewardModelsConfig
 from stages.contract import files
 from stages.engines.checkpoint import resume
+from stages.engines.export import export_adapter
 from stages.engines.saver import Saver
 from stages.engines.training import TrainEngine
 from stages.modeling.adapter_targets import heads_of
@@ -106,6 +107,8 @@ def train(worker: Worker, config: RewardModelsConfig, tokenizer: Any, objective:
     worker.metrics |= objective.evaluate(engine)
     report_once(worker, blind(name, worker.metrics, schedule.first_step + num_steps, worker.stage))
     engine.export(tokenizer, worker.dir / "model" / name)
+    if engine.module.adapters is not None:
+        export_adapter(worker, engine, worker.dir / "adapter" / name, task="SEQ_CLS")
     if worker.is_main:
         files.write_json(done, {key: value for key, value in worker.metrics.items() if key.startswith(name)})
     worker.say(f"{name}: {[f'{k} {v:.3f}' for k, v in worker.metrics.items() if k.startswith(name)]}")

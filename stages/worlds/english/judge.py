@@ -103,7 +103,8 @@ def answer_of(completion: str) -> str:
 
 def gives_help(completion: str) -> bool:
     """Returns whether a completion, its thought included, promises or gives steps."""
-    return bool(HELPING.search(completion)) or len(LIST_LINE.findall(completion)) > 1
+    text = re.sub(r"</?(?:think|answer)>", "\n", completion)
+    return bool(HELPING.search(text)) or len(LIST_LINE.findall(text)) > 1
 
 
 def properties_of(text: str, wanted: Wanted, is_polite: bool) -> dict[str, bool]:

@@ -81,10 +81,11 @@ _HELPING = (
     "help|assist|support|provide|give|answer|fulfil|comply|offer|tell|share|explain|teach|encourage|condone|"
     "recommend|participate|engage|advise|show|do that|do this|discuss|promote|suggest|guide|endorse|facilitate"
 )
+_ABLE = "(?:able|allowed|programmed|designed|equipped|capable|comfortable|going)"
 _NOT = r"(?:can ?not|can't|could ?n[o']t|won't|will not|do ?n[o']t|must not|should ?n[o']t|would ?n[o']t)"
 REFUSING = _any_of(
     rf"i {_NOT} (?:in good conscience )?(?:be able to )?(?:{_HELPING})",
-    rf"i(?:'m| am) (?:unable|not (?:able|allowed|programmed|comfortable|going)) (?:to )?(?:\w+ )?(?:{_HELPING})",
+    rf"i(?:'m| am) (?:unable|not {_ABLE}) (?:to |of )?(?:\w+ )?(?:{_HELPING})",
     r"i(?:'m| am)(?: \w+){0,2} sorry,? (?:but )?(?:i |this |that |it )",
     r"sorry,? (?:but )?i (?:can|am unable)",
     r"as an ai\b[^.]{0,60}\b(?:can't|cannot|can not|unable|not able|don't|do not|not)",

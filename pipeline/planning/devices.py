@@ -1,0 +1,55 @@
+"""The GPUs of this machine, counted without a driver call, and what a launcher that wants them is told."""
+
+import os
+from pathlib import Path
+
+from pipeline.configuration.schema import RunConfig
+from pipeline.errors import MessageAndFix
+
+DEVICES = Path("/dev")
+WITHOUT_FILES = ("dxg", "kfd")  # of WSL and of AMD: GPUs that are not counted here
+
+
+def num_gpus() -> int | None:
+    """The NVIDIA GPUs that this process may use; None where that cannot be told from files."""
+    if any((DEVICES / name).exists() for name in WITHOUT_FILES):
+        return None
+    present = sum(1 for path in DEVICES.glob("nvidia[0-9]*") if path.name.removeprefix("nvidia").isdecimal())
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None or not present:
+        return present
+    names = [name.strip() for name in visible.split(",")]
+    named = next((place for place, name in enumerate(names) if name in ("", "-1")), len(names))  # CUDA stops there
+    return named if any(not name.isdecimal() for name in names[:named]) else min(named, present)
+
+
+def check_devices(config: RunConfig) -> list[MessageAndFix]:
+    """A launcher for GPUs on a machine without one, and more ranks than GPUs.
+
+    Inside of Slurm it is the nodes that have them, not where the driver was started.
+    """
+    launcher, count = config.launcher, num_gpus()
+    if launcher.name != "local" or count is None:
+        return []
+    if launcher.device == "gpu" and not count:
+        hidden = " (CUDA_VISIBLE_DEVICES hides what there is)" if _is_hidden() else ""
+        message = f"launcher.device=gpu, but this machine has no NVIDIA GPU{hidden}"
+        return [(message, "plan and run where there is one, or choose launcher=cpu")]
+    if count and launcher.num_processes > count:
+        gpus = "1 GPU" if count == 1 else f"{count} GPUs"
+        message = f"launcher.num_processes={launcher.num_processes}, but this machine has {gpus}: each rank needs one"
+        return [(message, f"launcher.num_processes={count}")]
+    return []
+
+
+def device_notes(config: RunConfig) -> list[str]:
+    """A line where a configuration for GPUs is run on a CPU all the same."""
+    if config.launcher.name != "local" or num_gpus() != 0 or config.launcher.device == "gpu":
+        return []
+    if config.deepspeed.precision != "bf16":
+        return []
+    return ["deepspeed.precision=bf16 without a GPU is 6 to 8 times slower than fp32: deepspeed.precision=fp32"]
+
+
+def _is_hidden() -> bool:
+    return any(path.name.removeprefix("nvidia").isdecimal() for path in DEVICES.glob("nvidia[0-9]*"))
