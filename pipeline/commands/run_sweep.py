@@ -17,6 +17,7 @@ from pipeline.configuration.schema import RunConfig
 from pipeline.errors import PipelineError, StageFailed, StageInterrupted
 from pipeline.execution import sweep
 from pipeline.execution.lock import RunLock
+from pipeline.execution.notify import Notifier
 from pipeline.execution.prefect import server as prefect_server
 from pipeline.execution.sweeping import stop_file
 from pipeline.execution.sweeping.checks import check_sweep, with_bounded_processes
@@ -65,7 +66,21 @@ def run_sweep(words: Sequence[str], options: Sequence[str], console: Console, ha
     found = jobs.found()
     if found:
         sweep.print_leaderboard(found, console)
-    return _exit_code(found)
+    code = _exit_code(found)
+    _notify(config, found, code, console)
+    return code
+
+
+def _notify(config: RunConfig, found: list[Job], code: int, console: Console) -> None:
+    """Tells of the end of a sweep that nobody has interrupted."""
+    notifier = Notifier(config, lambda text: console.print(f"note: {escape(text)}", highlight=False, soft_wrap=True))
+    states = [job.state for job in found]
+    summary = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    if code == 0:
+        notifier.finished(f"sweep: {summary}")
+    elif code != INTERRUPTED_CODE:
+        notifier.failed(StageFailed(f"sweep: {summary}"))
+    notifier.close()
 
 
 def _call(words: Sequence[str], options: Sequence[str], directory: Path, jobs: SweepJobs) -> None:

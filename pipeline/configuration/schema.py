@@ -36,6 +36,7 @@ from stages.config import (
     setting,
     to_dict,
 )
+from stages.config.mistakes import hint
 
 
 @config_class
@@ -132,6 +133,35 @@ class TrackerConfig(Checked):
         known = ("tensorboard", "wandb", "trackio", "mlflow")
         listed = ", ".join(known)
         return [f"use.{name}: no such tracker; trackers are {listed}" for name in self.use if name not in known]
+
+
+@config_class
+class NotifyConfig(Checked):
+    """Who is told of the end of a run, of a failure and of alarms. It is never part of a fingerprint."""
+
+    command: str | None = setting(
+        None, "Command for the shell; it finds R1_EVENT, R1_RUN, R1_STAGE, R1_TITLE and R1_MESSAGE in its environment."
+    )
+    webhook: str | None = setting(
+        None, "Address to which JSON is posted, in a form that Slack, Mattermost and Discord show as a message."
+    )
+    desktop: Bool = setting(False, "Show a notification on this desktop.")
+    on: list[str] = setting(
+        ["end", "alarm", "failure"],
+        "What is told: end (the command is done; of a sweep all its jobs), alarm, failure.",
+    )
+
+    def mistakes(self) -> list[str]:
+        """Only events that there are, and an address."""
+        known = ("end", "alarm", "failure")
+        found = [
+            f"on: {event!r} is none of {', '.join(known)}{hint(event, known)}"
+            for event in self.on
+            if event not in known
+        ]
+        if self.webhook is not None and not self.webhook.startswith(("http://", "https://")):
+            found.append("webhook: an address begins with http:// or https://")
+        return found
 
 
 @config_class
@@ -246,6 +276,7 @@ class RunConfig(Checked):
     launcher: LauncherConfig = setting(LauncherConfig, "How workers are started.")
     cost: CostConfig = setting(CostConfig, "Prices of the cost ledger.")
     tracker: TrackerConfig = setting(TrackerConfig, "Where metrics go besides metrics.jsonl.")
+    notify: NotifyConfig = setting(NotifyConfig, "Who is told of the end, of a failure and of alarms.")
     sweep: SweepConfig = setting(SweepConfig, "What a sweep compares.")
     eval: dict[str, SuiteConfig] = setting(
         {},

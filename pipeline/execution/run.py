@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -11,10 +11,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from pipeline.configuration.schema import RunConfig
-from pipeline.errors import MissingInput
+from pipeline.errors import MissingInput, PipelineError
 from pipeline.execution import current
 from pipeline.execution.execute import execute
 from pipeline.execution.lock import RunLock
+from pipeline.execution.notify import Notifier
 from pipeline.execution.observers import NOBODY, Observer, Observers
 from pipeline.execution.prefect import server as prefect_server
 from pipeline.execution.reuse import with_reused
@@ -100,11 +101,28 @@ def _run_observed(plan: Plan, console: Console, has_steps: bool | None, in_sweep
         with_prefect = with_prefect and prefect_server.has_own_server()
     with Trackers(config, lambda text: _note(console, text)) as trackers:
         trackers.catch_up(plan)
-        observers = Observers(trackers, *(in_sweep.observers(stop) if in_sweep is not None else ()))
-        if not run_plan(plan, console, stop, with_prefect, has_steps, observers):
-            _note(console, "Prefect's server has ended; the run goes on without it")
-            plan = dataclasses.replace(make_plan(config), is_aside=plan.is_aside)
-            run_plan(plan, console, stop, False, has_steps, observers)
+        with _notifier(plan, console, in_sweep is not None) as notifier:
+            observers = Observers(trackers, notifier, *(in_sweep.observers(stop) if in_sweep is not None else ()))
+            if not run_plan(plan, console, stop, with_prefect, has_steps, observers):
+                _note(console, "Prefect's server has ended; the run goes on without it")
+                plan = dataclasses.replace(make_plan(config), is_aside=plan.is_aside)
+                run_plan(plan, console, stop, False, has_steps, observers)
+
+
+@contextlib.contextmanager
+def _notifier(plan: Plan, console: Console, is_job: bool) -> Iterator[Notifier]:
+    """Tells of the alarms inside the block and, where it is no job of a sweep, of its end."""
+    notifier = Notifier(plan.config, lambda text: _note(console, text))
+    try:
+        yield notifier
+        if not is_job and not plan.is_done:
+            notifier.finished(", ".join(step.stage for step in plan.steps if not step.is_done) + " done")
+    except PipelineError as error:
+        if not is_job:
+            notifier.failed(error)
+        raise
+    finally:
+        notifier.close()
 
 
 def _note(console: Console, text: str) -> None:

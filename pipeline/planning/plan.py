@@ -110,6 +110,7 @@ def make_plan(config: RunConfig) -> Plan:
     errors += preflight.check_suites(steps)
     errors += preflight.check_disk(config, steps)
     errors += preflight.check_trackers(config)
+    errors += preflight.check_notify(config)
     errors += check_judges(config, steps)
     errors += check_rates(config, steps)
     errors += check_lora(config, steps)
