@@ -70,13 +70,13 @@ def test_jobs_side_by_side_share_stages_are_interrupted_and_go_on(tmp_path):
         *JOBLIB,
     )
     typed = Typed(*words, FAKE_STEP_S="0.1")
-    wait_for(lambda: (tmp_path / "tiny/r1_zero").exists() and steps_of(tmp_path) > 4, 200)
+    wait_for(lambda: (tmp_path / "tiny/r1_zero").exists() and steps_of(tmp_path) > 4, 500)
     family = typed.family()
     os.kill(typed.process.pid, signal.SIGTERM)
-    output, _ = typed.process.communicate(timeout=200)
+    output, _ = typed.process.communicate(timeout=500)
     assert typed.process.returncode == 75, output
     assert "the jobs stop after a checkpoint" in output and "is interrupted; the same command goes on" in output
-    assert not psutil.wait_procs(family, timeout=60)[1]
+    assert not psutil.wait_procs(family, timeout=120)[1]
     done = r1(*words, **FAKE)
     assert done.returncode == 4, done.stdout + done.stderr  # one of them is unlucky
     assert "job 2 failed: r1_zero failed on rank 0: unlucky" in done.stdout
@@ -91,10 +91,10 @@ def test_jobs_side_by_side_share_stages_are_interrupted_and_go_on(tmp_path):
 def test_a_killed_driver_takes_its_jobs_along_and_the_sweep_goes_on(tmp_path):
     words = (*JOBS, f"runs_dir={tmp_path}", "stages.r1_zero.num_steps=30", "stages.r1_zero.optim.lr=1e-3,3e-4", *JOBLIB)
     typed = Typed(*words, FAKE_STEP_S="0.1")
-    wait_for(lambda: (tmp_path / "tiny/r1_zero").exists() and steps_of(tmp_path) > 4, 200)
+    wait_for(lambda: (tmp_path / "tiny/r1_zero").exists() and steps_of(tmp_path) > 4, 500)
     family = typed.family()
     typed.process.kill()
-    _, left = psutil.wait_procs(family, timeout=60)
+    _, left = psutil.wait_procs(family, timeout=120)
     assert not left
     done = r1(*words, **FAKE)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -123,7 +123,7 @@ def test_an_optuna_sweep_prunes_and_goes_on_after_a_kill(tmp_path):
         "hydra.sweeper.pruner.n_startup_trials=1",
     )
     typed = Typed(*words, FAKE_STEP_S="0.1")
-    wait_for(lambda: len(list((tmp_path / "tiny/r1_zero").glob("*/manifest.json"))) == 2, 200)
+    wait_for(lambda: len(list((tmp_path / "tiny/r1_zero").glob("*/manifest.json"))) == 2, 500)
     typed.process.kill()
     typed.process.communicate()
     before = made(tmp_path)
