@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from pipeline.configuration.schema import RunConfig
 from pipeline.errors import MissingInput, PipelineError
-from pipeline.execution import current
+from pipeline.execution import current, nodes
 from pipeline.execution.execute import execute
 from pipeline.execution.lock import RunLock
 from pipeline.execution.notify import Notifier
@@ -99,7 +99,7 @@ def _run_observed(plan: Plan, console: Console, has_steps: bool | None, in_sweep
     with_prefect = config.orchestrator == "prefect"
     if in_sweep is not None and in_sweep.is_elsewhere:
         with_prefect = with_prefect and prefect_server.has_own_server()
-    with Trackers(config, lambda text: _note(console, text)) as trackers:
+    with machines(config), Trackers(config, lambda text: _note(console, text)) as trackers:
         trackers.catch_up(plan)
         with _notifier(plan, console, in_sweep is not None) as notifier:
             observers = Observers(trackers, notifier, *(in_sweep.observers(stop) if in_sweep is not None else ()))
@@ -107,6 +107,16 @@ def _run_observed(plan: Plan, console: Console, has_steps: bool | None, in_sweep
                 _note(console, "Prefect's server has ended; the run goes on without it")
                 plan = dataclasses.replace(make_plan(config), is_aside=plan.is_aside)
                 run_plan(plan, console, stop, False, has_steps, observers)
+
+
+@contextlib.contextmanager
+def machines(config: RunConfig) -> Iterator[None]:
+    """Tells the other machines of a run (launcher=torchrun) when its driver ends."""
+    try:
+        yield
+    finally:
+        if config.launcher.name == "torchrun":
+            nodes.say_over(config.run_dir)
 
 
 @contextlib.contextmanager

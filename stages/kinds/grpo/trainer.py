@@ -82,7 +82,7 @@ class GrpoTrainer:
         self.encoder = encoder = Encoder.of(config.data, self.tokenizer)
         max_tokens = max(tokens for _, tokens in config.max_completion_tokens)
         source = open_prompts(worker, config.data, encoder, policy_dir, max_tokens)
-        model = load_model(policy_dir, config.deepspeed.precision)
+        model = load_model(policy_dir, config.deepspeed.precision, config.lora.quantize)
         precision = config.deepspeed.precision
         policy = ready_policy(model, self.tokenizer, config.packing, precision, worker.say, config.dropout)
         packed = policy.packed
@@ -142,6 +142,7 @@ class GrpoTrainer:
             self.config.preference_clip,
             self.engine.device,
             self.config.micro_batch_tokens,
+            self.config.deepspeed.precision,
         )
 
     def _asks(self, rollout: Rollout) -> bool:
