@@ -2,14 +2,15 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.markup import escape
 
 from pipeline.configuration.schema import RunConfig
 from pipeline.errors import MissingInput
-from pipeline.execution import current
+from pipeline.execution import current, nodes
 from pipeline.execution.execute import execute
 from pipeline.execution.lock import RunLock
 from pipeline.execution.observers import NOBODY, Observers
@@ -59,7 +60,7 @@ def run_stages(config: RunConfig, console: Console, has_steps: bool | None = Non
         plan = with_reused(plan)
         current.show_done(plan)
         stop = StopRequest()
-        with Trackers(config, lambda text: _note(console, text)) as trackers:
+        with machines(config), Trackers(config, lambda text: _note(console, text)) as trackers:
             trackers.catch_up(plan)
             observers = Observers(trackers)
             if not run_plan(plan, console, stop, config.orchestrator == "prefect", has_steps, observers):
@@ -67,6 +68,16 @@ def run_stages(config: RunConfig, console: Console, has_steps: bool | None = Non
                 plan = dataclasses.replace(make_plan(config), is_aside=is_aside)
                 run_plan(plan, console, stop, False, has_steps, observers)
         return plan
+
+
+@contextmanager
+def machines(config: RunConfig) -> Iterator[None]:
+    """Tells the other machines of a run (launcher=torchrun) when its driver ends."""
+    try:
+        yield
+    finally:
+        if config.launcher.name == "torchrun":
+            nodes.say_over(config.run_dir)
 
 
 def _note(console: Console, text: str) -> None:
