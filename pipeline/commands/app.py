@@ -29,6 +29,7 @@ COMMANDS = {
     "evaluate": "Evaluate any model directories, or the models of a run, on benchmarks.",
     "report": "Write the HTML report of what a run has made so far, or follow the run in a browser.",
     "chat": "Talk to a model of a run, or to a model directory.",
+    "serve": "Serve a model of a run, or a model directory, by vLLM's OpenAI server.",
     "publish": "Show what of a model would go to the Hugging Face hub, and upload it with --yes.",
     "data": "Look at data from outside, filter it into one file, or fetch it from the hub.",
     "grade": "Grade the answers in a file, and say what was read and why.",

@@ -80,6 +80,8 @@ def run(
         options = ["-m" if word == "--multirun" else word for word in hydra.arguments()]
         remember_typed("run", [*options, *(["--steps"] if with_steps else []), *overrides])
         remember_overrides(words)
+    elif hydra.shows_configuration:
+        _check_shown(words, is_sweep)
     elif mistakes := overrides_module.unreadable_overrides(words):
         raise InvalidConfig(mistakes)
     jobs = Jobs(standard_console(), is_sweep, True if with_steps else None)
@@ -108,6 +110,14 @@ def _check(overrides: list[str], is_sweep: bool, console: Console) -> None:
     require_run_dir(config)
     for line in ignored(overrides, tree, config, is_sweep):
         console.print(f"note: {line}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _check_shown(overrides: list[str], is_sweep: bool) -> None:
+    """Raises InvalidConfig for what cannot be composed, where the configuration is only shown, right or not."""
+    mistakes, good = overrides_module.check_overrides(overrides, is_sweep)
+    if mistakes:
+        raise InvalidConfig(mistakes)
+    compose.compose_tree([word for word in good if not compose.is_swept(word)])
 
 
 @dataclass

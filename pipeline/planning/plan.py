@@ -173,7 +173,7 @@ def _step(
     is_to_be_made = action in (RUN, RESUME) and not damages and not (config.force and is_selected)
     made = find_made(config, node.name, node.kind, fingerprint) if is_to_be_made else None
     if made is not None:
-        action, reason = REUSE, f"reused from run {made.parents[1].name}, files verified"
+        action, reason = REUSE, f"reused from run {made.parents[1].name}, verified"
     earlier: Parts = {}
     if node.kind == "evaluate" and is_to_be_made and made is None and is_selected:
         earlier = find_earlier(config, stage_config, inputs, files, directory)
