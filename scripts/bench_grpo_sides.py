@@ -66,7 +66,7 @@ def our_config(side: str, options, work: dict) -> dict:
 def our_lora(side: str) -> dict:
     """The keys `lora.*` of a side."""
     sampler = "adapter" if side.endswith("_adapter") else "merged"
-    return {"enabled": True, "rank": RANK, "alpha": ALPHA, "sampler": sampler}
+    return {"rank": RANK, "alpha": ALPHA, "sampler": sampler}
 
 
 def ours(options, work: dict) -> None:

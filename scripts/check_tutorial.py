@@ -1,13 +1,15 @@
 """Runs docs/tutorial.md from top to bottom: every block of commands, in order, in an empty directory.
 
-    python scripts/check_tutorial.py [--model DIRECTORY] [--short] [--into DIRECTORY]
+    python scripts/check_tutorial.py [--model DIRECTORY] [--short] [--into DIRECTORY] [--write]
 
-Blocks that begin with ```bash are run, in one bash. What is between other fences is not. The output of each block goes
-to the terminal and to block_NN.txt. At the end the tutorial's promise is checked: the trained model is better than the
-base on held-out problems, by a paired difference whose interval leaves out 0.
+Blocks that begin with ```bash are run, in one bash. The output of each block goes to the terminal and to block_NN.txt.
+At the end the tutorial's promise is checked: the trained model is better than the base on held-out problems, by a
+paired difference whose interval leaves out 0.
 
---short takes two steps and a few problems, and promises nothing; --model uses a model that is there in the place of
-`r1 models get`. About 20 minutes on two idle cores, or 5 with --short.
+Where it was stopped, the same command with the same --into continues: finished blocks are not run again. --short takes
+two steps and a few problems, and promises nothing. --model uses a model that is there in the place of `r1 models get`.
+--write puts what was printed into the page, in the place of the ```text that follows a block. About 20 minutes on two
+idle cores, or 5 with --short.
 """
 
 import argparse
@@ -18,6 +20,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from pathlib import Path
 
@@ -25,7 +28,11 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "tutorial.md"
 MODEL = "models/smollm2-135m"  # where `r1 models get` puts it
 BLOCK = re.compile(r"^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+OUTPUT = re.compile(r"^```bash\n(?P<block>(?:(?!```).*\n)*)```\n\n```text\n(?:(?!```).*\n)*```$", re.MULTILINE)
+ASSIGNMENT = re.compile(r"^[A-Z]+=", re.MULTILINE)
+NOISE = re.compile(r"it/s\]|^Loading |Loading safetensors|^\s*$")  # bars of progress
 MARK = "@@ block"
+WIDTH, FIRST_LINES, LAST_LINES = 118, 14, 10  # of what is shown of a block's output
 SHORT = (
     "stages.r1_zero.num_steps=2 stages.r1_zero.prompts_per_step=2 stages.r1_zero.group_size=2 "
     "stages.evaluate.num_reasoning=4 stages.evaluate.samples_per_prompt=1"
@@ -37,6 +44,7 @@ def main() -> int:
     parser.add_argument("--model", type=Path, help="a directory with SmolLM2-135M, in the place of fetching it")
     parser.add_argument("--short", action="store_true", help="two steps, a few problems")
     parser.add_argument("--into", type=Path, help="the directory to work in; by default a new one in /tmp")
+    parser.add_argument("--write", action="store_true", help="put what was printed into the page")
     options = parser.parse_args()
     directory = options.into or Path(tempfile.mkdtemp(prefix="tutorial_"))
     directory.mkdir(parents=True, exist_ok=True)
@@ -44,8 +52,12 @@ def main() -> int:
     if options.model:
         link = directory / MODEL
         link.parent.mkdir(exist_ok=True)
-        link.symlink_to(options.model.resolve())
-    failed = run(script_of(PAGE.read_text(encoding="utf-8"), options.model is not None, options.short), directory)
+        if not link.exists():
+            link.symlink_to(options.model.resolve())
+    page = PAGE.read_text(encoding="utf-8")
+    failed = run(script_of(page, options.model is not None, options.short), directory)
+    if options.write:
+        PAGE.write_text(with_outputs(page, directory), encoding="utf-8")
     if failed:
         print(f"FAILED: {failed}")
         return 1
@@ -58,14 +70,19 @@ def blocks_of(page: str) -> list[str]:
 
 
 def script_of(page: str, has_model: bool, is_short: bool) -> str:
-    """A page's commands as one script that says before each block which one it is."""
+    """A page's commands as one script.
+
+    It says before each block which one it is, and leaves out what is done already; what sets variables is done again.
+    """
     lines = ["set -eo pipefail"]
     for number, block in enumerate(blocks_of(page), 1):
-        lines.append(f"echo '{MARK} {number:02d}'")
-        if not (has_model and block.startswith("r1 models get")):
-            lines.append(block)
-        if is_short and re.search(r"^SETTINGS=", block, re.MULTILINE):
-            lines[-1] = re.sub(r'^(SETTINGS="[^"]*)"', rf'\1 {SHORT}"', lines[-1], flags=re.MULTILINE)
+        if has_model and block.startswith("r1 models get"):
+            continue
+        if is_short:
+            block = re.sub(r'^(SETTINGS="[^"]*)"', rf'\1 {SHORT}"', block, flags=re.MULTILINE)
+        done = f".done_{number:02d}"
+        text = f"echo '{MARK} {number:02d}'\n{block}touch {done}"
+        lines.append(text if ASSIGNMENT.search(block) else f"if [ ! -e {done} ]; then\n{text}\nfi")
     return "\n".join(lines) + "\n"
 
 
@@ -91,6 +108,7 @@ def run(script: str, directory: Path) -> str:
     for line in process.stdout:
         if line.startswith(MARK):
             block = line.removeprefix(MARK).strip()
+            (directory / f"block_{block}.txt").write_text("")
             line = f"--- block {block}, after {time.monotonic() - started:.0f} s\n"
         else:
             with (directory / f"block_{block}.txt").open("a", encoding="utf-8") as output:
@@ -98,6 +116,31 @@ def run(script: str, directory: Path) -> str:
         print(line, end="", flush=True)
     code = process.wait()
     return f"block {block} ended with {code} (see {directory}/block_{block}.txt)" if code else ""
+
+
+def with_outputs(page: str, directory: Path) -> str:
+    """The page with what its blocks printed; blocks that have printed nothing keep what the page says."""
+    numbers = {block: number for number, block in enumerate(blocks_of(page), 1)}
+
+    def shown(match: re.Match[str]) -> str:
+        path = directory / f"block_{numbers[match['block']]:02d}.txt"
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        lines = [line.replace(f"{directory}/", "").rstrip() for line in lines if not NOISE.search(line)]
+        if not lines:
+            return match[0]
+        if len(lines) > FIRST_LINES + LAST_LINES:
+            lines = [*lines[:FIRST_LINES], "...", *lines[-LAST_LINES:]]
+        text = "\n".join(map(_narrow, lines))
+        return f"```bash\n{match['block']}```\n\n```text\n{text}\n```"
+
+    return OUTPUT.sub(shown, page)
+
+
+def _narrow(line: str) -> str:
+    """A long line cut, where it is one of a log, else wrapped."""
+    if len(line) <= WIDTH:
+        return line
+    return line[: WIDTH - 4] + " ..." if line.startswith("  ") else textwrap.fill(line, WIDTH)
 
 
 def check_promise(directory: Path) -> int:

@@ -1,7 +1,7 @@
 """Makes docs/assets/report.png, the picture of a report: python scripts/make_report_picture.py runs/tiny/report.html.
 
-It opens a copy of the report in a headless Chromium, shows only the parts that fit into one picture (the table of
-results, four of its charts, the curves of the reinforcement learning stages) and writes what it sees, in 256 colours.
+It opens a copy of the report in a headless Chromium, shows only the parts that fit into one picture (the headline, the
+table of the reasoning set, the curves of the reinforcement learning stages) and writes what it sees, in 256 colours.
 Chromium must be installed (Debian: apt-get install chromium); it makes no connection.
 """
 
@@ -19,14 +19,12 @@ CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
 WIDTH, HEIGHT, SCALE = 1240, 1500, 1.5  # CSS pixels, and device pixels for each of them
 MAX_KB = 300
 PARTS_SHOWN = """
-nav, main > *:not(#results):not(#rl), #results > *:not(h2):not(.note):not(.scroll):not(.grid), #results > h3 ~ *,
-#results .note ~ .note, #results .grid figure:nth-child(n+5), #rl h3, #rl h3 ~ *, #rl .note,
-#rl .grid figure:nth-child(n+5), header .facts + .facts { display: none; }
+nav, main > *:not(#results):not(#training), #results > *:not(h2):not(#set-tiny-math), details, .filter,
+#training .note { display: none; }
 h1 { margin-top: 1rem; } h2 { margin-top: 1.2rem; }
+table.results { width: 100%; }
 .grid { grid-template-columns: repeat(4, 1fr); }
 .scroll { overflow: hidden; }
-table.results tbody tr > :nth-child(n+16), table.results thead tr:nth-child(2) > :nth-child(n+15),
-table.results thead tr:first-child > :nth-child(n+4) { display: none; }
 """
 
 

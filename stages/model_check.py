@@ -1,7 +1,7 @@
 """Looks at a model directory as the recipe would use it: `python -m stages.model_check DIR [--gpu]`.
 
 Prints one line of JSON for each thing that it has looked at (stages/contract/model_finding.py). It is a worker of the
-command `models check`, as `chat.py` is one of `chat`.
+command `models check`, as `chat/` is one of `chat`.
 """
 
 import argparse

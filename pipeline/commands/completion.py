@@ -5,10 +5,13 @@ is taken out of the line that Hydra reads.
 """
 
 import os
+from pathlib import Path
 
 from pipeline.commands.app import COMMANDS, make_app
 
 FLAGS = ("-sc", "--shell-completion")
+ON_STAGES, ON_TWO_RUNS = ("logs", "use"), ("compare",)
+ON_RUNS = ("status", "report", "chat", "publish", "clean", "evaluate", *ON_STAGES)
 
 
 def complete(arguments: list[str]) -> int:
@@ -28,11 +31,28 @@ def complete(arguments: list[str]) -> int:
         if is_query and last_word.startswith("-"):
             print(" ".join(_options(words[1])))
             return 0
+        if is_query and (found := _of_runs(words[1], last_word)):
+            print(" ".join(found))
+            return 0
         os.environ["COMP_LINE"] = line.replace(f" {words[1]}", "", 1)
     from pipeline.commands.hydra_command_line import call_hydra  # Hydra takes a third of a second to load
 
     call_hydra(arguments, lambda config: None)
     return 0
+
+
+def _of_runs(command: str, last_word: str) -> list[str]:
+    """The stages, or the runs of the directory of runs, that the last word of a command on runs can go on with."""
+    from pipeline.commands.run_directory import runs_in  # the schema takes a while to load
+    from pipeline.configuration.graph import STAGES
+    from pipeline.configuration.schema import RunConfig
+
+    names = [path.name for path in reversed(runs_in(Path(RunConfig().runs_dir)))]
+    if last_word.startswith("run=") and command in ON_RUNS:
+        return [f"run={name}" for name in names if name.startswith(last_word.removeprefix("run="))]
+    if "=" in last_word or command not in ON_STAGES + ON_TWO_RUNS:
+        return []
+    return [name for name in (names if command in ON_TWO_RUNS else STAGES) if name.startswith(last_word)]
 
 
 def _options(command: str) -> list[str]:

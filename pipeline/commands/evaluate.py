@@ -83,11 +83,21 @@ def of_run(words: Sequence[str]) -> list[str]:
     except MissingInput:  # the plan says what is missing
         return []
     typed = {word.partition("=")[0].lstrip("+") for word in (*words, *spelling.rewrite(list(words)))}
-    kept = [word for word in last_overrides(run_dir) or [] if word.partition("=")[0].lstrip("+") not in typed]
-    names = [word for word in ("run", "runs_dir") if word not in typed]
+    typed |= {"run", "runs_dir"}
+    kept = [word for word in last_overrides(run_dir) or [] if not _sets_one_of(word, typed)]
     place = {"run": run_dir.name, "runs_dir": str(run_dir.parent)}
-    kept = [word for word in kept if not word.startswith(("run=", "runs_dir="))]
-    return [*kept, *(f"{name}={hydra_quoted(place[name])}" for name in names)]
+    named = [f"{key}={hydra_quoted(value)}" for key, value in place.items() if not _is_typed(key, words)]
+    return [*kept, *named]
+
+
+def _is_typed(key: str, words: Sequence[str]) -> bool:
+    return any(word.startswith(f"{key}=") for word in words)
+
+
+def _sets_one_of(word: str, keys: set[str]) -> bool:
+    """Whether an override sets one of these keys, or something within it."""
+    own = word.partition("=")[0].lstrip("+")
+    return any(own == key or own.startswith(f"{key}.") for key in keys)
 
 
 def is_on_the_side(config: RunConfig) -> bool:

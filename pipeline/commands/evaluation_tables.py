@@ -5,10 +5,10 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from pipeline.report import results as reading
 from pipeline.report.names import set_label
+from pipeline.view.tables import Column, print_table, print_wide_table
 from stages.contract.results import Comparison, Result
 
 MAX_SHOWN_PAIRS = 12  # more models make more pairs than anyone reads: comparisons.json has all
@@ -23,22 +23,15 @@ def print_results(console: Console, results: Sequence[Result]) -> None:
     """
     for group in reading.by_set(reading.columns(results)):
         models = reading.models(group["columns"])
-        table = _table(f"{escape(set_label(group['name']))}  {group['counts']}")
-        table.add_column("")
-        for model in models:
-            table.add_column(escape(model), justify="right")
-        for column in group["columns"]:
-            table.add_row(escape(column.label), *(_cell(column, model) for model in models))
-        console.print(table)
+        title = f"{set_label(group['name'])}  {group['counts']}"
+        heads = [Column(""), *(Column(model, is_number=True) for model in models)]
+        rows = [(escape(column.label), *(_cell(column, model) for model in models)) for column in group["columns"]]
+        print_wide_table(console, title, heads, rows)
         of_set = [row for row in results if row["set"] == group["name"]]
         _print_levels(console, of_set)
         for note in reading.notes(of_set):
             console.print(note, style="yellow", markup=False, highlight=False)
         console.print()
-
-
-def _table(title: str) -> Table:
-    return Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
 
 
 def _cell(column: reading.Column, model: str) -> str:
@@ -55,14 +48,12 @@ def _print_levels(console: Console, results: Sequence[Result]) -> None:
     if not rows:
         return
     levels = list(dict.fromkeys(row["level"] for row in rows))
-    table = _table("by difficulty")
-    table.add_column("model")
-    for level in levels:
-        table.add_column(escape(level), justify="right")
+    shown = []
     for model in dict.fromkeys(row["model"] for row in rows):
         of_model = {row["level"]: row for row in rows if row["model"] == model}
-        table.add_row(escape(model), *(_level_cell(of_model.get(level)) for level in levels))
-    console.print(table)
+        shown.append((escape(model), *(_level_cell(of_model.get(level)) for level in levels)))
+    heads = [Column("model"), *(Column(level, is_number=True) for level in levels)]
+    print_wide_table(console, "by difficulty", heads, shown)
 
 
 def _level_cell(row: Mapping[str, Any] | None) -> str:
@@ -81,21 +72,24 @@ def print_comparisons(console: Console, comparisons: Sequence[Comparison]) -> No
     """
     if not comparisons:
         return
-    table = _table("the same problems, pair by pair: difference of pass@1 in points")
-    table.add_column("set")
-    table.add_column("")
-    table.add_column("difference", justify="right")
-    table.add_column("p", justify="right")
-    table.add_column("n", justify="right")
-    for row in comparisons[:MAX_SHOWN_PAIRS]:
-        table.add_row(
+    heads = (
+        Column("set", goes=1),
+        Column("pair"),
+        Column("difference", is_number=True),
+        Column("p", is_number=True),
+        Column("n", is_number=True, goes=2),
+    )
+    rows = [
+        (
             escape(row["set"]),
             escape(f"{row['model']} − {row['against']}"),
             escape(f"{100 * row['difference']:+.1f} [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]"),
             f"{row['p']:.4f}",
             f"{row['n']:,}",
         )
-    console.print(table)
+        for row in comparisons[:MAX_SHOWN_PAIRS]
+    ]
+    print_table(console, "the same problems, pair by pair: difference of pass@1 in points", heads, rows)
     if len(comparisons) > MAX_SHOWN_PAIRS:
         more = len(comparisons) - MAX_SHOWN_PAIRS
         console.print(f"... and {more} more pairs in comparisons.json", highlight=False)

@@ -61,6 +61,12 @@ class HydraOptions:
         """Whether Hydra prints something instead of running jobs."""
         return any(getattr(self, name) not in (None, False) for name in SHOWS_ONLY)
 
+    @property
+    def shows_configuration(self) -> bool:
+        """Whether the configuration of conf/ is shown, for which the overrides must fit."""
+        is_other = self.config_dir or self.config_name or self.config_path
+        return bool(self.cfg or self.info) and not is_other
+
     def arguments(self) -> list[str]:
         """The options as words for Hydra's own parser."""
         words: list[str] = []

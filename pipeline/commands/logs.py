@@ -16,6 +16,7 @@ from pipeline.configuration.schema import LauncherConfig
 from pipeline.errors import InvalidConfig, MissingInput, StageFailed, StageInterrupted
 from pipeline.execution.launch import LineRelay
 from pipeline.planning.command_line import run_words
+from pipeline.planning.whole import command_again
 from pipeline.view.console import standard_console
 
 POLL_S = 0.2
@@ -104,7 +105,7 @@ def follow(run_dir: Path, stage: str, rank: int, on_line: Callable[[str], None])
         if state is None:
             raise MissingInput(
                 f"{stage} of the run {run_dir.name} has not begun, and no driver is at work",
-                f"python -m pipeline run +stage={stage} {run_words(run_dir)}",
+                command_again(run_dir, stage),
             )
         if state["state"] in ("done", "damaged"):
             return 0

@@ -14,6 +14,8 @@ from cyclopts import (
 
 from pipeline.commands.declaration import PROGRAM
 
+TAKE_KEYS = ("run", "plan", "evaluate", "data")  # commands that take keys of the configuration
+
 
 def explain(error: CycloptsError, command: str) -> str:
     """What is wrong with a command line, with the nearest word that exists.
@@ -32,7 +34,7 @@ def explain(error: CycloptsError, command: str) -> str:
         word = error.token.keyword or error.token.value
         names = [name for argument in error.argument_collection for name in argument.names if name.startswith("-")]
         known = f"it has {', '.join(names)}" if names else "it has none"
-        return f"{word}: {command} knows no such flag; {known}{_hint(word, names)}"
+        return f"{word}: {command} knows no such flag; {_as_key(word, command) or known + _hint(word, names)}"
     if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
         return f"{' '.join(error.unused_tokens)}: {command} takes options only; {see}"
     if isinstance(error, MissingArgumentError) and error.argument is not None:
@@ -40,6 +42,23 @@ def explain(error: CycloptsError, command: str) -> str:
     if isinstance(error, CoercionError) and error.token is not None and error.target_type is float:
         return f"{error.token.keyword} {error.token.value}: not a number; {see}"
     return f"{error} {see.capitalize()}"
+
+
+def _as_key(word: str, command: str) -> str:
+    """What to say of a flag that is a key here, or that another program has; empty where it is neither."""
+    if command.split(" ")[0] not in TAKE_KEYS:
+        return ""
+    from pipeline.configuration.keys import UnknownKey, look_up  # the overview of the commands needs no schema
+    from pipeline.configuration.other_words import key_instead
+
+    name = word.lstrip("-").partition("=")[0].replace("-", "_")
+    if said := key_instead(name):
+        return said if said.startswith("other programs have") else f"{said}; keys are set as KEY=VALUE"
+    try:
+        look_up(name)
+    except UnknownKey:
+        return ""
+    return f"keys are set without dashes: {name}=VALUE"
 
 
 def _hint(word: str, names: Iterable[str]) -> str:

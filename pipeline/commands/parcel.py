@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeline.errors import MissingInput
-from pipeline.planning.command_line import run_words
 from pipeline.planning.whole import ancestors_of, command_of_run, current_directories, flaws, overrides_of
 from stages.contract.inputs import find_inputs
 from stages.contract.manifest import verify
@@ -57,7 +56,7 @@ def pack(run_dir: Path, directory: Path, folder: str = "model") -> Parcel:
     if verdict.manifest is None or verdict.problems:
         raise MissingInput(
             f"{directory} is not a finished, undamaged stage: {'; '.join(verdict.problems) or 'it has no manifest'}",
-            f"python -m pipeline run +stage={directory.parent.name} {run_words(run_dir)} force=true",
+            f"{command_of_run(run_dir, None, overrides_of(directory) or [], directory.parent.name)} force=true",
         )
     names = [name for name in verdict.manifest.files if name.startswith(f"{folder}/")]
     if not names:

@@ -7,7 +7,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.commands.chat import model_stage
+from pipeline.commands.chosen_models import model_stage
 from pipeline.commands.declaration import Overrides, declare, exit_codes, flag, option
 from pipeline.commands.hub import upload
 from pipeline.commands.parcel import CARD, Parcel, pack, require_whole, with_base

@@ -6,6 +6,7 @@ from typing import Annotated
 from pipeline.commands.declaration import Overrides, declare, exit_codes, flag, option
 from pipeline.commands.run_directory import find_run
 from pipeline.errors import InvalidConfig
+from pipeline.planning.whole import flaws
 from pipeline.report import write_report
 from pipeline.view.console import standard_console
 
@@ -45,7 +46,10 @@ def report(
     if watch:
         return _watch(run_dir, port or 0)
     path = write_report(run_dir, output or run_dir / "report.html")
-    standard_console().print(f"report: {path}", highlight=False, soft_wrap=True)
+    console = standard_console()
+    for flaw in flaws(run_dir):
+        console.print(f"not of one piece: {flaw.message}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"report: {path}", highlight=False, soft_wrap=True)
     return 0
 
 

@@ -41,6 +41,11 @@ def runs_in(place: Path) -> list[Path]:
     return sorted((path.parent for path in place.glob("*/config.yaml")), key=_written)
 
 
+def run_place(overrides: Sequence[str], command: str) -> Path:
+    """The directory of the run that `run=` and `runs_dir=` name, whether it is there yet or not."""
+    return runs_place(overrides, command) / (_value(overrides, "run") or RunConfig().run)
+
+
 def find_run(overrides: Sequence[str], command: str, is_said: bool = True) -> Path:
     """The directory of the run that `run=` and `runs_dir=` name; by default the one that was worked on last.
 

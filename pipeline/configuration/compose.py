@@ -3,21 +3,22 @@
 All mistakes of the three steps are reported at once. Behind this module there is no OmegaConf.
 """
 
+import sys
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pipeline.configuration import learning_rates
 from pipeline.configuration.defaults import default_tree
+from pipeline.configuration.library_errors import OF_HYDRA, of_composition, of_resolution
 from pipeline.configuration.overrides import check_overrides, is_swept
 from pipeline.configuration.resolve import from_tree
 from pipeline.configuration.schema import RunConfig
 from pipeline.errors import InvalidConfig
-from pipeline.paths import CONF_DIR
+from pipeline.paths import CONF_DIR, REPOSITORY
 from stages.config import ConfigError
 
 __all__ = ["compose_config", "compose_tree", "compose_with_tree", "from_hydra", "is_swept", "plain_tree",
@@ -25,7 +26,9 @@ __all__ = ["compose_config", "compose_tree", "compose_with_tree", "from_hydra", 
 
 
 def register_schema() -> None:
-    """Gives Hydra the defaults of all keys under the name `schema` (first in conf/config.yaml), and our resolver."""
+    """Gives Hydra our defaults under the name `schema` (first in conf/config.yaml), our resolver and our sweeper."""
+    if str(REPOSITORY) not in sys.path:  # there Hydra finds hydra_plugins; an editable installation hides it
+        sys.path.append(str(REPOSITORY))
     learning_rates.register()
     ConfigStore.instance().store(name="schema", node=default_tree())
 
@@ -56,10 +59,14 @@ def compose_tree(overrides: list[str]) -> DictConfig:
     """Hydra's composition of conf/ with these overrides, without Hydra's own node."""
     register_schema()
     try:
-        with initialize_config_dir(config_dir=str(CONF_DIR), version_base="1.3", job_name="r1"):
-            return compose("config", overrides=overrides)
-    except HydraException as error:
-        raise InvalidConfig([str(error).strip()]) from None
+        return _composed(overrides)
+    except OF_HYDRA as error:
+        raise InvalidConfig(of_composition(error, overrides, _composed)) from None
+
+
+def _composed(overrides: list[str]) -> DictConfig:
+    with initialize_config_dir(config_dir=str(CONF_DIR), version_base="1.3", job_name="r1"):
+        return compose("config", overrides=overrides)
 
 
 def sweeper_of(overrides: list[str]) -> dict[str, Any]:
@@ -83,8 +90,7 @@ def plain_tree(cfg: DictConfig) -> dict[str, Any]:
         rates = learning_rates.rates_of_students(cfg)
         tree = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        where = f"{error.full_key}: " if getattr(error, "full_key", None) else ""
-        raise InvalidConfig([f"{where}{str(error).splitlines()[0]}"]) from None
+        raise InvalidConfig([of_resolution(error, cfg)]) from None
     assert isinstance(tree, dict)
     plain = {str(name): node for name, node in tree.items() if name != "hydra"}
     learning_rates.give_students(plain, rates)

@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 
 from pipeline.configuration.defaults import default_tree, suite_files
 from pipeline.configuration.graph import is_stage
+from pipeline.configuration.other_words import key_instead, words
 from pipeline.configuration.schema import RunConfig, StagesConfig
 from pipeline.paths import CONF_DIR
 from stages.config import fields_of, section_of
@@ -101,13 +102,15 @@ def _field(key: str, known_part: str, found: Key, name: str) -> Key:
 
 
 def _closest_key(key: str, known_part: str, name: str, siblings: list[str]) -> str:
-    """A hint: the closest sibling; failing that, the closest key anywhere; failing that, what there is."""
+    """A hint: the closest sibling; what other programs mean; the closest key anywhere; failing that, what there is."""
     prefix = f"{known_part}." if known_part else ""
     if others := _stages_with(name, known_part):
         return f"; {known_part} has none: stages with {name} are {', '.join(others)}"
     close = difflib.get_close_matches(name, siblings, n=1, cutoff=0.7)
-    if close:
+    if close and key not in words():
         return f"; did you mean {prefix}{close[0]}?"
+    if said := key_instead(key):
+        return f"; {said}"
     leaf = key.rsplit(".", 1)[-1]
     same_leaf = [known for known in all_keys() if known.rsplit(".", 1)[-1] == leaf]
     if same_leaf:

@@ -73,6 +73,8 @@ def _unreadable(text: str, parser: OverridesParser) -> tuple[str, list[str]]:
         return printable(str(error)), []
     if not _is_text(found):
         return f"{shown}: {_unreadable_value(name, value, found)}", []
+    if value.count("${") > value.count("}"):
+        return f"{shown}: a reference to another key has both braces, ${{KEY}}", []
     one_line = " ".join(printable(unquoted(value)).split("\n"))
     quoted = f"{key}={hydra_quoted(one_line)}"
     try:

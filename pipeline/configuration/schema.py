@@ -36,14 +36,17 @@ from stages.config import (
     setting,
     to_dict,
 )
+from stages.config.mistakes import hint
 
 
 @config_class
 class LauncherConfig(Checked):
     """How workers are started. It is never part of a fingerprint."""
 
-    name: Literal["local", "slurm"] = setting(
-        "local", "local: torchrun on this machine; slurm: one torchrun on each node by srun, inside an allocation."
+    name: Literal["local", "slurm", "torchrun"] = setting(
+        "local",
+        "local: torchrun on this machine; slurm: one torchrun on each node by srun, inside an allocation; torchrun: "
+        "one here and one on each machine where `r1 join` runs.",
     )
     device: Literal["any", "gpu"] = setting(
         "any",
@@ -52,12 +55,34 @@ class LauncherConfig(Checked):
     num_processes: Int = setting(
         2, "Ranks on each node: one for each GPU, or two single-threaded ones on a small CPU.", unit="ranks", gt=0
     )
-    num_nodes: Int = setting(1, "Nodes (name=slurm).", unit="nodes", gt=0)
+    num_nodes: Int = setting(1, "Machines (name=slurm or torchrun).", unit="nodes", gt=0)
     threads_per_process: Int = setting(
         1, "OMP_NUM_THREADS of a rank; 1 is the robust choice on a shared CPU.", unit="threads", gt=0
     )
     rendezvous_port: Int = setting(
-        29400, "Port of the first node, where ranks find each other (name=slurm).", unit="none", gt=0, lt=65536
+        29400,
+        "Port of the first node, where ranks find each other (name=slurm or torchrun).",
+        unit="none",
+        gt=0,
+        lt=65536,
+    )
+    address: str | None = setting(
+        None,
+        "Address by which other machines reach this one (name=torchrun); null: its host name. `r1 join --address` has "
+        "the same for the others.",
+    )
+    join_timeout_s: Float = setting(
+        900.0,
+        "Time that a stage's launch waits for all machines (name=torchrun).",
+        unit="seconds",
+        gt=0,
+    )
+    lost_after_s: Float = setting(
+        60.0,
+        "Time after which a machine that gives no sign of life is taken for lost, and the launch is ended "
+        "(name=torchrun). A shared disk may show a file some seconds late.",
+        unit="seconds",
+        gt=0,
     )
     grace_s: Float = setting(
         120.0,
@@ -82,14 +107,16 @@ class LauncherConfig(Checked):
     environment: dict[str, str] = setting({}, "More environment variables for the workers, by name.")
 
     def mistakes(self) -> list[str]:
-        """Only slurm has several nodes."""
-        if self.num_nodes > 1 and self.name != "slurm":
-            return ["num_nodes needs name=slurm: choose launcher=slurm"]
+        """One machine has one node."""
+        if self.num_nodes > 1 and self.name == "local":
+            return ["num_nodes needs several machines: choose launcher=slurm or launcher=torchrun"]
         return []
 
     def idle(self) -> dict[str, str]:
-        """Nodes are Slurm's."""
-        return {} if self.name == "slurm" else dict.fromkeys(("num_nodes", "rendezvous_port"), f"name={self.name}")
+        """Machines that find each other are those of slurm and torchrun."""
+        shared = () if self.name in ("slurm", "torchrun") else ("num_nodes", "rendezvous_port")
+        own = () if self.name == "torchrun" else ("address", "join_timeout_s", "lost_after_s")
+        return dict.fromkeys((*shared, *own), f"name={self.name}")
 
 
 @config_class
@@ -135,6 +162,35 @@ class TrackerConfig(Checked):
 
 
 @config_class
+class NotifyConfig(Checked):
+    """Who is told of the end of a run, of a failure and of alarms. It is never part of a fingerprint."""
+
+    command: str | None = setting(
+        None, "Command for the shell; it finds R1_EVENT, R1_RUN, R1_STAGE, R1_TITLE and R1_MESSAGE in its environment."
+    )
+    webhook: str | None = setting(
+        None, "Address to which JSON is posted, in a form that Slack, Mattermost and Discord show as a message."
+    )
+    desktop: Bool = setting(False, "Show a notification on this desktop.")
+    on: list[str] = setting(
+        ["end", "alarm", "failure"],
+        "What is told: end (the command is done; of a sweep all its jobs), alarm, failure.",
+    )
+
+    def mistakes(self) -> list[str]:
+        """Only events that there are, and an address."""
+        known = ("end", "alarm", "failure")
+        found = [
+            f"on: {event!r} is none of {', '.join(known)}{hint(event, known)}"
+            for event in self.on
+            if event not in known
+        ]
+        if self.webhook is not None and not self.webhook.startswith(("http://", "https://")):
+            found.append("webhook: an address begins with http:// or https://")
+        return found
+
+
+@config_class
 class SweepConfig(Checked):
     """What a sweep compares.
 
@@ -148,7 +204,16 @@ class SweepConfig(Checked):
         None, "Evaluation set, e.g. tiny_math; null: the number is a metric of the stage's manifest or metrics.jsonl."
     )
     metric: str | None = setting(None, "Name of the number, e.g. pass@1 or reward/mean.")
-    direction: Literal["maximize", "minimize"] = setting("maximize", "Which numbers stand first in the leaderboard.")
+    direction: Literal["maximize", "minimize"] | None = setting(
+        None,
+        "Which numbers stand first in the leaderboard; null: the lowest loss, the highest reward or accuracy. Of other "
+        "metrics a sweep has to be told.",
+    )
+    watch: str | None = setting(
+        None,
+        "Metric of metrics.jsonl by which a pruner ends bad jobs early (hydra/sweeper/pruner); null: the compared one, "
+        "or, where an evaluation is compared, the stage's mean reward or loss.",
+    )
 
 
 @config_class
@@ -237,6 +302,7 @@ class RunConfig(Checked):
     launcher: LauncherConfig = setting(LauncherConfig, "How workers are started.")
     cost: CostConfig = setting(CostConfig, "Prices of the cost ledger.")
     tracker: TrackerConfig = setting(TrackerConfig, "Where metrics go besides metrics.jsonl.")
+    notify: NotifyConfig = setting(NotifyConfig, "Who is told of the end, of a failure and of alarms.")
     sweep: SweepConfig = setting(SweepConfig, "What a sweep compares.")
     eval: dict[str, SuiteConfig] = setting(
         {},

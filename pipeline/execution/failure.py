@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.errors import MissingInput, PipelineError, StageFailed, StageInterrupted
@@ -20,7 +21,13 @@ FULL_BYTES = 2**20  # a disk with less free has no room for a worker's error rep
 
 
 def explain(
-    stage: str, directory: Path, logs: Path, exit_code: int, was_stopped: bool, resume_command: str
+    stage: str,
+    directory: Path,
+    logs: Path,
+    exit_code: int,
+    was_stopped: bool,
+    resume_command: str,
+    lost: Sequence[str] = (),
 ) -> PipelineError:
     """The error to raise for workers that have ended without a manifest.
 
@@ -31,8 +38,16 @@ def explain(
         exit_code: That of torchrun.
         was_stopped: Whether the driver had asked the workers to stop.
         resume_command: The command line that goes on with the stage.
+        lost: The machines that do not answer any more.
     """
     fix = f"continue with: {resume_command}"
+    if lost:
+        who = f"machine {lost[0]} does" if len(lost) == 1 else f"machines {', '.join(lost)} do"
+        kept = _what_is_kept(directory, (StageProgress.find(directory) or StageProgress()).step)
+        return StageFailed(
+            f"{stage} was ended: the {who} not answer any more; {kept}",
+            f"start `r1 join` there again, or go on without: launcher.num_nodes=N, or launcher=cpu; then {fix}",
+        )
     rank, code = root_failure(read_failures(logs))
     error = ErrorReport.find(directory)
     progress = StageProgress.find(directory) or StageProgress()

@@ -15,6 +15,7 @@ from pipeline.errors import PipelineError, StageInterrupted
 from pipeline.execution import stall
 from pipeline.execution.failure import explain
 from pipeline.execution.guard import TORCHRUN
+from pipeline.execution.nodes import Caller, network_of
 from pipeline.execution.stop import StopRequest
 from pipeline.paths import REPOSITORY
 from stages.contract.files import link
@@ -53,9 +54,16 @@ def launch(
     """
     attempt, logs = _new_attempt(directory)
     (directory / "error.json").unlink(missing_ok=True)
+    caller = Caller(directory, launcher, attempt) if launcher.name == "torchrun" else None
     with open(logs / "driver.log", "wb") as driver_log:
         guard = subprocess.Popen(
-            [sys.executable, "-m", "pipeline.execution.guard", str(os.getpid()), *worker_command(directory, launcher)],
+            [
+                sys.executable,
+                "-m",
+                "pipeline.execution.guard",
+                str(os.getpid()),
+                *_command(directory, launcher, caller),
+            ],
             stdin=subprocess.DEVNULL,
             stdout=driver_log,
             stderr=subprocess.STDOUT,
@@ -63,13 +71,18 @@ def launch(
             env=worker_environment(launcher, attempt),
         )
     relay = LineRelay(logs / "rank0.log", on_line)
+    lost: list[str] = []
     try:
-        _watch(guard, directory, launcher, stop, relay, on_progress)
+        lost = _watch(guard, directory, launcher, stop, relay, on_progress, caller)
     finally:
-        _end(guard)
+        end_guard(guard)
         relay.poll()
+        if caller:
+            if guard.returncode and not lost and not stop.is_requested:
+                lost = caller.not_answering()
+            caller.end()
     if guard.returncode != 0 or not (directory / "manifest.json").exists():
-        error = explain(stage, directory, logs, guard.returncode, stop.is_requested, resume_command)
+        error = explain(stage, directory, logs, guard.returncode, stop.is_requested, resume_command, lost)
         _note_outcome(logs, error)
         raise error
 
@@ -81,9 +94,39 @@ def _note_outcome(logs: Path, error: PipelineError) -> None:
         Outcome(state=state, message=str(error).splitlines()[0], fix=error.fix).write(logs)
 
 
-def worker_command(directory: Path, launcher: LauncherConfig) -> list[str]:
-    """The command that starts all ranks: torchrun on this machine, or one torchrun on each node by srun."""
-    torchrun = [
+def _command(directory: Path, launcher: LauncherConfig, caller: Caller | None) -> list[str]:
+    if caller is None:
+        return worker_command(directory, launcher)
+    return node_command(directory, launcher, caller.call.endpoint, caller.call.id, is_host=True)
+
+
+def node_command(directory: Path, launcher: LauncherConfig, endpoint: str, call: str, is_host: bool) -> list[str]:
+    """The command that starts one machine's ranks where each machine is started by itself.
+
+    Args:
+        directory: The stage's directory.
+        launcher: Of the run; its `address` is this machine's.
+        endpoint: host:port where the machines find each other.
+        call: What tells this launch from others.
+        is_host: Whether the endpoint is on this machine.
+    """
+    return [
+        *_torchrun(launcher),
+        f"--nnodes={launcher.num_nodes}",
+        "--rdzv-backend=c10d",
+        f"--rdzv-endpoint={endpoint}",
+        f"--rdzv-id={call}",
+        f"--rdzv-conf=is_host={int(is_host)},join_timeout={int(launcher.join_timeout_s)}",
+        *([f"--local-addr={launcher.address}"] if launcher.address else []),
+        "-m",
+        "stages",
+        str(directory),
+    ]
+
+
+def _torchrun(launcher: LauncherConfig) -> list[str]:
+    """torchrun with what is alike everywhere."""
+    return [
         sys.executable,
         "-m",
         TORCHRUN,
@@ -91,7 +134,11 @@ def worker_command(directory: Path, launcher: LauncherConfig) -> list[str]:
         "--monitor-interval=0.2",
         "--log-dir=/dev/null",  # each rank writes its own log; directories in /tmp would outlive a killed torchrun
     ]
-    worker = ["-m", "stages", str(directory)]
+
+
+def worker_command(directory: Path, launcher: LauncherConfig) -> list[str]:
+    """The command that starts all ranks: torchrun on this machine, or one torchrun on each node by srun."""
+    torchrun, worker = _torchrun(launcher), ["-m", "stages", str(directory)]
     if launcher.name == "local":
         return [*torchrun, "--standalone", *worker]
     nodes = os.environ.get("SLURM_JOB_NODELIST", "localhost")
@@ -135,6 +182,7 @@ def worker_environment(launcher: LauncherConfig, attempt: int) -> dict[str, str]
         "MKL_NUM_THREADS": threads,
         "OPENBLAS_NUM_THREADS": threads,
         **grace,
+        **network_of(launcher.address),
         **launcher.environment,
     }
 
@@ -175,12 +223,21 @@ def _watch(
     stop: StopRequest,
     relay: LineRelay,
     on_progress: Callable[[StageProgress], None],
-) -> None:
-    """Returns when the workers have ended, or have been given the time that a stop request leaves them."""
+    caller: Caller | None,
+) -> list[str]:
+    """Returns when the workers have ended, have had the time that a stop request leaves them, or a machine is lost.
+
+    Returns:
+        The machines that are lost.
+    """
     deadline: float | None = None
     last_warning = time.time()
     while guard.poll() is None:
         relay.poll()
+        if caller:
+            caller.post()
+            if lost := caller.lost():
+                return lost
         progress = StageProgress.find(directory)
         if progress is not None:
             on_progress(progress)
@@ -191,11 +248,12 @@ def _watch(
             deadline = time.monotonic() + launcher.grace_s
             guard.send_signal(signal.SIGUSR1)
         if deadline is not None and (stop.count > 1 or time.monotonic() > deadline):
-            return
+            break
         time.sleep(POLL_S)
+    return []
 
 
-def _end(guard: subprocess.Popen) -> None:
+def end_guard(guard: subprocess.Popen) -> None:
     """Ends the guard, which kills its descendants first, so that nothing is left running."""
     if guard.poll() is None:
         guard.terminate()

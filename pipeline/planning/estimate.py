@@ -229,7 +229,8 @@ def memory_gib(node: Node, config: Any, run: RunConfig) -> float | None:
     settings = getattr(config, "lora", LoraConfig())
     has_adapters = settings.is_on
     has_reference = node.kind == "grpo" and config.beta > 0 and not has_adapters
-    copies = int(has_sampler) + int(has_reference)
+    judges = 2 if "reward_models" in node.inputs and config.rewards.preference else 0
+    copies = int(has_sampler) + int(has_reference) + judges
     needed = parameters * copies * weight_bytes
     if deepspeed is not None:
         world = ranks * run.launcher.num_nodes

@@ -11,6 +11,7 @@ from pipeline.configuration.resolve import uses_judge
 from pipeline.configuration.schema import RunConfig
 from pipeline.errors import MessageAndFix
 from stages.config import JudgeConfig, RewardModelsConfig
+from stages.contract.files import find_json
 
 if TYPE_CHECKING:
     from pipeline.planning.plan import Step
@@ -60,6 +61,8 @@ def _cannot_be_asked(judge: JudgeConfig, stage: str, environment: dict[str, str]
     if judge.backend == "vllm" and not (Path(str(judge.model)) / "config.json").is_file():
         message = f"{stage} asks a judge, but judge.model={judge.model} is not a model directory"
         return [(message, "give one with judge.model=DIRECTORY")]
+    if judge.backend == "vllm":
+        return _too_long(judge, stage)
     if judge.backend != "openai":
         return []
     key = {**os.environ, **environment}.get(judge.api_key_env, "") if judge.api_key_env else ""
@@ -75,6 +78,18 @@ def _cannot_be_asked(judge: JudgeConfig, stage: str, environment: dict[str, str]
         return []
     message = f"{stage} asks a judge, but {judge.url} does not serve {judge.model}"
     return [(message, f"set judge.model to one of {', '.join(served) or 'its models'}")]
+
+
+def _too_long(judge: JudgeConfig, stage: str) -> list[MessageAndFix]:
+    """A context that the local judge's model does not hold, or that a reply fills by itself."""
+    found = find_json(Path(str(judge.model)) / "config.json")
+    limit = found.get("max_position_embeddings") if isinstance(found, dict) else None
+    asked = f"{stage} asks a judge, but judge.max_model_tokens={judge.max_model_tokens}"
+    if isinstance(limit, int) and judge.max_model_tokens > limit:
+        return [(f"{asked} is more than the {limit} that {judge.model} holds", f"judge.max_model_tokens={limit}")]
+    if judge.max_tokens >= judge.max_model_tokens:
+        return [(f"{asked} leaves no room beside a reply of judge.max_tokens={judge.max_tokens}", "lower the latter")]
+    return []
 
 
 def _served_models(url: str, key: str) -> list[str]:

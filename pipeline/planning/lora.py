@@ -8,12 +8,12 @@ import difflib
 import importlib.util
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.configuration.model_directory import TINY_VOCABULARY, locate
 from pipeline.configuration.schema import RunConfig
 from pipeline.errors import MessageAndFix, MissingInput
+from pipeline.planning.devices import num_gpus
 from stages.config import LoraConfig, ModelConfig
 from stages.config.lora import VLLM_RANKS
 from stages.contract.files import find_json
@@ -158,18 +158,13 @@ def _of_quantization(config: RunConfig, stage_config: Any, lora: LoraConfig, whe
     if importlib.util.find_spec("bitsandbytes") is None:
         message = f"{where}.quantize={lora.quantize} needs the package bitsandbytes, which is not installed"
         errors.append((message, f"pip install bitsandbytes, or {where}.quantize=none"))
-    if config.launcher.name == "local" and not has_gpu():
+    if config.launcher.name == "local" and num_gpus() == 0:
         message = f"{where}.quantize={lora.quantize} runs on NVIDIA GPUs only, and this machine has none"
         errors.append((message, f"run it on a machine with a GPU, or {where}.quantize=none"))
     if stage_config.deepspeed.zero_stage == 3:
         message = f"{where}.quantize={lora.quantize}: ZeRO 3 cannot divide weights of 4 bits"
         errors.append((message, f"choose deepspeed=zero2, or {where}.quantize=none"))
     return errors
-
-
-def has_gpu() -> bool:
-    """Whether this machine has an NVIDIA GPU, as far as its device files tell."""
-    return any(Path("/dev").glob("nvidia[0-9]*"))
 
 
 def _config_of(model: ModelConfig) -> dict[str, Any]:

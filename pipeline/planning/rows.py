@@ -132,9 +132,10 @@ def _in_words(request: dict[str, Any], look: dict[str, Any]) -> list[MessageAndF
         )
     if look["too_long"]:
         limit = request["prompting"]["max_tokens"]
+        count = "1 prompt is" if look["too_long"] == 1 else f"{look['too_long']:,} prompts are"
         errors.append(
             (
-                f"data file {path}: {look['too_long']:,} prompts are longer than data.max_prompt_tokens={limit}: "
+                f"data file {path}: {count} longer than data.max_prompt_tokens={limit}: "
                 f"{_listed(look['prompts'], look['too_long'])}",
                 "raise data.max_prompt_tokens (and the model's context), drop these rows, or have "
                 "`r1 data prepare` drop them (prepare.max_prompt)",

@@ -176,6 +176,12 @@ def command_of_run(run_dir: Path, recipe: str | None, overrides: Sequence[str], 
     return " ".join([f"{PROGRAM} run", selection(stages), run_words(run_dir), *words, *kept])
 
 
+def command_again(run_dir: Path, stages: str) -> str:
+    """The command line that runs stages of a run as it was last run."""
+    recipe = configuration_tree(run_dir).get("recipe")
+    return command_of_run(run_dir, recipe, last_overrides(run_dir) or [], stages)
+
+
 def last_overrides(run_dir: Path) -> list[str] | None:
     """The overrides of the command that ran last without a sweep; None where that is not known.
 

@@ -30,13 +30,14 @@ def build_context(run: RunRecord) -> dict[str, Any]:
     key_figures = _take_key_figures(groups)
     beside = _beside_the_paper(run, evaluation, found)
     by_set = set_tables(found, evaluation, parents(run, evaluation))
+    lines = headline(found, evaluation.comparisons, parents(run, evaluation), beside["shape"])
     return {
         **_head(run),
         **_results(evaluation, found),
         **beside,
         "sets": by_set,
-        "headline": headline(found, evaluation.comparisons, parents(run, evaluation), beside["shape"]),
-        "headline_about": about(found),
+        "headline": lines,
+        "headline_about": about(found, lines),
         "leaderboards": leaderboards(run.path),
         "glossary": glossary(found),
         "key_figures": key_figures,

@@ -7,6 +7,7 @@ from pipeline.configuration.graph import FAMILIES, family_of
 from pipeline.report.names import set_label, stage_name, stage_order
 from pipeline.report.read import RunRecord
 from pipeline.report.results import Column, paired
+from pipeline.report.set_tables import JUDGED
 from stages.contract.results import Comparison
 
 MAX_STUDENTS = 3  # more of them are in the table only
@@ -35,17 +36,19 @@ def headline(
     teachers = [model for model in trained if family_of(model) not in FAMILIES]
     students = [model for model in trained if family_of(model) in FAMILIES]
     shown = teachers[-1:] + students[:MAX_STUDENTS] or models[-1:]
+    root = _root(shown[0], column, parent)
     lines = [_change(column, model, _root(model, column, parent), comparisons) for model in shown]
-    return lines + _agreement(claims)
+    return lines + _mean_of_sets(found, shown[0], root) + _agreement(claims)
 
 
-def about(found: list[Column]) -> str:
-    """What the numbers of the headline are."""
+def about(found: list[Column], lines: list[str]) -> str:
+    """What the numbers of the headline are, whose `lines` are given."""
     column = main_column(found)
     if column is None:
         return ""
     unit = " in percent" if column.is_share else ""
-    return f"{column.label}{unit} on {set_label(column.set_name)}; in brackets the 95% interval of the change"
+    interval = "; in brackets the 95% interval of the change" if any("[" in line for line in lines) else ""
+    return f"{column.label}{unit} on {set_label(column.set_name)}{interval}"
 
 
 def main_column(found: list[Column]) -> Column | None:
@@ -79,6 +82,23 @@ def _change(column: Column, model: str, root: str | None, comparisons: Sequence[
     interval = f" [{column.signed(pair['low'])}, {column.signed(pair['high'])}]" if pair else ""
     root_label = stage_name(root).label.lower() if family_of(root) in ROOTS else stage_name(root).label
     return f"{text}, {root_label} {column.text(before)}: {column.change(after - before)}{interval}"
+
+
+def _mean_of_sets(found: list[Column], model: str, root: str | None) -> list[str]:
+    """The mean over all sets that a verifier grades, where there are several: one of them says little of the others."""
+    columns = [one for one in found if one.metric == "pass@1" and not one.set_name.endswith(JUDGED)]
+    columns = [one for one in columns if model in one.cells and (root is None or root in one.cells)]
+    if len(columns) < 2:
+        return []
+    means = {
+        name: sum(one.cells[name].value for one in columns) / len(columns) for name in (model, root) if name is not None
+    }
+    column = columns[0]
+    text = f"mean of {len(columns)} sets: {stage_name(model).label} {column.text(means[model])}"
+    if root is None:
+        return [text]
+    change = column.change(means[model] - means[root])
+    return [f"{text}, {stage_name(root).label} {column.text(means[root])}: {change}"]
 
 
 def _agreement(claims: list[dict]) -> list[str]:

@@ -6,14 +6,18 @@ Pure functions of what `read` found.
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from pipeline.configuration.graph import FAMILIES, family_of
 from pipeline.report.figures import number
-from pipeline.report.names import set_label, stage_name
+from pipeline.report.names import set_label, stage_name, stage_order
 from pipeline.report.read import StageRecord, mapping
 from pipeline.report.results import MAX_COLUMNS, Column, models, paired, result_figures
 from stages.contract.results import Comparison
 
-TINY = "tiny"  # the suite whose sets are tiny_math, tiny_general and tiny_safety
-SINGLE = ("tiny_general", "tiny_safety")  # sets with samples of their own number, where no suite says it
+BASE = "base"
+JUDGED = (
+    "_general",
+    "_safety",
+)  # ends of the names of a world's sets that are judged, with samples of their own number
 
 
 def set_tables(found: list[Column], evaluation: StageRecord, parent: Callable[[str], str | None]) -> list[dict]:
@@ -28,7 +32,7 @@ def set_tables(found: list[Column], evaluation: StageRecord, parent: Callable[[s
     for name in dict.fromkeys(column.set_name for column in found):
         columns = [column for column in found if column.set_name == name]
         shown = models(columns)
-        tests, more_tests = _tests(columns, evaluation.comparisons, parent)
+        tests, more_tests = _tests(_compared(name, columns, evaluation.comparisons), evaluation.comparisons, parent)
         tables.append(
             {
                 "name": name,
@@ -67,33 +71,38 @@ def sampling(name: str, columns: list[Column], evaluation: StageRecord) -> list[
     found = [("n", f"{min(counts):,}{most}")] if counts else []
     config = evaluation.description.config if evaluation.description else {}
     suites = mapping(config.get("settings"))
-    suite = mapping(suites.get(name) or (suites.get(TINY) if name.startswith(f"{TINY}_") else None))
+    suite = mapping(suites.get(name) or suites.get(name.partition("_")[0]))  # tiny_math is a set of the suite tiny
     drawn = suite or mapping(config.get("rollout"))
-    key = "general_samples_per_prompt" if name in SINGLE else "samples_per_prompt"
-    samples = config.get(key) if name in SINGLE or not suite else suite.get(key)
+    key = "general_samples_per_prompt" if name.endswith(JUDGED) else "samples_per_prompt"
+    samples = config.get(key) if name.endswith(JUDGED) or not suite else suite.get(key)
     values = (("samples", samples), ("temperature", drawn.get("temperature")), ("top-p", drawn.get("top_p")))
     return found + [(word, f"{value:g}") for word, value in values if number(value) is not None]
+
+
+def _compared(name: str, columns: list[Column], comparisons: Sequence[Comparison]) -> list[Column]:
+    """The numbers of a set that models were compared by; of those without a column in the table only the name."""
+    by_metric = {column.metric: column for column in columns}
+    metrics = dict.fromkeys(row["metric"] for row in comparisons if row["set"] == name)
+    return [by_metric.get(metric) or Column(name, metric, is_share=True, cells={}) for metric in metrics]
 
 
 def _tests(
     columns: list[Column], comparisons: Sequence[Comparison], parent: Callable[[str], str | None]
 ) -> tuple[list[dict], list[dict]]:
-    """(each model against the one that it started from, and the last against the first; all other pairs)."""
+    """(each model against the one that it started from, and the recipe's against the base; all other pairs)."""
     first: list[dict] = []
     more: list[dict] = []
     for column in columns:
-        shown = models([column])
-        pairs = [(model, before) for model in shown if (before := parent(model)) in column.cells]
-        pairs += [(model, "base") for model in shown if model != "base" and (model, "base") not in pairs]
-        pairs = [pair for pair in pairs if pair[1] in column.cells]
-        found = {pair: test for pair in pairs if (test := _test(column, *pair, comparisons))}
+        rows = [row for row in comparisons if (row["set"], row["metric"]) == (column.set_name, column.metric)]
+        shown = sorted({name for row in rows for name in (row["model"], row["against"])}, key=stage_order)
+        wanted = [(model, parent(model)) for model in shown]
+        teachers = [model for model in shown if model != BASE and family_of(model) not in FAMILIES]
+        wanted += [(model, BASE) for model in teachers if (model, BASE) not in wanted]
+        found = {pair: test for pair in wanted if (test := _test(column, *pair, rows))}
         first += found.values()
         seen = {frozenset(pair) for pair in found}
-        for row in comparisons:
-            pair = (row["model"], row["against"])
-            test = _test(column, *pair, comparisons) if frozenset(pair) not in seen else None
-            if test and (row["set"], row["metric"]) == (column.set_name, column.metric):
-                more.append(test)
+        others = [(row["model"], row["against"]) for row in rows]
+        more += [test for pair in others if frozenset(pair) not in seen and (test := _test(column, *pair, rows))]
     return (first, more) if first else (more, [])
 
 

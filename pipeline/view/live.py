@@ -94,9 +94,9 @@ class LiveView:
             self.screen.state = state
 
     def skipped(self, stage: str, reason: str) -> None:
-        """A stage needs no work; the plan has said so where there are several."""
+        """A stage needs no work; in a terminal the plan has said so where there are several."""
         self.num_finished += 1
-        if self.num_stages == 1:
+        if self.screen is None or self.num_stages == 1:
             self._say(f"[bold]{stage}[/bold] [green]skipped[/green] ({escape(reason)})")
 
     def done(self, stage: str, manifest: Manifest) -> None:

@@ -44,6 +44,19 @@ def print_table(console: Console, title: str, columns: Sequence[Column], rows: S
         console.print(line, soft_wrap=True, highlight=False)
 
 
+def print_wide_table(console: Console, title: str, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+    """Prints a table of many columns that all matter: in parts that fit the console, each with the first column."""
+    widths = [_width(column, [Text.from_markup(row[place]) for row in rows]) for place, column in enumerate(columns)]
+    parts: list[list[int]] = [[0]]
+    for place in range(1, len(columns)):
+        if len(parts[-1]) > 1 and _total({one: widths[one] for one in (*parts[-1], place)}) > console.width:
+            parts.append([0])
+        parts[-1].append(place)
+    for number, part in enumerate(parts):
+        chosen = [[row[place] for place in part] for row in rows]
+        print_table(console, "" if number else title, [columns[place] for place in part], chosen)
+
+
 def table_lines(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int, rule: str = "─") -> list[Text]:
     """The lines of a table: its heading, a rule, its rows.
 

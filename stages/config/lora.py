@@ -61,6 +61,12 @@ class LoraConfig(Checked):
         """Whether adapters are trained, and not all weights."""
         return self.rank > 0
 
+    def mistakes(self) -> list[str]:
+        """DoRA needs whole weights."""
+        if not (self.is_on and self.dora and self.quantize != "none"):
+            return []
+        return ["dora does not go with quantize: its lengths are those of whole weights; set one of them back"]
+
     def idle(self) -> dict[str, str]:
         """Everything, where there are no adapters."""
         names = ("alpha", "dropout", "targets", "whole", "rslora", "dora", "quantize", "sampler")

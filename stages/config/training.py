@@ -193,8 +193,12 @@ class SftConfig(StageConfig):
     lora: LoraConfig = setting(LoraConfig, "Adapters in the place of all weights.", added_later=True)
 
     def mistakes(self) -> list[str]:
-        """The template is one, and examples are there."""
-        return [*super().mistakes(), *prompting_mistakes(self.template, self.examples)]
+        """The template is one, and examples are there; the optimizer suits what is trained."""
+        return [
+            *super().mistakes(),
+            *prompting_mistakes(self.template, self.examples),
+            *optimizer_mistakes(self.optim, self.lora),
+        ]
 
 
 @config_class
@@ -260,3 +264,14 @@ class RewardModelsConfig(StageConfig):
     optim: OptimConfig = setting(OptimConfig, "Optimizer: learning rate 6e-6 [N].")
     deepspeed: DeepSpeedConfig = setting(DeepSpeedConfig, "DeepSpeed.")
     lora: LoraConfig = setting(LoraConfig, "Adapters in the place of all weights.", added_later=True)
+
+    def mistakes(self) -> list[str]:
+        """The optimizer suits what is trained."""
+        return [*super().mistakes(), *optimizer_mistakes(self.optim, self.lora)]
+
+
+def optimizer_mistakes(optim: OptimConfig, lora: LoraConfig) -> list[str]:
+    """What is wrong where Muon steps on whole matrices and only adapters are trained."""
+    if optim.name != "muon" or not lora.is_on:
+        return []
+    return ["optim.name=muon steps on whole matrices, and lora trains factors of them: choose optim.name=adamw"]

@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from stages.contract.adapter_directory import adapter_problem
 from stages.contract.files import find_json
 from stages.contract.safetensors_header import BadWeights, TensorEntry, is_lfs_pointer, read_header
 
@@ -42,7 +43,7 @@ def model_problems(directory: Path, is_trained: bool = True, is_classifier: bool
     if pointers:
         return [f"{listed(pointers)}: pointers of Git LFS, not the files: fetch them with `git lfs pull`"]
     config = find_json(directory / "config.json")
-    adapter = _adapter_problem(directory)
+    adapter = adapter_problem(directory, read_tensors)
     if adapter:
         return [adapter]
     problems = _config_problems(directory, config, is_trained, is_classifier)
@@ -87,16 +88,6 @@ def _unreadable(directory: Path) -> str | None:
 
 def _lfs_pointers(directory: Path) -> list[str]:
     return [path.name for path in _files(directory) if is_lfs_pointer(path)]
-
-
-def _adapter_problem(directory: Path) -> str | None:
-    if not (directory / "adapter_config.json").is_file():
-        return None
-    base = (find_json(directory / "adapter_config.json") or {}).get("base_model_name_or_path", "its base model")
-    return (
-        f"adapter_config.json: it is an adapter (LoRA) of {base}, not a model: merge the two "
-        "(peft: merge_and_unload(), then save_pretrained) and give the merged directory"
-    )
 
 
 def _config_problems(directory: Path, config: Any, is_trained: bool, is_classifier: bool) -> list[str]:

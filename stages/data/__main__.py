@@ -18,7 +18,8 @@ from stages.rewards.grading import GraderAway
 from stages.runtime import environment
 
 ACTIONS = ("inspect", "prepare", "fetch", "grade")
-EXIT_UNGRADED_ROWS = 65
+EXIT_UNGRADED_ROWS = 65  # also of `inspect`, where a source has no row that can be used
+WIDTH_OF_LOGS = 140  # columns
 
 
 def main(arguments: list[str]) -> int:
@@ -53,8 +54,9 @@ def _inspect(data: DataConfig, given: dict[str, Any]) -> int:
 
     from stages.data.preparing.inspect import inspect
 
-    inspect(data, given["model_dir"], Console(width=None if sys.stdout.isatty() else 140))
-    return 0
+    columns = os.environ.get("COLUMNS", "")
+    width = int(columns) if columns.isdecimal() and int(columns) else None if sys.stdout.isatty() else WIDTH_OF_LOGS
+    return 0 if inspect(data, given["model_dir"], Console(width=width)) else EXIT_UNGRADED_ROWS
 
 
 def _prepare(data: DataConfig, given: dict[str, Any]) -> int:

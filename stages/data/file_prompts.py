@@ -224,7 +224,7 @@ def _read(config: DataConfig, split: str) -> tuple[dict[str, list[Prompt]], dict
         sides = ["test" if value in chosen else "train" for value in hashes[name]]
         all_of = [to_prompt(row, name, side) for row, side in zip(mine, sides)]
         require_judge_of(all_of)
-        unusable = _count_unusable(all_of, mine, tallies[name]) if source.check_answers else set()
+        unusable = count_unusable(all_of, mine, tallies[name]) if source.check_answers else set()
         tallies[name].check(source_key(config, name), source.path, config.malformed)
         prompts[name] = [
             prompt for place, (prompt, side) in enumerate(zip(all_of, sides)) if side == split and place not in unusable
@@ -237,7 +237,7 @@ def _rows_of_prompts(source: SourceConfig, key: str, tally: Tally) -> list[Row]:
 
     Those are in the order in which their prompts occur for the last time; draws depend on it.
     """
-    rows = tally.usable(_distinct_ids(rows_of(source, key)))
+    rows = tally.usable(distinct_ids(rows_of(source, key)))
     if not tally.num_rows:
         raise ValueError(f"{key}.path={source.path} is empty: it needs at least one row")
     if source.rows == "prompts":
@@ -268,7 +268,7 @@ def to_prompt(row: Row, name: str, split: str) -> Prompt:
     )
 
 
-def _distinct_ids(items: Iterator[Row | Malformed]) -> Iterator[Row | Malformed]:
+def distinct_ids(items: Iterator[Row | Malformed]) -> Iterator[Row | Malformed]:
     """Yields the items, with rows whose id occurred before as malformed: a prompt's draws are seeded by its id."""
     seen: dict[str, str] = {}
     for item in items:
@@ -280,7 +280,7 @@ def _distinct_ids(items: Iterator[Row | Malformed]) -> Iterator[Row | Malformed]
             yield item
 
 
-def _count_unusable(prompts: list[Prompt], rows: list[Row], tally: Tally) -> set[int]:
+def count_unusable(prompts: list[Prompt], rows: list[Row], tally: Tally) -> set[int]:
     """Counts the rows whose reference their verifier cannot use as malformed, and returns their places."""
     problems = unusable_references(prompts)
     for place, why in problems.items():

@@ -20,6 +20,7 @@ from torch import nn
 
 from stages.config import LoraConfig
 from stages.modeling.adapter_targets import chosen_layers, chosen_whole, width_of
+from stages.modeling.quantized import is_packed, shaped_like, unpacked
 from stages.runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -91,6 +92,9 @@ class Adapters:
             if not isinstance(tensor, torch.Tensor) or id(tensor) in seen:
                 continue
             seen.add(id(tensor))
+            owner, is_within_weight, _ = name.partition(".weight.")
+            if is_within_weight and is_packed(_attribute(module, f"{owner}.weight")):
+                continue  # its scales
             layer, _, rest = name.partition(".base_layer.")
             wrapper, _, inner = name.partition(".original_module.")
             if layer in layers and rest:
@@ -142,6 +146,7 @@ def add_adapters(
     say: Callable[[str], None],
     has_reference: bool = False,
     whole: tuple[str, ...] = (),
+    packed: bool = False,
 ) -> Adapters:
     """Puts adapters on a model and freezes everything else.
 
@@ -152,6 +157,7 @@ def add_adapters(
         say: Takes a line for people.
         has_reference: Whether there is a second set, for a reference that is refreshed.
         whole: Modules that are trained whole besides those of the configuration: the head of a reward model.
+        packed: Whether the model's rows are packed, see `stages/modeling/attention.py`.
 
     Raises:
         InputError: A layer that is named is not there, or cannot have adapters; the rank is larger than the model.
@@ -161,7 +167,7 @@ def add_adapters(
             f"lora.rank {config.rank} is larger than the width of the model, {width_of(model)}: an adapter of the rank "
             f"{width_of(model)} can be any change of a layer; 8 to 64 is usual"
         )
-    targets = chosen_layers(model, config.targets)
+    targets = chosen_layers(model, config.targets, packed)
     trained_whole = [*chosen_whole(model, config.whole, targets), *whole]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -235,10 +241,11 @@ def _start_at_full_rank(model: "PreTrainedModel") -> None:
 def _of_layer(name: str, tensor: torch.Tensor, layer: Any, adapter: str) -> WeightOfModel:
     """The description of one weight; `layer`: the layer of peft whose weight it is, None where nothing is added."""
     own = [tensor] if isinstance(tensor, nn.Parameter) else []
+    like = shaped_like(tensor)
     if layer is None:
-        return WeightOfModel(name, tensor, own, tensor.detach, is_new=False)
+        return WeightOfModel(name, like, own, lambda: unpacked(tensor), is_new=is_packed(tensor))
     of_adapter = [parameter for held in _held_by(layer, adapter) for parameter in held.parameters()]
-    return WeightOfModel(name, tensor, [*own, *of_adapter], lambda: _merged(layer, adapter), is_new=True)
+    return WeightOfModel(name, like, [*own, *of_adapter], lambda: _merged(layer, adapter), is_new=True)
 
 
 def _held_by(layer: Any, adapter: str) -> list[nn.Module]:
@@ -252,7 +259,8 @@ def _merged(layer: Any, adapter: str) -> torch.Tensor:
     """The weight of a layer with its adapter added, in memory of its own; the layer stays as it is."""
     weight = layer.get_base_layer().weight
     if adapter not in layer.lora_variant:
-        return weight.detach() + layer.get_delta_weight(adapter).to(weight.dtype)
+        plain = unpacked(weight)
+        return plain + layer.get_delta_weight(adapter).to(plain.dtype)
     before = weight.data  # DoRA: peft puts another tensor in its place
     layer.merge(safe_merge=False, adapter_names=[adapter])
     merged, weight.data = weight.data, before

@@ -56,13 +56,16 @@ def load_causal_lm(directory: Path | str, dtype: torch.dtype, in_four_bits: bool
     return model
 
 
-def load_classifier(directory: Path | str, dtype: torch.dtype, has_head: bool) -> "PreTrainedModel":
+def load_classifier(
+    directory: Path | str, dtype: torch.dtype, has_head: bool, in_four_bits: bool = False
+) -> "PreTrainedModel":
     """Loads a sequence classifier with one output.
 
     Args:
         directory: Of the classifier, or of the causal LM that it starts from.
         dtype: Of its weights.
         has_head: Whether the directory has the classifier's head; else the head is new, and drawn at random.
+        in_four_bits: As for `load_causal_lm`.
 
     Raises:
         InputError: As `load_causal_lm`.
@@ -72,7 +75,11 @@ def load_classifier(directory: Path | str, dtype: torch.dtype, has_head: bool) -
     require_directory(directory, is_classifier=has_head)
     check = _nothing_but_the_model if has_head else _all_but_the_head
     load = AutoModelForSequenceClassification.from_pretrained
-    return _load(load, directory, dtype=dtype, check=check, num_labels=1)
+    options = loading_options(dtype) if in_four_bits else {}
+    model = _load(load, directory, dtype=dtype, check=check, num_labels=1, **options)
+    if in_four_bits:
+        forget_quantizer(model)
+    return model
 
 
 def require_directory(directory: Path | str, is_trained: bool = True, is_classifier: bool = False) -> None:

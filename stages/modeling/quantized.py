@@ -55,6 +55,14 @@ def is_packed(tensor: torch.Tensor) -> bool:
     return hasattr(tensor, "quant_state") and not tensor.is_floating_point()
 
 
+def shaped_like(tensor: Any) -> torch.Tensor:
+    """A tensor of the shape and type that a weight has as numbers; the weight itself where it is not packed."""
+    if not is_packed(tensor):
+        plain: torch.Tensor = tensor
+        return plain
+    return torch.empty(tensor.quant_state.shape, dtype=tensor.quant_state.dtype, device="meta")
+
+
 def unpacked(weight: Any) -> torch.Tensor:
     """The weight as numbers, in memory of its own where it was packed."""
     if not is_packed(weight):

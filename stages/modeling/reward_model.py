@@ -9,6 +9,7 @@ from torch import nn
 from stages.modeling.adapters import Adapters
 from stages.modeling.batching import micro_batches, pad_id, pad_rows
 from stages.modeling.loading import load_classifier
+from stages.modeling.quantized import require_four_bits
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -27,15 +28,20 @@ class ScalarModel(nn.Module):
         return self.model(input_ids=input_ids, use_cache=False).logits[:, 0].float()
 
 
-def load_reward_model(directory: Path, pad: int | None = None, is_new: bool = False) -> "PreTrainedModel":
+def load_reward_model(
+    directory: Path, pad: int | None = None, is_new: bool = False, quantize: str = "none"
+) -> "PreTrainedModel":
     """Loads an HF sequence classifier with one output in fp32, verified.
 
     Args:
         directory: Of a reward model; or of the causal LM that a new one starts from.
         pad: The id of the token that pads its rows; None: as the directory says.
         is_new: Whether its head is drawn at random.
+        quantize: none, or 4bit: `lora.quantize`.
     """
-    model = load_classifier(directory, torch.float32, has_head=not is_new)
+    if quantize == "4bit":
+        require_four_bits()
+    model = load_classifier(directory, torch.float32, has_head=not is_new, in_four_bits=quantize == "4bit")
     if pad is not None:
         model.config.pad_token_id = pad
     return model

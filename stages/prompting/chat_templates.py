@@ -23,6 +23,8 @@ _CHAT = (
     "{% else %}{% set text = ns.system + message['content'] %}{% set ns.system = '' %}{user}{% endif %}"
     "{% endfor %}{% if add_generation_prompt and thinking is defined and thinking %}{{ '<think>' }}{% endif %}"
 )
+# `text.rstrip().removesuffix('.')` in words that llama.cpp's Jinja knows too
+_WITHOUT_FULL_STOP = "(text.rstrip()[:-1] if text.rstrip().endswith('.') else text.rstrip())"
 _BEGINS, _ENDS = "{#- r1: what a stage puts before every chat #}", "{#- r1: the template itself #}\n"
 _HIDDEN_TAG = 0xE7B0  # the first of the private-use characters that stand for the tags of examples
 
@@ -32,7 +34,7 @@ def as_chat_template(template: str, tokenizer: Any) -> str | None:
     if template not in ("plain", "r1_zero"):
         return chat_template_of(template, tokenizer)
     before, after = {"plain": PLAIN_TEMPLATE, "r1_zero": R1_ZERO_TEMPLATE}[template].split("{prompt}")
-    words = "text" if template == "plain" else "text.rstrip().removesuffix('.')"
+    words = "text" if template == "plain" else _WITHOUT_FULL_STOP
     user = f"{{{{ {before!r} + {words} + {after!r} }}}}"
     return _CHAT.replace("{begin}", beginning(tokenizer)).replace("{user}", user)
 

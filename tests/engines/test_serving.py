@@ -1,90 +1,53 @@
-"""An export is served by vLLM's OpenAI server and answers an OpenAI client as transformers does: by its chat template,
-up to its end of sequence.
+"""`r1 serve` on an export: it answers an OpenAI client as transformers does, by its chat template, up to its end of
+sequence; and it ends with all its processes.
 """
 
 import os
+import re
 import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 
+import psutil
 import pytest
 
 from tests.support.stage_dirs import REPOSITORY
 from tests.support.tiny_stages import arithmetic_samples
 
-START_S = 600  # 30 on an idle machine
-# what `vllm serve` starts; that command asks for the metadata of a package vllm, and the build for CPUs has another
-# name
-SERVER = "vllm.entrypoints.openai.api_server"
+END_S = 60  # 3 on an idle machine
 
 
 @pytest.fixture(scope="module")
-def server(policy, tmp_path_factory):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    directory = tmp_path_factory.mktemp("serving")
-    log = directory / "server.log"
-    (directory / "sitecustomize.py").write_text(
-        "import stages\n"
-    )  # hides a torchvision build that does not match, in the server's children too
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join((str(directory), str(REPOSITORY))),
-        "VLLM_CPU_KVCACHE_SPACE": "1",
-        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-        "TORCHDYNAMO_DISABLE": "1",
-        "VLLM_NO_USAGE_STATS": "1",
-        "OMP_NUM_THREADS": "1",
-    }
-    command = [
-        sys.executable,
-        "-m",
-        SERVER,
-        "--model",
-        str(policy / "model"),
-        "--served-model-name",
-        "tiny",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--max-model-len",
-        "128",
-        "--dtype",
-        "float32",
-        "--enforce-eager",
-        "--max-num-seqs",
-        "4",
-        "--block-size",
-        "32",
-    ]
-    with open(log, "wb") as stream:
-        process = subprocess.Popen(
-            command, cwd=REPOSITORY, env=environment, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
-        )
+def server(policy):
+    """The address of a server that the command has started; afterwards Ctrl-C ends it, and nothing is left."""
+    words = ["serve", f"model={policy / 'model'}", "--name", "tiny", "--port", "0"]
+    words += ["--vllm", "--max-model-len 128 --dtype float32 --max-num-seqs 4"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline", *words],
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1", "VLLM_CPU_KVCACHE_SPACE": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    lines = []
     try:
-        deadline = time.monotonic() + START_S
-        while not is_up(port):
-            assert process.poll() is None and time.monotonic() < deadline, log.read_text()[-4000:]
-            time.sleep(0.5)
-        yield f"http://127.0.0.1:{port}/v1"
+        for line in process.stdout:  # it ends where the server does
+            lines.append(line)
+            if found := re.match(r"ready: (http://127\.0\.0\.1:\d+/v1), model tiny", line):
+                break
+        else:
+            pytest.fail("".join(lines))
+        assert "chat/completions" in process.stdout.readline()  # the example for curl
+        below = psutil.Process(process.pid).children(recursive=True)
+        assert len(below) > 2  # the guard, the server, its engine
+        yield found[1]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(END_S) == 0
+        assert not psutil.wait_procs(below, timeout=1)[1]
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-
-
-def is_up(port: int) -> bool:
-    try:
-        return urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2).status == 200
-    except OSError:
-        return False
+        process.kill()  # and the guard kills the rest
+        process.stdout.close()
 
 
 def test_an_openai_client_gets_what_transformers_generates(server, policy):

@@ -48,5 +48,5 @@ def hollow_model(path: Path, size: str, dtype: str = "BF16") -> Path:
     }
     (path / "config.json").write_text(json.dumps(config))
     (path / "tokenizer.json").write_text('{"model": {"vocab": {"a": 0}}, "added_tokens": []}')
-    (path / "tokenizer_config.json").write_text('{"chat_template": "{{ messages }}"}')
+    (path / "tokenizer_config.json").write_text('{"chat_template": "{{ messages }}", "eos_token": "a"}')
     return path

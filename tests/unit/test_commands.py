@@ -156,10 +156,18 @@ def test_options_take_their_value_with_or_without_an_equals_sign_and_before_or_a
         ("r1 status --c", {"--json", "--cost", "--price", "--help"}),
         ("r1 clean run=a --", {"--yes", "--logs", "--unfinished", "--help"}),
         ("r1 evaluate --", {"--help"}),
+        ("r1 logs rea", {"reasoning_rl"}),
+        ("r1 use stu", {"student_base", "student_rl"}),
+        ("r1 compare sec", {"second"}),
+        ("r1 status run=", {"run=first", "run=second"}),
         ("r1 data --", {"--help"}),
     ],
 )
-def test_the_shell_completes_commands_and_their_options(say, monkeypatch, line, expected):
+def test_the_shell_completes_commands_and_their_options(say, monkeypatch, tmp_path, line, expected):
+    for name in ("first", "second"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "config.yaml").touch()
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COMP_LINE", line)
     code, text = say("-sc", "query=bash")
     assert code == 0 and set(text.split()) == expected

@@ -133,11 +133,12 @@ def evaluated(tmp_path):
     return directory
 
 
-def take(tmp_path, directory, one: ProblemSet = SET) -> dict:
+def take(tmp_path, directory, one: ProblemSet = SET, is_missed_elsewhere: bool = False) -> dict:
     here = tmp_path / "here"
     here.mkdir(exist_ok=True)
     write_earlier(here, {"mine": {"mine": EarlierPart(directory=str(directory), model="first")}})
-    return EarlierEvaluations(SimpleNamespace(dir=here), [one], ["nobody", "mine"]).found
+    worker = SimpleNamespace(dir=here, agree=lambda *flags: [flag or is_missed_elsewhere for flag in flags])
+    return EarlierEvaluations(worker, [one], ["nobody", "mine"]).found
 
 
 def test_a_part_comes_as_it_would_have_been_measured(tmp_path, evaluated):
@@ -157,5 +158,6 @@ def test_a_part_that_is_damaged_gone_or_not_whole_is_sampled(tmp_path, evaluated
     assert take(tmp_path, evaluated, more) == {}
     assert take(tmp_path, evaluated, dataclasses.replace(SET, suite_name="another")) == {}
     assert take(tmp_path, tmp_path / "nowhere") == {}
+    assert take(tmp_path, evaluated, is_missed_elsewhere=True) == {}  # another rank does not see it
     (evaluated / "results.json").write_text((evaluated / "results.json").read_text().replace("0.5", "0.9"))
     assert take(tmp_path, evaluated) == {}

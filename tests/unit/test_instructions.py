@@ -1,6 +1,7 @@
 """What stands before prompts: template files, a system prompt, worked examples; in training, in exports, in plans."""
 
 import json
+import re
 
 import pytest
 
@@ -10,7 +11,9 @@ from pipeline.errors import InvalidConfig
 from pipeline.planning.models import Prompting, trained_template
 from stages.config import ConfigError, to_dict
 from stages.engines.export import chat_template
+from stages.prompting.chat_templates import as_chat_template
 from stages.prompting.encoding import Encoder
+from stages.prompting.templates import apply_template, render_chat
 from stages.runtime.errors import InputError
 from stages.worlds.tiny_world.tokenizer import build_tokenizer
 from tests.support import tokenizers as make
@@ -214,3 +217,14 @@ def test_the_configuration_holds_what_the_files_say(tmp_path):
         template_of.cache_clear()
         with pytest.raises(ConfigError, match=why):
             template_of(str(bad))
+
+
+@pytest.mark.parametrize("words", ["7+5", "7+5.", "7+5. \n", "7+5.."])
+def test_an_export_of_the_papers_text_needs_jinja_and_no_python(tmp_path, words):
+    """llama.cpp and other engines have a Jinja of their own, which knows few methods of Python's strings."""
+    tokenizer = chatml(tmp_path)
+    text = as_chat_template("r1_zero", tokenizer)
+    assert text is not None
+    methods = set(re.findall(r"\.([a-z]+)\(", text))
+    assert methods <= {"split", "rstrip", "endswith"}
+    assert render_chat([{"role": "user", "content": words}], text, tokenizer) == apply_template(words, "r1_zero")

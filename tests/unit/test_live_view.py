@@ -7,12 +7,15 @@ import pytest
 from rich.console import Console
 
 from pipeline.commands.run_ending import what_was_reached
+from pipeline.execution.run import _live_view
+from pipeline.planning.presentation import print_plan
 from pipeline.view.live import LiveView
 from pipeline.view.scores import print_scores
 from pipeline.view.screen import Screen
 from pipeline.view.step_numbers import StepNumbers
 from stages.contract.manifest import Manifest
 from stages.contract.progress import StageProgress
+from tests.support.runs import plan
 
 ESTIMATES = {"base": 0.0, "r1_zero": 120.0, "cold_start": 20.0}
 STEP = "step 3/35 reward 0.635 accuracy 0.332 tokens 29.9"
@@ -41,6 +44,7 @@ def test_a_log_of_several_stages_has_a_line_at_each_end_and_says_alarms(tmp_path
         live.started("cold_start", "run", "starting DeepSpeed in 2 processes", tmp_path)  # short: not announced
         live.done("cold_start", manifest())
     assert text_of(console).splitlines() == [
+        "base skipped (done, files verified)",
         "r1_zero runs (2/3, about 2 min): starting DeepSpeed and vLLM in 2 processes",
         "  r1_zero: ALARM kl at step 3: policy/kl 1.2 is over 1; advice: lower the learning rate",
         "r1_zero done in 0 s  reward/mean 1.37  data/samples 2,900",
@@ -137,3 +141,21 @@ def test_the_end_says_what_was_reached_beside_the_paper():
 
 def test_one_model_alone_says_nothing():
     assert what_was_reached([result("base", 0.3)], []) == []
+
+
+@pytest.mark.slow  # composes the whole recipe
+def test_the_whole_recipe_prints_at_most_60_lines_without_a_terminal(tmp_path):
+    made = plan("+stage=all", f"runs_dir={tmp_path}")
+    console = log(140)
+    print_plan(console, made)
+    with _live_view(made, console, None) as live:
+        for one in made.steps:
+            live.started(one.stage, one.action, "starting DeepSpeed and vLLM in 2 processes", one.dir)
+            for number in range(40):
+                live.line(f"step {number}/40 reward 1.0")
+            live.done(one.stage, manifest(**{"reward/mean": 1.0}))
+    models = [one.stage for one in made.steps if one.kind in ("pretrain", "sft", "grpo")]
+    print_scores(console, {f"{model}/tiny_math/pass@1": 0.5 for model in models})
+    ending = what_was_reached([result(model, 0.5) for model in models], [])
+    assert len(ending) == 3  # and two more: the report and the next command
+    assert len(text_of(console).splitlines()) + 5 <= 55

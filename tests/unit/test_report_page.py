@@ -62,6 +62,23 @@ def test_the_headline_of_runs_that_are_not_whole(values, parent, line):
     assert headline(columns(scores(**values)), [], parent, []) == [line]
 
 
+def test_several_sets_are_summed_up_and_judged_ones_left_out():
+    names = ("aime24", "math500", "tiny_general")
+    rows = [a_row(model, name, "pass@1", 0.2 * i) for i, model in enumerate(("base", "r1_zero"), 1) for name in names]
+    rows[1]["value"] = 0.4
+    assert headline(columns(rows), [], CHAIN.get, []) == [
+        "R1-Zero 40.0, base 20.0: +20.0",
+        "mean of 2 sets: R1-Zero 40.0, Base 30.0: +10.0",
+    ]
+
+
+def test_pairs_without_a_column_are_shown_too():
+    row = difference("r1_zero", "base", 0.3) | {"set": "tiny_safety"}
+    evaluation = StageRecord("evaluate", None, comparisons=[row])
+    (table,) = set_tables(columns([a_row("base", "tiny_safety", "harmful_safe", 0.5)]), evaluation, CHAIN.get)
+    assert [(test["metric"], test["change"]) for test in table["tests"]] == [("pass@1", "+30.0")]
+
+
 def test_a_chain_that_closes_in_itself_has_an_end():
     assert headline(columns(scores(r1_zero=0.5)), [], {"r1_zero": "cold_start", "cold_start": "r1_zero"}.get, [])
 

@@ -39,7 +39,7 @@ def carry_out(*overrides: str) -> str:
 def test_another_run_takes_over_what_has_the_same_fingerprint(runs, tmp_path):
     made = plan(SELECTED, runs, "run=second")
     assert [one.action for one in made.steps] == ["reuse"] * 3 and not made.errors
-    assert made.steps[0].reason == "reused from run tiny, files verified" and made.steps[0].seconds == 0
+    assert made.steps[0].reason == "reused from run tiny, verified" and made.steps[0].seconds == 0
     said = carry_out(SELECTED, runs, "run=second")
     assert "reused from run tiny" in said
     first, second = tmp_path / "runs" / "tiny", tmp_path / "runs" / "second"
@@ -63,7 +63,7 @@ def test_neither_run_needs_the_other(runs, tmp_path):
     made = plan(SELECTED, runs, "run=second")
     assert [one.action for one in made.steps] == ["skip"] * 3
     (tmp_path / "runs" / "second").rename(tmp_path / "runs" / "third")
-    assert plan(SELECTED, runs, "run=fourth").steps[0].reason == "reused from run third, files verified"
+    assert plan(SELECTED, runs, "run=fourth").steps[0].reason == "reused from run third, verified"
     carry_out(SELECTED, runs, "run=fourth")
     assert Reused.read(step(plan(SELECTED, runs, "run=fourth"), "base").dir).run == "tiny"  # who made it
 

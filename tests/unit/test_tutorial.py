@@ -94,3 +94,20 @@ def test_short_runs_shorten_the_settings(check_tutorial):
 
 def test_the_recipe_that_it_names_is_there():
     assert "smollm2" in keys.groups()["recipe"]
+
+
+def test_a_finished_block_is_not_run_again_but_its_variables_are_set(check_tutorial, tmp_path):
+    page = "```bash\necho one >> log\n```\n\n```bash\nNAME=two\n```\n\n```bash\necho $NAME >> log\n[ -e go ]\n```\n"
+    script = check_tutorial.script_of(page, has_model=False, is_short=False)
+    for _ in range(2):
+        assert "block 03" in check_tutorial.run(script, tmp_path)
+    (tmp_path / "go").touch()
+    assert check_tutorial.run(script, tmp_path) == ""
+    assert (tmp_path / "log").read_text().split() == ["one", "two", "two", "two"]
+
+
+def test_what_was_printed_goes_into_the_page_where_a_text_follows(check_tutorial, tmp_path):
+    blocks = ["```bash\ntrue\n```", "```bash\necho 1\n```\n\n```text\nold\n```", "```bash\necho 2\n```"]
+    page = "\n\n".join(["# A", *blocks, "Words.", "```text\nkept\n```\n"])
+    assert check_tutorial.run(check_tutorial.script_of(page, False, False), tmp_path) == ""
+    assert check_tutorial.with_outputs(page, tmp_path) == page.replace("old", "1")

@@ -133,7 +133,10 @@
   document.addEventListener("pointerdown", point);
   document.addEventListener("focusin", event => event.target.matches(".term") ? explain(event.target) : hideTip());
   document.addEventListener("keydown", event => { if (event.key === "Escape") hideTip(); });
-  addEventListener("scroll", hideTip, {passive: true});
+  addEventListener("scroll", () => { // the tab key scrolls too, and then the tip has to stay with its word
+    const focused = document.activeElement;
+    if (focused && focused.matches(".term")) explain(focused); else hideTip();
+  }, {passive: true, capture: true});
   document.addEventListener("input", event => { if (event.target.closest("#filter")) filterSamples(); });
   document.addEventListener("submit", event => event.preventDefault());
   document.addEventListener("click", event => {

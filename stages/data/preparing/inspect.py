@@ -15,7 +15,7 @@ from rich.table import Table
 
 from stages.config import DataConfig, SourceConfig
 from stages.data.cells import SPELLED_MISSING
-from stages.data.file_prompts import source_key
+from stages.data.file_prompts import count_unusable, distinct_ids, source_key, to_prompt
 from stages.data.file_selection import shown
 from stages.data.hub import commit_of, pin_advice
 from stages.data.mapping import Row
@@ -29,18 +29,43 @@ BATCH = 512
 NUM_SHOWN = 3
 
 
-def inspect(data: DataConfig, model_dir: str | None, console: Console) -> None:
-    """Reads all sources and prints what they contain.
+def inspect(data: DataConfig, model_dir: str | None, console: Console) -> bool:
+    """Reads all sources and prints what they contain, and what a run would say of them.
 
     Args:
         data: the sources.
         model_dir: directory of the tokenizer that lengths are counted with; None counts words.
         console: where it is printed.
+
+    Returns:
+        Whether every source has a row that can be used.
     """
-    lengths = Lengths(model_dir)
+    lengths, are_usable = Lengths(model_dir), True
     for name, source in data.all_sources.items():
         key = source_key(data, name)
-        show(name, source, summary(source, key, lengths), lengths.unit, console, pin_advice(source, key))
+        found = summary(source, key, lengths)
+        show(name, source, found, lengths.unit, console, pin_advice(source, key))
+        verdict = what_a_run_says(found, data.malformed)
+        console.print(verdict, markup=False, highlight=False, soft_wrap=True)
+        are_usable = are_usable and found["num"] > 0
+    return are_usable
+
+
+def what_a_run_says(found: dict[str, Any], malformed: str) -> str:
+    """What becomes of a source in a run, in one line.
+
+    Args:
+        found: what `summary` returned.
+        malformed: fail or skip, as data.malformed says.
+    """
+    tally, num_used = found["tally"], found["num"]
+    if not num_used:
+        return "a run refuses this source: none of its rows can be used, for the reasons above"
+    if not tally.num_fatal:
+        return f"a run uses {num_used:,} of {tally.num_rows:,} rows"
+    if malformed == "skip":
+        return f"a run uses {num_used:,} of {tally.num_rows:,} rows and leaves the others out (data.malformed=skip)"
+    return f"a run refuses this source for {tally.num_fatal:,} of its rows; data.malformed=skip leaves them out"
 
 
 def summary(source: SourceConfig, key: str, lengths: Lengths) -> dict[str, Any]:
@@ -64,9 +89,9 @@ def summary(source: SourceConfig, key: str, lengths: Lengths) -> dict[str, Any]:
     by: dict[str, Counter[str]] = {name: Counter() for name in ("language", "domain", "kind", "verifier")}
     smallest: list[tuple[int, int, Row]] = []  # (hash of the prompt, number, row) of the smallest hashes
     spelled_missing = 0
-    items = rows_of(source, key)
+    items = distinct_ids(rows_of(source, key))
     while batch := list(islice(items, BATCH)):
-        rows = tally.usable(batch)
+        rows = _with_readable_answers(tally.usable(batch), source, tally)
         num_rows += len(rows)
         spelled_missing += sum(row.answer in SPELLED_MISSING for row in rows)
         prompt_lengths.update(map(bucket, lengths.of([row.prompt for row in rows])))
@@ -91,6 +116,14 @@ def summary(source: SourceConfig, key: str, lengths: Lengths) -> dict[str, Any]:
         "by": by,
         "shown": [row for _, _, row in smallest],
     }
+
+
+def _with_readable_answers(rows: list[Row], source: SourceConfig, tally: Tally) -> list[Row]:
+    """The rows without those whose answer their verifier cannot read, which are counted as a run counts them."""
+    if source.rows != "prompts" or not source.check_answers:
+        return rows
+    unusable = count_unusable([to_prompt(row, "file", "train") for row in rows], rows, tally)
+    return [row for place, row in enumerate(rows) if place not in unusable]
 
 
 def show(

@@ -48,17 +48,22 @@ class EarlierEvaluations:
     """Reads the evaluations that the driver has named, each once."""
 
     def __init__(self, worker: Worker, sets: list[ProblemSet], names: list[str]):
-        """Looks at all parts that are there: `found` holds those that can be taken, by model and set."""
+        """Looks at all parts that are there: `found` holds those that can be taken, by model and set. Collective."""
         self.numbers = {name: number for number, name in enumerate(names, 1)}
         self.scores: dict[Path, dict[tuple[str, str], list[dict]]] = {}
         self.found: dict[tuple[str, str], Measured] = {}
         parts = find_earlier(worker.dir)
-        for name in names:
-            for one in sets:
-                part = parts.get(name, {}).get(one.suite_name)
-                measured = self._measured(name, one, part) if part is not None else None
-                if measured is not None:
-                    self.found[name, one.name] = measured
+        places = [(name, one) for name in names for one in sets if one.suite_name in parts.get(name, {})]
+        if not places:
+            return
+        measured = [self._measured(name, one, parts[name][one.suite_name]) for name, one in places]
+        # what goes while the ranks look is there for none of them: all must sample the same parts
+        is_missing = worker.agree(*(part is None for part in measured))
+        self.found = {
+            (name, one.name): part
+            for (name, one), part, misses in zip(places, measured, is_missing, strict=True)
+            if part is not None and not misses
+        }
 
     def _measured(self, name: str, one: ProblemSet, part: EarlierPart) -> Measured | None:
         directory = Path(part.directory)

@@ -19,7 +19,15 @@ class PreferenceScorer:
     whole completion; its reward is the probability that it is safe.
     """
 
-    def __init__(self, directory: Path, encoder: Encoder, clip: float, device: torch.device, micro_batch_tokens: int):
+    def __init__(
+        self,
+        directory: Path,
+        encoder: Encoder,
+        clip: float,
+        device: torch.device,
+        micro_batch_tokens: int,
+        precision: str = "fp32",
+    ):
         """Loads the models that there are.
 
         Args:
@@ -28,9 +36,11 @@ class PreferenceScorer:
             clip: limit of the standardised helpful reward, in standard deviations.
             device: where the models work.
             micro_batch_tokens: most tokens, padding included, of one forward pass.
+            precision: fp32 or bf16: of the stage, and so of the models.
         """
+        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self.models = {
-            name: load_reward_model(directory / name).to(device).eval()
+            name: load_reward_model(directory / name).to(device, dtype).eval()
             for name in ("helpful", "safety")
             if (directory / name).is_dir()
         }

@@ -82,7 +82,7 @@ class GrpoTrainer:
         self.encoder = encoder = Encoder.of(config.data, self.tokenizer)
         max_tokens = max(tokens for _, tokens in config.max_completion_tokens)
         source = open_prompts(worker, config.data, encoder, policy_dir, max_tokens)
-        model = load_model(policy_dir, config.deepspeed.precision)
+        model = load_model(policy_dir, config.deepspeed.precision, config.lora.quantize)
         precision = config.deepspeed.precision
         policy = ready_policy(model, self.tokenizer, config.packing, precision, worker.say, config.dropout)
         packed = policy.packed
@@ -131,7 +131,7 @@ class GrpoTrainer:
         config, worker = self.config, self.worker
         is_refreshed = bool(config.beta) and 0 < config.reference_every < config.num_steps
         seed = seed_for(worker.seed, worker.stage, "lora")
-        return add_adapters(policy.model, config.lora, seed, worker.say, has_reference=is_refreshed)
+        return add_adapters(policy.model, config.lora, seed, worker.say, is_refreshed, packed=policy.packed)
 
     def _make_preference_scorer(self, encoder: Encoder) -> PreferenceScorer | None:
         if "reward_models" not in self.worker.inputs or not self.config.rewards.preference:
@@ -142,6 +142,7 @@ class GrpoTrainer:
             self.config.preference_clip,
             self.engine.device,
             self.config.micro_batch_tokens,
+            self.config.deepspeed.precision,
         )
 
     def _asks(self, rollout: Rollout) -> bool:

@@ -73,7 +73,7 @@ def train(worker: Worker, config: RewardModelsConfig, tokenizer: Any, objective:
         worker.metrics |= files.read_json(done)
         return
     torch.manual_seed(seed_for(worker.seed, worker.stage, name, "head"))
-    model = load_reward_model(worker.model_dir("policy"), pad_id(tokenizer), is_new=True)
+    model = load_reward_model(worker.model_dir("policy"), pad_id(tokenizer), is_new=True, quantize=config.lora.quantize)
     scalar = ready_classifier(model, tokenizer, config.dropout)
     if config.lora.is_on:
         seed = seed_for(worker.seed, worker.stage, name, "lora")

@@ -5,6 +5,7 @@ head   vLLM reloads as its own API does: on CPUs the packed copy of a tied head 
 hang   the transformers engine never draws its third token
 hold   the transformers engine never takes its fourth weights: the stage stays where it is until it is killed
 reward the reward of the second group never comes
+adapter  vLLM keeps the adapters that it has got first
 half   the transformers engine computes in bf16 while the trainer does in fp32: wrong by a little, as on any GPU
 """
 
@@ -52,9 +53,14 @@ def break_sampler(how: str) -> None:
         )
     elif how == "half":
         make = TransformersSampler.__init__
-        TransformersSampler.__init__ = lambda self, config, model_dir, prompt, completion, precision, can_sleep=False: (
-            make(self, config, model_dir, prompt, completion, "bf16", can_sleep)
+        TransformersSampler.__init__ = lambda self, config, model_dir, prompt, completion, precision, *more: make(
+            self, config, model_dir, prompt, completion, "bf16", *more
         )
+    elif how == "adapter":
+        from stages.engines.sampling.vllm_adapter import VllmAdapter
+
+        load, loads = VllmAdapter.load, itertools.count()
+        VllmAdapter.load = lambda self, llm, weights: load(self, llm, weights) if next(loads) < 1 else list(weights)
 
 
 if __name__ == "__main__":
