@@ -43,7 +43,7 @@ def run(worker: Worker) -> None:
     policy = ready_policy(model, tokenizer, config.packing, config.deepspeed.precision, worker.say, config.dropout)
     if config.lora.is_on:
         seed = seed_for(worker.seed, worker.stage, "lora")
-        policy.adapters = add_adapters(policy.model, config.lora, seed, worker.say)
+        policy.adapters = add_adapters(policy.model, config.lora, seed, worker.say, packed=policy.packed)
     engine = TrainEngine(policy, config.optim, config.deepspeed, num_steps)
 
     def batch_at(number: int) -> list[TrainingRow]:

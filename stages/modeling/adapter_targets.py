@@ -1,11 +1,15 @@
 """Which layers of a model get adapters, found in the model itself."""
 
+import re
 from typing import TYPE_CHECKING
 
+import torch
 from torch import nn
 
 from stages.config.lora import ends_with
 from stages.config.mistakes import hint
+from stages.modeling.batching import lay_out
+from stages.modeling.checks import evaluating, short_rows
 from stages.runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -55,18 +59,21 @@ def default_layers(model: "PreTrainedModel") -> list[str]:
     ]
 
 
-def chosen_layers(model: "PreTrainedModel", wanted: list[str]) -> list[str]:
+def chosen_layers(model: "PreTrainedModel", wanted: list[str], packed: bool = False) -> list[str]:
     """The names of the layers that get adapters.
 
     Args:
         model: Without adapters.
         wanted: The ends of their names; nothing: `default_layers`.
+        packed: Whether its rows are packed, see `stages/modeling/attention.py`.
 
     Raises:
         InputError: Something is named that is not there, is no linear layer, or is a head tied to the embeddings.
     """
     if not wanted:
         found = default_layers(model)
+        unused = not_called(model, found, packed)
+        found = [name for name in found if name not in unused]
         if not found:
             raise InputError(f"{type(model).__name__} has no linear layers that adapters can be put on: train it whole")
         return found
@@ -82,7 +89,39 @@ def chosen_layers(model: "PreTrainedModel", wanted: list[str]) -> list[str]:
             f"lora.targets: {tied} is tied to the embeddings, and an adapter of the one would change the other: leave "
             "it out"
         )
+    if unused := not_called(model, chosen, packed):
+        raise InputError(
+            f"lora.targets: {type(model).__name__} reads the weight of {unused[0]} past the layer, where an adapter "
+            "would do nothing: leave it out"
+        )
     return list(dict.fromkeys(chosen))
+
+
+@torch.no_grad()
+def not_called(model: "PreTrainedModel", names: list[str], packed: bool) -> list[str]:
+    """Those of these layers that the model's forward pass does not call: it reads their weights by itself.
+
+    Experts that a few tokens are not sent to count as their like in other layers do.
+    """
+    called: set[str] = set()
+    hooks = [
+        model.get_submodule(name).register_forward_hook(lambda *_, name=name: called.add(_kind(name))) for name in names
+    ]
+    ids = short_rows(model).looked_at
+    batch = lay_out([ids], [[False] * len(ids)], 0, next(model.parameters()).device, packed)
+    packing = {"position_ids": batch.position_ids, "boundaries": batch.boundaries, "longest": batch.longest}
+    try:
+        with evaluating(model):
+            model(input_ids=batch.input_ids, use_cache=False, **(packing if packed else {}))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return [name for name in names if _kind(name) not in called]
+
+
+def _kind(name: str) -> str:
+    """The name of a layer without its numbers."""
+    return re.sub(r"\d+", "N", name)
 
 
 def chosen_whole(model: "PreTrainedModel", wanted: list[str], targets: list[str]) -> list[str]:

@@ -146,6 +146,7 @@ def add_adapters(
     say: Callable[[str], None],
     has_reference: bool = False,
     whole: tuple[str, ...] = (),
+    packed: bool = False,
 ) -> Adapters:
     """Puts adapters on a model and freezes everything else.
 
@@ -156,6 +157,7 @@ def add_adapters(
         say: Takes a line for people.
         has_reference: Whether there is a second set, for a reference that is refreshed.
         whole: Modules that are trained whole besides those of the configuration: the head of a reward model.
+        packed: Whether the model's rows are packed, see `stages/modeling/attention.py`.
 
     Raises:
         InputError: A layer that is named is not there, or cannot have adapters; the rank is larger than the model.
@@ -165,7 +167,7 @@ def add_adapters(
             f"lora.rank {config.rank} is larger than the width of the model, {width_of(model)}: an adapter of the rank "
             f"{width_of(model)} can be any change of a layer; 8 to 64 is usual"
         )
-    targets = chosen_layers(model, config.targets)
+    targets = chosen_layers(model, config.targets, packed)
     trained_whole = [*chosen_whole(model, config.whole, targets), *whole]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -17,6 +17,7 @@ from stages.runtime.errors import InputError
 
 # One of each kind: fused layers, Conv1D, tied heads, fused and shared experts, latent attention, state spaces
 TOLD = ["Llama", "Qwen2", "Qwen3", "Gemma 3", "Phi-3", "GPT-2", "GPT-NeoX", "Qwen2-MoE", "Mixtral", "DeepSeek-V3"]
+TOLD += ["Falcon-H1"]
 
 
 def quiet(text: str) -> None:
@@ -255,6 +256,7 @@ def test_the_head_of_a_classifier_is_found():
         ("Llama", {"whole": ["mlp"]}, "model.layers.0.mlp holds model.layers.0.mlp.gate_proj, which gets an adapter"),
         ("Llama", {"whole": ["norms"]}, "has no module 'norms'; did you mean norm?"),
         ("Mixtral", {"targets": ["experts"]}, "model.layers.0.mlp.experts is a MixtralExperts, not a linear layer"),
+        ("Mamba", {"targets": ["dt_proj"]}, "reads the weight of backbone.layers.0.mixer.dt_proj past the layer"),
         ("Llama", {"targets": ["embed_tokens"]}, "model.embed_tokens is a Embedding, not a linear layer"),
     ],
 )

@@ -131,7 +131,7 @@ class GrpoTrainer:
         config, worker = self.config, self.worker
         is_refreshed = bool(config.beta) and 0 < config.reference_every < config.num_steps
         seed = seed_for(worker.seed, worker.stage, "lora")
-        return add_adapters(policy.model, config.lora, seed, worker.say, has_reference=is_refreshed)
+        return add_adapters(policy.model, config.lora, seed, worker.say, is_refreshed, packed=policy.packed)
 
     def _make_preference_scorer(self, encoder: Encoder) -> PreferenceScorer | None:
         if "reward_models" not in self.worker.inputs or not self.config.rewards.preference:
