@@ -3,25 +3,20 @@
 Hydra parses the overrides and calls a job for each configuration. What a job does is in `pipeline.execution.run`.
 """
 
-import math
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Annotated
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from rich.console import Console
-from rich.markup import escape
 
 from pipeline.commands.declaration import Overrides, declare, exit_codes, flag
 from pipeline.commands.hydra_command_line import NO_HYDRA_OPTIONS, HydraOptions, call_hydra, program_name
 from pipeline.commands.run_ending import print_end
+from pipeline.commands.run_sweep import run_sweep
 from pipeline.configuration import compose, keys, spelling
 from pipeline.configuration import overrides as overrides_module
 from pipeline.configuration.ignored import ignored
-from pipeline.configuration.schema import RunConfig
-from pipeline.errors import InvalidConfig, PipelineError, StageInterrupted
-from pipeline.execution import sweep
+from pipeline.errors import InvalidConfig, PipelineError
 from pipeline.execution.objectives import objective_mistakes
 from pipeline.execution.prefect import server as prefect_server
 from pipeline.execution.run import run_stages
@@ -84,14 +79,15 @@ def run(
         _check_shown(words, is_sweep)
     elif mistakes := overrides_module.unreadable_overrides(words):
         raise InvalidConfig(mistakes)
-    jobs = Jobs(standard_console(), is_sweep, True if with_steps else None)
+    console, has_steps = standard_console(), True if with_steps else None
+    if is_sweep and not hydra.only_shows:
+        return run_sweep(words, hydra.arguments(), console, has_steps)
+    job = SingleJob(console, has_steps)
     try:
-        call_hydra([*hydra.arguments(), *words], jobs.run, program_name("run"))
+        call_hydra([*hydra.arguments(), *words], job.run, program_name("run"))
     finally:
         prefect_server.stop()
-    if jobs.records and is_sweep:
-        sweep.print_leaderboard(jobs.records, jobs.console)
-    return jobs.exit_code
+    return 0
 
 
 def _check(overrides: list[str], is_sweep: bool, console: Console) -> None:
@@ -121,50 +117,22 @@ def _check_shown(overrides: list[str], is_sweep: bool) -> None:
 
 
 @dataclass
-class Jobs:
-    """Runs the jobs that Hydra asks for, and keeps how they ended: Hydra's main function returns nothing."""
+class SingleJob:
+    """Runs the one job that Hydra asks for."""
 
     console: Console
-    is_sweep: bool
     has_steps: bool | None = None
-    exit_code: int = 0
-    records: list[sweep.Job] = field(default_factory=list)
 
-    def run(self, hydra_config: DictConfig) -> float | None:
-        """Runs one job and returns its objective, NaN for a job of a sweep that failed.
-
-        Raises:
-            SystemExit: the command is over: its only job has failed, or a sweep was interrupted.
-        """
+    def run(self, hydra_config: DictConfig) -> None:
+        """Runs the job. Raises SystemExit where it has failed: Hydra would turn our errors into its own."""
         try:
-            config = compose.from_hydra(hydra_config)
-            return self._run_in_sweep(config) if self.is_sweep else self._run_alone(config)
+            plan = run_stages(compose.from_hydra(hydra_config), self.console, self.has_steps)
         except ConfigError as error:
             raise self._end(InvalidConfig(error.errors)) from None
         except PipelineError as error:
-            ended = self._end(error)
-            if self.is_sweep and not isinstance(error, StageInterrupted):
-                return math.nan
-            raise ended from None
-
-    def _run_alone(self, config: RunConfig) -> float | None:
-        plan = run_stages(config, self.console, self.has_steps)
+            raise self._end(error) from None
         print_end(plan, self.console)
-        return sweep.objective_value(plan)
-
-    def _run_in_sweep(self, config: RunConfig) -> float:
-        job = HydraConfig.get().job
-        overrides = list(HydraConfig.get().overrides.task)
-        record = sweep.Job(job.num, overrides, Path(HydraConfig.get().sweep.dir), direction=config.sweep.direction)
-        self.records.append(record)
-        remember_overrides(overrides)
-        self.console.print(
-            f"[bold]job {record.number}[/bold] {escape(' '.join(overrides))}", highlight=False, soft_wrap=True
-        )
-        plan = run_stages(config, self.console, self.has_steps, is_aside=True)
-        return sweep.record_result(record, config, sweep.objective_value(plan))
 
     def _end(self, error: PipelineError) -> SystemExit:
         print_error(self.console, error)
-        self.exit_code = error.exit_code
         return SystemExit(error.exit_code)

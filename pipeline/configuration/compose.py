@@ -3,6 +3,7 @@
 All mistakes of the three steps are reported at once. Behind this module there is no OmegaConf.
 """
 
+import sys
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -17,7 +18,7 @@ from pipeline.configuration.overrides import check_overrides, is_swept
 from pipeline.configuration.resolve import from_tree
 from pipeline.configuration.schema import RunConfig
 from pipeline.errors import InvalidConfig
-from pipeline.paths import CONF_DIR
+from pipeline.paths import CONF_DIR, REPOSITORY
 from stages.config import ConfigError
 
 __all__ = ["compose_config", "compose_tree", "compose_with_tree", "from_hydra", "is_swept", "plain_tree",
@@ -25,7 +26,9 @@ __all__ = ["compose_config", "compose_tree", "compose_with_tree", "from_hydra", 
 
 
 def register_schema() -> None:
-    """Gives Hydra the defaults of all keys under the name `schema` (first in conf/config.yaml), and our resolver."""
+    """Gives Hydra our defaults under the name `schema` (first in conf/config.yaml), our resolver and our sweeper."""
+    if str(REPOSITORY) not in sys.path:  # there Hydra finds hydra_plugins; an editable installation hides it
+        sys.path.append(str(REPOSITORY))
     learning_rates.register()
     ConfigStore.instance().store(name="schema", node=default_tree())
 

@@ -15,6 +15,7 @@ from pipeline.configuration.defaults import default_tree
 from pipeline.configuration.schema import (
     CostConfig,
     LauncherConfig,
+    NotifyConfig,
     RunConfig,
     StagesConfig,
     StudentConfig,
@@ -84,12 +85,13 @@ TITLES: dict[type, str] = {
     SuiteConfig: "Evaluation suites",
     LauncherConfig: "Launcher",
     TrackerConfig: "Tracker",
+    NotifyConfig: "Notifications",
     SweepConfig: "Sweeps",
     CostConfig: "Costs",
 }
 
 # Read by the driver only: no stage's fingerprint has them.
-DRIVER_ONLY = {RunConfig, PrepareConfig, LauncherConfig, TrackerConfig, SweepConfig, CostConfig}
+DRIVER_ONLY = {RunConfig, PrepareConfig, LauncherConfig, TrackerConfig, NotifyConfig, SweepConfig, CostConfig}
 
 INTRODUCTION = """\
 Every key can be set on the command line as `key=value`. A recipe, or a file of another config group, sets some of them

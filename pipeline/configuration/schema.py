@@ -36,6 +36,7 @@ from stages.config import (
     setting,
     to_dict,
 )
+from stages.config.mistakes import hint
 
 
 @config_class
@@ -161,6 +162,35 @@ class TrackerConfig(Checked):
 
 
 @config_class
+class NotifyConfig(Checked):
+    """Who is told of the end of a run, of a failure and of alarms. It is never part of a fingerprint."""
+
+    command: str | None = setting(
+        None, "Command for the shell; it finds R1_EVENT, R1_RUN, R1_STAGE, R1_TITLE and R1_MESSAGE in its environment."
+    )
+    webhook: str | None = setting(
+        None, "Address to which JSON is posted, in a form that Slack, Mattermost and Discord show as a message."
+    )
+    desktop: Bool = setting(False, "Show a notification on this desktop.")
+    on: list[str] = setting(
+        ["end", "alarm", "failure"],
+        "What is told: end (the command is done; of a sweep all its jobs), alarm, failure.",
+    )
+
+    def mistakes(self) -> list[str]:
+        """Only events that there are, and an address."""
+        known = ("end", "alarm", "failure")
+        found = [
+            f"on: {event!r} is none of {', '.join(known)}{hint(event, known)}"
+            for event in self.on
+            if event not in known
+        ]
+        if self.webhook is not None and not self.webhook.startswith(("http://", "https://")):
+            found.append("webhook: an address begins with http:// or https://")
+        return found
+
+
+@config_class
 class SweepConfig(Checked):
     """What a sweep compares.
 
@@ -174,7 +204,16 @@ class SweepConfig(Checked):
         None, "Evaluation set, e.g. tiny_math; null: the number is a metric of the stage's manifest or metrics.jsonl."
     )
     metric: str | None = setting(None, "Name of the number, e.g. pass@1 or reward/mean.")
-    direction: Literal["maximize", "minimize"] = setting("maximize", "Which numbers stand first in the leaderboard.")
+    direction: Literal["maximize", "minimize"] | None = setting(
+        None,
+        "Which numbers stand first in the leaderboard; null: the lowest loss, the highest reward or accuracy. Of other "
+        "metrics a sweep has to be told.",
+    )
+    watch: str | None = setting(
+        None,
+        "Metric of metrics.jsonl by which a pruner ends bad jobs early (hydra/sweeper/pruner); null: the compared one, "
+        "or, where an evaluation is compared, the stage's mean reward or loss.",
+    )
 
 
 @config_class
@@ -263,6 +302,7 @@ class RunConfig(Checked):
     launcher: LauncherConfig = setting(LauncherConfig, "How workers are started.")
     cost: CostConfig = setting(CostConfig, "Prices of the cost ledger.")
     tracker: TrackerConfig = setting(TrackerConfig, "Where metrics go besides metrics.jsonl.")
+    notify: NotifyConfig = setting(NotifyConfig, "Who is told of the end, of a failure and of alarms.")
     sweep: SweepConfig = setting(SweepConfig, "What a sweep compares.")
     eval: dict[str, SuiteConfig] = setting(
         {},

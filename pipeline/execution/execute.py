@@ -12,6 +12,7 @@ from pipeline.execution import current, launch
 from pipeline.execution.directories import move_aside
 from pipeline.execution.observers import DONE, FAILED, INTERRUPTED, NOBODY, Observers
 from pipeline.execution.source import source_commit
+from pipeline.execution.stage_lock import stage_lock
 from pipeline.execution.stop import StopRequest
 from pipeline.planning import preflight
 from pipeline.planning.action import RUN
@@ -50,9 +51,42 @@ def execute(
     if stop.is_requested:
         raise StageInterrupted(f"stopped before {step.stage}", f"continue with: {resume_command(plan.config, 'all')}")
     preflight.require_disk(step, plan.config)
-    if step.action == RUN and step.dir.exists():
-        move_aside(step.dir)
-    prepare(step, plan)
+    with stage_lock(step.dir, stop, observers.poll, on_line):
+        made = _made_meanwhile(step, plan)
+        if made is not None:
+            on_line(f"{step.stage} was made by another job meanwhile")
+            return made
+        if _has_to_go(step):
+            move_aside(step.dir)
+        prepare(step, plan)
+        return _make_observed(step, plan, stop, on_line, on_progress, observers)
+
+
+def _made_meanwhile(step: Step, plan: Plan) -> Manifest | None:
+    """The manifest of a stage that another job of a sweep has finished since this one was planned."""
+    if plan.config.force and step.is_selected:
+        return None
+    verdict = verify(step.dir)
+    return None if verdict.problems else verdict.manifest
+
+
+def _has_to_go(step: Step) -> bool:
+    """Whether what lies in the stage's directory is not gone on with.
+
+    Where nothing was there when the stage was planned, another job has begun it since.
+    """
+    return step.action == RUN and step.was_there and step.dir.exists()
+
+
+def _make_observed(
+    step: Step,
+    plan: Plan,
+    stop: StopRequest,
+    on_line: Callable[[str], None],
+    on_progress: Callable[[StageProgress], None],
+    observers: Observers,
+) -> Manifest:
+    """Makes a stage whose directory is prepared, and tells the observers."""
 
     def relay(state: StageProgress) -> None:
         observers.poll()
@@ -102,7 +136,7 @@ def _make(
 
 def prepare(step: Step, plan: Plan) -> None:
     """Writes config.json and inputs.json, all that a worker reads, and makes the directory the stage's current one."""
-    remove_temporaries(step.dir, step.dir.parent)
+    remove_temporaries(step.dir, *([] if plan.is_aside else [step.dir.parent]))  # jobs may work beside each other
     plain = to_dict(step.config) if step.config is not None else {}
     StageDescription(
         stage=step.stage,

@@ -62,7 +62,7 @@ class RunLock:
     def __enter__(self) -> "RunLock":
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.stream = open(self.path, "a+", encoding="utf-8")
-        is_taken = _take(self.stream.fileno())
+        is_taken = take(self.stream.fileno())
         before = read_note(self.path)
         refused = refusal(self.path, is_taken, before, file_system(self.path), socket.gethostname(), process_start)
         if refused:
@@ -70,7 +70,7 @@ class RunLock:
             raise RunLocked(f"the run {self.path.parent.name} is held by another driver: {refused[0]}", refused[1])
         self.note = f"the driver before ended without giving the run back: {before}" if before else ""
         self.stream.truncate(0)
-        self.stream.write(json.dumps(asdict(_this_process())))
+        self.stream.write(json.dumps(asdict(this_process())))
         self.stream.flush()
         return self
 
@@ -201,11 +201,11 @@ def is_held(run_dir: Path) -> bool:
         return refusal(path, is_free, holder, file_system(path), socket.gethostname(), process_start) is not None
 
 
-def _take(descriptor: int) -> bool | None:
+def take(descriptor: int, tries: int = TRIES) -> bool | None:
     """Takes the kernel's lock of an open file. Returns whether it did; None on a disk that has no locks."""
     from filelock import lock_descriptor  # loads asyncio; commands that only look do without
 
-    for attempt in range(TRIES):
+    for attempt in range(tries):
         if attempt:
             time.sleep(PAUSE_S)
         try:
@@ -238,7 +238,7 @@ def _open_by(path: Path) -> list[int]:
     return found
 
 
-def _this_process() -> Holder:
+def this_process() -> Holder:
     """The note for this process."""
     now = datetime.datetime.now().isoformat(timespec="seconds")
     return Holder(os.getpid(), socket.gethostname(), _user(), now, process_start(os.getpid()) or "")

@@ -1,21 +1,25 @@
 """Carries out the selected stages of one configuration: plan, lock, then one stage after another."""
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
+from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 
 from pipeline.configuration.schema import RunConfig
-from pipeline.errors import MissingInput
+from pipeline.errors import MissingInput, PipelineError
 from pipeline.execution import current, nodes
 from pipeline.execution.execute import execute
 from pipeline.execution.lock import RunLock
-from pipeline.execution.observers import NOBODY, Observers
+from pipeline.execution.notify import Notifier
+from pipeline.execution.observers import NOBODY, Observer, Observers
 from pipeline.execution.prefect import server as prefect_server
 from pipeline.execution.reuse import with_reused
+from pipeline.execution.stage_lock import stage_lock
 from pipeline.execution.stop import StopRequest
 from pipeline.execution.tracking.trackers import Trackers
 from pipeline.planning.estimate import STARTUP_S
@@ -28,7 +32,22 @@ from stages.contract.files import remove_temporaries
 from stages.contract.manifest import Manifest
 
 
-def run_stages(config: RunConfig, console: Console, has_steps: bool | None = None, is_aside: bool = False) -> Plan:
+@dataclasses.dataclass(frozen=True)
+class InSweep:
+    """What is different for a job of a sweep, whose driver may be another process."""
+
+    locked: Path  # the run's directory that the driver of the sweep holds
+    is_elsewhere: bool  # whether the job has a process of its own; then Prefect's embedded server is out of reach
+    observers: Callable[[StopRequest], list[Observer]]  # who follows the job besides the trackers
+
+
+def run_stages(
+    config: RunConfig,
+    console: Console,
+    has_steps: bool | None = None,
+    is_aside: bool = False,
+    in_sweep: InSweep | None = None,
+) -> Plan:
     """Plans the selected stages and runs what is not done, while it holds the run's lock.
 
     Args:
@@ -36,6 +55,7 @@ def run_stages(config: RunConfig, console: Console, has_steps: bool | None = Non
         console: Where it is shown.
         has_steps: Whether each step has a line where the console is no terminal; None: where one stage is to be made.
         is_aside: Whether it is a job of a sweep or an evaluation on the side, which leaves current what is current.
+        in_sweep: Of a job of a sweep, what that changes.
 
     Returns:
         The plan that was carried out.
@@ -44,12 +64,14 @@ def run_stages(config: RunConfig, console: Console, has_steps: bool | None = Non
         PipelineError: the plan has errors, another driver holds the run, or a stage failed or was interrupted.
     """
     require_run_dir(config)
-    with RunLock(config.run_dir) as lock:
-        if lock.note:
+    is_locked = in_sweep is not None and in_sweep.locked == config.run_dir
+    with contextlib.nullcontext() if is_locked else RunLock(config.run_dir) as lock:
+        if lock is not None and lock.note:
             console.print(f"note: {lock.note}", highlight=False, soft_wrap=True)
         plan = dataclasses.replace(make_plan(config), is_aside=is_aside)
         plan.raise_errors()
-        remove_temporaries(config.run_dir)
+        if lock is not None:
+            remove_temporaries(config.run_dir)
         if moved := current.moves(plan):
             _note(console, moved)
         current.write_configuration(plan)
@@ -57,20 +79,37 @@ def run_stages(config: RunConfig, console: Console, has_steps: bool | None = Non
             print_plan(console, plan)
         else:
             print_notes(console, plan)
-        plan = with_reused(plan)
+        with _alone_in_taking_over(config.run_dir, is_locked):
+            plan = with_reused(plan)
         current.show_done(plan)
-        stop = StopRequest()
-        with machines(config), Trackers(config, lambda text: _note(console, text)) as trackers:
-            trackers.catch_up(plan)
-            observers = Observers(trackers)
-            if not run_plan(plan, console, stop, config.orchestrator == "prefect", has_steps, observers):
-                _note(console, "Prefect's server has ended; the run goes on without it")
-                plan = dataclasses.replace(make_plan(config), is_aside=is_aside)
-                run_plan(plan, console, stop, False, has_steps, observers)
+        _run_observed(plan, console, has_steps, in_sweep)
         return plan
 
 
-@contextmanager
+def _alone_in_taking_over(run_dir: Path, has_neighbours: bool) -> AbstractContextManager:
+    """Inside, no other job of a sweep takes over what another run has made."""
+    if not has_neighbours:
+        return contextlib.nullcontext()
+    return stage_lock(run_dir / "taking_over", StopRequest(), lambda: None, lambda _: None)
+
+
+def _run_observed(plan: Plan, console: Console, has_steps: bool | None, in_sweep: InSweep | None) -> None:
+    """Runs the steps of a plan, followed by trackers and, in a sweep, by those who may end the job."""
+    config, stop = plan.config, StopRequest()
+    with_prefect = config.orchestrator == "prefect"
+    if in_sweep is not None and in_sweep.is_elsewhere:
+        with_prefect = with_prefect and prefect_server.has_own_server()
+    with machines(config), Trackers(config, lambda text: _note(console, text)) as trackers:
+        trackers.catch_up(plan)
+        with _notifier(plan, console, in_sweep is not None) as notifier:
+            observers = Observers(trackers, notifier, *(in_sweep.observers(stop) if in_sweep is not None else ()))
+            if not run_plan(plan, console, stop, with_prefect, has_steps, observers):
+                _note(console, "Prefect's server has ended; the run goes on without it")
+                plan = dataclasses.replace(make_plan(config), is_aside=plan.is_aside)
+                run_plan(plan, console, stop, False, has_steps, observers)
+
+
+@contextlib.contextmanager
 def machines(config: RunConfig) -> Iterator[None]:
     """Tells the other machines of a run (launcher=torchrun) when its driver ends."""
     try:
@@ -78,6 +117,22 @@ def machines(config: RunConfig) -> Iterator[None]:
     finally:
         if config.launcher.name == "torchrun":
             nodes.say_over(config.run_dir)
+
+
+@contextlib.contextmanager
+def _notifier(plan: Plan, console: Console, is_job: bool) -> Iterator[Notifier]:
+    """Tells of the alarms inside the block and, where it is no job of a sweep, of its end."""
+    notifier = Notifier(plan.config, lambda text: _note(console, text))
+    try:
+        yield notifier
+        if not is_job and not plan.is_done:
+            notifier.finished(", ".join(step.stage for step in plan.steps if not step.is_done) + " done")
+    except PipelineError as error:
+        if not is_job:
+            notifier.failed(error)
+        raise
+    finally:
+        notifier.close()
 
 
 def _note(console: Console, text: str) -> None:

@@ -2,7 +2,7 @@
 
 import csv
 import math
-from dataclasses import dataclass
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,8 +12,9 @@ from rich.table import Table
 from pipeline.configuration.graph import FAMILIES, family_of
 from pipeline.configuration.schema import RunConfig
 from pipeline.errors import InvalidConfig
+from pipeline.execution.sweeping.job_files import DONE, PRUNED, Job
 from pipeline.planning.plan import Plan
-from stages.contract.files import read_jsonl, write_json
+from stages.contract.files import read_jsonl
 from stages.contract.manifest import Manifest
 from stages.contract.results import find_results
 
@@ -21,17 +22,12 @@ NUM_LAST_ROWS = 5  # a metric of metrics.jsonl is the mean of its last rows: one
 MATHEMATICS = {"tiny_world": "tiny_math", "file": "file"}  # data -> the evaluation set that stands for it
 
 
-@dataclass
-class Job:
-    """One job of a sweep: its place in it, and how it ended."""
-
-    number: int
-    overrides: list[str]
-    sweep_dir: Path
-    state: str = "failed"
-    objective: float | None = None
-    name: str = ""  # of the objective, in words
-    direction: str = "maximize"
+# Metrics of which more, or less, is better. Of others a sweep has to be told (sweep.direction).
+HIGHER = (
+    r"(pass|cons)@|reward/(mean|accuracy|format|language|helpful|safety)$|.*accuracy$|.*tokens_per_s$|data/kept|"
+    r"(language|polite|helpfulness|refused|harmful_refused|benign_correct|format|reflection|rating|percentile)$"
+)
+LOWER = r"(.*/)?loss"
 
 
 class Objective(NamedTuple):
@@ -51,13 +47,8 @@ def record_result(job: Job, config: RunConfig, value: float | None) -> float:
     Returns:
         The objective for Hydra's sweeper; NaN where there is none.
     """
-    job.state = "done"
     job.objective = value
-    job.name = str(choose_objective(config))
-    write_json(
-        job.sweep_dir / str(job.number) / "job.json",
-        {"overrides": job.overrides, "objective": value, "name": job.name, "run_dir": str(config.run_dir)},
-    )
+    job.set_state(DONE)
     return math.nan if value is None else value
 
 
@@ -74,8 +65,33 @@ def choose_objective(config: RunConfig) -> Objective:
     if chosen.set or (chosen.metric is None and "evaluate" in config.selection):
         default_set = MATHEMATICS.get(config.data.name, (config.data.tasks or ["file"])[0])
         return Objective(stage, chosen.set or default_set, chosen.metric or "pass@1")
-    is_rl = hasattr(config.stage(stage), "rewards")
-    return Objective(stage, None, chosen.metric or ("reward/mean" if is_rl else "train/loss"))
+    return Objective(stage, None, chosen.metric or own_metric(config, stage))
+
+
+def own_metric(config: RunConfig, stage: str) -> str:
+    """The number by which a stage is judged where nothing is evaluated: of RL the mean reward, else the loss."""
+    return "reward/mean" if hasattr(config.stage(stage), "rewards") else "train/loss"
+
+
+def direction_of(config: RunConfig, metric: str) -> str:
+    """Whether more ("maximize") or less ("minimize") of a metric is better.
+
+    Raises:
+        InvalidConfig: sweep.direction does not say, and the name does not either.
+    """
+    if config.sweep.direction is not None and metric == choose_objective(config).metric:
+        return config.sweep.direction
+    if re.fullmatch(LOWER, metric):
+        return "minimize"
+    if re.match(HIGHER, metric):
+        return "maximize"
+    fix = "add sweep.direction=maximize or sweep.direction=minimize"
+    raise InvalidConfig([f"sweep.metric={metric}: is more of it better, or less? {fix}"])
+
+
+def is_minimized(config: RunConfig, metric: str) -> bool:
+    """Whether less of a metric is better."""
+    return direction_of(config, metric) == "minimize"
 
 
 def _trains_a_model(config: RunConfig, stage: str) -> bool:
@@ -144,10 +160,11 @@ def print_leaderboard(jobs: list[Job], console: Console) -> None:
 
 
 def rank(jobs: list[Job]) -> list[Job]:
-    """The jobs, the best one first; those without an objective come last. A loss is always minimized."""
-    is_minimized = jobs[0].direction == "minimize" or jobs[0].name.endswith("train/loss")
-    sign = 1 if is_minimized else -1
-    return sorted(jobs, key=lambda job: (job.objective is None, sign * (job.objective or 0.0)))
+    """The jobs, the best one first. Those without an objective come last, and before them those that were pruned."""
+    sign = 1 if jobs[0].direction == "minimize" else -1
+    return sorted(
+        jobs, key=lambda job: (job.objective is None, job.state == PRUNED, sign * (job.objective or 0.0), job.number)
+    )
 
 
 def _table(ranked: list[Job], overrides: list[str], name: str) -> Table:

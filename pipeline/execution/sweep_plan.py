@@ -18,6 +18,7 @@ from pipeline.configuration.schema import RunConfig
 from pipeline.errors import InvalidConfig, MessageAndFix
 from pipeline.execution.objectives import objective_mistakes
 from pipeline.execution.sweep import choose_objective
+from pipeline.execution.sweeping.checks import check_libraries, sweep_mistakes
 from pipeline.planning.plan import Plan, make_plan
 from pipeline.view.tables import Column, print_table
 from pipeline.view.words import duration
@@ -84,21 +85,21 @@ def plan_sweep(words: Sequence[str]) -> SweepPlan:
     Args:
         words: the overrides as Hydra wants them, swept ones among them.
     """
+    check_libraries(words)
     config, tree = compose.compose_with_tree(list(words), is_sweep=True)
     parser = OverridesParser.create()
     given = parser.parse_overrides(list(words))
     sweeper = compose.sweeper_of([word for word, one in zip(words, given) if not one.is_sweep_override()])
     params = parser.parse_overrides([f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()])
     name = str(sweeper.get("_target_", BASIC))
+    mistakes = objective_mistakes(config) or sweep_mistakes(config, words)
     if name != BASIC:
         job = PlannedJob([], make_plan(config), [])
-        return SweepPlan(
-            config, [job], int(sweeper.get("n_trials") or 1), name.split(".")[-1], objective_mistakes(config)
-        )
+        return SweepPlan(config, [job], int(sweeper.get("n_trials") or 1), name.split(".")[-1], mistakes)
     swept = [one for one in (*params, *given) if one.is_sweep_override()]
     choices = list(itertools.product(*(_values(one) for one in swept)))
     jobs = [_job(list(words), swept, choice, tree) for choice in choices[:MAX_PLANNED]]
-    return SweepPlan(config, jobs, len(choices), "", objective_mistakes(config))
+    return SweepPlan(config, jobs, len(choices), "", mistakes)
 
 
 def _values(override: Override) -> list[str]:

@@ -49,6 +49,7 @@ class Step:
     memory_gib: float | None = 0.0  # estimated, of one node; None: not known yet
     seconds: float | None = 0.0  # estimated; None: not known yet
     is_selected: bool = True
+    was_there: bool = False  # whether its directory was there when it was planned
     errors: list[MessageAndFix] = field(default_factory=list)
     earlier: Parts = field(default_factory=dict)  # of an evaluation: what another one has measured
     source: Path | None = None  # of a stage that is reused: the directory of another run that holds it
@@ -109,6 +110,7 @@ def make_plan(config: RunConfig) -> Plan:
     errors += preflight.check_suites(steps)
     errors += preflight.check_disk(config, steps)
     errors += preflight.check_trackers(config)
+    errors += preflight.check_notify(config)
     errors += check_judges(config, steps)
     errors += check_rates(config, steps)
     errors += check_lora(config, steps)
@@ -195,6 +197,7 @@ def _step(
         memory_gib=estimate.memory_gib(node, stage_config, config),
         seconds=0.0 if action in (SKIP, REUSE) else estimate.seconds(read, stage_config, config),
         is_selected=is_selected,
+        was_there=directory.exists(),
         errors=errors + damages,
         earlier=earlier,
         source=made,

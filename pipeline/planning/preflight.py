@@ -59,6 +59,14 @@ def check_trackers(config: RunConfig) -> list[MessageAndFix]:
     ]
 
 
+def check_notify(config: RunConfig) -> list[MessageAndFix]:
+    """A desktop that has no program for notifications."""
+    if not config.notify.desktop or sys.platform == "darwin" or shutil.which("notify-send"):
+        return []
+    fix = "install it (Debian, Ubuntu: sudo apt-get install libnotify-bin), or use notify.command or notify.webhook"
+    return [("notify.desktop=true needs the program notify-send", fix)]
+
+
 def check_sandbox(config: RunConfig, steps: Iterable["Step"]) -> list[MessageAndFix]:
     """A stage that is going to run grades programs, and none can be run here.
 

@@ -116,7 +116,7 @@ class Evaluation:
         model_dir = worker.model_dir(name)
         prompter = self._prompter(name)
         engine = self.engine.use(model_dir, *self.lengths[name])
-        if not hasattr(worker, "startup_s"):
+        if not worker.startup_s:
             worker.startup_done()
         for number, one in enumerate(self.sets, start=first):
             if (name, one.name) in self.earlier:
