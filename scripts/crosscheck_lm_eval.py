@@ -47,11 +47,11 @@ dataset_kwargs: {{data_files: {{test: {path}}}}}
 test_split: test
 output_type: generate_until
 doc_to_text: "{{{{prompt}}}}"
-doc_to_target: "{{{{completion if completion is defined else answer}}}}"
+doc_to_target: "{{{{answer}}}}"
 target_delimiter: ""
 fewshot_delimiter: ""
 num_fewshot: {num_examples}
-fewshot_config: {{sampler: first_n, samples: {examples}}}
+fewshot_config: {{sampler: first_n, doc_to_target: "{{{{completion}}}}", samples: {examples}}}
 generation_kwargs: {{until: [], do_sample: false, max_gen_toks: {max_tokens}}}
 filter_list:
   - name: well_formed
