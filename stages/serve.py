@@ -23,14 +23,18 @@ NAMES = ("auto", "plain", "r1_zero", "chat")
 # On a processor: whole blocks are shared, and the default of 128 tokens is long; nothing is compiled.
 CPU_ARGUMENTS = ("--block-size", "32", "--enforce-eager")
 CPU_CACHE_GIB = "1"
+# What libraries say in the server's children about what nobody can do anything about; see also environment.py.
+HIDDEN_WARNINGS = (
+    "ignore:resource_tracker:UserWarning",  # Python's helper for shared memory cleans up after the engine
+    "ignore:`torch.distributed.reduce_op` is deprecated:FutureWarning",  # vLLM looks through all names of it
+)
 
 
 def main(arguments: Sequence[str]) -> int:
     """Serves until it is stopped; returns the exit code where the model cannot be served."""
     options = parse(arguments)
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "1"  # the engine has a process of its own here
-    # What its helper for shared memory says as it cleans up; there is nothing to do about it.
-    os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
+    os.environ.setdefault("PYTHONWARNINGS", ",".join(HIDDEN_WARNINGS))
     os.environ.pop("STAGE_GUARD_PID", None)  # the guard is this process's own parent here, not that of a launcher
     environment.prepare()
     try:
@@ -44,7 +48,13 @@ def main(arguments: Sequence[str]) -> int:
     warnings.filterwarnings("ignore", message=".*vllm", category=DeprecationWarning)
     # `sys.modules["__main__"]` stays this module, which processes of the engine import first: it hides what
     # `stages/__init__.py` has to hide.
-    runpy.run_module(SERVER, run_name="__main__", alter_sys=False)
+    try:
+        runpy.run_module(SERVER, run_name="__main__", alter_sys=False)
+    finally:
+        if template is not None:
+            Path(words[words.index("--chat-template") + 1]).unlink(missing_ok=True)
+    sys.stderr.flush()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())  # Triton prints pages about what it did not free
     return 0
 
 

@@ -8,13 +8,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
+from hydra.errors import HydraException
 from rich.console import Console
 from rich.markup import escape
 
 from pipeline.commands.hydra_command_line import call_hydra, program_name
 from pipeline.configuration import compose
 from pipeline.configuration.schema import RunConfig
-from pipeline.errors import PipelineError, StageFailed, StageInterrupted
+from pipeline.errors import InvalidConfig, PipelineError, StageFailed, StageInterrupted
 from pipeline.execution import sweep
 from pipeline.execution.lock import RunLock
 from pipeline.execution.notify import Notifier
@@ -85,10 +86,13 @@ def _notify(config: RunConfig, found: list[Job], code: int, console: Console) ->
 
 def _call(words: Sequence[str], options: Sequence[str], directory: Path, jobs: SweepJobs) -> None:
     own = [] if any(word.startswith("hydra.sweep.dir=") for word in words) else [_quoted(directory)]
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints a traceback of its own and exits
     try:
         call_hydra([*options, *words, *own], jobs.run, program_name("run"))
     except PipelineError:
         raise
+    except HydraException as error:
+        raise InvalidConfig([str(error).strip()]) from None
     except Exception as error:
         if not _is_lost_process(error):
             raise

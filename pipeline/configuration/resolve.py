@@ -50,7 +50,7 @@ def without_repetitions(mistakes: list[str]) -> list[str]:
 
     `stages.r1_zero.data.tasks: ...` is left out where `data.tasks: ...` says the same.
     """
-    return [line for line in mistakes if not (line.startswith("stages.") and line.split(".", 2)[2] in mistakes)]
+    return [line for line in mistakes if not (line.startswith("stages.") and line.split(".", 2)[-1] in mistakes)]
 
 
 def uses_judge(stage: Any, by_column: bool = True) -> bool:

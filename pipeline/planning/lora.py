@@ -16,19 +16,13 @@ from pipeline.errors import MessageAndFix, MissingInput
 from pipeline.planning.devices import num_gpus
 from stages.config import LoraConfig, ModelConfig
 from stages.config.lora import VLLM_RANKS
-from stages.contract.files import find_json
-from stages.contract.linear_layers import Layer, is_tied, linear_layers, llama_layers
+from stages.contract.linear_layers import Layer, is_tied, linear_layers, llama_layers, read_by_kernels
 from stages.contract.safetensors_header import BadWeights
 
 if TYPE_CHECKING:
     from pipeline.planning.plan import Step
 
 HEADS = ("lm_head", "embed_out", "output", "embed_tokens", "embed_in", "wte", "word_embeddings")
-NOT_ADAPTED = {  # peft refuses their layers, whose weights other code reads past an adapter
-    "mamba": "Mamba",
-    "mamba2": "Mamba 2",
-    "falcon_mamba": "Falcon Mamba",
-}
 SAMPLED = ("grpo",)  # kinds of stages whose sampler gets new weights as they train
 
 
@@ -44,7 +38,6 @@ def check_lora(config: RunConfig, steps: Iterable["Step"]) -> list[MessageAndFix
         layers = layers_of(model)
         if layers is not None:
             errors += _of_targets(lora, layers, model, where) or _of_rank(lora, layers, where)
-        errors += _of_family(model, lora, where)
         errors += _of_sampler(step, lora, model, where)
         errors += _of_quantization(config, step.config, lora, where)
     return list(dict.fromkeys(errors))
@@ -91,12 +84,16 @@ def _of_targets(lora: LoraConfig, layers: Sequence[Layer], model: ModelConfig, w
     """Targets that the model has not got, and those that share a matrix with another module."""
     kinds = list(dict.fromkeys(layer.kind for layer in layers if layer.is_in_block))
     tied = model.tie_embeddings if model.path is None else is_tied(locate(model.path, model.revision), list(layers))
+    unused = set() if model.path is None else read_by_kernels(locate(model.path, model.revision))
     errors = []
     for key, names in (("targets", lora.targets), ("whole", lora.whole)):
         for name in names:
             if tied and name.rpartition(".")[2] in HEADS:
                 message = f"{where}.{key}: {name} is tied: the head and the embedding of {_named(model)} are one matrix"
                 errors.append((message, f"leave {name} out: a change of one would leave the other as it was"))
+            elif key == "targets" and name.rpartition(".")[2] in unused:
+                message = f"{where}.targets: kernels of {_named(model)} read the weight of {name} past the layer"
+                errors.append((message, f"leave {name} out: an adapter would do nothing there"))
             elif key == "targets" and not any(layer.is_target(name) for layer in layers):
                 close = difflib.get_close_matches(name.rpartition(".")[2], kinds, n=1)
                 hint = f"; did you mean {close[0]}?" if close else ""
@@ -115,15 +112,6 @@ def _of_rank(lora: LoraConfig, layers: Sequence[Layer], where: str) -> list[Mess
         f"{largest.rows} x {largest.columns}"
     )
     return [(message, f"{where}.rank={min(64, largest.width)}; {largest.width} is full rank")]
-
-
-def _of_family(model: ModelConfig, lora: LoraConfig, where: str) -> list[MessageAndFix]:
-    """Families whose layers peft refuses."""
-    family = _config_of(model).get("model_type")
-    if family in NOT_ADAPTED:
-        message = f"{where}: the layers of {NOT_ADAPTED[family]} models ({_named(model)}) take no adapters"
-        return [(message, f"train all weights ({where}.rank=0), or take another model")]
-    return []
 
 
 def _of_sampler(step: "Step", lora: LoraConfig, model: ModelConfig, where: str) -> list[MessageAndFix]:
@@ -165,17 +153,6 @@ def _of_quantization(config: RunConfig, stage_config: Any, lora: LoraConfig, whe
         message = f"{where}.quantize={lora.quantize}: ZeRO 3 cannot divide weights of 4 bits"
         errors.append((message, f"choose deepspeed=zero2, or {where}.quantize=none"))
     return errors
-
-
-def _config_of(model: ModelConfig) -> dict[str, Any]:
-    """config.json of a model from outside; empty for any other."""
-    if model.path is None:
-        return {}
-    try:
-        config = find_json(locate(model.path, model.revision) / "config.json")
-    except MissingInput:
-        return {}
-    return config if isinstance(config, dict) else {}
 
 
 def _named(model: ModelConfig) -> str:

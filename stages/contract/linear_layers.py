@@ -16,6 +16,14 @@ HEAD = re.compile(r"(?:^|\.)(?:lm_head|embed_out|output)\.weight$")
 EXPERT = re.compile(r"\.experts?\.|\.experts$")  # modules of all experts together, which no linear layer is
 ROUTER = re.compile(r"(?:^|\.)(?:gate|router|gate\.wg|shared_expert_gate)$")
 
+# What the kernels of state-space layers read past the layer itself, where an adapter would do nothing. peft refuses it.
+READ_BY_KERNELS = {
+    "mamba": {"out_proj"},
+    "mamba2": {"out_proj"},
+    "falcon_mamba": {"out_proj"},
+    "falcon_h1": {"out_proj"},
+}
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -51,17 +59,24 @@ def linear_layers(directory: Path) -> list[Layer]:
         BadWeights: A file is missing or damaged.
         OSError: A file cannot be read.
     """
-    layers = []
+    layers, unused = [], read_by_kernels(directory)
     for name, entry in read_tensors(directory).items():
         if not name.endswith(".weight") or len(entry.shape) != 2:
             continue
         module = name.removesuffix(".weight")
         in_block = LAYER.search(name) is not None
-        if EXPERT.search(module) or ROUTER.search(module):
+        if EXPERT.search(module) or ROUTER.search(module) or module.rpartition(".")[2] in unused:
             continue
         if in_block or EMBEDDING.search(name) or HEAD.search(name):
             layers.append(Layer(module, *entry.shape, is_in_block=in_block))
     return layers
+
+
+def read_by_kernels(directory: Path) -> set[str]:
+    """The kinds of layers of a model directory in which an adapter would do nothing."""
+    config: Any = find_json(directory / "config.json")
+    family = config.get("model_type") if isinstance(config, dict) else None
+    return READ_BY_KERNELS.get(family, set()) if isinstance(family, str) else set()
 
 
 def llama_layers(

@@ -8,6 +8,7 @@ from torch import nn
 
 from stages.config.lora import ends_with
 from stages.config.mistakes import hint
+from stages.contract.linear_layers import READ_BY_KERNELS
 from stages.modeling.batching import lay_out
 from stages.modeling.checks import evaluating, short_rows
 from stages.runtime.errors import InputError
@@ -16,14 +17,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 MOST_NAMED = 12  # names of layers that a message lists
-
-# What the kernels of state-space layers read past the layer itself, where an adapter would do nothing. peft refuses it.
-READ_BY_KERNELS = {
-    "mamba": {"out_proj"},
-    "mamba2": {"out_proj"},
-    "falcon_mamba": {"out_proj"},
-    "falcon_h1": {"out_proj"},
-}
 
 
 def width_of(model: "PreTrainedModel") -> int:

@@ -91,7 +91,8 @@ def test_of_several_students_each_has_its_own_keys():
         "student.distill.num_epochs=1: there are several students: students.a.KEY"
     ]
     assert said("+stage=distill_a", *two, "students.b.distill.num_epochs=1") == [
-        "students.b.distill.num_epochs=1: distill_b is not among the planned stages"
+        "student@students.b=tiny_small: student_base_b is not among the planned stages",
+        "students.b.distill.num_epochs=1: distill_b is not among the planned stages",
     ]
 
 

@@ -103,8 +103,10 @@ def test_a_tied_head_is_refused_and_an_untied_one_is_not(errors, models):
     assert "embed_tokens is tied" in errors("lora.targets=[embed_tokens]", "model.tie_embeddings=true")
 
 
-def test_a_family_that_takes_no_adapters_is_refused(errors, models):
-    assert "the layers of Mamba models" in errors(f"model.path={models['Mamba']}")
+def test_a_layer_that_kernels_read_past_is_refused_and_the_others_are_not(errors, models):
+    said = errors("lora.targets=[out_proj]", f"model.path={models['Mamba']}")
+    assert "read the weight of out_proj past the layer" in said
+    assert not errors(f"model.path={models['Mamba']}")
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,14 @@ from pathlib import Path
 
 import psutil
 import pytest
+from hydra.errors import HydraException
 
-from pipeline.errors import InvalidConfig, MissingInput
+from pipeline.commands import run_sweep
+from pipeline.errors import InvalidConfig, MissingInput, StageFailed
 from pipeline.execution.sweeping import checks
 from pipeline.execution.sweeping.directory import sweep_directory
 from pipeline.execution.sweeping.job_files import find_jobs
+from pipeline.execution.sweeping.sweep_job import SweepJobs
 from tests.support.command_line import r1
 from tests.support.paths import REPOSITORY
 from tests.support.runs import config
@@ -58,7 +61,7 @@ class Typed:
 
 
 def steps_of(runs: Path) -> int:
-    return sum(len(path.read_text().splitlines()) for path in (runs / "tiny/r1_zero").glob("*/metrics.jsonl"))
+    return sum(len(path.read_text().splitlines()) for path in (runs / "tiny/r1_zero").glob("????????/metrics.jsonl"))
 
 
 def test_jobs_side_by_side_share_stages_are_interrupted_and_go_on(tmp_path):
@@ -83,7 +86,7 @@ def test_jobs_side_by_side_share_stages_are_interrupted_and_go_on(tmp_path):
     assert board(tmp_path) == [("0", "done"), ("1", "done"), ("2", "failed")]
     made_base = [line for line in made(tmp_path) if line.startswith("base")]
     assert len(made_base) == 1  # by one job, while the others waited
-    rows = [path.read_text().splitlines() for path in (tmp_path / "tiny/r1_zero").glob("*/metrics.jsonl")]
+    rows = [path.read_text().splitlines() for path in (tmp_path / "tiny/r1_zero").glob("????????/metrics.jsonl")]
     assert sorted(len(lines) for lines in rows) == [40, 40]  # gone on with, no step twice
     assert len(list((tmp_path / "tiny/r1_zero").glob("????????"))) == 3 and not list(tmp_path.rglob("*.old-*"))
 
@@ -123,7 +126,7 @@ def test_an_optuna_sweep_prunes_and_goes_on_after_a_kill(tmp_path):
         "hydra.sweeper.pruner.n_startup_trials=1",
     )
     typed = Typed(*words, FAKE_STEP_S="0.1")
-    wait_for(lambda: len(list((tmp_path / "tiny/r1_zero").glob("*/manifest.json"))) == 2, 500)
+    wait_for(lambda: len(list((tmp_path / "tiny/r1_zero").glob("????????/manifest.json"))) == 2, 500)
     typed.process.kill()
     typed.process.communicate()
     before = made(tmp_path)
@@ -170,3 +173,19 @@ def test_a_launcher_without_its_library_is_refused_with_the_command_that_install
     with pytest.raises(MissingInput, match="hydra/launcher=joblib needs a library") as error:
         checks.check_libraries(["hydra/launcher=joblib"])
     assert "pip install 'hydra-joblib-launcher" in error.value.fix
+
+
+def test_a_process_that_is_killed_and_a_key_of_hydra_that_is_none_are_said_in_words(tmp_path, monkeypatch):
+    lost = type("TerminatedWorkerError", (RuntimeError,), {})("A worker process was killed\nby signal 9")
+    for raised, expected, words in (
+        (lost, StageFailed, "a process of the sweep was killed: A worker process was killed"),
+        (HydraException("Could not override 'hydra.sweeper.n_trails'"), InvalidConfig, "n_trails"),
+    ):
+
+        def call(*_, raised=raised):
+            raise raised
+
+        monkeypatch.setattr(run_sweep, "call_hydra", call)
+        monkeypatch.setenv("HYDRA_FULL_ERROR", "")
+        with pytest.raises(expected, match=words):
+            run_sweep._call([], [], tmp_path, SweepJobs(tmp_path, tmp_path, None, None))

@@ -14,6 +14,7 @@ from pipeline.configuration.schema import RunConfig
 from pipeline.errors import InvalidConfig, MissingInput
 from pipeline.execution.sweep import choose_objective, direction_of
 from pipeline.planning.plan import make_plan
+from stages.config import ConfigError
 
 LIBRARIES = {  # word -> (module, how to install it)
     "hydra/sweeper=optuna": ("optuna", "pip install 'optuna>=5,<6'"),
@@ -108,7 +109,10 @@ def _without_effect(words: Sequence[str]) -> list[str]:
         if len(values) < 2:
             continue
         others = [word for word in first if word != values[0]]
-        made = [make_plan(compose.compose_config([*plain, *others, value])) for value in values]
+        try:
+            made = [make_plan(compose.compose_config([*plain, *others, value])) for value in values]
+        except (ConfigError, InvalidConfig):
+            continue  # the job itself says so
         fingerprints = [{step.stage: (step.fingerprint, str(step.dir)) for step in plan.steps} for plan in made]
         if fingerprints[0] and fingerprints[0] == fingerprints[1]:
             mistakes.append(
