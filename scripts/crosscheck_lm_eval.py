@@ -58,7 +58,8 @@ filter_list:
     filter: [{{function: regex, regex_pattern: '{pattern}'}}, {{function: take_first}}]
 metric_list: [{{metric: exact_match}}]
 """
-WELL_FORMED = r"^\s*(?:<think>)?(?:(?!</?think>|</?answer>)[\s\S])*</think>\s*<answer>\s*(-?[0-9]+)\s*</answer>\s*$"
+# A template that opens the thought itself leaves the tag out of what the harness sees.
+WELL_FORMED = r"^\s*{opening}(?:(?!</?think>|</?answer>)[\s\S])*</think>\s*<answer>\s*(-?[0-9]+)\s*</answer>\s*$"
 
 
 def main() -> int:
@@ -94,6 +95,17 @@ def read_rows(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
+def opens_thought(model: Path) -> bool:
+    """Whether the chat template of an export ends its prompts with <think>."""
+    from transformers import AutoTokenizer
+
+    chat = [{"role": "user", "content": "a"}]
+    prompt: str = AutoTokenizer.from_pretrained(model).apply_chat_template(
+        chat, add_generation_prompt=True, tokenize=False
+    )
+    return prompt.rstrip().endswith("<think>")
+
+
 def task_of(options: argparse.Namespace, directory: Path) -> str:
     """The harness's description of the problems."""
     path = directory / "problems.jsonl"
@@ -105,7 +117,7 @@ def task_of(options: argparse.Namespace, directory: Path) -> str:
         max_tokens=options.max_tokens,
         num_examples=len(examples),
         examples=json.dumps(examples, ensure_ascii=False),
-        pattern=WELL_FORMED,
+        pattern=WELL_FORMED.replace("{opening}", "" if opens_thought(options.model) else "<think>"),
     )
 
 
