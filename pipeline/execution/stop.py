@@ -2,8 +2,11 @@
 
 import signal
 import sys
+import time
 from types import FrameType
 from typing import Any
+
+TWICE_S = 1.0  # `timeout` sends its SIGTERM to the driver and then to the driver's group, which is the driver again
 
 
 def interrupt_on_signals() -> None:
@@ -24,6 +27,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.count = 0
+        self._asked_at = -TWICE_S  # when the last SIGTERM came, by the monotonic clock
         self._before: dict[int, Any] = {}  # the handlers that were there
 
     def install(self) -> "StopRequest":
@@ -45,6 +49,10 @@ class StopRequest:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGTERM:
+            before, self._asked_at = self._asked_at, time.monotonic()
+            if self._asked_at - before < TWICE_S:
+                return
         self.count += 1
         if self.count == 1:
             print("\nstopping after a checkpoint (once more: stop now)", file=sys.stderr, flush=True)
