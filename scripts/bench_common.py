@@ -36,6 +36,15 @@ SHAPES = {  # of the random Llama; heads of 32 and 64: vLLM has kernels for both
         "num_key_value_heads": 6,
         "tie_word_embeddings": True,
     },
+    "smollm2": {  # SmolLM2-135M, with random weights
+        "vocab_size": 49152,
+        "hidden_size": 576,
+        "intermediate_size": 1536,
+        "num_hidden_layers": 30,
+        "num_attention_heads": 9,
+        "num_key_value_heads": 3,
+        "tie_word_embeddings": True,
+    },
 }
 SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
 

@@ -4,6 +4,7 @@ Model, prompts, group size, lengths, loss and optimizer are the same.
 
     python scripts/bench_grpo.py               # tiny: 0.51M parameters, 16 prompts x 16 completions, at most 48 tokens
     python scripts/bench_grpo.py --shape 86m   # 86M parameters, 32,000 tokens of vocabulary, 4 x 8, 64 tokens
+    python scripts/bench_grpo.py --shape smollm2   # the shape of SmolLM2-135M, 49,152 tokens of vocabulary, 4 x 8, 64
     python scripts/bench_grpo.py --lora        # 86M: ours with LoRA, ours without, TRL with peft; rank 16, all layers
 
 Prints medians over the steps after warm-up, ratios, and the work that each side leaves out. `bare` is vLLM's generate()
@@ -28,16 +29,16 @@ from bench_common import (
 from bench_grpo_sides import WORK, bare, our_config, ours, trl
 
 SIDES = {  # name -> (shape -> processes, threads of each)
-    "ours": {"tiny": (2, 1), "86m": (1, 2)},
-    "ours_hf": {"tiny": (2, 1), "86m": (1, 2)},  # rollout=transformers: shares the trainer's weights
-    "bare": {"tiny": (2, 1), "86m": (1, 2)},
-    "trl": {"tiny": (1, 2), "86m": (1, 2)},
-    "trl_2": {"tiny": (2, 1), "86m": (2, 1)},  # the same on two processes
-    "trl_vllm": {"tiny": (1, 2), "86m": (1, 2)},  # vLLM in the trainer's process ("colocate")
-    "ours_lora": {"tiny": (2, 1), "86m": (1, 2)},  # the sampler gets merged weights
-    "ours_lora_adapter": {"tiny": (2, 1), "86m": (1, 2)},  # vLLM's own LoRA
-    "ours_lora_hf": {"tiny": (2, 1), "86m": (1, 2)},
-    "trl_lora": {"tiny": (1, 2), "86m": (1, 2)},  # TRL with peft
+    "ours": {"tiny": (2, 1), "86m": (1, 2), "smollm2": (1, 2)},
+    "ours_hf": {"tiny": (2, 1), "86m": (1, 2), "smollm2": (1, 2)},  # rollout=transformers: shares the trainer's weights
+    "bare": {"tiny": (2, 1), "86m": (1, 2), "smollm2": (1, 2)},
+    "trl": {"tiny": (1, 2), "86m": (1, 2), "smollm2": (1, 2)},
+    "trl_2": {"tiny": (2, 1), "86m": (2, 1), "smollm2": (2, 1)},  # the same on two processes
+    "trl_vllm": {"tiny": (1, 2), "86m": (1, 2), "smollm2": (1, 2)},  # vLLM in the trainer's process ("colocate")
+    "ours_lora": {"tiny": (2, 1), "86m": (1, 2), "smollm2": (1, 2)},  # the sampler gets merged weights
+    "ours_lora_adapter": {"tiny": (2, 1), "86m": (1, 2), "smollm2": (1, 2)},  # vLLM's own LoRA
+    "ours_lora_hf": {"tiny": (2, 1), "86m": (1, 2), "smollm2": (1, 2)},
+    "trl_lora": {"tiny": (1, 2), "86m": (1, 2), "smollm2": (1, 2)},  # TRL with peft
 }
 ALL = "ours,ours_hf,bare,trl,trl_2,trl_vllm"
 WITH_LORA = "ours_lora,ours_lora_adapter,ours_lora_hf,ours,trl_lora"

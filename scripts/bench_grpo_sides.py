@@ -18,10 +18,11 @@ from bench_common import (
 WORK = {
     "tiny": {"prompts": 16, "group": 16, "tokens": 48, "prompt_tokens": 10, "micro_batch_tokens": 1600},
     "86m": {"prompts": 4, "group": 8, "tokens": 64, "prompt_tokens": 12, "micro_batch_tokens": 400},
+    "smollm2": {"prompts": 4, "group": 8, "tokens": 64, "prompt_tokens": 28, "micro_batch_tokens": 600},
 }
 BETA = 0.001
 LR = 1e-4
-KV_CACHE_GIB = 0.08
+KV_CACHE_GIB = {"tiny": 0.08, "86m": 0.08, "smollm2": 0.2}
 RANK, ALPHA = 16, 32  # of adapters in every linear layer
 
 
@@ -57,7 +58,10 @@ def our_config(side: str, options, work: dict) -> dict:
         "micro_batch_tokens": options.micro_batch_tokens or work["micro_batch_tokens"],
         "data": {"max_prompt_tokens": 32},
         "optim": {"lr": LR},
-        "rollout": {"kv_cache_gib": KV_CACHE_GIB, "engine": "transformers" if side.endswith("_hf") else "vllm"},
+        "rollout": {
+            "kv_cache_gib": KV_CACHE_GIB[options.shape],
+            "engine": "transformers" if side.endswith("_hf") else "vllm",
+        },
         "packing": options.packing,
         **({"lora": our_lora(side)} if "_lora" in side else {}),
     }
@@ -112,7 +116,7 @@ def ours(options, work: dict) -> None:
                     "processor": time.process_time() - used,
                     **kept[-1],
                     "tokens": sum(len(r.completion_ids) for r in scored.rollouts),
-                    "trained_tokens": sum(r.num_tokens for r in trained),
+                    "trained_tokens": computed_tokens(trained, trainer.policy.shares_prompts),
                     "trained_targets": sum(len(r.completion_ids) for r in trained),
                 }
             )
@@ -140,6 +144,14 @@ def ours(options, work: dict) -> None:
         raise SystemExit(worker.exit_code)
 
 
+def computed_tokens(trained: list, shares_prompts: bool) -> int:
+    """Tokens of a forward pass over these rollouts, where a prompt counts once for its group if it is shared."""
+    if not shares_prompts:
+        return sum(r.num_tokens for r in trained)
+    prompts = {r.group: len(r.prompt_ids) for r in trained}
+    return sum(len(r.completion_ids) for r in trained) + sum(prompts.values())
+
+
 def keep_times(recorder, kept: list[dict]):
     """The recorder's own log of a step, with its times kept for us."""
     log_step = recorder.log_step
@@ -165,7 +177,9 @@ def bare(options, work: dict) -> None:
 
     init_distributed()
     vocabulary = json.loads((Path(options.model) / "config.json").read_text())["vocab_size"]
-    sampler = make_sampler(RolloutConfig(kv_cache_gib=KV_CACHE_GIB), Path(options.model), 32, work["tokens"])
+    sampler = make_sampler(
+        RolloutConfig(kv_cache_gib=KV_CACHE_GIB[options.shape]), Path(options.model), 32, work["tokens"]
+    )
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
 
