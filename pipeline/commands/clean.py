@@ -3,15 +3,15 @@
 from pathlib import Path
 from typing import Annotated
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
 
 from pipeline.commands.declaration import Overrides, declare, exit_codes, flag
 from pipeline.commands.run_directory import find_run
 from pipeline.commands.unneeded import Findings, delete, find
 from pipeline.execution.lock import RunLock
 from pipeline.view.console import standard_console
+from pipeline.view.tables import Column, print_table
 from pipeline.view.words import size
 from stages.config.quoting import override
 
@@ -72,16 +72,12 @@ def clean_run(run_dir: Path, console: Console, is_confirmed: bool, with_logs: bo
 
 
 def _show(found: Findings, run_dir: Path, console: Console) -> None:
-    table = Table(
-        title=f"{run_dir}: what nobody needs any more", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
-    )
-    table.add_column("path", overflow="fold")
-    table.add_column("why", overflow="fold")
-    table.add_column("size", justify="right", no_wrap=True)
-    for item in found.items:
-        table.add_row(str(item.path.relative_to(run_dir)), item.why, size(item.num_bytes))
+    columns = [Column("path"), Column("size", is_number=True), Column("why", is_sentence=True)]
+    rows = [
+        (escape(str(item.path.relative_to(run_dir))), size(item.num_bytes), escape(item.why)) for item in found.items
+    ]
     if found.items:
-        console.print(table)
+        print_table(console, f"{run_dir}: what nobody needs any more", columns, rows)
         console.print(f"{len(found.items)} things, {size(found.num_bytes)}", highlight=False)
     else:
         console.print("nothing to delete", highlight=False)

@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from rich.table import Table
-
 from pipeline.commands.check_model import check_app
 from pipeline.commands.cut_model import cut_app
 from pipeline.commands.declaration import declare, exit_codes, flag, option
@@ -12,6 +10,7 @@ from pipeline.commands.get_model import get_model
 from pipeline.configuration.known_models import KNOWN_MODELS, KnownModel
 from pipeline.errors import InvalidConfig
 from pipeline.view.console import standard_console
+from pipeline.view.tables import Column, print_table
 
 DIRECTORY = Path("models")  # where models go that are fetched without --to
 
@@ -87,11 +86,16 @@ def get(
 
 
 def _show_models() -> None:
-    table = Table(box=None, pad_edge=False)
-    for heading in ("name", "model", "parameters", "download", "licence", "from"):
-        table.add_column(heading, justify="right" if heading in ("parameters", "download") else "left")
-    for model in KNOWN_MODELS.values():
-        table.add_row(
+    columns = [
+        Column("name"),
+        Column("model", goes=1),
+        Column("parameters", is_number=True),
+        Column("download", is_number=True),
+        Column("licence", is_sentence=True),
+        Column("from", is_sentence=True),
+    ]
+    rows = [
+        (
             model.name,
             model.title,
             f"{model.parameters / 1e6:.0f}M",
@@ -99,7 +103,9 @@ def _show_models() -> None:
             model.licence + (", asks for --accept-licence" if model.is_licence_asked else ""),
             _sources(model),
         )
-    standard_console().print(table)
+        for model in KNOWN_MODELS.values()
+    ]
+    print_table(standard_console(), "", columns, rows)
 
 
 def _sources(model: KnownModel) -> str:

@@ -3,9 +3,8 @@
 import re
 from typing import Annotated
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
 
 from pipeline.commands.chosen_models import model_stage
 from pipeline.commands.declaration import Overrides, declare, exit_codes, flag, option
@@ -14,6 +13,7 @@ from pipeline.commands.parcel import CARD, Parcel, pack, require_whole, with_bas
 from pipeline.commands.run_directory import find_run
 from pipeline.errors import InvalidConfig
 from pipeline.view.console import standard_console
+from pipeline.view.tables import Column, print_table
 from pipeline.view.words import size
 from stages.config.quoting import override
 
@@ -95,12 +95,8 @@ def _show(parcel: Parcel, target: str | None, is_public: bool, console: Console)
         f"{parcel.stage} -> {target or '(no --to yet)'}, {'PUBLIC: everybody can read it' if is_public else 'private'}",
         highlight=False,
     )
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("file", overflow="fold")
-    table.add_column("size", justify="right", no_wrap=True)
-    for name in parcel.files:
-        table.add_row(name, size(parcel.size_of(name)))
-    table.add_row(CARD, size(len(parcel.card.encode())))
-    console.print(table)
+    rows = [(escape(name), size(parcel.size_of(name))) for name in parcel.files]
+    rows.append((CARD, size(len(parcel.card.encode()))))
+    print_table(console, "", [Column("file"), Column("size", is_number=True)], rows)
     console.print(f"{len(parcel.files) + 1} files, {size(parcel.num_bytes)}; {CARD}:\n", highlight=False)
     console.print(parcel.card, highlight=False, markup=False, soft_wrap=True)

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
 
 from pipeline.configuration.graph import FAMILIES, family_of
 from pipeline.configuration.schema import RunConfig
 from pipeline.errors import InvalidConfig
 from pipeline.execution.sweeping.job_files import DONE, PRUNED, Job
 from pipeline.planning.plan import Plan
+from pipeline.view.tables import Column, print_table
 from stages.contract.files import read_jsonl
 from stages.contract.manifest import Manifest
 from stages.contract.results import find_results
@@ -147,7 +148,7 @@ def print_leaderboard(jobs: list[Job], console: Console) -> None:
     shared = set.intersection(*(set(job.overrides) for job in jobs)) if len(jobs) > 1 else set()
     overrides = [" ".join(text for text in job.overrides if text not in shared) for job in ranked]
     name = next((job.name for job in jobs if job.name), "objective")
-    console.print(_table(ranked, overrides, name))
+    _show(console, ranked, overrides, name)
     path = jobs[0].sweep_dir / "leaderboard.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w", newline="", encoding="utf-8") as stream:
@@ -167,14 +168,16 @@ def rank(jobs: list[Job]) -> list[Job]:
     )
 
 
-def _table(ranked: list[Job], overrides: list[str], name: str) -> Table:
-    table = Table(title=f"sweep of {len(ranked)} jobs by {name}", title_justify="left")
-    table.add_column("rank", justify="right", overflow="fold")
-    table.add_column("job", justify="right", overflow="fold")
-    table.add_column("overrides", overflow="fold")
-    table.add_column(name, justify="right", overflow="fold")
-    table.add_column("state", overflow="fold")
+def _show(console: Console, ranked: list[Job], overrides: list[str], name: str) -> None:
+    columns = [
+        Column("rank", is_number=True),
+        Column("job", is_number=True),
+        Column(name, is_number=True),
+        Column("state"),
+        Column("overrides", is_sentence=True),
+    ]
+    rows = []
     for number, (job, text) in enumerate(zip(ranked, overrides), 1):
         value = "" if job.objective is None else f"{job.objective:.4f}"
-        table.add_row(str(number), str(job.number), text, value, job.state)
-    return table
+        rows.append((str(number), str(job.number), value, job.state, escape(text)))
+    print_table(console, f"sweep of {len(ranked)} jobs by {name}", columns, rows)

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from pipeline.configuration.graph import family_of, is_stage, stage_order
 from pipeline.report.read import is_finite, mapping
+from pipeline.view.tables import Column, print_table
 from stages.contract.attempts import attempts, timing
 from stages.contract.files import find_json
 from stages.contract.manifest import Manifest, Tokens
@@ -136,17 +135,10 @@ def as_json(lines: list[Line], price_per_hour: float) -> list[dict]:
 
 def show(lines: list[Line], price_per_hour: float, console: Console) -> None:
     """Prints the lines, their sum, and the paper's table; `price_per_hour` is in USD."""
-    table = Table(
-        title=f"cost so far, at {price_per_hour:g} USD an hour of one rank",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-    )
-    table.add_column("stage", no_wrap=True)
-    for name in ("attempts", "hours", "sampled", "trained", "judge calls", "USD"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for line in [*lines, total(lines)]:
-        table.add_row(
+    names = ("attempts", "hours", "sampled", "trained", "judge calls", "USD")
+    columns = [Column("stage"), *(Column(name, is_number=True, goes=int(name == "attempts")) for name in names)]
+    rows = [
+        (
             line.stage + _remark(line),
             str(line.attempts),
             hours_text(line.hours),
@@ -155,7 +147,9 @@ def show(lines: list[Line], price_per_hour: float, console: Console) -> None:
             "" if line.judge_calls is None else f"{line.judge_calls:,}",
             f"{line.money(price_per_hour):,.4g}",
         )
-    console.print(table)
+        for line in [*lines, total(lines)]
+    ]
+    print_table(console, f"cost so far, at {price_per_hour:g} USD an hour of one rank", columns, rows)
     for name, hours, share, published, published_share in beside_the_paper(lines):
         console.print(
             f"{name}: {hours_text(hours)} h, {share:.0%}; in the paper {published:,} H800 hours, "
