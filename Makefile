@@ -19,7 +19,7 @@ FAST  := -n 2 --dist load -m 'not engine and not slow' tests/unit
 	clean clean-all
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "  ARGS=... goes to the command: make run ARGS='seed=1 run=second'."
 	@echo "  make install EXTRA=gpu installs vLLM for NVIDIA GPUs."

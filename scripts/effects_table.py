@@ -92,7 +92,7 @@ def pooled(numbers: list[tuple[Number, int]]) -> Number:
     """The mean over sets, weighted with their problems, and its standard error.
 
     >>> pooled([((0.5, 0.03), 30), ((0.9, 0.04), 10)])
-    (0.6, 0.0246...)
+    (0.6, 0.02462214450449026)
     """
     total = sum(count for _, count in numbers)
     mean = sum(value * count for (value, _), count in numbers) / total

@@ -223,7 +223,7 @@ def _watch(
     stop: StopRequest,
     relay: LineRelay,
     on_progress: Callable[[StageProgress], None],
-    caller: Caller | None,
+    caller: Caller | None = None,
 ) -> list[str]:
     """Returns when the workers have ended, have had the time that a stop request leaves them, or a machine is lost.
 

@@ -110,7 +110,9 @@ def _without_template(step: "Step", directory: Path) -> list[MessageAndFix]:
 
 
 def _without_end(directory: Path) -> list[MessageAndFix]:
-    """A model none of whose files names the token that ends a text."""
+    """A model none of whose files names the token that ends a text; one without readable files is another mistake."""
+    if not all(isinstance(find_json(directory / name), dict) for name in ("config.json", "tokenizer_config.json")):
+        return []
     for name, key in END_FILES:
         found = find_json(directory / name)
         if isinstance(found, dict) and found.get(key) is not None:

@@ -135,7 +135,10 @@ def test_hydra_flags_work(runs):
     job = r1("run", "stage=base", runs, "--cfg", "job")
     assert job.returncode == 0 and "num_steps:" in job.stdout and "base: true" in job.stdout
     help_text = r1("run", "--help").stdout
-    assert "recipe: one_gpu, one_node, paper, reasoning_gym_cpu, tiny" in help_text and "--multirun" in help_text
+    assert (
+        "recipe: laptop, one_gpu, one_gpu_lora, one_node, paper," in " ".join(help_text.split())
+        and "--multirun" in help_text
+    )
 
 
 def test_hydra_says_where_the_configuration_comes_from(runs, tmp_path):

@@ -80,7 +80,7 @@ def test_a_job_that_must_go_comes_back(tmp_path):
         and "--rdzv-endpoint=localhost:" in seen[0]
     )
     assert seen[1:] == ["scontrol requeue 4711"]
-    (directory,) = (path for path in (tmp_path / "runs/tiny/base").iterdir() if not path.is_symlink())
+    (directory,) = (path for path in (tmp_path / "runs/tiny/base").iterdir() if path.is_dir() and not path.is_symlink())
     assert list(directory.glob("state/step_*/manifest.json")) and StageProgress.read(directory).phase == "interrupted"
     second = job(tmp_path)
     assert second.wait(timeout=400) == 0, (tmp_path / "job.log").read_text()

@@ -91,7 +91,7 @@ def test_the_home_directory_is_filled_in():
         ("data.path=a\nb", "the value 'a\\nb' has a line end"),
         ("data.path=\udce9", "the value is not UTF-8 text"),
         ('data.path="\udce9"', "the value is not UTF-8 text"),
-        ("data.path=/tmp/${x}/b", "data.path: Interpolation key 'x' not found"),
+        ("data.path=/tmp/${x}/b", "data.path: the reference in /tmp/${x}/b names no key of the configuration"),
     ],
 )
 def test_other_values_that_cannot_be_read_are_one_mistake_too(word, part):
