@@ -13,7 +13,7 @@ from tests.support.sandboxes import needs_bubblewrap
 
 
 def step(is_done: bool = False, sandbox: SandboxConfig = SandboxConfig(), **data) -> SimpleNamespace:
-    return SimpleNamespace(is_made=False, is_done=is_done, config=GrpoConfig(data=DataConfig(**data), sandbox=sandbox))
+    return SimpleNamespace(is_made=is_done, config=GrpoConfig(data=DataConfig(**data), sandbox=sandbox))
 
 
 PROGRAMS = {"name": "file", "path": "programs.jsonl", "verifier": "code"}
@@ -26,8 +26,8 @@ def test_only_stages_that_grade_programs_are_asked_about(monkeypatch):
         step(),
         step(is_done=True, **PROGRAMS),
         step(name="file", path="x.jsonl", verifier="math"),
-        SimpleNamespace(is_made=False, is_done=False, config=SftConfig()),
-        SimpleNamespace(is_made=False, is_done=False, config=None),
+        SimpleNamespace(is_made=False, config=SftConfig()),
+        SimpleNamespace(is_made=False, config=None),
     ]
     assert preflight.check_sandbox(None, others) == [] and asked == []
     mixture = step(
