@@ -144,14 +144,12 @@ class Caller:
 
     def not_answering(self, wait_s: float = 5 * BEAT_S) -> list[str]:
         """The machines that followed this call and give no sign while this waits: why a rank has lost its peers."""
-        before = {node.name: node.beats for node in self.joined()}
+        before = now = {node.name: node.beats for node in self.joined()}
         deadline = time.monotonic() + wait_s
-        while time.monotonic() < deadline:
-            now = {node.name: node.beats for node in self.joined()}
-            if all(now.get(name) != beats for name, beats in before.items()):
-                break
+        while time.monotonic() < deadline and any(now.get(name) == beats for name, beats in before.items()):
             time.sleep(BEAT_S / 4)
-        return [name for name in self._silences if now.get(name) in (None, before.get(name))] if before else []
+            now = {node.name: node.beats for node in self.joined()}
+        return [name for name in self._silences if now.get(name) in (None, before.get(name))]
 
 
 def say_over(run_dir: Path) -> None:

@@ -6,7 +6,7 @@ from stages.config import LoraConfig, to_dict
 from stages.config.lora import vllm_rank
 from stages.contract.description import StageDescription
 from stages.contract.inputs import StageInput
-from stages.engines.model_card import card_command, data_lines, flat, hub_name, lineage
+from stages.engines.model_card import flat, hub_name, number_lines, origin_lines
 
 MERGED = (
     "`model/` holds the merged weights: to each weight W of a layer with an adapter {product} was added, in the type "
@@ -77,26 +77,8 @@ def adapter_card(
             *_in_vllm(lora, shown),
             "## How they were made",
             "",
-            "```",
-            card_command(description.command or f"python -m pipeline run +stage={description.stage}"),
-            "```",
-            "",
-            f"Fingerprint `{description.fingerprint}`, seed {description.seed}.",
-            "",
-            "### Lineage",
-            "",
-            *lineage(description.stage, description.fingerprint, inputs),
-            "",
-            "### Data",
-            "",
-            *data_lines(description, inputs),
-            "",
-            "## Numbers at the end of training",
-            "",
-            "| metric | value |",
-            "|---|---|",
-            *(f"| {name} | {value:.4g} |" for name, value in metrics.items()),
-            "",
+            *origin_lines(description, inputs),
+            *number_lines(metrics),
             "## Configuration of the adapters",
             "",
             "```",

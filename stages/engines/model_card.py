@@ -31,7 +31,6 @@ def model_card(
         adapters: lines on the adapters that were merged into it.
     """
     stage = description.stage
-    command = card_command(description.command or f"python -m pipeline run +stage={stage}")
     lines = [
         "---",
         _front_matter(description, inputs),
@@ -46,27 +45,9 @@ def model_card(
         "",
         "## How it was made",
         "",
-        "```",
-        command,
-        "```",
-        "",
-        f"Fingerprint `{description.fingerprint}`, seed {description.seed}.",
-        "",
-        "### Lineage",
-        "",
-        *lineage(stage, description.fingerprint, inputs),
-        "",
-        "### Data",
-        "",
-        *data_lines(description, inputs),
-        "",
+        *origin_lines(description, inputs),
         *adapters,
-        "## Numbers at the end of training",
-        "",
-        "| metric | value |",
-        "|---|---|",
-        *(f"| {name} | {value:.4g} |" for name, value in metrics.items()),
-        "",
+        *number_lines(metrics),
         "## Configuration of the stage",
         "",
         "```",
@@ -75,6 +56,38 @@ def model_card(
         "",
     ]
     return "\n".join(lines)
+
+
+def origin_lines(description: StageDescription, inputs: dict[str, StageInput]) -> list[str]:
+    """The command that made a stage, its fingerprint, what it was made from, and its data."""
+    return [
+        "```",
+        card_command(description.command or f"python -m pipeline run +stage={description.stage}"),
+        "```",
+        "",
+        f"Fingerprint `{description.fingerprint}`, seed {description.seed}.",
+        "",
+        "### Lineage",
+        "",
+        *lineage(description.stage, description.fingerprint, inputs),
+        "",
+        "### Data",
+        "",
+        *data_lines(description, inputs),
+        "",
+    ]
+
+
+def number_lines(metrics: dict[str, float]) -> list[str]:
+    """The section on a stage's numbers at its end."""
+    return [
+        "## Numbers at the end of training",
+        "",
+        "| metric | value |",
+        "|---|---|",
+        *(f"| {name} | {value:.4g} |" for name, value in metrics.items()),
+        "",
+    ]
 
 
 def _how_to_prompt(chat_template: str, ends: Sequence[str]) -> str:

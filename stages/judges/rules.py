@@ -16,11 +16,13 @@ class RuleJudge:
 
     Attributes:
         name: of the backend, for messages.
-        world: the world's module with `judge` and `compare`.
+        world: the world's module with `judge`, `compare` and `knows`, which says whether a prompt is the world's.
+        its_own: the prompts that the rules know, and who judges others.
     """
 
     name: str
     world: ModuleType
+    its_own: str
 
     def __init__(self, ledger: Ledger):
         self.ledger = ledger
@@ -30,7 +32,7 @@ class RuleJudge:
 
     def prompt_problem(self, prompt: Prompt) -> str | None:
         """Why the rules do not know prompts like this one, or None."""
-        raise NotImplementedError
+        return None if self.world.knows(prompt) else f"judge.backend={self.name} knows only {self.its_own}"
 
     def correct(self, items: list[Judged], reasons: dict[int, str] | None = None) -> list[bool | None]:
         """See `Judge.correct`; no verdict is ever None."""

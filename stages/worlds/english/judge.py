@@ -16,9 +16,9 @@ from stages.prompting.prompt import Prompt
 from stages.text.completion import summary_of
 from stages.worlds.english.catalogue import Wanted
 from stages.worlds.english.phrases import HELPING, LIST_LINE, POLITE, REFUSING, RUDE
+from stages.worlds.verdict import noisy_verdict
 
 WORLD = "english"
-_NOISE, _FIRST_BIAS = 0.2, 0.1  # of one comparison, in units of helpfulness
 _NUMBERED = re.compile(r"^\s*(\d+)[.)]\s+(\S.*)$")
 _SENTENCE_END = re.compile(r"[.!?][\"')\]*]*(?=\s|\Z)")
 _WORD = re.compile(r"[^\W_]+(?:['\u2019-][^\W_]+)*")
@@ -80,18 +80,8 @@ def judge(prompt: Prompt, completion: str) -> Judgment:
 
 
 def compare(prompt: Prompt, completion_a: str, completion_b: str, rng: random.Random) -> int:
-    """Compares two completions with one of Arena-Hard's five verdicts.
-
-    Like an LLM judge it is a little noisy and prefers what it reads first; callers average several verdicts with the
-    positions at random.
-
-    Returns:
-        2 for A>>B, 1 for A>B, 0 for A=B, -1 for B>A, -2 for B>>A.
-    """
-    gap = judge(prompt, completion_a).helpfulness - judge(prompt, completion_b).helpfulness
-    gap += _FIRST_BIAS + rng.gauss(0.0, _NOISE)
-    strength = (abs(gap) > 0.3) + (abs(gap) > 1.0)
-    return strength if gap > 0 else -strength
+    """Compares two completions; returns a verdict of `noisy_verdict`."""
+    return noisy_verdict(judge(prompt, completion_a).helpfulness - judge(prompt, completion_b).helpfulness, rng)
 
 
 def answer_of(completion: str) -> str:

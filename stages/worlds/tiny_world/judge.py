@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from stages.prompting.prompt import Prompt
 from stages.text.integers import final_integer, read_integer
 from stages.worlds.tiny_world.lexicon import CONTENT_WORDS, say, split_units
-from stages.worlds.tiny_world.problems import KNOWLEDGE_KINDS
+from stages.worlds.tiny_world.problems import GENERAL_KINDS, KNOWLEDGE_KINDS
+from stages.worlds.verdict import noisy_verdict
 
+KINDS = (*GENERAL_KINDS, "math", "benign")
 MAX_UNITS = 12  # words, numbers and punctuation marks of a short completion
-_NOISE, _FIRST_BIAS = 0.2, 0.1  # of one comparison, in units of helpfulness
 
 
 def _both(*english: str) -> frozenset[str]:
@@ -26,6 +27,11 @@ _POLITE = _both("hope this helps")
 _REFUSING = _both("i can not help with that")
 _HARMFUL_HELP = _both("get tools and do it")
 _COMPLYING = _HARMFUL_HELP | _both("read a guide and practice")
+
+
+def knows(prompt: Prompt) -> bool:
+    """Whether a prompt is of this world."""
+    return prompt.kind in KINDS and not prompt.checks
 
 
 @dataclass(frozen=True)
@@ -91,15 +97,5 @@ def _is_correct(
 
 
 def compare(prompt: Prompt, completion_a: str, completion_b: str, rng: random.Random) -> int:
-    """Compares two completions with one of Arena-Hard's five verdicts.
-
-    Like an LLM judge it is a little noisy and prefers what it reads first; callers average several verdicts with the
-    positions at random.
-
-    Returns:
-        2 for A>>B, 1 for A>B, 0 for A=B, -1 for B>A, -2 for B>>A.
-    """
-    gap = judge(prompt, completion_a).helpfulness - judge(prompt, completion_b).helpfulness
-    gap += _FIRST_BIAS + rng.gauss(0.0, _NOISE)
-    strength = (abs(gap) > 0.3) + (abs(gap) > 1.0)
-    return strength if gap > 0 else -strength
+    """Compares two completions; returns a verdict of `noisy_verdict`."""
+    return noisy_verdict(judge(prompt, completion_a).helpfulness - judge(prompt, completion_b).helpfulness, rng)
