@@ -163,4 +163,5 @@ def test_what_a_model_cannot_do_is_an_error_for_the_stages_that_ask_for_it(tmp_p
     (suite,) = errors(*fits, "eval=tiny", "eval.tiny.max_completion_tokens=100", kind="evaluate", stage="evaluate")
     assert suite[1] == "lower eval.tiny.max_completion_tokens"
     path = model(tmp_path / "endless", eos_token_id=None)
+    (tmp_path / "endless" / "tokenizer_config.json").write_text("{}")
     assert "end-of-sequence" in errors(*fits)[0][0]
