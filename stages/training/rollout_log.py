@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 
+import pyarrow  # noqa: F401 (it takes long to load: as the stage starts, and not in its first rollout)
+
 from stages.contract import files, rollout_files
 from stages.contract.records import DamagedRecords, read_record_file
 from stages.contract.rollout_files import COLUMNS, Shard, ShardRow, shard_name
