@@ -40,6 +40,12 @@ class RolloutLog:
         """The directory of a step."""
         return rollout_files.step_path(self.directory, step)
 
+    def has(self, step: int) -> bool:
+        """Whether the rollouts of a step are there, whatever the disk has made of them since."""
+        return (self.path(step) / rollout_files.MANIFEST).exists() or rollout_files.older_path(
+            self.directory, step
+        ).exists()
+
     def write(self, step: int, rows: Sequence[Row]) -> None:
         """Writes the rollouts of a step; once rank 0 returns, all of them are on the disk. Collective.
 
