@@ -182,6 +182,13 @@ class DeepSpeedConfig(Checked):
     gradient_checkpointing: Bool = setting(
         False, "Recompute activations in the backward pass: less memory, 20 to 30% slower."
     )
+    export_shard_gib: Float = setting(
+        5.0,
+        "Most that one weight file of an exported model holds; a larger model becomes several files and an index.",
+        unit="GiB",
+        gt=0,
+        operational=True,
+    )
 
     def mistakes(self) -> list[str]:
         """Only what ranks share out can be kept in host memory."""

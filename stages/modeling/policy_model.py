@@ -10,7 +10,8 @@ from torch.utils.checkpoint import checkpoint
 
 from stages.modeling.adapters import Adapters
 from stages.modeling.attention import use_packed_attention
-from stages.modeling.head import Kind, capped, decoder_of, head_kind, own_logits, softcap_of
+from stages.modeling.divided import whole
+from stages.modeling.head import Kind, beside_decoder, capped, decoder_of, head_kind, own_logits, softcap_of
 from stages.modeling.logprobs import FusedTokenLogprobs, TokenLogprobs
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ class PolicyModel(nn.Module):
         self.model: PreTrainedModel = model
         self.packed = packed
         self.adapters: Adapters | None = None  # None: all weights are trained
-        self.head: Kind = head_kind(model)
+        with whole(beside_decoder(model)):
+            self.head: Kind = head_kind(model)
         if packed:
             use_packed_attention(model)
 
