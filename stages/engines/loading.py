@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stages.config import DeepSpeedConfig, OptimConfig
-from stages.engines import patches
 from stages.engines.training import deepspeed_settings, init_distributed
 from stages.modeling.loading import require_loadable
 from stages.modeling.model import load_model
+from stages.modeling.patches import dividing_what_is_read
 from stages.modeling.reward_model import load_reward_model
 from stages.runtime.errors import InputError
 
@@ -62,5 +62,5 @@ def dividing(config: DeepSpeedConfig, quantize: str = "none") -> Iterator[None]:
             "lora.quantize=none"
         )
     init_distributed()
-    with patches.dividing_what_is_read(deepspeed_settings(config, OptimConfig())):
+    with dividing_what_is_read(deepspeed_settings(config, OptimConfig())):
         yield

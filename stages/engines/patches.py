@@ -9,6 +9,7 @@ below this one (the same test file looks after these too):
 
     stages/__init__.py              hides torchvision, torchaudio and torchcodec of a CUDA build from a CPU build of
                                     torch, before anything imports them
+    stages/modeling/patches.py      what loading and saving of models need, in the same form
     stages/engines/optimizers.py    `ReplicatedOptimizer._global_grad_norm`, where DeepSpeed's engine looks for the norm
     stages/runtime/heartbeat.py     the file of torch's collectives, and the words of gloo's time-out
     stages/runtime/disk.py          the words in which torch.save says that a file could not grow
@@ -17,7 +18,6 @@ below this one (the same test file looks after these too):
 import copy
 import functools
 import importlib.util
-import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -336,48 +336,6 @@ def reading_universal_checkpoint(engine: "DeepSpeedEngine", is_universal: bool) 
         yield
     finally:
         engine._config.load_universal_checkpoint = False
-
-
-@contextmanager
-def dividing_what_is_read(settings: dict[str, Any]) -> Iterator[None]:
-    """Makes `from_pretrained` of transformers divide each parameter over the ranks when it is set, inside the block.
-
-    Changes: `transformers.core_model_loading.set_param_for_module` also calls `_convert_to_zero_parameters` of
-        `deepspeed.zero.Init` for the parameter. Tensors are read one after the other (`HF_DEACTIVATE_ASYNC_LOAD`):
-        threads would read ahead, and hold what is not divided yet.
-    Reason: transformers' own way (`HfDeepSpeedConfig`) merges the whole checkpoint in the memory of every rank first,
-        and does not report unexpected names and wrong shapes.
-    Versions: transformers 5.16 to 5.19, DeepSpeed 0.19.
-    Remove when: transformers reads tensor by tensor under ZeRO 3, with all its checks.
-
-    Args:
-        settings: DeepSpeed's, as for `deepspeed.initialize`. All ranks read the same directory in the same order.
-    """
-    import deepspeed
-    from transformers import core_model_loading
-
-    divider = deepspeed.zero.Init(config_dict_or_path=settings)
-    set_param = core_model_loading.set_param_for_module
-
-    def set_and_divide(model: Any, target_name: str, *args: Any, **options: Any) -> None:
-        set_param(model, target_name, *args, **options)
-        path, _, name = target_name.rpartition(".")
-        parameter = model.get_submodule(path)._parameters.get(name)
-        if parameter is not None and not parameter.is_meta and not hasattr(parameter, "ds_id"):
-            parameter.data = parameter.data.clone()  # of its own: dividing writes to it, and it may be a mapped file
-            divider._convert_to_zero_parameters([parameter])
-
-    before = os.environ.get("HF_DEACTIVATE_ASYNC_LOAD")
-    os.environ["HF_DEACTIVATE_ASYNC_LOAD"] = "1"
-    core_model_loading.set_param_for_module = set_and_divide
-    try:
-        yield
-    finally:
-        core_model_loading.set_param_for_module = set_param
-        if before is None:
-            del os.environ["HF_DEACTIVATE_ASYNC_LOAD"]
-        else:
-            os.environ["HF_DEACTIVATE_ASYNC_LOAD"] = before
 
 
 def num_elements(parameter: "torch.nn.Parameter") -> int:

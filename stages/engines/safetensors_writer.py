@@ -90,7 +90,9 @@ class SafetensorsWriter:
 def _header(layout: dict[str, torch.Tensor], metadata: dict[str, str] | None) -> tuple[bytes, dict[str, int]]:
     """The beginning of a file, and where each tensor begins after it."""
     if unknown := sorted({str(tensor.dtype) for tensor in layout.values()} - {str(dtype) for dtype in TYPES}):
-        raise InputError(f"weights of type {unknown[0]} cannot be written as safetensors: give the model in bf16 or fp32")
+        raise InputError(
+            f"weights of type {unknown[0]} cannot be written as safetensors: give the model in bf16 or fp32"
+        )
     entries: dict[str, object] = {} if metadata is None else {"__metadata__": metadata}
     begins = {}
     place = 0

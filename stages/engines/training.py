@@ -23,6 +23,7 @@ from stages.engines.weights import checkpoint_layout, has_names_of_its_own, name
 from stages.modeling.adapters import REFERENCE
 from stages.modeling.divided import shape_of, whole
 from stages.modeling.model import save_model
+from stages.modeling.patches import names_not_saved
 from stages.modeling.policy_model import PolicyModel
 from stages.modeling.reward_model import ScalarModel
 from stages.runtime.disk import GIB, all_or_nothing
@@ -216,7 +217,7 @@ class TrainEngine:
         if broken := self.non_finite():
             raise RuntimeError(f"the model cannot be exported, because it is not finite: {named(broken)}")
         model = self.module.model
-        ignored = model._keys_to_ignore_on_save
+        ignored = names_not_saved(model)
         layout = checkpoint_layout(model, without(ignored, self._layout()))
         weights = with_checkpoint_names(model, without(ignored, self.full_weights()))
         if dist.get_rank() != 0:

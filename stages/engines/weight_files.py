@@ -80,7 +80,6 @@ def _write_shards(
     assert not absent, f"no tensor came for {', '.join(absent)}"
 
 
-def without(ignored: Iterable[str] | None, weights: Iterable[tuple[str, torch.Tensor]]) -> Iterator:
-    """The weights whose names are not among those that a model's class does not save."""
-    names = set(ignored or ())
-    return ((name, tensor) for name, tensor in weights if name not in names)
+def without(ignored: set[str], weights: Iterable[tuple[str, torch.Tensor]]) -> Iterator[tuple[str, torch.Tensor]]:
+    """The weights whose names are not among these."""
+    return ((name, tensor) for name, tensor in weights if name not in ignored)

@@ -15,7 +15,7 @@ def tensors() -> dict[str, torch.Tensor]:
     for number, dtype in enumerate(TYPES):
         made[f"layers.{number}.weight"] = (torch.arange(12).reshape(3, 4) % 2).to(dtype)
         made[f"layers.{10 * number}.bias"] = torch.ones(number + 1).to(dtype)
-    return made | {"Z": torch.randn(()), "name with \"quotes\" and ü": torch.randn(2, 3), "empty": torch.empty(0, 4)}
+    return made | {"Z": torch.randn(()), 'name with "quotes" and ü': torch.randn(2, 3), "empty": torch.empty(0, 4)}
 
 
 @pytest.mark.parametrize("metadata", [None, {"format": "pt"}])

@@ -175,7 +175,7 @@ def _read(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
     from safetensors import safe_open
 
     with safe_open(path, "pt") as file:
-        for name in file.keys():
+        for name in list(file.keys()):
             yield name, file.get_tensor(name)
 
 
