@@ -40,7 +40,7 @@ def differing(divided: torch.nn.Module, plain: torch.nn.Module) -> list[str]:
     """Names of the parameters and buffers, saved or not, that are not the same in both, bits and type and all."""
     found, expected = (dict([*m.named_parameters(), *m.named_buffers()]) for m in (divided, plain))
     wrong = sorted(found.keys() ^ expected.keys())
-    for name in found.keys() & expected.keys():
+    for name in sorted(found.keys() & expected.keys()):
         with whole([found[name]]):
             if found[name].dtype != expected[name].dtype or not torch.equal(found[name], expected[name]):
                 wrong.append(name)
