@@ -69,7 +69,7 @@ class SafetensorsWriter:
         assert tensor.dtype == like.dtype and tensor.shape == like.shape, (name, tensor.dtype, tensor.shape, like)
         self._stream.seek(len(self._header) + self._begins[name])
         plain = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-        self._stream.write(memoryview(plain.numpy()))
+        self._stream.write(plain.numpy().data)
         self.missing.discard(name)
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
