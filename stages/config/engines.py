@@ -182,6 +182,15 @@ class DeepSpeedConfig(Checked):
     gradient_checkpointing: Bool = setting(
         False, "Recompute activations in the backward pass: less memory, 20 to 30% slower."
     )
+    sequence_parallel: Int = setting(
+        1,
+        "Neighbouring ranks that hold the rows of a batch together, each a slice of the tokens, for long contexts "
+        "(Ulysses, arXiv 2309.14509): it divides the ranks and the model's attention heads. 1: every rank has rows of "
+        "its own.",
+        unit="ranks",
+        gt=0,
+        added_later=True,
+    )
 
     def mistakes(self) -> list[str]:
         """Only what ranks share out can be kept in host memory."""

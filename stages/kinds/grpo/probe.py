@@ -13,7 +13,7 @@ from stages.runtime.errors import HasFix, InputError
 from stages.runtime.worker import Worker
 from stages.training.rollouts import Rollout
 
-PROBES_PER_RANK = 2  # completions that each rank compares after a sync
+PROBES_PER_RANK = 2  # completions that each rank, or each group of ranks with the same rows, compares after a sync
 
 
 class SyncedSampler:
@@ -85,7 +85,7 @@ def probe_sampler(worker: Worker, config: GrpoConfig, policy: PolicyUpdate, fres
             sampler cannot take this model.
         SamplerDisagrees: the same after an update. A stale or wrong weight would poison every later step.
     """
-    count = PROBES_PER_RANK * worker.world_size
+    count = PROBES_PER_RANK * policy.engine.share.count
     mean, worst = policy.mismatch(fresh[:: max(1, len(fresh) // count)][:count])
     tolerance = config.rollout.logprob_tolerance
     if not worst <= tolerance:

@@ -83,8 +83,8 @@ class GrpoTrainer:
         max_tokens = max(tokens for _, tokens in config.max_completion_tokens)
         source = open_prompts(worker, config.data, encoder, policy_dir, max_tokens)
         model = load_model(policy_dir, config.deepspeed.precision, config.lora.quantize)
-        precision = config.deepspeed.precision
-        policy = ready_policy(model, self.tokenizer, config.packing, precision, worker.say, config.dropout)
+        precision, num_slices = config.deepspeed.precision, config.deepspeed.sequence_parallel
+        policy = ready_policy(model, self.tokenizer, config.packing, precision, worker.say, config.dropout, num_slices)
         packed = policy.packed
         self.reference: KeptReference | None = None
         if config.lora.is_on:

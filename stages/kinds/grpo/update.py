@@ -77,7 +77,8 @@ class PolicyUpdate:
         self.worker, self.config = worker, config
         self.engine, self.reference = engine, reference
         self.pad_id, self.max_tokens, self.packed = pad_id, max_tokens, packed
-        self.shares_prompts = packed and engine.device.type == "cpu"
+        is_sliced = config.deepspeed.sequence_parallel > 1  # a prompt would be in one slice only
+        self.shares_prompts = packed and engine.device.type == "cpu" and not is_sliced
 
     def step(
         self, batch: list[Rollout], informative: set[int], corrects: bool, step: int, drawn_at: int | None = None
@@ -139,6 +140,7 @@ class PolicyUpdate:
         for indices in self._shares(rollouts):
             added, difference = self._backward([rollouts[i] for i in indices], counts, corrects, drawn_at)
             sums, worst = sums + added, worst.maximum(difference)
+        sums = sums if self.engine.share.is_counted_here else torch.zeros_like(sums)
         if self.worker.world_size > 1:
             dist.all_reduce(sums, group=control_group())
             dist.all_reduce(worst, op=dist.ReduceOp.MAX, group=control_group())
@@ -157,7 +159,7 @@ class PolicyUpdate:
 
     def _shares(self, rollouts: list[Rollout]) -> list[list[int]]:
         """Indices of this rank's micro-batches."""
-        share = self.worker.world_size, self.worker.rank, self.config.micro_batch_tokens
+        share = self.engine.share.count, self.engine.share.number, self.config.micro_batch_tokens
         if self.shares_prompts:
             return group_micro_batches([r.prompt_ids for r in rollouts], [r.completion_ids for r in rollouts], *share)
         return micro_batches([r.num_tokens for r in rollouts], *share, self.packed)
@@ -249,10 +251,12 @@ class PolicyUpdate:
             Mean and largest |sampler - trainer|, in nats a token.
         """
         self.engine.eval()
-        mine = rollouts[self.worker.rank :: self.worker.world_size]
+        share = self.engine.share
+        mine = rollouts[share.number :: share.count]
         policy_N, _, _ = self.forward(mine)
         difference_N = (policy_N - _flat([r.rollout_logprobs for r in mine], self.engine.device)).abs().cpu()
         total, worst = torch.tensor([difference_N.sum().item(), float(len(difference_N))]), torch.zeros(1)
+        total = total if share.is_counted_here else torch.zeros_like(total)
         if len(difference_N):
             worst = _largest(difference_N)
         if self.worker.world_size > 1:
