@@ -28,6 +28,11 @@ class Share:
     count: int  # parts that the batch is dealt into
     number: int  # of this rank's part, from 0
     is_counted_here: bool  # whether this rank adds it to sums over all ranks: one rank of each group does
+    num_ranks: int = 1  # ranks that have the same part, neighbours
+
+    def number_of(self, rank: int) -> int:
+        """The number of another rank's part."""
+        return rank // self.num_ranks
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,7 @@ class SequenceGroup:
     @property
     def share(self) -> Share:
         """The part of a batch that this group trains on."""
-        return Share(dist.get_world_size() // self.size, self.number, self.place == 0)
+        return Share(dist.get_world_size() // self.size, self.number, self.place == 0, self.size)
 
     def cut(
         self,
