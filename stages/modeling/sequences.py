@@ -129,16 +129,14 @@ class SequenceGroup:
             more: What `core` takes besides.
 
         Returns:
-            ([1, total / n, H * D], None). Collective in the group.
+            ([1, total / n, H, D], None). Collective in the group.
         """
         shape = query.shape[1], key.shape[1], query.shape[3]
         if shape not in self._attention:
             self._attention[shape] = self._ulysses(core, *shape)
         # DeepSpeed gathers the positions of all tokens for kernels that look at them; ours looks at the boundaries.
-        output: tuple[torch.Tensor, None] = self._attention[shape](
-            module, query, key, value, None, position_ids=query.new_zeros(1, 1), **more
-        )
-        return output
+        output, _ = self._attention[shape](module, query, key, value, None, position_ids=query.new_zeros(1, 1), **more)
+        return output.unflatten(2, (query.shape[1], query.shape[3])), None
 
     def _ulysses(self, core: Any, num_heads: int, num_kv_heads: int, head_size: int) -> "UlyssesSPAttentionHF":
         """DeepSpeed's exchange of tokens for heads, for layers with these heads.

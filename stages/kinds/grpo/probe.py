@@ -85,7 +85,7 @@ def probe_sampler(worker: Worker, config: GrpoConfig, policy: PolicyUpdate, fres
             sampler cannot take this model.
         SamplerDisagrees: the same after an update. A stale or wrong weight would poison every later step.
     """
-    count = PROBES_PER_RANK * policy.engine.share.count
+    count = PROBES_PER_RANK * worker.world_size // config.deepspeed.sequence_parallel
     mean, worst = policy.mismatch(fresh[:: max(1, len(fresh) // count)][:count])
     tolerance = config.rollout.logprob_tolerance
     if not worst <= tolerance:

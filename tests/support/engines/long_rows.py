@@ -63,7 +63,8 @@ LOSSES: list[dict[str, Any]] = [
     {"loss": "grpo", "correction": "token_truncate"},
     {"loss": "dapo", "correction": "token_mask"},
 ]
-FAMILIES = ("qwen2", "qwen3", "qwen3_moe", "qwen2_moe", "mixtral", "gemma", "phi", "granite", "olmo2", "glm4", "gpt2")
+FAMILIES = ("qwen2", "qwen3", "qwen3_moe", "qwen2_moe", "mixtral", "gemma", "phi", "granite", "olmo2", "glm4", "gpt2",
+            "gpt_neox", "phi3", "smollm3", "starcoder2", "olmoe", "granite_moe", "opt", "cohere", "nemotron")  # fmt: skip
 
 
 class Tokens:
