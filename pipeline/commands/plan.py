@@ -14,17 +14,18 @@ from pipeline.errors import InvalidConfig, MissingInput
 from pipeline.execution.sweep_plan import SweepPlan, asks_for_sweep, plan_sweep, print_sweep, sweep_json
 from pipeline.planning.command_line import remember_overrides, remember_typed
 from pipeline.planning.plan import make_plan
-from pipeline.planning.presentation import plan_json, print_plan
+from pipeline.planning.presentation import plan_json, print_memory, print_plan
 from pipeline.view.console import standard_console
 from pipeline.view.errors import print_error
 
 app = declare(
     "plan",
-    "[--json] [-m] [KEY=VALUE ...]",
+    "[--json] [--memory] [-m] [KEY=VALUE ...]",
     {
         "r1 plan": "the whole recipe, which is what `plan` shows without a stage",
         "r1 plan +stage=reasoning_rl stages.reasoning_rl.optim.lr=3e-4": "one stage, with another learning rate",
         "r1 plan -m +stage=reasoning_rl stages.reasoning_rl.optim.lr=1e-4,3e-4": "the jobs of a sweep, with their time",
+        "r1 plan recipe=paper_32b --memory": "what a GPU and a machine must hold, by parts",
         "r1 plan --json recipe=one_gpu model.path=models/base": "for programs",
     },
     exit_codes(0, 2) | {1: "there are errors, each printed with its fix", 2: "unknown option"},
@@ -35,6 +36,7 @@ app = declare(
 def plan(
     *overrides: Overrides,
     as_json: Annotated[bool, flag("--json")] = False,
+    with_memory: Annotated[bool, flag("--memory")] = False,
     is_sweep: Annotated[bool, flag("--multirun", "-m")] = False,
 ) -> int:
     """Show what `run` would do, and why.
@@ -45,6 +47,7 @@ def plan(
     Args:
         overrides: The stages and the configuration, as for `run`; without `+stage=` the whole recipe.
         as_json: Print JSON for programs; the errors are in it.
+        with_memory: Show the memory by parts too: weights, gradients, optimizer and so on, of a GPU and of a machine.
         is_sweep: Plan a sweep: a job for each combination of the comma-separated values. `+sweep=NAME` implies it.
     """
     console = standard_console()
@@ -66,6 +69,8 @@ def plan(
         print(json.dumps(plan_json(made), indent=1, ensure_ascii=False))
     else:
         print_plan(console, made)
+        if with_memory:
+            print_memory(console, made)
         for message, fix in made.errors:
             print_error(console, MissingInput(message, fix))
     return 1 if made.errors else 0

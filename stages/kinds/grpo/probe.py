@@ -11,7 +11,7 @@ from stages.engines.vllm_models import WAY_OUT
 from stages.kinds.grpo.update import PolicyUpdate
 from stages.runtime.errors import HasFix, InputError
 from stages.runtime.worker import Worker
-from stages.training.rollouts import Rollout
+from stages.training.rollouts import Row
 
 PROBES_PER_RANK = 2  # completions that each rank, or each group of ranks with the same rows, compares after a sync
 
@@ -67,7 +67,7 @@ def _way_out(config: GrpoConfig) -> str:
     return f"{rounding}; in fp32 no sampler of this program can take this model"
 
 
-def probe_sampler(worker: Worker, config: GrpoConfig, policy: PolicyUpdate, fresh: list[Rollout], step: int) -> Probe:
+def probe_sampler(worker: Worker, config: GrpoConfig, policy: PolicyUpdate, fresh: list[Row], step: int) -> Probe:
     """Compares the logprobs of a few rollouts with the trainer's. Collective.
 
     Args:

@@ -8,6 +8,7 @@ models the largest difference of logprobs and of gradients.
 """
 
 import copy
+import dataclasses
 import json
 import random
 import shutil
@@ -43,7 +44,7 @@ from stages.modeling.ready import ready_classifier, ready_policy  # noqa: E402
 from stages.modeling.reward_model import ScalarModel, reward_scores  # noqa: E402
 from stages.modeling.sequences import Share  # noqa: E402
 from stages.prompting.prompt import Prompt  # noqa: E402
-from stages.training.rollouts import Rollout  # noqa: E402
+from stages.training.rollouts import Rollout, Row  # noqa: E402
 from stages.training.supervised import TrainingRow, accumulate  # noqa: E402
 from tests.support.families import VOCABULARY, classifier, tiny  # noqa: E402
 from tests.support.stage_dirs import end_process  # noqa: E402
@@ -64,7 +65,7 @@ LOSSES: list[dict[str, Any]] = [
     {"loss": "dapo", "correction": "token_mask"},
 ]
 FAMILIES = ("qwen2", "qwen3", "qwen3_moe", "qwen2_moe", "mixtral", "gemma", "phi", "granite", "olmo2", "glm4", "gpt2",
-            "gpt_neox", "phi3", "smollm3", "starcoder2", "olmoe", "granite_moe", "opt", "cohere", "nemotron")  # fmt: skip
+            "gpt_neox", "phi3", "smollm3", "starcoder2", "olmoe", "granite_moe", "opt", "cohere")  # fmt: skip
 
 
 class Tokens:
@@ -110,23 +111,27 @@ class AloneReference:
 
 
 def worker(world_size: int) -> Any:
-    return SimpleNamespace(seed=0, stage="s", rank=dist.get_rank(), world_size=world_size, is_main=False)
+    return SimpleNamespace(seed=0, stage="s", rank=dist.get_rank() % world_size, world_size=world_size, is_main=False)
 
 
 def drawn(generator: random.Random, count: int) -> list[int]:
     return [generator.randrange(5, VOCABULARY) for _ in range(count)]
 
 
-def rollouts() -> list[Rollout]:
-    """Three groups of three, of 4 to 67 tokens; groups share their prompts."""
-    generator, made = random.Random(0), []
+def rollouts(world_size: int) -> list[Row]:
+    """Three groups of three, of 4 to 67 tokens, dealt to the ranks; groups share their prompts."""
+    generator = random.Random(0)
+    made: list[Row] = []
     for group, length in enumerate((3, 18, 7)):
         prompt = drawn(generator, length)
         for place in range(3):
             ids = drawn(generator, generator.choice((1, 6, 13, 49)))
             logprobs = [-4.5 + 0.7 * generator.gauss(0, 1) for _ in ids]
             text = Prompt(str(group), "", "math", "reasoning", "en", "")
-            made.append(Rollout(text, group, prompt, ids, logprobs, False, "", advantage=place - 0.8, step=3))
+            rollout, rank = Rollout(text, group, prompt, ids, logprobs, False, "", step=3), len(made) % world_size
+            row = dataclasses.replace(Row.of(rollout, rank), advantage=place - 0.8)
+            row.here = rollout if rank == dist.get_rank() % world_size else None
+            made.append(row)
     return made
 
 
@@ -157,8 +162,8 @@ def perturbed(model: Any) -> Any:
 
 def losses_of(engine: Any, reference: Any, world_size: int, sequence_parallel: int) -> Any:
     """Yields (name, metrics) after the backward passes of each loss of a policy."""
-    batch, deepspeed = rollouts(), DeepSpeedConfig(zero_stage=1, sequence_parallel=sequence_parallel)
-    counts = Counts(len(batch), sum(len(r.completion_ids) for r in batch), 50)
+    batch, deepspeed = rollouts(world_size), DeepSpeedConfig(zero_stage=1, sequence_parallel=sequence_parallel)
+    counts = Counts(len(batch), sum(row.num_completion_tokens for row in batch), 50)
     for settings in LOSSES:
         config = GrpoConfig(
             num_steps=4, updates_per_rollout=1, micro_batch_tokens=BUDGET, deepspeed=deepspeed,
@@ -173,8 +178,10 @@ def losses_of(engine: Any, reference: Any, world_size: int, sequence_parallel: i
         metrics = update.accumulate(batch, counts, corrects, drawn_at=3)
         mean, worst = update.mismatch(batch)
         yield json.dumps(settings), {**metrics, "mean": mean, "worst": worst}
-        for rollout in batch:
-            rollout.old_logprobs = None
+        for row in batch:
+            row.has_old_logprobs = False
+            if row.here is not None:
+                row.here.old_logprobs = None
     loss, num_tokens = accumulate(worker(world_size), engine, training_rows(), BUDGET, 0)
     yield "sft", {"loss": loss, "tokens": num_tokens}
 
