@@ -191,10 +191,23 @@ class DeepSpeedConfig(Checked):
         gt=0,
         added_later=True,
     )
+    hpz_partition_size: Int = setting(
+        1,
+        "Neighbouring ranks of one machine that keep a second copy of the parameters among themselves, so that the "
+        "backward pass gathers within the machine (ZeRO++ hpZ, arXiv 2306.10209; ZeRO 3). 1: no second copy.",
+        unit="ranks",
+        gt=0,
+        added_later=True,
+    )
 
     def mistakes(self) -> list[str]:
-        """Only what ranks share out can be kept in host memory."""
+        """Only what ranks share out can be kept in host memory, or twice."""
         errors = []
+        if self.hpz_partition_size > 1 and self.zero_stage != 3:
+            errors.append(
+                f"hpz_partition_size {self.hpz_partition_size} needs zero_stage 3, got {self.zero_stage}: choose the "
+                "zero3 option, or hpz_partition_size=1"
+            )
         if self.offload_parameters and self.zero_stage != 3:
             errors.append(
                 f"offload_parameters needs zero_stage 3, got {self.zero_stage}: choose the zero3_offload option"

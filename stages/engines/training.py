@@ -64,6 +64,8 @@ def deepspeed_settings(config: DeepSpeedConfig, optim: OptimConfig) -> dict[str,
     zero: dict[str, Any] = {"stage": config.zero_stage}
     if config.offload_optimizer:
         zero["offload_optimizer"] = {"device": "cpu"}
+    if config.hpz_partition_size > 1:
+        zero["zero_hpz_partition_size"] = config.hpz_partition_size
     if config.offload_parameters:
         zero["offload_param"] = {"device": "cpu"}
     return {
