@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
     from deepspeed import DeepSpeedEngine
+    from torch.distributed import ProcessGroup, Store
     from vllm import LLM, SamplingParams
 
 
@@ -135,6 +136,30 @@ def divide_models_over_gloo() -> None:
     from vllm.distributed.device_communicators.cpu_communicator import CpuCommunicator
 
     CpuCommunicator._all_group_ranks_share_shm_group_name = lambda self: False
+
+
+def gloo_group(store: "Store", rank: int, world_size: int, timeout: timedelta, address: str) -> "ProcessGroup":
+    """A process group over gloo beside the default one, which speaks from one address of this machine.
+
+    Changes: nothing; makes a `ProcessGroupGloo` by its options `_devices` and `_timeout`.
+    Reason: `torch.distributed.new_group` is for ranks of the default group, and a vLLM server is none. Without a device
+        gloo takes the interface of the host name, or of GLOO_SOCKET_IFNAME, which is that of the trainer's own ranks.
+    Versions: torch 2.11 to 2.13.
+    Remove when: torch makes groups beside the default one with an address.
+
+    Args:
+        store: Where the members meet.
+        rank: Of this process in the group.
+        world_size: Members.
+        timeout: Longest that a collective may take.
+        address: Of this machine, as the others reach it.
+    """
+    import torch.distributed as dist
+
+    options = dist.ProcessGroupGloo._Options()  # type: ignore[attr-defined]
+    options._devices = [dist.ProcessGroupGloo.create_device(hostname=address)]
+    options._timeout = timeout
+    return dist.ProcessGroupGloo(store, rank, world_size, options)  # type: ignore[return-value]
 
 
 def share_model_classes() -> None:

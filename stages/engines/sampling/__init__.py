@@ -24,6 +24,7 @@ class Completion:
     token_ids: list[int]  # end-of-sequence token included when it was drawn
     logprobs: list[float]  # of each token, under the tempered distribution it was drawn from
     is_truncated: bool  # stopped by the length limit
+    versions: list[int] | None = None  # of each token: the step whose weights drew it, where the sampler says so
 
 
 OnGroup = Callable[[int, list[Completion]], None]  # (index of the prompt, its completions)
@@ -78,9 +79,18 @@ class Sampler(Protocol):
         """Frees the engine's memory."""
 
 
+@dataclass(frozen=True)
+class Apart:
+    """What a stage says that can have its sampler apart from its trainer."""
+
+    group_size: int  # most completions of a prompt
+    log_dir: Path  # for the logs of servers
+    say: Callable[[str], None]  # tells people what happens to servers
+
+
 def require_sampler(config: RolloutConfig, model_dir: Path) -> None:
     """Raises InputError, with the way out, where the configured engine is known to be unable to take the model."""
-    if config.engine == "vllm":
+    if config.is_vllm:
         require_vllm(model_dir, torch.cuda.is_available())
 
 
@@ -94,6 +104,7 @@ def make_sampler(
     is_synced_first: bool = False,
     stop_ids: list[int] | None = None,
     adapters: "Adapters | None" = None,
+    apart: Apart | None = None,
 ) -> Sampler:
     """Makes the engine of the configuration, with the weights of `model_dir`.
 
@@ -108,13 +119,19 @@ def make_sampler(
             that a sync does not reach shows at once, and not only after the first update.
         stop_ids: Those of `Encoder.stop_ids`; None for what the model's directory says.
         adapters: The trainer's, where the sampler adds them to the model of `model_dir` itself (lora.sampler=adapter).
+        apart: Of a stage that trains while it samples, so that engine=server counts. None: the stage has the machine
+            for its sampler, which is then in its own process.
 
     Raises:
         InputError: The directory has not all of a model. vLLM itself would not say so.
     """
     require_sampler(config, model_dir)
     sampler: Sampler
-    if config.engine == "vllm":
+    if config.engine == "server" and apart is not None:
+        from stages.engines.sampling.server_sampler import ServerSampler
+
+        sampler = ServerSampler(config, model_dir, max_prompt_tokens, max_completion_tokens, precision, apart)
+    elif config.is_vllm:
         require_loadable(model_dir)
         from stages.engines.sampling.vllm_sampler import VllmSampler
 

@@ -62,7 +62,7 @@ def _way_out(config: GrpoConfig) -> str:
     rounding = "in bf16 up to 0.2 is rounding: set rollout.logprob_tolerance=0.2"
     if config.lora.is_on and config.lora.sampler == "adapter":
         return f"the sampler's adapters are not the trainer's: use lora.sampler=merged ({rounding})"
-    if config.rollout.engine == "vllm":
+    if config.rollout.is_vllm:
         return f"vLLM does not compute this model as transformers does: {WAY_OUT} ({rounding})"
     return f"{rounding}; in fp32 no sampler of this program can take this model"
 
