@@ -12,7 +12,13 @@ import torch.distributed as dist
 from stages.config import GrpoConfig
 from stages.engines.training import TrainEngine
 from stages.kinds.grpo.reference import KeptReference
-from stages.modeling.batching import TokenBatch, group_micro_batches, lay_out, lay_out_groups, micro_batches
+from stages.modeling.batching import (
+    TokenBatch,
+    group_micro_batches_of_ranks,
+    lay_out,
+    lay_out_groups,
+    micro_batches_of_ranks,
+)
 from stages.modeling.losses import Counts, Terms, correction_weights, k3, loss_terms
 from stages.runtime.distributed import control_group
 from stages.runtime.worker import Worker
@@ -157,10 +163,18 @@ class PolicyUpdate:
 
     def _shares(self, rollouts: list[Rollout]) -> list[list[int]]:
         """Indices of this rank's micro-batches."""
-        share = self.worker.world_size, self.worker.rank, self.config.micro_batch_tokens
+        world_size, budget = self.worker.world_size, self.config.micro_batch_tokens
         if self.shares_prompts:
-            return group_micro_batches([r.prompt_ids for r in rollouts], [r.completion_ids for r in rollouts], *share)
-        return micro_batches([r.num_tokens for r in rollouts], *share, self.packed)
+            shares = group_micro_batches_of_ranks(
+                [tuple(r.prompt_ids) for r in rollouts],
+                [len(r.prompt_ids) for r in rollouts],
+                [len(r.completion_ids) for r in rollouts],
+                world_size,
+                budget,
+            )
+        else:
+            shares = micro_batches_of_ranks([r.num_tokens for r in rollouts], world_size, budget, self.packed)
+        return shares[self.worker.rank]
 
     def _backward(
         self, rollouts: list[Rollout], counts: Counts, corrects: bool, drawn_at: int | None
