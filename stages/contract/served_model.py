@@ -18,10 +18,13 @@ from stages.contract import files
 from stages.contract.model_directory import read_tensors
 from stages.contract.safetensors_header import BadWeights
 
-SHAPE, VOCABULARY = "r1-shape:", "r1-vocabulary:"  # further names that a server of ours gives its model
+# Further names that a server of ours gives its model. vLLM's own account of its settings takes seconds.
+SHAPE, VOCABULARY, SETTINGS = "r1-shape:", "r1-vocabulary:", "r1-settings:"
 DIGITS = 16  # of the digests in these names
 VOLATILE = ("lm_head.weight", "inv_freq")  # ends of names of tensors that some files repeat and others leave out
 HOW_TO_START = "start it with `python -m stages.rollout_server MODEL_DIR` (docs/guides/rollout_servers.md)"
+DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
+SETTINGS_S = 60.0  # for vLLM's own account of its settings: it looks at the machine too
 DEV_MODE = "restart it with VLLM_SERVER_DEV_MODE=1 in its environment"
 
 
@@ -38,7 +41,8 @@ class Wanted:
     """What a server must be so that a stage can use it. None: not known yet, and not asked for."""
 
     version: str | None  # of vLLM
-    transfer: str  # gloo, nccl or ipc
+    transfer: str | None  # gloo, nccl or ipc
+    precision: str | None = None  # fp32 or bf16
     model_tokens: int | None = None  # prompt and completion
     sequences: int | None = None  # of one request: the completions of a prompt
     shape: str | None = None  # `shape_digest` of the policy
@@ -77,10 +81,29 @@ def vocabulary_digest(model_dir: Path) -> str | None:
     return hashlib.sha256(json.dumps(sorted(ids.items())).encode()).hexdigest()[:DIGITS]
 
 
-def names_of(model_dir: Path) -> list[str]:
-    """The names by which a server of ours says what model it has: the directory, and its digests."""
-    digests = {SHAPE: shape_digest(model_dir), VOCABULARY: vocabulary_digest(model_dir)}
-    return [str(model_dir), *(kind + digest for kind, digest in digests.items() if digest)]
+@dataclass(frozen=True)
+class Settings:
+    """How a server was started."""
+
+    transfer: str
+    dtype: str  # float32, bfloat16
+    logprobs_mode: str
+    sequences: int  # most at once
+
+    def __str__(self) -> str:
+        return ",".join(map(str, vars(self).values()))
+
+    @classmethod
+    def of(cls, name: str) -> "Settings":
+        """The settings that `str` has made a name of."""
+        transfer, dtype, mode, sequences = name.removeprefix(SETTINGS).split(",")
+        return cls(transfer, dtype, mode, int(sequences))
+
+
+def names_of(model_dir: Path, settings: Settings) -> list[str]:
+    """The names by which a server of ours says what it has: the directory, its digests, how it was started."""
+    digests = {SHAPE: shape_digest(model_dir), VOCABULARY: vocabulary_digest(model_dir), SETTINGS: settings}
+    return [str(model_dir), *(f"{kind}{digest}" for kind, digest in digests.items() if digest)]
 
 
 def ask(url: str, path: str, timeout_s: float) -> Any:
@@ -138,52 +161,72 @@ def _why_unusable(url: str, wanted: Wanted, timeout_s: float) -> tuple[str, str]
         )
     if ask(url, "/weight_info", timeout_s) is None:
         return "does not take weights: it is not in development mode", DEV_MODE
-    return _of_settings(url, wanted, timeout_s) or _of_model(url, wanted, timeout_s)
+    cards = (ask(url, "/v1/models", timeout_s) or {}).get("data") or []
+    names = [str(card.get("id")) for card in cards]
+    named = next((name for name in names if name.startswith(SETTINGS)), None)
+    settings = Settings.of(named) if named else _settings(url)
+    return _of_settings(settings, wanted) or _of_model(cards, names, wanted)
 
 
-def _of_settings(url: str, wanted: Wanted, timeout_s: float) -> tuple[str, str] | None:
-    """What is wrong with how the server was started."""
-    settings = (ask(url, "/server_info?config_format=json", timeout_s) or {}).get("vllm_config")
-    if not isinstance(settings, dict):
-        raise NotOurs("does not tell its settings")
-    transfer = (settings.get("weight_transfer_config") or {}).get("backend")
-    if transfer != wanted.transfer:
-        return (
-            f"takes weights by {transfer or 'nothing'}, and the trainer sends them by {wanted.transfer}",
-            f'restart it with --weight-transfer-config \'{{"backend": "{wanted.transfer}"}}\', '
-            "or set rollout.server.transfer",
+def _settings(url: str) -> Settings:
+    """How a server of vLLM's own was started."""
+    account: Any = (ask(url, "/server_info?config_format=json", SETTINGS_S) or {}).get("vllm_config")
+    try:
+        return Settings(
+            str((account["weight_transfer_config"] or {}).get("backend") or "nothing"),
+            str(account["model_config"]["dtype"]).removeprefix("torch."),
+            str(account["model_config"]["logprobs_mode"]),
+            int(account["scheduler_config"]["max_num_seqs"]),
         )
-    mode = settings.get("model_config", {}).get("logprobs_mode")
-    if mode != "processed_logprobs":
+    except (KeyError, TypeError, ValueError) as error:
+        raise NotOurs("does not tell its settings") from error
+
+
+def _of_settings(found: Settings, wanted: Wanted) -> tuple[str, str] | None:
+    """What is wrong with how the server was started."""
+    if wanted.transfer is not None and found.transfer != wanted.transfer:
         return (
-            f"gives logprobs of another kind ({mode}): without temperature they are not the policy's",
+            f"takes weights by {found.transfer}, and the trainer sends them by {wanted.transfer}",
+            f"restart it with --transfer {wanted.transfer} (of vLLM: --weight-transfer-config "
+            f'\'{{"backend": "{wanted.transfer}"}}\'), or set rollout.server.transfer',
+        )
+    dtype = DTYPES.get(wanted.precision or "", found.dtype)
+    if found.dtype != dtype:
+        return (
+            f"computes in {found.dtype}, and the trainer in {dtype}",
+            f"restart it with --precision {wanted.precision} (of vLLM: --dtype {dtype})",
+        )
+    if found.logprobs_mode != "processed_logprobs":
+        return (
+            f"gives logprobs of another kind ({found.logprobs_mode}): without temperature they are not the policy's",
             "restart it with --logprobs-mode processed_logprobs",
         )
-    most = settings.get("scheduler_config", {}).get("max_num_seqs")
-    if wanted.sequences is not None and isinstance(most, int) and most < wanted.sequences:
+    if wanted.sequences is not None and found.sequences < wanted.sequences:
         return (
-            f"draws at most {most} sequences at once, and the group of one prompt has {wanted.sequences}",
-            f"restart it with --max-num-seqs {wanted.sequences} or more",
+            f"draws at most {found.sequences} sequences at once, and the group of a prompt has {wanted.sequences}",
+            f"restart it with --max-sequences {wanted.sequences} or more (of vLLM: --max-num-seqs)",
         )
     return None
 
 
-def _of_model(url: str, wanted: Wanted, timeout_s: float) -> tuple[str, str] | None:
+def _of_model(cards: list[dict[str, Any]], names: list[str], wanted: Wanted) -> tuple[str, str] | None:
     """What is wrong with the model that the server has."""
-    cards = (ask(url, "/v1/models", timeout_s) or {}).get("data") or []
-    names = [str(card.get("id")) for card in cards]
     longest = next((card.get("max_model_len") for card in cards if card.get("max_model_len")), None)
     if wanted.model_tokens is not None and longest is not None and longest < wanted.model_tokens:
         return (
             f"takes {longest} tokens, and the stage needs {wanted.model_tokens} for a prompt with its completion",
-            f"restart it with --max-model-len {wanted.model_tokens}",
+            "restart it with the --max-prompt-tokens and --max-completion-tokens of the stage (of vLLM: "
+            f"--max-model-len {wanted.model_tokens})",
         )
-    served = next((name for name in names if not name.startswith((SHAPE, VOCABULARY))), "a model without a name")
+    others = [name for name in names if not name.startswith((SHAPE, VOCABULARY, SETTINGS))]
     for kind, own, what in (
         (VOCABULARY, wanted.vocabulary, "another vocabulary"),
         (SHAPE, wanted.shape, "another model"),
     ):
         theirs = next((name for name in names if name.startswith(kind)), None)
         if own is not None and theirs is not None and theirs != kind + own:
-            return f"has {what} than the policy ({served})", "start it with the model directory of the policy"
+            return (
+                f"has {what} than the policy ({', '.join(others)})",
+                "start it with the model directory of the policy",
+            )
     return None

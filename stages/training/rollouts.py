@@ -33,6 +33,7 @@ class Rollout:
     grader_error: str = ""  # why a grader failed, where a part of the reward is 0 because of that
     use: str = "train"  # train; or, with dynamic sampling, keep (left for the next rollout) or drop (no signal)
     old_logprobs: list[float] | None = None  # by the trainer at `step`, where the sampler's are not precise enough
+    version: list[int] | None = None  # of each token of the completion: the step whose weights drew it, where known
 
     @property
     def sampled_text(self) -> str:
@@ -54,6 +55,14 @@ def gather(rollouts: list[Rollout], world_size: int) -> list[Rollout]:
     return sorted(rollouts, key=lambda rollout: rollout.group)  # stable: completions of a group keep their order
 
 
+def _record(rollout: Rollout) -> dict:
+    """What the log keeps of a rollout; versions only where the sampler stamps its tokens."""
+    record = {**vars(rollout), "prompt": vars(rollout.prompt)}
+    if rollout.version is None:
+        del record["version"]
+    return record
+
+
 class RolloutLog:
     """The scored rollouts of each step, on the disk before the update that trains on them starts.
 
@@ -73,7 +82,7 @@ class RolloutLog:
     def write(self, step: int, rollouts: list[Rollout]) -> None:
         """Writes the rollouts of a step; they are on the disk when this returns."""
         # dataclasses.asdict copies each number: 5 times as slow
-        write_record_file(self.path(step), [{**vars(rollout), "prompt": vars(rollout.prompt)} for rollout in rollouts])
+        write_record_file(self.path(step), [_record(rollout) for rollout in rollouts])
 
     def read(self, step: int) -> list[Rollout] | None:
         """The rollouts of a step, as an attempt logged them that was ended before its next checkpoint.

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
 
@@ -14,6 +14,8 @@ from stages.modeling.model import load_tokenizer
 from stages.prompting.vocabulary import vocabulary_of
 
 if TYPE_CHECKING:
+    from stages.engines.sampling.server_sampler import Drawing
+    from stages.engines.weights import Weights
     from stages.modeling.adapters import Adapters
 
 
@@ -24,7 +26,7 @@ class Completion:
     token_ids: list[int]  # end-of-sequence token included when it was drawn
     logprobs: list[float]  # of each token, under the tempered distribution it was drawn from
     is_truncated: bool  # stopped by the length limit
-    versions: list[int] | None = None  # of each token: the step whose weights drew it, where the sampler says so
+    version: list[int] | None = None  # of each token: the step whose weights drew it, where the sampler says so
 
 
 OnGroup = Callable[[int, list[Completion]], None]  # (index of the prompt, its completions)
@@ -77,6 +79,40 @@ class Sampler(Protocol):
 
     def close(self) -> None:
         """Frees the engine's memory."""
+
+
+@runtime_checkable
+class DrawsAhead(Protocol):
+    """A sampler apart from the trainer, which can draw while that goes on."""
+
+    step: int | None  # whose weights it has; None: none that can be used
+    num_syncs: int  # how often it got weights, in the place of lost ones too
+
+    def begin(
+        self,
+        prompts: list[list[int]],
+        seeds: list[int],
+        n: int,
+        temperature: float,
+        max_tokens: int,
+        on_group: OnGroup | None = None,
+        top_p: float | None = None,
+        with_logprobs: bool = True,
+    ) -> "Drawing":
+        """Starts what `Sampler.sample` does, and returns at once."""
+
+    def finish(self, drawing: "Drawing", weights: "Weights | None" = None) -> list[list[Completion]]:
+        """Waits for what `begin` has started. Collective.
+
+        Args:
+            drawing: What `begin` gave.
+            weights: What it is given where it has lost all that drew; None: those of the last sync.
+        """
+
+    def draw_on_each(
+        self, prompt: list[int], n: int, temperature: float, max_tokens: int
+    ) -> dict[str, list[Completion]]:
+        """n short completions of a prompt by each of its servers, by address. Collective."""
 
 
 @dataclass(frozen=True)

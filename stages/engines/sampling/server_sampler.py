@@ -6,7 +6,6 @@ to draw and returns, so that a trainer can go on meanwhile; `finish` waits.
 
 import os
 import secrets
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,10 @@ from stages.engines.sampling import Apart, Completion, OnGroup
 from stages.engines.sampling.servers.client import Client
 from stages.engines.sampling.servers.group import ASK_S, Policy, ServerGroup, ServersLost
 from stages.engines.sampling.servers.pull import Batch, Puller, Pulling, Source
+from stages.engines.weights import Weights
 from stages.runtime.distributed import gather_objects
 
 TRANSFERS = 3  # tries of one sync, each with the servers that are left
-
-Weights = Iterable[tuple[str, torch.Tensor]]
 
 
 @dataclass
@@ -33,6 +31,10 @@ class Drawing:
 
     batch: Batch
     pulling: Pulling
+
+    def cancel(self) -> None:
+        """Gives it up; servers end what they draw of it."""
+        self.pulling.cancel()
 
 
 class ServerSampler:
@@ -72,6 +74,7 @@ class ServerSampler:
             wanted = Wanted(
                 installed_vllm(),
                 transfer_of(config.server.transfer),
+                precision,
                 max_prompt_tokens + max_completion_tokens,
                 apart.group_size,
                 shape_digest(model_dir),
@@ -93,7 +96,18 @@ class ServerSampler:
         with_logprobs: bool = True,
     ) -> Drawing:
         """Starts what `sample` does, and returns at once. The arguments are those of `sample`."""
-        settings: dict[str, Any] = {
+        settings = self._settings(n, temperature, max_tokens, top_p, with_logprobs)
+        room = max(1, self.config.max_sequences // (n * self.world_size))
+        for source in self.sources:
+            source.room = room
+        batch = Batch(prompts, seeds, settings, on_group)
+        return Drawing(batch, self.puller.begin(batch, self._left()))
+
+    def _settings(
+        self, n: int, temperature: float, max_tokens: int, top_p: float | None = None, with_logprobs: bool = True
+    ) -> dict[str, Any]:
+        """vLLM's sampling parameters of a request, without its seed."""
+        return {
             "n": n,
             "temperature": temperature,
             "top_p": top_p or self.config.top_p,
@@ -102,11 +116,6 @@ class ServerSampler:
             "detokenize": False,
             "logprobs": 0 if with_logprobs else None,
         }
-        room = max(1, self.config.max_sequences // (n * self.world_size))
-        for source in self.sources:
-            source.room = room
-        batch = Batch(prompts, seeds, settings, on_group)
-        return Drawing(batch, self.puller.begin(batch, self._left()))
 
     def finish(self, drawing: Drawing, weights: Weights | None = None) -> list[list[Completion]]:
         """Waits for what `begin` started. Collective.
@@ -138,7 +147,9 @@ class ServerSampler:
         """See `Sampler.sample`. Collective."""
         return self.finish(self.begin(prompts, seeds, n, temperature, max_tokens, on_group, top_p, with_logprobs))
 
-    def draw_on_each(self, prompt: list[int], n: int, max_tokens: int) -> dict[str, list[Completion]]:
+    def draw_on_each(
+        self, prompt: list[int], n: int, temperature: float, max_tokens: int
+    ) -> dict[str, list[Completion]]:
         """n short completions of a prompt by each server that is left, by its address. Collective.
 
         Returns:
@@ -147,8 +158,7 @@ class ServerSampler:
         drawn: list[tuple[str, list[Completion]]] = []
         if self.rank == 0:
             for source in self._left():
-                settings = {"n": n, "temperature": 1.0, "max_tokens": max_tokens, "detokenize": False, "logprobs": 0}
-                batch = Batch([prompt], [0], settings, None)
+                batch = Batch([prompt], [0], self._settings(n, temperature, max_tokens), None)
                 self.puller.begin(batch, [source]).wait()
                 drawn += [(source.client.url, group) for group in batch.groups if group is not None]
         return dict(gather_objects(drawn))

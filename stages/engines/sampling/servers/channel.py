@@ -103,9 +103,7 @@ class Channel:
             raise theirs.error
         if ours.error is not None:
             theirs.thread.join(5.0)
-            raise _error_of(theirs) or ServerLost(
-                f"{self.client.url} broke off a transfer of weights ({ours.error})"
-            )
+            raise _error_of(theirs) or ServerLost(f"{self.client.url} broke off a transfer of weights ({ours.error})")
         if ours.is_running or theirs.is_running:
             self._end(ours)
             raise ServerLost(f"{self.client.url} did not take weights within {limit_s:g} s")

@@ -136,7 +136,7 @@ class ServerGroup:
             "max-prompt-tokens": policy.max_prompt_tokens,
             "max-completion-tokens": policy.max_completion_tokens,
             "precision": policy.precision,
-            "transfer": policy.wanted.transfer,
+            "transfer": policy.wanted.transfer or "gloo",
             "host": host,
             "announce": address,
             "tensor-parallel": config.server.tensor_parallel,
@@ -223,11 +223,17 @@ class ServerGroup:
             client = replica.client or self._client(replica.url)
             if not client.is_healthy():
                 continue
-            why = why_unusable(replica.url, self.policy.wanted, ASK_S)
+            why = self._why_unusable(replica)
             if why is not None:
                 replica.lost = f"{why[0]}: {why[1]}"
                 continue
             replica.client, replica.channel, replica.is_ready, replica.lost = client, None, True, None
+
+    def _why_unusable(self, replica: Replica) -> tuple[str, str] | None:
+        """Why a server that has come back, perhaps as another, cannot be used; our own are what we have started."""
+        if replica.process is not None:
+            return None
+        return why_unusable(replica.name, self.policy.wanted, ASK_S)
 
     def _announced(self, replica: Replica) -> str | None:
         try:
@@ -301,7 +307,7 @@ class ServerGroup:
             except ServerRefuses:
                 client.begin_anew()
                 client.disconnect()
-            channel = CHANNELS[self.policy.wanted.transfer](client, self.config.engine_timeout_s)
+            channel = CHANNELS[self.policy.wanted.transfer or "gloo"](client, self.config.engine_timeout_s)
             channel.connect()
             client.begin_anew()
             replica.channel = channel

@@ -12,7 +12,8 @@ import torch
 
 from stages.config import RolloutConfig
 from stages.contract.files import write_json
-from stages.contract.served_model import names_of
+from stages.contract.served_model import Settings, names_of
+from stages.engines import patches
 from stages.engines.sampling.servers.settings import free_port
 from stages.engines.sampling.vllm_sampler import engine_settings, prefer_newer_runner
 from stages.engines.vllm_models import prepare_vllm, require_vllm
@@ -54,6 +55,8 @@ def serve(served: Served) -> None:
     if on_gpu:
         prefer_newer_runner(served.model_dir)
     prepare_vllm(on_gpu)
+    if not on_gpu and os.environ.get("OMP_NUM_THREADS") == "1":
+        patches.fork_engine()
     port = served.port or free_port(served.host)
     if served.announce is not None:
         shown = socket.gethostname() if served.host in ("0.0.0.0", "::") else served.host
@@ -79,7 +82,8 @@ def arguments(served: Served, port: int) -> list[str]:
     words = ["--host", served.host, "--port", str(port), "--disable-uvicorn-access-log"]
     words += ["--weight-transfer-config", f'{{"backend": "{served.transfer}"}}']
     words += ["--enable-scale-out"]  # tokens in, tokens out
-    words += ["--served-model-name", *names_of(served.model_dir)]
+    facts = Settings(served.transfer, settings["dtype"], settings["logprobs_mode"], settings["max_num_seqs"])
+    words += ["--served-model-name", *names_of(served.model_dir, facts)]
     return [*words, *as_options(settings), *served.more]
 
 
