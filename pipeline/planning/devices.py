@@ -6,6 +6,7 @@ from pathlib import Path
 from pipeline.configuration.schema import RunConfig
 from pipeline.errors import MessageAndFix
 
+MOST_CPU_THREADS = 2  # of a rank in recipes for a CPU
 DEVICES = Path("/dev")
 WITHOUT_FILES = ("dxg", "kfd")  # of WSL and of AMD: GPUs that are not counted here
 
@@ -21,6 +22,35 @@ def num_gpus() -> int | None:
     names = [name.strip() for name in visible.split(",")]
     named = next((place for place, name in enumerate(names) if name in ("", "-1")), len(names))  # CUDA stops there
     return named if any(not name.isdecimal() for name in names[:named]) else min(named, present)
+
+
+def is_for_gpus(run: RunConfig) -> bool:
+    """Whether the configuration is one for GPUs, wherever it is planned.
+
+    The launcher says so: `launcher=gpu` and `launcher=slurm` give each rank four threads or more, a recipe for a CPU
+    one or two; `launcher=laptop` hides GPUs from its ranks. Or something that is for GPUs only: bf16, 6 to 8 times
+    slower than fp32 on a CPU; state that is kept in host memory; an engine that several GPUs share. fp32 says nothing:
+    it runs on both.
+    """
+    if run.launcher.environment.get("CUDA_VISIBLE_DEVICES") == "":
+        return False
+    return (
+        run.launcher.threads_per_process > MOST_CPU_THREADS
+        or run.deepspeed.precision == "bf16"
+        or run.deepspeed.offload_optimizer
+        or run.deepspeed.offload_parameters
+        or run.rollout.tensor_parallel > 1
+    )
+
+
+def is_on_gpus(run: RunConfig) -> bool:
+    """Whether the ranks will work on GPUs: where the launcher asks for them, or its machine has some."""
+    if run.launcher.environment.get("CUDA_VISIBLE_DEVICES") == "":
+        return False
+    count = num_gpus()
+    if run.launcher.device == "gpu" or run.launcher.name != "local" or count is None:
+        return run.launcher.device == "gpu" or is_for_gpus(run)
+    return count > 0
 
 
 def check_devices(config: RunConfig) -> list[MessageAndFix]:

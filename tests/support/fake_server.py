@@ -25,7 +25,7 @@ class FakeServer:
             "/version": {"version": "0.32.0"},
             "/weight_info": {"weight_version": "default"},
             "/health": {},
-            "/metrics": {},
+            "/metrics": 'vllm:generation_tokens_total{engine="0"} 5.0\n',
             **answers,
         }
         self.version, self.delay_s, self.asked, self.breaks, self.finish = "w", 0.0, 0, False, "stop"
@@ -57,7 +57,7 @@ class FakeServer:
                 self.reply(outer.group(body))
 
             def reply(self, content: Any) -> None:
-                text = json.dumps(content).encode()
+                text = content.encode() if isinstance(content, str) else json.dumps(content).encode()
                 self.send_response(404 if content is None else 200)
                 self.send_header("content-length", str(len(text)))
                 self.end_headers()

@@ -19,7 +19,7 @@ from stages.contract.description import StageDescription
 from stages.contract.files import read_json, read_jsonl
 from stages.contract.inputs import StageInput, write_inputs
 from stages.contract.manifest import Manifest
-from stages.contract.records import read_record_file
+from stages.logged_rollouts import read
 from tests.support.paths import REPOSITORY
 
 TIMEOUT_S = 300
@@ -200,8 +200,8 @@ def steps(directory: Path) -> list[dict]:
 
 
 def sampled(directory: Path, step: int) -> list[dict]:
-    """The logged rollouts of a step."""
-    return read_record_file(directory / "rollouts" / f"step_{step:06d}.jsonl")
+    """The logged rollouts of a step, with their texts."""
+    return read(directory, step)[1]
 
 
 def manifest(directory: Path) -> Manifest:

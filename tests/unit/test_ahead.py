@@ -2,12 +2,14 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from stages.config import GrpoConfig, RolloutConfig, ServerConfig
 from stages.config.mistakes import ConfigError
 from stages.kinds.grpo import ahead
-from tests.support.rollouts import a_rollout
+from stages.training.rollouts import Row
+from tests.support.rollouts import a_rollout, a_row
 
 
 def config(max_staleness: int, updates: int = 2) -> GrpoConfig:
@@ -16,7 +18,8 @@ def config(max_staleness: int, updates: int = 2) -> GrpoConfig:
 
 
 def stamped(*version: int):
-    return dataclasses.replace(a_rollout("x"), version=list(version))
+    rollout = dataclasses.replace(a_rollout("x", num_tokens=len(version)), version=np.array(version, np.int32))
+    return Row.of(rollout)
 
 
 def test_only_servers_with_a_bound_draw_ahead():
@@ -25,7 +28,7 @@ def test_only_servers_with_a_bound_draw_ahead():
 
 def test_the_oldest_token_counts_and_the_bound_is_in_rollouts():
     assert ahead.staleness(stamped(4, 4, 2), 6) == 4
-    assert ahead.staleness(a_rollout("x"), 6) == 0  # a sampler in the trainer's process has the weights of now
+    assert ahead.staleness(a_row("x"), 6) == 0  # a sampler in the trainer's process has the weights of now
     ahead.require_bound([stamped(4, 4), stamped(2, 4)], 4, config(1))
     with pytest.raises(RuntimeError, match="3 steps older; the bound is 2"):
         ahead.require_bound([stamped(4), stamped(1)], 4, config(1))

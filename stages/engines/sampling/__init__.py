@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 
 from stages.config import RolloutConfig
@@ -19,14 +20,20 @@ if TYPE_CHECKING:
     from stages.modeling.adapters import Adapters
 
 
-@dataclass
+@dataclass(eq=False)
 class Completion:
-    """One completion as it was drawn."""
+    """One completion as it was drawn. Sequences become arrays: 8 bytes a token in the place of 88."""
 
-    token_ids: list[int]  # end-of-sequence token included when it was drawn
-    logprobs: list[float]  # of each token, under the tempered distribution it was drawn from
+    token_ids: np.ndarray  # int32, end-of-sequence token included when it was drawn
+    logprobs: np.ndarray  # float32, of each token, under the tempered distribution it was drawn from
     is_truncated: bool  # stopped by the length limit
-    version: list[int] | None = None  # of each token: the step whose weights drew it, where the sampler says so
+    version: np.ndarray | None = None  # int32, of the weights that drew each token, where the sampler says so
+
+    def __post_init__(self) -> None:
+        self.token_ids = np.asarray(self.token_ids, np.int32)
+        self.logprobs = np.asarray(self.logprobs, np.float32)
+        if self.version is not None:
+            self.version = np.asarray(self.version, np.int32)
 
 
 OnGroup = Callable[[int, list[Completion]], None]  # (index of the prompt, its completions)

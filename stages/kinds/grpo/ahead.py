@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from stages.config import GrpoConfig
 from stages.kinds.grpo.groups import Asked, GroupSampler
 from stages.kinds.grpo.history import RolloutHistory
-from stages.training.rollouts import Rollout
+from stages.training.rollouts import Row
 
 
 @dataclass
@@ -22,7 +22,7 @@ class NextRollout:
     """A rollout that is being drawn."""
 
     first: int  # number of its first batch
-    left_over: list[Rollout]
+    left_over: list[Row]
     start: int  # number of the first prompt of the stream that was not drawn yet
     asked: Asked | None  # None: what is left over suffices
 
@@ -43,7 +43,7 @@ def begin(groups: GroupSampler, history: RolloutHistory, config: GrpoConfig, ste
         None where there is none, or where it is in the log.
     """
     found = following(history, config, step)
-    if found is None or history.log.path(found[0]).exists():
+    if found is None or history.log.has(found[0]):
         return None
     first, begins_at = found
     left_over, start = history.left_over(first, groups.reasoning_only)
@@ -58,20 +58,20 @@ def bound(config: GrpoConfig) -> int:
     return config.rollout.server.max_staleness * config.updates_per_rollout
 
 
-def staleness(rollout: Rollout, step: int) -> int:
+def staleness(row: Row, step: int) -> int:
     """Optimizer steps by which the oldest token of a rollout is behind `step`; 0 where the sampler does not say."""
-    return step - min(rollout.version) if rollout.version else 0
+    return 0 if row.oldest_version is None else step - row.oldest_version
 
 
-def mean_staleness(rollouts: list[Rollout], step: int) -> float:
+def mean_staleness(rows: list[Row], step: int) -> float:
     """policy/staleness: by how many optimizer steps tokens are behind `step`, their mean."""
-    tokens = [step - version for rollout in rollouts for version in rollout.version or ()]
-    return sum(tokens) / max(len(tokens), 1)
+    stamped = [(row.num_completion_tokens, step - row.mean_version) for row in rows if row.mean_version is not None]
+    return sum(count * behind for count, behind in stamped) / max(sum(count for count, _ in stamped), 1)
 
 
-def require_bound(rollouts: list[Rollout], step: int, config: GrpoConfig) -> None:
+def require_bound(rows: list[Row], step: int, config: GrpoConfig) -> None:
     """Raises RuntimeError where a rollout is older than the configuration allows: it must not be trained on."""
-    worst = max((staleness(rollout, step) for rollout in rollouts), default=0)
+    worst = max((staleness(row, step) for row in rows), default=0)
     if worst > bound(config):
         raise RuntimeError(
             f"a rollout of step {step} was drawn by weights that are {worst} steps older; the bound is "

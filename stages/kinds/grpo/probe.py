@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from stages.config import GrpoConfig
@@ -13,7 +14,7 @@ from stages.prompting.encoding import Encoder
 from stages.prompting.prompt import Prompt
 from stages.runtime.errors import HasFix, InputError
 from stages.runtime.worker import Worker
-from stages.training.rollouts import Rollout
+from stages.training.rollouts import Rollout, Row, gather
 
 PROBES_PER_RANK = 2  # completions that each rank compares after a sync
 PROBE_TEXT, PROBE_TOKENS = "1 + 1 = ?", 8  # what each server is asked, and the length of its answers
@@ -94,15 +95,15 @@ def probe_servers(
     temperature, tokens = config.rollout.temperature, min(PROBE_TOKENS, config.max_completion_tokens[0][1])
     for url, group in engine.draw_on_each(prompt_ids, worker.world_size, temperature, tokens).items():
         drawn = [
-            Rollout(prompt, 0, prompt_ids, one.token_ids, one.logprobs, one.is_truncated, completion="")
-            for one in group
+            Rollout(prompt, 0, np.asarray(prompt_ids), one.token_ids, one.logprobs, one.is_truncated, completion="")
+            for one in (group if worker.is_main else [])
         ]
-        _, worst = policy.mismatch(drawn)
+        _, worst = policy.mismatch(gather(drawn, worker.rank))
         _require_agreement(worker, config, worst, step, f"the rollout server {url}: its")
 
 
 def probe_sampler(
-    worker: Worker, config: GrpoConfig, policy: PolicyUpdate, fresh: list[Rollout], step: int, is_stale: bool = False
+    worker: Worker, config: GrpoConfig, policy: PolicyUpdate, fresh: list[Row], step: int, is_stale: bool = False
 ) -> Probe:
     """Compares the logprobs of a few rollouts with the trainer's. Collective.
 

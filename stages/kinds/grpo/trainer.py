@@ -51,7 +51,7 @@ from stages.training.alarms import report_once
 from stages.training.beginnings import of_rl
 from stages.training.health import RollBack, inspector
 from stages.training.rollback import roll_back, save_start
-from stages.training.rollouts import Rollout
+from stages.training.rollouts import Row, bring
 
 
 def run(worker: Worker) -> None:
@@ -127,9 +127,9 @@ class GrpoTrainer:
             worker, config, encoder, source, self.sampler.engine, self._make_preference_scorer(encoder)
         )
         self.held_out = HeldOutMeasurement(worker, config)
-        self.recorder = StepRecorder(worker, config)
+        self.recorder = StepRecorder(worker, config, self._bring)
         report_once(worker, of_rl(worker.stage, config, source.count() if hasattr(source, "count") else None))
-        self.watches = LogWatches(worker, config, self._asks)
+        self.watches = LogWatches(worker, config, self._asks, self._bring)
 
     def _add_adapters(self, policy: PolicyModel) -> Adapters:
         """Puts adapters on the policy; a second set where the reference is refreshed."""
@@ -150,12 +150,17 @@ class GrpoTrainer:
             self.config.deepspeed.precision,
         )
 
-    def _asks(self, rollout: Rollout) -> bool:
+    def _asks(self, row: Row) -> bool:
         """Whether a prompt as the policy saw it asks for tags or a box."""
-        return asks_for_form(self.tokenizer.decode(rollout.prompt_ids))
+        assert row.here is not None
+        return asks_for_form(self.tokenizer.decode(row.here.prompt_ids.tolist()))
+
+    def _bring(self, rows: list[Row]) -> list[Row]:
+        """A few rows with their rollouts, texts too, on every rank. Collective."""
+        return bring(rows, self.groups.text)
 
     def rollout(self) -> ScoredRollouts:
-        """Returns the scored rollouts that this step trains on.
+        """Returns the scored rollouts that this step trains on. Collective.
 
         They are replayed from the log if an earlier attempt, or an earlier step, sampled them; else they are sampled
         with the weights of this step, and logged.
@@ -167,6 +172,8 @@ class GrpoTrainer:
         logged = self.history.log.read(first)
         sampled = self._sample(first) if logged is None else logged
         rollouts = [r for r in sampled if r.use == "train"]
+        if logged is not None:
+            self.history.log.load(first, rollouts)
         if logged is None or begins:
             self._probe_sampler(rollouts, first)
             set_advantages(rollouts, self.config)
@@ -234,7 +241,7 @@ class GrpoTrainer:
             self.next.asked.drawing.cancel()
         self.next = None
         self._resume(is_fresh=False)
-        self.watches = LogWatches(self.worker, self.config, self._asks)
+        self.watches = LogWatches(self.worker, self.config, self._asks, self._bring)
         self.sampler.forget()
 
     def _measure_held_out(self, first: int) -> dict[str, float]:
@@ -267,7 +274,7 @@ class GrpoTrainer:
         """The weights of this step, for the sampler."""
         return StepWeights(self.step, lambda: self.engine.weights_for(self.sampler.engine))
 
-    def _sample(self, first: int) -> list[Rollout]:
+    def _sample(self, first: int) -> list[Row]:
         """All scored rollouts that start at this step, each marked with its use."""
         self._sync()
         self.worker.progress("rollout", self.step, self.config.num_steps, self.recorder.headline())
@@ -280,26 +287,25 @@ class GrpoTrainer:
         self.recorder.times = {"sync": 0.0, **self.recorder.times, **self.groups.times}
         return sampled
 
-    def _probe_sampler(self, rollouts: list[Rollout], first: int) -> None:
+    def _probe_sampler(self, rollouts: list[Row], first: int) -> None:
         """Compares sampler and trainer. Raises RuntimeError where they differ by more than the tolerance."""
         with measured(self.recorder.times, "probe"):
             fresh = [r for r in rollouts if r.step == first]
             is_stale = any(ahead.staleness(r, self.step) for r in fresh)
             self.probe = probe_sampler(self.worker, self.config, self.policy, fresh, self.step, is_stale)
-            if self.probe.corrects and self.config.updates_per_rollout > 1 and rollouts[0].old_logprobs is None:
+            if self.probe.corrects and self.config.updates_per_rollout > 1 and not rollouts[0].has_old_logprobs:
                 self.policy.set_old_logprobs(rollouts)
 
-    def _log_rollouts(self, first: int, sampled: list[Rollout]) -> None:
+    def _log_rollouts(self, first: int, sampled: list[Row]) -> None:
         with measured(self.recorder.times, "log"):
-            if self.worker.is_main:
-                self.history.log.write(first, sampled)
+            self.history.log.write(first, sampled)
 
     def _let_sampler_sleep(self) -> None:
         started = time.time()
         if self.sampler.sleep():
             self.recorder.times["sleep"] = time.time() - started
 
-    def _update(self, batch: list[Rollout], informative: set[int]) -> None:
+    def _update(self, batch: list[Row], informative: set[int]) -> None:
         """One optimizer step on a global batch, its record, and what follows from it."""
         assert self.probe is not None, "a rollout is probed before it is trained on"
         batches = self.history.batches

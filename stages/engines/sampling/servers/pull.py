@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
+import numpy as np
 
 from stages.engines.sampling import Completion, OnGroup
 from stages.engines.sampling.servers.client import CONNECT_S, Client, said, tokens_drawn
@@ -71,7 +72,7 @@ class Puller:
 
     Args:
         lost_after_s: Time without an answer after which a server is lost.
-        limit_s: Longest that a server which has requests may draw no token.
+        limit_s: Longest that a server which has requests may draw no token, by its own figures.
     """
 
     def __init__(self, lost_after_s: float, limit_s: float):
@@ -183,7 +184,7 @@ class Puller:
                 source.lost = "says that its engine has ended"
                 return
             counted = tokens_drawn(figures.text)
-            if counted != drawn or not running:
+            if counted is None or counted != drawn or not running:
                 drawn, moved = counted, now
             elif now - moved > self.limit_s:
                 source.lost = f"has drawn no token for {self.limit_s:g} s"
@@ -216,12 +217,14 @@ def completions(choices: list[dict[str, Any]], label: Label) -> list[Completion]
         if sum(span["end"] - span["start"] for span in spans) != len(token_ids):
             return None
         content = (choice.get("logprobs") or {}).get("content") or []
+        logprobs = [entry["logprob"] if entry["logprob"] > NO_NUMBER else math.nan for entry in content]
+        is_cut = choice["finish_reason"] == "length"
         drawn.append(
             Completion(
-                token_ids,
-                [entry["logprob"] if entry["logprob"] > NO_NUMBER else math.nan for entry in content],
-                choice["finish_reason"] == "length",
-                [step] * len(token_ids),
+                np.asarray(token_ids, np.int32),
+                np.asarray(logprobs, np.float32),
+                is_cut,
+                np.full(len(token_ids), step, np.int32),
             )
         )
     return drawn
