@@ -90,7 +90,7 @@ def _of_head_sizes(config: RunConfig) -> list[str]:
     mistakes = []
     for where, model in models.items():
         size = model.hidden_size // model.num_heads
-        if model.path is None and config.rollout.engine == "vllm" and size not in VLLM_CPU_HEAD_SIZES:
+        if model.path is None and config.rollout.is_vllm and size not in VLLM_CPU_HEAD_SIZES:
             mistakes.append(
                 f"{where}.num_heads {model.num_heads} gives attention heads of {size}; "
                 f"vLLM on CPU has {VLLM_CPU_HEAD_SIZES}: "

@@ -3,7 +3,6 @@
 The time that a finished directory of the same stage took beats the formula.
 """
 
-import itertools
 import math
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,8 @@ from pipeline.configuration.schema import RunConfig
 from pipeline.planning import lora
 from pipeline.planning.devices import is_for_gpus
 from pipeline.planning.shapes import shape_of
+from pipeline.planning.speeds import CARDS
+from pipeline.planning.timeline import mean_limit, timeline
 from pipeline.planning.training_rows import training_rows
 from stages.config import LoraConfig, ModelConfig
 from stages.contract.description import StageDescription
@@ -25,6 +26,7 @@ CPU_FLOPS, CPU_FLOPS_OF_LARGE = 2e10, 1.5e11
 SMALL, LARGE = 516_096, 135e6  # parameters of the models that were measured
 # useful FLOP/s of one rank on a current GPU; fp32 goes past the tensor cores and reaches about a tenth
 GPU_FLOPS = {"bf16": 1.5e14, "fp32": 1.5e13}
+USUAL_CARD = "h100"  # that a plan counts with
 SAMPLE_FLOPS_SHARE = 0.5  # sampling reaches this share of the training rate
 OPTIMIZER_BYTES = 12  # a parameter: a master weight and both moments of Adam, in fp32
 DOCUMENT_TOKENS = 45  # mean length of a tiny-world document
@@ -43,7 +45,8 @@ SIZE_FIELDS = (  # what decides how much a stage has to do
 def seconds(node: Node, config: Any, run: RunConfig) -> float | None:
     """Estimated wall time of a whole stage, start-up included; None where its weights or rows are not there yet.
 
-    A forward pass costs 2 FLOP for a parameter and a token, a step of training three times that.
+    A forward pass costs 2 FLOP for a parameter and a token, a step of training three times that. On GPUs it is the time
+    of its phases (timeline.py), where the shape of the model is known.
 
     Args:
         node: The stage in the graph.
@@ -56,13 +59,29 @@ def seconds(node: Node, config: Any, run: RunConfig) -> float | None:
     if config is None:
         return STARTUP_S[node.kind]
     parameters = _parameters(getattr(config, "model", None) or run.model_of(node.name))
-    ranks = run.launcher.num_processes * run.launcher.num_nodes
     rows = training_rows(node, config, run) if node.kind == "sft" else None
     if not parameters or (node.kind == "sft" and rows is None and not config.max_steps):
         return None
+    shape = shape_of(run.model_of(node.name))
+    if is_for_gpus(run) and shape is not None and shape.layers and run.model_of(node.name).path:
+        return timeline(node, config, run, shape, CARDS[USUAL_CARD], rows).seconds
+    return STARTUP_S[node.kind] + sum(work(node, config, run, parameters, rows))
+
+
+def work(node: Node, config: Any, run: RunConfig, parameters: float, rows: int | None = None) -> tuple[float, float]:
+    """(seconds of training, seconds of sampling) on all ranks, by FLOPs alone.
+
+    Args:
+        node: The stage in the graph.
+        config: Its configuration.
+        run: The configuration of the whole run.
+        parameters: Of its model.
+        rows: Of an SFT stage, the rows that it trains on.
+    """
     trained, sampled = tokens(node, config, rows)
-    work = 2 * parameters * (3 * trained * _share_with_adapters(config) + sampled / SAMPLE_FLOPS_SHARE)
-    return STARTUP_S[node.kind] + work / (_flops_of_rank(config, run, parameters) * ranks)
+    flops = _flops_of_rank(config, run, parameters) * run.launcher.num_processes * run.launcher.num_nodes
+    training = 2 * parameters * 3 * trained * _share_with_adapters(config)
+    return training / flops, 2 * parameters * sampled / SAMPLE_FLOPS_SHARE / flops
 
 
 def _share_with_adapters(config: Any) -> float:
@@ -118,7 +137,7 @@ def tokens(node: Node, config: Any, rows: int | None = None) -> tuple[float, flo
             steps = min(steps, config.max_steps or steps)
         return steps * config.batch_size * min(config.max_tokens, 4096) / 4, 0
     if node.kind == "grpo":
-        length = _mean_limit(config.max_completion_tokens, config.num_steps) / 2
+        length = mean_limit(config.max_completion_tokens, config.num_steps) / 2
         completions = config.num_steps * config.prompts_per_step * config.group_size
         passes = 4 / 3 if config.beta else 1  # with the reference
         return completions * (length + config.data.max_prompt_tokens / 2) * passes, completions * length
@@ -132,17 +151,6 @@ def tokens(node: Node, config: Any, rows: int | None = None) -> tuple[float, flo
     if node.kind == "evaluate":
         return 0, max(1, len(config.directories) or len(node.inputs)) * _evaluated_tokens(config)
     return 0, 0
-
-
-def _mean_limit(schedule: list[list[int]], num_steps: int) -> float:
-    """The mean over the steps of a schedule of limits, [from_step, tokens] in order.
-
-    >>> _mean_limit([[0, 1024], [300, 2048], [9000, 4096]], 400)
-    1280.0
-    """
-    starts = [min(start, num_steps) for start, _ in schedule] + [num_steps]
-    steps_of = [end - start for start, end in itertools.pairwise(starts)]
-    return sum(steps * limit for steps, (_, limit) in zip(steps_of, schedule)) / num_steps
 
 
 def _evaluated_tokens(config: Any) -> float:

@@ -142,7 +142,7 @@ def _not_split(step: "Step", model: ModelConfig, directory: Path | None) -> list
 def _wrong_heads(step: "Step", directory: Path) -> list[MessageAndFix]:
     """Attention heads for which vLLM has no kernel on a CPU."""
     rollout, found = getattr(step.config, "rollout", None), find_json(directory / "config.json")
-    if rollout is None or rollout.engine != "vllm" or num_gpus() != 0 or not isinstance(found, dict):
+    if rollout is None or not rollout.is_vllm or num_gpus() != 0 or not isinstance(found, dict):
         return []
     why = wrong_heads(text_config(found))
     return [(f"the model in {directory} {why}", "use rollout=transformers")] if why else []

@@ -90,7 +90,7 @@ KNOWN = {  # from the published config.json of each
     "meta-llama/Llama-3.3-70B-Instruct": _dense(70_553_706_496, 8192, 80, 64, 8, 28_672, 128_256, False),
     "models/smollm2-135m": _dense(134_515_008, 576, 30, 9, 3, 1536, 49_152, True),
     "deepseek-ai/DeepSeek-V3-Base": Shape(
-        671_026_419_200, 61, 7168, 128, 128, 18_432, 129_280, False,
+        671_026_419_200, 61, 7168, 128, 1, 18_432, 129_280, False,
         cached=512 + 64,  # of multi-head latent attention
         experts=256, chosen_experts=8, expert=3 * 7168 * 2048, expert_layers=58,
     ),
@@ -126,9 +126,9 @@ def read_shape(config: dict[str, Any], parameters: float) -> Shape:
     """
     text = text_config(config)
     width, layers, heads, experts = (_first(text, *names) for names in (WIDTHS, LAYERS, HEADS, EXPERTS))
-    kv_heads = _first(text, "num_key_value_heads") or heads
-    size = _first(text, "head_dim") or (width // heads if heads else 0)
     latent = _first(text, "kv_lora_rank")
+    kv_heads = 1 if latent else _first(text, "num_key_value_heads") or heads  # a latent is not divided by heads
+    size = _first(text, "head_dim") or (width // heads if heads else 0)
     inner = _first(text, "intermediate_size", "n_inner", "ffn_dim") or 4 * width
     of_expert = _first(text, "moe_intermediate_size") or inner
     tied = config.get("tie_word_embeddings", text.get("tie_word_embeddings", True))  # as transformers has it

@@ -262,6 +262,11 @@ class GrpoConfig(StageConfig):
     deepspeed: DeepSpeedConfig = setting(DeepSpeedConfig, "DeepSpeed.")
     lora: LoraConfig = setting(LoraConfig, "Adapters in the place of all weights.", added_later=True)
 
+    @property
+    def draws_ahead(self) -> bool:
+        """Whether the next rollout is drawn while this one trains."""
+        return self.rollout.engine == "server" and self.rollout.server.max_staleness > 0
+
     def mistakes(self) -> list[str]:
         """Rules of reinforcement learning, besides those of every trained stage."""
         errors = [*super().mistakes(), *self._mistakes_in_length_schedule()]
@@ -284,6 +289,8 @@ class GrpoConfig(StageConfig):
             )
         if self.dual_clip and self.loss == "cispo":
             errors.append("dual_clip is not for loss=cispo, whose weights are bounded already: leave it at 0")
+        if self.rollout.engine == "server" and self.lora.is_on and self.lora.sampler == "adapter":
+            errors.append("lora.sampler=adapter is for rollout=vllm: servers get merged weights, lora.sampler=merged")
         if self.optim.name == "muon":
             errors.append("optim.name=muon is for pretraining; use adamw here")
         if 0 < self.oversampling < 1:

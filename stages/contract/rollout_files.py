@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 MANIFEST = "manifest.jsonl"
-COLUMNS = {
+COLUMNS: dict[str, type[np.int32] | type[np.float32]] = {
     "prompt_ids": np.int32,
     "completion_ids": np.int32,
     "rollout_logprobs": np.float32,
@@ -128,21 +128,33 @@ def _record_batch(rows: Sequence[ShardRow], schema: "pyarrow.Schema") -> "pyarro
     import pyarrow
 
     repeats = [False] + [_has_same_prompt(row, before) for before, row in itertools.pairwise(rows)]
-    prompts = [
-        None if repeated else json.dumps(row["prompt"], ensure_ascii=False) for row, repeated in zip(rows, repeats)
-    ]
-    columns = [pyarrow.array(prompts, pyarrow.large_string())]
-    for name, dtype in COLUMNS.items():
-        arrays = [None if name in SHARED and repeated else row[name] for row, repeated in zip(rows, repeats)]
-        is_null = np.array([array is None for array in arrays])
-        offsets = np.cumsum([0] + [0 if array is None else len(array) for array in arrays], dtype=np.int64)
-        values = np.concatenate([np.empty(0, dtype), *(array for array in arrays if array is not None)])
-        columns.append(
-            pyarrow.LargeListArray.from_arrays(
-                pyarrow.array(offsets), pyarrow.array(values), mask=pyarrow.array(is_null) if is_null.any() else None
-            )
-        )
+    columns = []
+    for field in schema:
+        found = [None if field.name in SHARED and repeated else row[field.name] for row, repeated in zip(rows, repeats)]
+        if field.name == "prompt":
+            found = [None if prompt is None else _encoded(prompt) for prompt in found]
+        columns.append(_column(found, field.type))
     return pyarrow.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _column(rows: Sequence[np.ndarray | None], kind: "pyarrow.DataType") -> "pyarrow.Array":
+    """An Arrow array of lists or texts, made of its buffers: `pyarrow.array` would load pandas, which takes long."""
+    import pyarrow
+
+    given = [row for row in rows if row is not None]
+    flags = np.packbits([row is not None for row in rows], bitorder="little")
+    offsets = np.cumsum([0] + [0 if row is None else len(row) for row in rows], dtype=np.int64)
+    values = np.concatenate(given) if given else np.empty(0, np.uint8)
+    buffers = [pyarrow.py_buffer(flags) if len(given) < len(rows) else None, pyarrow.py_buffer(offsets)]
+    if pyarrow.types.is_large_string(kind):
+        return pyarrow.Array.from_buffers(kind, len(rows), [*buffers, pyarrow.py_buffer(values)])
+    items = pyarrow.Array.from_buffers(kind.value_type, int(offsets[-1]), [None, pyarrow.py_buffer(values)])
+    return pyarrow.Array.from_buffers(kind, len(rows), buffers, children=[items])
+
+
+def _encoded(prompt: dict) -> np.ndarray:
+    """The bytes of a prompt's JSON."""
+    return np.frombuffer(json.dumps(prompt, ensure_ascii=False).encode(), np.uint8)
 
 
 def _has_same_prompt(row: ShardRow, other: ShardRow) -> bool:
@@ -160,15 +172,7 @@ class Shard:
         self.starts = np.cumsum([0] + [batch.num_rows for batch in batches])
         self.prompts = [batch.column("prompt") for batch in batches]
         self.columns = {
-            name: [
-                (
-                    column.offsets.to_numpy(),
-                    column.values.to_numpy(),
-                    column.is_valid().to_numpy(zero_copy_only=False),
-                )
-                for column in (batch.column(name) for batch in batches)
-            ]
-            for name in COLUMNS
+            name: [_views(batch.column(name), dtype) for batch in batches] for name, dtype in COLUMNS.items()
         }
 
     def __len__(self) -> int:
@@ -183,10 +187,20 @@ class Shard:
             first -= 1
         row: ShardRow = {"prompt": json.loads(self.prompts[batch][first].as_py())}
         for name in COLUMNS:
-            offsets, values, is_valid = self.columns[name][batch]
+            offsets, values, is_given = self.columns[name][batch]
             i = first if name in SHARED else place
-            row[name] = values[offsets[i] : offsets[i + 1]] if is_valid[i] else None
+            row[name] = values[offsets[i] : offsets[i + 1]] if is_given[i] else None
         return row
+
+
+def _views(
+    column: "pyarrow.LargeListArray", dtype: type[np.int32] | type[np.float32]
+) -> tuple[np.ndarray, np.ndarray, list[bool]]:
+    """Offsets and values of a column of lists, as they lie in the file, and which rows are not null."""
+    _, offsets, _, values = column.buffers()
+    ends = np.frombuffer(offsets, np.int64, len(column) + 1)
+    count = int(ends[-1])
+    return ends, np.frombuffer(values, dtype, count) if count else np.empty(0, dtype), column.is_valid().to_pylist()
 
 
 def write_manifest(directory: Path, shards: dict[str, FileEntry], rows: Iterable[dict]) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 
+import pyarrow  # noqa: F401 (it takes long to load: as the stage starts, and not in its first rollout)
+
 from stages.contract import files, rollout_files
 from stages.contract.records import DamagedRecords, read_record_file
 from stages.contract.rollout_files import COLUMNS, Shard, ShardRow, shard_name
@@ -37,6 +39,12 @@ class RolloutLog:
     def path(self, step: int) -> Path:
         """The directory of a step."""
         return rollout_files.step_path(self.directory, step)
+
+    def has(self, step: int) -> bool:
+        """Whether the rollouts of a step are there, whatever the disk has made of them since."""
+        return (self.path(step) / rollout_files.MANIFEST).exists() or rollout_files.older_path(
+            self.directory, step
+        ).exists()
 
     def write(self, step: int, rows: Sequence[Row]) -> None:
         """Writes the rollouts of a step; once rank 0 returns, all of them are on the disk. Collective.

@@ -117,7 +117,8 @@ class Row:
     use: str = "train"  # train; or, with dynamic sampling, keep (left for the next rollout) or drop (no signal)
     advantage: float = 0.0
     has_old_logprobs: bool = False
-    has_version: bool = False
+    oldest_version: int | None = None  # of the weights that drew its tokens, where the sampler says so
+    mean_version: float | None = None  # over its tokens
     rank: int = 0  # the rank that has the rollout
     shard: int = 0  # of the log: the number of the rank that wrote it
     place: int = 0  # of the rollout in its shard
@@ -144,7 +145,8 @@ class Row:
             language=measures.language,
             words=measures.words,
             has_old_logprobs=rollout.old_logprobs is not None,
-            has_version=rollout.version is not None,
+            oldest_version=None if rollout.version is None else int(rollout.version.min()),
+            mean_version=None if rollout.version is None else float(rollout.version.mean()),
             rank=rank,
             here=rollout,
         )
@@ -153,6 +155,11 @@ class Row:
     def num_tokens(self) -> int:
         """Tokens of the prompt and the completion."""
         return self.num_prompt_tokens + self.num_completion_tokens
+
+    @property
+    def has_version(self) -> bool:
+        """Whether the sampler said which weights drew each token."""
+        return self.oldest_version is not None
 
     def __getstate__(self) -> dict[str, Any]:
         """A row travels without its rollout."""

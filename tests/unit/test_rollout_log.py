@@ -65,6 +65,8 @@ def test_everything_comes_back_with_its_bits(tmp_path):
     for row, rollout in zip(again, rollouts, strict=True):
         assert_same_tokens(row, rollout)
     assert log.rows(3) == rows and log.read(4) is None and log.rows(4) == []
+    assert log.has(3) and not log.has(4)
+    assert [(row.oldest_version, row.mean_version) for row in again[:2]] == [(None, None), (0, 4.0)]
 
 
 def test_a_few_are_loaded_and_the_others_are_not(tmp_path):
