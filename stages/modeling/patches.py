@@ -14,7 +14,8 @@ def dividing_what_is_read(settings: dict[str, Any]) -> Iterator[None]:
     """Makes `from_pretrained` of transformers divide each parameter over the ranks when it is set, inside the block.
 
     Changes: `transformers.core_model_loading.set_param_for_module` also calls `_convert_to_zero_parameters` of
-        `deepspeed.zero.Init` for the parameter. Tensors are read one after the other (`HF_DEACTIVATE_ASYNC_LOAD`):
+        `deepspeed.zero.Init` for the parameter; asks `groups._get_zero_param_intra_parallel_group` for the ranks of hpZ,
+        which are made once in a process. Tensors are read one after the other (`HF_DEACTIVATE_ASYNC_LOAD`):
         threads would read ahead, and hold what is not divided yet.
     Reason: transformers' own way (`HfDeepSpeedConfig`) merges the whole checkpoint in the memory of every rank first,
         and does not report unexpected names and wrong shapes.
@@ -25,9 +26,12 @@ def dividing_what_is_read(settings: dict[str, Any]) -> Iterator[None]:
         settings: DeepSpeed's, as for `deepspeed.initialize`. All ranks read the same directory in the same order.
     """
     import deepspeed
+    from deepspeed.utils import groups
     from transformers import core_model_loading
 
-    divider = deepspeed.zero.Init(config_dict_or_path=settings)
+    has_second_copy = settings["zero_optimization"].get("zero_hpz_partition_size", 1) > 1
+    group = groups._get_zero_param_intra_parallel_group() if has_second_copy else None  # None: nobody has made it yet
+    divider = deepspeed.zero.Init(config_dict_or_path=settings, zero_param_parallel_group=group)
     set_param = core_model_loading.set_param_for_module
 
     def set_and_divide(model: Any, target_name: str, *args: Any, **options: Any) -> None:

@@ -5,6 +5,7 @@ Each refresh is kept on disk, so that a resume finds it.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from stages.config import DeepSpeedConfig
 from stages.contract import files
 from stages.engines.loading import load_policy
 from stages.engines.safetensors_writer import SafetensorsWriter
-from stages.engines.training import TrainEngine, init_distributed
+from stages.engines.training import TrainEngine, init_distributed, share_rows
 from stages.engines.weights import named_weights
 from stages.modeling.batching import TokenBatch
 from stages.modeling.divided import shape_of, whole
@@ -131,6 +132,7 @@ class Reference(KeptReference):
         self.model_dir, self.config, self.packed = model_dir, config, packed
         self.is_partitioned = config.zero_stage == 3
         self.module = self._input_policy().to(device).eval().requires_grad_(False)
+        share_rows(self.module, config)
         self.forward = self.module
         if self.is_partitioned:
             settings = {
@@ -141,7 +143,8 @@ class Reference(KeptReference):
             self.forward, *_ = deepspeed.initialize(model=self.module, config=settings)
 
     def _input_policy(self) -> PolicyModel:
-        return PolicyModel(load_policy(self.model_dir, self.config), self.packed)
+        once = replace(self.config, hpz_partition_size=1)  # its weights have no backward pass to gather for
+        return PolicyModel(load_policy(self.model_dir, once), self.packed)
 
     @torch.no_grad()
     def logprobs(self, batch: TokenBatch, temperature: float) -> torch.Tensor:
