@@ -14,9 +14,9 @@ def dividing_what_is_read(settings: dict[str, Any]) -> Iterator[None]:
     """Makes `from_pretrained` of transformers divide each parameter over the ranks when it is set, inside the block.
 
     Changes: `transformers.core_model_loading.set_param_for_module` also calls `_convert_to_zero_parameters` of
-        `deepspeed.zero.Init` for the parameter; asks `groups._get_zero_param_intra_parallel_group` for the ranks of hpZ,
-        which are made once in a process. Tensors are read one after the other (`HF_DEACTIVATE_ASYNC_LOAD`):
-        threads would read ahead, and hold what is not divided yet.
+        `deepspeed.zero.Init` for the parameter; `groups._get_zero_param_intra_parallel_group` gives the ranks of hpZ,
+        which a process makes once. Tensors are read one after the other (`HF_DEACTIVATE_ASYNC_LOAD`): threads would
+        read ahead, and hold what is not divided yet.
     Reason: transformers' own way (`HfDeepSpeedConfig`) merges the whole checkpoint in the memory of every rank first,
         and does not report unexpected names and wrong shapes.
     Versions: transformers 5.16 to 5.19, DeepSpeed 0.19.
