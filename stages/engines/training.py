@@ -23,6 +23,7 @@ from stages.modeling.adapters import REFERENCE
 from stages.modeling.model import save_model
 from stages.modeling.policy_model import PolicyModel
 from stages.modeling.reward_model import ScalarModel
+from stages.modeling.sequences import Share, sequence_group
 from stages.runtime.disk import all_or_nothing
 from stages.runtime.distributed import collective_timeout
 
@@ -63,6 +64,8 @@ def deepspeed_settings(config: DeepSpeedConfig, optim: OptimConfig) -> dict[str,
     zero: dict[str, Any] = {"stage": config.zero_stage}
     if config.offload_optimizer:
         zero["offload_optimizer"] = {"device": "cpu"}
+    if config.hpz_partition_size > 1:
+        zero["zero_hpz_partition_size"] = config.hpz_partition_size
     if config.offload_parameters:
         zero["offload_param"] = {"device": "cpu"}
     return {
@@ -79,6 +82,19 @@ def deepspeed_settings(config: DeepSpeedConfig, optim: OptimConfig) -> dict[str,
     }
 
 
+def share_rows(module: PolicyModel | ScalarModel, config: DeepSpeedConfig) -> Share:
+    """Makes the ranks of a group hold their rows together, if they are to; says which part of a batch this rank has.
+
+    DeepSpeed is told nothing of the groups (`mpu`): it adds up the gradients of all ranks, of their own rows or of
+    slices, and its checkpoints are those of as many ranks without groups.
+    """
+    module.is_partitioned = config.zero_stage == 3
+    if config.sequence_parallel == 1:
+        return Share(dist.get_world_size(), dist.get_rank(), True)
+    module.sequences = sequence_group(config.sequence_parallel)
+    return module.sequences.share
+
+
 class TrainEngine:
     """One trained module on all ranks. Every method but the properties is collective under ZeRO 1-3.
 
@@ -87,6 +103,8 @@ class TrainEngine:
         optim: Optimizer, schedule and clipping.
         config: ZeRO stage, precision and offloading.
         num_steps: Optimizer steps that the schedule spans.
+
+    `share` is the part of a global batch that this rank trains on.
     """
 
     def __init__(self, module: PolicyModel | ScalarModel, optim: OptimConfig, config: DeepSpeedConfig, num_steps: int):
@@ -95,6 +113,7 @@ class TrainEngine:
         self.optim, self.config, self.num_steps = optim, config, num_steps
         self.device = init_distributed()
         self.world_size = dist.get_world_size()
+        self.share = share_rows(module, config)
         if config.gradient_checkpointing:
             module.model.gradient_checkpointing_enable()
         module.to(self.device)

@@ -9,7 +9,7 @@ that vLLM knows: transformers renames some families as it loads them, and makes 
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,21 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Weights = Iterable[tuple[str, torch.Tensor]]  # (name, tensor), in layer order
+
+
+class StepWeights:
+    """The weights of a step; every pass over them is a new one, so that they can be sent again.
+
+    Args:
+        step: Optimizer steps done.
+        make: Starts a pass. It gives the weights that the trainer has then.
+    """
+
+    def __init__(self, step: int, make: Callable[[], Weights]):
+        self.step, self.make = step, make
+
+    def __iter__(self) -> Iterator[tuple[str, torch.Tensor]]:
+        return iter(self.make())
 
 
 def named_weights(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:

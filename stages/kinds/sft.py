@@ -40,7 +40,15 @@ def run(worker: Worker) -> None:
     targets = [sum(weight > 0 for weight in row.weights) for row in rows]
     report_once(worker, of_sft(worker.stage, config, targets, num_too_long, num_steps))
     model = load_model(worker.model_dir("policy"), config.deepspeed.precision, config.lora.quantize)
-    policy = ready_policy(model, tokenizer, config.packing, config.deepspeed.precision, worker.say, config.dropout)
+    policy = ready_policy(
+        model,
+        tokenizer,
+        config.packing,
+        config.deepspeed.precision,
+        worker.say,
+        config.dropout,
+        config.deepspeed.sequence_parallel,
+    )
     if config.lora.is_on:
         seed = seed_for(worker.seed, worker.stage, "lora")
         policy.adapters = add_adapters(policy.model, config.lora, seed, worker.say, packed=policy.packed)

@@ -14,7 +14,7 @@ import torch.distributed as dist
 
 from stages.config import DeepSpeedConfig
 from stages.contract import files
-from stages.engines.training import TrainEngine, init_distributed
+from stages.engines.training import TrainEngine, init_distributed, share_rows
 from stages.engines.weights import named_weights
 from stages.modeling.batching import TokenBatch
 from stages.modeling.model import load_model
@@ -113,6 +113,7 @@ class Reference(KeptReference):
         self.model_dir, self.precision, self.packed = model_dir, config.precision, packed
         self.is_partitioned = config.zero_stage == 3
         self.module = self._input_policy().to(device).eval().requires_grad_(False)
+        share_rows(self.module, config)
         self.forward = self.module
         if self.is_partitioned:
             settings = {
