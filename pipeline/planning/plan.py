@@ -27,6 +27,7 @@ from pipeline.planning.lora import check_lora
 from pipeline.planning.memory import Needed, needed
 from pipeline.planning.model_fit import check_models
 from pipeline.planning.rows import check_data
+from pipeline.planning.servers import check_servers
 from stages.config import to_dict
 from stages.contract.earlier import Parts
 from stages.contract.inputs import StageInput
@@ -126,6 +127,7 @@ def make_plan(config: RunConfig) -> Plan:
     errors += preflight.check_trackers(config)
     errors += preflight.check_notify(config)
     errors += check_judges(config, steps)
+    errors += check_servers(config, steps)
     errors += check_rates(config, steps)
     errors += check_lora(config, steps)
     errors += preflight.check_sandbox(config, steps)

@@ -23,6 +23,15 @@ SHAPES = {
         "num_hidden_layers": 3,
         "num_attention_heads": 4,
     },
+    "41m": {
+        **QWEN25,
+        "vocab_size": 32000,
+        "hidden_size": 512,
+        "intermediate_size": 1536,
+        "num_hidden_layers": 8,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+    },
     "86m": {  # as in bench_grpo.py
         **QWEN25,
         "vocab_size": 32000,

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psutil
@@ -61,6 +61,7 @@ class StageRun:
         num_processes: int = 2,
         program: list[str] | None = None,
         environment: dict[str, str] | None = None,
+        prefix: Sequence[str] = (),
     ):
         self.directory = directory
         launcher = [
@@ -71,6 +72,7 @@ class StageRun:
             "--monitor-interval=0.1",
         ]
         command = [
+            *prefix,
             sys.executable,
             *(launcher if num_processes > 1 else []),
             *(program or ["-m", "stages"]),

@@ -72,7 +72,7 @@ def check_sampler(
         raise InputError(
             f"the sampler (rollout={config.engine}) gives other logprobs than the model in {model_dir} itself: "
             f"{worst:.2e} nats apart on {len(differences_N)} tokens, which is more than rounding: "
-            f"{WAY_OUT if config.engine == 'vllm' else 'no sampler of this program can take this model'}"
+            f"{WAY_OUT if config.is_vllm else 'no sampler of this program can take this model'}"
         )
 
 

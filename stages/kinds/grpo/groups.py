@@ -9,11 +9,12 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from stages.config import GrpoConfig
-from stages.engines.sampling import Completion, Sampler
+from stages.engines.sampling import Completion, DrawsAhead, Sampler
 from stages.engines.sampling.dealing import Dealing
 from stages.kinds.grpo.advantages import by_group, has_signal
 from stages.kinds.grpo.preference import PreferenceScorer
@@ -25,6 +26,10 @@ from stages.runtime.seeds import rng_for, seed_for
 from stages.runtime.worker import Worker
 from stages.training.rollouts import Rollout, Row, gather
 
+if TYPE_CHECKING:
+    from stages.engines.sampling.server_sampler import Drawing
+    from stages.engines.weights import Weights
+
 NUM_GRADERS = 4  # groups graded at once: one that waits for a slow grader does not hold the others up
 
 
@@ -35,6 +40,16 @@ class PlacedPrompt:
     place: int  # of its group in the rollout
     index: int  # in the stage's stream of prompts
     prompt: Prompt
+
+
+@dataclass
+class Asked:
+    """Groups that are asked for: what the engine is given, and the grading of what it has given back."""
+
+    mine: list[PlacedPrompt]  # that this rank scores
+    request: tuple[Any, ...]  # the first arguments of `Sampler.sample`
+    grading: dict[int, Future]  # by place
+    drawing: "Drawing | None" = None  # where servers draw already
 
 
 class GroupSampler:
@@ -66,13 +81,33 @@ class GroupSampler:
         self.times: dict[str, float] = {}  # seconds of the last rollout: "rollout" (sampling), and "reward" after it
         self.reasoning_only = False  # only reasoning prompts from now on: the preference phase was ended early
 
-    def rollout(self, first: int, left_over: list[Row], start: int) -> list[Row]:
+    def first_round(self, left_over: list[Row], start: int) -> tuple[range, int]:
+        """The prompts that `rollout` asks for first, by their numbers, and the place of the first of their groups."""
+        config = self.config
+        needed = config.prompts_per_step * config.updates_per_rollout
+        if not config.oversampling:
+            return range(start, start + needed), 0
+        missing = needed - sum(has_signal(group) for group in by_group(left_over, config.group_size))
+        is_last_round = config.max_sampling_rounds == 1
+        count = max(0, missing if is_last_round else math.ceil(missing * config.oversampling))
+        return range(start, start + count), len(left_over) // config.group_size
+
+    def rollout(
+        self,
+        first: int,
+        left_over: list[Row],
+        start: int,
+        asked: Asked | None = None,
+        weights: "Weights | None" = None,
+    ) -> list[Row]:
         """Samples and scores what the updates from batch `first` on train on. Collective.
 
         Args:
             first: number of the rollout's first batch.
             left_over: groups that the rollout before drew and did not use.
             start: number of the first prompt of the stream that was not drawn yet.
+            asked: its first round, where that is being drawn already.
+            weights: what servers are given where all that drew it are lost; None: the weights of the last sync.
 
         Returns:
             The rows of all groups of the rollout, those left over first, each marked with its use.
@@ -81,7 +116,8 @@ class GroupSampler:
         self.times = {"rollout": 0.0, "reward": 0.0}
         needed = config.prompts_per_step * config.updates_per_rollout
         if not config.oversampling:
-            return self.groups(range(start, start + needed), first, 0)
+            indices = range(start, start + needed)
+            return self.groups(indices, first, 0) if asked is None else self.finish(asked, weights)
         sampled = list(left_over)
         for round_number in range(config.max_sampling_rounds):
             missing = needed - sum(has_signal(group) for group in by_group(sampled, config.group_size))
@@ -90,20 +126,24 @@ class GroupSampler:
             is_last_round = round_number == config.max_sampling_rounds - 1
             count = missing if is_last_round else math.ceil(missing * config.oversampling)
             place = len(sampled) // config.group_size
-            sampled += self.groups(range(start, start + count), first, place)
+            indices = range(start, start + count)
+            sampled += self.groups(indices, first, place) if asked is None else self.finish(asked, weights)
+            asked = None
             start += count
         return choose(sampled, needed, config.group_size)
 
     def groups(self, indices: range, first: int, place: int) -> list[Row]:
-        """Samples and scores one group for each of these prompts. Collective.
+        """Samples and scores one group for each of these prompts, see `ask` and `finish`. Collective."""
+        return self.finish(self.ask(indices, first, place))
+
+    def ask(self, indices: range, first: int, place: int, ahead: bool = False) -> Asked:
+        """Asks for one group for each of these prompts; `finish` gives them.
 
         Args:
             indices: numbers of the prompts in the stage's stream.
             first: number of the rollout's first batch.
             place: of the first of these groups in the rollout.
-
-        Returns:
-            Rows of the groups of all ranks, in order of the prompts, G each.
+            ahead: whether servers begin at once, while this process goes on.
         """
         prompts = [PlacedPrompt(place + i, index, self._prompt(index, first)) for i, index in enumerate(indices)]
         drawn, mine = self.dealing.drawn(prompts), self.dealing.owned(prompts)
@@ -116,17 +156,37 @@ class GroupSampler:
                 graded = self.graders.submit(self._graded, drawn[i], prompt_ids[i], completions, first)
                 grading[drawn[i].place] = graded
 
-        started = time.time()
         seeds = [
             seed_for(self.worker.seed, self.worker.stage, first, placed.place, placed.prompt.id) for placed in drawn
         ]
-        self.engine.sample(
-            prompt_ids, seeds, self.config.group_size, self.config.rollout.temperature, self.max_tokens(first), on_group
-        )
+        temperature = self.config.rollout.temperature
+        request = (prompt_ids, seeds, self.config.group_size, temperature, self.max_tokens(first), on_group)
+        asked = Asked(mine, request, grading)
+        if ahead:
+            assert isinstance(self.engine, DrawsAhead)
+            asked.drawing = self.engine.begin(*request)
+        return asked
+
+    def finish(self, asked: Asked, weights: "Weights | None" = None) -> list[Row]:
+        """Samples, or waits for servers that do, and scores. Collective.
+
+        Args:
+            asked: what `ask` gave.
+            weights: as in `rollout`.
+
+        Returns:
+            Rows of the groups of all ranks, in order of the prompts, G each.
+        """
+        started = time.time()
+        if asked.drawing is None:
+            self.engine.sample(*asked.request)
+        else:
+            assert isinstance(self.engine, DrawsAhead)
+            self.engine.finish(asked.drawing, weights)
         sampled = time.time()
         rollouts: list[Rollout] = []
-        for placed in mine:
-            rollouts += self._result(grading[placed.place], placed.prompt)
+        for placed in asked.mine:
+            rollouts += self._result(asked.grading[placed.place], placed.prompt)
         set_rewards(rollouts, self.config.rewards, self.preference)
         self.times["rollout"] += sampled - started
         self.times["reward"] += time.time() - sampled

@@ -45,10 +45,12 @@ class StepRecorder:
         self.rollout_metrics: dict[str, float] = {}  # of the rollout in use, logged with each of its steps
         self.first_step_metrics: dict[str, float] = {}  # logged with the first of these steps alone
         self.times: dict[str, float] = {}  # seconds of each part of the next step, in order
+        self.times_before: dict[str, float] = {}  # the same, of a rollout that was waited for before its step
 
     def start_rollout(self) -> None:
         """Forgets the times and the first-step metrics of a rollout that did not come to its step."""
-        self.times, self.first_step_metrics = {}, {}
+        self.times, self.first_step_metrics = self.times_before, {}
+        self.times_before = {}
 
     def describe_rollout(self, sampled: list[Row], scored: ScoredRollouts, first: int, begins: bool) -> None:
         """Computes the metrics of a rollout.
