@@ -112,7 +112,7 @@ def test_the_transformers_sampler_draws_from_the_model(family, tmp_path):
     drawn = [(prompt, c) for prompt, group in zip(prompts, groups) for c in group]
     assert {c.is_truncated for _, c in drawn} == {True, False}
     for prompt, completion in drawn:
-        ids = torch.tensor([prompt + completion.token_ids])
+        ids = torch.tensor([prompt + completion.token_ids.tolist()])
         with torch.no_grad():
             logits_TV = sampler.model(ids, use_cache=False).logits[0, len(prompt) - 1 : -1]
         own_T = torch.log_softmax(logits_TV, -1).gather(1, ids[0, len(prompt) :, None])[:, 0]
