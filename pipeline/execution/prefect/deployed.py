@@ -7,12 +7,12 @@ stages as `r1 run` does: the same plan, the same lock, the same checkpoints.
 import datetime
 import os
 import time
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 from prefect import flow, get_run_logger
 from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
-from prefect.exceptions import Abort
+from prefect.exceptions import Abort, ObjectNotFound
 from prefect.runtime import deployment
 from prefect.states import AwaitingRetry, Cancelled, Completed, Crashed, State
 from pydantic import Field
@@ -29,6 +29,7 @@ from pipeline.view.errors import print_error
 from stages.config import ConfigError
 
 LOCK_WAIT_S = 5.0
+SERVER_WAIT_S = 1800.0  # how long a run that is done waits to tell its server so
 _STOPS = ("stage=", "selected.")  # what chooses stages, which the parameter `stages` does here
 
 
@@ -50,7 +51,9 @@ def r1(
     """Stages of the DeepSeek-R1 recipe. What is done already is skipped, and what was begun goes on."""
     try:
         config = _configuration(stages, [*configuration, *overrides], directory)
-        return _run(config)
+        state = _run(config)
+        _wait_for_server()
+        return state
     except ConfigError as error:
         return _failed(InvalidConfig(error.errors))
     except StageInterrupted as error:
@@ -95,6 +98,19 @@ def _run(config: RunConfig) -> State:
             return Cancelled(message="cancelled while it waited for another driver")
 
 
+def _wait_for_server() -> None:
+    """Waits a while for a server that has gone away meanwhile: without its last state a flow run counts as running."""
+    deadline = time.monotonic() + SERVER_WAIT_S
+    while time.monotonic() < deadline:
+        try:
+            state_of_flow_run(_flow_run().id)
+            return
+        except ObjectNotFound:
+            return
+        except UNREACHABLE:
+            time.sleep(LOCK_WAIT_S)
+
+
 def _interrupted(error: StageInterrupted, config: RunConfig) -> State:
     """What becomes of a flow run that was stopped: Cancel ends it; of another stop a later attempt makes up.
 
@@ -102,7 +118,7 @@ def _interrupted(error: StageInterrupted, config: RunConfig) -> State:
     with them.
     """
     if _is_cancelled():
-        return state_of(error)
+        _end_in(state_of(error))
     flow_run = _flow_run()
     attempts = flow_run.run_count or 1
     waits = config.retry.waits()
@@ -111,9 +127,14 @@ def _interrupted(error: StageInterrupted, config: RunConfig) -> State:
     wait = waits[attempts - 1]
     get_run_logger().warning("%s; nobody has cancelled it, so another worker goes on in %.0f s", error, wait)
     when = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=wait)
+    return _end_in(AwaitingRetry(scheduled_time=when, message=str(error)))
+
+
+def _end_in(state: State) -> NoReturn:
+    """Ends the flow run in a state that Prefect would take for a failure of the process, with a traceback."""
     with get_client(sync_client=True) as client:
-        client.set_flow_run_state(flow_run.id, AwaitingRetry(scheduled_time=when, message=str(error)), force=True)
-    raise Abort("the flow run was scheduled again")
+        client.set_flow_run_state(_flow_run().id, state, force=True)
+    raise Abort(f"ended as {state.name}")
 
 
 def _failed(error: PipelineError) -> State:

@@ -4,6 +4,7 @@ The disk is the truth: losing Prefect's database loses nothing. What Prefect may
 (`deployed.py`) and to end it (`watch.py`); what a stage is and whether it is done, it does not decide.
 """
 
+import logging
 from collections.abc import Callable
 from uuid import UUID
 
@@ -22,7 +23,7 @@ from pipeline.configuration.schema import RunConfig
 from pipeline.errors import PipelineError, StageInterrupted
 from pipeline.execution.prefect import artifacts, patches
 from pipeline.execution.prefect import server as prefect_server
-from pipeline.execution.prefect.watch import CancelWatch
+from pipeline.execution.prefect.watch import UNREACHABLE, CancelWatch
 from pipeline.execution.stop import StopRequest
 from pipeline.planning.fingerprint import short_fingerprint
 from pipeline.planning.plan import Plan, Step
@@ -53,6 +54,7 @@ def run(plan: Plan, run_step: RunStep, live: LiveView, stop: StopRequest) -> Non
         PipelineError: The first error of a stage.
         ServerLost: The server has ended, or cannot be reached any more.
     """
+    logging.raiseExceptions = False  # else a thread of Prefect writes over our output when its server is away
     work = _Work(plan, run_step, live, stop)
     name = f"{plan.config.run}-{plan.config.recipe}"
     try:
@@ -124,6 +126,8 @@ def _carry_out(work: _Work, is_deployed: bool) -> State:
         work.live.says(f"Prefect: {page}{' (while this command runs)' if prefect_server.is_embedded() else ''}")
     with CancelWatch(flow_run, work.stop, is_deployed) as watch:
         for step in work.plan.steps:
+            if prefect_server.has_ended():
+                raise ServerLost
             state = work.states[step.stage] = _run_as_task(step, work)
             if work.errors or not state.is_completed():
                 break
@@ -166,11 +170,15 @@ def _stage(stage: str, fingerprint: str, work: _Work) -> State:
         work.errors.append(error)
         logger.error("%s", error)
         return state_of(error)
-    if step.kind == "report":
-        artifacts.link_report(work.plan)
+    try:
+        if step.kind == "report":
+            artifacts.link_report(work.plan)
+        if manifest is not None:
+            artifacts.show_metrics(step, manifest)
+    except UNREACHABLE as error:  # what Prefect cannot show is done all the same
+        logger.warning("nothing is shown among the artifacts: %s", error)
     if manifest is None:
         return Completed(name="Skipped", message=step.reason)
-    artifacts.show_metrics(step, manifest)
     return Completed(message=f"{manifest.timing.total_s} s")
 
 
