@@ -227,6 +227,13 @@ class DeepSpeedConfig(Checked):
         gt=0,
         added_later=True,
     )
+    export_shard_gib: Float = setting(
+        5.0,
+        "Most that one weight file of an exported model holds; a larger model becomes several files and an index.",
+        unit="GiB",
+        gt=0,
+        operational=True,
+    )
 
     def mistakes(self) -> list[str]:
         """Only what ranks share out can be kept in host memory, or twice."""
