@@ -76,11 +76,12 @@ def is_allowed(stage: Stage) -> bool:
     sections = [getattr(stage.config, name, None) for name in ("deepspeed", "rollout")]
     if any(section.mistakes() for section in sections if section is not None) or stage.config.mistakes():
         return False
-    rollout, launcher = sections[1], stage.run.launcher
-    if rollout is None or rollout.tensor_parallel == 1:
-        return True
-    heads = stage.shape.heads if stage.shape else 0
-    return launcher.num_processes % rollout.tensor_parallel == 0 and heads % rollout.tensor_parallel == 0
+    (deepspeed, rollout), heads = sections, stage.shape.heads if stage.shape else 0
+    divided = [rollout.tensor_parallel] if rollout is not None else []
+    divided += [getattr(deepspeed, "sequence_parallel", 1)] if deepspeed is not None else []
+    if deepspeed is not None and divided[-1] > 1 and deepspeed.zero_stage == 0:  # Ulysses needs ZeRO
+        return False
+    return all(stage.run.launcher.num_processes % n == 0 and heads % n == 0 for n in divided if n > 1)
 
 
 def ladders(stages: Sequence[Stage]) -> list[list[Change]]:

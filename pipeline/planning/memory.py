@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.configuration.graph import Node
+from pipeline.configuration.resolve import uses_judge
 from pipeline.configuration.schema import RunConfig
 from pipeline.planning import lora
 from pipeline.planning.activations import layer_bytes, logit_bytes
@@ -16,7 +17,7 @@ from pipeline.planning.capacity import gpu_gib
 from pipeline.planning.devices import is_on_gpus
 from pipeline.planning.shapes import Shape, shape_of
 from pipeline.planning.training_state import TrainingState
-from stages.config import LoraConfig
+from stages.config import LoraConfig, ModelConfig
 
 GIB = 2**30
 PARTS = {  # in the order in which they are shown
@@ -25,7 +26,7 @@ PARTS = {  # in the order in which they are shown
     "gradients": "with the bucket that they are sent in",
     "optimizer": "moments, fp32 copies of the weights, and what a step needs beside them",
     "reference": "the model that the KL term compares with",
-    "judges": "reward models that score",
+    "judges": "reward models that score, and a judge in the rank's process",
     "sampler": "the weights of vLLM, and what it works with",
     "cache": "keys and values of the sequences that are sampled",
     "activations": "at the longest micro-batch, with the logits",
@@ -33,8 +34,9 @@ PARTS = {  # in the order in which they are shown
     "checkpoint": "the copy that is written while training goes on",
 }
 # GiB of a rank's process on a CPU without any model: after some dozens of steps, measured (docs/memory.md)
-LIBRARIES = {"pretrain": 0.64, "sft": 0.68, "grpo": 1.12, "collect": 0.98, "reward_models": 0.9, "evaluate": 1.25,
+LIBRARIES = {"pretrain": 0.6, "sft": 0.65, "grpo": 1.1, "collect": 1.0, "reward_models": 0.9, "evaluate": 1.27,
              "report": 0.2}  # fmt: skip
+LIBRARIES_OF_SERVER = 1.0  # of a vLLM server on a CPU
 LIBRARIES_BESIDE_GPU = {True: 5.0, False: 3.5}  # on the host, with vLLM and without
 CONTEXT, NCCL = 0.6, 1.0  # GiB of each GPU, for a process and for its messages to others
 GRAPHS = 1.5  # GiB that vLLM keeps beside its share of the GPU, asleep or awake: CUDA graphs and work space
@@ -131,7 +133,9 @@ class _Stage:
         self.ranks = run.launcher.num_processes * run.launcher.num_nodes
         self.is_trained = hasattr(config, "deepspeed")
         self.rollout = getattr(config, "rollout", None)
-        self.has_vllm = self.rollout is not None and self.rollout.engine == "vllm"
+        # in the trainer's process; servers draw for RL only
+        self.is_served = node.kind == "grpo" and config.rollout.engine == "server"
+        self.has_vllm = self.rollout is not None and self.rollout.engine != "transformers" and not self.is_served
         settings = getattr(config, "deepspeed", run.deepspeed)
         adapters = getattr(config, "lora", LoraConfig())
         self.state = TrainingState(shape, settings, trained, self.ranks, self.is_on_gpu, adapters)
@@ -142,7 +146,7 @@ class _Stage:
         """What is held at each moment that can be the one with most."""
         found = [self._rollout()] if self.rollout is not None else []
         if self.is_trained:
-            found += [self._update(), self._step(), self._load()]
+            found += [self._update(), self._step()]
         return [self._placed(moment) for moment in found] or [self._placed(Moment("start"))]
 
     def of_node(self, moment: Moment) -> float:
@@ -150,9 +154,11 @@ class _Stage:
         return self.run.launcher.num_processes * sum(moment.host.values()) + sum(moment.main.values())
 
     def tokens(self) -> float:
-        """Tokens of the longest micro-batch of a rank: a sequence alone may be longer than the limit."""
+        """Tokens of a rank in the longest micro-batch: a sequence alone may be longer than the limit."""
         longest, sequences = self._longest(), self._sequences()
-        return max(longest, min(self.config.micro_batch_tokens, longest * max(1.0, sequences / self.ranks)))
+        parallel = getattr(self.state.config, "sequence_parallel", 1)  # ranks that hold the rows of a batch together
+        of_row = longest * max(1.0, sequences * parallel / self.ranks)
+        return max(longest, min(self.config.micro_batch_tokens, of_row)) / parallel
 
     def least_share(self) -> float:
         """Bytes of a GPU without which vLLM does not start: weights, work space, one longest sequence."""
@@ -162,7 +168,7 @@ class _Stage:
     def _rollout(self) -> Moment:
         """While completions are sampled: the trainer's state waits beside the sampler."""
         held = self._held() if self.node.kind == "grpo" else {}
-        return Moment("rollout", _sum(held, self._sampler(is_awake=True)), self._rollouts())
+        return Moment("rollout", _sum(held, self._sampler(is_awake=True), self._judge()), self._rollouts())
 
     def _update(self) -> Moment:
         """At the end of the last backward pass of a step, while the checkpoint before it is still being written."""
@@ -189,10 +195,6 @@ class _Stage:
             return _sum(self._held(), self._sampler(is_awake=not self.is_on_gpu))
         return self._held()
 
-    def _load(self) -> Moment:
-        """While weights are read: ranks that divide them hold their part, others map the files of the machine."""
-        return Moment("load", {}, {"weights": self.state.weights()} if self.is_on_gpu else {})
-
     def _held(self) -> dict[str, float]:
         """What the trainer holds from its start to its end."""
         held = {"weights": self.state.weights(), "optimizer": self.state.optimizer()}
@@ -205,6 +207,8 @@ class _Stage:
     def _sampler(self, is_awake: bool) -> dict[str, float]:
         """What the engine holds. On a GPU it takes its share of the whole card, and sleeps while others work."""
         assert self.rollout is not None
+        if self.is_served:
+            return {}
         if not self.has_vllm:  # it samples from the trainer's own weights, where there is a trainer
             own = 0.0 if self.node.kind == "grpo" else self.shape.parameters * self.number_bytes
             sequences = min(self.rollout.max_sequences, self._sampled_sequences())
@@ -249,6 +253,31 @@ class _Stage:
         rows = self.config.prompts_per_step * self.config.group_size * self.config.updates_per_rollout
         return {"rollouts": rows * (self._longest() * BYTES_OF_TOKEN / self.ranks + BYTES_OF_ROW)}
 
+    def _judge(self) -> dict[str, float]:
+        """A judge in the process of each rank (judge=vllm); an engine of its own beside the sampler's."""
+        judge = getattr(self.config, "judge", None)
+        if judge is None or judge.backend != "vllm" or not judge.model or not uses_judge(self.config):
+            return {}
+        shape = shape_of(ModelConfig(path=judge.model))
+        weights = shape.parameters * (4 if judge.precision == "fp32" else 2) if shape is not None else 0.0
+        if not self.is_on_gpu:
+            return {"judges": 2 * weights + judge.kv_cache_gib * GIB}  # the mapped files, and the weights
+        return {
+            "judges": max(weights + SAMPLER_WORK * GIB, (gpu_gib(self.run) or 0.0) * GIB * judge.gpu_memory_fraction)
+        }
+
+    def _servers(self) -> dict[str, float]:
+        """What servers take of the host's memory that rank 0 has started beside itself (rollout=server)."""
+        if not self.is_served or self.config.rollout.server.urls or self.config.rollout.server.start != "local":
+            return {}
+        server = self.config.rollout.server
+        count = server.replicas * server.tensor_parallel
+        if self.is_on_gpu:
+            return {"sampler": count * LIBRARIES_BESIDE_GPU[True] * GIB}
+        mapped = 2 * self.shape.parameters * self.number_bytes / server.tensor_parallel  # the files, and the weights
+        own = LIBRARIES_OF_SERVER * GIB + mapped
+        return {"sampler": count * own, "cache": count * self.config.rollout.kv_cache_gib * GIB}
+
     def _checkpoint(self) -> tuple[dict[str, float], dict[str, float]]:
         """The copies of each rank, and of rank 0 besides, of a checkpoint that is written in the background."""
         settings = self.state.config
@@ -261,7 +290,8 @@ class _Stage:
         """The moment with libraries, and with everything where it is: on a CPU there is only the host's memory."""
         if not self.is_on_gpu:
             libraries = {"libraries": LIBRARIES[self.node.kind] * GIB}
-            return Moment(moment.name, {}, _sum(libraries, moment.gpu, moment.host), moment.main)
+            main = _sum(moment.main, self._servers())
+            return Moment(moment.name, {}, _sum(libraries, moment.gpu, moment.host), main)
         context = CONTEXT + (NCCL if self.ranks > 1 else 0.0)
         gpu, host = _sum({"libraries": context * GIB}, moment.gpu), dict(moment.host)
         settings = self.state.config
@@ -272,7 +302,7 @@ class _Stage:
             gpu["weights"] = gpu.get("weights", 0.0) - self.state.weights()
             host["weights"] = self.state.weights()
         libraries = {"libraries": LIBRARIES_BESIDE_GPU[self.has_vllm] * GIB}
-        return Moment(moment.name, gpu, _sum(libraries, host), moment.main)
+        return Moment(moment.name, gpu, _sum(libraries, host), _sum(moment.main, self._servers()))
 
     def _longest(self) -> float:
         """Tokens of the longest sequence that is trained on."""

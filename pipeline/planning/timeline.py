@@ -1,5 +1,6 @@
 """How the time of a stage is spent on GPUs: phases of a rollout with its updates, and of the whole stage."""
 
+import dataclasses
 import itertools
 import math
 from dataclasses import dataclass, field
@@ -92,6 +93,7 @@ class _Work:
         precision = getattr(config, "precision", settings.precision)
         self.number_bytes = 4 if precision == "fp32" else 2
         self.speeds = Speeds(shape, card, self.ranks, run.launcher.num_nodes, self.number_bytes, settings.zero_stage)
+        self.is_served = node.kind == "grpo" and config.rollout.engine == "server"
         self.cache_bytes = self._cache()
 
     def timeline(self) -> Timeline:
@@ -124,6 +126,9 @@ class _Work:
             Phase("log", kept / DISK),
             Phase("update", self._update(tokens, prompt + mean), config.updates_per_rollout),
         ]
+        if self.is_served and config.rollout.server.max_staleness:  # the next rollout is drawn while this one trains
+            rollout, update = cycle[1], cycle[-1]
+            cycle[1] = Phase("rollout beyond updates", max(0.0, rollout.seconds - update.total))
         return Timeline(cycle, config.num_steps / config.updates_per_rollout, [], config.updates_per_rollout)
 
     def _sft(self) -> Timeline:
@@ -171,10 +176,12 @@ class _Work:
         return Timeline([Phase("load", load), Phase("sample", seconds)], count)
 
     def _sampling(self, rows: float, mean: float, limit: float, prompt: float) -> float:
-        rollout = self.config.rollout
-        return self.speeds.sample(
-            rows, mean, limit, prompt, rollout.tensor_parallel, rollout.max_sequences, self.cache_bytes
-        )
+        rollout, speeds, parallel = self.config.rollout, self.speeds, self.config.rollout.tensor_parallel
+        if self.is_served:
+            parallel = rollout.server.tensor_parallel
+            replicas = len(rollout.server.urls) or rollout.server.replicas
+            speeds = dataclasses.replace(speeds, ranks=replicas * parallel)
+        return speeds.sample(rows, mean, limit, prompt, parallel, rollout.max_sequences, self.cache_bytes)
 
     def _update(self, tokens: float, usual: float) -> float:
         """One optimizer step. With adapters no weight below them has a gradient: of three passes two are left."""

@@ -36,10 +36,15 @@ class TrainingState:
         return self.config.zero_stage == 0 and self.config.precision == "fp32"
 
     def weights(self) -> float:
-        """Of the policy, between two passes. Adapters come on top of weights that nobody trains."""
+        """Of the policy, between two passes. Adapters come on top of weights that nobody trains.
+
+        hpZ keeps them a second time, divided among the ranks of a machine.
+        """
         kept = BYTES_IN_4_BITS if self.lora.quantize == "4bit" else self.number_bytes
         frozen = self.shape.parameters if self.lora.is_on else 0.0
-        return (frozen * kept + self.trained * self.number_bytes) / self._share(3)
+        whole = frozen * kept + self.trained * self.number_bytes
+        neighbours = getattr(self.config, "hpz_partition_size", 1)
+        return whole / self._share(3) + (whole / neighbours if neighbours > 1 else 0.0)
 
     def gathered(self) -> float:
         """What ZeRO 3 gathers of the weights within a pass: as many as may be live, and the largest layer more."""

@@ -202,10 +202,47 @@ class DeepSpeedConfig(Checked):
     gradient_checkpointing: Bool = setting(
         False, "Recompute activations in the backward pass: less memory, 20 to 30% slower."
     )
+    sequence_parallel: Int = setting(
+        1,
+        "Neighbouring ranks that hold the rows of a batch together, each a slice of the tokens, for long contexts "
+        "(Ulysses, arXiv 2309.14509): it divides the ranks and the model's attention heads. 1: every rank has rows of "
+        "its own.",
+        unit="ranks",
+        gt=0,
+        added_later=True,
+    )
+    mlp_tiles: Int = setting(
+        1,
+        "Parts, one after the other, in which a feed-forward layer computes the tokens of a micro-batch, again in the "
+        "backward pass: less memory for long rows, slower (TiledMLP, arXiv 2506.13996). 1: all at once.",
+        unit="parts",
+        gt=0,
+        added_later=True,
+    )
+    hpz_partition_size: Int = setting(
+        1,
+        "Neighbouring ranks of one machine that keep a second copy of the parameters among themselves, so that the "
+        "backward pass gathers within the machine (ZeRO++ hpZ, arXiv 2306.10209; ZeRO 3). 1: no second copy.",
+        unit="ranks",
+        gt=0,
+        added_later=True,
+    )
+    export_shard_gib: Float = setting(
+        5.0,
+        "Most that one weight file of an exported model holds; a larger model becomes several files and an index.",
+        unit="GiB",
+        gt=0,
+        operational=True,
+    )
 
     def mistakes(self) -> list[str]:
-        """Only what ranks share out can be kept in host memory."""
+        """Only what ranks share out can be kept in host memory, or twice."""
         errors = []
+        if self.hpz_partition_size > 1 and self.zero_stage != 3:
+            errors.append(
+                f"hpz_partition_size {self.hpz_partition_size} needs zero_stage 3, got {self.zero_stage}: choose the "
+                "zero3 option, or hpz_partition_size=1"
+            )
         if self.offload_parameters and self.zero_stage != 3:
             errors.append(
                 f"offload_parameters needs zero_stage 3, got {self.zero_stage}: choose the zero3_offload option"

@@ -196,3 +196,22 @@ def test_hardly_room_is_a_note_and_unknown_gpus_are_said(monkeypatch):
     lines = fitting.memory_notes(nobody, steps(nobody, "cold_start"))
     assert any("is not checked: launcher.gpu_memory_gib=N" in line for line in lines)
     assert fitting.check_memory(nobody, steps(nobody, "r1_zero")) == []
+
+
+def test_sequence_parallelism_and_servers_are_counted_where_the_schema_has_them():
+    run = composed("recipe=paper_32b", "data.path=/nowhere/prompts.jsonl")
+    own, node, before = run.stages.r1_zero, run.node("r1_zero"), needed(run, "r1_zero")
+    settings = memory._Stage(node, own, run, KNOWN["Qwen/Qwen2.5-32B"], 1.0).state.config
+    if hasattr(settings, "sequence_parallel"):
+        changed = dataclasses.replace(own, deepspeed=dataclasses.replace(settings, sequence_parallel=4))
+        after = memory.needed(node, changed, run)
+        assert after is not None and after.tokens == before.tokens / 4
+    if hasattr(settings, "hpz_partition_size"):
+        state = TrainingState(Shape(BILLION), dataclasses.replace(settings, hpz_partition_size=8), BILLION, 32, True,
+                              LoraConfig())  # fmt: skip
+        assert state.weights() == 2 * BILLION / 32 + 2 * BILLION / 8
+    if hasattr(own.rollout, "server"):
+        served = dataclasses.replace(own, rollout=dataclasses.replace(own.rollout, engine="server", tensor_parallel=1))
+        after = memory.needed(node, served, run)
+        assert after is not None and "cache" not in after.gpu and after.sampler_share == 0
+        assert after.host["sampler"] == memory.LIBRARIES_BESIDE_GPU[True]

@@ -18,12 +18,16 @@ import pytest
 import torch
 
 from stages.engines import patches
+from stages.modeling import patches as of_models
 from tests.support.paths import REPOSITORY
 
 pytestmark = pytest.mark.slow  # imports every engine
 
 NAMES = [
-    name for name, value in vars(patches).items() if inspect.isfunction(value) and value.__module__ == patches.__name__
+    f"{module.__name__}.{name}"
+    for module in (patches, of_models)
+    for name, value in vars(module).items()
+    if inspect.isfunction(value) and value.__module__ == module.__name__
 ]
 TEST_FILES = ("tests/unit/test_patches.py", "tests/engines/test_vllm_patches.py")
 PARTS = ("Changes:", "Reason:", "Versions:", "Remove when:")
@@ -31,7 +35,8 @@ PARTS = ("Changes:", "Reason:", "Versions:", "Remove when:")
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_patch_says_why_and_has_a_test(name):
-    text = inspect.getdoc(getattr(patches, name))
+    module, _, name = name.rpartition(".")
+    text = inspect.getdoc(getattr(sys.modules[module], name))
     assert [part for part in PARTS if part not in text] == []
     assert any(f"\ndef test_{name}(" in (REPOSITORY / file).read_text(encoding="utf-8") for file in TEST_FILES)
 
@@ -222,3 +227,22 @@ def test_torch_is_hidden_from_cuda_builds_of_its_relatives():
         assert importlib.util.find_spec("no_such_library_of_ours") is None
     finally:
         del sys.modules["no_such_library_of_ours"]
+
+
+def test_dividing_what_is_read():
+    """Both libraries have what is called and replaced; tests/engines/test_families_in_engines.py runs it."""
+    from deepspeed.runtime.zero import Init
+    from transformers import core_model_loading
+
+    assert list(inspect.signature(core_model_loading.set_param_for_module).parameters)[:2] == ["model", "target_name"]
+    assert "set_param_for_module(" in inspect.getsource(core_model_loading.convert_and_load_state_dict_in_model)
+    assert '"HF_DEACTIVATE_ASYNC_LOAD"' in inspect.getsource(core_model_loading.convert_and_load_state_dict_in_model)
+    assert list(inspect.signature(Init._convert_to_zero_parameters).parameters) == ["self", "param_list"]
+
+
+def test_names_not_saved():
+    from transformers import PreTrainedModel
+
+    assert PreTrainedModel._keys_to_ignore_on_save is None
+    assert of_models.names_not_saved(SimpleNamespace(_keys_to_ignore_on_save=["a"])) == {"a"}
+    assert of_models.names_not_saved(SimpleNamespace(_keys_to_ignore_on_save=None)) == set()

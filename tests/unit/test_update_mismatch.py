@@ -10,6 +10,7 @@ from stages.config import GrpoConfig
 from stages.kinds.grpo.update import PolicyUpdate
 from stages.modeling.losses import Counts
 from stages.modeling.policy_model import PolicyModel
+from stages.modeling.sequences import Share
 from stages.training.health import alarms
 from stages.training.rollouts import Row
 from tests.support.families import tiny
@@ -20,7 +21,7 @@ def an_update(dropout: float) -> PolicyUpdate:
     policy = PolicyModel(tiny("gpt2", resid_pdrop=dropout, attn_pdrop=dropout, embd_pdrop=dropout))
 
     class Engine:
-        device = torch.device("cpu")
+        device, share = torch.device("cpu"), Share(1, 0, True)
 
         def __call__(self, *args, **kwargs):
             return policy(*args, **kwargs)

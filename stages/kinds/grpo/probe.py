@@ -16,7 +16,7 @@ from stages.runtime.errors import HasFix, InputError
 from stages.runtime.worker import Worker
 from stages.training.rollouts import Rollout, Row, gather
 
-PROBES_PER_RANK = 2  # completions that each rank compares after a sync
+PROBES_PER_RANK = 2  # completions that each rank, or each group of ranks with the same rows, compares after a sync
 PROBE_TEXT, PROBE_TOKENS = "1 + 1 = ?", 8  # what each server is asked, and the length of its answers
 
 
@@ -124,7 +124,7 @@ def probe_sampler(
             sampler cannot take this model.
         SamplerDisagrees: the same after an update. A stale or wrong weight would poison every later step.
     """
-    count = PROBES_PER_RANK * worker.world_size
+    count = PROBES_PER_RANK * worker.world_size // config.deepspeed.sequence_parallel
     mean, worst = policy.mismatch(fresh[:: max(1, len(fresh) // count)][:count])
     if not is_stale:
         _require_agreement(worker, config, worst, step, "the sampler's")

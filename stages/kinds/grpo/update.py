@@ -86,7 +86,8 @@ class PolicyUpdate:
         self.worker, self.config = worker, config
         self.engine, self.reference = engine, reference
         self.pad_id, self.max_tokens, self.packed = pad_id, max_tokens, packed
-        self.shares_prompts = packed and engine.device.type == "cpu"
+        is_sliced = config.deepspeed.sequence_parallel > 1  # a prompt would be in one slice only
+        self.shares_prompts = packed and engine.device.type == "cpu" and not is_sliced
 
     def step(
         self, batch: list[Row], informative: set[int], corrects: bool, step: int, drawn_at: int | None = None
@@ -150,6 +151,7 @@ class PolicyUpdate:
             rows = [rollouts[i] for i in indices]
             added, difference = self._backward(rows, drawn, counts, corrects, drawn_at)
             sums, worst = sums + added, worst.maximum(difference)
+        sums = sums if self.engine.share.is_counted_here else torch.zeros_like(sums)
         if self.worker.world_size > 1:
             dist.all_reduce(sums, group=control_group())
             dist.all_reduce(worst, op=dist.ReduceOp.MAX, group=control_group())
@@ -167,17 +169,19 @@ class PolicyUpdate:
         }
 
     def _shares(self, rollouts: list[Row]) -> list[list[list[int]]]:
-        """The micro-batches of every rank, as indices of the rollouts."""
-        world_size, budget = self.worker.world_size, self.config.micro_batch_tokens
+        """The micro-batches of every rank, as indices of the rollouts; ranks that hold rows together have the same."""
+        count, budget = self.engine.share.count, self.config.micro_batch_tokens
         if self.shares_prompts:
-            return group_micro_batches_of_ranks(
+            shares = group_micro_batches_of_ranks(
                 [r.prompt_key for r in rollouts],
                 [r.num_prompt_tokens for r in rollouts],
                 [r.num_completion_tokens for r in rollouts],
-                world_size,
+                count,
                 budget,
             )
-        return micro_batches_of_ranks([r.num_tokens for r in rollouts], world_size, budget, self.packed)
+        else:
+            shares = micro_batches_of_ranks([r.num_tokens for r in rollouts], count, budget, self.packed)
+        return [share for share in shares for _ in range(self.engine.share.num_ranks)]
 
     def _micro_batches(
         self, rollouts: list[Row], shares: list[list[list[int]]]
@@ -278,12 +282,13 @@ class PolicyUpdate:
             Mean and largest |sampler - trainer|, in nats a token.
         """
         self.engine.eval()
-        world_size = self.worker.world_size
-        wanted = [list(range(rank, len(rollouts), world_size)) for rank in range(world_size)]
+        world_size, share = self.worker.world_size, self.engine.share
+        wanted = [list(range(share.number_of(rank), len(rollouts), share.count)) for rank in range(world_size)]
         mine = deliver(rollouts, wanted, self.worker.rank)
         policy_N, _, _ = self.forward(mine)
         difference_N = (policy_N - _flat([r.rollout_logprobs for r in mine], self.engine.device)).abs().cpu()
         total, worst = torch.tensor([difference_N.sum().item(), float(len(difference_N))]), torch.zeros(1)
+        total = total if share.is_counted_here else torch.zeros_like(total)
         if len(difference_N):
             worst = _largest(difference_N)
         if world_size > 1:
@@ -305,6 +310,12 @@ class PolicyUpdate:
             policy_N, sequence_N = policy_N.float().cpu(), batch.sequence_N.cpu()
             values += [policy_N[sequence_N == place].numpy() for place in range(len(indices))]
         held = [[i for indices in share for i in indices] for share in shares]
+        held = [
+            indices
+            if rank % self.engine.share.num_ranks == 0
+            else []  # one of those that have the same gives them back
+            for rank, indices in enumerate(held)
+        ]
         give_back(rollouts, held, values, self.worker.rank)
 
 
