@@ -35,6 +35,14 @@ def test_every_loss_has_the_gradient_of_one_rank(tmp_path):
     check({"families": outcomes})
 
 
+def test_feed_forward_layers_in_parts_have_the_same_gradient(tmp_path):
+    """DeepSpeed's tiled MLP, in parts that do not divide the tokens: alone, with groups of ranks, with adapters."""
+    cases = [{"zero_stage": stage, "mlp_tiles": 3} for stage in (0, 1, 2, 3)]
+    cases += [{"zero_stage": 3, "mlp_tiles": 3, "sequence_parallel": 2, "gradient_checkpointing": True}]
+    cases += [{"zero_stage": 2, "mlp_tiles": 3, "lora": True}]
+    check(run_script(SCRIPT, json.dumps(cases), tmp_path / "tiles.json", num_processes=2))
+
+
 def test_groups_of_ranks_beside_each_other(tmp_path):
     """Two groups of two ranks; four ranks with two key-value heads, which are repeated; hpZ alone and with groups."""
     cases = [
