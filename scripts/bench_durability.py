@@ -48,7 +48,7 @@ def work(options: argparse.Namespace) -> None:
 
     from stages.__main__ import KIND_MODULES
     from stages.runtime.worker import Worker
-    from stages.training.rollouts import RolloutLog
+    from stages.training.rollout_log import RolloutLog
 
     if options.mode == "nothing":
         RolloutLog.write = lambda *_: None

@@ -90,7 +90,7 @@ def ours(options, work: dict) -> None:
     def apply_rules(rollouts, *_):
         for r in rollouts:
             r.reward_parts = {
-                "accuracy": reward_of(options.reward, r.completion_ids, vocabulary),
+                "accuracy": reward_of(options.reward, r.completion_ids.tolist(), vocabulary),
                 "format": 0.0,
                 "language": 0.0,
             }
@@ -115,9 +115,9 @@ def ours(options, work: dict) -> None:
                     "step": time.perf_counter() - started,
                     "processor": time.process_time() - used,
                     **kept[-1],
-                    "tokens": sum(len(r.completion_ids) for r in scored.rollouts),
+                    "tokens": sum(r.num_completion_tokens for r in scored.rollouts),
                     "trained_tokens": computed_tokens(trained, trainer.policy.shares_prompts),
-                    "trained_targets": sum(len(r.completion_ids) for r in trained),
+                    "trained_targets": sum(r.num_completion_tokens for r in trained),
                 }
             )
         peak = peak_gib()
@@ -148,8 +148,8 @@ def computed_tokens(trained: list, shares_prompts: bool) -> int:
     """Tokens of a forward pass over these rollouts, where a prompt counts once for its group if it is shared."""
     if not shares_prompts:
         return sum(r.num_tokens for r in trained)
-    prompts = {r.group: len(r.prompt_ids) for r in trained}
-    return sum(len(r.completion_ids) for r in trained) + sum(prompts.values())
+    prompts = {r.group: r.num_prompt_tokens for r in trained}
+    return sum(r.num_completion_tokens for r in trained) + sum(prompts.values())
 
 
 def keep_times(recorder, kept: list[dict]):

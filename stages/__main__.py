@@ -41,10 +41,13 @@ def main(arguments: list[str]) -> int:
         return exit_codes.BAD_INPUT
     environment.start_without_garbage_collection()
     environment.prepare()
+    import torch
+
     from stages import judges
     from stages.data.inputs import prepare_sandbox
     from stages.engines.finite import require_finite_inputs
     from stages.modeling.loading import require_outside_models
+    from stages.runtime.devices import device_problem
     from stages.runtime.errors import InputError, environment_errors
     from stages.runtime.worker import Worker
 
@@ -57,6 +60,8 @@ def main(arguments: list[str]) -> int:
         return exit_codes.BAD_INPUT
     with prepared as worker:
         if why := environment.number_problem(environment.LIBRARY_NUMBERS):
+            raise InputError(why)
+        if why := device_problem(torch.cuda.device_count()):
             raise InputError(why)
         require_outside_models(worker.inputs.values())
         require_finite_inputs(worker)

@@ -23,6 +23,7 @@ COMMANDS = {
     "status": "Show where a run stands, read from its files alone.",
     "runs": "List the runs: recipe, seed, state, headline, age and size.",
     "logs": "Show the log of a stage, and follow it with -f until the stage ends.",
+    "rollouts": "Show rollouts of a reinforcement-learning stage: prompts, completions, rewards and their parts.",
     "use": "Make a variant of a stage the current one, with all that it was made from.",
     "compare": "Put two runs side by side: stages, configurations, results on the same problems, costs.",
     "join": "Lend this machine to a run whose driver is on another one.",

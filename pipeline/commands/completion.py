@@ -10,7 +10,7 @@ from pathlib import Path
 from pipeline.commands.app import COMMANDS, make_app
 
 FLAGS = ("-sc", "--shell-completion")
-ON_STAGES, ON_TWO_RUNS = ("logs", "use"), ("compare",)
+ON_STAGES, ON_TWO_RUNS = ("logs", "rollouts", "use"), ("compare",)
 ON_RUNS = ("status", "report", "chat", "publish", "clean", "evaluate", *ON_STAGES)
 
 

@@ -25,6 +25,7 @@ def mistakes_between_parts(config: RunConfig) -> list[str]:
         *_of_lessons(config),
         *_of_data_nodes(config),
         *_of_samplers(config),
+        *_of_slices(config),
     ]
 
 
@@ -89,7 +90,7 @@ def _of_head_sizes(config: RunConfig) -> list[str]:
     mistakes = []
     for where, model in models.items():
         size = model.hidden_size // model.num_heads
-        if model.path is None and config.rollout.engine == "vllm" and size not in VLLM_CPU_HEAD_SIZES:
+        if model.path is None and config.rollout.is_vllm and size not in VLLM_CPU_HEAD_SIZES:
             mistakes.append(
                 f"{where}.num_heads {model.num_heads} gives attention heads of {size}; "
                 f"vLLM on CPU has {VLLM_CPU_HEAD_SIZES}: "
@@ -112,6 +113,29 @@ def _of_samplers(config: RunConfig) -> list[str]:
         for where, rollout in nodes.items()
         if ranks % rollout.tensor_parallel
     ]
+
+
+def _of_slices(config: RunConfig) -> list[str]:
+    """Groups of ranks, which hold rows or a copy of the parameters together, that the ranks cannot be divided into."""
+    nodes = {"deepspeed": config.deepspeed}
+    for field in dataclasses.fields(config.stages):
+        deepspeed = getattr(getattr(config.stages, field.name), "deepspeed", None)
+        if deepspeed is not None and deepspeed != config.deepspeed:
+            nodes[f"stages.{field.name}.deepspeed"] = deepspeed
+    launcher, mistakes = config.launcher, []
+    ranks = launcher.num_processes * launcher.num_nodes
+    for where, deepspeed in nodes.items():
+        if ranks % deepspeed.sequence_parallel:
+            mistakes.append(
+                f"{where}.sequence_parallel {deepspeed.sequence_parallel} does not divide the {ranks} ranks "
+                "(launcher.num_processes x num_nodes), of which so many neighbours hold each row together"
+            )
+        if launcher.num_processes % deepspeed.hpz_partition_size:
+            mistakes.append(
+                f"{where}.hpz_partition_size {deepspeed.hpz_partition_size} does not divide launcher.num_processes "
+                f"{launcher.num_processes}: so many ranks of one machine keep the second copy"
+            )
+    return mistakes
 
 
 def _of_lessons(config: RunConfig) -> list[str]:

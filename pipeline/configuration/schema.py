@@ -104,6 +104,20 @@ class LauncherConfig(Checked):
         unit="seconds",
         gt=0,
     )
+    gpu_memory_gib: Float | None = setting(
+        None,
+        "Memory of each GPU, with which the plan decides what fits; about 79 of a card that is sold with 80 GB. null: "
+        "what this machine's GPUs have; where they are elsewhere, nothing is refused.",
+        unit="GiB",
+        gt=0,
+    )
+    host_memory_gib: Float | None = setting(
+        None,
+        "Memory of each machine, with which the plan decides what fits. null: what this machine has (name=local); of "
+        "other machines nothing is known, and nothing is refused.",
+        unit="GiB",
+        gt=0,
+    )
     min_free_gib: Float = setting(1.0, "Free disk below which no stage is started.", unit="GiB", ge=0)
     environment: dict[str, str] = setting({}, "More environment variables for the workers, by name.")
 
@@ -278,6 +292,11 @@ class RunConfig(Checked):
     force: Bool = setting(
         False,
         "Redo the selected stages. What they made before is kept aside as <short fingerprint>.old-N.",
+    )
+    force_memory: Bool = setting(
+        False,
+        "Start stages that need more memory than there is by the plan's arithmetic: what the plan refuses is then a "
+        "note.",
     )
     reuse: Bool = setting(
         True,

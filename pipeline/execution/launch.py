@@ -178,6 +178,7 @@ def worker_environment(launcher: LauncherConfig, attempt: int) -> dict[str, str]
         "PYTHONUNBUFFERED": "1",
         "STAGE_ATTEMPT": str(attempt),
         "STAGE_COLLECTIVE_TIMEOUT_S": str(launcher.collective_timeout_s),
+        "STAGE_DEVICE": launcher.device,
         "OMP_NUM_THREADS": threads,
         "MKL_NUM_THREADS": threads,
         "OPENBLAS_NUM_THREADS": threads,

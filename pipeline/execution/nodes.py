@@ -36,6 +36,7 @@ class Call(StageFile):
     endpoint: str = ""  # host:port of the rendezvous
     num_nodes: int = 1
     num_processes: int = 1  # on each machine
+    device: str = "any"
     threads_per_process: int = 1
     collective_timeout_s: float = 0.0
     join_timeout_s: float = 0.0
@@ -100,6 +101,7 @@ class Caller:
             endpoint=f"{launcher.address or socket.gethostname()}:{launcher.rendezvous_port}",
             num_nodes=launcher.num_nodes,
             num_processes=launcher.num_processes,
+            device=launcher.device,
             threads_per_process=launcher.threads_per_process,
             collective_timeout_s=launcher.collective_timeout_s,
             join_timeout_s=launcher.join_timeout_s,
@@ -165,6 +167,7 @@ def launcher_of(call: Call, address: str | None) -> LauncherConfig:
         name="torchrun",
         num_nodes=call.num_nodes,
         num_processes=call.num_processes,
+        device="gpu" if call.device == "gpu" else "any",
         threads_per_process=call.threads_per_process,
         collective_timeout_s=call.collective_timeout_s,
         join_timeout_s=call.join_timeout_s,

@@ -13,7 +13,8 @@ OF_RL = (
     *("reward/sampled_groups", "completion/mean_tokens", "completion/max_tokens", "completion/truncated_frac"),
     *("completion/reasoning_tokens", "completion/reflection_rate", "completion/reflections", "completion/language"),
     *("policy/kl", "policy/entropy", "policy/clip_frac", "policy/mismatch_max", "policy/mismatch_kl"),
-    *("policy/update_mismatch", "policy/probe_mean", "policy/probe_max", "policy/correction", "tokens/sampled"),
+    *("policy/update_mismatch", "policy/probe_mean", "policy/probe_max", "policy/correction", "policy/staleness"),
+    "tokens/sampled",
 )
 OF_DATA = ("data/samples", "data/kept", "data/kept_frac", "data/malformed", "data/wrong", "data/mixed_language")
 OF_REWARD_MODELS = ("helpful/holdout_accuracy", "helpful/train_accuracy", "helpful/pairs", "helpful/length_correlation",

@@ -196,7 +196,7 @@ def _what_starts(step: Step, config: RunConfig) -> str:
         return "writing"
     engines = ["DeepSpeed"] if hasattr(step.config, "deepspeed") else []
     if hasattr(step.config, "rollout"):
-        engines.append("vLLM" if step.config.rollout.engine == "vllm" else "transformers")
+        engines.append("vLLM" if step.config.rollout.is_vllm else "transformers")
     ranks = config.launcher.num_processes * config.launcher.num_nodes
     processes = f"{ranks} processes" if ranks > 1 else "1 process"
     return f"starting {' and '.join(engines)} in {processes}, usually about {duration(STARTUP_S[step.kind])}"

@@ -1,47 +1,33 @@
-"""Memory for what the forward pass of a model from outside keeps for its backward pass."""
+"""Memory for what a forward pass keeps for its backward pass: of the layers, and of the logits."""
 
-from typing import Any
-
-from pipeline.configuration.model_directory import locate, num_parameters
-from pipeline.errors import MissingInput
-from stages.config import ModelConfig
-from stages.contract.files import find_json
+from pipeline.planning.shapes import Shape
 
 # Numbers that are kept for one token, over the parameters of all layers divided by the width: each matrix of a layer
 # keeps its input, and norms, activation functions and attention about as much again. On SmolLM2-135M in fp32 it comes
 # to 1.5 MB a token; a step of R1-Zero with micro-batches of 4,096 tokens held 6.3 GiB more than its weights, optimizer
 # and sampler, which is 1.6 MB.
 KEPT_NUMBERS = 2.0
-WIDTHS, LAYERS = ("hidden_size", "n_embd"), ("num_hidden_layers", "n_layer")  # as families name them
+LOGITS = {"cpu": 2**26, "gpu": 2**29}  # most that exist at once (stages/modeling/policy_model.py)
+COPIES_OF_LOGITS = 2  # the logits and their gradient
 
 
-def activation_bytes(model: ModelConfig, number_bytes: int, is_recomputed: bool) -> float:
-    """Bytes that one token of a micro-batch takes; 0 where the model is not there, or is the recipe's own, tiny one.
+def layer_bytes(shape: Shape, number_bytes: int, is_recomputed: bool) -> float:
+    """Bytes that the layers keep of one token of a micro-batch; 0 for a model that nothing is known of.
 
     Args:
-        model: Where it lies.
+        shape: Of the model.
         number_bytes: Of one activation.
-        is_recomputed: Whether each layer keeps its input only (gradient checkpointing).
+        is_recomputed: Whether each layer keeps its input only (gradient checkpointing); one of them is whole at a time.
     """
-    if not model.path:
+    if not (shape.width and shape.layers):
         return 0.0
-    try:
-        config = find_json(locate(model.path, model.revision) / "config.json")
-    except MissingInput:
-        return 0.0
-    if not isinstance(config, dict):
-        return 0.0
-    shape = config.get("text_config") or config
-    width, layers, words = (_first(shape, *names) for names in (WIDTHS, LAYERS, ("vocab_size",)))
-    if not (width and layers and words):
-        return 0.0
+    of_layers = KEPT_NUMBERS * shape.active_of_layers / shape.width * number_bytes
     if is_recomputed:
-        return float(width * layers * number_bytes)
-    tables = 1 if config.get("tie_word_embeddings", shape.get("tie_word_embeddings")) else 2
-    of_layers = max(0.0, num_parameters(model) - tables * words * width)
-    return KEPT_NUMBERS * of_layers / width * number_bytes
+        return shape.width * shape.layers * number_bytes + of_layers / shape.layers
+    return of_layers
 
 
-def _first(shape: dict[str, Any], *names: str) -> int:
-    """The first of these keys that is a number above 0; 0 where none is."""
-    return next((shape[name] for name in names if isinstance(shape.get(name), int) and shape[name] > 0), 0)
+def logit_bytes(shape: Shape, number_bytes: int, num_targets: float, is_on_gpu: bool) -> float:
+    """Bytes of the logits and their gradient, of which a chunk exists at a time."""
+    most = LOGITS["gpu" if is_on_gpu else "cpu"]
+    return COPIES_OF_LOGITS * min(num_targets * shape.vocabulary, most) * number_bytes

@@ -3,17 +3,19 @@
 The time that a finished directory of the same stage took beats the formula.
 """
 
-import itertools
 import math
 from pathlib import Path
 from typing import Any
 
 from pipeline.configuration.graph import Node
 from pipeline.configuration.schema import RunConfig
-from pipeline.planning import lora, models
-from pipeline.planning.activations import activation_bytes
+from pipeline.planning import lora
+from pipeline.planning.devices import is_for_gpus
+from pipeline.planning.shapes import shape_of
+from pipeline.planning.speeds import CARDS
+from pipeline.planning.timeline import mean_limit, timeline
 from pipeline.planning.training_rows import training_rows
-from stages.config import LoraConfig
+from stages.config import LoraConfig, ModelConfig
 from stages.contract.description import StageDescription
 from stages.contract.manifest import Manifest
 
@@ -21,22 +23,12 @@ STARTUP_S = {"pretrain": 10, "sft": 10, "grpo": 16, "collect": 14, "reward_model
 # useful FLOP/s of one single-threaded rank on a CPU, measured: about 7k trained tokens a second at 0.5M parameters, and
 # 5k in 15 s on two ranks at 135M
 CPU_FLOPS, CPU_FLOPS_OF_LARGE = 2e10, 1.5e11
-MOST_CPU_THREADS = 2  # of a rank in recipes for a CPU
 SMALL, LARGE = 516_096, 135e6  # parameters of the models that were measured
 # useful FLOP/s of one rank on a current GPU; fp32 goes past the tensor cores and reaches about a tenth
 GPU_FLOPS = {"bf16": 1.5e14, "fp32": 1.5e13}
+USUAL_CARD = "h100"  # that a plan counts with
 SAMPLE_FLOPS_SHARE = 0.5  # sampling reaches this share of the training rate
-ENGINE_GIB = {
-    "pretrain": 0.6,
-    "sft": 0.7,
-    "grpo": 1.9,
-    "collect": 1.8,
-    "reward_models": 1.7,
-    "evaluate": 1.8,
-    "report": 0.2,
-}  # a rank, measured
 OPTIMIZER_BYTES = 12  # a parameter: a master weight and both moments of Adam, in fp32
-BYTES_IN_4_BITS = 0.56  # a parameter of a quantised model: 4 bits, and a scale for every 64 of them
 DOCUMENT_TOKENS = 45  # mean length of a tiny-world document
 SIZE_FIELDS = (  # what decides how much a stage has to do
     "num_steps",
@@ -53,7 +45,8 @@ SIZE_FIELDS = (  # what decides how much a stage has to do
 def seconds(node: Node, config: Any, run: RunConfig) -> float | None:
     """Estimated wall time of a whole stage, start-up included; None where its weights or rows are not there yet.
 
-    A forward pass costs 2 FLOP for a parameter and a token, a step of training three times that.
+    A forward pass costs 2 FLOP for a parameter and a token, a step of training three times that. On GPUs it is the time
+    of its phases (timeline.py), where the shape of the model is known.
 
     Args:
         node: The stage in the graph.
@@ -65,14 +58,30 @@ def seconds(node: Node, config: Any, run: RunConfig) -> float | None:
         return measured
     if config is None:
         return STARTUP_S[node.kind]
-    parameters = models.num_parameters(getattr(config, "model", None) or run.model_of(node.name))
-    ranks = run.launcher.num_processes * run.launcher.num_nodes
+    parameters = _parameters(getattr(config, "model", None) or run.model_of(node.name))
     rows = training_rows(node, config, run) if node.kind == "sft" else None
     if not parameters or (node.kind == "sft" and rows is None and not config.max_steps):
         return None
+    shape = shape_of(run.model_of(node.name))
+    if is_for_gpus(run) and shape is not None and shape.layers and run.model_of(node.name).path:
+        return timeline(node, config, run, shape, CARDS[USUAL_CARD], rows).seconds
+    return STARTUP_S[node.kind] + sum(work(node, config, run, parameters, rows))
+
+
+def work(node: Node, config: Any, run: RunConfig, parameters: float, rows: int | None = None) -> tuple[float, float]:
+    """(seconds of training, seconds of sampling) on all ranks, by FLOPs alone.
+
+    Args:
+        node: The stage in the graph.
+        config: Its configuration.
+        run: The configuration of the whole run.
+        parameters: Of its model.
+        rows: Of an SFT stage, the rows that it trains on.
+    """
     trained, sampled = tokens(node, config, rows)
-    work = 2 * parameters * (3 * trained * _share_with_adapters(config) + sampled / SAMPLE_FLOPS_SHARE)
-    return STARTUP_S[node.kind] + work / (_flops_of_rank(config, run, parameters) * ranks)
+    flops = _flops_of_rank(config, run, parameters) * run.launcher.num_processes * run.launcher.num_nodes
+    training = 2 * parameters * 3 * trained * _share_with_adapters(config)
+    return training / flops, 2 * parameters * sampled / SAMPLE_FLOPS_SHARE / flops
 
 
 def _share_with_adapters(config: Any) -> float:
@@ -84,25 +93,6 @@ def _share_with_adapters(config: Any) -> float:
         return 1.0
     reference = 1 if getattr(config, "beta", 0) else 0
     return (2 + reference) / (3 + reference)
-
-
-def is_for_gpus(run: RunConfig) -> bool:
-    """Whether the configuration is one for GPUs, wherever it is planned.
-
-    The launcher says so: `launcher=gpu` and `launcher=slurm` give each rank four threads or more, a recipe for a CPU
-    one or two; `launcher=laptop` hides GPUs from its ranks. Or something that is for GPUs only: bf16, 6 to 8 times
-    slower than fp32 on a CPU; state that is kept in host memory; an engine that several GPUs share. fp32 says nothing:
-    it runs on both.
-    """
-    if run.launcher.environment.get("CUDA_VISIBLE_DEVICES") == "":
-        return False
-    return (
-        run.launcher.threads_per_process > MOST_CPU_THREADS
-        or run.deepspeed.precision == "bf16"
-        or run.deepspeed.offload_optimizer
-        or run.deepspeed.offload_parameters
-        or run.rollout.tensor_parallel > 1
-    )
 
 
 def _flops_of_rank(config: Any, run: RunConfig, parameters: float) -> float:
@@ -147,7 +137,7 @@ def tokens(node: Node, config: Any, rows: int | None = None) -> tuple[float, flo
             steps = min(steps, config.max_steps or steps)
         return steps * config.batch_size * min(config.max_tokens, 4096) / 4, 0
     if node.kind == "grpo":
-        length = _mean_limit(config.max_completion_tokens, config.num_steps) / 2
+        length = mean_limit(config.max_completion_tokens, config.num_steps) / 2
         completions = config.num_steps * config.prompts_per_step * config.group_size
         passes = 4 / 3 if config.beta else 1  # with the reference
         return completions * (length + config.data.max_prompt_tokens / 2) * passes, completions * length
@@ -161,17 +151,6 @@ def tokens(node: Node, config: Any, rows: int | None = None) -> tuple[float, flo
     if node.kind == "evaluate":
         return 0, max(1, len(config.directories) or len(node.inputs)) * _evaluated_tokens(config)
     return 0, 0
-
-
-def _mean_limit(schedule: list[list[int]], num_steps: int) -> float:
-    """The mean over the steps of a schedule of limits, [from_step, tokens] in order.
-
-    >>> _mean_limit([[0, 1024], [300, 2048], [9000, 4096]], 400)
-    1280.0
-    """
-    starts = [min(start, num_steps) for start, _ in schedule] + [num_steps]
-    steps_of = [end - start for start, end in itertools.pairwise(starts)]
-    return sum(steps * limit for steps, (_, limit) in zip(steps_of, schedule)) / num_steps
 
 
 def _evaluated_tokens(config: Any) -> float:
@@ -193,7 +172,7 @@ def disk_gib(stage: str, config: Any, run: RunConfig) -> float:
     """
     if getattr(config, "keep_checkpoints", None) is None:
         return 0.0
-    parameters = models.num_parameters(run.model_of(stage))
+    parameters = _parameters(run.model_of(stage))
     trained = _trained_parameters(stage, config, run, parameters)
     weight_bytes = 4 if config.deepspeed.precision == "fp32" else 2
     checkpoints = config.keep_checkpoints + 1
@@ -201,50 +180,17 @@ def disk_gib(stage: str, config: Any, run: RunConfig) -> float:
     return (trained * checkpoints * (weight_bytes + OPTIMIZER_BYTES) + exported * weight_bytes) / 2**30
 
 
+def _parameters(model: ModelConfig) -> float:
+    """Parameters of a model that is here, or known by its name; 0 for another one."""
+    shape = shape_of(model)
+    return shape.parameters if shape is not None else 0.0
+
+
 def _trained_parameters(stage: str, config: Any, run: RunConfig, parameters: float) -> float:
     """Parameters that have a gradient: all of the model's, or those of the adapters."""
     settings = getattr(config, "lora", LoraConfig())
     if not settings.is_on:
         return parameters
-    layers = lora.layers_of(run.model_of(stage))
-    return lora.adapter_parameters(settings, layers) if layers else 0.0
-
-
-def memory_gib(node: Node, config: Any, run: RunConfig) -> float | None:
-    """Estimated peak memory of all ranks of one node, GiB: engines, weights, optimizer, KV cache, activations.
-
-    With LoRA only adapters have gradients and optimizer state, and the reference is the same weights without them.
-    None where the weights are not there.
-    """
-    if config is None:
-        return ENGINE_GIB[node.kind]
-    parameters = models.num_parameters(run.model_of(node.name))
-    if not parameters:
-        return None
-    deepspeed = getattr(config, "deepspeed", None)
-    ranks = run.launcher.num_processes
-    has_sampler = hasattr(config, "rollout")
-    per_rank = ENGINE_GIB[node.kind] + (config.rollout.kv_cache_gib if has_sampler else 0)
-    weight_bytes = 4 if deepspeed is None or deepspeed.precision == "fp32" else 2
-    settings = getattr(config, "lora", LoraConfig())
-    has_adapters = settings.is_on
-    has_reference = node.kind == "grpo" and config.beta > 0 and not has_adapters
-    judges = 2 if "reward_models" in node.inputs and config.rewards.preference else 0
-    copies = int(has_sampler) + int(has_reference) + judges
-    needed = parameters * copies * weight_bytes
-    if deepspeed is not None:
-        world = ranks * run.launcher.num_nodes
-        optimizer_shards = world if deepspeed.zero_stage >= 1 else 1
-        gradient_shards = world if deepspeed.zero_stage >= 2 else 1
-        weight_shards = world if deepspeed.zero_stage == 3 else 1
-        trained = parameters
-        if has_adapters:  # beside the weights that they go on
-            trained = _trained_parameters(node.name, config, run, parameters)
-            kept_bytes = BYTES_IN_4_BITS if settings.quantize == "4bit" else weight_bytes
-            needed += parameters * kept_bytes / weight_shards
-        needed += trained * (
-            OPTIMIZER_BYTES / optimizer_shards + weight_bytes / weight_shards + weight_bytes / gradient_shards
-        )
-        recomputed = deepspeed.gradient_checkpointing
-        needed += config.micro_batch_tokens * activation_bytes(run.model_of(node.name), weight_bytes, recomputed)
-    return round(ranks * (per_rank + needed / 2**30), 2)
+    shape, layers = shape_of(run.model_of(stage)), lora.layers_of(run.model_of(stage))
+    layers = layers or (shape.as_layers() if shape is not None else [])
+    return lora.adapter_parameters(settings, layers)

@@ -17,6 +17,7 @@ from stages.config import ModelConfig
 from stages.contract.files import find_json
 from stages.contract.head_sizes import wrong_heads
 from stages.contract.model_directory import text_config
+from stages.contract.split_heads import why_not_split
 
 if TYPE_CHECKING:
     from pipeline.planning.plan import Step
@@ -34,6 +35,7 @@ def check_models(config: RunConfig, steps: Iterable["Step"]) -> list[MessageAndF
         model = config.model_of(step.stage)
         errors += _too_long(step, model)
         directory = _directory(model)
+        errors += _not_split(step, model, directory)
         if directory is not None:
             errors += [*_without_template(step, directory), *_without_end(directory), *_wrong_heads(step, directory)]
     return list(dict.fromkeys(errors))
@@ -121,10 +123,26 @@ def _without_end(directory: Path) -> list[MessageAndFix]:
     return [(message, "set eos_token in its tokenizer_config.json")]
 
 
+def _not_split(step: "Step", model: ModelConfig, directory: Path | None) -> list[MessageAndFix]:
+    """A model whose rows the ranks of a sequence group cannot hold together."""
+    deepspeed = getattr(step.config, "deepspeed", None)
+    if deepspeed is None or deepspeed.sequence_parallel == 1 or (model.path and directory is None):
+        return []
+    found: Any = {"num_attention_heads": model.num_heads, "num_key_value_heads": model.num_kv_heads}
+    if directory is not None:
+        found = find_json(directory / "config.json")
+    if not isinstance(found, dict) or not (why := why_not_split(text_config(found), deepspeed.sequence_parallel)):
+        return []
+    which = f"the model in {directory}" if directory else "the recipe's own model"
+    key = f"deepspeed.sequence_parallel (or stages.{family_of(step.stage)}.deepspeed.sequence_parallel)"
+    return [(f"{step.stage}: {deepspeed.sequence_parallel} ranks cannot hold the rows together: {which} {why}",
+             f"set {key} to 1, or to a number that does")]  # fmt: skip
+
+
 def _wrong_heads(step: "Step", directory: Path) -> list[MessageAndFix]:
     """Attention heads for which vLLM has no kernel on a CPU."""
     rollout, found = getattr(step.config, "rollout", None), find_json(directory / "config.json")
-    if rollout is None or rollout.engine != "vllm" or num_gpus() != 0 or not isinstance(found, dict):
+    if rollout is None or not rollout.is_vllm or num_gpus() != 0 or not isinstance(found, dict):
         return []
     why = wrong_heads(text_config(found))
     return [(f"the model in {directory} {why}", "use rollout=transformers")] if why else []

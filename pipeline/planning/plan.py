@@ -20,11 +20,14 @@ from pipeline.planning.devices import check_devices, device_notes
 from pipeline.planning.elsewhere import find_made
 from pipeline.planning.evaluated import find_earlier, is_measured
 from pipeline.planning.fingerprint import data_files, short_fingerprint, stage_fingerprint
+from pipeline.planning.fitting import check_memory, memory_notes
 from pipeline.planning.judges import check_judges
 from pipeline.planning.learning_rates import check_rates, rate_notes
 from pipeline.planning.lora import check_lora
+from pipeline.planning.memory import Needed, needed
 from pipeline.planning.model_fit import check_models
 from pipeline.planning.rows import check_data
+from pipeline.planning.servers import check_servers
 from stages.config import to_dict
 from stages.contract.earlier import Parts
 from stages.contract.inputs import StageInput
@@ -46,13 +49,24 @@ class Step:
     inputs: dict[str, StageInput]  # what goes to inputs.json
     data_files: dict[str, str] = field(default_factory=dict)  # key of a data source -> hash of its content
     num_processes: int = 1  # on all nodes
-    memory_gib: float | None = 0.0  # estimated, of one node; None: not known yet
+    memory: Needed | None = None  # estimated; None: not known yet
+    disk_gib: float = 0.0  # estimated, at its peak
     seconds: float | None = 0.0  # estimated; None: not known yet
     is_selected: bool = True
     was_there: bool = False  # whether its directory was there when it was planned
     errors: list[MessageAndFix] = field(default_factory=list)
     earlier: Parts = field(default_factory=dict)  # of an evaluation: what another one has measured
     source: Path | None = None  # of a stage that is reused: the directory of another run that holds it
+
+    @property
+    def memory_gib(self) -> float | None:
+        """GiB of a machine's memory, of all its ranks; None: not known yet."""
+        return None if self.memory is None else round(self.memory.host_gib, 2)
+
+    @property
+    def gpu_memory_gib(self) -> float | None:
+        """GiB of each GPU; None on a CPU, and where it is not known yet."""
+        return round(self.memory.gpu_gib, 2) if self.memory is not None and self.memory.gpu else None
 
     @property
     def is_done(self) -> bool:
@@ -107,11 +121,13 @@ def make_plan(config: RunConfig) -> Plan:
     errors += check_data(config, steps)
     errors += check_devices(config)
     errors += check_models(config, steps)
+    errors += check_memory(config, steps)
     errors += preflight.check_suites(steps)
     errors += preflight.check_disk(config, steps)
     errors += preflight.check_trackers(config)
     errors += preflight.check_notify(config)
     errors += check_judges(config, steps)
+    errors += check_servers(config, steps)
     errors += check_rates(config, steps)
     errors += check_lora(config, steps)
     errors += preflight.check_sandbox(config, steps)
@@ -132,6 +148,7 @@ def make_plan(config: RunConfig) -> Plan:
             *rate_notes(config, steps),
             *_unread_notes(graph, steps),
             *device_notes(config),
+            *memory_notes(config, steps),
         ],
         errors=list(dict.fromkeys(errors)),
     )
@@ -194,7 +211,8 @@ def _step(
         inputs=inputs,
         data_files=files,
         num_processes=1 if node.kind == "report" else config.launcher.num_processes * config.launcher.num_nodes,
-        memory_gib=estimate.memory_gib(node, stage_config, config),
+        memory=needed(node, stage_config, config),
+        disk_gib=estimate.disk_gib(node.name, stage_config, config),
         seconds=0.0 if action in (SKIP, REUSE) else estimate.seconds(read, stage_config, config),
         is_selected=is_selected,
         was_there=directory.exists(),

@@ -6,12 +6,14 @@ from rich.console import Console
 from rich.markup import escape
 
 from pipeline.planning.fingerprint import short_fingerprint
+from pipeline.planning.memory import PARTS
 from pipeline.planning.plan import Plan, Step
 from pipeline.view.colours import COLOURS
-from pipeline.view.tables import Column, print_table
+from pipeline.view.tables import Column, print_table, print_wide_table
 from pipeline.view.words import duration
 
 MAX_NAMED_INPUTS = 3
+LEAST_SHOWN = 0.05  # GiB of a part
 COLUMNS = (
     Column("stage"),
     Column("action"),
@@ -19,7 +21,9 @@ COLUMNS = (
     Column("inputs", goes=1),
     Column("fingerprint", goes=3),
     Column("ranks", is_number=True, goes=2),
-    Column("GiB", is_number=True, goes=4),
+    Column("GPU GiB", is_number=True, goes=6),
+    Column("host GiB", is_number=True, goes=5),
+    Column("disk GiB", is_number=True, goes=4),
     Column("time", is_number=True),
 )
 
@@ -29,11 +33,37 @@ def print_plan(console: Console, plan: Plan) -> None:
     config = plan.config
     title = f"run {config.run} (recipe {config.recipe}, seed {config.seed})"
     steps = [_row(step) for step in plan.steps]
-    left_out = [(stage, "[dim]left out[/]", escape(why), "", "", "", "", "") for stage, why in plan.left_out.items()]
+    left_out = [
+        (stage, "[dim]left out[/]", escape(why), "", "", "", "", "", "", "") for stage, why in plan.left_out.items()
+    ]
     print_table(console, title, COLUMNS, [*steps, *left_out])
     print_notes(console, plan)
     if plan.steps and not plan.errors:
         console.print(work_in_words(plan), highlight=False, soft_wrap=True)
+
+
+def print_memory(console: Console, plan: Plan) -> None:
+    """Prints the memory of each stage by parts, of each GPU and of each machine, when most is taken."""
+    rows, used = [], set()
+    for step in plan.steps:
+        if step.memory is None:
+            continue
+        for where, found, moment in (
+            ("GPU", step.memory.gpu, step.memory.gpu_moment),
+            ("host", step.memory.host, step.memory.host_moment),
+        ):
+            shown = {part: size for part, size in found.items() if size >= LEAST_SHOWN}
+            used |= set(shown)
+            if shown:
+                rows.append((step.stage, where, moment, sum(found.values()), shown))
+    columns = [Column("stage"), Column("of"), Column("at"), Column("GiB", is_number=True)]
+    parts = [part for part in PARTS if part in used]
+    cells = [
+        [stage, where, moment, _gib(total), *[_gib(shown.get(part)) for part in parts]]
+        for stage, where, moment, total, shown in rows
+    ]
+    title = "memory in GiB when most is taken: of each GPU, and of each machine with all its ranks"
+    print_wide_table(console, title, [*columns, *[Column(part, is_number=True) for part in parts]], cells)
 
 
 def print_notes(console: Console, plan: Plan) -> None:
@@ -64,9 +94,16 @@ def _row(step: Step) -> tuple[str, ...]:
         _inputs(step),
         short_fingerprint(step.fingerprint),
         str(step.num_processes),
-        "?" if step.memory_gib is None else f"{step.memory_gib:.1f}",
+        _gib(step.gpu_memory_gib) if step.memory else "",
+        "?" if step.memory_gib is None else _gib(step.memory_gib),
+        _gib(step.disk_gib if step.disk_gib >= LEAST_SHOWN else None),
         "" if step.is_made else seconds,
     )
+
+
+def _gib(size: float | None) -> str:
+    """GiB with a digit after the point where that counts; nothing for None."""
+    return "" if size is None else f"{size:,.0f}" if size >= 100 else f"{size:.1f}"
 
 
 def _inputs(step: Step) -> str:
@@ -99,5 +136,19 @@ def _step_json(step: Step) -> dict[str, Any]:
         "inputs": {role: source.fingerprint for role, source in step.inputs.items()},
         "num_processes": step.num_processes,
         "memory_gib": step.memory_gib,
+        "gpu_memory_gib": step.gpu_memory_gib,
+        "memory": _memory_json(step),
+        "disk_gib": round(step.disk_gib, 2),
         "seconds": None if step.seconds is None else round(step.seconds, 1),
+    }
+
+
+def _memory_json(step: Step) -> dict[str, Any] | None:
+    """The parts of the memory, GiB; null where they cannot be known yet."""
+    if step.memory is None:
+        return None
+    found = {"gpu": (step.memory.gpu, step.memory.gpu_moment), "host": (step.memory.host, step.memory.host_moment)}
+    return {
+        where: {"at": moment, "parts": {part: round(size, 3) for part, size in parts.items()}}
+        for where, (parts, moment) in found.items()
     }

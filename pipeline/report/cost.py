@@ -12,19 +12,13 @@ from typing import Any
 from rich.console import Console
 
 from pipeline.configuration.graph import family_of, is_stage, stage_order
+from pipeline.planning.published import PAPER
 from pipeline.report.read import is_finite, mapping
 from pipeline.view.tables import Column, print_table
 from stages.contract.attempts import attempts, timing
 from stages.contract.files import find_json
 from stages.contract.manifest import Manifest, Tokens
 from stages.contract.reused import Reused
-
-# Row of the paper's table -> the stages that it is made of here, and its H800 hours; at 2 USD an hour [V2 Table 7].
-PAPER = {
-    "R1-Zero": (("r1_zero",), 101_000),
-    "SFT data creation": (("cold_start_data", "rejection_data"), 5_000),
-    "R1": (("cold_start", "reasoning_rl", "rejection_sft", "reward_models", "preference_rl"), 41_000),
-}
 
 
 @dataclass(frozen=True)

@@ -100,6 +100,7 @@ TRAINING = {
     "policy/probe_mean": Term("The mean of that difference on a few completions that are looked at in each rollout."),
     "policy/probe_max": Term("The largest of that difference on these completions."),
     "policy/correction": Term("The mean weight that corrects tokens for a sampler that disagrees with the trainer."),
+    "policy/staleness": Term("Optimizer steps by which the weights that drew a token are behind, one rollout ahead."),
     "perf/tokens_per_s": Term("Tokens that the stage works through in a second.", "higher"),
     "perf/step_s": Term("Seconds that the step took.", "lower"),
     "time/rollout": Term("Seconds of the step in which completions were sampled."),

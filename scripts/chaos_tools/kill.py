@@ -110,7 +110,7 @@ def damage(directory: Path, rng: random.Random) -> str:
     checkpoint = _of_newest_checkpoint(directory)
     step = int(re.search(r"step_(\d+)", str(checkpoint[0].relative_to(directory)))[1]) if checkpoint else 0
     logs = [
-        path for path in directory.glob("rollouts/step_*.jsonl") if int(path.stem.split("_")[1]) >= step
+        path for path in directory.glob("rollouts/step_*/*") if int(path.parent.name.split("_")[1]) >= step
     ]  # nobody looks at older ones any more
     chosen = [files for files in (checkpoint, sorted(logs), sorted(directory.glob("references/step_*"))[-1:]) if files]
     if not chosen:
@@ -121,7 +121,7 @@ def damage(directory: Path, rng: random.Random) -> str:
 def damage_logs(directory: Path, rng: random.Random) -> str:
     """Spoils the newest rollouts and the newest reference."""
     return "; ".join(
-        spoil(directory, sorted(directory.glob(f"{name}/*"))[-1], rng) for name in ("rollouts", "references")
+        spoil(directory, sorted(directory.glob(pattern))[-1], rng) for pattern in ("rollouts/*/*", "references/*")
     )
 
 

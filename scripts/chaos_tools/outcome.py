@@ -13,7 +13,7 @@ def outcome(directory: Path) -> dict[str, str]:
     """Hashes of all that a finished stage leaves to others, by name; clocks and the machine's speed are left out."""
     found = {
         str(path.relative_to(directory)): sha256(path)
-        for pattern in ("model/**/*", "adapter/**/*", "data/**/*", "rollouts/*", "results.json")
+        for pattern in ("model/**/*", "adapter/**/*", "data/**/*", "rollouts/**/*", "results.json")
         for path in directory.glob(pattern)
         if path.is_file()
     }
@@ -60,5 +60,5 @@ def left_over(directory: Path, undisturbed: Path) -> list[str]:
         name
         for name in names(directory) - names(undisturbed)
         if not name.startswith("logs/")
-        and not re.fullmatch(r"rollouts/step_\d+\.jsonl|\.verified\.json|alarms\.jsonl", name)
+        and not re.fullmatch(r"rollouts/step_\d+/.*|\.verified\.json|alarms\.jsonl", name)
     )

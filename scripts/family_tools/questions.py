@@ -124,7 +124,7 @@ def synced(model_dir: Path) -> float:
         groups = sampler.sample(PROMPTS, SEEDS, 2, 1.0, TOKENS)
         for prompt, group in zip(PROMPTS, groups):
             for completion in group:
-                own = own_logprobs(model, prompt + completion.token_ids)[len(prompt) - 1 :]
+                own = own_logprobs(model, prompt + completion.token_ids.tolist())[len(prompt) - 1 :]
                 worst = max(worst, (own - torch.tensor(completion.logprobs)).abs().max().item())
         changed = [name for name, tensor in named_weights(model) if not torch.equal(tensor, before[name])]
         if changed:

@@ -26,7 +26,11 @@ def run_worker(options) -> None:
 
     def apply_rules(rollouts, *_):
         for r in rollouts:
-            r.reward_parts = {"accuracy": reward_of(r.completion_ids, vocabulary), "format": 0.0, "language": 0.0}
+            r.reward_parts = {
+                "accuracy": reward_of(r.completion_ids.tolist(), vocabulary),
+                "format": 0.0,
+                "language": 0.0,
+            }
 
     sampling.apply_rules = apply_rules
     ends, log_step, memory = [], Worker.log_step, watch_memory()

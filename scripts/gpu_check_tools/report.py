@@ -29,12 +29,12 @@ def grpo_flops(options, directory: Path, step: int) -> float:
 
     They are the forward and backward pass of the policy and the forward pass of the reference.
     """
-    from stages.contract.records import read_record_file
+    from stages.contract.rollout_files import read_manifest, step_path
 
-    rollouts = read_record_file(directory / "rollouts" / f"step_{step:06d}.jsonl")
-    scored = sum(len(r["completion_ids"]) for r in rollouts)
+    _, rollouts = read_manifest(step_path(directory / "rollouts", step))
+    scored = sum(r["num_completion_tokens"] for r in rollouts)
     return (3 + (BETA > 0)) * forward_flops(
-        SHAPES[options.shape], [len(r["prompt_ids"]) + len(r["completion_ids"]) for r in rollouts], scored
+        SHAPES[options.shape], [r["num_prompt_tokens"] + r["num_completion_tokens"] for r in rollouts], scored
     )
 
 

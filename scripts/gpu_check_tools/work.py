@@ -23,6 +23,24 @@ SHAPES = {
         "num_hidden_layers": 3,
         "num_attention_heads": 4,
     },
+    "41m": {
+        **QWEN25,
+        "vocab_size": 32000,
+        "hidden_size": 512,
+        "intermediate_size": 1536,
+        "num_hidden_layers": 8,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+    },
+    "86m": {  # as in bench_grpo.py
+        **QWEN25,
+        "vocab_size": 32000,
+        "hidden_size": 768,
+        "intermediate_size": 2048,
+        "num_hidden_layers": 9,
+        "num_attention_heads": 12,
+        "num_key_value_heads": 6,
+    },
     "0.5b": {
         **QWEN25,
         "hidden_size": 896,
@@ -36,6 +54,16 @@ SHAPES = {
         "intermediate_size": 8960,
         "num_hidden_layers": 28,
         "num_attention_heads": 12,
+    },
+    "7b": {
+        **QWEN25,
+        "vocab_size": 152064,
+        "tie_word_embeddings": False,
+        "hidden_size": 3584,
+        "intermediate_size": 18944,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 28,
+        "num_key_value_heads": 4,
     },
 }
 

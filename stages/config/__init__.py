@@ -19,6 +19,7 @@ from stages.config.introspect import KeysOf, counts, fields_of, is_operational, 
 from stages.config.lora import LoraConfig
 from stages.config.mistakes import ConfigError
 from stages.config.sampling import CollectConfig, EvaluateConfig, SuiteConfig
+from stages.config.server import ServerConfig
 from stages.config.training import HealthConfig, PretrainConfig, RewardModelsConfig, SftConfig, StageConfig
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "RewardModelsConfig",
     "RolloutConfig",
     "SandboxConfig",
+    "ServerConfig",
     "SftConfig",
     "SourceConfig",
     "StageConfig",

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from stages.config.choices import Precision
 from stages.config.fields import Bool, Checked, Float, Int, config_class, setting
+from stages.config.server import ServerConfig
 
 # Sizes of an attention head that vLLM has kernels for on a CPU, in elements.
 VLLM_CPU_HEAD_SIZES = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
@@ -60,8 +61,10 @@ class ModelConfig(Checked):
 class RolloutConfig(Checked):
     """How completions are sampled."""
 
-    engine: Literal["vllm", "transformers"] = setting(
-        "vllm", "vllm: in the trainer's process; transformers: the slow fallback and the oracle of the tests."
+    engine: Literal["vllm", "transformers", "server"] = setting(
+        "vllm",
+        "vllm: in the trainer's process; server: vLLM servers apart from the trainer (docs/guides/rollout_servers.md); "
+        "transformers: the slow fallback and the oracle of the tests.",
     )
     temperature: Float = setting(
         1.0, "Sampling temperature: 1 for RL, 0.7 in the last stage [N].", unit="none", gt=0, le=5
@@ -101,8 +104,22 @@ class RolloutConfig(Checked):
         gt=0,
     )
 
+    server: ServerConfig = setting(
+        ServerConfig, "The servers of engine=server, in reinforcement learning.", added_later=True
+    )
+
+    @property
+    def is_vllm(self) -> bool:
+        """Whether vLLM draws, in the trainer's process or in a server."""
+        return self.engine != "transformers"
+
     def mistakes(self) -> list[str]:
         """Only vLLM divides a model."""
+        if self.engine == "server" and self.tensor_parallel > 1:
+            return [
+                f"tensor_parallel {self.tensor_parallel} is for engine=vllm: give the servers theirs, as "
+                f"server.tensor_parallel={self.tensor_parallel}"
+            ]
         if self.engine != "vllm" and self.tensor_parallel > 1:
             return [
                 f"tensor_parallel {self.tensor_parallel}: engine={self.engine} holds the whole model on each rank: "
@@ -111,11 +128,14 @@ class RolloutConfig(Checked):
         return []
 
     def idle(self) -> dict[str, str]:
-        """Its memory is vLLM's."""
-        if self.engine == "vllm":
+        """Its memory is vLLM's, and only servers have addresses."""
+        if self.engine == "server":
             return {}
+        unused = {"server": f"engine={self.engine}"}
+        if self.engine == "vllm":
+            return unused
         names = ("kv_cache_gib", "gpu_memory_fraction")
-        return dict.fromkeys(names, f"engine={self.engine} has no use for it")
+        return unused | dict.fromkeys(names, f"engine={self.engine} has no use for it")
 
 
 @config_class
@@ -182,10 +202,47 @@ class DeepSpeedConfig(Checked):
     gradient_checkpointing: Bool = setting(
         False, "Recompute activations in the backward pass: less memory, 20 to 30% slower."
     )
+    sequence_parallel: Int = setting(
+        1,
+        "Neighbouring ranks that hold the rows of a batch together, each a slice of the tokens, for long contexts "
+        "(Ulysses, arXiv 2309.14509): it divides the ranks and the model's attention heads. 1: every rank has rows of "
+        "its own.",
+        unit="ranks",
+        gt=0,
+        added_later=True,
+    )
+    mlp_tiles: Int = setting(
+        1,
+        "Parts, one after the other, in which a feed-forward layer computes the tokens of a micro-batch, again in the "
+        "backward pass: less memory for long rows, slower (TiledMLP, arXiv 2506.13996). 1: all at once.",
+        unit="parts",
+        gt=0,
+        added_later=True,
+    )
+    hpz_partition_size: Int = setting(
+        1,
+        "Neighbouring ranks of one machine that keep a second copy of the parameters among themselves, so that the "
+        "backward pass gathers within the machine (ZeRO++ hpZ, arXiv 2306.10209; ZeRO 3). 1: no second copy.",
+        unit="ranks",
+        gt=0,
+        added_later=True,
+    )
+    export_shard_gib: Float = setting(
+        5.0,
+        "Most that one weight file of an exported model holds; a larger model becomes several files and an index.",
+        unit="GiB",
+        gt=0,
+        operational=True,
+    )
 
     def mistakes(self) -> list[str]:
-        """Only what ranks share out can be kept in host memory."""
+        """Only what ranks share out can be kept in host memory, or twice."""
         errors = []
+        if self.hpz_partition_size > 1 and self.zero_stage != 3:
+            errors.append(
+                f"hpz_partition_size {self.hpz_partition_size} needs zero_stage 3, got {self.zero_stage}: choose the "
+                "zero3 option, or hpz_partition_size=1"
+            )
         if self.offload_parameters and self.zero_stage != 3:
             errors.append(
                 f"offload_parameters needs zero_stage 3, got {self.zero_stage}: choose the zero3_offload option"

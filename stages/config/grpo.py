@@ -8,7 +8,7 @@ from stages.config.engines import DeepSpeedConfig, OptimConfig, RolloutConfig
 from stages.config.fields import Bool, Checked, Float, Int, config_class, setting
 from stages.config.graders import JudgeConfig, SandboxConfig
 from stages.config.lora import LoraConfig
-from stages.config.training import DROPOUT, MICRO_BATCH_TOKENS, PACKING, StageConfig
+from stages.config.training import DROPOUT, MICRO_BATCH_TOKENS, PACKING, StageConfig, layout_mistakes
 
 
 @config_class
@@ -262,9 +262,15 @@ class GrpoConfig(StageConfig):
     deepspeed: DeepSpeedConfig = setting(DeepSpeedConfig, "DeepSpeed.")
     lora: LoraConfig = setting(LoraConfig, "Adapters in the place of all weights.", added_later=True)
 
+    @property
+    def draws_ahead(self) -> bool:
+        """Whether the next rollout is drawn while this one trains."""
+        return self.rollout.engine == "server" and self.rollout.server.max_staleness > 0
+
     def mistakes(self) -> list[str]:
         """Rules of reinforcement learning, besides those of every trained stage."""
         errors = [*super().mistakes(), *self._mistakes_in_length_schedule()]
+        errors += layout_mistakes(self.packing, self.deepspeed)
         asks_judge = any(source.verifier == "judge" for source in self.data.all_sources.values())
         if self.judge.backend == "vllm" and asks_judge:
             errors.append(
@@ -283,6 +289,8 @@ class GrpoConfig(StageConfig):
             )
         if self.dual_clip and self.loss == "cispo":
             errors.append("dual_clip is not for loss=cispo, whose weights are bounded already: leave it at 0")
+        if self.rollout.engine == "server" and self.lora.is_on and self.lora.sampler == "adapter":
+            errors.append("lora.sampler=adapter is for rollout=vllm: servers get merged weights, lora.sampler=merged")
         if self.optim.name == "muon":
             errors.append("optim.name=muon is for pretraining; use adamw here")
         if 0 < self.oversampling < 1:

@@ -198,6 +198,7 @@ class SftConfig(StageConfig):
             *super().mistakes(),
             *prompting_mistakes(self.template, self.examples),
             *optimizer_mistakes(self.optim, self.lora),
+            *layout_mistakes(self.packing, self.deepspeed),
         ]
 
 
@@ -268,6 +269,14 @@ class RewardModelsConfig(StageConfig):
     def mistakes(self) -> list[str]:
         """The optimizer suits what is trained."""
         return [*super().mistakes(), *optimizer_mistakes(self.optim, self.lora)]
+
+
+def layout_mistakes(packing: str, deepspeed: DeepSpeedConfig) -> list[str]:
+    """What is wrong where ranks hold rows together and these are padded."""
+    if packing != "off" or deepspeed.sequence_parallel == 1:
+        return []
+    return ["packing=off pads rows, and deepspeed.sequence_parallel cuts packed ones: leave packing=auto, or use "
+            "deepspeed.sequence_parallel=1"]  # fmt: skip
 
 
 def optimizer_mistakes(optim: OptimConfig, lora: LoraConfig) -> list[str]:

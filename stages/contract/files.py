@@ -6,9 +6,10 @@ Both halves use it: the driver for what it prepares, the workers for what they p
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, BinaryIO, TypedDict
 
 PRIVATE = 0o600  # the permissions of a temporary file
 
@@ -43,20 +44,27 @@ def write_atomic(path: Path, data: bytes, durable: bool = True) -> None:
         data: Its whole content.
         durable: Whether it must be on the disk, with its name, when this returns.
     """
+    with open_atomic(path) as stream:
+        stream.write(data)
+        if durable:
+            stream.flush()
+            os.fsync(stream.fileno())
+    if durable:
+        fsync_directory(path.parent)
+
+
+@contextmanager
+def open_atomic(path: Path) -> Iterator[BinaryIO]:
+    """Opens a file to be written aside; it gets its name at the end of the block, and is removed where that fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path)
     try:
         with open(temporary, "wb") as stream:
-            stream.write(data)
-            if durable:
-                stream.flush()
-                os.fsync(stream.fileno())
+            yield stream
         os.replace(temporary, path)
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
-    if durable:
-        fsync_directory(path.parent)
 
 
 def follow_umask(path: Path) -> None:

@@ -9,6 +9,7 @@ below this one (the same test file looks after these too):
 
     stages/__init__.py              hides torchvision, torchaudio and torchcodec of a CUDA build from a CPU build of
                                     torch, before anything imports them
+    stages/modeling/patches.py      what loading and saving of models need, in the same form
     stages/engines/optimizers.py    `ReplicatedOptimizer._global_grad_norm`, where DeepSpeed's engine looks for the norm
     stages/runtime/heartbeat.py     the file of torch's collectives, and the words of gloo's time-out
     stages/runtime/disk.py          the words in which torch.save says that a file could not grow
@@ -27,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
     from deepspeed import DeepSpeedEngine
+    from torch.distributed import ProcessGroup, Store
     from vllm import LLM, SamplingParams
 
 
@@ -46,6 +48,22 @@ def inspect_models_in_process() -> None:
         return inspect()
 
     registry._run_in_subprocess = in_process
+
+
+def fork_engine() -> None:
+    """Makes a vLLM server on a CPU fork the process of its engine, and not start Python once more.
+
+    Changes: `vllm.v1.engine.utils.get_mp_context` gives a context that forks.
+    Reason: vLLM's platform for CPUs insists on a new interpreter, for the sake of threads that are bound to cores. It
+        imports everything a second time, which takes 10 s of processor time. Ours has one thread and binds none.
+    Versions: vLLM 0.32; used on CPUs only.
+    Remove when: the platform respects VLLM_WORKER_MULTIPROC_METHOD=fork.
+    """
+    import multiprocessing
+
+    from vllm.v1.engine import utils
+
+    utils.get_mp_context = lambda: multiprocessing.get_context("fork")
 
 
 def repack_tied_head(worker: Any) -> None:
@@ -135,6 +153,30 @@ def divide_models_over_gloo() -> None:
     from vllm.distributed.device_communicators.cpu_communicator import CpuCommunicator
 
     CpuCommunicator._all_group_ranks_share_shm_group_name = lambda self: False
+
+
+def gloo_group(store: "Store", rank: int, world_size: int, timeout: timedelta, address: str) -> "ProcessGroup":
+    """A process group over gloo beside the default one, which speaks from one address of this machine.
+
+    Changes: nothing; makes a `ProcessGroupGloo` by its options `_devices` and `_timeout`.
+    Reason: `torch.distributed.new_group` is for ranks of the default group, and a vLLM server is none. Without a device
+        gloo takes the interface of the host name, or of GLOO_SOCKET_IFNAME, which is that of the trainer's own ranks.
+    Versions: torch 2.11 to 2.13.
+    Remove when: torch makes groups beside the default one with an address.
+
+    Args:
+        store: Where the members meet.
+        rank: Of this process in the group.
+        world_size: Members.
+        timeout: Longest that a collective may take.
+        address: Of this machine, as the others reach it.
+    """
+    import torch.distributed as dist
+
+    options = dist.ProcessGroupGloo._Options()  # type: ignore[attr-defined]
+    options._devices = [dist.ProcessGroupGloo.create_device(hostname=address)]
+    options._timeout = timeout
+    return dist.ProcessGroupGloo(store, rank, world_size, options)  # type: ignore[return-value]
 
 
 def share_model_classes() -> None:

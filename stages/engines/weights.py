@@ -9,17 +9,34 @@ that vLLM knows: transformers renames some families as it loads them, and makes 
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
+from stages.modeling.divided import shape_of
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Weights = Iterable[tuple[str, torch.Tensor]]  # (name, tensor), in layer order
+
+
+class StepWeights:
+    """The weights of a step; every pass over them is a new one, so that they can be sent again.
+
+    Args:
+        step: Optimizer steps done.
+        make: Starts a pass. It gives the weights that the trainer has then.
+    """
+
+    def __init__(self, step: int, make: Callable[[], Weights]):
+        self.step, self.make = step, make
+
+    def __iter__(self) -> Iterator[tuple[str, torch.Tensor]]:
+        return iter(self.make())
 
 
 def named_weights(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
@@ -39,16 +56,21 @@ def has_names_of_its_own(model: "PreTrainedModel", weights: Weights | None = Non
 
     `weights`: those of the model, by their names in it; None: as the module has them, which is without adapters.
     """
+    names = dict(named_weights(model) if weights is None else weights)
+    return set(checkpoint_layout(model, names.items())) != set(names)
+
+
+def checkpoint_layout(model: "PreTrainedModel", weights: Weights) -> dict[str, torch.Tensor]:
+    """The names that these weights have in the model's checkpoint, each with a tensor of its type and shape alone.
+
+    Args:
+        model: The model that they are of; only its kind counts.
+        weights: By their names in the module; of a parameter that ZeRO-3 divides the part is enough.
+    """
     from transformers.core_model_loading import revert_weight_conversion
 
-    names = dict(named_weights(model) if weights is None else weights)
-    meta = {name: torch.empty(_shape_of(tensor), dtype=tensor.dtype, device="meta") for name, tensor in names.items()}
-    return set(revert_weight_conversion(model, meta)) != set(names)
-
-
-def _shape_of(tensor: torch.Tensor) -> torch.Size:
-    """The shape of a whole tensor, also where ZeRO-3 has left only a part of it on this rank."""
-    return getattr(tensor, "ds_shape", tensor.shape)
+    meta = {name: torch.empty(shape_of(tensor), dtype=tensor.dtype, device="meta") for name, tensor in weights}
+    return dict(revert_weight_conversion(model, meta))
 
 
 def with_checkpoint_names(model: "PreTrainedModel", weights: Weights) -> Iterator[tuple[str, torch.Tensor]]:

@@ -46,7 +46,8 @@ def run(worker: Worker) -> None:
         f"base of {sum(p.numel() for p in model.parameters())} parameters, "
         f"{config.num_steps} steps of {config.batch_size} documents"
     )
-    policy = ready_policy(model, tokenizer, "off", config.deepspeed.precision, worker.say)
+    precision, num_slices = config.deepspeed.precision, config.deepspeed.sequence_parallel
+    policy = ready_policy(model, tokenizer, "off", precision, worker.say, sequence_parallel=num_slices)
     engine = TrainEngine(policy, config.optim, config.deepspeed, config.num_steps)
     corpus = Corpus(config, world, worker.seed, worker.stage)
     train_supervised(worker, engine, corpus.batch_at, config.num_steps, config, tokenizer.pad_token_id)

@@ -19,6 +19,8 @@ from stages.runtime.errors import InputError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from stages.modeling.sequences import SequenceGroup
+
 PACKED = "r1_packed"
 TRIAL = "r1_packed_trial"  # the same, but it refuses what the other would ignore
 
@@ -41,6 +43,7 @@ def packed_attention(
     boundaries: torch.Tensor | None = None,
     longest: int = 0,
     prefixes: torch.Tensor | None = None,
+    sequences: "SequenceGroup | None" = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """Causal attention within each segment of a packed row, as transformers calls attention functions.
@@ -56,11 +59,16 @@ def packed_attention(
         boundaries: [S + 1] int32, where each segment begins, and the end.
         longest: Tokens of the longest sequence.
         prefixes: [S] int32 or None, see `TokenBatch`.
+        sequences: The ranks that have the other tokens of the row, where this one has a slice of N; None: it has all.
 
     Returns:
         ([1, N, H, D], None).
     """
     assert boundaries is not None, "packed rows come with their boundaries"
+    if sequences is not None:
+        assert prefixes is None, "a prompt that rows share is in one slice only"
+        whole = {"dropout": dropout, "scaling": scaling, "boundaries": boundaries, "longest": longest}
+        return sequences.attention(packed_attention, module, query, key, value, **whole)
     if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16) and prefixes is None:
         query, key, value = (x[0].transpose(0, 1) for x in (query, key, value))
         return _varlen(query, key, value, boundaries, longest, scaling)[None], None

@@ -3,13 +3,17 @@
 All are pure functions that every rank computes alike.
 """
 
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+TokenRow = Sequence[int] | np.ndarray  # token ids
 
 
 def micro_batches(
@@ -34,28 +38,48 @@ def micro_batches(
     >>> micro_batches([5, 1, 4, 2], world_size=2, rank=1, token_budget=10)
     [[3, 2]]
     """
+    return micro_batches_of_ranks(lengths, world_size, token_budget, packed)[rank]
+
+
+def micro_batches_of_ranks(
+    lengths: Sequence[int], world_size: int, token_budget: int, packed: bool = False
+) -> list[list[list[int]]]:
+    """The micro-batches of every rank, see `micro_batches`."""
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     cut = _best_fit if packed else _cut
-    return _of_rank([cut(share[::-1], lengths, token_budget) for share in _deal(order, world_size)], rank)
+    return _even([cut(share[::-1], lengths, token_budget) for share in _deal(order, world_size)])
 
 
-def group_micro_batches(
-    prompts: list[list[int]], completions: list[list[int]], world_size: int, rank: int, token_budget: int
-) -> list[list[int]]:
-    """This rank's micro-batches for `lay_out_groups`: completions of one prompt stay together and share its tokens.
+def group_micro_batches_of_ranks(
+    prompts: Sequence[Hashable],
+    prompt_lengths: Sequence[int],
+    completion_lengths: Sequence[int],
+    world_size: int,
+    token_budget: int,
+) -> list[list[list[int]]]:
+    """The micro-batches of every rank for `lay_out_groups`: completions of one prompt stay together and share it.
 
     A micro-batch pays for their prompt once. Each group is dealt to all ranks, so that they get nearly the same tokens.
-    The arguments are those of `micro_batches`, with the token ids of prompts and completions instead of lengths.
 
-    >>> group_micro_batches([[1, 2], [3, 4], [1, 2], [3, 4]], [[5], [8, 9], [6, 7], [8]], 1, 0, token_budget=5)
-    [[2, 0], [1, 3]]
+    Args:
+        prompts: For each sequence what its prompt is known by: the same for the same tokens.
+        prompt_lengths: Tokens of the prompt of each sequence.
+        completion_lengths: Tokens of each completion.
+        world_size: Number of ranks.
+        token_budget: Most tokens of a micro-batch; one sequence alone may exceed it.
+
+    >>> group_micro_batches_of_ranks("abab", [2, 2, 2, 2], [1, 2, 2, 1], world_size=1, token_budget=5)
+    [[[2, 0], [1, 3]]]
     """
-    groups: dict[tuple[int, ...], list[int]] = {}
+    groups: dict[Hashable, list[int]] = {}
     for index, prompt in enumerate(prompts):
-        groups.setdefault(tuple(prompt), []).append(index)
-    order = [index for group in groups.values() for index in sorted(group, key=lambda i: (-len(completions[i]), i))]
-    return _of_rank(
-        [_cut_groups(share, prompts, completions, token_budget) for share in _deal(order, world_size)], rank
+        groups.setdefault(prompt, []).append(index)
+    order = [index for group in groups.values() for index in sorted(group, key=lambda i: (-completion_lengths[i], i))]
+    return _even(
+        [
+            _cut_groups(share, prompts, prompt_lengths, completion_lengths, token_budget)
+            for share in _deal(order, world_size)
+        ]
     )
 
 
@@ -68,21 +92,25 @@ def _deal(order: list[int], world_size: int) -> list[list[int]]:
     return shares
 
 
-def _of_rank(cut: list[list[list[int]]], rank: int) -> list[list[int]]:
-    """The micro-batches of a rank, with empty ones added until every rank has the same number."""
+def _even(cut: list[list[list[int]]]) -> list[list[list[int]]]:
+    """The micro-batches of all ranks, with empty ones added until every rank has the same number."""
     count = max(1, *map(len, cut))
-    return cut[rank] + [[]] * (count - len(cut[rank]))
+    return [batches + [[]] * (count - len(batches)) for batches in cut]
 
 
 def _cut_groups(
-    share: list[int], prompts: list[list[int]], completions: list[list[int]], token_budget: int
+    share: list[int],
+    prompts: Sequence[Hashable],
+    prompt_lengths: Sequence[int],
+    completion_lengths: Sequence[int],
+    token_budget: int,
 ) -> list[list[int]]:
     """Cuts consecutive runs within the budget, in which a prompt counts once; one row alone may exceed it."""
     batches: list[list[int]] = []
     size = 0
     for index in share:
-        whole = len(prompts[index]) + len(completions[index])
-        size += len(completions[index]) if batches and prompts[index] == prompts[batches[-1][-1]] else whole
+        whole = prompt_lengths[index] + completion_lengths[index]
+        size += completion_lengths[index] if batches and prompts[index] == prompts[batches[-1][-1]] else whole
         if batches and size <= token_budget:
             batches[-1].append(index)
         else:
@@ -91,7 +119,7 @@ def _cut_groups(
     return batches
 
 
-def _cut(share: list[int], lengths: list[int], token_budget: int) -> list[list[int]]:
+def _cut(share: list[int], lengths: Sequence[int], token_budget: int) -> list[list[int]]:
     """Cuts consecutive runs, short to long, that fit the budget, padding included; one sequence alone may exceed it."""
     batches: list[list[int]] = []
     for index in share:
@@ -102,7 +130,7 @@ def _cut(share: list[int], lengths: list[int], token_budget: int) -> list[list[i
     return batches
 
 
-def _best_fit(share: list[int], lengths: list[int], token_budget: int) -> list[list[int]]:
+def _best_fit(share: list[int], lengths: Sequence[int], token_budget: int) -> list[list[int]]:
     """Best-fit decreasing: from the longest on, each sequence goes to the fullest row that has room for it.
 
     One sequence alone may exceed the budget.
@@ -154,7 +182,11 @@ class TokenBatch:
 
 
 def lay_out(
-    rows: list[list[int]], is_target: list[list[bool]], pad_id: int, device: torch.device, packed: bool = False
+    rows: Sequence[TokenRow],
+    is_target: Sequence[Sequence[bool] | np.ndarray],
+    pad_id: int,
+    device: torch.device,
+    packed: bool = False,
 ) -> TokenBatch:
     """Lays token rows out for a forward pass; targets come row by row, in order.
 
@@ -175,8 +207,8 @@ def lay_out(
     rows, is_target = (rows, is_target) if rows else ([[pad_id] * 2], [[False] * 2])
     lengths = torch.tensor([len(row) for row in rows])
     starts = lengths.cumsum(0) - lengths
-    flat_ids = torch.tensor([token for row in rows for token in row])
-    flags = torch.tensor([flag for row in is_target for flag in row])
+    flat_ids = _flat(rows, np.int64)
+    flags = _flat(is_target, np.bool_)
     found = flags.nonzero()[:, 0]  # place of each target in flat_ids
     sequence = torch.repeat_interleave(lengths)
     places = found - 1
@@ -202,7 +234,7 @@ def lay_out(
     )
 
 
-def lay_out_groups(prompts: list[list[int]], completions: list[list[int]], pad_id: int) -> TokenBatch:
+def lay_out_groups(prompts: Sequence[TokenRow], completions: Sequence[TokenRow], pad_id: int) -> TokenBatch:
     """Lays prompts and completions out packed, with a prompt that consecutive rows have in common laid out once.
 
     Its completions follow it, and each sees the prompt and itself. All completion tokens are targets; no completion may
@@ -218,38 +250,42 @@ def lay_out_groups(prompts: list[list[int]], completions: list[list[int]], pad_i
     """
     if not prompts:
         return lay_out([], [], pad_id, torch.device("cpu"), packed=True)
-    ids: list[int] = []
-    positions: list[int] = []
-    places: list[int] = []
-    sequence: list[int] = []
-    boundaries: list[int] = [0]
-    prefixes: list[int] = []
+    segments: list[TokenRow] = []  # S: prompts and completions, as they are laid out
+    prefixes: list[int] = []  # [S] the segment of the prompt that a completion sees; -1 for prompts
     for row, (prompt, completion) in enumerate(zip(prompts, completions)):
-        if row == 0 or prompt != prompts[row - 1]:
-            shared = len(prefixes)
-            ids += prompt
-            positions += range(len(prompt))
-            boundaries.append(len(ids))
+        if row == 0 or not np.array_equal(prompt, prompts[row - 1]):
+            shared = len(segments)
+            segments.append(prompt)
             prefixes.append(-1)
-            end = len(ids) - 1
-        places += [end, *range(len(ids), len(ids) + len(completion) - 1)]
-        sequence += [row] * len(completion)
-        ids += completion
-        positions += range(len(prompt), len(prompt) + len(completion))
-        boundaries.append(len(ids))
+        segments.append(completion)
         prefixes.append(shared)
-    longest = max(len(prompt) + len(completion) for prompt, completion in zip(prompts, completions))
-    targets = [token for completion in completions for token in completion]
+    ids = _flat(segments, np.int64)
+    prefix_S = torch.tensor(prefixes)
+    length_S = torch.tensor([len(segment) for segment in segments])
+    end_S = length_S.cumsum(0)
+    is_completion_S = prefix_S >= 0
+    # Before the first token of a segment: as many positions as its prompt has.
+    seen_S = torch.where(is_completion_S, length_S[prefix_S], 0)
+    positions = torch.arange(len(ids)) - (end_S - length_S - seen_S).repeat_interleave(length_S)
+    found = is_completion_S.repeat_interleave(length_S).nonzero()[:, 0]  # places of the targets in ids
+    length_B = length_S[is_completion_S]
+    places = found - 1
+    places[length_B.cumsum(0) - length_B] = (end_S[prefix_S] - 1)[is_completion_S]  # first tokens: from the prompt
     return TokenBatch(
-        torch.tensor([ids]),
-        torch.tensor(places),
-        torch.tensor(targets),
-        torch.tensor(sequence),
-        torch.tensor([positions]),
-        torch.tensor(boundaries, dtype=torch.int32),
-        longest,
-        torch.tensor(prefixes, dtype=torch.int32),
+        ids[None],
+        places,
+        ids[found],
+        torch.repeat_interleave(length_B),
+        positions[None],
+        torch.cat([torch.zeros(1, dtype=torch.int64), end_S]).to(torch.int32),
+        int((length_S + seen_S).max()),
+        prefix_S.to(torch.int32),
     )
+
+
+def _flat(rows: Sequence[Sequence[int] | np.ndarray], dtype: type[np.generic]) -> torch.Tensor:
+    """The elements of all rows, one after the other; there is at least one row."""
+    return torch.from_numpy(np.concatenate([np.asarray(row, dtype) for row in rows]))
 
 
 def pad_rows(rows: list[list[int]], pad_id: int, device: torch.device) -> torch.Tensor:

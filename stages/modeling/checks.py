@@ -175,6 +175,36 @@ def reward_difference(scalar: "ScalarModel", pad_id: int) -> tuple[float, float]
     return abs(padded - own), ROUNDING[torch.float32] * abs(own) + 2 * SMALLEST
 
 
+def why_rewards_not_packed(scalar: "ScalarModel") -> str | None:
+    """What is wrong with rewards of packed rows, as a phrase; None where they are those of a row by itself.
+
+    The gradient says whether a reward depends on other rows.
+    """
+    from stages.modeling.reward_model import laid_out
+
+    device = next(scalar.parameters()).device
+    rows = short_rows(scalar.model)
+    own = scalar(pad_rows([rows.looked_at], 0, device)).item()
+    embedded: list[torch.Tensor] = []
+    hook = scalar.model.get_input_embeddings().register_forward_hook(lambda *call: embedded.append(call[-1]))
+    packed = [rows.prompts[0] + rows.completions[0], rows.looked_at]
+    try:
+        with packed_attention_on_trial(scalar.model), evaluating(scalar), torch.enable_grad():
+            found = scalar(*laid_out(packed, 0, device, packed=True))[-1]
+            gradient = torch.autograd.grad(found, embedded[0])[0]
+    except CannotPack as reason:
+        return str(reason)
+    except FAILURES as error:
+        return f"a trial ended in {type(error).__name__}: {_first_line(error)}"
+    finally:
+        hook.remove()
+    if gradient[0, : len(packed[0])].any():
+        return "in packed rows a reward depends on other rows"
+    if not abs(found.item() - own) <= ROUNDING[torch.float32] * abs(own) + 2 * SMALLEST:
+        return f"in packed rows a reward differs by {abs(found.item() - own):.1e} from that of the row by itself"
+    return None
+
+
 def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 

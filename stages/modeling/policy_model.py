@@ -1,17 +1,21 @@
 """The forward pass that training needs: logprobs and entropies of chosen tokens, never all logits at once."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.distributed as dist
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from stages.modeling.adapters import Adapters
 from stages.modeling.attention import use_packed_attention
-from stages.modeling.head import Kind, capped, decoder_of, head_kind, own_logits, softcap_of
+from stages.modeling.divided import whole
+from stages.modeling.head import Kind, beside_decoder, capped, decoder_of, head_kind, own_logits, softcap_of
 from stages.modeling.logprobs import FusedTokenLogprobs, TokenLogprobs
+from stages.modeling.sequences import SequenceGroup
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -36,7 +40,10 @@ class PolicyModel(nn.Module):
         self.model: PreTrainedModel = model
         self.packed = packed
         self.adapters: Adapters | None = None  # None: all weights are trained
-        self.head: Kind = head_kind(model)
+        self.sequences: SequenceGroup | None = None  # the ranks that hold its rows together; None: each its own
+        self.is_partitioned = False  # whether ZeRO 3 divides its weights over the ranks
+        with whole(beside_decoder(model)):
+            self.head: Kind = head_kind(model)
         if packed:
             use_packed_attention(model)
 
@@ -77,25 +84,75 @@ class PolicyModel(nn.Module):
         Returns:
             Logprobs [N] and entropies [N] (nats; zeros unless wanted), both fp32.
         """
-        packing = (
-            {"position_ids": position_ids, "boundaries": boundaries, "longest": longest, "prefixes": prefixes}
-            if self.packed
-            else {}
+        if self.sequences is None:
+            return self._own_tokens(
+                input_ids, places_N, targets_N, position_ids, boundaries, longest, prefixes, temperature, with_entropy
+            )
+        assert position_ids is not None and boundaries is not None, "only packed rows are cut"
+        own = self.sequences.cut(input_ids, position_ids, boundaries, longest, places_N)
+        logprobs_n, entropies_n = self._own_tokens(
+            own.input_ids,
+            own.places_n,
+            targets_N[own.is_own_N],
+            own.position_ids,
+            own.boundaries,
+            own.longest,
+            prefixes,
+            temperature,
+            with_entropy,
         )
+        logprobs_N = self.sequences.joined(logprobs_n, own.is_own_N)
+        entropies_N = torch.zeros_like(logprobs_N)
+        return logprobs_N, self.sequences.joined(entropies_n.detach(), own.is_own_N) if with_entropy else entropies_N
+
+    def _own_tokens(
+        self,
+        input_ids: torch.Tensor,
+        places_N: torch.Tensor,
+        targets_N: torch.Tensor,
+        position_ids: torch.Tensor | None,
+        boundaries: torch.Tensor | None,
+        longest: int,
+        prefixes: torch.Tensor | None,
+        temperature: float,
+        with_entropy: bool,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """`forward` for the tokens that this rank has."""
+        packing: dict[str, Any] = {}
+        if self.packed:
+            packing = {"position_ids": position_ids, "boundaries": boundaries, "longest": longest, "prefixes": prefixes}
+        if self.sequences is not None:
+            packing["sequences"] = self.sequences
         output = decoder_of(self.model)(input_ids=input_ids, use_cache=False, **packing)
         hidden = output.last_hidden_state.flatten(0, 1)  # [B * T, D]
-        if len(targets_N) == 0:  # a filler micro-batch: keep every parameter in the graph, for collectives in lockstep
-            zero = self._logits(hidden[:1]).sum() * 0.0
-            return zero + hidden.new_zeros(0), hidden.new_zeros(0)
-        hidden_ND = hidden.index_select(0, places_N)
         chunk = max(1, LOGITS_PER_CHUNK[input_ids.device.type] // self.model.config.get_text_config().vocab_size)
-        if len(targets_N) <= chunk:
-            return self._score(hidden_ND, targets_N, temperature, with_entropy)
+        num_chunks = self._agreed(max(1, math.ceil(len(targets_N) / chunk)), input_ids.device)
+        if num_chunks == 1:
+            if len(targets_N) == 0:  # every parameter stays in the graph, for collectives in lockstep
+                return self._nothing(hidden) + hidden.new_zeros(0), hidden.new_zeros(0)
+            return self._score(hidden.index_select(0, places_N), targets_N, temperature, with_entropy)
+        hidden_ND = hidden.index_select(0, places_N)
         parts = [
             checkpoint(self._score, h, t, temperature, with_entropy, use_reentrant=False)
             for h, t in zip(hidden_ND.split(chunk), targets_N.split(chunk))
+            if len(t)
         ]
-        return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
+        fillers = [checkpoint(self._nothing, hidden, use_reentrant=False) for _ in range(num_chunks - len(parts))]
+        none = hidden.new_zeros(0, dtype=torch.float32)
+        logprobs_N = torch.cat([none, *(p[0] for p in parts)])
+        return sum(fillers, logprobs_N), torch.cat([none, *(p[1] for p in parts)])
+
+    def _nothing(self, hidden: torch.Tensor) -> torch.Tensor:
+        """[] 0, computed by the head, so that it takes part in what others do with theirs."""
+        return self._logits(hidden[:1]).sum() * 0.0
+
+    def _agreed(self, num_chunks: int, device: torch.device) -> int:
+        """The most chunks that any rank has, where ZeRO 3 gathers the head for each of them; else this rank's own."""
+        if not self.is_partitioned or dist.get_world_size() == 1:
+            return num_chunks
+        most = torch.tensor(num_chunks, device=device)
+        dist.all_reduce(most, op=dist.ReduceOp.MAX)
+        return int(most)
 
     def _score(
         self, hidden_ND: torch.Tensor, targets_N: torch.Tensor, temperature: float, with_entropy: bool

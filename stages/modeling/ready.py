@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from stages.contract.model_directory import num_tokens
+from stages.contract.split_heads import why_not_split
 from stages.modeling.attention import cannot_pack, has_packed_kernel, packing_refused, use_packed_attention
 from stages.modeling.batching import pad_id
-from stages.modeling.checks import SelfCheck, reward_difference
+from stages.modeling.checks import SelfCheck, reward_difference, why_rewards_not_packed
+from stages.modeling.divided import forward_possible, shape_of
 from stages.modeling.dropout import turn_off_dropout, turn_off_dropout_of_config
 from stages.modeling.policy_model import PolicyModel
 from stages.modeling.reward_model import ScalarModel
@@ -27,6 +29,7 @@ def ready_policy(
     precision: str,
     say: Callable[[str], None],
     dropout: bool = False,
+    sequence_parallel: int = 1,
 ) -> PolicyModel:
     """Makes a loaded model ready for training, and compares it with its own forward pass on short rows.
 
@@ -37,6 +40,7 @@ def ready_policy(
         precision: fp32 or bf16.
         say: Takes a line for people: why rows are padded where they could have been packed.
         dropout: Whether the dropout of the model's configuration acts in training.
+        sequence_parallel: Ranks that are going to hold its rows together, which are packed then.
 
     Raises:
         InputError: What training computes is not what the model computes by itself; or packing is on, and the model
@@ -46,42 +50,71 @@ def ready_policy(
     if not dropout:
         turn_off_dropout(model)
     policy = PolicyModel(model.to(own_device()))
-    check = SelfCheck(policy, pad_id(tokenizer))
+    if sequence_parallel > 1:
+        packing = "on"
+        require_splitting(model, sequence_parallel)
     may_pack = packing == "on" or (packing == "auto" and has_packed_kernel(precision))
-    why = (cannot_pack(model) or _in_mode(policy, check.why_not_packed, not dropout)) if may_pack else None
-    if why and packing == "on":
-        raise packing_refused(model, why)
+    with forward_possible(policy):
+        check = SelfCheck(policy, pad_id(tokenizer))
+        why = (cannot_pack(model) or _in_mode(policy, check.why_not_packed, not dropout)) if may_pack else None
+        if why and packing == "on":
+            raise splitting_refused(model, why) if sequence_parallel > 1 else packing_refused(model, why)
+        if not may_pack or why is not None:
+            _require_padded_rows(check, policy, dropout)
     if may_pack and why is None:
         policy.packed = True
         use_packed_attention(model)
         return policy
-    _require_padded_rows(check, policy, dropout)
     if why:
         say(f"packing=auto: rows of {type(model).__name__} are padded, not packed: {why}")
     return policy
 
 
 def ready_classifier(
-    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", dropout: bool = False
+    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", dropout: bool = False, sequence_parallel: int = 1
 ) -> ScalarModel:
     """Makes a loaded sequence classifier ready for training, as `ready_policy` does a causal LM.
 
     Raises:
-        InputError: Its reward of a row is not the same in padded rows as by itself.
+        InputError: Its reward of a row is not the same in padded rows as by itself; or, where ranks are to hold its
+            rows together, in packed ones.
     """
     require_rows(model, tokenizer)
     if not dropout:
         turn_off_dropout(model)
     scalar = ScalarModel(model.to(own_device()))
     scalar.train(not dropout)
-    difference, tolerance = reward_difference(scalar, pad_id(tokenizer))
+    with forward_possible(scalar):
+        difference, tolerance = reward_difference(scalar, pad_id(tokenizer))
     scalar.train()
     if not difference <= tolerance:
         raise InputError(
             f"{type(model).__name__} cannot be trained as a reward model: its reward of a row differs by "
             f"{difference:.1e} in padded rows: take another model"
         )
+    if sequence_parallel > 1:
+        require_splitting(model, sequence_parallel)
+        with forward_possible(scalar):
+            why = cannot_pack(model) or why_rewards_not_packed(scalar)
+        if why:
+            raise splitting_refused(model, why)
+        scalar.packed = True
+        use_packed_attention(model)
     return scalar
+
+
+def require_splitting(model: "PreTrainedModel", size: int) -> None:
+    """Raises InputError where `size` ranks cannot hold the model's rows together, as its configuration says."""
+    if why := why_not_split(model.config.get_text_config().to_dict(), size):
+        raise splitting_refused(model, f"it {why}")
+
+
+def splitting_refused(model: "PreTrainedModel", why: str) -> InputError:
+    """The error where ranks cannot hold the model's rows together."""
+    return InputError(
+        f"deepspeed.sequence_parallel: ranks cannot share the rows of {type(model).__name__}: {why}; use another "
+        "number, or deepspeed.sequence_parallel=1"
+    )
 
 
 def require_rows(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
@@ -90,7 +123,7 @@ def require_rows(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase")
     What its files list counts, not what its class adds as it is loaded (Qwen2Tokenizer adds `<|endoftext|>` to any
     vocabulary): of that only tokens with a role are ever used.
     """
-    rows = model.get_input_embeddings().weight.shape[0]
+    rows = shape_of(model.get_input_embeddings().weight)[0]
     directory = str(getattr(tokenizer, "name_or_path", "") or "")
     listed = num_tokens(Path(directory)) if directory and Path(directory).is_dir() else None
     roles = [tokenizer.eos_token_id, tokenizer.bos_token_id, pad_id(tokenizer)]

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Protocol
 
+import numpy as np
+
 from stages.prompting.chat_templates import with_instructions
 from stages.prompting.control_tokens import ControlTokens, UnencodableText
 from stages.prompting.prompt import Prompt
@@ -165,7 +167,7 @@ class Encoder:
         """
         return self._with_prefix(self.vocabulary.ids([text])[0])
 
-    def decode(self, rows: Sequence[list[int]]) -> list[str]:
+    def decode(self, rows: Sequence[list[int] | np.ndarray]) -> list[str]:
         """The texts of completions, each without the token that ended it."""
         return decode(rows, self.tokenizer, self.stop_ids)
 
@@ -187,7 +189,7 @@ def encode_prompts(encoder: Encoder, prompts: Sequence[Prompt]) -> list[list[int
         raise InputError(f"the prompt {prompts[error.place].id} cannot be used: {error}") from error
 
 
-def decode(rows: Sequence[list[int]], tokenizer: Any, stop_ids: Sequence[int] | None = None) -> list[str]:
+def decode(rows: Sequence[list[int] | np.ndarray], tokenizer: Any, stop_ids: Sequence[int] | None = None) -> list[str]:
     """The texts of completions without the token that ended each; other special tokens and tags are kept.
 
     Args:
@@ -197,15 +199,16 @@ def decode(rows: Sequence[list[int]], tokenizer: Any, stop_ids: Sequence[int] | 
     """
     vocabulary = vocabulary_of(tokenizer)
     ends = set(stop_ids if stop_ids is not None else vocabulary.stop_ids())
-    rows = [row[:-1] if row and row[-1] in ends else row for row in rows]
+    lists = [row if isinstance(row, list) else row.tolist() for row in rows]
+    lists = [row[:-1] if row and row[-1] in ends else row for row in lists]
     anchor = vocabulary.anchor
     if not anchor:
-        return _texts(rows, tokenizer)
+        return _texts(lists, tokenizer)
     # Behind another text: at the start of one, the decoder takes a space away that the model has written.
-    behind, (before,) = _texts([anchor[1] + row for row in rows], tokenizer), _texts([anchor[1]], tokenizer)
+    behind, (before,) = _texts([anchor[1] + row for row in lists], tokenizer), _texts([anchor[1]], tokenizer)
     return [
         text.removeprefix(before) if text.startswith(before) else _texts([row], tokenizer)[0]
-        for text, row in zip(behind, rows)
+        for text, row in zip(behind, lists)
     ]
 
 

@@ -104,8 +104,8 @@ def accumulate(
     The loss is the sum of weighted token losses over the sum of weights, over the whole batch on all ranks.
 
     Args:
-        worker: says which share is this rank's.
-        engine: the model.
+        worker: the stage.
+        engine: the model; says which share is this rank's.
         batch: the same on every rank.
         micro_batch_tokens: most tokens, padding included, of one forward pass.
         pad_id: token id that fills padded rows.
@@ -117,7 +117,8 @@ def accumulate(
     loss_sum = torch.zeros(1)
     packed = bool(engine.module.packed)
     lengths = [len(row.token_ids) for row in batch]
-    for indices in micro_batches(lengths, worker.world_size, worker.rank, micro_batch_tokens, packed):
+    share = engine.share
+    for indices in micro_batches(lengths, share.count, share.number, micro_batch_tokens, packed):
         chosen = [batch[i] for i in indices]
         targets = [[False, *(weight > 0 for weight in row.weights[1:])] for row in chosen]
         tokens = lay_out([row.token_ids for row in chosen], targets, pad_id, engine.device, packed)
@@ -127,7 +128,7 @@ def accumulate(
         logprobs_N, _ = engine(*tokens.inputs, with_entropy=False)
         loss = -(logprobs_N * weights_N).sum() / total_weight
         engine.backward(loss)
-        loss_sum += loss.detach().cpu()
+        loss_sum += loss.detach().cpu() if share.is_counted_here else 0.0
     if worker.world_size > 1:
         dist.all_reduce(loss_sum, group=control_group())
     return loss_sum.item(), sum(lengths)

@@ -136,7 +136,7 @@ def test_hydra_flags_work(runs):
     assert job.returncode == 0 and "num_steps:" in job.stdout and "base: true" in job.stdout
     help_text = r1("run", "--help").stdout
     assert (
-        "recipe: laptop, one_gpu, one_gpu_lora, one_node, paper," in " ".join(help_text.split())
+        "recipe: laptop, one_gpu, one_gpu_lora, one_node, one_node_7b, paper, paper_32b," in " ".join(help_text.split())
         and "--multirun" in help_text
     )
 

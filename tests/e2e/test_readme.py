@@ -22,6 +22,7 @@ from pipeline.configuration.schema import RunConfig
 from pipeline.configuration.spelling import rewrite
 from pipeline.errors import EXIT_CODES
 from pipeline.planning import estimate
+from tests.support.hollow_models import hollow_model
 from tests.support.paths import REPOSITORY
 
 ARCHITECTURE = (REPOSITORY / "ARCHITECTURE.md").read_text(encoding="utf-8")
@@ -210,14 +211,13 @@ def test_readme_is_short_and_its_links_are_there():
 
 
 @pytest.mark.parametrize(
-    ("recipe", "base", "student"), [("one_gpu", 1543714304, 494032768), ("one_node", 7615616512, 1543714304)]
+    ("recipe", "base", "student"),
+    [("one_gpu", "qwen25_math_15b", "qwen25_05b"), ("one_node", "qwen25_7b", "qwen25_math_15b")],
 )
 def test_hours_and_disk_of_a_gpu_recipe_are_what_the_plan_estimates(recipe, base, student, tmp_path):
-    """The numbers of parameters are those of the Qwen2.5 models that the recipes name."""
-    for name, num_parameters in (("base", base), ("student", student)):
-        (tmp_path / name).mkdir()
-        with open(tmp_path / name / "model.safetensors", "wb") as stream:
-            stream.truncate(2 * num_parameters)  # a hole: takes no space
+    """The models have the shapes of those that the recipes name, and no numbers."""
+    for name, size in (("base", base), ("student", student)):
+        hollow_model(tmp_path / name, size)
     (tmp_path / "rows.jsonl").write_text('{"prompt": "1+1", "answer": "2"}\n')
     models = [f"model.path={tmp_path}/base", f"student.path={tmp_path}/student"]
     config = compose_config(

@@ -44,9 +44,9 @@ def test_base_r1_zero_and_evaluate_run_on_families_of_reasoning_gym(tmp_path):
     assert len(metrics) == 2 and all(row["policy/probe_max"] < 1e-3 for row in metrics)
     samples = read_jsonl(run / "r1_zero" / "latest" / "samples.jsonl")
     assert samples and {row["kind"] for row in samples} <= {"chain_sum", "gcd"}
-    first = next((run / "r1_zero" / "latest" / "rollouts").glob("step_*.jsonl"), None)
-    if first:  # the prompts carry what grades them
-        prompt = json.loads(first.read_text().splitlines()[0])["prompt"]
-        assert prompt["verifier"] == "reasoning_gym" and score(prompt["answer"], prompt["checks"]) == 1
+    logged = r1("rollouts", "r1_zero", "-n", "1", "--json", "run=gym", f"runs_dir={tmp_path}")
+    assert logged.returncode == 0, logged.stdout + logged.stderr
+    prompt = json.loads(logged.stdout)["prompt"]  # the prompts carry what grades them
+    assert prompt["verifier"] == "reasoning_gym" and score(prompt["answer"], prompt["checks"]) == 1
     planned = r1("plan", *command[1:], "--json")
     assert planned.returncode == 0 and {step["action"] for step in json.loads(planned.stdout)["stages"]} == {"skip"}

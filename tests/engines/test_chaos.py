@@ -106,7 +106,7 @@ CHAINS = {
         1,
         GRPO,
         [  # the policy knows the prompts of a stage of this name, so that groups have rewards to differ in
-            ("rename of the rollout log", "before", 1, KILL),
+            ("manifest of the rollout log", "before", 1, KILL),
             ("rollout log", "after", 1, KILL),
             ("optimizer step", "after", 3, KILL),
             SPOIL,
@@ -125,6 +125,8 @@ CHAINS = {
             ("optimizer step", "after", 1, TERM),
             SPOIL,
             ("gathering", "before", 2, KILL),
+            ("shard of the rollout log", "after", 1, KILL),
+            ("delivery of tokens", "after", 2, KILL),
         ],
     ),
     "samples": (

@@ -34,7 +34,8 @@ def weights(directory: Path) -> bytes:
 
 def rollouts(directory: Path) -> dict[str, bytes]:
     """The rollout log, file by file."""
-    return {path.name: path.read_bytes() for path in (directory / "rollouts").iterdir()}
+    found = [path for path in (directory / "rollouts").rglob("*") if path.is_file()]
+    return {str(path.relative_to(directory)): path.read_bytes() for path in found}
 
 
 def assert_same_bits(directory: Path, expected: Path) -> None:
@@ -186,9 +187,7 @@ def test_a_stale_sync_stops_the_run(policy, stage_root, monkeypatch, num_process
         assert attempt.wait() == 1, attempt.log()
     error = ErrorReport.read(directory)
     assert "differ from the trainer's" in error.message and "weight sync of step 2" in error.message
-    assert [row["step"] for row in steps(directory)] == [1, 2] and not (
-        directory / "rollouts/step_000002.jsonl"
-    ).exists()
+    assert [row["step"] for row in steps(directory)] == [1, 2] and not (directory / "rollouts/step_000002").exists()
 
 
 @pytest.fixture(scope="module")
@@ -287,7 +286,7 @@ def test_dynamic_sampling_and_what_it_leaves_over_survive_a_kill(policy, stage_r
     logs = {
         step: sampled(whole, step) for step in range(1, 6)
     }  # the first checkpoint, at step 2, needs those from 1 on
-    assert not (whole / "rollouts/step_000000.jsonl").exists()
+    assert not (whole / "rollouts/step_000000").exists()
     used = [r["index"] for log in logs.values() for r in log[::4] if r["use"] == "train"]
     assert len(used) == len(set(used)) == 5 * 4
     waited = [r for step, log in logs.items() for r in log[::4] if r["use"] == "train" and r["step"] < step]

@@ -266,7 +266,7 @@ def test_a_served_judge_rewards_a_policy_and_goes_away_and_comes_back(
             assert attempt.wait() == 1, attempt.log()
         error = ErrorReport.read(cut)
         assert error.kind == "GraderAway" and way.url in error.message and "same command" in error.message
-        assert [row["step"] for row in steps(cut)] == [1] and not (cut / "rollouts" / "step_000001.jsonl").exists()
+        assert [row["step"] for row in steps(cut)] == [1] and not (cut / "rollouts" / "step_000001").exists()
         way.is_closed, way.closes_after = False, None
         run_stage(cut, num_processes=1)
     assert "resumed from step_" in attempt_log(cut)

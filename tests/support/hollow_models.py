@@ -44,6 +44,9 @@ def hollow_model(path: Path, size: str, dtype: str = "BF16") -> Path:
         "hidden_size": width,
         "num_attention_heads": heads,
         "num_hidden_layers": layers,
+        "num_key_value_heads": kv_heads,
+        "intermediate_size": inner,
+        "vocab_size": vocabulary,
         "tie_word_embeddings": is_tied,
     }
     (path / "config.json").write_text(json.dumps(config))

@@ -1,7 +1,7 @@
 """Rollouts written down by hand, for tests of rewards, filters and metrics."""
 
 from stages.prompting.prompt import Prompt
-from stages.training.rollouts import Rollout
+from stages.training.rollouts import Rollout, Row
 
 DOMAINS = {"math": "reasoning", "harm": "safety"}
 
@@ -18,6 +18,11 @@ def a_rollout(
     return Rollout(
         prompt or a_prompt(), group, [1, 2], list(range(num_tokens)), [0.0] * num_tokens, is_truncated, completion
     )
+
+
+def a_row(*arguments, **more) -> Row:
+    """The row of `a_rollout`."""
+    return Row.of(a_rollout(*arguments, **more))
 
 
 def answered(answer: str, thought: str = "wait,31-3=28") -> str:

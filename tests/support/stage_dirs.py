@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psutil
@@ -19,7 +19,7 @@ from stages.contract.description import StageDescription
 from stages.contract.files import read_json, read_jsonl
 from stages.contract.inputs import StageInput, write_inputs
 from stages.contract.manifest import Manifest
-from stages.contract.records import read_record_file
+from stages.logged_rollouts import read
 from tests.support.paths import REPOSITORY
 
 TIMEOUT_S = 300
@@ -61,6 +61,7 @@ class StageRun:
         num_processes: int = 2,
         program: list[str] | None = None,
         environment: dict[str, str] | None = None,
+        prefix: Sequence[str] = (),
     ):
         self.directory = directory
         launcher = [
@@ -71,6 +72,7 @@ class StageRun:
             "--monitor-interval=0.1",
         ]
         command = [
+            *prefix,
             sys.executable,
             *(launcher if num_processes > 1 else []),
             *(program or ["-m", "stages"]),
@@ -198,8 +200,8 @@ def steps(directory: Path) -> list[dict]:
 
 
 def sampled(directory: Path, step: int) -> list[dict]:
-    """The logged rollouts of a step."""
-    return read_record_file(directory / "rollouts" / f"step_{step:06d}.jsonl")
+    """The logged rollouts of a step, with their texts."""
+    return read(directory, step)[1]
 
 
 def manifest(directory: Path) -> Manifest:

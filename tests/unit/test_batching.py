@@ -5,9 +5,17 @@ import random
 import pytest
 import torch
 
-from stages.modeling.batching import group_micro_batches, lay_out, lay_out_groups, micro_batches, pad_rows
+from stages.modeling.batching import group_micro_batches_of_ranks, lay_out, lay_out_groups, micro_batches, pad_rows
 
 CPU = torch.device("cpu")
+
+
+def group_micro_batches(
+    prompts: list[list[int]], completions: list[list[int]], world_size: int, rank: int, token_budget: int
+) -> list[list[int]]:
+    """The micro-batches of one rank, from token ids."""
+    lengths = [[len(row) for row in rows] for rows in (prompts, completions)]
+    return group_micro_batches_of_ranks([tuple(prompt) for prompt in prompts], *lengths, world_size, token_budget)[rank]
 
 
 def test_snake_dealing():

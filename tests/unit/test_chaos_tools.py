@@ -24,7 +24,7 @@ def finished(directory, rows=ROWS, weights=b"weights", rollouts=(2, 3), attempts
     (directory / "model").mkdir(parents=True)
     (directory / "model" / "model.safetensors").write_bytes(weights)
     for step in rollouts:
-        files.write_json(directory / "rollouts" / f"step_{step:06d}.jsonl", [step])
+        files.write_json(directory / "rollouts" / f"step_{step:06d}" / "manifest.jsonl", [step])
     files.append_jsonl(directory / "metrics.jsonl", rows)
     Manifest(
         stage="s",
@@ -60,10 +60,10 @@ def test_everything_else_does(tmp_path):
     ]
     assert differences(outcome(finished(tmp_path / "other rollouts", rollouts=(1,))), whole) == ["rollouts/"]
     rollout = finished(tmp_path / "rollout")
-    (rollout / "rollouts" / "step_000002.jsonl").write_text("[7]")
+    (rollout / "rollouts" / "step_000002" / "manifest.jsonl").write_text("[7]")
     (rollout / "data").mkdir()
     (rollout / "data" / "stray").write_text("")
-    assert differences(outcome(rollout), whole) == ["data/stray", "rollouts/step_000002.jsonl"]
+    assert differences(outcome(rollout), whole) == ["data/stray", "rollouts/step_000002/manifest.jsonl"]
     assert left_over(rollout, tmp_path / "whole") == ["data/stray"]
 
 

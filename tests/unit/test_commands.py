@@ -157,6 +157,7 @@ def test_options_take_their_value_with_or_without_an_equals_sign_and_before_or_a
         ("r1 clean run=a --", {"--yes", "--logs", "--unfinished", "--help"}),
         ("r1 evaluate --", {"--help"}),
         ("r1 logs rea", {"reasoning_rl"}),
+        ("r1 rollouts r1", {"r1_zero"}),
         ("r1 use stu", {"student_base", "student_rl"}),
         ("r1 compare sec", {"second"}),
         ("r1 status run=", {"run=first", "run=second"}),

@@ -1,16 +1,14 @@
 """Words of reflection, difficulty and first appearances, on completions written by hand."""
 
 from stages.contract.files import cut_jsonl, read_jsonl
-from stages.kinds.grpo.emergence import FirstWords, level_metrics, level_of, word_metrics
+from stages.kinds.grpo.emergence import FirstWords, level_metrics, word_metrics
 from stages.prompting.prompt import Prompt
 from stages.runtime.step_logs import LOGS
 from stages.text.reflection import ENGLISH, count_reflections, count_words
-from stages.training.rollouts import Rollout
+from stages.training.rollouts import Rollout, Row, level_of
 
 
-def rollout(
-    completion: str, text: str = "what is31-3-7?", tokens: int = 10, accuracy: float = 1.0, **prompt
-) -> Rollout:
+def rollout(completion: str, text: str = "what is31-3-7?", tokens: int = 10, accuracy: float = 1.0, **prompt) -> Row:
     described = {
         "id": "math-train-1",
         "text": text,
@@ -19,7 +17,9 @@ def rollout(
         "language": "en",
         "answer": "21",
     } | prompt
-    return Rollout(Prompt(**described), 0, [], [0] * tokens, [], False, completion, reward_parts={"accuracy": accuracy})
+    return Row.of(
+        Rollout(Prompt(**described), 0, [], [0] * tokens, [], False, completion, reward_parts={"accuracy": accuracy})
+    )
 
 
 def test_each_of_the_ten_words_is_counted_in_both_languages():
@@ -43,12 +43,14 @@ def test_each_of_the_ten_words_is_counted_in_both_languages():
 
 
 def test_difficulty_is_the_number_of_operations_or_what_a_column_says():
-    assert level_of(rollout("").prompt) == "2" and level_of(rollout("", text="求31-3*7+2等于几?").prompt) == "3"
     assert (
-        level_of(rollout("", id="file-1", kind="Level 5").prompt) == "Level 5"
-        and level_of(rollout("", id="file-1", kind="file").prompt) == ""
+        level_of(rollout("").here.prompt) == "2" and level_of(rollout("", text="求31-3*7+2等于几?").here.prompt) == "3"
     )
-    assert level_of(rollout("", domain="helpful").prompt) == ""
+    assert (
+        level_of(rollout("", id="file-1", kind="Level 5").here.prompt) == "Level 5"
+        and level_of(rollout("", id="file-1", kind="file").here.prompt) == ""
+    )
+    assert level_of(rollout("", domain="helpful").here.prompt) == ""
 
 
 def test_accuracy_and_tokens_by_difficulty():

@@ -1,4 +1,4 @@
-"""Estimates of time, memory and disk, on numbers worked by hand.
+"""Estimates of time and disk, on numbers worked by hand; those of memory are in test_memory.py.
 
 The tiny model has 516,096 parameters: three layers of 2*128*128 (query, output) + 2*128*64 (key, value) + 3*128*256
 (MLP) = 147,456, and 2*288*128 = 73,728 of embeddings.
@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.configuration import graph
 from pipeline.configuration.schema import RunConfig
-from pipeline.planning import estimate
+from pipeline.planning import estimate, models
 from stages.config import DeepSpeedConfig, ModelConfig
 from stages.contract.description import StageDescription
 from stages.contract.files import write_json
@@ -51,13 +51,9 @@ def seconds(run: RunConfig, stage: str) -> float:
     return estimate.seconds(graph.build(run).nodes[stage], run.stage(stage), run)
 
 
-def memory_gib(run: RunConfig, stage: str) -> float:
-    return estimate.memory_gib(graph.build(run).nodes[stage], run.stage(stage), run)
-
-
 def test_the_tiny_model_has_the_parameters_that_the_numbers_below_are_worked_with(tiny):
-    assert estimate.models.num_parameters(tiny().model_of("r1_zero")) == PARAMETERS
-    assert estimate.models.num_parameters(tiny().model_of("distill")) == STUDENT_PARAMETERS
+    assert models.num_parameters(tiny().model_of("r1_zero")) == PARAMETERS
+    assert models.num_parameters(tiny().model_of("distill")) == STUDENT_PARAMETERS
 
 
 @pytest.mark.parametrize("key", ["dtype", "torch_dtype"])  # transformers 5 and before
@@ -66,8 +62,8 @@ def test_parameters_of_a_model_directory_follow_from_its_weight_files_and_precis
     (tmp_path / "model-2.safetensors").write_bytes(b"x" * 1000)
     for precision, parameters in (("float32", 1000), ("bfloat16", 2000)):
         write_json(tmp_path / "config.json", {key: precision})
-        assert estimate.models.num_parameters(ModelConfig(path=str(tmp_path))) == parameters
-    assert estimate.models.num_parameters(ModelConfig(path=str(tmp_path / "nowhere"))) == 0
+        assert models.num_parameters(ModelConfig(path=str(tmp_path))) == parameters
+    assert models.num_parameters(ModelConfig(path=str(tmp_path / "nowhere"))) == 0
 
 
 TRAINED_AND_SAMPLED = {
@@ -193,48 +189,11 @@ def test_an_unfinished_or_damaged_directory_measures_nothing(tiny):
     assert seconds(run, "cold_start") == by_formula
 
 
-def test_memory_of_the_ranks_of_a_node(tiny):
-    """A rank has its engines, 0.0625 GiB of KV cache, and for a parameter 12 bytes of optimizer state, 4 of weights, 4
-    of gradients, and 4 of each copy: the sampler's, the reference's.
-    """
-    run = tiny()
-    assert memory_gib(run, "base") == round(2 * (0.6 + PARAMETERS * 20 / GIB), 2)
-    assert memory_gib(run, "cold_start") == round(2 * (0.7 + PARAMETERS * 20 / GIB), 2)
-    assert memory_gib(run, "r1_zero") == round(2 * (1.9 + 0.0625 + PARAMETERS * (2 * 4 + 20) / GIB), 2)
-    assert memory_gib(run, "cold_start_data") == round(2 * (1.8 + 0.0625 + PARAMETERS * 4 / GIB), 2)
-    assert memory_gib(run, "evaluate") == round(2 * (1.8 + 0.0625 + PARAMETERS * 4 / GIB), 2)
-    assert memory_gib(run, "report") == 0.2
-
-
 BILLION = 10**9
 
 
-@pytest.mark.parametrize(
-    "zero_stage, bytes_of_a_rank",
-    [
-        (0, 12 + 2 + 2),
-        (1, 12 / 4 + 2 + 2),
-        (2, 12 / 4 + 2 + 2 / 4),
-        (3, 12 / 4 + 2 / 4 + 2 / 4),
-    ],
-)
-def test_zero_divides_memory_among_the_ranks_of_all_nodes(zero_stage, bytes_of_a_rank, tiny, monkeypatch):
-    monkeypatch.setattr(estimate.models, "num_parameters", lambda model: BILLION)
-    settings = DeepSpeedConfig(zero_stage=zero_stage, precision="bf16")
-    run = tiny(
-        launcher__name="slurm",
-        launcher__num_nodes=2,
-        launcher__num_processes=2,
-        stages__cold_start__deepspeed=settings,
-        stages__r1_zero__deepspeed=settings,
-    )
-    assert memory_gib(run, "cold_start") == round(2 * (0.7 + BILLION * bytes_of_a_rank / GIB), 2)
-    of_grpo = bytes_of_a_rank + 2 * 2  # the sampler's copy and the reference's
-    assert memory_gib(run, "r1_zero") == round(2 * (1.9 + 0.0625 + BILLION * of_grpo / GIB), 2)
-
-
 def test_disk_of_checkpoints_and_model(tiny, monkeypatch):
-    monkeypatch.setattr(estimate.models, "num_parameters", lambda model: BILLION)
+    monkeypatch.setattr(models, "num_parameters", lambda model: BILLION)
     run = tiny(stages__cold_start__keep_checkpoints=3)
     assert estimate.disk_gib("cold_start", run.stage("cold_start"), run) == BILLION * (4 * 16 + 4) / GIB
     half = tiny(stages__cold_start__deepspeed__precision="bf16")  # keeps 2 and writes a third

@@ -9,7 +9,7 @@ from stages.prompting.templates import apply_template
 from stages.rewards.unanswered import asks_for_form
 from stages.training.collapse import what_collapsed
 from stages.training.health import HealthWatch, Unhealthy, alarms
-from tests.support.rollouts import a_prompt, a_rollout, answered
+from tests.support.rollouts import a_prompt, a_row, answered
 
 CONFIG = GrpoConfig(updates_per_rollout=1)
 HEALTHY = {
@@ -26,7 +26,7 @@ def said(*rows: dict, texts=("I would say 17.",), config=CONFIG, asks=False, alr
     """The alarms of each step, of which the first `already` ones were logged by an earlier attempt."""
     logged = [{"step": step, **row} for step, row in enumerate(rows[:already], 1)]
     watch = FirstSteps("r1_zero", config, logged, lambda rollout: asks)
-    batch = [a_rollout(text) for text in texts] * 8
+    batch = [a_row(text) for text in texts] * 8
     return [watch(step, row, batch) for step, row in list(enumerate(rows, 1))[already:]]
 
 
@@ -81,7 +81,7 @@ def test_other_reasons_why_nothing_is_learned(change, texts, name, words, key):
 def test_general_prompts_without_a_spread():
     row = {"reward/mean": 2.0, "reward/zero_std_frac": 1.0}
     watch = FirstSteps("preference_rl", CONFIG, [], lambda rollout: True)
-    batch = [a_rollout("Hello.", a_prompt(kind="greet"))] * 8
+    batch = [a_row("Hello.", a_prompt(kind="greet"))] * 8
     assert [[alarm.name for alarm in watch(step, row, batch)] for step in (1, 2, 3)] == [[], [], ["all_equal"]]
 
 

@@ -14,7 +14,7 @@ from stages.kinds.grpo.groups import GroupSampler
 from stages.prompting.encoding import Encoder
 from stages.prompting.prompt import Prompt
 from stages.rewards import grading as verifiers
-from stages.training.rollouts import RolloutLog
+from stages.training.rollout_log import RolloutLog
 from stages.worlds.tiny_world.tokenizer import build_tokenizer
 
 PROMPTS = [Prompt(f"p{i}", "what is31-3?", "math", "reasoning", "en", "28", "own") for i in range(3)]

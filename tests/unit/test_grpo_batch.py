@@ -7,18 +7,18 @@ import torch
 from stages.config import GrpoConfig
 from stages.kinds.grpo.update import PolicyUpdate, UpdateResult
 from stages.modeling.losses import Counts
-from tests.support.rollouts import a_rollout
+from tests.support.rollouts import a_row
 
 
 def what_is_trained(**config) -> tuple[list, Counts]:
     """Three groups of two: with signal, without signal, with signal and a truncated completion."""
     batch = [
-        a_rollout("", group=0, num_tokens=3),
-        a_rollout("", group=0, num_tokens=4),
-        a_rollout("", group=1, num_tokens=5),
-        a_rollout("", group=1, num_tokens=6),
-        a_rollout("", group=2, num_tokens=7),
-        a_rollout("", group=2, num_tokens=20, is_truncated=True),
+        a_row("", group=0, num_tokens=3),
+        a_row("", group=0, num_tokens=4),
+        a_row("", group=1, num_tokens=5),
+        a_row("", group=1, num_tokens=6),
+        a_row("", group=2, num_tokens=7),
+        a_row("", group=2, num_tokens=20, is_truncated=True),
     ]
     seen, steps = [], []
 
@@ -35,9 +35,9 @@ def what_is_trained(**config) -> tuple[list, Counts]:
     result = update.step(batch, {0, 2}, corrects=False, step=3)
     ((trained, counts),) = seen
     assert steps == [3]  # one optimizer step
-    num_tokens = sum(len(r.prompt_ids) + len(r.completion_ids) for r in trained)
+    num_tokens = sum(r.num_prompt_tokens + r.num_completion_tokens for r in trained)
     assert result == UpdateResult({"tokens/trained": num_tokens}, grad_norm=0.5, lr=0.25)
-    return [len(r.completion_ids) for r in trained], counts
+    return [r.num_completion_tokens for r in trained], counts
 
 
 def test_groups_without_signal_are_left_out_and_still_counted():

@@ -7,7 +7,9 @@ import pytest
 from pipeline.configuration import graph
 from pipeline.errors import InvalidConfig
 from pipeline.planning import estimate
+from pipeline.planning import models as models_of_plan
 from pipeline.planning.lora import adapter_parameters, layers_of
+from pipeline.planning.memory import needed
 from scripts.family_tools.families import write_model
 from stages.config import LoraConfig, ModelConfig
 from stages.contract.linear_layers import is_tied, linear_layers
@@ -157,25 +159,22 @@ def test_an_adapter_is_not_a_model(tmp_path, models):
     assert any("it is an adapter (LoRA) of some/base, not a model" in message for message, _ in made.errors)
 
 
-def memory(run, stage: str) -> float:
-    return estimate.memory_gib(graph.build(run).nodes[stage], run.stage(stage), run)
-
-
 def test_memory_has_the_weights_once_and_no_reference(models, tmp_path):
     run = config(f"model.path={models['qwen25_7b']}", "lora=on", "launcher=gpu", "deepspeed.precision=bf16")
-    parameters = estimate.models.num_parameters(run.model)
+    parameters = models_of_plan.num_parameters(run.model)
     trained = adapter_parameters(run.lora, layers_of(run.model))
     assert trained == 16 * 28 * (2 * 7168 + 2 * 4096 + 3 * (3584 + 18944))  # rank, layers, in + out of each
-    own = trained * (12 + 2 + 2)  # optimizer state, weights, gradients
-    assert memory(run, "r1_zero") == round(1.9 + 0.0625 + (parameters * (2 + 2) + own) / GIB, 2)
-    assert memory(run, "cold_start") == round(0.7 + (parameters * 2 + own) / GIB, 2)
+    found = needed(graph.build(run).nodes["r1_zero"], run.stage("r1_zero"), run)
+    held = {part: size for part, size in found.gpu.items() if part in ("weights", "optimizer", "reference")}
+    assert held == pytest.approx({"weights": (parameters + trained) * 2 / GIB, "optimizer": trained * 12 / GIB})
     whole = config(f"model.path={models['qwen25_7b']}", "launcher=gpu", "deepspeed.precision=bf16")
-    assert memory(whole, "r1_zero") == round(1.9 + 0.0625 + parameters * (2 + 2 + 2 + 2 + 12) / GIB, 2)
+    found = needed(graph.build(whole).nodes["r1_zero"], whole.stage("r1_zero"), whole)
+    assert found.gpu["reference"] == found.gpu["weights"] == pytest.approx(parameters * 2 / GIB)
 
 
 def test_disk_has_checkpoints_of_adapters_the_merged_model_and_the_adapters(models):
     run = config(f"model.path={models['qwen25_7b']}", "lora=on", "deepspeed.precision=bf16")
-    parameters = estimate.models.num_parameters(run.model)
+    parameters = models_of_plan.num_parameters(run.model)
     trained = adapter_parameters(run.lora, layers_of(run.model))
     expected = (trained * 3 * 14 + parameters * 2 + trained * 2) / GIB
     assert estimate.disk_gib("cold_start", run.stage("cold_start"), run) == pytest.approx(expected)

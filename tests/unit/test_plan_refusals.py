@@ -126,8 +126,46 @@ def test_a_missing_gpu_and_more_ranks_than_gpus_are_errors(gpus, monkeypatch):
     assert devices.check_devices(on_cpu) == [
         ("launcher.num_processes=2, but this machine has 1 GPU: each rank needs one", "launcher.num_processes=1")
     ]
+    torchrun = config("launcher=torchrun")  # this machine is one of those that work
+    assert "launcher.num_processes=8, but this machine has 1 GPU" in devices.check_devices(torchrun)[0][0]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert "CUDA_VISIBLE_DEVICES hides" in devices.check_devices(on_gpu)[0][0]
+    message, fix = devices.check_devices(torchrun)[0]
+    assert "this machine has no NVIDIA GPU" in message and "launcher.device=any" in fix
+
+
+@pytest.mark.slow
+def test_a_slurm_allocation_says_what_it_has(gpus, monkeypatch):
+    slurm = config("launcher=slurm", "launcher.num_nodes=4")
+    for name in ("SLURM_JOB_ID", "SLURM_JOB_NUM_NODES", "SLURM_GPUS_ON_NODE"):
+        monkeypatch.delenv(name, raising=False)
+    assert devices.check_devices(slurm) == []  # planned on a laptop
+    for name, value in {"SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "2", "SLURM_GPUS_ON_NODE": "4"}.items():
+        monkeypatch.setenv(name, value)
+    nodes, ranks = devices.check_devices(slurm)
+    assert nodes[0] == "launcher.num_nodes=4, but the Slurm allocation has 2 node(s)"
+    assert ranks[0].startswith("launcher.num_processes=8, but Slurm gives 4 GPU(s) of a node")
+    monkeypatch.setenv("SLURM_JOB_NUM_NODES", "4")
+    monkeypatch.setenv("SLURM_GPUS_ON_NODE", "8")
+    assert devices.check_devices(slurm) == []
+
+
+@pytest.mark.parametrize(
+    "device, ranks, num_gpus, says",
+    [
+        ("any", "2", 0, None),
+        ("gpu", "2", 0, "has no GPU that torch can use"),
+        ("gpu", "2", 2, None),
+        ("any", "3", 2, "launcher.num_processes=2"),
+    ],
+)
+def test_a_worker_looks_at_its_own_machine(device, ranks, num_gpus, says, monkeypatch):
+    from stages.runtime.devices import device_problem
+
+    monkeypatch.setenv("STAGE_DEVICE", device)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", ranks)
+    problem = device_problem(num_gpus)
+    assert problem is None if says is None else says in problem
 
 
 def model(path, **keys) -> str:

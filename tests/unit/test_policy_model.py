@@ -11,6 +11,7 @@ from stages.modeling.batching import TokenBatch, lay_out, lay_out_groups
 from stages.modeling.logprobs import FusedTokenLogprobs
 from stages.modeling.model import load_model, load_tokenizer, new_model, save_model
 from stages.modeling.policy_model import PolicyModel
+from stages.modeling.sequences import Share
 from stages.runtime.errors import InputError
 from stages.training.supervised import TrainingRow, accumulate
 from stages.worlds.tiny_world.tokenizer import build_tokenizer
@@ -173,7 +174,7 @@ def test_an_empty_micro_batch_reaches_every_parameter(policy, packed):
 class Alone:
     """A worker of one process, and an engine that is a bare module."""
 
-    world_size, rank = 1, 0
+    world_size, rank, share = 1, 0, Share(1, 0, True)
 
     def __init__(self, module):
         self.module, self.device = module, torch.device("cpu")

@@ -8,7 +8,7 @@ from stages.config import GrpoConfig, RolloutConfig
 from stages.kinds.grpo.probe import Probe, SamplerDisagrees, SyncedSampler, _way_out, probe_sampler
 from stages.runtime.errors import InputError
 from stages.runtime.failure import report_of
-from tests.support.rollouts import a_rollout
+from tests.support.rollouts import a_row
 
 
 class Engine:
@@ -45,7 +45,7 @@ def probed(difference: tuple[float, float], num_rollouts: int = 9, world_size: i
     policy = SimpleNamespace(mismatch=lambda rollouts: compared.extend(rollouts) or difference)
     worker = SimpleNamespace(world_size=world_size, stage="r1_zero")
     settings = GrpoConfig(rollout=RolloutConfig(logprob_tolerance=0.5), agreement=1e-3, **config)
-    rollouts = [a_rollout("", group=group) for group in range(num_rollouts)]
+    rollouts = [a_row("", group=group) for group in range(num_rollouts)]
     return probe_sampler(worker, settings, policy, rollouts, step=4), [r.group for r in compared]
 
 
@@ -72,7 +72,7 @@ def test_a_model_that_the_sampler_cannot_take_is_bad_input(engine, way_out):
     policy = SimpleNamespace(mismatch=lambda rollouts: (0.4, 0.9))
     settings = GrpoConfig(rollout=RolloutConfig(engine=engine))
     with pytest.raises(InputError, match=f"before the first update .*{way_out}"):
-        probe_sampler(SimpleNamespace(world_size=1, stage="r1_zero"), settings, policy, [a_rollout("")], step=0)
+        probe_sampler(SimpleNamespace(world_size=1, stage="r1_zero"), settings, policy, [a_row("")], step=0)
 
 
 def test_a_sampler_that_goes_wrong_later_says_what_helps():

@@ -1,13 +1,15 @@
 """Which rollouts and prompts a GRPO stage goes on with, from its logs alone. Worked by hand."""
 
 import json
+import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from stages.config import GrpoConfig
 from stages.kinds.grpo.history import RolloutHistory
-from stages.training.rollouts import Rollout
+from stages.training.rollouts import Rollout, Row
 from tests.support.rollouts import a_prompt
 
 SETTINGS = {"num_steps": 12, "prompts_per_step": 2, "group_size": 2}
@@ -16,16 +18,17 @@ SETTINGS = {"num_steps": 12, "prompts_per_step": 2, "group_size": 2}
 def a_history(directory, *rollbacks: dict, **config) -> RolloutHistory:
     """The history of a stage that was rolled back so; what it says goes to `lines`."""
     (directory / "skipped.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rollbacks))
-    worker = SimpleNamespace(dir=directory, seed=0, stage="s", say=lambda line: None)
+    worker = SimpleNamespace(dir=directory, seed=0, stage="s", rank=0, world_size=1, say=lambda line: None)
     return RolloutHistory(worker, GrpoConfig(**{**SETTINGS, **config}))
 
 
-def a_group(index: int, use: str = "train", step: int = 0, kind: str = "math") -> list[Rollout]:
+def a_group(index: int, use: str = "train", step: int = 0, kind: str = "math") -> list[Row]:
     prompt = a_prompt(kind, id=f"p{index}")
-    return [
-        Rollout(prompt, index, [1], [2], [0.0], False, "", reward=reward, index=index, step=step, use=use)
+    rows = [
+        Row.of(Rollout(prompt, index, [1], [2], [0.0], False, "", reward=reward, index=index, step=step))
         for reward in (0.0, 1.0)
     ]
+    return [replace(row, use=use) for row in rows]
 
 
 def test_a_rollout_is_split_into_equal_parts_at_random_and_alike_each_time(tmp_path):
@@ -94,7 +97,7 @@ def test_a_checkpoint_needs_what_dynamic_sampling_left_over(tmp_path):
     assert history.why_unusable(3) == "rollouts 2 are missing, which may have left some for the next ones"
     history.log.write(2, a_group(0))
     assert history.why_unusable(3) is None
-    history.log.path(2).unlink()
+    shutil.rmtree(history.log.path(2))
     history.log.write(3, a_group(0))
     assert history.why_unusable(3) is None  # its own rollouts are there
 

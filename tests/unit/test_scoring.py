@@ -10,6 +10,7 @@ from stages.kinds.grpo import scoring
 from stages.kinds.grpo.metrics import reward_metrics
 from stages.kinds.grpo.scoring import apply_rules, set_rewards, total
 from stages.rewards.grading import Grade
+from stages.training.rollouts import Row
 from tests.support.rollouts import a_prompt, a_rollout, answered
 
 LIMIT = 100
@@ -127,7 +128,7 @@ def test_metrics():
     ]
     apply_rules(rollouts, RewardConfig(), LIMIT)
     set_rewards(rollouts, RewardConfig(), FixedPreference([None, None, 0.5, 0.25]))
-    metrics = reward_metrics(rollouts, [False, True])
+    metrics = reward_metrics([Row.of(rollout) for rollout in rollouts], [False, True])
     expected = {
         "reward/mean": (2 + 1 + 0 + 0) / 4,
         "reward/accuracy": 0.5,

@@ -7,7 +7,7 @@ from stages.kinds.grpo.advantages import ScoredRollouts, set_advantages
 from stages.kinds.grpo.probe import Probe
 from stages.kinds.grpo.record import StepRecorder, measured
 from stages.kinds.grpo.update import UpdateResult
-from stages.training.rollouts import Rollout
+from stages.training.rollouts import Rollout, Row
 from tests.support.rollouts import a_prompt, answered
 
 UPDATE = UpdateResult(
@@ -33,20 +33,22 @@ class Stage:
         self.samples += rows
 
 
-def a_group(group: int, *rewards: float, **more) -> list[Rollout]:
+def a_group(group: int, *rewards: float, **more) -> list[Row]:
     parts = {"accuracy": 1.0, "format": 1.0, "language": 1.0}
     return [
-        Rollout(
-            a_prompt(id=f"p{group}"),
-            group,
-            [1, 2],
-            [3, 4, 5],
-            [0.0] * 3,
-            False,
-            answered("28"),
-            reward=reward,
-            reward_parts=dict(parts),
-            **more,
+        Row.of(
+            Rollout(
+                a_prompt(id=f"p{group}"),
+                group,
+                [1, 2],
+                [3, 4, 5],
+                [0.0] * 3,
+                False,
+                answered("28"),
+                reward=reward,
+                reward_parts=dict(parts),
+                **more,
+            )
         )
         for reward in rewards
     ]

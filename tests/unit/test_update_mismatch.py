@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -9,7 +10,9 @@ from stages.config import GrpoConfig
 from stages.kinds.grpo.update import PolicyUpdate
 from stages.modeling.losses import Counts
 from stages.modeling.policy_model import PolicyModel
+from stages.modeling.sequences import Share
 from stages.training.health import alarms
+from stages.training.rollouts import Row
 from tests.support.families import tiny
 from tests.support.rollouts import a_rollout
 
@@ -18,7 +21,7 @@ def an_update(dropout: float) -> PolicyUpdate:
     policy = PolicyModel(tiny("gpt2", resid_pdrop=dropout, attn_pdrop=dropout, embd_pdrop=dropout))
 
     class Engine:
-        device = torch.device("cpu")
+        device, share = torch.device("cpu"), Share(1, 0, True)
 
         def __call__(self, *args, **kwargs):
             return policy(*args, **kwargs)
@@ -43,13 +46,13 @@ def drawn_by(update: PolicyUpdate, step: int):
     for group, count in enumerate((6, 9, 4)):
         rollout = a_rollout("", group=group, num_tokens=count)
         rollout.step = step
-        rollout.prompt_ids = [5, 6, 7]
-        rollout.completion_ids = list(range(10, 10 + count))
+        rollout.prompt_ids = np.array([5, 6, 7], np.int32)
+        rollout.completion_ids = np.arange(10, 10 + count, dtype=np.int32)
         rollouts.append(rollout)
     update.engine.eval()
     for rollout in rollouts:
-        rollout.rollout_logprobs = update.forward([rollout])[0].tolist()
-    return rollouts
+        rollout.rollout_logprobs = update.forward([rollout])[0].detach().numpy()
+    return [Row.of(rollout) for rollout in rollouts]
 
 
 def metrics_of(update: PolicyUpdate, step: int, drawn_at: int | None) -> dict[str, float]:

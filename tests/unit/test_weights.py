@@ -112,7 +112,7 @@ def test_the_transformers_sampler_draws_from_the_model(family, tmp_path):
     drawn = [(prompt, c) for prompt, group in zip(prompts, groups) for c in group]
     assert {c.is_truncated for _, c in drawn} == {True, False}
     for prompt, completion in drawn:
-        ids = torch.tensor([prompt + completion.token_ids])
+        ids = torch.tensor([prompt + completion.token_ids.tolist()])
         with torch.no_grad():
             logits_TV = sampler.model(ids, use_cache=False).logits[0, len(prompt) - 1 : -1]
         own_T = torch.log_softmax(logits_TV, -1).gather(1, ids[0, len(prompt) :, None])[:, 0]
@@ -128,3 +128,12 @@ def test_the_transformers_sampler_takes_buffers_and_tied_heads(family, tmp_path)
     ids = torch.tensor([[20, 21, 22, 23]])
     with torch.no_grad():
         assert torch.equal(sampler.model(ids).logits, trained(ids).logits)
+
+
+@pytest.mark.parametrize("family", ["Llama, tied", "DeepSeek-V3"])
+def test_a_model_that_is_sent_to_a_device_tensor_by_tensor_is_the_same(family, tmp_path):
+    directory = write_model(family, tmp_path)
+    plain, sent = load_model(directory), load_model(directory, device=torch.device("cpu"))
+    own, other = (dict([*m.named_parameters(), *m.named_buffers()]) for m in (plain, sent))
+    assert own.keys() == other.keys() and all(torch.equal(own[name], other[name]) for name in own)
+    assert not any(hasattr(module, "_hf_hook") for module in sent.modules()), "nothing moves tensors at each call"

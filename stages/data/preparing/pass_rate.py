@@ -146,7 +146,7 @@ class PassRates:
         from stages.engines.training import init_distributed
         from stages.modeling.model import load_tokenizer
 
-        if self.rollout.engine == "vllm":
+        if self.rollout.is_vllm:
             init_distributed()  # vLLM takes part in the process group that is there
         self._encoder = Encoder.of(self.data, load_tokenizer(self.model_dir))
         self._sampler = make_checked_sampler(

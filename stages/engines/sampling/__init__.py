@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 
 from stages.config import RolloutConfig
@@ -14,16 +15,25 @@ from stages.modeling.model import load_tokenizer
 from stages.prompting.vocabulary import vocabulary_of
 
 if TYPE_CHECKING:
+    from stages.engines.sampling.server_sampler import Drawing
+    from stages.engines.weights import Weights
     from stages.modeling.adapters import Adapters
 
 
-@dataclass
+@dataclass(eq=False)
 class Completion:
-    """One completion as it was drawn."""
+    """One completion as it was drawn. Sequences become arrays: 8 bytes a token in the place of 88."""
 
-    token_ids: list[int]  # end-of-sequence token included when it was drawn
-    logprobs: list[float]  # of each token, under the tempered distribution it was drawn from
+    token_ids: np.ndarray  # int32, end-of-sequence token included when it was drawn
+    logprobs: np.ndarray  # float32, of each token, under the tempered distribution it was drawn from
     is_truncated: bool  # stopped by the length limit
+    version: np.ndarray | None = None  # int32, of the weights that drew each token, where the sampler says so
+
+    def __post_init__(self) -> None:
+        self.token_ids = np.asarray(self.token_ids, np.int32)
+        self.logprobs = np.asarray(self.logprobs, np.float32)
+        if self.version is not None:
+            self.version = np.asarray(self.version, np.int32)
 
 
 OnGroup = Callable[[int, list[Completion]], None]  # (index of the prompt, its completions)
@@ -78,9 +88,52 @@ class Sampler(Protocol):
         """Frees the engine's memory."""
 
 
+@runtime_checkable
+class DrawsAhead(Protocol):
+    """A sampler apart from the trainer, which can draw while that goes on."""
+
+    step: int | None  # whose weights it has; None: none that can be used
+    num_syncs: int  # how often it got weights, in the place of lost ones too
+
+    def begin(
+        self,
+        prompts: list[list[int]],
+        seeds: list[int],
+        n: int,
+        temperature: float,
+        max_tokens: int,
+        on_group: OnGroup | None = None,
+        top_p: float | None = None,
+        with_logprobs: bool = True,
+    ) -> "Drawing":
+        """Starts what `Sampler.sample` does, and returns at once."""
+
+    def finish(self, drawing: "Drawing", weights: "Weights | None" = None) -> list[list[Completion]]:
+        """Waits for what `begin` has started. Collective.
+
+        Args:
+            drawing: What `begin` gave.
+            weights: What it is given where it has lost all that drew; None: those of the last sync.
+        """
+
+    def draw_on_each(
+        self, prompt: list[int], n: int, temperature: float, max_tokens: int
+    ) -> dict[str, list[Completion]]:
+        """n short completions of a prompt by each of its servers, by address. Collective."""
+
+
+@dataclass(frozen=True)
+class Apart:
+    """What a stage says that can have its sampler apart from its trainer."""
+
+    group_size: int  # most completions of a prompt
+    log_dir: Path  # for the logs of servers
+    say: Callable[[str], None]  # tells people what happens to servers
+
+
 def require_sampler(config: RolloutConfig, model_dir: Path) -> None:
     """Raises InputError, with the way out, where the configured engine is known to be unable to take the model."""
-    if config.engine == "vllm":
+    if config.is_vllm:
         require_vllm(model_dir, torch.cuda.is_available())
 
 
@@ -94,6 +147,7 @@ def make_sampler(
     is_synced_first: bool = False,
     stop_ids: list[int] | None = None,
     adapters: "Adapters | None" = None,
+    apart: Apart | None = None,
 ) -> Sampler:
     """Makes the engine of the configuration, with the weights of `model_dir`.
 
@@ -108,13 +162,19 @@ def make_sampler(
             that a sync does not reach shows at once, and not only after the first update.
         stop_ids: Those of `Encoder.stop_ids`; None for what the model's directory says.
         adapters: The trainer's, where the sampler adds them to the model of `model_dir` itself (lora.sampler=adapter).
+        apart: Of a stage that trains while it samples, so that engine=server counts. None: the stage has the machine
+            for its sampler, which is then in its own process.
 
     Raises:
         InputError: The directory has not all of a model. vLLM itself would not say so.
     """
     require_sampler(config, model_dir)
     sampler: Sampler
-    if config.engine == "vllm":
+    if config.engine == "server" and apart is not None:
+        from stages.engines.sampling.server_sampler import ServerSampler
+
+        sampler = ServerSampler(config, model_dir, max_prompt_tokens, max_completion_tokens, precision, apart)
+    elif config.is_vllm:
         require_loadable(model_dir)
         from stages.engines.sampling.vllm_sampler import VllmSampler
 

@@ -63,7 +63,7 @@ def check_sampler(
     count, words = min(TOKENS, max_tokens), range(size // 8, max(size // 2, 2))  # special tokens are first or last
     prompts = [[rng.choice(words) for _ in range(count)] for _ in range(PROMPTS)]
     drawn = sampler.sample(prompts, [0, COMPLETIONS], COMPLETIONS, 1.0, count, top_p=1.0)
-    rows = [(prompt, c.token_ids, c.logprobs) for prompt, group in zip(prompts, drawn) for c in group]
+    rows = [(prompt, c.token_ids.tolist(), c.logprobs.tolist()) for prompt, group in zip(prompts, drawn) for c in group]
     is_main = not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
     differences_N = torch.tensor(gather_objects(_differences(sampler, model_dir, precision, rows) if is_main else []))
     is_exact = precision == "fp32" and not torch.cuda.is_available()
@@ -72,7 +72,7 @@ def check_sampler(
         raise InputError(
             f"the sampler (rollout={config.engine}) gives other logprobs than the model in {model_dir} itself: "
             f"{worst:.2e} nats apart on {len(differences_N)} tokens, which is more than rounding: "
-            f"{WAY_OUT if config.engine == 'vllm' else 'no sampler of this program can take this model'}"
+            f"{WAY_OUT if config.is_vllm else 'no sampler of this program can take this model'}"
         )
 
 

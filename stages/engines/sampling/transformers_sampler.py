@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from transformers import TopPLogitsWarper
 
@@ -91,17 +92,19 @@ class TransformersSampler:
         numbers = torch.stack(
             [torch.randint(2**31, (max_tokens,), generator=torch.Generator().manual_seed(seed)) for _, seed in rows]
         ).to(self.model.device)
-        completions = [Completion([], [], True) for _ in rows]
+        token_ids: list[list[int]] = [[] for _ in rows]
+        logprobs: list[list[float]] = [[] for _ in rows]
+        is_truncated = [True] * len(rows)
         alive = list(range(len(rows)))
         logits, cache, mask = self._read([prompt for prompt, _ in rows])
         for step in range(max_tokens):
             limit.renew()
-            tokens, logprobs = self._draw(logits / temperature, numbers[:, step], top_p)
-            for row, token, logprob in zip(alive, tokens.tolist(), logprobs.tolist()):
-                completions[row].token_ids.append(token)
-                completions[row].logprobs.append(logprob)
-                completions[row].is_truncated = token not in self.stop_ids
-            kept = [place for place, row in enumerate(alive) if completions[row].is_truncated]
+            tokens, drawn = self._draw(logits / temperature, numbers[:, step], top_p)
+            for row, token, logprob in zip(alive, tokens.tolist(), drawn.tolist()):
+                token_ids[row].append(token)
+                logprobs[row].append(logprob)
+                is_truncated[row] = token not in self.stop_ids
+            kept = [place for place, row in enumerate(alive) if is_truncated[row]]
             if not kept or step + 1 == max_tokens:
                 break
             if len(kept) < len(alive):
@@ -119,7 +122,10 @@ class TransformersSampler:
                 **{self.cache_name: cache},
             )
             logits = output.logits[:, -1].float()
-        return completions
+        return [
+            Completion(np.asarray(ids, np.int32), np.asarray(values, np.float32), is_cut)
+            for ids, values, is_cut in zip(token_ids, logprobs, is_truncated)
+        ]
 
     def _read(self, prompts: list[list[int]]) -> "tuple[torch.Tensor, Cache, torch.Tensor]":
         """Next-token logits [B, V], cache and attention mask [B, T] after the prompts, padded on the left.

@@ -293,5 +293,5 @@ class VllmSampler:
 
 def _completion(drawn: "CompletionOutput", with_logprobs: bool) -> Completion:
     """vLLM's output as ours."""
-    logprobs = list(drawn.logprobs.logprobs) if with_logprobs else []
-    return Completion(list(drawn.token_ids), logprobs, drawn.finish_reason == "length")
+    logprobs = np.asarray(drawn.logprobs.logprobs if with_logprobs else [], np.float32)
+    return Completion(np.asarray(drawn.token_ids, np.int32), logprobs, drawn.finish_reason == "length")

@@ -15,6 +15,8 @@ import time
 from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 
+import numpy as np
+
 from stages.config import CollectConfig
 from stages.contract import files
 from stages.contract.indexed_records import IndexedRecords
@@ -181,8 +183,9 @@ class Collector:
     def _record(self, index: int, prompt: Prompt, completions: list[Completion]) -> None:
         """Filters the completions of a prompt and writes its row: how many were rejected why, and those that passed."""
         texts = self.encoder.decode([c.token_ids for c in completions])
+        none = np.empty(0)  # nobody trains on these
         rollouts = [
-            Rollout(prompt, index, [], c.token_ids, [], c.is_truncated, self.opening + text, opening=self.opening)
+            Rollout(prompt, index, none, c.token_ids, none, c.is_truncated, self.opening + text, opening=self.opening)
             for c, text in zip(completions, texts)
         ]
         reasons = rejections(rollouts, self.config)

@@ -37,7 +37,7 @@ class Engine:
         """
         shape = shape_of(model_dir)
         fits = shape == self.shape and max_prompt_tokens <= self.max_prompt_tokens and max_tokens <= self.max_tokens
-        if self.sampler is not None and fits and self.config.rollout.engine == "vllm":
+        if self.sampler is not None and fits and self.config.rollout.is_vllm:
             require_loadable(model_dir)
             shortest = min(max_prompt_tokens, max_tokens - max_prompt_tokens)
             # a model whose weights cannot be exchanged gets an engine of its own

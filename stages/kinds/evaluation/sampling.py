@@ -252,7 +252,7 @@ class SetSampler:
     def _sample(self, problem: Problem, number: int, prompt: Encoded, completion: Completion) -> FinishedSample:
         """The finished sample of a completion."""
         text = prompt.opening + prompt.encoder.decode([completion.token_ids])[0]
-        thought = self.prompter.thinking_tokens(completion.token_ids, text)
+        thought = self.prompter.thinking_tokens(completion.token_ids.tolist(), text)
         return FinishedSample(
             problem.id,
             number,

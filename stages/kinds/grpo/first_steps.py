@@ -16,19 +16,19 @@ from collections.abc import Callable
 from stages.config import GrpoConfig
 from stages.rewards.unanswered import Diagnosis, Keys, diagnose, with_votes
 from stages.training.alarms import Alarm
-from stages.training.rollouts import Rollout
+from stages.training.rollouts import Bring, Row
 
 NUM_STEPS = 3  # after which something is said
 NUM_READ = 64  # completions whose answers are read
 MOSTLY = 0.5  # share of completions without an answer from which that is the reason
 
-Asks = Callable[[Rollout], bool]  # whether its prompt as the model saw it asks for tags or a box
+Asks = Callable[[Row], bool]  # whether its prompt as the model saw it asks for tags or a box
 
 
 class FirstSteps:
     """The rules over the first steps of a stage, the same on every rank. Made after a resume has cut the log back."""
 
-    def __init__(self, stage: str, config: GrpoConfig, rows: list[dict], asks: Asks):
+    def __init__(self, stage: str, config: GrpoConfig, rows: list[dict], asks: Asks, bring: Bring = list):
         """Takes what the rules need.
 
         Args:
@@ -36,24 +36,25 @@ class FirstSteps:
             config: of the stage.
             rows: of metrics.jsonl, from the first step on.
             asks: see `Asks`.
+            bring: gives rows with their texts.
         """
-        self.stage, self.config, self.asks = stage, config, asks
+        self.stage, self.config, self.asks, self.bring = stage, config, asks, bring
         self.last = min(NUM_STEPS, config.num_steps)
         self.rows = rows[: self.last]
 
-    def __call__(self, step: int, metrics: dict[str, float], batch: list[Rollout]) -> list[Alarm]:
-        """Takes the metrics of a logged step and what it trained on. Returns the alarms that begin at it."""
+    def __call__(self, step: int, metrics: dict[str, float], batch: list[Row]) -> list[Alarm]:
+        """Returns the alarms that begin at a logged step with these metrics, which trained on `batch`. Collective."""
         if step > self.last:
             return []
         self.rows.append({"step": step, **metrics})
         if step < self.last or len(self.rows) < self.last:
             return []
-        reasoning = [r for r in batch if r.prompt.domain == "reasoning"]
+        reasoning = [r for r in batch if r.domain == "reasoning"]
         found = self._of_answers(reasoning) if reasoning else None
         found = found or self._of_rewards(reasoning)
         return [Alarm(found[0], step, found[1], found[2])] if found else []
 
-    def _of_answers(self, reasoning: list[Rollout]) -> tuple[str, str, str] | None:
+    def _of_answers(self, reasoning: list[Row]) -> tuple[str, str, str] | None:
         """Name, message and advice where nothing is right; None elsewhere."""
         if not self._always("reward/accuracy", lambda value: value == 0):
             return None
@@ -69,7 +70,7 @@ class FirstSteps:
             "of answers",
         )
 
-    def _of_rewards(self, reasoning: list[Rollout]) -> tuple[str, str, str] | None:
+    def _of_rewards(self, reasoning: list[Row]) -> tuple[str, str, str] | None:
         """Name, message and advice where rewards or forms never differ; None elsewhere."""
         reward = self.rows[-1].get("reward/mean", 0.0)
         if self._always("reward/zero_std_frac", lambda value: value >= 1):
@@ -96,12 +97,13 @@ class FirstSteps:
             )
         return None
 
-    def _diagnosis(self, reasoning: list[Rollout]) -> Diagnosis:
+    def _diagnosis(self, reasoning: list[Row]) -> Diagnosis:
         """What is wrong with the answers of a few completions, evenly spread."""
-        some = reasoning[:: max(1, len(reasoning) // NUM_READ)][:NUM_READ]
+        some = self.bring(reasoning[:: max(1, len(reasoning) // NUM_READ)][:NUM_READ])
+        drawn = [row.here for row in some if row.here is not None]
         needs_format = self.config.rewards.accuracy_needs_format
         return diagnose(
-            with_votes([(r.completion, r.prompt, r.is_truncated) for r in some], needs_format),
+            with_votes([(r.completion, r.prompt, r.is_truncated) for r in drawn], needs_format),
             self.asks(some[0]),
             self.config.data.template,
             needs_format,

@@ -9,9 +9,12 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from stages.config import GrpoConfig
-from stages.engines.sampling import Completion, Sampler
+from stages.engines.sampling import Completion, DrawsAhead, Sampler
 from stages.engines.sampling.dealing import Dealing
 from stages.kinds.grpo.advantages import by_group, has_signal
 from stages.kinds.grpo.preference import PreferenceScorer
@@ -21,7 +24,11 @@ from stages.prompting.prompt import Prompt, PromptSource
 from stages.runtime.deadline import DeadlineMissed
 from stages.runtime.seeds import rng_for, seed_for
 from stages.runtime.worker import Worker
-from stages.training.rollouts import Rollout, gather
+from stages.training.rollouts import Rollout, Row, gather
+
+if TYPE_CHECKING:
+    from stages.engines.sampling.server_sampler import Drawing
+    from stages.engines.weights import Weights
 
 NUM_GRADERS = 4  # groups graded at once: one that waits for a slow grader does not hold the others up
 
@@ -35,8 +42,18 @@ class PlacedPrompt:
     prompt: Prompt
 
 
+@dataclass
+class Asked:
+    """Groups that are asked for: what the engine is given, and the grading of what it has given back."""
+
+    mine: list[PlacedPrompt]  # that this rank scores
+    request: tuple[Any, ...]  # the first arguments of `Sampler.sample`
+    grading: dict[int, Future]  # by place
+    drawing: "Drawing | None" = None  # where servers draw already
+
+
 class GroupSampler:
-    """Samples and scores groups. Every rank makes its share and gets all of them."""
+    """Samples and scores groups. Every rank makes its share, and knows the rows of all of them."""
 
     def __init__(
         self,
@@ -64,22 +81,43 @@ class GroupSampler:
         self.times: dict[str, float] = {}  # seconds of the last rollout: "rollout" (sampling), and "reward" after it
         self.reasoning_only = False  # only reasoning prompts from now on: the preference phase was ended early
 
-    def rollout(self, first: int, left_over: list[Rollout], start: int) -> list[Rollout]:
+    def first_round(self, left_over: list[Row], start: int) -> tuple[range, int]:
+        """The prompts that `rollout` asks for first, by their numbers, and the place of the first of their groups."""
+        config = self.config
+        needed = config.prompts_per_step * config.updates_per_rollout
+        if not config.oversampling:
+            return range(start, start + needed), 0
+        missing = needed - sum(has_signal(group) for group in by_group(left_over, config.group_size))
+        is_last_round = config.max_sampling_rounds == 1
+        count = max(0, missing if is_last_round else math.ceil(missing * config.oversampling))
+        return range(start, start + count), len(left_over) // config.group_size
+
+    def rollout(
+        self,
+        first: int,
+        left_over: list[Row],
+        start: int,
+        asked: Asked | None = None,
+        weights: "Weights | None" = None,
+    ) -> list[Row]:
         """Samples and scores what the updates from batch `first` on train on. Collective.
 
         Args:
             first: number of the rollout's first batch.
             left_over: groups that the rollout before drew and did not use.
             start: number of the first prompt of the stream that was not drawn yet.
+            asked: its first round, where that is being drawn already.
+            weights: what servers are given where all that drew it are lost; None: the weights of the last sync.
 
         Returns:
-            All groups of the rollout, those left over first, each rollout marked with its use.
+            The rows of all groups of the rollout, those left over first, each marked with its use.
         """
         config = self.config
         self.times = {"rollout": 0.0, "reward": 0.0}
         needed = config.prompts_per_step * config.updates_per_rollout
         if not config.oversampling:
-            return self.groups(range(start, start + needed), first, 0)
+            indices = range(start, start + needed)
+            return self.groups(indices, first, 0) if asked is None else self.finish(asked, weights)
         sampled = list(left_over)
         for round_number in range(config.max_sampling_rounds):
             missing = needed - sum(has_signal(group) for group in by_group(sampled, config.group_size))
@@ -88,20 +126,24 @@ class GroupSampler:
             is_last_round = round_number == config.max_sampling_rounds - 1
             count = missing if is_last_round else math.ceil(missing * config.oversampling)
             place = len(sampled) // config.group_size
-            sampled += self.groups(range(start, start + count), first, place)
+            indices = range(start, start + count)
+            sampled += self.groups(indices, first, place) if asked is None else self.finish(asked, weights)
+            asked = None
             start += count
         return choose(sampled, needed, config.group_size)
 
-    def groups(self, indices: range, first: int, place: int) -> list[Rollout]:
-        """Samples and scores one group for each of these prompts. Collective.
+    def groups(self, indices: range, first: int, place: int) -> list[Row]:
+        """Samples and scores one group for each of these prompts, see `ask` and `finish`. Collective."""
+        return self.finish(self.ask(indices, first, place))
+
+    def ask(self, indices: range, first: int, place: int, ahead: bool = False) -> Asked:
+        """Asks for one group for each of these prompts; `finish` gives them.
 
         Args:
             indices: numbers of the prompts in the stage's stream.
             first: number of the rollout's first batch.
             place: of the first of these groups in the rollout.
-
-        Returns:
-            Groups from all ranks, in order of the prompts, G rollouts each.
+            ahead: whether servers begin at once, while this process goes on.
         """
         prompts = [PlacedPrompt(place + i, index, self._prompt(index, first)) for i, index in enumerate(indices)]
         drawn, mine = self.dealing.drawn(prompts), self.dealing.owned(prompts)
@@ -114,21 +156,41 @@ class GroupSampler:
                 graded = self.graders.submit(self._graded, drawn[i], prompt_ids[i], completions, first)
                 grading[drawn[i].place] = graded
 
-        started = time.time()
         seeds = [
             seed_for(self.worker.seed, self.worker.stage, first, placed.place, placed.prompt.id) for placed in drawn
         ]
-        self.engine.sample(
-            prompt_ids, seeds, self.config.group_size, self.config.rollout.temperature, self.max_tokens(first), on_group
-        )
+        temperature = self.config.rollout.temperature
+        request = (prompt_ids, seeds, self.config.group_size, temperature, self.max_tokens(first), on_group)
+        asked = Asked(mine, request, grading)
+        if ahead:
+            assert isinstance(self.engine, DrawsAhead)
+            asked.drawing = self.engine.begin(*request)
+        return asked
+
+    def finish(self, asked: Asked, weights: "Weights | None" = None) -> list[Row]:
+        """Samples, or waits for servers that do, and scores. Collective.
+
+        Args:
+            asked: what `ask` gave.
+            weights: as in `rollout`.
+
+        Returns:
+            Rows of the groups of all ranks, in order of the prompts, G each.
+        """
+        started = time.time()
+        if asked.drawing is None:
+            self.engine.sample(*asked.request)
+        else:
+            assert isinstance(self.engine, DrawsAhead)
+            self.engine.finish(asked.drawing, weights)
         sampled = time.time()
         rollouts: list[Rollout] = []
-        for placed in mine:
-            rollouts += self._result(grading[placed.place], placed.prompt)
+        for placed in asked.mine:
+            rollouts += self._result(asked.grading[placed.place], placed.prompt)
         set_rewards(rollouts, self.config.rewards, self.preference)
         self.times["rollout"] += sampled - started
         self.times["reward"] += time.time() - sampled
-        return gather(rollouts, self.worker.world_size)
+        return gather(rollouts, self.worker.rank)
 
     def _prompt(self, index: int, step: int) -> Prompt:
         """Prompt `index` of the stage's stream, of the domain that is drawn for it."""
@@ -151,23 +213,25 @@ class GroupSampler:
         self, placed: PlacedPrompt, prompt_ids: list[int], completions: list[Completion], first: int
     ) -> list[Rollout]:
         """The rollouts of a group, with the rules' parts of their rewards. Runs in a thread of the graders."""
-        rollouts = [self._rollout(placed, prompt_ids, completion, first) for completion in completions]
+        ids = np.asarray(prompt_ids, np.int32)
+        rollouts = [self._rollout(placed, ids, completion, first) for completion in completions]
         apply_rules(rollouts, self.config.rewards, self.max_tokens(first))
+        for rollout in rollouts:
+            rollout.measure()  # while other groups are still sampled
         return rollouts
 
-    def _rollout(self, placed: PlacedPrompt, prompt_ids: list[int], completion: Completion, step: int) -> Rollout:
+    def _rollout(self, placed: PlacedPrompt, prompt_ids: np.ndarray, completion: Completion, step: int) -> Rollout:
         """An ungraded rollout that the weights of `step` drew.
 
         Raises:
             RuntimeError: the sampler's logprobs are not finite.
         """
-        if not all(map(math.isfinite, completion.logprobs)):
+        if not np.isfinite(completion.logprobs).all():
             raise RuntimeError(
                 f"the sampler gave logprobs that are NaN or infinite for prompt {placed.prompt.id} in the rollout of "
                 f"step {step}: its weights or its arithmetic are broken; rollout=transformers tells whether the engine "
                 f"is to blame, else lower stages.{self.worker.stage}.optim.lr"
             )
-        opening = self.encoder.opening
         return Rollout(
             placed.prompt,
             placed.place,
@@ -175,11 +239,16 @@ class GroupSampler:
             completion.token_ids,
             completion.logprobs,
             completion.is_truncated,
-            completion=opening + self.encoder.decode([completion.token_ids])[0],
-            opening=opening,
+            completion=self.text(completion.token_ids),
+            opening=self.encoder.opening,
             index=placed.index,
             step=step,
+            version=completion.version,
         )
+
+    def text(self, completion_ids: np.ndarray) -> str:
+        """The completion that token ids are, with the opening that the template wrote."""
+        return self.encoder.opening + self.encoder.decode([completion_ids])[0]
 
     def max_tokens(self, step: int) -> int:
         """The longest completion, in tokens, that a rollout which starts after `step` optimizer steps may have."""
@@ -198,7 +267,7 @@ class GroupSampler:
             step: optimizer steps done; the length limit of this step holds.
 
         Returns:
-            n ungraded rollouts of each prompt from all ranks, in order, without logprobs.
+            n ungraded rollouts of each prompt that this rank owns, in order, without logprobs.
         """
         placed = [PlacedPrompt(place, 0, prompt) for place, prompt in enumerate(prompts)]
         drawn = self.dealing.drawn(placed)
@@ -209,9 +278,9 @@ class GroupSampler:
         rollouts = []
         for one, ids, completions in zip(drawn, prompt_ids, groups):
             for completion in completions if one.place in owned else []:
-                unlogged = Completion(completion.token_ids, [], completion.is_truncated)
-                rollouts.append(self._rollout(one, ids, unlogged, 0))
-        return gather(rollouts, self.worker.world_size)
+                unlogged = Completion(completion.token_ids, np.empty(0, np.float32), completion.is_truncated)
+                rollouts.append(self._rollout(one, np.asarray(ids, np.int32), unlogged, 0))
+        return rollouts
 
 
 def draw_domain(config: GrpoConfig, index: int, step: int, seed: int, stage: str, reasoning_only: bool = False) -> str:
@@ -234,19 +303,19 @@ def draw_domain(config: GrpoConfig, index: int, step: int, seed: int, stage: str
     return rng.choices(list(shares), list(shares.values()))[0]
 
 
-def choose(sampled: list[Rollout], needed: int, group_size: int) -> list[Rollout]:
+def choose(sampled: list[Row], needed: int, group_size: int) -> list[Row]:
     """Marks which groups are trained on, kept for the next rollout, and dropped.
 
     The first `needed` groups with a signal get `train`, later ones `keep`, those without a signal `drop`. Where too few
     have a signal, dropped groups fill the batch. Trained groups are numbered from 0.
 
     Args:
-        sampled: groups of `group_size` rollouts, in order, with their rewards; `use` and `group` are filled.
+        sampled: rows of groups of `group_size`, in order, with their rewards; `use` and `group` are filled.
         needed: groups that the rollout trains on.
         group_size: completions of one prompt.
 
     Returns:
-        The same rollouts in the same order.
+        The same rows in the same order.
     """
     groups = by_group(sampled, group_size)
     informative = [group for group in groups if has_signal(group)]
@@ -254,9 +323,9 @@ def choose(sampled: list[Rollout], needed: int, group_size: int) -> list[Rollout
     trained = (informative + others)[:needed]
     for use, chosen in (("drop", others), ("keep", informative[needed:]), ("train", trained)):
         for group in chosen:
-            for rollout in group:
-                rollout.use = use
+            for row in group:
+                row.use = use
     for place, group in enumerate(trained):
-        for rollout in group:
-            rollout.group = place
-    return [rollout for group in groups for rollout in group]
+        for row in group:
+            row.group = place
+    return [row for group in groups for row in group]

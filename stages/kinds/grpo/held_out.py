@@ -13,6 +13,7 @@ from stages.data.prompt_sources import make_source
 from stages.kinds.grpo.groups import GroupSampler
 from stages.prompting.prompt import Prompt
 from stages.rewards.grading import grade_many
+from stages.runtime.distributed import gather_objects
 from stages.runtime.step_logs import rounded
 from stages.runtime.worker import Worker
 from stages.text.repetition import repeated_ngram_share
@@ -33,13 +34,20 @@ def held_out_prompts(worker: Worker, config: GrpoConfig) -> list[Prompt]:
 
 
 def held_out_metrics(rollouts: list[Rollout]) -> dict[str, float]:
-    """watch/*: mean accuracy, tokens and share of repeated n-grams of held-out completions, and their number."""
+    """watch/*: mean accuracy, tokens and share of repeated n-grams of held-out completions, and their number.
+
+    Collective: each rank measures the completions that it owns. The means are exact sums, in any order.
+    """
     grades = grade_many([(r.completion, r.prompt) for r in rollouts])
+    measured = gather_objects(
+        [(grade.value, len(r.completion_ids), repeated_ngram_share(r.completion)) for grade, r in zip(grades, rollouts)]
+    )
+    accuracies, tokens, repetitions = zip(*measured)
     return {
-        "watch/accuracy": statistics.fmean(grade.value for grade in grades),
-        "watch/tokens": statistics.fmean(len(r.completion_ids) for r in rollouts),
-        "watch/repetition": statistics.fmean(repeated_ngram_share(r.completion) for r in rollouts),
-        "watch/samples": len(rollouts),
+        "watch/accuracy": statistics.fmean(accuracies),
+        "watch/tokens": statistics.fmean(tokens),
+        "watch/repetition": statistics.fmean(repetitions),
+        "watch/samples": len(measured),
     }
 
 

@@ -8,7 +8,8 @@ from stages.config import GrpoConfig
 from stages.runtime.seeds import rng_for
 from stages.runtime.worker import Worker
 from stages.training.rollback import Batches
-from stages.training.rollouts import Rollout, RolloutLog
+from stages.training.rollout_log import RolloutLog
+from stages.training.rollouts import Row
 
 
 class RolloutHistory:
@@ -19,10 +20,10 @@ class RolloutHistory:
 
     def __init__(self, worker: Worker, config: GrpoConfig):
         self.worker, self.config = worker, config
-        self.log = RolloutLog(worker.dir / "rollouts", worker.say)
+        self.log = RolloutLog(worker.dir / "rollouts", worker.rank, worker.world_size, worker.say)
         self.batches = Batches(worker.dir, config.updates_per_rollout)
 
-    def share(self, rollouts: list[Rollout], number: int) -> list[Rollout]:
+    def share(self, rollouts: list[Row], number: int) -> list[Row]:
         """The rollouts of batch `number`: one of updates_per_rollout equal parts of its rollout, drawn at random.
 
         Args:
@@ -36,8 +37,8 @@ class RolloutHistory:
         size, place = len(rollouts) // updates, number % updates
         return [rollouts[i] for i in order[place * size : (place + 1) * size]]
 
-    def left_over(self, first: int, reasoning_only: bool) -> tuple[list[Rollout], int]:
-        """What dynamic sampling left for the rollout that starts at batch `first`.
+    def left_over(self, first: int, reasoning_only: bool) -> tuple[list[Row], int]:
+        """What dynamic sampling left for the rollout that starts at batch `first`. Collective.
 
         Args:
             first: number of the rollout's first batch.
@@ -60,11 +61,13 @@ class RolloutHistory:
         left_over = [
             r
             for r in drawn
-            if r.use == "keep" and r.index not in left_out and (r.prompt.domain == "reasoning" or not reasoning_only)
+            if r.use == "keep" and r.index not in left_out and (r.domain == "reasoning" or not reasoning_only)
         ]
+        if earlier is not None:
+            self.log.load(earlier, left_over)
         return left_over, start
 
-    def _read_again(self, first: int) -> list[Rollout]:
+    def _read_again(self, first: int) -> list[Row]:
         """Rollouts that were whole when the stage started or resumed."""
         rollouts = self.log.read(first)
         if rollouts is None:
@@ -86,12 +89,12 @@ class RolloutHistory:
         """
         updates = self.config.updates_per_rollout
         drawn: list[int] = []
-        left_out: list[Rollout] = []
+        left_out: list[Row] = []
         for number in numbers:
-            sampled = self.log.read(number - number % updates) or []
+            sampled = self.log.rows(number - number % updates)
             drawn += [r.index for r in sampled]
             left_out += self.share([r for r in sampled if r.use == "train"], number)
-        prompts = {r.index: r.prompt.id for r in left_out}
+        prompts = {r.index: r.prompt_id for r in left_out}
         return {
             "prompts": [prompts[index] for index in sorted(prompts)],
             "indices": sorted(prompts),
@@ -99,7 +102,7 @@ class RolloutHistory:
         }
 
     def why_unusable(self, step: int) -> str | None:
-        """Why the stage cannot go on from `step`: rollouts that its weights did not draw are missing.
+        """Why the stage cannot go on from `step`: rollouts that its weights did not draw are missing. Collective.
 
         Returns:
             The reason, or None where all that is needed is on disk or can be sampled again.

@@ -5,16 +5,14 @@ from collections.abc import Iterable
 import torch
 
 from stages.kinds.grpo.scoring import ALWAYS, RULES
-from stages.text.completion import thought_of
-from stages.text.language import language_consistency
-from stages.training.rollouts import Rollout
+from stages.training.rollouts import Row
 
 
-def reward_metrics(rollouts: list[Rollout], is_zero_variance: list[bool]) -> dict[str, float]:
+def reward_metrics(rollouts: list[Row], is_zero_variance: list[bool]) -> dict[str, float]:
     """reward/* and completion/* of the rollouts that are trained on.
 
     Args:
-        rollouts: P x G, with their rewards.
+        rollouts: rows of P x G, with their rewards.
         is_zero_variance: [P], for each group whether all its rewards are the same.
 
     Returns:
@@ -22,8 +20,8 @@ def reward_metrics(rollouts: list[Rollout], is_zero_variance: list[bool]) -> dic
         completion/language is over the completions that have words to judge.
     """
     rewards = torch.tensor([r.reward for r in rollouts])
-    reasoning = [r for r in rollouts if r.prompt.domain == "reasoning"]
-    lengths = [len(r.completion_ids) for r in rollouts]
+    reasoning = [r for r in rollouts if r.domain == "reasoning"]
+    lengths = [r.num_completion_tokens for r in rollouts]
     metrics = {
         "reward/mean": rewards.mean().item(),
         "reward/std": rewards.std().item(),
@@ -33,13 +31,12 @@ def reward_metrics(rollouts: list[Rollout], is_zero_variance: list[bool]) -> dic
         "completion/truncated_frac": mean(r.is_truncated for r in rollouts),
     }
     if reasoning:
-        languages = [language_consistency(thought_of(r.completion), r.prompt.language) for r in reasoning]
         metrics |= {
             "reward/accuracy": mean(r.reward_parts["accuracy"] for r in reasoning),
             "reward/format": mean(r.reward_parts["format"] for r in reasoning),
             "reward/language": mean(r.reward_parts["language"] for r in reasoning),
-            "completion/language": mean(value for value in languages if value is not None),
-            "completion/reasoning_tokens": mean(len(r.completion_ids) for r in reasoning),
+            "completion/language": mean(r.language for r in reasoning if r.language is not None),
+            "completion/reasoning_tokens": mean(r.num_completion_tokens for r in reasoning),
         }
     metrics |= {
         f"reward/{name}": mean(r.reward_parts[name] for r in rollouts)
@@ -48,9 +45,7 @@ def reward_metrics(rollouts: list[Rollout], is_zero_variance: list[bool]) -> dic
     }
     for domain in ("helpful", "safety"):
         values = [
-            r.reward_parts["preference"]
-            for r in rollouts
-            if r.prompt.domain == domain and "preference" in r.reward_parts
+            r.reward_parts["preference"] for r in rollouts if r.domain == domain and "preference" in r.reward_parts
         ]
         if values:
             metrics[f"reward/{domain}"] = mean(values)

@@ -57,10 +57,10 @@ class PreferenceScorer:
         scores: list[float | None] = [None] * len(rollouts)
         helpful = [i for i, r in enumerate(rollouts) if r.prompt.domain == "helpful"]
         safety = [i for i, r in enumerate(rollouts) if r.prompt.domain == "safety"]
-        rows = [rollouts[i].prompt_ids + self._ids(summary_of(rollouts[i].completion)) for i in helpful]
+        rows = [self._row(rollouts[i], summary_of(rollouts[i].completion)) for i in helpful]
         for i, value in zip(helpful, self._values("helpful", rows)):
             scores[i] = max(-self.clip, min(self.clip, (value - self.stats["mean"]) / self.stats["std"]))
-        rows = [rollouts[i].prompt_ids + self._ids(rollouts[i].sampled_text) for i in safety]
+        rows = [self._row(rollouts[i], rollouts[i].sampled_text) for i in safety]
         for i, value in zip(safety, self._values("safety", rows)):
             scores[i] = torch.sigmoid(torch.tensor(value)).item()
         return scores
@@ -81,6 +81,6 @@ class PreferenceScorer:
             )
         return values
 
-    def _ids(self, text: str) -> list[int]:
-        """Token ids of a completion with the token that ends it."""
-        return self.encoder.sampled_target(text)
+    def _row(self, rollout: Rollout, text: str) -> list[int]:
+        """Token ids of the prompt, of this part of the completion, and the token that ends it."""
+        return [*rollout.prompt_ids.tolist(), *self.encoder.sampled_target(text)]

@@ -3,17 +3,21 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from stages.config import GrpoConfig
-from stages.engines.sampling import Sampler
+from stages.engines.sampling import DrawsAhead, Sampler
 from stages.engines.vllm_models import WAY_OUT
 from stages.kinds.grpo.update import PolicyUpdate
+from stages.prompting.encoding import Encoder
+from stages.prompting.prompt import Prompt
 from stages.runtime.errors import HasFix, InputError
 from stages.runtime.worker import Worker
-from stages.training.rollouts import Rollout
+from stages.training.rollouts import Rollout, Row, gather
 
-PROBES_PER_RANK = 2  # completions that each rank compares after a sync
+PROBES_PER_RANK = 2  # completions that each rank, or each group of ranks with the same rows, compares after a sync
+PROBE_TEXT, PROBE_TOKENS = "1 + 1 = ?", 8  # what each server is asked, and the length of its answers
 
 
 class SyncedSampler:
@@ -62,12 +66,45 @@ def _way_out(config: GrpoConfig) -> str:
     rounding = "in bf16 up to 0.2 is rounding: set rollout.logprob_tolerance=0.2"
     if config.lora.is_on and config.lora.sampler == "adapter":
         return f"the sampler's adapters are not the trainer's: use lora.sampler=merged ({rounding})"
-    if config.rollout.engine == "vllm":
+    if config.rollout.is_vllm:
         return f"vLLM does not compute this model as transformers does: {WAY_OUT} ({rounding})"
     return f"{rounding}; in fp32 no sampler of this program can take this model"
 
 
-def probe_sampler(worker: Worker, config: GrpoConfig, policy: PolicyUpdate, fresh: list[Rollout], step: int) -> Probe:
+def probe_servers(
+    worker: Worker, config: GrpoConfig, policy: PolicyUpdate, engine: DrawsAhead, encoder: Encoder, step: int
+) -> None:
+    """Compares a few tokens of each server with the trainer. Collective.
+
+    A rollout is probed at a few completions, which may all be of one server.
+
+    Args:
+        worker: the stage.
+        config: its `rollout.logprob_tolerance` decides.
+        policy: the trainer's forward pass.
+        engine: has the weights that the trainer has now.
+        encoder: of prompts.
+        step: optimizer steps done, for the message.
+
+    Raises:
+        InputError: a server differs before anything was trained.
+        SamplerDisagrees: the same after an update.
+    """
+    prompt = Prompt("probe", PROBE_TEXT, "", "reasoning", "en", "")
+    prompt_ids = encoder.prompt(prompt.text)
+    temperature, tokens = config.rollout.temperature, min(PROBE_TOKENS, config.max_completion_tokens[0][1])
+    for url, group in engine.draw_on_each(prompt_ids, worker.world_size, temperature, tokens).items():
+        drawn = [
+            Rollout(prompt, 0, np.asarray(prompt_ids), one.token_ids, one.logprobs, one.is_truncated, completion="")
+            for one in (group if worker.is_main else [])
+        ]
+        _, worst = policy.mismatch(gather(drawn, worker.rank))
+        _require_agreement(worker, config, worst, step, f"the rollout server {url}: its")
+
+
+def probe_sampler(
+    worker: Worker, config: GrpoConfig, policy: PolicyUpdate, fresh: list[Row], step: int, is_stale: bool = False
+) -> Probe:
     """Compares the logprobs of a few rollouts with the trainer's. Collective.
 
     Args:
@@ -76,6 +113,8 @@ def probe_sampler(worker: Worker, config: GrpoConfig, policy: PolicyUpdate, fres
         policy: the trainer's forward pass.
         fresh: rollouts that were drawn with the weights that the trainer has now; a few, evenly spread, are compared.
         step: optimizer steps done, for the message.
+        is_stale: earlier weights have drawn them: the difference is measured, and no error. The servers were probed
+            when they got those weights.
 
     Returns:
         The difference, and whether the trainer's logprobs are to be used.
@@ -85,15 +124,22 @@ def probe_sampler(worker: Worker, config: GrpoConfig, policy: PolicyUpdate, fres
             sampler cannot take this model.
         SamplerDisagrees: the same after an update. A stale or wrong weight would poison every later step.
     """
-    count = PROBES_PER_RANK * worker.world_size
+    count = PROBES_PER_RANK * worker.world_size // config.deepspeed.sequence_parallel
     mean, worst = policy.mismatch(fresh[:: max(1, len(fresh) // count)][:count])
-    tolerance = config.rollout.logprob_tolerance
-    if not worst <= tolerance:
-        limit = f"limit {tolerance:.0e}, stages.{worker.stage}.rollout.logprob_tolerance"
-        difference = f"the sampler's logprobs differ from the trainer's by {worst:.2e}"
-        if step == 0:
-            raise InputError(f"{difference} before the first update ({limit}): {_way_out(config)}")
-        raise SamplerDisagrees(
-            f"{difference} after the weight sync of step {step} ({limit})", f"if it does so again, {_way_out(config)}"
-        )
+    if not is_stale:
+        _require_agreement(worker, config, worst, step, "the sampler's")
     return Probe(mean, worst, config.correction != "none" and mean > config.agreement)
+
+
+def _require_agreement(worker: Worker, config: GrpoConfig, worst: float, step: int, whose: str) -> None:
+    """Raises what `probe_sampler` raises; `whose` logprobs they are begins the message."""
+    tolerance = config.rollout.logprob_tolerance
+    if worst <= tolerance:
+        return
+    limit = f"limit {tolerance:.0e}, stages.{worker.stage}.rollout.logprob_tolerance"
+    difference = f"{whose} logprobs differ from the trainer's by {worst:.2e}"
+    if step == 0:
+        raise InputError(f"{difference} before the first update ({limit}): {_way_out(config)}")
+    raise SamplerDisagrees(
+        f"{difference} after the weight sync of step {step} ({limit})", f"if it does so again, {_way_out(config)}"
+    )

@@ -16,7 +16,7 @@ from stages.kinds.grpo.update import UpdateResult
 from stages.runtime.worker import Worker
 from stages.training import alarms
 from stages.training.health import HealthWatch
-from stages.training.rollouts import Rollout
+from stages.training.rollouts import Bring, Row
 
 HEADLINE = {  # label in the log -> metric
     "reward": "reward/mean",
@@ -39,21 +39,24 @@ def measured(times: dict[str, float], name: str) -> Iterator[None]:
 class StepRecorder:
     """The metrics of the rollout in use and of its steps: to metrics.jsonl, samples.jsonl, the log and the progress."""
 
-    def __init__(self, worker: Worker, config: GrpoConfig):
-        self.worker, self.config = worker, config
+    def __init__(self, worker: Worker, config: GrpoConfig, bring: Bring = list):
+        """Takes the stage, and what gives rows with their texts."""
+        self.worker, self.config, self.bring = worker, config, bring
         self.rollout_metrics: dict[str, float] = {}  # of the rollout in use, logged with each of its steps
         self.first_step_metrics: dict[str, float] = {}  # logged with the first of these steps alone
         self.times: dict[str, float] = {}  # seconds of each part of the next step, in order
+        self.times_before: dict[str, float] = {}  # the same, of a rollout that was waited for before its step
 
     def start_rollout(self) -> None:
         """Forgets the times and the first-step metrics of a rollout that did not come to its step."""
-        self.times, self.first_step_metrics = {}, {}
+        self.times, self.first_step_metrics = self.times_before, {}
+        self.times_before = {}
 
-    def describe_rollout(self, sampled: list[Rollout], scored: ScoredRollouts, first: int, begins: bool) -> None:
+    def describe_rollout(self, sampled: list[Row], scored: ScoredRollouts, first: int, begins: bool) -> None:
         """Computes the metrics of a rollout.
 
         Args:
-            sampled: all its rollouts, those that wait for a later one or were drawn in vain included.
+            sampled: rows of all its rollouts, those that wait for a later one or were drawn in vain included.
             scored: those that are trained on.
             first: the rollout's number; those of `sampled` that were left over from an earlier one have another `step`.
             begins: no step was trained on it yet; else a resume reads it again, and what was said is not repeated.
@@ -69,24 +72,24 @@ class StepRecorder:
         if self.config.oversampling:
             self.rollout_metrics["reward/sampled_groups"] = len(fresh) / self.config.group_size
         if begins:
-            self.first_step_metrics["tokens/sampled"] = sum(len(r.completion_ids) for r in fresh)
+            self.first_step_metrics["tokens/sampled"] = sum(r.num_completion_tokens for r in fresh)
         if errors and begins:
             self.worker.say(
                 f"{len(errors)} of {len(fresh)} completions of step {first} could not be "
                 "graded and got 0: " + "; ".join(list(dict.fromkeys(errors))[:NUM_SHOWN_ERRORS])
             )
 
-    def log_samples(self, step: int, rollouts: list[Rollout]) -> None:
-        """Writes the first completion of the first few groups to samples.jsonl.
+    def log_samples(self, step: int, rollouts: list[Row]) -> None:
+        """Writes the first completion of the first few groups to samples.jsonl. Collective.
 
         Args:
             step: the step that trains on them, counted from 1.
             rollouts: P x G, in order of their groups.
         """
-        chosen = rollouts[:: self.config.group_size][: self.config.num_sample_prompts]
-        self.worker.log_samples([_sample_row(step, rollout) for rollout in chosen])
+        chosen = self.bring(rollouts[:: self.config.group_size][: self.config.num_sample_prompts])
+        self.worker.log_samples([_sample_row(step, row) for row in chosen])
 
-    def log_step(self, step: int, batch: list[Rollout], update: UpdateResult, probe: Probe) -> dict[str, float]:
+    def log_step(self, step: int, batch: list[Row], update: UpdateResult, probe: Probe) -> dict[str, float]:
         """Writes the metrics of an optimizer step to metrics.jsonl and the log.
 
         Args:
@@ -98,7 +101,7 @@ class StepRecorder:
         Returns:
             The metrics, unrounded.
         """
-        tokens = sum(len(r.completion_ids) for r in batch)
+        tokens = sum(r.num_completion_tokens for r in batch)
         seconds = sum(self.times.values())
         metrics = {
             **self.rollout_metrics,
@@ -134,20 +137,22 @@ class StepRecorder:
         )
 
 
-def _sample_row(step: int, rollout: Rollout) -> dict:
+def _sample_row(step: int, row: Row) -> dict:
     """A line of samples.jsonl."""
+    assert row.here is not None
+    prompt = row.here.prompt
     return {
         "step": step,
-        "prompt_id": rollout.prompt.id,
-        "kind": rollout.prompt.kind,
-        "language": rollout.prompt.language,
-        "prompt": rollout.prompt.text,
-        "answer": rollout.prompt.answer,
-        "completion": rollout.completion,
-        "reward": rollout.reward,
-        "reward_parts": rollout.reward_parts,
-        "advantage": rollout.advantage,
-        "truncated": rollout.is_truncated,
+        "prompt_id": prompt.id,
+        "kind": prompt.kind,
+        "language": prompt.language,
+        "prompt": prompt.text,
+        "answer": prompt.answer,
+        "completion": row.here.completion,
+        "reward": row.reward,
+        "reward_parts": row.reward_parts,
+        "advantage": row.advantage,
+        "truncated": row.is_truncated,
     }
 
 
@@ -165,33 +170,42 @@ class LogWatches:
     Made again after a resume or a rollback has cut the logs back, so that it decides as an undisturbed run does.
     """
 
-    def __init__(self, worker: Worker, config: GrpoConfig, asks: Asks):
-        """Reads the logs. `asks`: whether a prompt as the policy saw it asks for tags or a box."""
-        self.worker, self.config = worker, config
+    def __init__(self, worker: Worker, config: GrpoConfig, asks: Asks, bring: Bring = list):
+        """Reads the logs.
+
+        Args:
+            worker: the stage.
+            config: of the stage.
+            asks: whether a prompt as the policy saw it asks for tags or a box.
+            bring: gives rows with their texts.
+        """
+        self.worker, self.config, self.bring = worker, config, bring
         self.health = HealthWatch(worker, config.health)
         rows = files.read_jsonl(worker.dir / "metrics.jsonl")
-        self.first_steps = FirstSteps(worker.stage, config, rows, asks)
+        self.first_steps = FirstSteps(worker.stage, config, rows, asks, bring)
         self.hacking = HackingWatch(config.hacking, rows)
-        self.first_words = FirstWords(worker.dir)
+        self.first_words = FirstWords(worker.dir, worker.is_main)
 
     @property
     def has_phase_ended(self) -> bool:
         """Whether the reward-hacking watch has ended general prompts and learned rewards."""
         return self.hacking.ended_at is not None
 
-    def check(self, step: int, metrics: dict[str, float], batch: list[Rollout]) -> None:
+    def check(self, step: int, metrics: dict[str, float], batch: list[Row]) -> None:
         """Writes the alarms that begin at this step, which trained on `batch`. Call it before the checkpoint.
+
+        Collective.
 
         Raises:
             RollBack: an alarm, where health.on_alarm is rollback.
             Unhealthy: an alarm that stops the stage.
         """
+        first = self.first_steps(step, metrics, batch)
         if self.worker.is_main:  # these alarms end nothing, so that the other ranks need not know
-            alarms.report(self.worker, self.first_steps(step, metrics, batch))
+            alarms.report(self.worker, first)
         self.health(step, metrics)
         report(self.worker, self.hacking(step, metrics), self.config.hacking)
 
-    def log_first_words(self, step: int, rollouts: list[Rollout]) -> None:
-        """Writes the words of reflection that the completions sampled for `step` say for the first time."""
-        if self.worker.is_main:
-            self.first_words.look(step, rollouts)
+    def log_first_words(self, step: int, rollouts: list[Row]) -> None:
+        """Writes the words of reflection that the completions sampled for `step` say for the first time. Collective."""
+        self.first_words.look(step, rollouts, self.bring)

@@ -23,22 +23,25 @@ from stages.config import GrpoConfig
 from stages.data.inputs import open_prompts
 from stages.engines.checkpoint import resume
 from stages.engines.export import export
-from stages.engines.sampling import make_sampler, require_sampler
+from stages.engines.loading import load_policy
+from stages.engines.sampling import Apart, DrawsAhead, make_sampler, require_sampler
 from stages.engines.saver import Saver
 from stages.engines.training import TrainEngine
+from stages.engines.weights import StepWeights
+from stages.kinds.grpo import ahead
 from stages.kinds.grpo.adapter_reference import AdapterReference
 from stages.kinds.grpo.advantages import ScoredRollouts, set_advantages
 from stages.kinds.grpo.groups import GroupSampler
 from stages.kinds.grpo.held_out import HeldOutMeasurement
 from stages.kinds.grpo.history import RolloutHistory
 from stages.kinds.grpo.preference import PreferenceScorer
-from stages.kinds.grpo.probe import Probe, SyncedSampler, probe_sampler
+from stages.kinds.grpo.probe import Probe, SyncedSampler, probe_sampler, probe_servers
 from stages.kinds.grpo.record import LogWatches, StepRecorder, measured
 from stages.kinds.grpo.reference import KeptReference, Reference
 from stages.kinds.grpo.update import PolicyUpdate
 from stages.modeling.adapters import Adapters, add_adapters
 from stages.modeling.batching import pad_id
-from stages.modeling.model import load_model, load_tokenizer
+from stages.modeling.model import load_tokenizer
 from stages.modeling.policy_model import PolicyModel
 from stages.modeling.ready import ready_policy
 from stages.prompting.encoding import Encoder
@@ -49,7 +52,7 @@ from stages.training.alarms import report_once
 from stages.training.beginnings import of_rl
 from stages.training.health import RollBack, inspector
 from stages.training.rollback import roll_back, save_start
-from stages.training.rollouts import Rollout
+from stages.training.rollouts import Row, bring
 
 
 def run(worker: Worker) -> None:
@@ -82,9 +85,9 @@ class GrpoTrainer:
         self.encoder = encoder = Encoder.of(config.data, self.tokenizer)
         max_tokens = max(tokens for _, tokens in config.max_completion_tokens)
         source = open_prompts(worker, config.data, encoder, policy_dir, max_tokens)
-        model = load_model(policy_dir, config.deepspeed.precision, config.lora.quantize)
-        precision = config.deepspeed.precision
-        policy = ready_policy(model, self.tokenizer, config.packing, precision, worker.say, config.dropout)
+        model = load_policy(policy_dir, config.deepspeed, config.lora.quantize)
+        precision, num_slices = config.deepspeed.precision, config.deepspeed.sequence_parallel
+        policy = ready_policy(model, self.tokenizer, config.packing, precision, worker.say, config.dropout, num_slices)
         packed = policy.packed
         self.reference: KeptReference | None = None
         if config.lora.is_on:
@@ -115,16 +118,19 @@ class GrpoTrainer:
                 is_synced_first=True,
                 stop_ids=encoder.stop_ids,
                 adapters=policy.adapters if config.lora.sampler == "adapter" else None,
+                apart=Apart(config.group_size, worker.logs / "servers", worker.say),
             ),
-            step=None if config.rollout.engine == "vllm" else 0,
+            step=None if config.rollout.is_vllm else 0,
         )
+        self.next: ahead.NextRollout | None = None  # that servers draw while this one trains
+        self.num_probed = 0  # syncs of servers after which they were compared with the trainer
         self.groups = GroupSampler(
             worker, config, encoder, source, self.sampler.engine, self._make_preference_scorer(encoder)
         )
         self.held_out = HeldOutMeasurement(worker, config)
-        self.recorder = StepRecorder(worker, config)
+        self.recorder = StepRecorder(worker, config, self._bring)
         report_once(worker, of_rl(worker.stage, config, source.count() if hasattr(source, "count") else None))
-        self.watches = LogWatches(worker, config, self._asks)
+        self.watches = LogWatches(worker, config, self._asks, self._bring)
 
     def _add_adapters(self, policy: PolicyModel) -> Adapters:
         """Puts adapters on the policy; a second set where the reference is refreshed."""
@@ -145,12 +151,17 @@ class GrpoTrainer:
             self.config.deepspeed.precision,
         )
 
-    def _asks(self, rollout: Rollout) -> bool:
+    def _asks(self, row: Row) -> bool:
         """Whether a prompt as the policy saw it asks for tags or a box."""
-        return asks_for_form(self.tokenizer.decode(rollout.prompt_ids))
+        assert row.here is not None
+        return asks_for_form(self.tokenizer.decode(row.here.prompt_ids.tolist()))
+
+    def _bring(self, rows: list[Row]) -> list[Row]:
+        """A few rows with their rollouts, texts too, on every rank. Collective."""
+        return bring(rows, self.groups.text)
 
     def rollout(self) -> ScoredRollouts:
-        """Returns the scored rollouts that this step trains on.
+        """Returns the scored rollouts that this step trains on. Collective.
 
         They are replayed from the log if an earlier attempt, or an earlier step, sampled them; else they are sampled
         with the weights of this step, and logged.
@@ -162,18 +173,48 @@ class GrpoTrainer:
         logged = self.history.log.read(first)
         sampled = self._sample(first) if logged is None else logged
         rollouts = [r for r in sampled if r.use == "train"]
+        if logged is not None:
+            self.history.log.load(first, rollouts)
         if logged is None or begins:
             self._probe_sampler(rollouts, first)
             set_advantages(rollouts, self.config)
         if logged is None:
             self._log_rollouts(first, sampled)
+        if self.config.draws_ahead and begins:
+            self._draw_ahead()
         self._let_sampler_sleep()
         scored = ScoredRollouts.of(rollouts, self.config.group_size)
         self.recorder.describe_rollout(sampled, scored, first, begins)
         if begins:
             self.recorder.log_samples(self.step + 1, scored.rollouts)
             self.watches.log_first_words(self.step + 1, scored.rollouts)
+            if self.config.draws_ahead:
+                ahead.require_bound(rollouts, self.step, self.config)
+                self.recorder.first_step_metrics["policy/staleness"] = ahead.mean_staleness(rollouts, self.step)
         return scored
+
+    def _draw_ahead(self) -> None:
+        """Has servers begin to draw the next rollout, by the weights of this step."""
+        self._sync()
+        self.groups.reasoning_only = self.watches.has_phase_ended
+        self.next = ahead.begin(self.groups, self.history, self.config, self.step)
+
+    def _take_next(self) -> None:
+        """Waits for the next rollout where this step begins it, scores it and writes it to the log."""
+        upcoming, self.next = self.next, None
+        if upcoming is None:
+            return
+        self.recorder.times = {}
+        self.worker.progress("rollout", self.step, self.config.num_steps, self.recorder.headline())
+        sampled = self.groups.rollout(
+            upcoming.first, upcoming.left_over, upcoming.start, upcoming.asked, self._weights()
+        )
+        self._probe_servers()  # where all of them were lost, they have the weights of now
+        rollouts = [r for r in sampled if r.use == "train"]
+        self._probe_sampler(rollouts, upcoming.first)
+        set_advantages(rollouts, self.config)
+        self._log_rollouts(upcoming.first, sampled)
+        self.recorder.times_before = {**self.groups.times, **self.recorder.times}
 
     def train_on(self, scored: ScoredRollouts) -> None:
         """Makes the updates of this rollout that are left; saves, and stops where asked to, after each.
@@ -185,6 +226,8 @@ class GrpoTrainer:
         while self.step < self.config.num_steps and batches.rollout(self.step) == first:
             batch = self.history.share(scored.rollouts, batches.number(self.step))
             self._update(batch, scored.informative)
+            if self.step < self.config.num_steps and batches.begins(self.step):
+                self._take_next()
             self.saver.step_done(self.step, self.config.num_steps, self._progress)
 
     def go_back(self, cause: RollBack) -> None:
@@ -195,8 +238,11 @@ class GrpoTrainer:
         self.history.batches = roll_back(
             self.saver, cause, self.history.batches, self.history.describe, forget=self._drop_after
         )
+        if self.next is not None and self.next.asked is not None and self.next.asked.drawing is not None:
+            self.next.asked.drawing.cancel()
+        self.next = None
         self._resume(is_fresh=False)
-        self.watches = LogWatches(self.worker, self.config, self._asks)
+        self.watches = LogWatches(self.worker, self.config, self._asks, self._bring)
         self.sampler.forget()
 
     def _measure_held_out(self, first: int) -> dict[str, float]:
@@ -214,42 +260,58 @@ class GrpoTrainer:
         """Gives the sampler the weights of this step, if it has others."""
         if self.sampler.step != self.step:
             with measured(self.recorder.times, "sync"):
-                weights = self.engine.weights_for(self.sampler.engine)
-                self.sampler.sync(self.step, weights)
+                self.sampler.sync(self.step, self._weights())
+                self._probe_servers()
 
-    def _sample(self, first: int) -> list[Rollout]:
+    def _probe_servers(self) -> None:
+        """Compares servers with the trainer, where they got its weights since the last time."""
+        engine = self.sampler.engine
+        if not isinstance(engine, DrawsAhead) or engine.num_syncs == self.num_probed:
+            return
+        probe_servers(self.worker, self.config, self.policy, engine, self.encoder, self.step)
+        self.sampler.step, self.num_probed = engine.step, engine.num_syncs
+
+    def _weights(self) -> StepWeights:
+        """The weights of this step, for the sampler."""
+        return StepWeights(self.step, lambda: self.engine.weights_for(self.sampler.engine))
+
+    def _sample(self, first: int) -> list[Row]:
         """All scored rollouts that start at this step, each marked with its use."""
         self._sync()
         self.worker.progress("rollout", self.step, self.config.num_steps, self.recorder.headline())
         self.groups.reasoning_only = self.watches.has_phase_ended
         left_over, start = self.history.left_over(first, self.groups.reasoning_only)
+        if self.config.draws_ahead:
+            left_over = [r for r in left_over if ahead.staleness(r, self.step) <= ahead.bound(self.config)]
         sampled = self.groups.rollout(first, left_over, start)
+        self._probe_servers()
         self.recorder.times = {"sync": 0.0, **self.recorder.times, **self.groups.times}
         return sampled
 
-    def _probe_sampler(self, rollouts: list[Rollout], first: int) -> None:
+    def _probe_sampler(self, rollouts: list[Row], first: int) -> None:
         """Compares sampler and trainer. Raises RuntimeError where they differ by more than the tolerance."""
         with measured(self.recorder.times, "probe"):
             fresh = [r for r in rollouts if r.step == first]
-            self.probe = probe_sampler(self.worker, self.config, self.policy, fresh, self.step)
-            if self.probe.corrects and self.config.updates_per_rollout > 1 and rollouts[0].old_logprobs is None:
+            is_stale = any(ahead.staleness(r, self.step) for r in fresh)
+            self.probe = probe_sampler(self.worker, self.config, self.policy, fresh, self.step, is_stale)
+            if self.probe.corrects and self.config.updates_per_rollout > 1 and not rollouts[0].has_old_logprobs:
                 self.policy.set_old_logprobs(rollouts)
 
-    def _log_rollouts(self, first: int, sampled: list[Rollout]) -> None:
+    def _log_rollouts(self, first: int, sampled: list[Row]) -> None:
         with measured(self.recorder.times, "log"):
-            if self.worker.is_main:
-                self.history.log.write(first, sampled)
+            self.history.log.write(first, sampled)
 
     def _let_sampler_sleep(self) -> None:
         started = time.time()
         if self.sampler.sleep():
             self.recorder.times["sleep"] = time.time() - started
 
-    def _update(self, batch: list[Rollout], informative: set[int]) -> None:
+    def _update(self, batch: list[Row], informative: set[int]) -> None:
         """One optimizer step on a global batch, its record, and what follows from it."""
         assert self.probe is not None, "a rollout is probed before it is trained on"
         batches = self.history.batches
-        drawn_at = batches.rollout(self.step) if batches.begins(self.step) else None
+        is_stale = any(ahead.staleness(r, self.step) for r in batch)
+        drawn_at = batches.rollout(self.step) if batches.begins(self.step) and not is_stale else None
         with measured(self.recorder.times, "train"):
             torch.manual_seed(seed_for(self.worker.seed, self.worker.stage, "dropout", self.step, self.worker.rank))
             self.worker.progress("train", self.step, self.config.num_steps, self.recorder.headline())

@@ -11,13 +11,14 @@ from stages.config import RewardModelsConfig
 from stages.contract import files
 from stages.engines.checkpoint import resume
 from stages.engines.export import export_adapter
+from stages.engines.loading import load_scorer
 from stages.engines.saver import Saver
 from stages.engines.training import TrainEngine
 from stages.modeling.adapter_targets import heads_of
 from stages.modeling.adapters import add_adapters
-from stages.modeling.batching import micro_batches, pad_id, pad_rows
+from stages.modeling.batching import micro_batches, pad_id
 from stages.modeling.ready import ready_classifier
-from stages.modeling.reward_model import load_reward_model
+from stages.modeling.reward_model import laid_out
 from stages.runtime.distributed import control_group
 from stages.runtime.seeds import seed_for
 from stages.runtime.worker import Worker
@@ -73,8 +74,8 @@ def train(worker: Worker, config: RewardModelsConfig, tokenizer: Any, objective:
         worker.metrics |= files.read_json(done)
         return
     torch.manual_seed(seed_for(worker.seed, worker.stage, name, "head"))
-    model = load_reward_model(worker.model_dir("policy"), pad_id(tokenizer), is_new=True, quantize=config.lora.quantize)
-    scalar = ready_classifier(model, tokenizer, config.dropout)
+    model = load_scorer(worker.model_dir("policy"), pad_id(tokenizer), config.deepspeed, config.lora.quantize)
+    scalar = ready_classifier(model, tokenizer, config.dropout, config.deepspeed.sequence_parallel)
     if config.lora.is_on:
         seed = seed_for(worker.seed, worker.stage, name, "lora")
         scalar.adapters = add_adapters(model, config.lora, seed, worker.say, whole=heads_of(model))
@@ -88,7 +89,7 @@ def train(worker: Worker, config: RewardModelsConfig, tokenizer: Any, objective:
     while step < num_steps:
         torch.manual_seed(seed_for(worker.seed, worker.stage, name, step, worker.rank))
         batch = objective.batch_at(step)
-        loss = _accumulate(worker, engine, objective, batch, config.micro_batch_tokens, pad_id(tokenizer))
+        loss = _accumulate(engine, objective, batch, config.micro_batch_tokens, pad_id(tokenizer))
         grad_norm, lr = engine.step(step)
         step += 1
         metrics = {
@@ -136,18 +137,20 @@ def blind(name: str, metrics: dict[str, float], step: int, stage: str) -> list[A
 
 
 def _accumulate(
-    worker: Worker, engine: TrainEngine, objective: Objective, batch: list[int], micro_batch_tokens: int, pad: int
+    engine: TrainEngine, objective: Objective, batch: list[int], micro_batch_tokens: int, pad: int
 ) -> torch.Tensor:
     """Adds the gradient of this rank's share of a global batch of items. Returns its share of the loss [1]."""
     engine.train()
     loss_sum = torch.zeros(1)
-    for places in micro_batches(_num_tokens(objective, batch), worker.world_size, worker.rank, micro_batch_tokens):
+    share, packed = engine.share, bool(engine.module.packed)
+    lengths = _num_tokens(objective, batch)
+    for places in micro_batches(lengths, share.count, share.number, micro_batch_tokens, packed):
         items = [batch[place] for place in places]
-        rewards = engine(pad_rows(_rows_of(objective, items), pad, engine.device))
+        rewards = engine(*laid_out(_rows_of(objective, items), pad, engine.device, packed))
         # An empty share still takes part in the collectives of the backward pass.
         loss = objective.loss_of(rewards, items, len(batch)) if items else rewards.sum() * 0.0
         engine.backward(loss)
-        loss_sum += loss.detach().cpu()
+        loss_sum += loss.detach().cpu() if share.is_counted_here else 0.0
     return loss_sum
 
 

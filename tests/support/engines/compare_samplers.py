@@ -56,7 +56,7 @@ def make_model(directory: Path, tokenizer, is_tied: bool, seed: int) -> Path:
 
 
 def as_rows(groups) -> list[list]:
-    return [[c.token_ids, c.logprobs, c.is_truncated] for group in groups for c in group]
+    return [[c.token_ids.tolist(), c.logprobs.tolist(), c.is_truncated] for group in groups for c in group]
 
 
 def generator_states() -> tuple:

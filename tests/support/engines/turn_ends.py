@@ -72,7 +72,7 @@ def main(work_dir: str, result: str) -> None:
             sampler.close()
             outcome[f"{name}/{engine}"] = {
                 "text": encoder.decode([drawn.token_ids])[0],
-                "last": encoder.tokenizer.convert_ids_to_tokens(drawn.token_ids[-1]),
+                "last": encoder.tokenizer.convert_ids_to_tokens(int(drawn.token_ids[-1])),
                 "logprobs": len(drawn.logprobs) == len(drawn.token_ids),
                 "truncated": drawn.is_truncated,
                 "cut": [encoder.decode([cut.token_ids])[0], cut.is_truncated],

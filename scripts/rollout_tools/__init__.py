@@ -1,0 +1,1 @@
+"""The sides of scripts/bench_rollouts.py."""
