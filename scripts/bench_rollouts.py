@@ -11,8 +11,8 @@ processes of its own, under torchrun:
     before    lists in objects: pickled to every rank, written as JSON by rank 0, read by every rank, and the texts of
               all measured on every rank. It is run scaled down, and its time and memory are multiplied: all of it is
               linear in the tokens
-    texts     what the metrics need of a text, measured at the size of the side `before`; since then by the rank that
-              drew it, while other groups are sampled
+    texts     what the metrics need of a text, measured at the size of the side `before`. Now the rank that drew it does
+              so, while other groups are sampled, and the language is taken from its reward where that is not 0
 
 A profile of the side `after` follows, and the number of bytecodes that Python executes for completions of 1,024 and of
 16,384 tokens: where any code of ours ran over tokens, the second would be 16 times the first.
@@ -103,15 +103,18 @@ def report(old: list[dict], new: list[dict], options: argparse.Namespace) -> Non
         f"\n{options.rows:,} completions of {options.tokens:,} tokens, {options.rows * options.tokens / 1e6:,.0f} M in "
         f"all; before: {options.before_rows:,} of {options.before_tokens:,}, times {factor:,.0f}\n"
     )
-    print("| | before | after |\n|---|---|---|")
+    print("| | before | processor time | after | processor time |\n|---|---|---|---|---|")
     for name in ("share", "log", "replay", "metrics", "deliver"):
-        was = f"{most(old, name) * factor:,.1f}" if any(name in rank for rank in old) else ""
-        print(f"| {name}, s | {was} | {most(new, name):,.2f} |")
-    texts = most(old, "texts") * factor
-    print(f"| texts measured, s a rank | {texts:,.1f} | {texts / options.processes:,.1f}, while others are sampled |")
-    print(f"| held on each rank, GiB | {most(old, 'held_gib') * factor:,.2f} | {most(new, 'held_gib'):.2f} |")
-    print(f"| peak of a rank, GiB | | {most(new, 'peak_gib'):.2f} |")
-    print(f"| log on the disk, GiB | {most(old, 'disk_gib') * factor:,.2f} | {sum(r['disk_gib'] for r in new):.2f} |")
+        was = [f"{most(old, key) * factor:,.0f}" if key in old[0] else "" for key in (name, f"{name}_cpu")]
+        now = [f"{most(new, key):,.1f}" for key in (name, f"{name}_cpu")]
+        print(f"| {name}, s | {' | '.join([*was, *now])} |")
+    texts, words = (most(old, name) * factor for name in ("texts_cpu", "words_cpu"))
+    print(f"| texts measured by each rank, s | | {texts:,.0f} | | {words / options.processes:,.0f} |")
+    print(f"| held on each rank, GiB | {most(old, 'held_gib') * factor:,.1f} | | {most(new, 'held_gib'):.2f} | |")
+    print(f"| peak of a rank, GiB | | | {most(new, 'peak_gib'):.2f} | |")
+    print(
+        f"| log on the disk, GiB | {most(old, 'disk_gib') * factor:,.1f} | | {sum(r['disk_gib'] for r in new):.2f} | |"
+    )
     print("\nprofile of rank 0, own seconds, calls:")
     for line in new[0]["profile"]:
         print(f"  {line}")

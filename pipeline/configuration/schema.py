@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pipeline.configuration import graph
+from pipeline.configuration.orchestration import PrefectConfig, RetryConfig
 from stages.config import (
     Bool,
     Checked,
@@ -305,6 +306,8 @@ class RunConfig(Checked):
     orchestrator: Literal["prefect", "none"] = setting(
         "prefect", "prefect: a flow with a task run for each stage; none: the same stages in a plain loop."
     )
+    prefect: PrefectConfig = setting(PrefectConfig, "What Prefect's page shows.")
+    retry: RetryConfig = setting(RetryConfig, "Trying again when a machine or a server was lost.")
     selected: dict[str, Bool] = setting({}, "Stages that are run, by name; +stage=NAME sets it.")
     model: ModelConfig = setting(ModelConfig, "The base model.")
     student: StudentConfig = setting(StudentConfig, "The model that is distilled into.")

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 
 import numpy as np
 import psutil
@@ -63,7 +63,7 @@ def simulated(rows: int, tokens: int, group_size: int, rank: int, world_size: in
 
 
 class Stopwatch:
-    """Seconds of each part of the work."""
+    """Seconds of each part of the work: by the clock, and as `NAME_cpu` of this rank's processor time."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -71,9 +71,10 @@ class Stopwatch:
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
         barrier()
-        started = perf_counter()
+        started, cpu_started = perf_counter(), process_time()
         yield
         self.seconds[name] = perf_counter() - started
+        self.seconds[f"{name}_cpu"] = process_time() - cpu_started
 
 
 def all_of_it(

@@ -66,6 +66,9 @@ def before(rows: int, tokens: int, group_size: int, rank: int, world_size: int, 
         for one in gathered:
             language_consistency(thought_of(one.completion), "en")
             count_words(one.completion)
+    with clock("words"):
+        for one in gathered:
+            count_words(one.completion)
     with clock("replay"):
         again = [ListedRollout(**{**row, "prompt": Prompt(**row["prompt"])}) for row in read_record_file(path)]
     assert len(again) == rows

@@ -8,6 +8,7 @@ state/step_000120/
     manifest.json      written last: sha256 of every file
 """
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -18,12 +19,14 @@ from stages.engines.finite import named
 from stages.engines.training import TrainEngine
 from stages.engines.universal import buffers_of, to_universal
 from stages.runtime import disk
-from stages.runtime.distributed import barrier, gather_objects
+from stages.runtime.distributed import barrier, gather_objects, own_place
 from stages.runtime.errors import InputError
 from stages.runtime.worker import Worker
 
 Progress = dict[str, Any]  # "step", "world_size", "zero_stage", and what the loop adds
 WhyUnusable = Callable[[Progress], str | None]
+
+OWNED = re.compile(r"zero_pp_rank_(\d+)_")  # in the name of a part that DeepSpeed writes and loads on one rank
 
 
 def usable(progress: Progress) -> None:
@@ -45,12 +48,13 @@ def remove_temporary(root: Path) -> None:
 def newest_checkpoint(
     worker: Worker, name: str = "state", why_unusable: WhyUnusable = usable
 ) -> tuple[Path, Progress] | None:
-    """The newest whole checkpoint and its progress, or None; every rank decides alike.
+    """The newest whole checkpoint and its progress, or None; every rank decides alike. Collective.
 
     Args:
         worker: The stage, which is warned of each checkpoint that is skipped.
         name: Directory of the checkpoints within the stage directory.
-        why_unusable: What is wrong with other files that a checkpoint with this progress needs, or None.
+        why_unusable: What is wrong with other files that a checkpoint with this progress needs, or None; what one rank
+            finds counts for all.
     """
     directories = sorted((worker.dir / name).glob("step_*"), reverse=True)
     for directory in directories:
@@ -59,10 +63,11 @@ def newest_checkpoint(
             why = f"is damaged ({', '.join(damaged)})"
         else:
             progress = files.read_json(directory / "progress.json")
-            found = why_unusable(progress)
+            mine = why_unusable(progress)
+            found = gather_objects([mine] if mine else [])
             if not found:
                 return directory, progress
-            why = f"cannot be used: {found}"
+            why = f"cannot be used: {found[0]}"
         worker.say(f"WARNING: checkpoint {directory} {why}: falling back to the one before it")
     if directories:
         worker.say(
@@ -72,11 +77,27 @@ def newest_checkpoint(
 
 
 def _damaged_files(directory: Path) -> list[str]:
-    """Files of a checkpoint that are missing or not what its manifest says; the manifest itself if it is damaged."""
+    """Files of a checkpoint that are missing or not what its manifest says; the manifest itself if it is damaged.
+
+    Every file is read by one rank, its own part by each, and all get the same answer. Collective.
+    """
     try:
-        return files.damaged_files(directory, files.read_json(directory / "manifest.json")["files"])
+        table = files.read_json(directory / "manifest.json")["files"]
+        mine = files.damaged_files(directory, share_of(table, *own_place()))
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return ["manifest.json"]
+        mine = ["manifest.json"]
+    return sorted(set(gather_objects(mine)))
+
+
+def share_of(table: dict[str, files.FileEntry], rank: int, world_size: int) -> dict[str, files.FileEntry]:
+    """The files of a checkpoint that this rank verifies: those that it loads, and its share of what has no owner.
+
+    A checkpoint of more processes than there are now has files without an owner too. They are shared out by size.
+    """
+    owned = {name: int(found[1]) for name in table if (found := OWNED.search(name)) and int(found[1]) < world_size}
+    rest = sorted(table.keys() - owned.keys(), key=lambda name: (-table[name]["bytes"], name))
+    mine = set(rest[rank::world_size])
+    return {name: entry for name, entry in table.items() if name in mine or owned.get(name) == rank}
 
 
 def resume(

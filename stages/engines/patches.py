@@ -9,6 +9,7 @@ below this one (the same test file looks after these too):
 
     stages/__init__.py              hides torchvision, torchaudio and torchcodec of a CUDA build from a CPU build of
                                     torch, before anything imports them
+    stages/modeling/patches.py      what loading and saving of models need, in the same form
     stages/engines/optimizers.py    `ReplicatedOptimizer._global_grad_norm`, where DeepSpeed's engine looks for the norm
     stages/runtime/heartbeat.py     the file of torch's collectives, and the words of gloo's time-out
     stages/runtime/disk.py          the words in which torch.save says that a file could not grow

@@ -5,9 +5,9 @@ the same gradient however it is split. `managed_gradient_accumulation: false` ma
 """
 
 import copy
+import math
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +18,17 @@ from stages.config import DeepSpeedConfig, OptimConfig
 from stages.engines import patches
 from stages.engines.finite import named, non_finite_state
 from stages.engines.optimizers import ReplicatedOptimizer, adamw, learning_rate_factor, set_learning_rate
-from stages.engines.weights import has_names_of_its_own, named_weights, with_checkpoint_names
+from stages.engines.weight_files import without, write_weights
+from stages.engines.weights import checkpoint_layout, has_names_of_its_own, named_weights, with_checkpoint_names
 from stages.modeling.adapters import REFERENCE
+from stages.modeling.divided import shape_of, whole
 from stages.modeling.model import save_model
+from stages.modeling.patches import names_not_saved
 from stages.modeling.policy_model import PolicyModel
 from stages.modeling.reward_model import ScalarModel
 from stages.modeling.sequences import Share, sequence_group
-from stages.runtime.disk import all_or_nothing
+from stages.modeling.tiles import tile_mlps
+from stages.runtime.disk import GIB, all_or_nothing
 from stages.runtime.distributed import collective_timeout
 
 if TYPE_CHECKING:
@@ -116,6 +120,8 @@ class TrainEngine:
         self.share = share_rows(module, config)
         if config.gradient_checkpointing:
             module.model.gradient_checkpointing_enable()
+        if config.mlp_tiles > 1:
+            tile_mlps(module.model, config.mlp_tiles)
         module.to(self.device)
         optimizer: torch.optim.Optimizer
         if has_own_optimizer(config):
@@ -180,7 +186,7 @@ class TrainEngine:
         """
         if self.module.adapters is not None:
             for weight in self.module.adapters.weights(self.module):
-                with self._whole(weight.parts) as is_divided:
+                with whole(weight.parts) as is_divided:
                     tensor = weight.compute()
                     yield (
                         weight.name.removeprefix(prefix),
@@ -194,7 +200,7 @@ class TrainEngine:
         for name, tensor in named_weights(self.module):
             if self.module.adapters is not None and f".{REFERENCE}." in name:
                 continue
-            with self._whole([tensor] if isinstance(tensor, torch.nn.Parameter) else []) as is_divided:
+            with whole([tensor] if isinstance(tensor, torch.nn.Parameter) else []) as is_divided:
                 yield name.removeprefix(prefix), tensor.data.clone() if is_divided else tensor.detach()
 
     def weights_for(self, sampler: "Sampler") -> Iterator[tuple[str, torch.Tensor]]:
@@ -203,40 +209,17 @@ class TrainEngine:
             return self.adapter_weights() if sampler.takes_checkpoint_names else self._own_weights()
         return self.checkpoint_weights() if sampler.takes_checkpoint_names else self.full_weights()
 
-    @contextmanager
-    def _whole(self, parameters: list[torch.nn.Parameter], modifier: int | None = None) -> Iterator[bool]:
-        """Within the block these parameters are whole on every rank; gives whether they are parts outside of it.
-
-        `modifier`: the rank whose changes count, where there are any.
-        """
-        import deepspeed
-
-        is_divided = self.config.zero_stage == 3 and bool(parameters)
-        with deepspeed.zero.GatheredParameters(parameters, modifier_rank=modifier) if is_divided else nullcontext():
-            yield is_divided
-
     def adapter_weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Yields (name, whole tensor, a copy) of the adapters and of the modules that are trained whole beside them."""
         assert self.module.adapters is not None
         for name, parameter in self.module.adapters.state(self.module):
-            with self._whole([parameter]):
+            with whole([parameter]):
                 yield name, parameter.detach().clone()
-
-    @torch.no_grad()
-    def set_adapter_weights(self, adapter: str, weights: dict[str, torch.Tensor]) -> None:
-        """Gives a set of adapters the values that `adapter_weights` has yielded. Collective under ZeRO-3."""
-        assert self.module.adapters is not None
-        for name, parameter in self.module.adapters.state(self.module, adapter):
-            with self._whole([parameter], modifier=0) as is_divided:
-                if not is_divided or dist.get_rank() == 0:
-                    parameter.copy_(weights[name])
 
     def checkpoint_weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Yields what `full_weights` does, under the names and in the form that the model's checkpoint has."""
         if self._has_names_of_its_own is None:
-            adapters, model = self.module.adapters, self.module.model
-            names = None if adapters is None else ((weight.name, weight.like) for weight in adapters.weights(model))
-            self._has_names_of_its_own = has_names_of_its_own(model, names)
+            self._has_names_of_its_own = has_names_of_its_own(self.module.model, self._layout())
         weights = self.full_weights()
         yield from with_checkpoint_names(self.module.model, weights) if self._has_names_of_its_own else weights
 
@@ -245,7 +228,9 @@ class TrainEngine:
         return non_finite_state(self.module, self._optimizer())
 
     def export(self, tokenizer: "PreTrainedTokenizerBase", directory: Path) -> None:
-        """Writes the HF directory on rank 0. Collective under ZeRO-3.
+        """Writes the HF directory on rank 0, one tensor at a time. Collective under ZeRO-3.
+
+        What is larger than `deepspeed.export_shard_gib` becomes several files with an index, which is written last.
 
         Raises:
             RuntimeError: the weights or the optimizer's state are not finite. Loops find that before
@@ -253,11 +238,33 @@ class TrainEngine:
         """
         if broken := self.non_finite():
             raise RuntimeError(f"the model cannot be exported, because it is not finite: {named(broken)}")
-        main = dist.get_rank() == 0
-        state = {name: tensor.cpu() for name, tensor in self.full_weights() if main}
-        if main:
-            with all_or_nothing(directory, sum(tensor.nbytes for tensor in state.values())):
-                save_model(self.module.model, state, tokenizer, directory)
+        model = self.module.model
+        ignored = names_not_saved(model)
+        layout = checkpoint_layout(model, without(ignored, self._layout()))
+        weights = with_checkpoint_names(model, without(ignored, self.full_weights()))
+        if dist.get_rank() != 0:
+            for _ in weights:  # takes part in the gathering
+                pass
+            return
+        with all_or_nothing(directory, sum(tensor.nbytes for tensor in layout.values())):
+            save_model(model, {}, tokenizer, directory)  # everything but the weights
+            shard_bytes = int(self.config.export_shard_gib * GIB)
+            write_weights(directory, layout, weights, shard_bytes, self._num_parameters())
+
+    def _layout(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yields the names of `full_weights` without gathering anything, with tensors of the right type."""
+        adapters, model = self.module.adapters, self.module.model
+        if adapters is None:
+            yield from named_weights(model)
+        else:
+            yield from ((weight.name, weight.like) for weight in adapters.weights(model))
+
+    def _num_parameters(self) -> int:
+        """The parameters of the model as it is exported."""
+        adapters, model = self.module.adapters, self.module.model
+        if adapters is None:
+            return sum(map(patches.num_elements, model.parameters()))
+        return sum(math.prod(shape_of(weight.like)) for weight in adapters.weights(model) if weight.parts)
 
     def checkpoint_bytes(self) -> int:
         """Bytes of a checkpoint, all ranks: weights, two moments, and DeepSpeed's fp32 copy under ZeRO 1-3 or bf16.

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from stages.modeling.divided import shape_of
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -54,16 +56,21 @@ def has_names_of_its_own(model: "PreTrainedModel", weights: Weights | None = Non
 
     `weights`: those of the model, by their names in it; None: as the module has them, which is without adapters.
     """
+    names = dict(named_weights(model) if weights is None else weights)
+    return set(checkpoint_layout(model, names.items())) != set(names)
+
+
+def checkpoint_layout(model: "PreTrainedModel", weights: Weights) -> dict[str, torch.Tensor]:
+    """The names that these weights have in the model's checkpoint, each with a tensor of its type and shape alone.
+
+    Args:
+        model: The model that they are of; only its kind counts.
+        weights: By their names in the module; of a parameter that ZeRO-3 divides the part is enough.
+    """
     from transformers.core_model_loading import revert_weight_conversion
 
-    names = dict(named_weights(model) if weights is None else weights)
-    meta = {name: torch.empty(_shape_of(tensor), dtype=tensor.dtype, device="meta") for name, tensor in names.items()}
-    return set(revert_weight_conversion(model, meta)) != set(names)
-
-
-def _shape_of(tensor: torch.Tensor) -> torch.Size:
-    """The shape of a whole tensor, also where ZeRO-3 has left only a part of it on this rank."""
-    return getattr(tensor, "ds_shape", tensor.shape)
+    meta = {name: torch.empty(shape_of(tensor), dtype=tensor.dtype, device="meta") for name, tensor in weights}
+    return dict(revert_weight_conversion(model, meta))
 
 
 def with_checkpoint_names(model: "PreTrainedModel", weights: Weights) -> Iterator[tuple[str, torch.Tensor]]:

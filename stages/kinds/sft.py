@@ -8,10 +8,11 @@ from pathlib import Path
 
 from stages.config import SftConfig
 from stages.engines.export import export
+from stages.engines.loading import load_policy
 from stages.engines.training import TrainEngine
 from stages.modeling.adapters import add_adapters
 from stages.modeling.batching import pad_id
-from stages.modeling.model import load_model, load_tokenizer
+from stages.modeling.model import load_tokenizer
 from stages.modeling.ready import ready_policy
 from stages.prompting.encoding import Encoder
 from stages.runtime.errors import InputError, user_errors
@@ -39,7 +40,7 @@ def run(worker: Worker) -> None:
     )
     targets = [sum(weight > 0 for weight in row.weights) for row in rows]
     report_once(worker, of_sft(worker.stage, config, targets, num_too_long, num_steps))
-    model = load_model(worker.model_dir("policy"), config.deepspeed.precision, config.lora.quantize)
+    model = load_policy(worker.model_dir("policy"), config.deepspeed, config.lora.quantize)
     policy = ready_policy(
         model,
         tokenizer,

@@ -11,6 +11,7 @@ from stages.config.mistakes import hint
 from stages.contract.linear_layers import READ_BY_KERNELS
 from stages.modeling.batching import lay_out
 from stages.modeling.checks import evaluating, short_rows
+from stages.modeling.divided import forward_possible
 from stages.runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def not_called(model: "PreTrainedModel", names: list[str], packed: bool) -> list
     batch = lay_out([ids], [[False] * len(ids)], 0, next(model.parameters()).device, packed)
     packing = {"position_ids": batch.position_ids, "boundaries": batch.boundaries, "longest": batch.longest}
     try:
-        with evaluating(model):
+        with forward_possible(model), evaluating(model):
             model(input_ids=batch.input_ids, use_cache=False, **(packing if packed else {}))
     finally:
         for hook in hooks:

@@ -20,6 +20,8 @@ from torch import nn
 
 from stages.config import LoraConfig
 from stages.modeling.adapter_targets import chosen_layers, chosen_whole, width_of
+from stages.modeling.divided import peft_gathers, shape_of
+from stages.modeling.divided import whole as whole_parameters
 from stages.modeling.quantized import is_packed, shaped_like, unpacked
 from stages.runtime.errors import InputError
 
@@ -171,14 +173,16 @@ def add_adapters(
     trained_whole = [*chosen_whole(model, config.whole, targets), *whole]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        for adapter in (POLICY, REFERENCE)[: 1 + has_reference]:
-            _inject(model, config, targets, trained_whole, adapter)
+        trained = [part for name in trained_whole for part in model.get_submodule(name).parameters()]
+        with peft_gathers(model), whole_parameters(trained):  # copies of these are trained
+            for adapter in (POLICY, REFERENCE)[: 1 + has_reference]:
+                _inject(model, config, targets, trained_whole, adapter)
     adapters = Adapters(model, config, targets, trained_whole)
     adapters.train_policy()
     if config.rank == width_of(model):
         _start_at_full_rank(model)
     count = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    total = sum(math.prod(weight.like.shape) for weight in adapters.weights(model))
+    total = sum(math.prod(shape_of(weight.like)) for weight in adapters.weights(model))
     say(
         f"adapters of rank {config.rank} on {len(targets)} layers: {count} of {total} parameters are trained"
         + (f", {', '.join(trained_whole)} whole" if trained_whole else "")

@@ -59,6 +59,14 @@ def decoder_of(model: "PreTrainedModel") -> nn.Module:
     return parts[0] if len(parts) == 1 else model
 
 
+def beside_decoder(model: "PreTrainedModel") -> list[nn.Parameter]:
+    """The parameters of a causal LM that logits are made with: those that are not its decoder's, and the head's."""
+    decoder, head = decoder_of(model), model.get_output_embeddings()
+    within = {id(parameter) for parameter in decoder.parameters()} if decoder is not model else set()
+    within -= {id(parameter) for parameter in head.parameters()} if head is not None else set()
+    return [parameter for parameter in model.parameters() if id(parameter) not in within]
+
+
 def own_logits(model: "PreTrainedModel", hidden_ND: torch.Tensor) -> torch.Tensor:
     """The logits [N, V] that the model's own forward pass gives after its decoder has given these hidden states."""
     decoder = decoder_of(model)

@@ -12,7 +12,8 @@ from torch.utils.checkpoint import checkpoint
 
 from stages.modeling.adapters import Adapters
 from stages.modeling.attention import use_packed_attention
-from stages.modeling.head import Kind, capped, decoder_of, head_kind, own_logits, softcap_of
+from stages.modeling.divided import whole
+from stages.modeling.head import Kind, beside_decoder, capped, decoder_of, head_kind, own_logits, softcap_of
 from stages.modeling.logprobs import FusedTokenLogprobs, TokenLogprobs
 from stages.modeling.sequences import SequenceGroup
 
@@ -41,7 +42,8 @@ class PolicyModel(nn.Module):
         self.adapters: Adapters | None = None  # None: all weights are trained
         self.sequences: SequenceGroup | None = None  # the ranks that hold its rows together; None: each its own
         self.is_partitioned = False  # whether ZeRO 3 divides its weights over the ranks
-        self.head: Kind = head_kind(model)
+        with whole(beside_decoder(model)):
+            self.head: Kind = head_kind(model)
         if packed:
             use_packed_attention(model)
 

@@ -12,6 +12,7 @@ from stages.contract.split_heads import why_not_split
 from stages.modeling.attention import cannot_pack, has_packed_kernel, packing_refused, use_packed_attention
 from stages.modeling.batching import pad_id
 from stages.modeling.checks import SelfCheck, reward_difference, why_rewards_not_packed
+from stages.modeling.divided import forward_possible, shape_of
 from stages.modeling.dropout import turn_off_dropout, turn_off_dropout_of_config
 from stages.modeling.policy_model import PolicyModel
 from stages.modeling.reward_model import ScalarModel
@@ -49,19 +50,21 @@ def ready_policy(
     if not dropout:
         turn_off_dropout(model)
     policy = PolicyModel(model.to(own_device()))
-    check = SelfCheck(policy, pad_id(tokenizer))
     if sequence_parallel > 1:
         packing = "on"
         require_splitting(model, sequence_parallel)
     may_pack = packing == "on" or (packing == "auto" and has_packed_kernel(precision))
-    why = (cannot_pack(model) or _in_mode(policy, check.why_not_packed, not dropout)) if may_pack else None
-    if why and packing == "on":
-        raise splitting_refused(model, why) if sequence_parallel > 1 else packing_refused(model, why)
+    with forward_possible(policy):
+        check = SelfCheck(policy, pad_id(tokenizer))
+        why = (cannot_pack(model) or _in_mode(policy, check.why_not_packed, not dropout)) if may_pack else None
+        if why and packing == "on":
+            raise splitting_refused(model, why) if sequence_parallel > 1 else packing_refused(model, why)
+        if not may_pack or why is not None:
+            _require_padded_rows(check, policy, dropout)
     if may_pack and why is None:
         policy.packed = True
         use_packed_attention(model)
         return policy
-    _require_padded_rows(check, policy, dropout)
     if why:
         say(f"packing=auto: rows of {type(model).__name__} are padded, not packed: {why}")
     return policy
@@ -81,7 +84,8 @@ def ready_classifier(
         turn_off_dropout(model)
     scalar = ScalarModel(model.to(own_device()))
     scalar.train(not dropout)
-    difference, tolerance = reward_difference(scalar, pad_id(tokenizer))
+    with forward_possible(scalar):
+        difference, tolerance = reward_difference(scalar, pad_id(tokenizer))
     scalar.train()
     if not difference <= tolerance:
         raise InputError(
@@ -90,7 +94,9 @@ def ready_classifier(
         )
     if sequence_parallel > 1:
         require_splitting(model, sequence_parallel)
-        if why := cannot_pack(model) or why_rewards_not_packed(scalar):
+        with forward_possible(scalar):
+            why = cannot_pack(model) or why_rewards_not_packed(scalar)
+        if why:
             raise splitting_refused(model, why)
         scalar.packed = True
         use_packed_attention(model)
@@ -117,7 +123,7 @@ def require_rows(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase")
     What its files list counts, not what its class adds as it is loaded (Qwen2Tokenizer adds `<|endoftext|>` to any
     vocabulary): of that only tokens with a role are ever used.
     """
-    rows = model.get_input_embeddings().weight.shape[0]
+    rows = shape_of(model.get_input_embeddings().weight)[0]
     directory = str(getattr(tokenizer, "name_or_path", "") or "")
     listed = num_tokens(Path(directory)) if directory and Path(directory).is_dir() else None
     roles = [tokenizer.eos_token_id, tokenizer.bos_token_id, pad_id(tokenizer)]

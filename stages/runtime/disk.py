@@ -10,6 +10,7 @@ from pathlib import Path
 from stages.runtime.errors import HasFix
 
 MIB = 2**20
+GIB = 2**30
 RESERVE_BYTES = 64 * 2**10  # given back when the disk is full, so that error.json can still say so
 SAID_BY_THE_SYSTEM = ("No space left on device", "Disk quota exceeded")
 SAID_BY_TORCH_SAVE = ("inline_container", "iostream error")  # of any file that could not grow

@@ -19,6 +19,15 @@ def barrier() -> None:
         dist.barrier(group=control_group())
 
 
+def own_place() -> tuple[int, int]:
+    """The rank of this process and the number of all; (0, 1) where there is no process group."""
+    import torch.distributed as dist
+
+    if not (dist.is_available() and dist.is_initialized()):
+        return 0, 1
+    return dist.get_rank(), dist.get_world_size()
+
+
 def gather_objects(mine: list) -> list:
     """Joins the lists of all ranks in the order of the ranks. Collective; every rank gets the whole."""
     import torch.distributed as dist

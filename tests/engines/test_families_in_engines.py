@@ -4,6 +4,7 @@ import pytest
 
 from scripts.family_tools.families import write_model
 from scripts.family_tools.trials import run_grpo
+from stages.contract.files import read_json
 from tests.support.paths import ENGINE_SCRIPTS
 from tests.support.stage_dirs import run_script
 
@@ -40,3 +41,47 @@ def test_all_weights_survive_a_stage(whole, case):
     assert found["resumed"] == found["exported"] == found["reference"] == []
     assert not found["universal"], "a checkpoint of another number of processes"
     assert "model.layers.1.mlp.experts.3.up_proj.weight" in found["checkpoint"]
+
+
+@pytest.fixture(scope="module")
+def divided(tmp_path_factory) -> list[dict]:
+    """What each of two ranks found."""
+    directory = tmp_path_factory.mktemp("divided_model")
+    result = directory / "result.json"
+    return [
+        run_script(ENGINE_SCRIPTS / "divided_model.py", directory, result, num_processes=2),
+        read_json(second(result)),
+    ]
+
+
+def second(result):
+    return result.with_name(f"{result.name}.1")
+
+
+@pytest.mark.parametrize("family", ["Llama, tied", "Qwen3-MoE", "DeepSeek-V3", "GPT-2", "Gemma 3"])
+def test_a_model_divided_as_it_is_read_is_the_same_model(divided, family):
+    """No rank holds more than its half; what is tried before training and exported after it is that of the whole."""
+    for found in (rank["families"][family] for rank in divided):
+        assert found["held"] < 0.52 and found["held after trials"] < 0.52
+        assert found["differs"] == found["differs after trials"] == found["export"]["other tensors"] == []
+        assert found["ready"] == [True, True, True]
+        in_shards = family in ("Llama, tied", "Qwen3-MoE")
+        assert found["export"]["shards"] > 1 if in_shards else found["export"]["shards"] == 1
+        if family != "Qwen3-MoE":  # whose shards transformers cuts between whole merged experts
+            assert found["export"]["other files"] == []
+
+
+def test_adapters_and_heads_go_on_divided_models(divided):
+    for found in divided:
+        assert found["adapters"] == {"plain": [], "dora": [], "whole": []}
+        assert found["reward model"] == {"differs": [], "divided": True}
+
+
+def test_what_is_wrong_with_a_model_is_said_when_it_is_divided_too(divided):
+    for found in divided:
+        bits, lost, shape, head, more = found["refusals"]
+        assert "4 bits" in bits and "deepspeed=zero2" in bits
+        assert "1 tensors that LlamaForCausalLM needs are missing: model.layers.1.mlp.up_proj.weight" in lost
+        assert "model.layers.1.mlp.up_proj.weight is [3, 3]" in shape
+        assert "tie_word_embeddings" in head
+        assert "1 tensors are not of LlamaForCausalLM: model.layers.0.mlp.more.weight" in more

@@ -1,11 +1,15 @@
 """Which checkpoint a resume takes when some are damaged."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 from stages.contract import files
-from stages.engines.checkpoint import newest_checkpoint
+from stages.engines.checkpoint import newest_checkpoint, share_of
 from stages.engines.saver import superseded
 from stages.engines.universal import to_universal
+from tests.support.two_ranks import on_ranks
 
 pytestmark = pytest.mark.slow  # imports DeepSpeed
 
@@ -102,3 +106,53 @@ def test_a_checkpoint_that_deepspeed_cannot_convert_says_why(tmp_path):
     (tmp_path / "[odd] name" / "engine").mkdir()
     with pytest.raises(RuntimeError, match=r"(?s)could not convert .*\[odd\] name/engine.* \(exit code 1\): .*Error"):
         to_universal(tmp_path / "[odd] name" / "engine", tmp_path / "whole" / "engine")
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 8])
+def test_every_file_is_verified_by_one_rank_and_by_the_one_that_loads_it(world_size):
+    names = [
+        f"engine/zero_pp_rank_{rank}_mp_rank_00_{kind}_states.pt" for rank in range(4) for kind in ("model", "optim")
+    ]
+    names += [
+        "engine/mp_rank_00_model_states.pt",
+        "progress.json",
+        "engine/bf16_zero_pp_rank_1_mp_rank_00_optim_states.pt",
+    ]
+    table = {name: {"sha256": "", "bytes": place + 1} for place, name in enumerate(names)}
+    shares = [share_of(table, rank, world_size) for rank in range(world_size)]
+    assert sorted(name for share in shares for name in share) == sorted(names)
+    for rank, share in enumerate(shares):
+        mine = [name for name in names if f"zero_pp_rank_{rank}_" in name]
+        assert set(mine) <= set(share)
+
+
+def _found_on(rank, world_size):
+    directory = Path(os.environ["CHECKPOINTS"])
+    read, sha256 = [], files.sha256
+    files.sha256 = lambda path: read.append(path.name) or sha256(path)
+    listener = Listener(directory)
+    found = newest_checkpoint(
+        listener, why_unusable=lambda progress: "gone" if rank and progress["step"] == 10 else None
+    )
+    return [found and found[0].name, listener.lines, read]
+
+
+def test_a_damaged_part_is_found_by_its_rank_and_all_ranks_fall_back(tmp_path, monkeypatch):
+    """One rank reads the damage, another lacks a file beside the checkpoint: both ranks go on from the same one."""
+    monkeypatch.setenv("CHECKPOINTS", str(tmp_path))
+    for step in (5, 10, 15):
+        checkpoint = write_checkpoint(tmp_path, step)
+        for rank in range(2):
+            (checkpoint / "engine" / f"zero_pp_rank_{rank}_optim_states.pt").write_bytes(bytes([rank]) * 100)
+        (checkpoint / "manifest.json").unlink()
+        files.write_json(checkpoint / "manifest.json", {"files": files.file_table(checkpoint, ["**/*"])})
+    (checkpoint / "engine" / "zero_pp_rank_1_optim_states.pt").write_bytes(bytes(100))
+    first, second = on_ranks(_found_on, 2, tmp_path)
+    assert first[0] == second[0] == "step_000005" and first[1] == second[1]
+    assert "step_000015 is damaged (engine/zero_pp_rank_1_optim_states.pt)" in first[1][0]
+    assert "step_000010 cannot be used: gone" in first[1][1]
+    assert "zero_pp_rank_1_optim_states.pt" not in first[2] and "zero_pp_rank_0_optim_states.pt" not in second[2]
+    assert sorted(first[2] + second[2]) == sorted(
+        ["weights.pt", "progress.json"] * 3
+        + [f"zero_pp_rank_{rank}_optim_states.pt" for rank in (0, 1) for _ in range(3)]
+    )

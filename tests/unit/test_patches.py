@@ -9,6 +9,7 @@ import importlib.util
 import inspect
 import re
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,12 +18,16 @@ import pytest
 import torch
 
 from stages.engines import patches
+from stages.modeling import patches as of_models
 from tests.support.paths import REPOSITORY
 
 pytestmark = pytest.mark.slow  # imports every engine
 
 NAMES = [
-    name for name, value in vars(patches).items() if inspect.isfunction(value) and value.__module__ == patches.__name__
+    f"{module.__name__}.{name}"
+    for module in (patches, of_models)
+    for name, value in vars(module).items()
+    if inspect.isfunction(value) and value.__module__ == module.__name__
 ]
 TEST_FILES = ("tests/unit/test_patches.py", "tests/engines/test_vllm_patches.py")
 PARTS = ("Changes:", "Reason:", "Versions:", "Remove when:")
@@ -30,7 +35,8 @@ PARTS = ("Changes:", "Reason:", "Versions:", "Remove when:")
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_patch_says_why_and_has_a_test(name):
-    text = inspect.getdoc(getattr(patches, name))
+    module, _, name = name.rpartition(".")
+    text = inspect.getdoc(getattr(sys.modules[module], name))
     assert [part for part in PARTS if part not in text] == []
     assert any(f"\ndef test_{name}(" in (REPOSITORY / file).read_text(encoding="utf-8") for file in TEST_FILES)
 
@@ -115,6 +121,25 @@ def test_set_default_timeout(monkeypatch):
     patches.set_default_timeout(timedelta(seconds=7))
     for backend in ("gloo", "nccl"):
         assert distributed_c10d._get_default_timeout(backend) == timedelta(seconds=7)
+
+
+def test_gloo_group():
+    """Two members beside the default group, which need not be there, speak from an address of this machine."""
+    import torch.distributed as dist
+
+    timeout = timedelta(seconds=20)
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, timeout=timeout, wait_for_workers=False)
+
+    def join(rank: int) -> torch.Tensor:
+        own = store if rank == 0 else dist.TCPStore("127.0.0.1", store.port, is_master=False, timeout=timeout)
+        group = patches.gloo_group(dist.PrefixStore("test", own), rank, 2, timeout, "127.0.0.1")
+        tensor = torch.full((3,), float(rank == 0))
+        group.broadcast([tensor], dist.BroadcastOptions()).wait()
+        return tensor
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(join, range(2))
+    assert first.tolist() == second.tolist() == [1.0, 1.0, 1.0]
 
 
 def test_skip_allreduce():
@@ -202,3 +227,22 @@ def test_torch_is_hidden_from_cuda_builds_of_its_relatives():
         assert importlib.util.find_spec("no_such_library_of_ours") is None
     finally:
         del sys.modules["no_such_library_of_ours"]
+
+
+def test_dividing_what_is_read():
+    """Both libraries have what is called and replaced; tests/engines/test_families_in_engines.py runs it."""
+    from deepspeed.runtime.zero import Init
+    from transformers import core_model_loading
+
+    assert list(inspect.signature(core_model_loading.set_param_for_module).parameters)[:2] == ["model", "target_name"]
+    assert "set_param_for_module(" in inspect.getsource(core_model_loading.convert_and_load_state_dict_in_model)
+    assert '"HF_DEACTIVATE_ASYNC_LOAD"' in inspect.getsource(core_model_loading.convert_and_load_state_dict_in_model)
+    assert list(inspect.signature(Init._convert_to_zero_parameters).parameters) == ["self", "param_list"]
+
+
+def test_names_not_saved():
+    from transformers import PreTrainedModel
+
+    assert PreTrainedModel._keys_to_ignore_on_save is None
+    assert of_models.names_not_saved(SimpleNamespace(_keys_to_ignore_on_save=["a"])) == {"a"}
+    assert of_models.names_not_saved(SimpleNamespace(_keys_to_ignore_on_save=None)) == set()

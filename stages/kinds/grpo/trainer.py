@@ -23,6 +23,7 @@ from stages.config import GrpoConfig
 from stages.data.inputs import open_prompts
 from stages.engines.checkpoint import resume
 from stages.engines.export import export
+from stages.engines.loading import load_policy
 from stages.engines.sampling import Apart, DrawsAhead, make_sampler, require_sampler
 from stages.engines.saver import Saver
 from stages.engines.training import TrainEngine
@@ -40,7 +41,7 @@ from stages.kinds.grpo.reference import KeptReference, Reference
 from stages.kinds.grpo.update import PolicyUpdate
 from stages.modeling.adapters import Adapters, add_adapters
 from stages.modeling.batching import pad_id
-from stages.modeling.model import load_model, load_tokenizer
+from stages.modeling.model import load_tokenizer
 from stages.modeling.policy_model import PolicyModel
 from stages.modeling.ready import ready_policy
 from stages.prompting.encoding import Encoder
@@ -84,7 +85,7 @@ class GrpoTrainer:
         self.encoder = encoder = Encoder.of(config.data, self.tokenizer)
         max_tokens = max(tokens for _, tokens in config.max_completion_tokens)
         source = open_prompts(worker, config.data, encoder, policy_dir, max_tokens)
-        model = load_model(policy_dir, config.deepspeed.precision, config.lora.quantize)
+        model = load_policy(policy_dir, config.deepspeed, config.lora.quantize)
         precision, num_slices = config.deepspeed.precision, config.deepspeed.sequence_parallel
         policy = ready_policy(model, self.tokenizer, config.packing, precision, worker.say, config.dropout, num_slices)
         packed = policy.packed

@@ -11,13 +11,14 @@ from stages.config import RewardModelsConfig
 from stages.contract import files
 from stages.engines.checkpoint import resume
 from stages.engines.export import export_adapter
+from stages.engines.loading import load_scorer
 from stages.engines.saver import Saver
 from stages.engines.training import TrainEngine
 from stages.modeling.adapter_targets import heads_of
 from stages.modeling.adapters import add_adapters
 from stages.modeling.batching import micro_batches, pad_id
 from stages.modeling.ready import ready_classifier
-from stages.modeling.reward_model import laid_out, load_reward_model
+from stages.modeling.reward_model import laid_out
 from stages.runtime.distributed import control_group
 from stages.runtime.seeds import seed_for
 from stages.runtime.worker import Worker
@@ -73,7 +74,7 @@ def train(worker: Worker, config: RewardModelsConfig, tokenizer: Any, objective:
         worker.metrics |= files.read_json(done)
         return
     torch.manual_seed(seed_for(worker.seed, worker.stage, name, "head"))
-    model = load_reward_model(worker.model_dir("policy"), pad_id(tokenizer), is_new=True, quantize=config.lora.quantize)
+    model = load_scorer(worker.model_dir("policy"), pad_id(tokenizer), config.deepspeed, config.lora.quantize)
     scalar = ready_classifier(model, tokenizer, config.dropout, config.deepspeed.sequence_parallel)
     if config.lora.is_on:
         seed = seed_for(worker.seed, worker.stage, name, "lora")
