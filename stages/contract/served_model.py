@@ -172,11 +172,14 @@ def _why_unusable(url: str, wanted: Wanted, timeout_s: float) -> tuple[str, str]
 
 
 def _takes_tokens(url: str, timeout_s: float) -> bool:
-    """Whether a server has the route that takes and gives token ids; it is for POST, and asked here by GET."""
+    """Whether a server has the route that takes and gives token ids: it then complains of a request without any."""
+    empty = urllib.request.Request(
+        f"{url.rstrip('/')}/inference/v1/generate", data=b"{}", headers={"content-type": "application/json"}
+    )
     try:
-        urllib.request.urlopen(f"{url.rstrip('/')}/inference/v1/generate", timeout=timeout_s).close()
+        urllib.request.urlopen(empty, timeout=timeout_s).close()
     except urllib.error.HTTPError as error:
-        return error.code == HTTPStatus.METHOD_NOT_ALLOWED
+        return error.code not in (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
     except (OSError, HTTPException) as error:
         raise Unreachable(str(error)) from error
     return True
