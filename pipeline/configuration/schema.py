@@ -106,15 +106,16 @@ class LauncherConfig(Checked):
     )
     gpu_memory_gib: Float | None = setting(
         None,
-        "Memory of each GPU, with which the plan decides what fits; about 79 of a card that is sold with 80 GB. null: "
-        "what this machine's GPUs have; where they are elsewhere, nothing is refused.",
+        "Memory of each GPU, with which the plan decides what fits; about 79 of a card that is sold with 80 GB. Where "
+        "this machine's GPUs have less, that counts. null: what they have; where they are elsewhere, nothing is "
+        "refused.",
         unit="GiB",
         gt=0,
     )
     host_memory_gib: Float | None = setting(
         None,
-        "Memory of each machine, with which the plan decides what fits. null: what this machine has (name=local); of "
-        "other machines nothing is known, and nothing is refused.",
+        "Memory of each machine, with which the plan decides what fits. Where this machine has less (name=local), that "
+        "counts. null: what it has; of other machines nothing is known, and nothing is refused.",
         unit="GiB",
         gt=0,
     )
