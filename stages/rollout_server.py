@@ -30,6 +30,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=0, help="0: any that is free")
     parser.add_argument("--announce", type=Path, help="file that gets the address")
     parser.add_argument("--random-weights", action="store_true", help="until the first sync")
+    parser.add_argument("--with-parent", action="store_true", help="end when the process ends that started it")
     parser.add_argument("--tensor-parallel", type=int, default=1)
     parser.add_argument("--max-sequences", type=int, default=256)
     parser.add_argument("--kv-cache-gib", type=float, default=0.0625, help="on a CPU")
@@ -42,13 +43,13 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 def main(arguments: Sequence[str]) -> int:
     """Serves until it is stopped; returns the exit code where the model cannot be served."""
     options = parse(arguments)
-    environment.prepare()
+    environment.prepare(dies_with_parent=options.with_parent)
     try:
         from stages.engines.sampling.servers import process
         from stages.engines.sampling.servers.settings import OWN_PROCESS
 
         os.environ[OWN_PROCESS] = "1"
-        process.prepare_environment(options.transfer)
+        process.prepare_environment(options.transfer, options.host)
         config = RolloutConfig(
             engine="server",
             max_sequences=options.max_sequences,

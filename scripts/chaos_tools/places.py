@@ -80,6 +80,8 @@ PLACES = [
     ),
     Place("load of a checkpoint", TRAINED, "stages.engines.training:TrainEngine.load", needs_checkpoint=True),
     Place("export", TRAINED, "stages.modeling.model:save_model", side="main"),
+    Place("weights of the export", TRAINED, "stages.engines.weight_files:write_weights", side="main"),
+    Place("rename of exported weights", TRAINED, "os:replace", r"model/.*\.safetensors", side="main"),
     Place(
         "record of a prompt",
         ("collect", "reward_models"),

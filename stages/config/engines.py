@@ -211,6 +211,14 @@ class DeepSpeedConfig(Checked):
         gt=0,
         added_later=True,
     )
+    mlp_tiles: Int = setting(
+        1,
+        "Parts, one after the other, in which a feed-forward layer computes the tokens of a micro-batch, again in the "
+        "backward pass: less memory for long rows, slower (TiledMLP, arXiv 2506.13996). 1: all at once.",
+        unit="parts",
+        gt=0,
+        added_later=True,
+    )
     hpz_partition_size: Int = setting(
         1,
         "Neighbouring ranks of one machine that keep a second copy of the parameters among themselves, so that the "

@@ -20,6 +20,7 @@ from stages.engines.training import deepspeed_settings, init_distributed
 from stages.modeling.loading import require_loadable
 from stages.modeling.model import load_model
 from stages.modeling.patches import dividing_what_is_read
+from stages.modeling.ready import own_device
 from stages.modeling.reward_model import load_reward_model
 from stages.runtime.errors import InputError
 
@@ -40,8 +41,10 @@ def load_policy(model_dir: Path | str, config: DeepSpeedConfig, quantize: str = 
     """
     if config.zero_stage == 3:
         require_loadable(model_dir)  # compares tied weights, which cannot be compared once they are parts
+    device = own_device()
+    is_sent = device.type != "cpu" and config.zero_stage < 3  # under ZeRO 3 what divides a tensor sends the part
     with dividing(config, quantize):
-        return load_model(model_dir, config.precision, quantize)
+        return load_model(model_dir, config.precision, quantize, device if is_sent else None)
 
 
 def load_scorer(model_dir: Path, pad: int, config: DeepSpeedConfig, quantize: str = "none") -> "PreTrainedModel":

@@ -27,6 +27,7 @@ from stages.modeling.patches import names_not_saved
 from stages.modeling.policy_model import PolicyModel
 from stages.modeling.reward_model import ScalarModel
 from stages.modeling.sequences import Share, sequence_group
+from stages.modeling.tiles import tile_mlps
 from stages.runtime.disk import GIB, all_or_nothing
 from stages.runtime.distributed import collective_timeout
 
@@ -119,6 +120,8 @@ class TrainEngine:
         self.share = share_rows(module, config)
         if config.gradient_checkpointing:
             module.model.gradient_checkpointing_enable()
+        if config.mlp_tiles > 1:
+            tile_mlps(module.model, config.mlp_tiles)
         module.to(self.device)
         optimizer: torch.optim.Optimizer
         if has_own_optimizer(config):

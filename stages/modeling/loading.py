@@ -34,13 +34,16 @@ Keys = list[str]
 loadable: set[str] = set()  # directories that this process has found whole
 
 
-def load_causal_lm(directory: Path | str, dtype: torch.dtype, in_four_bits: bool = False) -> "PreTrainedModel":
+def load_causal_lm(
+    directory: Path | str, dtype: torch.dtype, in_four_bits: bool = False, device: torch.device | None = None
+) -> "PreTrainedModel":
     """Loads a causal LM from safetensors: no pickles, and no code that comes with a model.
 
     Args:
         directory: Of the model.
         dtype: Of its weights.
         in_four_bits: Whether its linear layers are packed as they are read (stages/modeling/quantized.py).
+        device: Where its tensors go, one by one; None: host memory.
 
     Raises:
         InputError: The directory has no such model, or not all of it; the message names files and tensors.
@@ -48,7 +51,9 @@ def load_causal_lm(directory: Path | str, dtype: torch.dtype, in_four_bits: bool
     from transformers import AutoModelForCausalLM
 
     require_directory(directory)
-    options = loading_options(dtype) if in_four_bits else {}
+    options: dict[str, Any] = {"device_map": {"": device}} if device is not None else {}
+    if in_four_bits:
+        options = loading_options(dtype)
     model = _load(AutoModelForCausalLM.from_pretrained, directory, dtype=dtype, check=_nothing_but_the_model, **options)
     if in_four_bits:
         forget_quantizer(model)

@@ -37,20 +37,24 @@ def load_tokenizer(model_dir: Path | str) -> "PreTrainedTokenizerBase":
     return tokenizer
 
 
-def load_model(model_dir: Path | str, precision: str = "fp32", quantize: str = "none") -> "PreTrainedModel":
+def load_model(
+    model_dir: Path | str, precision: str = "fp32", quantize: str = "none", device: torch.device | None = None
+) -> "PreTrainedModel":
     """Loads a causal LM from safetensors in fp32 or bf16, verified (stages/modeling/loading.py).
 
     Args:
         model_dir: An HF directory.
         precision: fp32 or bf16.
         quantize: none, or 4bit: `lora.quantize`.
+        device: Where its tensors go, one by one; None: host memory.
 
     Raises:
         InputError: The directory has no such model, or not all of it; or this machine has no four bits.
     """
     if quantize == "4bit":
         require_four_bits()
-    return load_causal_lm(model_dir, torch.bfloat16 if precision == "bf16" else torch.float32, quantize == "4bit")
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    return load_causal_lm(model_dir, dtype, quantize == "4bit", device)
 
 
 def new_model(config: ModelConfig, tokenizer: "PreTrainedTokenizerBase", seed: int) -> "PreTrainedModel":

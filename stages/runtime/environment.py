@@ -40,8 +40,11 @@ def number_problem(names: Sequence[str]) -> str | None:
     return None
 
 
-def prepare() -> None:
-    """Sets what torch, DeepSpeed and vLLM read at import time, and ties this process's life to its launcher's."""
+def prepare(dies_with_parent: bool = True) -> None:
+    """Sets what torch, DeepSpeed and vLLM read at import time, and ties this process's life to its launcher's.
+
+    `dies_with_parent`: without it the process lives on by itself.
+    """
     for name, value in {
         "RANK": "0",
         "LOCAL_RANK": "0",
@@ -73,7 +76,8 @@ def prepare() -> None:
         os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
     for message, module in HIDDEN_WARNINGS:
         warnings.filterwarnings("ignore", message=message, category=FutureWarning, module=module)
-    die_with_parent()
+    if dies_with_parent:
+        die_with_parent()
 
 
 def start_without_garbage_collection() -> None:

@@ -35,6 +35,14 @@ def test_every_loss_has_the_gradient_of_one_rank(tmp_path):
     check({"families": outcomes})
 
 
+def test_feed_forward_layers_in_parts_have_the_same_gradient(tmp_path):
+    """DeepSpeed's tiled MLP, in parts that do not divide the tokens: alone, with groups of ranks, with adapters."""
+    cases = [{"zero_stage": stage, "mlp_tiles": 3} for stage in (0, 1, 2, 3)]
+    cases += [{"zero_stage": 3, "mlp_tiles": 3, "sequence_parallel": 2, "gradient_checkpointing": True}]
+    cases += [{"zero_stage": 2, "mlp_tiles": 3, "lora": True}]
+    check(run_script(SCRIPT, json.dumps(cases), tmp_path / "tiles.json", num_processes=2))
+
+
 def test_groups_of_ranks_beside_each_other(tmp_path):
     """Two groups of two ranks; four ranks with two key-value heads, which are repeated; hpZ alone and with groups."""
     cases = [
@@ -43,7 +51,10 @@ def test_groups_of_ranks_beside_each_other(tmp_path):
         {"zero_stage": 3, "hpz_partition_size": 2},
         {"zero_stage": 3, "hpz_partition_size": 2, "sequence_parallel": 2, "gradient_checkpointing": True},
     ]
-    check(run_script(SCRIPT, json.dumps(cases), tmp_path / "four.json", num_processes=4))
+    cases += [{"second_copy": 2}]
+    outcomes = run_script(SCRIPT, json.dumps(cases), tmp_path / "four.json", num_processes=4)
+    assert outcomes.pop("second_copy") == [0.0, 0.0]  # three steps in bf16: the same bits as without
+    check(outcomes)
 
 
 @pytest.mark.parametrize("zero_stage", [1, 3])
@@ -53,6 +64,8 @@ def test_reinforcement_learning_is_that_of_ranks_with_rows_of_their_own(policy, 
 
     def stage(name: str, sequence_parallel: int):
         deepspeed = {"zero_stage": zero_stage, "sequence_parallel": sequence_parallel}
+        if zero_stage == 3 and sequence_parallel > 1:  # with a second copy of the parameters, which a resume makes anew
+            deepspeed |= {"hpz_partition_size": 2, "mlp_tiles": 2}
         directory = stage_root / f"{name}_{zero_stage}"
         return write_stage(directory, "grpo", few | {"deepspeed": deepspeed}, {"policy": policy}, stage="long_rl")
 

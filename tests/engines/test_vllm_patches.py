@@ -181,3 +181,13 @@ def test_vllm_can_run_code_of():
     assert "transformers_model_cls._can_set_attn_implementation()" in asked
     assert patches.vllm_can_run_code_of(GPTNeoXForCausalLM)
     assert isinstance(patches.vllm_can_run_code_of(T5ForConditionalGeneration), bool)
+
+
+def test_fork_engine(monkeypatch):
+    """The process of a server's engine is made by the context that this name gives."""
+    from vllm.v1.engine import utils
+
+    assert "context = get_mp_context()" in inspect.getsource(utils.CoreEngineProcManager.__init__)
+    monkeypatch.setattr(utils, "get_mp_context", None)
+    patches.fork_engine()
+    assert utils.get_mp_context().get_start_method() == "fork"

@@ -9,6 +9,7 @@ import importlib.util
 import inspect
 import re
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -120,6 +121,25 @@ def test_set_default_timeout(monkeypatch):
     patches.set_default_timeout(timedelta(seconds=7))
     for backend in ("gloo", "nccl"):
         assert distributed_c10d._get_default_timeout(backend) == timedelta(seconds=7)
+
+
+def test_gloo_group():
+    """Two members beside the default group, which need not be there, speak from an address of this machine."""
+    import torch.distributed as dist
+
+    timeout = timedelta(seconds=20)
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, timeout=timeout, wait_for_workers=False)
+
+    def join(rank: int) -> torch.Tensor:
+        own = store if rank == 0 else dist.TCPStore("127.0.0.1", store.port, is_master=False, timeout=timeout)
+        group = patches.gloo_group(dist.PrefixStore("test", own), rank, 2, timeout, "127.0.0.1")
+        tensor = torch.full((3,), float(rank == 0))
+        group.broadcast([tensor], dist.BroadcastOptions()).wait()
+        return tensor
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(join, range(2))
+    assert first.tolist() == second.tolist() == [1.0, 1.0, 1.0]
 
 
 def test_skip_allreduce():

@@ -128,3 +128,12 @@ def test_the_transformers_sampler_takes_buffers_and_tied_heads(family, tmp_path)
     ids = torch.tensor([[20, 21, 22, 23]])
     with torch.no_grad():
         assert torch.equal(sampler.model(ids).logits, trained(ids).logits)
+
+
+@pytest.mark.parametrize("family", ["Llama, tied", "DeepSeek-V3"])
+def test_a_model_that_is_sent_to_a_device_tensor_by_tensor_is_the_same(family, tmp_path):
+    directory = write_model(family, tmp_path)
+    plain, sent = load_model(directory), load_model(directory, device=torch.device("cpu"))
+    own, other = (dict([*m.named_parameters(), *m.named_buffers()]) for m in (plain, sent))
+    assert own.keys() == other.keys() and all(torch.equal(own[name], other[name]) for name in own)
+    assert not any(hasattr(module, "_hf_hook") for module in sent.modules()), "nothing moves tensors at each call"

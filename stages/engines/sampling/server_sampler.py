@@ -61,7 +61,7 @@ class ServerSampler:
         precision: str,
         apart: Apart,
     ):
-        self.config, self.say = config, apart.say
+        self.config = config
         self.stop_ids: list[int] = []  # `make_sampler` sets them
         self.step: int | None = None  # whose weights the servers have; None: none that can be used
         self.rank, self.world_size = _rank_and_world()
@@ -82,7 +82,7 @@ class ServerSampler:
             )
             policy = Policy(model_dir, max_prompt_tokens, max_completion_tokens, precision, wanted)
             ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-            self.group = ServerGroup(config, policy, apart.log_dir, ranks)
+            self.group = ServerGroup(config, policy, apart.log_dir, ranks, apart.say)
 
     def begin(
         self,
@@ -193,11 +193,8 @@ class ServerSampler:
         """Has rank 0 replace what is lost, and wait until there is something to send weights to."""
         if self.group is None:
             return
-        told = self.group.mark_lost(lost)
-        is_first = self.num_syncs == 1
-        told += self.group.wait(len(self.group.replicas) if is_first else 1)
-        for line in told:
-            self.say(f"WARNING: {line}")
+        self.group.mark_lost(lost)
+        self.group.wait(len(self.group.replicas) if self.num_syncs == 1 else 1)
 
     def _send(self, weights: Weights, label: str) -> list[tuple[str, str]]:
         """Sends the weights; the other ranks take part in gathering them. Returns what is lost now."""

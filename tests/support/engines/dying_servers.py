@@ -76,7 +76,7 @@ def main(model_dir: Path, logs: Path, result: Path) -> None:
 
     weights = next_weights(2)
     doomed = psutil.Process(replicas[1].process.pid)
-    engine = doomed.children()[-1]  # the process that holds the model
+    engine = max(doomed.children(), key=lambda child: child.memory_info().rss)  # the process that holds the model
 
     def cut_off():
         yield from weights

@@ -19,7 +19,7 @@ from stages.contract.exit_codes import BAD_INPUT
 from stages.contract.served_model import Wanted, why_unusable
 from stages.engines.sampling.servers.channel import CHANNELS, Call, Channel, Named, chunks
 from stages.engines.sampling.servers.client import Client, ServerLost, ServerRefuses
-from stages.runtime.errors import HasFix, InputError
+from stages.runtime.errors import HasFix, InputError, Passing
 
 LOOK_S = 0.5  # between two looks at servers that start
 ASK_S = 10.0  # for a question to a server
@@ -29,7 +29,7 @@ OF_RANKS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_", "
             "GLOO_", "NCCL_ASYNC", "STAGE_GUARD_PID", "VLLM_ENABLE_V1_MULTIPROCESSING")  # fmt: skip
 
 
-class ServersLost(RuntimeError, HasFix):
+class ServersLost(Passing, RuntimeError, HasFix):
     """No server is left, and none could be replaced or came back in time; the message names each with its reason."""
 
     def __init__(self, message: str, fix: str):
@@ -77,10 +77,14 @@ class ServerGroup:
         policy: What they serve.
         directory: For their logs and addresses.
         world_size: Ranks on this machine, whose GPUs are taken.
+        say: Tells people what happens to servers.
     """
 
-    def __init__(self, config: RolloutConfig, policy: Policy, directory: Path, world_size: int):
+    def __init__(
+        self, config: RolloutConfig, policy: Policy, directory: Path, world_size: int, say: Callable[[str], None]
+    ):
         self.config, self.policy, self.directory, self.world_size = config, policy, directory, world_size
+        self.say = say
         self.restarts = 0  # since weights were last sent
         self.replicas: list[Replica] = []
         if config.server.urls:
@@ -145,6 +149,7 @@ class ServerGroup:
             "gpu-memory-fraction": config.gpu_memory_fraction,
         }
         words = [sys.executable, "-m", "stages.rollout_server", str(policy.model_dir), "--random-weights"]
+        words += ["--with-parent"] if config.server.start == "local" else []
         return words + [word for name, value in options.items() for word in (f"--{name}", str(value))]
 
     def _environment(self, number: int) -> dict[str, str]:
@@ -176,36 +181,35 @@ class ServerGroup:
 
     # states
 
-    def mark_lost(self, lost: Iterable[tuple[str, str]]) -> list[str]:
-        """Notes servers that ranks have lost, as (address, why); returns what is new of it, in words."""
+    def mark_lost(self, lost: Iterable[tuple[str, str]]) -> None:
+        """Notes servers that ranks have lost, as (address, why)."""
         for url, why in lost:
             for replica in self.replicas:
                 if replica.url == url and replica.lost is None:
                     replica.lost = why
-        return self.note_lost()
+        self.note_lost()
 
-    def note_lost(self) -> list[str]:
-        """Replaces our own servers that are lost; returns what happened, in words, where it is new."""
-        told = []
+    def note_lost(self) -> None:
+        """Says which servers are lost, where it is new, and replaces our own."""
         for replica in self.replicas:
             if replica.has_ended() and replica.lost is None:
                 replica.lost = f"has ended with code {replica.process.returncode if replica.process else None}"
             if replica.lost is None or not (replica.is_ready or replica.process):
                 continue
             name = replica.name if replica.process is None else f"{replica.name} ({replica.url or 'starting'})"
-            told.append(f"the rollout server {name} {replica.lost}")
+            what = f"the rollout server {name} {replica.lost}"
             replica.is_ready, replica.channel = False, None
             if replica.process is None:
+                self.say(f"WARNING: {what}")
                 continue
             self.restarts += 1
             if replica.process.poll() == BAD_INPUT:
-                raise InputError(told[-1] + self._tail(replica))
+                raise InputError(what + self._tail(replica))
             if self.restarts > self.config.server.max_restarts or not replica.has_served:
-                raise self._nothing_left(told, replica)  # what does not start once does not start again
+                raise self._nothing_left(what, replica)  # what does not start once does not start again
             _end(replica.process)
             self._start(replica)
-            told[-1] += ": it is replaced"
-        return told
+            self.say(f"WARNING: {what}: it is replaced")
 
     def replicas_ready(self) -> list[Replica]:
         """Servers that can be given weights."""
@@ -241,8 +245,8 @@ class ServerGroup:
         except (OSError, ValueError, KeyError):
             return None
 
-    def wait(self, count: int) -> list[str]:
-        """Waits until `count` servers are there; returns what happened meanwhile, in words.
+    def wait(self, count: int) -> None:
+        """Waits until `count` servers are there.
 
         Raises:
             InputError: A server of ours cannot serve the model.
@@ -250,26 +254,29 @@ class ServerGroup:
         """
         server = self.config.server
         limit_s = server.wait_s if server.urls else server.start_timeout_s
-        started = time.monotonic()
-        told: list[str] = []
+        started, has_said = time.monotonic(), False
         while True:
             self.look()
             if len(self.replicas_ready()) >= count:
-                return told
-            told += self.note_lost()
+                return
+            self.note_lost()
+            if not has_said:
+                others = "" if server.urls else f"; their logs are in {self.directory}"
+                self.say(f"waiting up to {limit_s:g} s for {count} rollout server(s){others}")
+                has_said = True
             if time.monotonic() - started > limit_s:
                 key = "wait_s" if server.urls else "start_timeout_s"
-                raise self._nothing_left([f"waited {limit_s:g} s (rollout.server.{key}) for servers"])
+                raise self._nothing_left(f"waited {limit_s:g} s (rollout.server.{key}) for rollout servers")
             time.sleep(LOOK_S)
 
-    def _nothing_left(self, told: list[str], replica: Replica | None = None) -> ServersLost:
+    def _nothing_left(self, what: str, replica: Replica | None = None) -> ServersLost:
         named = [f"{one.name}: {one.lost or 'does not answer'}" for one in self.replicas if not one.is_ready]
         tail = self._tail(replica or self.replicas[0])
         if self.config.server.urls:
             fix = "start the servers again; the same command continues from the last checkpoint"
         else:
             fix = f"see {self.directory}/replica_*.log; the same command continues from the last checkpoint"
-        return ServersLost("; ".join([*told, *named]) + tail, fix)
+        return ServersLost("; ".join([what, *named]) + tail, fix)
 
     def _tail(self, replica: Replica) -> str:
         if replica.log is None or not replica.log.is_file():

@@ -1,0 +1,51 @@
+"""The plan asks the servers of rollout=server, and says which stage could not use which."""
+
+import dataclasses
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from pipeline.configuration.compose import compose_config
+from pipeline.planning import servers
+from stages.contract.served_model import Settings, names_of
+from tests.support.fake_server import FakeServer
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setattr(servers, "installed_vllm", lambda: "0.32.0")
+    cards = [{"id": name, "max_model_len": 512} for name in names_of(Path("none"), Settings("gloo", "float32",
+             "processed_logprobs", 64))]  # fmt: skip
+    made = FakeServer(**{"/v1/models": {"data": cards}})
+    yield made
+    made.close()
+
+
+def step(config, stage: str, is_made: bool = False) -> SimpleNamespace:
+    return SimpleNamespace(stage=stage, config=config.stage(stage), is_made=is_made, inputs={})
+
+
+def test_each_server_is_asked_once_for_the_stages_that_need_the_same(server):
+    config = compose_config(["+stage=all", "rollout=server", f"rollout.server.urls=[{server.url},http://127.0.0.1:9]"])
+    steps = [step(config, "r1_zero"), step(config, "reasoning_rl"), step(config, "cold_start_data")]
+    ((message, fix),) = servers.check_servers(config, steps)
+    assert message.startswith("r1_zero: the rollout server http://127.0.0.1:9 does not answer")
+    assert "stages.rollout_server" in fix
+    assert servers.check_servers(config, [step(config, "r1_zero", is_made=True)]) == []
+
+
+def test_what_a_stage_needs_of_a_server(server):
+    wide = ["stages.r1_zero.group_size=128", "stages.r1_zero.max_completion_tokens=[[0,600]]"]
+    config = compose_config(["+stage=all", "rollout=server", f"rollout.server.urls=[{server.url}]", *wide])
+    ((message, _),) = servers.check_servers(config, [step(config, "r1_zero")])
+    assert "at most 64 sequences at once, and the group of a prompt has 128" in message
+
+
+def test_replicas_take_gpus_that_the_ranks_leave(monkeypatch):
+    monkeypatch.setattr(servers, "num_gpus", lambda: 8)
+    config = compose_config(["+stage=all", "rollout=server", "rollout.server.replicas=4"])
+    config = dataclasses.replace(config, launcher=dataclasses.replace(config.launcher, num_processes=6))
+    ((message, fix),) = servers.check_servers(config, [step(config, "r1_zero")])
+    assert "6 ranks and 4 rollout servers of 1 GPUs need 10 GPUs; this machine has 8" in message
+    assert "rollout.server.replicas" in fix
