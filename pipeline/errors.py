@@ -46,6 +46,10 @@ class StageFailed(PipelineError):
     exit_code = 4
 
 
+class Lost(StageFailed):
+    """A machine or a server that the stage needs went away: another attempt may well succeed (`retry.times`)."""
+
+
 class RunLocked(PipelineError):
     """Another driver holds the run."""
 

@@ -49,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
         from stages.engines.sampling.servers.settings import OWN_PROCESS
 
         os.environ[OWN_PROCESS] = "1"
-        process.prepare_environment(options.transfer)
+        process.prepare_environment(options.transfer, options.host)
         config = RolloutConfig(
             engine="server",
             max_sequences=options.max_sequences,

@@ -27,6 +27,7 @@ COMMANDS = {
     "use": "Make a variant of a stage the current one, with all that it was made from.",
     "compare": "Put two runs side by side: stages, configurations, results on the same problems, costs.",
     "join": "Lend this machine to a run whose driver is on another one.",
+    "deploy": "Make the stages of a run deployments of a Prefect server.",
     "evaluate": "Evaluate any model directories, or the models of a run, on benchmarks.",
     "report": "Write the HTML report of what a run has made so far, or follow the run in a browser.",
     "chat": "Talk to a model of a run, or to a model directory.",

@@ -14,7 +14,7 @@ from cyclopts import (
 
 from pipeline.commands.declaration import PROGRAM
 
-TAKE_KEYS = ("run", "plan", "evaluate", "data")  # commands that take keys of the configuration
+TAKE_KEYS = ("run", "plan", "deploy", "evaluate", "data")  # commands that take keys of the configuration
 
 
 def explain(error: CycloptsError, command: str) -> str:

@@ -12,6 +12,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 
 from pipeline.configuration.defaults import default_tree
+from pipeline.configuration.orchestration import PrefectConfig, RetryConfig
 from pipeline.configuration.schema import (
     CostConfig,
     LauncherConfig,
@@ -43,6 +44,7 @@ from stages.config import (
     RewardModelsConfig,
     RolloutConfig,
     SandboxConfig,
+    ServerConfig,
     SftConfig,
     SourceConfig,
     StageConfig,
@@ -65,6 +67,7 @@ TITLES: dict[type, str] = {
     TracesConfig: "Traces of your own",
     PrepareConfig: "Preparing data",
     RolloutConfig: "Sampling",
+    ServerConfig: "Servers that sample",
     JudgeConfig: "Judge",
     SandboxConfig: "Sandbox",
     OptimConfig: "Optimizer",
@@ -86,12 +89,17 @@ TITLES: dict[type, str] = {
     LauncherConfig: "Launcher",
     TrackerConfig: "Tracker",
     NotifyConfig: "Notifications",
+    PrefectConfig: "Prefect",
+    RetryConfig: "Trying again",
     SweepConfig: "Sweeps",
     CostConfig: "Costs",
 }
 
 # Read by the driver only: no stage's fingerprint has them.
-DRIVER_ONLY = {RunConfig, PrepareConfig, LauncherConfig, TrackerConfig, NotifyConfig, SweepConfig, CostConfig}
+DRIVER_ONLY = {
+    *(RunConfig, PrepareConfig, LauncherConfig, TrackerConfig, NotifyConfig, PrefectConfig, RetryConfig, SweepConfig),
+    CostConfig,
+}
 
 INTRODUCTION = """\
 Every key can be set on the command line as `key=value`. A recipe, or a file of another config group, sets some of them

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pipeline.configuration import graph
+from pipeline.configuration.orchestration import PrefectConfig, RetryConfig
 from stages.config import (
     Bool,
     Checked,
@@ -105,15 +106,16 @@ class LauncherConfig(Checked):
     )
     gpu_memory_gib: Float | None = setting(
         None,
-        "Memory of each GPU, with which the plan decides what fits; about 79 of a card that is sold with 80 GB. null: "
-        "what this machine's GPUs have; where they are elsewhere, nothing is refused.",
+        "Memory of each GPU, with which the plan decides what fits; about 79 of a card that is sold with 80 GB. Where "
+        "this machine's GPUs have less, that counts. null: what they have; where they are elsewhere, nothing is "
+        "refused.",
         unit="GiB",
         gt=0,
     )
     host_memory_gib: Float | None = setting(
         None,
-        "Memory of each machine, with which the plan decides what fits. null: what this machine has (name=local); of "
-        "other machines nothing is known, and nothing is refused.",
+        "Memory of each machine, with which the plan decides what fits. Where this machine has less (name=local), that "
+        "counts. null: what it has; of other machines nothing is known, and nothing is refused.",
         unit="GiB",
         gt=0,
     )
@@ -304,6 +306,8 @@ class RunConfig(Checked):
     orchestrator: Literal["prefect", "none"] = setting(
         "prefect", "prefect: a flow with a task run for each stage; none: the same stages in a plain loop."
     )
+    prefect: PrefectConfig = setting(PrefectConfig, "What Prefect's page shows.")
+    retry: RetryConfig = setting(RetryConfig, "Trying again when a machine or a server was lost.")
     selected: dict[str, Bool] = setting({}, "Stages that are run, by name; +stage=NAME sets it.")
     model: ModelConfig = setting(ModelConfig, "The base model.")
     student: StudentConfig = setting(StudentConfig, "The model that is distilled into.")

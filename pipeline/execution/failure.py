@@ -7,7 +7,7 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.errors import MissingInput, PipelineError, StageFailed, StageInterrupted
+from pipeline.errors import Lost, MissingInput, PipelineError, StageFailed, StageInterrupted
 from pipeline.execution import stall
 from pipeline.planning.action import checkpoint_steps
 from stages.contract import exit_codes
@@ -44,7 +44,7 @@ def explain(
     if lost:
         who = f"machine {lost[0]} does" if len(lost) == 1 else f"machines {', '.join(lost)} do"
         kept = _what_is_kept(directory, (StageProgress.find(directory) or StageProgress()).step)
-        return StageFailed(
+        return Lost(
             f"{stage} was ended: the {who} not answer any more; {kept}",
             f"start `r1 join` there again, or go on without: launcher.num_nodes=N, or launcher=cpu; then {fix}",
         )
@@ -74,7 +74,8 @@ def explain(
         fix = f"mend or unset {named} in the environment, which the log names; then {fix}"
     words = stall.last_words(logs) if code == -signal.SIGABRT else ""
     seen = f"\n  at its end: {words}" if words else ""
-    return StageFailed(
+    failed = Lost if error is not None and error.is_passing else StageFailed
+    return failed(
         f"{stage} failed on rank {rank}: {failure_kind(error, code, exit_code)}{seen}\n{_last_lines(log)}\n"
         f"  log: {log}",
         fix,

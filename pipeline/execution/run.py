@@ -18,6 +18,7 @@ from pipeline.execution.lock import RunLock
 from pipeline.execution.notify import Notifier
 from pipeline.execution.observers import NOBODY, Observer, Observers
 from pipeline.execution.prefect import server as prefect_server
+from pipeline.execution.retry import with_retries
 from pipeline.execution.reuse import with_reused
 from pipeline.execution.stage_lock import stage_lock
 from pipeline.execution.stop import StopRequest
@@ -235,6 +236,9 @@ def run_step(
         on_line(line)
 
     live.started(step.stage, step.action, _what_starts(step, plan.config), step.dir)
-    manifest = execute(step, plan, stop, relay, live.progress, observers)
+    waits = plan.config.retry.waits()
+    manifest = with_retries(
+        lambda step: execute(step, plan, stop, relay, live.progress, observers), step, waits, stop, relay
+    )
     live.done(step.stage, manifest)
     return manifest

@@ -29,6 +29,7 @@ class StopRequest:
         self.count = 0
         self._asked_at = -TWICE_S  # when the last SIGTERM came, by the monotonic clock
         self._before: dict[int, Any] = {}  # the handlers that were there
+        self._is_repeated = False  # whether a SIGTERM is expected that says again what was asked without one
 
     def install(self) -> "StopRequest":
         """Takes the signals over; in the main thread. Again where a library has put its own handlers there since."""
@@ -53,9 +54,25 @@ class StopRequest:
             before, self._asked_at = self._asked_at, time.monotonic()
             if self._asked_at - before < TWICE_S:
                 return
+            if self._is_repeated:
+                self._is_repeated = False
+                return
         self.count += 1
         if self.count == 1:
             print("\nstopping after a checkpoint (once more: stop now)", file=sys.stderr, flush=True)
+
+    def ask(self, by: str, is_repeated: bool = False) -> None:
+        """Asks for a checkpoint and an end, as the first Ctrl-C does; asked again, it changes nothing. Any thread may.
+
+        Args:
+            by: who asks, for people.
+            is_repeated: whether a SIGTERM will say the same once more, as Prefect's workers do.
+        """
+        if self.count:
+            return
+        self._is_repeated = is_repeated
+        self.count = 1
+        print(f"\nstopping after a checkpoint: {by}", file=sys.stderr, flush=True)
 
     @property
     def is_requested(self) -> bool:

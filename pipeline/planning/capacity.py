@@ -15,21 +15,23 @@ ASK_S = 10.0  # how long nvidia-smi may take
 
 
 def gpu_gib(run: RunConfig) -> float | None:
-    """GiB of each GPU; None without GPUs, and where nothing says it."""
+    """GiB of each GPU: what the launcher says, and not more than this machine's have; None where nothing is known."""
     if not is_on_gpus(run):
         return None
-    if run.launcher.gpu_memory_gib:
-        return run.launcher.gpu_memory_gib
-    return _smallest_card() if run.launcher.name == "local" and num_gpus() else None
+    launcher = run.launcher
+    own = _smallest_card() if launcher.name == "local" and num_gpus() else None
+    return _smaller(launcher.gpu_memory_gib, own)
 
 
 def host_gib(run: RunConfig) -> float | None:
-    """GiB of each machine that ranks work on; None where nothing says it."""
+    """GiB of each machine that ranks work on, in the same way."""
     launcher = run.launcher
-    if launcher.host_memory_gib:
-        return launcher.host_memory_gib
     is_elsewhere = launcher.name != "local" or (launcher.device == "gpu" and num_gpus() == 0)
-    return None if is_elsewhere else here_gib()
+    return _smaller(launcher.host_memory_gib, None if is_elsewhere else here_gib())
+
+
+def _smaller(*sizes: float | None) -> float | None:
+    return min((size for size in sizes if size is not None), default=None)
 
 
 @functools.cache

@@ -99,7 +99,7 @@ def ladders(stages: Sequence[Stage]) -> list[list[Change]]:
     else:
         if sampled:
             cache = max(config.rollout.kv_cache_gib for config in sampled)
-            found.append([Change("rollout", "kv_cache_gib", round(size, 3)) for size in (cache / 2, cache / 4)])
+            found.append([Change("rollout", "kv_cache_gib", round(cache / 2**n, 3)) for n in range(1, 9)])
         if trained:
             found.append([Change("", "save_in_background", False)])
         if run.launcher.num_processes > 1:

@@ -13,6 +13,7 @@ from pipeline.configuration.model_directory import locate
 from pipeline.configuration.schema import RunConfig
 from pipeline.errors import MessageAndFix, MissingInput
 from pipeline.planning.devices import num_gpus
+from pipeline.planning.shapes import shape_of
 from stages.config import ModelConfig
 from stages.contract.files import find_json
 from stages.contract.head_sizes import wrong_heads
@@ -126,14 +127,15 @@ def _without_end(directory: Path) -> list[MessageAndFix]:
 def _not_split(step: "Step", model: ModelConfig, directory: Path | None) -> list[MessageAndFix]:
     """A model whose rows the ranks of a sequence group cannot hold together."""
     deepspeed = getattr(step.config, "deepspeed", None)
-    if deepspeed is None or deepspeed.sequence_parallel == 1 or (model.path and directory is None):
+    if deepspeed is None or deepspeed.sequence_parallel == 1:
         return []
-    found: Any = {"num_attention_heads": model.num_heads, "num_key_value_heads": model.num_kv_heads}
-    if directory is not None:
-        found = find_json(directory / "config.json")
+    found = find_json(directory / "config.json") if directory is not None else None
+    shape = shape_of(model) if directory is None else None  # of the recipe's own, or known by its name
+    if shape is not None and shape.heads:
+        found = {"num_attention_heads": shape.heads, "num_key_value_heads": shape.kv_heads}
     if not isinstance(found, dict) or not (why := why_not_split(text_config(found), deepspeed.sequence_parallel)):
         return []
-    which = f"the model in {directory}" if directory else "the recipe's own model"
+    which = f"the model in {directory}" if directory else model.path or "the recipe's own model"
     key = f"deepspeed.sequence_parallel (or stages.{family_of(step.stage)}.deepspeed.sequence_parallel)"
     return [(f"{step.stage}: {deepspeed.sequence_parallel} ranks cannot hold the rows together: {which} {why}",
              f"set {key} to 1, or to a number that does")]  # fmt: skip

@@ -17,7 +17,7 @@ LEAST_SHOWN = 0.05  # GiB of a part
 COLUMNS = (
     Column("stage"),
     Column("action"),
-    Column("reason", is_sentence=True),
+    Column("reason", is_sentence=True, inline=24),
     Column("inputs", goes=1),
     Column("fingerprint", goes=3),
     Column("ranks", is_number=True, goes=2),

@@ -79,6 +79,10 @@ class LiveView:
             log = directory / "logs" / "latest" / "rank0.log"
             self._say(f"  [dim]tail -F {escape(shlex.quote(str(log)))}[/dim]")
 
+    def says(self, text: str) -> None:
+        """Something that people may want to know, on a line of its own."""
+        self._say(escape(text))
+
     def line(self, text: str) -> None:
         """Rank 0 of the running stage has logged a line."""
         if self.screen is not None:

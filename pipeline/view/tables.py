@@ -20,12 +20,14 @@ class Column:
         is_number: it is aligned to the right.
         goes: where the table is too wide, columns with 1 are left out first, then those with 2, and so on; 0: never.
         is_sentence: its cells are sentences: a long one stands on a line of its own below its row.
+        inline: a sentence that is wider is long.
     """
 
     name: str
     is_number: bool = False
     goes: int = 0
     is_sentence: bool = False
+    inline: int = INLINE
 
 
 def print_table(console: Console, title: str, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
@@ -81,7 +83,7 @@ def table_lines(columns: Sequence[Column], rows: Sequence[Sequence[str]], width:
 def _width(column: Column, cells: Sequence[Text]) -> int:
     lengths = [cell.cell_len for cell in cells]
     if column.is_sentence:
-        lengths = [length for length in lengths if length <= INLINE]
+        lengths = [length for length in lengths if length <= column.inline]
     return max([len(column.name), *lengths])
 
 

@@ -29,6 +29,7 @@ class ServerConfig(Checked):
         [],
         "GPUs of this machine for the replicas, tensor_parallel each, in order (start=local); empty: those after the "
         "ranks' own, or the GPU of rank 0 with transfer=ipc.",
+        unit="number of a GPU",
         operational=True,
     )
     transfer: Literal["auto", "nccl", "ipc", "gloo"] = setting(

@@ -20,6 +20,7 @@ class ErrorReport(StageFile):
     fix: str = ""
     rank: int | None = None
     log: str = ""  # the log of that rank, relative to the stage directory
+    is_passing: bool = False  # whether the cause may go away by itself: a server or another machine that is lost
 
     @property
     def is_bad_input(self) -> bool:

@@ -17,6 +17,7 @@ import itertools
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -39,6 +40,7 @@ COLUMNS: dict[str, type[np.int32] | type[np.float32]] = {
 }
 SHARED = ("prompt", "prompt_ids")  # null in a shard where they are those of the row before
 BATCH_TOKENS = 2**20  # of completions, that are copied together before they are written
+SYNC_BATCHES = 16  # after which the disk gets what was written so far
 
 ShardRow = dict[str, Any]  # `prompt`, plain data, and an array or None for each of COLUMNS
 
@@ -78,11 +80,15 @@ def write_shard(path: Path, rows: Iterable[ShardRow]) -> FileEntry:
         [("prompt", pyarrow.large_string())]
         + [(name, pyarrow.large_list(kinds[dtype])) for name, dtype in COLUMNS.items()]
     )
-    with files.open_atomic(path) as stream:
-        hashed = _Hashed(stream)
+    with files.open_atomic(path) as stream, ThreadPoolExecutor(1, thread_name_prefix="shard") as disk:
+        hashed, synced = _Hashed(stream), []
         with pyarrow.ipc.new_file(pyarrow.PythonFile(hashed, "w"), schema) as writer:
-            for batch in _batches(rows):
+            for number, batch in enumerate(_batches(rows), start=1):
                 writer.write_batch(_record_batch(batch, schema))
+                if number % SYNC_BATCHES == 0:
+                    synced.append(disk.submit(os.fsync, stream.fileno()))  # while more is put together
+        for one in synced:
+            one.result()  # raises what the disk said
         stream.flush()
         os.fsync(stream.fileno())
     return {"sha256": hashed.digest.hexdigest(), "bytes": hashed.size}

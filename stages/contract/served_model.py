@@ -10,6 +10,7 @@ import json
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
+from http import HTTPStatus
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -164,8 +165,24 @@ def _why_unusable(url: str, wanted: Wanted, timeout_s: float) -> tuple[str, str]
     cards = (ask(url, "/v1/models", timeout_s) or {}).get("data") or []
     names = [str(card.get("id")) for card in cards]
     named = next((name for name in names if name.startswith(SETTINGS)), None)
+    if named is None and not _takes_tokens(url, timeout_s):
+        return "does not take token ids: it has no /inference/v1/generate", "restart it with --enable-scale-out"
     settings = Settings.of(named) if named else _settings(url)
     return _of_settings(settings, wanted) or _of_model(cards, names, wanted)
+
+
+def _takes_tokens(url: str, timeout_s: float) -> bool:
+    """Whether a server has the route that takes and gives token ids: it then complains of a request without any."""
+    empty = urllib.request.Request(
+        f"{url.rstrip('/')}/inference/v1/generate", data=b"{}", headers={"content-type": "application/json"}
+    )
+    try:
+        urllib.request.urlopen(empty, timeout=timeout_s).close()
+    except urllib.error.HTTPError as error:
+        return error.code not in (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
+    except (OSError, HTTPException) as error:
+        raise Unreachable(str(error)) from error
+    return True
 
 
 def _settings(url: str) -> Settings:

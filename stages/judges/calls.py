@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from stages.runtime.errors import Passing
+
 
 @dataclass(frozen=True)
 class Call:
@@ -30,7 +32,7 @@ class Reply:
     is_cut: bool = False  # ended by max_tokens
 
 
-class JudgeUnavailable(RuntimeError):
+class JudgeUnavailable(Passing, RuntimeError):
     """No reply came although all retries were made.
 
     The message says who was asked, how long was waited and what came back last.

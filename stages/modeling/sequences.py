@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 
 from stages.runtime.distributed import collective_timeout
+from stages.runtime.errors import InputError
 
 if TYPE_CHECKING:
     from deepspeed.runtime.sequence_parallel.ulysses_sp import UlyssesSPAttentionHF
@@ -55,7 +56,16 @@ class SequenceGroup:
     """
 
     def __init__(self, size: int):
-        """Makes the groups. Collective among all ranks."""
+        """Makes the groups. Collective among all ranks.
+
+        Raises:
+            InputError: The number of ranks is no multiple of the size.
+        """
+        if dist.get_world_size() % size:
+            raise InputError(
+                f"deepspeed.sequence_parallel {size} does not divide the {dist.get_world_size()} process(es) of this "
+                f"stage: start it on a multiple of {size}, or use deepspeed.sequence_parallel=1"
+            )
         self.size = size
         self.number, self.place = divmod(dist.get_rank(), size)
         self._group: ProcessGroup | None = None

@@ -38,6 +38,7 @@ from types import ModuleType
 from typing import NamedTuple, TypeVar
 
 from stages.prompting.prompt import Prompt
+from stages.runtime.errors import Passing
 from stages.text.answers import extract_answer
 
 VERIFIERS: dict[str, str] = {
@@ -71,7 +72,7 @@ class Explanation(NamedTuple):
     why: str
 
 
-class GraderAway(RuntimeError):
+class GraderAway(Passing, RuntimeError):
     """Raised where no completion can be graded until the grader is back; the message says who was asked."""
 
 

@@ -12,11 +12,19 @@ class HasFix:
     fix: str
 
 
+class Passing:
+    """An exception whose cause may go away by itself, so that the same stage may well go on a while later.
+
+    It is for what is outside of the stage: a server, a network, another machine. The driver may then try the stage
+    again (`retry.times`).
+    """
+
+
 class InputError(ValueError):
     """The user's data, model or configuration cannot be used; the message says what, where and how to fix it."""
 
 
-class CollectiveTimeout(RuntimeError):
+class CollectiveTimeout(Passing, RuntimeError):
     """A rank waited longer for the others than launcher.collective_timeout_s.
 
     The message says where it waited, and what the others were doing.

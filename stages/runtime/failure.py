@@ -7,7 +7,7 @@ from stages.contract import exit_codes, files
 from stages.contract.error_report import INPUT, ErrorReport
 from stages.runtime import disk
 from stages.runtime.distributed import collective_timeout
-from stages.runtime.errors import CollectiveTimeout, HasFix, InputError, Interrupted
+from stages.runtime.errors import CollectiveTimeout, HasFix, InputError, Interrupted, Passing
 from stages.runtime.heartbeat import timeout_message
 
 
@@ -49,4 +49,5 @@ def report_of(cause: BaseException, rank: int, log: str) -> ErrorReport:
         fix=cause.fix if isinstance(cause, HasFix) else "",
         rank=rank,
         log=log,
+        is_passing=isinstance(cause, Passing),
     )

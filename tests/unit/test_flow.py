@@ -2,7 +2,9 @@
 outside the runs directory.
 """
 
+import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -32,6 +34,9 @@ def database(tmp_path_factory) -> Path:
     finish(plan("+stage=base", f"runs_dir={runs_dir}"), "base")
     done = r1("run", "+stage=[base,report]", f"runs_dir={runs_dir}", HOME=str(home))
     assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(
+        r"Prefect: http://127.0.0.1:\d+/runs/flow-run/[0-9a-f-]{36} \(while this command runs\)", done.stdout
+    )
     assert not list(home.glob(".prefect")) and (runs_dir / "tiny" / "report.html").stat().st_size > 1000
     return runs_dir / ".prefect" / "prefect.db"
 
@@ -45,8 +50,17 @@ def test_the_flow_run_has_a_task_run_per_stage(database):
 
 
 def test_metrics_are_an_artifact_and_lines_are_logged(database):
-    assert rows(database, "select key, type from artifact") == [("report", "table")]
+    artifacts = rows(database, "select key, type, data from artifact")
+    assert {(key, kind) for key, kind, _ in artifacts} == {("report", "table"), ("tiny-report", "markdown")}
+    (link,) = [data for key, _, data in artifacts if key == "tiny-report"]
+    assert "(file://" in link and "tiny/report.html)" in link
     assert any("report: run (not made yet)" in message for (message,) in rows(database, "select message from log"))
+
+
+def test_the_flow_run_carries_tags_and_its_task_runs_none_that_the_server_would_be_asked_about(database):
+    ((flow_tags,),) = rows(database, "select tags from flow_run")
+    assert set(json.loads(flow_tags)) == {"run:tiny", "recipe:tiny"}
+    assert {json.loads(tags)[0] for (tags,) in rows(database, "select tags from task_run") if json.loads(tags)} == set()
 
 
 def test_the_stages_depend_on_each_other_in_prefects_eyes(database):

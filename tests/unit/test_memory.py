@@ -215,3 +215,35 @@ def test_sequence_parallelism_and_servers_are_counted_where_the_schema_has_them(
         after = memory.needed(node, served, run)
         assert after is not None and "cache" not in after.gpu and after.sampler_share == 0
         assert after.host["sampler"] == memory.LIBRARIES_BESIDE_GPU[True]
+
+
+# GiB of both ranks, from the manifests of two whole runs of the tiny recipe (docs/memory.md).
+PEAKS = {
+    "base": (1.35, 1.24),
+    "r1_zero": (2.66, 2.53),
+    "cold_start_data": (2.20, 2.22),
+    "cold_start": (1.49, 1.34),
+    "reasoning_rl": (2.57, 2.41),
+    "rejection_data": (2.11, 2.11),
+    "rejection_sft": (1.47, 1.31),
+    "reward_models": (1.94, 1.82),
+    "preference_rl": (2.34, 2.34),
+    "student_base": (1.26, 1.15),
+    "distill": (1.43, 1.26),
+    "evaluate": (2.80, 2.58),
+}
+
+
+@pytest.mark.parametrize("stage", PEAKS)
+def test_predictions_are_within_15_percent_of_measured_peaks(stage):
+    predicted = 2 * sum(needed(composed(), stage).rank.values())
+    for measured in PEAKS[stage]:
+        assert predicted == pytest.approx(measured, rel=0.15)
+
+
+def test_a_gpu_that_was_measured():
+    """SFT of a 0.5B model in micro-batches of 16,384 tokens: 11.1 GiB of an H200 (docs/benchmarks/gpu.md)."""
+    run = composed("launcher=gpu", "model=qwen25_05b", "deepspeed=zero1", "deepspeed.precision=bf16",
+                   "deepspeed.gradient_checkpointing=true", "stages.cold_start.max_tokens=16384",
+                   "stages.cold_start.micro_batch_tokens=16384")  # fmt: skip
+    assert needed(run, "cold_start").gpu_gib == pytest.approx(11.1, rel=0.15)

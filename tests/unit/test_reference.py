@@ -61,7 +61,7 @@ def test_a_row_says_all_that_the_schema_does(key, cells):
 @pytest.mark.parametrize(
     "key, column, cell",
     [
-        ("rollout.engine", 3, "`vllm`, `transformers`"),
+        ("rollout.engine", 3, "`vllm`, `transformers`, `server`"),
         ("stages.STAGE.optim.betas", 3, "≥ 0, < 1"),
         (
             "stages.r1_zero.correction",

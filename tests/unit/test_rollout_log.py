@@ -1,5 +1,6 @@
 """The log of rollouts: what comes back from disk, on how many ranks, and what an older version wrote."""
 
+import errno
 from dataclasses import fields, replace
 
 import numpy as np
@@ -215,3 +216,14 @@ def test_chosen_rollouts_as_plain_data(tmp_path):
     assert len(every) == 3 and [row["num_completion_tokens"] for row in chosen] == [5, 3]
     assert chosen[1]["completion_ids"] == rollouts[2].completion_ids.tolist()
     assert chosen[1]["prompt"]["id"] == "p1" and chosen[1]["old_logprobs"] is None
+
+
+def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):
+    def full(self, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(rollout_files._Hashed, "write", full)
+    with pytest.raises(OSError) as raised:
+        RolloutLog(tmp_path).write(0, rows_of(a_rollout(0)))
+    assert raised.value.errno == errno.ENOSPC  # by which the stage knows what to say
+    assert list((tmp_path / "step_000000").iterdir()) == []

@@ -96,6 +96,9 @@ def test_a_server_of_vllms_own_is_asked_for_its_settings(policy, serve):
     cards = {"data": [{"id": "m", "max_model_len": 64}]}
     answers = {"/v1/models": cards, "/server_info": {"vllm_config": account}}
     server = serve(policy, **answers)
+    answer, server.group = server.group, lambda body: None  # 404
+    assert "--enable-scale-out" in why_unusable(server.url, wanted(policy), 2.0)[1]
+    server.group = lambda body: answer({"token_ids": [1], "sampling_params": {"n": 1, "seed": 0}})
     assert "takes weights by nothing" in why_unusable(server.url, wanted(policy), 2.0)[0]
     account["weight_transfer_config"] = {"backend": "gloo"}
     assert "raw_logprobs" in why_unusable(server.url, wanted(policy), 2.0)[0]

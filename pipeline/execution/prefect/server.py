@@ -32,6 +32,11 @@ def has_own_server() -> bool:
     return bool(os.environ.get("PREFECT_API_URL")) and not _SERVER
 
 
+def is_deployed() -> bool:
+    """Whether a worker of Prefect has started this process for a flow run."""
+    return "PREFECT__FLOW_RUN_ID" in os.environ
+
+
 def require_own_server() -> None:
     """Raises MissingInput where the user has named a server that cannot be used: Prefect itself would try for minutes.
 
@@ -96,6 +101,7 @@ def prepare_environment(runs_dir: Path) -> None:
         "DO_NOT_TRACK": "1",
         "PREFECT_CLI_COLORS": "false",
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+        "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",  # what its threads say while a server is away
     }.items():
         os.environ.setdefault(name, value)
 
@@ -110,7 +116,8 @@ def start(runs_dir: Path) -> None:
     # each waits twice as long as the one before: with 5, a run takes minutes to see that its server was killed
     os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "2")
     if has_own_server():
-        require_own_server()
+        if not is_deployed():  # a worker's server was there; that it is away by now ends nothing
+            require_own_server()
         return
     if _SERVER:
         return

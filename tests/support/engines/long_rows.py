@@ -341,13 +341,44 @@ def run_family(family: str, size: int) -> list[float]:
     return [difference(found, expected), (split - own).abs().max().item()]
 
 
+def run_second_copy(size: int) -> list[float]:
+    """How far losses and weights of three steps in bf16 are, with a second copy of the parameters and without."""
+    outcomes = []
+    for copies in (1, size):
+        config = DeepSpeedConfig(zero_stage=3, precision="bf16", hpz_partition_size=copies)
+        policy = ready_policy(perturbed(tiny("llama")).to(torch.bfloat16), Tokens(), "on", "bf16", print)
+        engine = TrainEngine(policy, OPTIM, config, 3)
+        losses = []
+        for step in range(3):
+            losses.append(accumulate(worker(dist.get_world_size()), engine, training_rows(), BUDGET, 0)[0])
+            losses.append(engine.step(step)[0])
+            with torch.no_grad():  # a pass between two steps must not bring back what was before the last one
+                losses.append(accumulate_nothing(engine))
+        outcomes.append((losses, weights(engine)))
+    (plain, expected), (twice, found) = outcomes
+    assert plain[-3] != plain[0]
+    worst = max((found[name].float() - expected[name].float()).abs().max().item() for name in expected)
+    return [worst, max(abs(a - b) for a, b in zip(plain, twice))]
+
+
+def accumulate_nothing(engine: Any) -> float:
+    """The sum of the logprobs of a row, without a gradient."""
+    from stages.modeling.batching import lay_out
+
+    row = training_rows()[0].token_ids
+    batch = lay_out([row], [[False, *[True] * (len(row) - 1)]], 0, torch.device("cpu"), packed=True)
+    return float(engine(*batch.inputs)[0].sum())
+
+
 def main(cases: str, result: str) -> None:
     init_distributed()
     training.adamw = training.ReplicatedOptimizer = PlainStep
     outcomes: dict[str, Any] = {}
     for case in json.loads(cases):
         settings = copy.deepcopy(case)
-        if "families" in settings:
+        if "second_copy" in settings:
+            outcomes["second_copy"] = run_second_copy(settings["second_copy"])
+        elif "families" in settings:
             outcomes |= {name: run_family(name, settings["families"]) for name in FAMILIES}
         else:
             outcomes[json.dumps(case)] = run_case(settings.pop("shape", {}), settings.pop("lora", False), **settings)
