@@ -12,6 +12,8 @@ from torch import nn
 
 from stages.runtime.host_memory import giving_back
 
+LEFT_BY_AN_ENGINE = ("ds_inflight_param_registry", "pre_bwd_fn", "post_bwd_fn")
+
 
 def is_divided(module: nn.Module) -> bool:
     """Whether a module has parameters that are parts."""
@@ -72,9 +74,14 @@ def forward_possible(module: nn.Module) -> Iterator[None]:
 
 
 def _forget(module: nn.Module) -> None:
-    """Removes what marks a module as one that an engine has, so that its own engine finds it as it was loaded."""
+    """Removes what an engine left on a module, so that its own engine finds it as it was loaded.
+
+    DeepSpeed keeps the functions that gather a layer for its backward pass where there are some already: those of the
+    engine that is gone.
+    """
     for part in module.modules():
-        part.__dict__.pop("ds_inflight_param_registry", None)
+        for name in LEFT_BY_AN_ENGINE:
+            part.__dict__.pop(name, None)
 
 
 @contextmanager
