@@ -10,6 +10,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from stages.runtime.host_memory import giving_back
+
 
 def is_divided(module: nn.Module) -> bool:
     """Whether a module has parameters that are parts."""
@@ -50,16 +52,23 @@ def forward_possible(module: nn.Module) -> Iterator[None]:
 
     settings = {
         "train_micro_batch_size_per_gpu": 1,
-        "zero_optimization": {"stage": 3},
+        "zero_optimization": {
+            "stage": 3,
+            "stage3_max_live_parameters": 0,  # a layer goes when it is done: nothing is kept for the next pass
+            "stage3_max_reuse_distance": 0,
+            "stage3_prefetch_bucket_size": 0,
+            "stage3_param_persistence_threshold": 0,
+        },
         "bf16": {"enabled": next(module.parameters()).dtype == torch.bfloat16},
     }
     engine, *_ = deepspeed.initialize(model=module, config=settings)
-    try:
-        yield
-    finally:
-        engine.empty_partition_cache()
-        engine.destroy()
-        _forget(module)
+    with giving_back():
+        try:
+            yield
+        finally:
+            engine.empty_partition_cache()
+            engine.destroy()
+            _forget(module)
 
 
 def _forget(module: nn.Module) -> None:

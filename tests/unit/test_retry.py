@@ -14,6 +14,7 @@ from pipeline.execution.retry import with_retries
 from pipeline.execution.stop import TWICE_S, StopRequest
 from pipeline.planning.plan import Step
 from stages.contract.error_report import ErrorReport
+from stages.engines.sampling.servers.group import ServersLost
 from stages.judges.calls import JudgeUnavailable
 from stages.rewards.grading import GraderAway
 from stages.runtime.errors import CollectiveTimeout, InputError
@@ -74,7 +75,9 @@ def test_waits_double_up_to_the_longest():
     assert RetryConfig().waits() == []
 
 
-@pytest.mark.parametrize("cause", [JudgeUnavailable("x"), GraderAway("x"), CollectiveTimeout("x")])
+@pytest.mark.parametrize(
+    "cause", [JudgeUnavailable("x"), GraderAway("x"), CollectiveTimeout("x"), ServersLost("x", "y")]
+)
 def test_a_rank_that_lost_a_server_or_its_peers_says_that_it_may_pass(cause, tmp_path):
     assert explained(report_of(cause, 0, "logs/rank0.log"), tmp_path) is Lost
 

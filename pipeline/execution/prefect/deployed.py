@@ -72,6 +72,10 @@ def _configuration(stages: list[str], words: list[str], directory: str | None) -
             raise MissingInput(f"{directory} cannot be entered on this machine: {error.strerror}", fix) from None
     if chosen := [word for word in words if word.lstrip("+").startswith(_STOPS)]:
         raise InvalidConfig([f"{word}: the stages of a deployment are its parameter `stages`" for word in chosen])
+    if not stages:
+        raise InvalidConfig(["stages: no stage is named; name some, or all"])
+    if (_flow_run().run_count or 1) > 1:  # a later attempt goes on with what the first has begun again
+        words = [word for word in words if not word.startswith("force=")]
     selected = f"+stage={stages[0]}" if len(stages) == 1 else f"+stage=[{','.join(stages)}]"
     typed = [selected, *words]
     remember_typed("run", typed)

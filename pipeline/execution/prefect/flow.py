@@ -14,7 +14,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import StateType
-from prefect.context import FlowRunContext
+from prefect.context import FlowRunContext, TagsContext
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Completed, Crashed, Failed
 from prefect.utilities.urls import url_for
@@ -38,6 +38,9 @@ RunStep = Callable[[Step, Plan, LiveView, StopRequest, Callable[..., None]], Man
 
 class ServerLost(Exception):
     """The server has ended, or cannot be reached any more, while the flow ran. The disk says which stages are done."""
+
+
+LOST = (ServerLost, httpx.TransportError, ConnectionError, TimeoutError, ObjectNotFound)
 
 
 def run(plan: Plan, run_step: RunStep, live: LiveView, stop: StopRequest) -> None:
@@ -67,15 +70,18 @@ def run(plan: Plan, run_step: RunStep, live: LiveView, stop: StopRequest) -> Non
             with tags(*tags_of(plan.config)):
                 new_flow(plan.config.run, plan.config.seed, [step.stage for step in plan.steps], return_state=True)
             patches.send_queued_messages(SEND_TIMEOUT_S)
+        if not (work.errors or work.is_through):
+            raise ServerLost  # what Prefect itself failed in, it keeps in a state
+        if not work.errors:
+            for state in work.states.values():
+                state.result()  # an error that is not a PipelineError is a bug of ours: raise it as it is
     except Exception as error:
-        if not (prefect_server.has_ended() or (prefect_server.has_own_server() and _is_lost(error))):
+        if not (prefect_server.has_ended() or _is_lost(error)):
             raise
         patches.drop_queued_messages()
         raise work.errors[0] if work.errors else ServerLost() from error
     if work.errors:
         raise work.errors[0]
-    for state in work.states.values():
-        state.result()  # an error that is not a PipelineError is a bug of ours: raise it as it is
 
 
 def tags_of(config: RunConfig) -> list[str]:
@@ -103,6 +109,7 @@ class _Work:
         self.stop = stop
         self.errors: list[PipelineError] = []
         self.states: dict[str, State] = {}
+        self.is_through = False  # whether the steps were carried out as far as they could be
 
     def __repr__(self) -> str:
         return self.plan.config.run
@@ -124,13 +131,15 @@ def _carry_out(work: _Work, is_deployed: bool) -> State:
     flow_run = _flow_run()
     if page := url_for("flow-run", obj_id=flow_run):
         work.live.says(f"Prefect: {page}{' (while this command runs)' if prefect_server.is_embedded() else ''}")
-    with CancelWatch(flow_run, work.stop, is_deployed) as watch:
+    # A tag of a task is a limit of Prefect's to ask for before each task: one more thing that a lost server would end.
+    with TagsContext(current_tags=set()), CancelWatch(flow_run, work.stop, is_deployed) as watch:
         for step in work.plan.steps:
             if prefect_server.has_ended():
                 raise ServerLost
             state = work.states[step.stage] = _run_as_task(step, work)
             if work.errors or not state.is_completed():
                 break
+    work.is_through = True
     if work.errors:
         return state_of(work.errors[0])
     if watch.is_cancelled:
@@ -153,7 +162,6 @@ def _run_as_task(step: Step, work: _Work) -> State:
         cache_policy=NO_CACHE,
         persist_result=False,
         description=f"{step.kind}: {step.reason}",
-        tags=[f"kind:{step.kind}"],
     )
     sources = [work.states[source.stage] for source in step.inputs.values() if source.stage in work.states]
     return run_stage(step.stage, short_fingerprint(step.fingerprint), work, wait_for=sources, return_state=True)
@@ -187,7 +195,7 @@ def _is_lost(error: BaseException) -> bool:
     seen: BaseException | None = error
     while seen is not None:
         is_broken = isinstance(seen, httpx.HTTPStatusError) and seen.response.status_code >= 500
-        if is_broken or isinstance(seen, (httpx.TransportError, ConnectionError, TimeoutError, ObjectNotFound)):
+        if is_broken or isinstance(seen, LOST):
             return True
         seen = seen.__cause__ or seen.__context__
     return False

@@ -19,7 +19,7 @@ from stages.contract.exit_codes import BAD_INPUT
 from stages.contract.served_model import Wanted, why_unusable
 from stages.engines.sampling.servers.channel import CHANNELS, Call, Channel, Named, chunks
 from stages.engines.sampling.servers.client import Client, ServerLost, ServerRefuses
-from stages.runtime.errors import HasFix, InputError
+from stages.runtime.errors import HasFix, InputError, Passing
 
 LOOK_S = 0.5  # between two looks at servers that start
 ASK_S = 10.0  # for a question to a server
@@ -29,7 +29,7 @@ OF_RANKS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_", "
             "GLOO_", "NCCL_ASYNC", "STAGE_GUARD_PID", "VLLM_ENABLE_V1_MULTIPROCESSING")  # fmt: skip
 
 
-class ServersLost(RuntimeError, HasFix):
+class ServersLost(Passing, RuntimeError, HasFix):
     """No server is left, and none could be replaced or came back in time; the message names each with its reason."""
 
     def __init__(self, message: str, fix: str):
