@@ -31,7 +31,7 @@ COMMANDS_PAGE = (REPOSITORY / "docs" / "commands.md").read_text(encoding="utf-8"
 PAGES = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md")])
 LEFT_OUT = ("pretrain", "reward_models", "report")  # not run with models and prompts of one's own
 HISTORY = {"CHANGELOG.md"}  # names what is gone
-NAMES_ALONE = ("grade", "logs", "use", "compare", "models cut")
+NAMES_ALONE = ("grade", "logs", "rollouts", "use", "compare", "models cut")
 PLACEHOLDER = re.compile(r"\$[A-Z]|\.\.\.|=NAME\b|\bNUMBER\b")  # a form, or a shell's variable; the tutorial has a test
 
 
