@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 MIB = 2**20
+SMALL = {"hidden_size": 20, "intermediate_size": 20, "num_hidden_layers": 1, "num_attention_heads": 2}
 SHAPE = {"hidden_size": 640, "intermediate_size": 2560, "num_hidden_layers": 14, "num_attention_heads": 10}
 
 
@@ -63,15 +64,15 @@ class Meter:
         self.found[name] = {key: value - self.start for key, value in values.items()}
 
 
-def write_model(directory: Path, stored: str) -> None:
-    """Writes the random model with a tokenizer, in several files."""
+def write_model(directory: Path, stored: str, shape: dict[str, int]) -> None:
+    """Writes a random model with a tokenizer, in several files."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     from stages.worlds.tiny_world.tokenizer import build_tokenizer
 
     torch.manual_seed(0)
-    config = LlamaConfig(vocab_size=32_000, **SHAPE, tie_word_embeddings=True)
+    config = LlamaConfig(vocab_size=32_000, **shape, tie_word_embeddings=True)
     model = LlamaForCausalLM(config).to(torch.bfloat16 if stored == "bf16" else torch.float32)
     model.save_pretrained(directory, max_shard_size="100MB")
     build_tokenizer().save_pretrained(directory)
@@ -96,15 +97,22 @@ def work(options: argparse.Namespace) -> None:
     work_dir, config = Path(options.work), DeepSpeedConfig(zero_stage=options.zero)
     model_dir, rank = work_dir / "model", dist.get_rank()
     tokenizer = load_tokenizer(model_dir)
+
+    def load(directory: Path):
+        if options.plain:
+            return load_model(directory, "fp32")
+        from stages.engines.loading import load_policy
+
+        return load_policy(directory, config)
+
+    small = ready_policy(load(work_dir / "small"), tokenizer, "auto", "fp32", print)  # imports what loading needs
+    TrainEngine(small, OptimConfig(), config, num_steps=2)
     dist.barrier()
     meter = Meter()
     with meter.part("load"):
-        if options.plain:
-            model = load_model(model_dir, "fp32")
-        else:
-            from stages.engines.loading import load_policy
-
-            model = load_policy(model_dir, config)
+        model = load(model_dir)
+        dist.barrier()
+    with meter.part("trials"):
         policy = ready_policy(model, tokenizer, "auto", "fp32", print)
         dist.barrier()
     num_parameters = sum(getattr(p, "ds_numel", p.numel()) for p in policy.parameters())
@@ -202,7 +210,8 @@ def main() -> None:
         work(options)
         return
     directory = Path(options.work or tempfile.mkdtemp(prefix="host_memory_"))
-    write_model(directory / "model", options.stored)
+    write_model(directory / "small", options.stored, SMALL)
+    write_model(directory / "model", options.stored, SHAPE)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={options.ranks}"]
     arguments = [__file__, "--work", str(directory), "--zero", str(options.zero), *["--plain"] * options.plain]
     subprocess.run(launch + arguments, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})

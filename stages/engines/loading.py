@@ -23,6 +23,7 @@ from stages.modeling.patches import dividing_what_is_read
 from stages.modeling.ready import own_device
 from stages.modeling.reward_model import load_reward_model
 from stages.runtime.errors import InputError
+from stages.runtime.host_memory import giving_back
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -65,5 +66,5 @@ def dividing(config: DeepSpeedConfig, quantize: str = "none") -> Iterator[None]:
             "lora.quantize=none"
         )
     init_distributed()
-    with dividing_what_is_read(deepspeed_settings(config, OptimConfig())):
+    with giving_back(), dividing_what_is_read(deepspeed_settings(config, OptimConfig())):
         yield

@@ -198,10 +198,13 @@ def _inject(model: "PreTrainedModel", config: LoraConfig, targets: list[str], wh
     """
     from peft import inject_adapter_in_model
 
+    from stages.modeling.fused_adapters import fuse
+
     names = {f"{target}.lora_A.weight": torch.empty(0) for target in targets}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that fan_in_fan_out follows the kind of a layer
         inject_adapter_in_model(peft_settings(config, [], whole), model, adapter, state_dict=names)
+    fuse(model)
 
 
 def peft_settings(config: LoraConfig, targets: list[str], whole: list[str]) -> "PeftConfig":

@@ -10,6 +10,10 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from stages.runtime.host_memory import giving_back
+
+LEFT_BY_AN_ENGINE = ("ds_inflight_param_registry", "pre_bwd_fn", "post_bwd_fn")
+
 
 def is_divided(module: nn.Module) -> bool:
     """Whether a module has parameters that are parts."""
@@ -50,22 +54,34 @@ def forward_possible(module: nn.Module) -> Iterator[None]:
 
     settings = {
         "train_micro_batch_size_per_gpu": 1,
-        "zero_optimization": {"stage": 3},
+        "zero_optimization": {
+            "stage": 3,
+            "stage3_max_live_parameters": 0,  # a layer goes when it is done: nothing is kept for the next pass
+            "stage3_max_reuse_distance": 0,
+            "stage3_prefetch_bucket_size": 0,
+            "stage3_param_persistence_threshold": 0,
+        },
         "bf16": {"enabled": next(module.parameters()).dtype == torch.bfloat16},
     }
     engine, *_ = deepspeed.initialize(model=module, config=settings)
-    try:
-        yield
-    finally:
-        engine.empty_partition_cache()
-        engine.destroy()
-        _forget(module)
+    with giving_back():
+        try:
+            yield
+        finally:
+            engine.empty_partition_cache()
+            engine.destroy()
+            _forget(module)
 
 
 def _forget(module: nn.Module) -> None:
-    """Removes what marks a module as one that an engine has, so that its own engine finds it as it was loaded."""
+    """Removes what an engine left on a module, so that its own engine finds it as it was loaded.
+
+    DeepSpeed keeps the functions that gather a layer for its backward pass where there are some already: those of the
+    engine that is gone.
+    """
     for part in module.modules():
-        part.__dict__.pop("ds_inflight_param_registry", None)
+        for name in LEFT_BY_AN_ENGINE:
+            part.__dict__.pop(name, None)
 
 
 @contextmanager

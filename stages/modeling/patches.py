@@ -32,6 +32,7 @@ def dividing_what_is_read(settings: dict[str, Any]) -> Iterator[None]:
     has_second_copy = settings["zero_optimization"].get("zero_hpz_partition_size", 1) > 1
     group = groups._get_zero_param_intra_parallel_group() if has_second_copy else None  # None: nobody has made it yet
     divider = deepspeed.zero.Init(config_dict_or_path=settings, zero_param_parallel_group=group)
+    divider._enable_mem_efficient_linear()  # as it does for a module: else each layer stays whole until its backward
     set_param = core_model_loading.set_param_for_module
 
     def set_and_divide(model: Any, target_name: str, *args: Any, **options: Any) -> None:

@@ -4,6 +4,10 @@ import math
 
 import pytest
 import torch
+from peft import LoraConfig as LoraConfigOfPeft
+from peft import inject_adapter_in_model
+from peft.tuners.lora import Linear as LinearOfPeft
+from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from scripts.family_tools.families import FAMILIES, make_model
@@ -12,6 +16,7 @@ from stages.engines.optimizers import ReplicatedOptimizer
 from stages.engines.weights import has_names_of_its_own, named_weights
 from stages.modeling.adapter_targets import heads_of
 from stages.modeling.adapters import POLICY, REFERENCE, Adapters, add_adapters
+from stages.modeling.fused_adapters import AdaptedProduct, FusedLinear
 from stages.modeling.policy_model import PolicyModel
 from stages.runtime.errors import InputError
 
@@ -62,6 +67,54 @@ def test_a_merge_worked_by_hand():
     assert merged(adapters, "model.layers.0.self_attn.q_proj.weight").tolist() == [[7.0, -4.0], [4.5, 2.5]]
     assert layer.q_proj.base_layer.weight.tolist() == [[1.0, 2.0], [3.0, 4.0]]
     assert layer.q_proj(torch.tensor([1.0, 1.0])).tolist() == [3.0, 7.0]  # the sums of the rows, as of the merged one
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("width, height", [(6, 5), (5, 6)])
+def test_a_fused_layer_computes_what_pefts_layer_does(bias, width, height):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(width, height, bias=bias))
+    inject_adapter_in_model(LoraConfigOfPeft(r=2, lora_alpha=6, target_modules=["0"], bias="none"), model)
+    layer, given = model[0], torch.randn(3, 4, width, dtype=torch.double)
+    layer.double().lora_B[POLICY].weight.data.normal_()
+    results = []
+    for kind in (LinearOfPeft, FusedLinear):
+        assert type(layer) is LinearOfPeft
+        layer.__class__ = kind
+        x = given.clone().requires_grad_()
+        output = layer(x)
+        output.square().sum().backward()
+        layer.__class__ = LinearOfPeft
+        factors = [layer.lora_A[POLICY].weight, layer.lora_B[POLICY].weight]
+        results.append([output.detach(), x.grad, *(factor.grad for factor in factors)])
+        layer.zero_grad()
+        assert layer.base_layer.weight.grad is None
+    for ours, theirs in zip(*results):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+    fused = layer.lora_A[POLICY].weight, layer.lora_B[POLICY].weight
+    assert torch.autograd.gradcheck(
+        lambda x, a, b: AdaptedProduct.apply(x, layer.base_layer.weight, layer.base_layer.bias, a, b, 3.0),
+        (given.requires_grad_(), *fused),
+    )
+
+
+def test_a_fused_layer_leaves_to_peft_what_it_does_not_know():
+    model = small_llama(width=8)
+    adapters = adapted(model, targets=["q_proj"], has_reference=True)
+    layer, x = model.model.layers[0].self_attn.q_proj, torch.randn(2, 8)
+    assert type(layer) is FusedLinear and layer._only_plain_adapter(x) == POLICY
+    with adapters.using(REFERENCE):
+        assert layer._only_plain_adapter(x) == REFERENCE
+    with adapters.using(None):
+        assert layer._only_plain_adapter(x) is None
+        assert torch.equal(layer(x), layer.base_layer(x))
+    assert layer._only_plain_adapter(x.double()) is None
+    layer.base_layer.weight.ds_status = "partitioned"
+    assert layer._only_plain_adapter(x) is None
+    for config in ({"dropout": 0.1}, {"dora": True}):
+        model = small_llama(width=8)
+        adapted(model, targets=["q_proj"], **config)
+        assert model.model.layers[0].self_attn.q_proj._only_plain_adapter(x) is None
 
 
 def test_rslora_divides_by_the_root_of_the_rank():

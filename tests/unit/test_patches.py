@@ -238,6 +238,7 @@ def test_dividing_what_is_read():
     assert "set_param_for_module(" in inspect.getsource(core_model_loading.convert_and_load_state_dict_in_model)
     assert '"HF_DEACTIVATE_ASYNC_LOAD"' in inspect.getsource(core_model_loading.convert_and_load_state_dict_in_model)
     assert list(inspect.signature(Init._convert_to_zero_parameters).parameters) == ["self", "param_list"]
+    assert list(inspect.signature(Init._enable_mem_efficient_linear).parameters) == ["self"]
 
 
 def test_names_not_saved():

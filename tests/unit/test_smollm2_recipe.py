@@ -62,7 +62,9 @@ def test_no_worked_example_is_a_held_out_problem(config):
     assert len(shown) == 2
     held_out = {prompt.text for prompts in held_out_sets(config).values() for prompt in prompts}
     assert not held_out & set(shown)
-    assert not is_held_out("chain_sum", {"question": shown[0]}, config.data.eval_fraction)  # the library's own words
+    assert not is_held_out(
+        "basic_arithmetic", {"question": shown[0]}, config.data.eval_fraction
+    )  # the library's own words
 
 
 def test_what_stages_train_on_and_what_is_evaluated_do_not_meet(config):
