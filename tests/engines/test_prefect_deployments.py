@@ -103,7 +103,7 @@ def test_a_stopped_worker_hands_its_run_on_and_cancel_ends_it_with_a_checkpoint(
     place.terminate_supervisor(flow_run)
     place.wait_until(flow_run, lambda state: state["name"] == "AwaitingRetry" or state["type"] == "PENDING")
     (kept,) = sorted((base / "latest" / "state").glob("step_*"))
-    assert wait_for(lambda: place.ask("GET", f"/flow_runs/{flow_run}")["run_count"] == 2, 60)
+    assert wait_for(lambda: place.ask("GET", f"/flow_runs/{flow_run}")["run_count"] == 2, 150)
     assert wait_for(lambda: steps(base) > int(kept.name[5:]) + 3, 150)
     place.press_cancel(flow_run)
     place.wait_until(flow_run, lambda state: state["type"] == "CANCELLED", 60)

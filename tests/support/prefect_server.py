@@ -43,6 +43,8 @@ class PrefectPlace:
         self._start(name, [prefect, "worker", "start", "--pool", "r1", "--type", "process", "--name", name])
 
     def _start(self, name: str, words: list[str]) -> None:
+        # under the driver's guard, so that nothing outlives the tests, however they end
+        words = [sys.executable, "-m", "pipeline.execution.guard", str(os.getpid()), *words]
         with open(self.home / f"{name}.log", "ab") as log:
             process = subprocess.Popen(
                 words, cwd=self.home, env=self.environment, stdout=log, stderr=log, start_new_session=True

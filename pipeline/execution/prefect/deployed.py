@@ -29,6 +29,7 @@ from pipeline.view.errors import print_error
 from stages.config import ConfigError
 
 LOCK_WAIT_S = 5.0
+HANDOVER_S = 30.0  # a worker that takes a flow run again, before it has seen its first process end, loses it
 SERVER_WAIT_S = 1800.0  # how long a run that is done waits to tell its server so
 _STOPS = ("stage=", "selected.")  # what chooses stages, which the parameter `stages` does here
 
@@ -128,7 +129,7 @@ def _interrupted(error: StageInterrupted, config: RunConfig) -> State:
     waits = config.retry.waits()
     if attempts > len(waits):
         return Crashed(message=f"{error}; nobody has cancelled it: its worker was stopped")
-    wait = waits[attempts - 1]
+    wait = max(waits[attempts - 1], HANDOVER_S)
     get_run_logger().warning("%s; nobody has cancelled it, so another worker goes on in %.0f s", error, wait)
     when = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=wait)
     return _end_in(AwaitingRetry(scheduled_time=when, message=str(error)))
