@@ -17,7 +17,7 @@ class RetryConfig(Checked):
         """Seconds to wait before each further attempt.
 
         >>> RetryConfig(times=4, wait_s=30, max_wait_s=100).waits()
-        [30, 60, 100, 100]
+        [30.0, 60.0, 100.0, 100.0]
         """
         return [min(self.wait_s * 2**number, self.max_wait_s) for number in range(self.times)]
 

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.configuration import graph
 from pipeline.errors import InvalidConfig
-from pipeline.planning import estimate
+from pipeline.planning import capacity, devices, estimate
 from pipeline.planning import models as models_of_plan
 from pipeline.planning.lora import adapter_parameters, layers_of
 from pipeline.planning.memory import needed
@@ -193,7 +193,14 @@ def test_a_step_with_adapters_makes_two_thirds_of_the_work(models):
     "recipe, model, student, limit_gib",
     [("one_gpu_lora", "qwen25_7b", "qwen25_math_15b", 80), ("laptop", "qwen25_05b", "smollm2_135m", 16)],
 )
-def test_the_recipes_with_adapters_pass_the_plan_and_fit(recipe, model, student, limit_gib, models, tmp_path):
+def test_the_recipes_with_adapters_pass_the_plan_and_fit(
+    recipe, model, student, limit_gib, models, tmp_path, monkeypatch
+):
+    if recipe == "one_gpu_lora":  # a machine as the recipe wants it
+        (tmp_path / "nvidia0").touch()
+        monkeypatch.setattr(devices, "DEVICES", tmp_path)
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        monkeypatch.setattr(capacity, "here_gib", lambda: 128.0)
     (tmp_path / "prompts.jsonl").write_text(
         "".join(json.dumps({"prompt": f"What is {i} + 1?", "answer": str(i + 1)}) + "\n" for i in range(64))
     )
@@ -205,9 +212,10 @@ def test_the_recipes_with_adapters_pass_the_plan_and_fit(recipe, model, student,
         f"student.path={models[student]}",
         f"runs_dir={tmp_path}",
         "launcher.min_free_gib=0",
-        "launcher.device=any",  # this machine may have no GPU
+        f"launcher.gpu_memory_gib={limit_gib}",
         *data,
     )
     assert made.errors == []
-    assert 0 < max(step.memory_gib for step in made.steps) < limit_gib
+    needed_gib = [step.gpu_memory_gib if recipe == "one_gpu_lora" else step.memory_gib for step in made.steps]
+    assert 0 < max(gib for gib in needed_gib if gib is not None) < limit_gib
     assert all(step.config.lora.is_on for step in made.steps if hasattr(step.config, "lora"))
