@@ -55,7 +55,7 @@ def test_the_keys_on_the_disk_are_those_of_the_documentation(tmp_path):
         ],
         "config.json": ["stage", "kind", "version", "fingerprint", "seed", "run", "config", "data_files"],
         "progress.json": ["phase", "step", "num_steps", "updated", "started", "eta_s", "message"],
-        "error.json": ["kind", "message", "fix", "rank", "log"],
+        "error.json": ["kind", "message", "fix", "rank", "log", "is_passing"],
     }
     Heartbeat(rank=0, updated=1.0).write_path(tmp_path / "rank0.json")
     assert list(json.loads((tmp_path / "rank0.json").read_text())) == [
