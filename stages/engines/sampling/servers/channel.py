@@ -24,7 +24,8 @@ import torch.distributed as dist
 
 from stages.engines import patches
 from stages.engines.sampling.servers.client import Client, ServerLost
-from stages.engines.sampling.servers.settings import PREFIX, address_towards
+from stages.engines.sampling.servers.settings import PREFIX, address_towards, free_port
+from stages.runtime.errors import Passing
 
 CHUNK_BYTES = 256 << 20
 RENDEZVOUS_S = 60.0  # for both ends to meet
@@ -33,7 +34,7 @@ HANG_S = 30.0  # what a collective may take to notice that its server is gone, b
 Named = tuple[str, torch.Tensor]
 
 
-class TransferHangs(RuntimeError):
+class TransferHangs(Passing, RuntimeError):
     """A collective with a lost server cannot be ended; only the end of this process frees the device."""
 
 
@@ -99,12 +100,13 @@ class Channel(ABC):
             if theirs.error is not None or ours.error is not None or time.monotonic() > deadline:
                 break
             time.sleep(0.0005)
+        if ours.error is not None:
+            theirs.thread.join(5.0)  # what the server says of it is the better reason
         if theirs.error is not None:
             self._end(ours)
             raise theirs.error
         if ours.error is not None:
-            theirs.thread.join(5.0)
-            raise theirs.error or ServerLost(f"{self.client.url} broke off a transfer of weights ({ours.error})")
+            raise ServerLost(f"{self.client.url} broke off a transfer of weights ({ours.error})")
         if ours.is_running or theirs.is_running:
             self._end(ours)
             raise ServerLost(f"{self.client.url} did not take weights within {limit_s:g} s")
@@ -182,8 +184,6 @@ class NcclChannel(Channel):
     def connect(self) -> None:
         """See `Channel.connect`."""
         from vllm.distributed.weight_transfer.nccl_common import trainer_init
-
-        from stages.engines.sampling.servers.settings import free_port
 
         world_size = 1 + self.client.world_size()
         own = address_towards(*_host_and_port(self.client.url))
