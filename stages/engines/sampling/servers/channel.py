@@ -14,6 +14,7 @@ import datetime
 import pickle
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -63,7 +64,7 @@ def description(chunk: list[Named]) -> dict[str, Any]:
     }
 
 
-class Channel:
+class Channel(ABC):
     """One server and the way to it.
 
     Args:
@@ -74,13 +75,13 @@ class Channel:
     def __init__(self, client: Client, limit_s: float):
         self.client, self.limit_s = client, limit_s
 
+    @abstractmethod
     def connect(self) -> None:
         """Meets the server; raises ServerLost or ServerRefuses."""
-        raise NotImplementedError
 
+    @abstractmethod
     def send(self, chunk: list[Named]) -> None:
         """Gives the server a chunk; raises ServerLost or ServerRefuses."""
-        raise NotImplementedError
 
     def _both(self, collective: Callable[[], Any], request: Callable[[], Any], limit_s: float) -> Any:
         """Runs the trainer's part of a collective beside the request that makes the server take part.
@@ -103,13 +104,13 @@ class Channel:
             raise theirs.error
         if ours.error is not None:
             theirs.thread.join(5.0)
-            raise _error_of(theirs) or ServerLost(f"{self.client.url} broke off a transfer of weights ({ours.error})")
+            raise theirs.error or ServerLost(f"{self.client.url} broke off a transfer of weights ({ours.error})")
         if ours.is_running or theirs.is_running:
             self._end(ours)
             raise ServerLost(f"{self.client.url} did not take weights within {limit_s:g} s")
         return ours.result
 
-    def _end(self, ours: "Call") -> None:
+    def _end(self, ours: "Call") -> None:  # noqa: B027 (most channels need nothing)
         """Nothing waits for a collective on a CPU, which ends by its own time-out."""
 
 
@@ -132,11 +133,6 @@ class Call:
             self.result = function()
         except Exception as error:  # whoever waits for it raises it
             self.error = error
-
-
-def _error_of(call: Call) -> Exception | None:
-    """What a call has raised by now."""
-    return call.error
 
 
 class GlooChannel(Channel):
