@@ -8,7 +8,7 @@ from stages.config.engines import DeepSpeedConfig, OptimConfig, RolloutConfig
 from stages.config.fields import Bool, Checked, Float, Int, config_class, setting
 from stages.config.graders import JudgeConfig, SandboxConfig
 from stages.config.lora import LoraConfig
-from stages.config.training import DROPOUT, MICRO_BATCH_TOKENS, PACKING, StageConfig, layout_mistakes
+from stages.config.training import DROPOUT, MICRO_BATCH_TOKENS, PACKING, StageConfig, layout_mistakes, tiles_mistakes
 
 
 @config_class
@@ -270,7 +270,7 @@ class GrpoConfig(StageConfig):
     def mistakes(self) -> list[str]:
         """Rules of reinforcement learning, besides those of every trained stage."""
         errors = [*super().mistakes(), *self._mistakes_in_length_schedule()]
-        errors += layout_mistakes(self.packing, self.deepspeed)
+        errors += layout_mistakes(self.packing, self.deepspeed) + tiles_mistakes(self.deepspeed, self.lora)
         asks_judge = any(source.verifier == "judge" for source in self.data.all_sources.values())
         if self.judge.backend == "vllm" and asks_judge:
             errors.append(
