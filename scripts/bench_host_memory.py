@@ -203,13 +203,13 @@ def main() -> None:
     parser.add_argument("--stored", choices=["fp32", "bf16"], default="bf16", help="type of the weights on the disk")
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--plain", action="store_true", help="load whole on every rank, as it was before")
-    parser.add_argument("--work", help="directory for the model and what is made of it; deleted at the end")
+    parser.add_argument("--work", help="where a directory for the model and its copies is made; it goes at the end")
     parser.add_argument("--out", type=Path, help="where the table goes too")
     options = parser.parse_args()
     if "RANK" in os.environ:
         work(options)
         return
-    directory = Path(options.work or tempfile.mkdtemp(prefix="host_memory_"))
+    directory = Path(tempfile.mkdtemp(prefix="host_memory_", dir=options.work))
     write_model(directory / "small", options.stored, SMALL)
     write_model(directory / "model", options.stored, SHAPE)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={options.ranks}"]

@@ -7,6 +7,7 @@ rollout.server.urls. What follows `--` goes to vLLM as it is.
 import argparse
 import os
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,6 +32,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--announce", type=Path, help="file that gets the address")
     parser.add_argument("--random-weights", action="store_true", help="until the first sync")
     parser.add_argument("--with-parent", action="store_true", help="end when the process ends that started it")
+    parser.add_argument("--with-input", action="store_true", help="end when the standard input ends")
     parser.add_argument("--tensor-parallel", type=int, default=1)
     parser.add_argument("--max-sequences", type=int, default=256)
     parser.add_argument("--kv-cache-gib", type=float, default=0.0625, help="on a CPU")
@@ -40,10 +42,23 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return options
 
 
+def end_with_input() -> None:
+    """Ends this process when its standard input does: a sign of life that srun carries to another machine."""
+
+    def read() -> None:
+        while os.read(0, 4096):
+            pass
+        os._exit(0)
+
+    threading.Thread(target=read, name="input", daemon=True).start()
+
+
 def main(arguments: Sequence[str]) -> int:
     """Serves until it is stopped; returns the exit code where the model cannot be served."""
     options = parse(arguments)
     environment.prepare(dies_with_parent=options.with_parent)
+    if options.with_input:
+        end_with_input()
     try:
         from stages.engines.sampling.servers import process
         from stages.engines.sampling.servers.settings import OWN_PROCESS

@@ -96,15 +96,23 @@ class Settings:
 
     @classmethod
     def of(cls, name: str) -> "Settings":
-        """The settings that `str` has made a name of."""
-        transfer, dtype, mode, sequences = name.removeprefix(SETTINGS).split(",")
-        return cls(transfer, dtype, mode, int(sequences))
+        """The settings that `str` has made a name of; raises NotOurs where another version of it has."""
+        try:
+            transfer, dtype, mode, sequences = name.removeprefix(SETTINGS).split(",")
+            return cls(transfer, dtype, mode, int(sequences))
+        except ValueError as error:
+            raise NotOurs(f"says how it was started in another form ({name})") from error
 
 
 def names_of(model_dir: Path, settings: Settings) -> list[str]:
     """The names by which a server of ours says what it has: the directory, its digests, how it was started."""
     digests = {SHAPE: shape_digest(model_dir), VOCABULARY: vocabulary_digest(model_dir), SETTINGS: settings}
     return [str(model_dir), *(f"{kind}{digest}" for kind, digest in digests.items() if digest)]
+
+
+def _open(request: str | urllib.request.Request, timeout_s: float) -> Any:
+    """Asks past any proxy that the environment names, as the trainer does when it draws and sends weights."""
+    return urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=timeout_s)
 
 
 def ask(url: str, path: str, timeout_s: float) -> Any:
@@ -115,7 +123,7 @@ def ask(url: str, path: str, timeout_s: float) -> Any:
         NotOurs: The answer is not one of vLLM's.
     """
     try:
-        with urllib.request.urlopen(f"{url.rstrip('/')}{path}", timeout=timeout_s) as reply:
+        with _open(f"{url.rstrip('/')}{path}", timeout_s) as reply:
             text = reply.read()
     except urllib.error.HTTPError as error:
         if error.code == 404:
@@ -127,9 +135,12 @@ def ask(url: str, path: str, timeout_s: float) -> Any:
     if not text:
         return {}
     try:
-        return json.loads(text)
+        found = json.loads(text)
     except ValueError as error:
         raise NotOurs(f"does not answer {path} as vLLM does") from error
+    if not isinstance(found, dict):
+        raise NotOurs(f"does not answer {path} as vLLM does")
+    return found
 
 
 def why_unusable(url: str, wanted: Wanted, timeout_s: float) -> tuple[str, str] | None:
@@ -177,7 +188,7 @@ def _takes_tokens(url: str, timeout_s: float) -> bool:
         f"{url.rstrip('/')}/inference/v1/generate", data=b"{}", headers={"content-type": "application/json"}
     )
     try:
-        urllib.request.urlopen(empty, timeout=timeout_s).close()
+        _open(empty, timeout_s).close()
     except urllib.error.HTTPError as error:
         return error.code not in (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
     except (OSError, HTTPException) as error:

@@ -1,7 +1,7 @@
 """Models for training, each rank keeping only what DeepSpeed will leave it.
 
 Under ZeRO 3 every tensor is divided over the ranks as soon as it is read, on the device, and the next one is read after
-that: no rank ever holds the whole model. transformers reads, renames, merges and checks as it always does. (With
+that. transformers reads, renames, merges and checks as it always does. (With
 `HfDeepSpeedConfig` it has another way to load under ZeRO 3. That one holds all files and the merged experts of all
 layers at once, and reports neither tensors that are unexpected nor shapes that are wrong.)
 

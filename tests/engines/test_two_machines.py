@@ -2,32 +2,22 @@
 other. What is made there is what one machine makes, and a machine that is lost is named.
 """
 
-import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
-import psutil
 import pytest
 
 from stages.contract.files import read_jsonl
+from tests.support.networks import HOSTS, can_make_networks, kill_all_in, two_hosts
 from tests.support.paths import REPOSITORY
 from tests.support.waiting import wait_for
 
-
-def _can_make_networks() -> bool:
-    if not (shutil.which("ip") and shutil.which("unshare")) or os.geteuid() != 0:
-        return False
-    return subprocess.run(["unshare", "-n", "true"], capture_output=True).returncode == 0
-
-
-pytestmark = pytest.mark.skipif(not _can_make_networks(), reason="making network namespaces needs root and `ip`")
+pytestmark = pytest.mark.skipif(not can_make_networks(), reason="making network namespaces needs root and `ip`")
 
 ENGINES = ("GLOO_", "NCCL_", "VLLM_", "MASTER_", "RANK", "LOCAL_RANK", "WORLD_SIZE")
-HOSTS = ("10.77.0.1", "10.77.0.2")
 STEPS = 24
 STAGES = [
     "+stage=[base,r1_zero]",
@@ -49,10 +39,6 @@ TWO = [
     "launcher.lost_after_s=15",
     "launcher.grace_s=60",
 ]
-
-
-def ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True)
 
 
 class Machine:
@@ -78,31 +64,20 @@ class Machine:
 
     def kill(self) -> None:
         """Ends all of it at once, as a power cut would."""
-        found = subprocess.run(["ip", "netns", "pids", self.name], capture_output=True, text=True).stdout.split()
-        for pid in map(int, found):
-            with contextlib.suppress(psutil.Error):
-                psutil.Process(pid).kill()
+        kill_all_in(self.name)
         for process in self.started:
             process.wait(timeout=30)
 
 
 @pytest.fixture
 def machines(tmp_path):
-    names = [f"r1{end}{os.getpid()}" for end in "ab"]
-    made = [Machine(name, tmp_path / f"{name[:3]}.log") for name in names]
-    try:
-        for name in names:
-            ip("netns", "add", name)
-        ip("link", "add", f"{names[0]}v", "netns", names[0], "type", "veth", "peer", f"{names[1]}v", "netns", names[1])
-        for name, host in zip(names, HOSTS):
-            ip("-n", name, "addr", "add", f"{host}/24", "dev", f"{name}v")
-            ip("-n", name, "link", "set", f"{name}v", "up")
-            ip("-n", name, "link", "set", "lo", "up")
-        yield made
-    finally:
-        for machine in made:
-            machine.kill()
-            subprocess.run(["ip", "netns", "del", machine.name], capture_output=True)
+    with two_hosts("r1") as names:
+        made = [Machine(name, tmp_path / f"{name[:3]}.log") for name in names]
+        try:
+            yield made
+        finally:
+            for machine in made:
+                machine.kill()
 
 
 def said(machine: Machine) -> str:

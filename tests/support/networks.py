@@ -22,6 +22,14 @@ def ip(*words: str) -> None:
     subprocess.run(["ip", *words], check=True, capture_output=True)
 
 
+def kill_all_in(name: str) -> None:
+    """Ends every process in a namespace at once."""
+    found = subprocess.run(["ip", "netns", "pids", name], capture_output=True, text=True).stdout.split()
+    for pid in map(int, found):
+        with contextlib.suppress(psutil.Error):
+            psutil.Process(pid).kill()
+
+
 @contextlib.contextmanager
 def two_hosts(name: str) -> Iterator[tuple[str, str]]:
     """The names of two namespaces, with the addresses in HOSTS. What runs in them at the end is killed."""
@@ -37,8 +45,5 @@ def two_hosts(name: str) -> Iterator[tuple[str, str]]:
         yield names
     finally:
         for one in names:
-            found = subprocess.run(["ip", "netns", "pids", one], capture_output=True, text=True).stdout.split()
-            for pid in map(int, found):
-                with contextlib.suppress(psutil.Error):
-                    psutil.Process(pid).kill()
+            kill_all_in(one)
             subprocess.run(["ip", "netns", "del", one], capture_output=True)

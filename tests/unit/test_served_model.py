@@ -50,6 +50,26 @@ def test_a_server_with_the_policy_is_fine(policy, serve):
     assert why_unusable(serve(policy).url, wanted(policy, sequences=16), 2.0) is None
 
 
+def test_a_proxy_in_the_environment_does_not_count(policy, serve, monkeypatch):
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody listens there
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    assert why_unusable(serve(policy).url, wanted(policy), 2.0) is None
+
+
+@pytest.mark.parametrize("answer", [["0.32.0"], "0.32.0"])
+def test_what_answers_in_another_form_is_no_server(policy, serve, answer):
+    what, _ = why_unusable(serve(policy, **{"/version": answer}).url, wanted(policy), 2.0)
+    assert "/version" in what
+
+
+def test_settings_in_the_form_of_another_version_are_not_read(policy, serve):
+    server = serve(policy, **{"/v1/models": {"data": [{"id": "r1-settings:gloo,float32"}]}})
+    what, _ = why_unusable(server.url, wanted(policy), 2.0)
+    assert "in another form (r1-settings:gloo,float32)" in what
+
+
 @pytest.mark.parametrize(
     ("changes", "what", "fix"),
     [

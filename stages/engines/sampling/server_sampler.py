@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 
 from stages.config import RolloutConfig
 from stages.contract.served_model import Wanted, installed_vllm, shape_digest, vocabulary_digest
@@ -20,7 +19,7 @@ from stages.engines.sampling.servers.client import Client
 from stages.engines.sampling.servers.group import ASK_S, Policy, ServerGroup, ServersLost
 from stages.engines.sampling.servers.pull import Batch, Puller, Pulling, Source
 from stages.engines.weights import Weights
-from stages.runtime.distributed import gather_objects
+from stages.runtime.distributed import gather_objects, own_place
 
 TRANSFERS = 3  # tries of one sync, each with the servers that are left
 
@@ -64,7 +63,7 @@ class ServerSampler:
         self.config = config
         self.stop_ids: list[int] = []  # `make_sampler` sets them
         self.step: int | None = None  # whose weights the servers have; None: none that can be used
-        self.rank, self.world_size = _rank_and_world()
+        self.rank, self.world_size = own_place()
         self.token, self.num_syncs = secrets.token_hex(4), 0  # of this sampler, in the labels of its weights
         self.weights: Weights = ()
         self.sources: list[Source] = []
@@ -234,12 +233,6 @@ class ServerSampler:
 
 def _is_unknown() -> bool:
     return False
-
-
-def _rank_and_world() -> tuple[int, int]:
-    if dist.is_available() and dist.is_initialized():
-        return dist.get_rank(), dist.get_world_size()
-    return 0, 1
 
 
 def transfer_of(transfer: str) -> str:

@@ -14,6 +14,7 @@ import datetime
 import pickle
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,7 +24,8 @@ import torch.distributed as dist
 
 from stages.engines import patches
 from stages.engines.sampling.servers.client import Client, ServerLost
-from stages.engines.sampling.servers.settings import PREFIX, address_towards
+from stages.engines.sampling.servers.settings import PREFIX, address_towards, free_port
+from stages.runtime.errors import Passing
 
 CHUNK_BYTES = 256 << 20
 RENDEZVOUS_S = 60.0  # for both ends to meet
@@ -32,7 +34,7 @@ HANG_S = 30.0  # what a collective may take to notice that its server is gone, b
 Named = tuple[str, torch.Tensor]
 
 
-class TransferHangs(RuntimeError):
+class TransferHangs(Passing, RuntimeError):
     """A collective with a lost server cannot be ended; only the end of this process frees the device."""
 
 
@@ -63,7 +65,7 @@ def description(chunk: list[Named]) -> dict[str, Any]:
     }
 
 
-class Channel:
+class Channel(ABC):
     """One server and the way to it.
 
     Args:
@@ -74,13 +76,13 @@ class Channel:
     def __init__(self, client: Client, limit_s: float):
         self.client, self.limit_s = client, limit_s
 
+    @abstractmethod
     def connect(self) -> None:
         """Meets the server; raises ServerLost or ServerRefuses."""
-        raise NotImplementedError
 
+    @abstractmethod
     def send(self, chunk: list[Named]) -> None:
         """Gives the server a chunk; raises ServerLost or ServerRefuses."""
-        raise NotImplementedError
 
     def _both(self, collective: Callable[[], Any], request: Callable[[], Any], limit_s: float) -> Any:
         """Runs the trainer's part of a collective beside the request that makes the server take part.
@@ -98,18 +100,19 @@ class Channel:
             if theirs.error is not None or ours.error is not None or time.monotonic() > deadline:
                 break
             time.sleep(0.0005)
+        if ours.error is not None:
+            theirs.thread.join(5.0)  # what the server says of it is the better reason
         if theirs.error is not None:
             self._end(ours)
             raise theirs.error
         if ours.error is not None:
-            theirs.thread.join(5.0)
-            raise _error_of(theirs) or ServerLost(f"{self.client.url} broke off a transfer of weights ({ours.error})")
+            raise ServerLost(f"{self.client.url} broke off a transfer of weights ({ours.error})")
         if ours.is_running or theirs.is_running:
             self._end(ours)
             raise ServerLost(f"{self.client.url} did not take weights within {limit_s:g} s")
         return ours.result
 
-    def _end(self, ours: "Call") -> None:
+    def _end(self, ours: "Call") -> None:  # noqa: B027 (most channels need nothing)
         """Nothing waits for a collective on a CPU, which ends by its own time-out."""
 
 
@@ -132,11 +135,6 @@ class Call:
             self.result = function()
         except Exception as error:  # whoever waits for it raises it
             self.error = error
-
-
-def _error_of(call: Call) -> Exception | None:
-    """What a call has raised by now."""
-    return call.error
 
 
 class GlooChannel(Channel):
@@ -186,8 +184,6 @@ class NcclChannel(Channel):
     def connect(self) -> None:
         """See `Channel.connect`."""
         from vllm.distributed.weight_transfer.nccl_common import trainer_init
-
-        from stages.engines.sampling.servers.settings import free_port
 
         world_size = 1 + self.client.world_size()
         own = address_towards(*_host_and_port(self.client.url))

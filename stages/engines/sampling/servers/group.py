@@ -1,6 +1,6 @@
 """The servers of a stage, as rank 0 keeps them: started, checked, given weights, replaced or waited for."""
 
-import atexit
+import contextlib
 import functools
 import json
 import os
@@ -21,6 +21,7 @@ from stages.engines.sampling.servers.channel import CHANNELS, Call, Channel, Nam
 from stages.engines.sampling.servers.client import Client, ServerLost, ServerRefuses
 from stages.runtime.errors import HasFix, InputError, Passing
 
+END_S = 10.0  # for a server on another machine to end by itself
 LOOK_S = 0.5  # between two looks at servers that start
 ASK_S = 10.0  # for a question to a server
 TAIL = 12  # lines of a server's log that a message quotes
@@ -96,7 +97,6 @@ class ServerGroup:
             self._check_addresses()
             return
         directory.mkdir(parents=True, exist_ok=True)
-        atexit.register(self.close)
         self.replicas = [Replica(f"replica {i}", None) for i in range(config.server.replicas)]
         for replica in self.replicas:
             self._start(replica)
@@ -127,7 +127,7 @@ class ServerGroup:
         with open(replica.log, "ab") as log:
             replica.process = subprocess.Popen(
                 command,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.DEVNULL if self.config.server.start == "local" else subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=self._environment(number),
@@ -153,7 +153,7 @@ class ServerGroup:
             "gpu-memory-fraction": config.gpu_memory_fraction,
         }
         words = [sys.executable, "-m", "stages.rollout_server", str(policy.model_dir), "--random-weights"]
-        words += ["--with-parent"] if config.server.start == "local" else []
+        words += ["--with-parent" if config.server.start == "local" else "--with-input"]
         return words + [word for name, value in options.items() for word in (f"--{name}", str(value))]
 
     def _environment(self, number: int) -> dict[str, str]:
@@ -228,10 +228,11 @@ class ServerGroup:
                 continue
             if replica.url is None:
                 replica.url = self._announced(replica)
-            if replica.url is None:
-                continue
-            client = replica.client or self._client(replica.url)
-            if not client.is_healthy():
+            client = None if replica.url is None else replica.client or self._client(replica.url)
+            if client is None or not client.is_healthy():
+                limit_s = self.config.server.start_timeout_s
+                if replica.process is not None and time.monotonic() - replica.started > limit_s:
+                    replica.lost = replica.lost or f"has not started within {limit_s:g} s"
                 continue
             why = self._why_unusable(replica)
             if why is not None:
@@ -366,7 +367,14 @@ def _launcher(config: RolloutConfig) -> list[str]:
 
 
 def _end(process: subprocess.Popen) -> None:
-    """Ends a server with its engine's processes, which end with it."""
+    """Ends a server with its engine's processes, which end with it.
+
+    One behind srun ends with its input: srun itself, killed, could leave it on its machine.
+    """
+    if process.stdin is not None:
+        process.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(END_S)
     if process.poll() is None:
         process.send_signal(signal.SIGKILL)
     process.wait()
