@@ -6,6 +6,7 @@ command `rollouts`, as `chat/` is one of `chat`.
 
 import argparse
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -48,6 +49,8 @@ def main(arguments: list[str]) -> int:
     environment.prepare()
     try:
         _print(options)
+    except BrokenPipeError:  # `r1 rollouts r1_zero | head`: nobody reads the rest
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the flush at exit fails nowhere
     except (InputError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return EXIT_BAD_INPUT
@@ -69,7 +72,7 @@ def _print(options: argparse.Namespace) -> None:
 
     every, chosen = read(options.directory, step, choose)
     if not options.json:
-        print(_summary(every, step, len(chosen)))
+        print(_summary(every, step, len(choose(every))))
     for row in chosen:
         shown = {name: value for name, value in row.items() if options.tokens or name not in TOKENS}
         print(json.dumps(shown, ensure_ascii=False) if options.json else _as_text(shown, num_tokens(row)), flush=True)
@@ -77,7 +80,7 @@ def _print(options: argparse.Namespace) -> None:
 
 def read(
     directory: Path, step: int, choose: Callable[[list[dict]], list[dict]] = list
-) -> tuple[list[dict], list[dict]]:
+) -> tuple[list[dict], Iterator[dict]]:
     """As `rollout_files.read_plain`; each chosen rollout has its text too, as `completion`.
 
     Args:
@@ -92,7 +95,7 @@ def read(
         every, chosen = rollout_files.read_plain(directory / "rollouts", step, choose)
     except (FileNotFoundError, DamagedRecords) as error:
         raise InputError(f"the rollouts of step {step} cannot be read: {error}") from error
-    return every, [_with_text(row, directory) for row in chosen]
+    return every, (_with_text(row, directory) for row in chosen)
 
 
 def _with_text(row: dict, directory: Path) -> dict:

@@ -9,6 +9,7 @@ from pipeline.configuration import compose, spelling
 from pipeline.configuration.ignored import ignored
 from pipeline.errors import InvalidConfig, MissingInput
 from pipeline.execution.prefect import server
+from pipeline.execution.sweep_plan import require_one_job
 from pipeline.planning.preflight import require_run_dir
 from pipeline.view.console import standard_console
 
@@ -56,12 +57,16 @@ def deploy(
     """
     variables = _variables(variable or [])
     _check(cron, timezone, no_schedule)
-    words = spelling.rewrite(list(overrides))
-    if not any(text.startswith("+stage=") for text in words):
-        words.append("+stage=all")
+    words = spelling.with_stages(spelling.rewrite(list(overrides)))
+    require_one_job(words)
     config, tree = compose.compose_with_tree(words)
+    if not config.selection:
+        raise InvalidConfig(["no stage is selected: add +stage=all, +stage=NAME or '+stage=[a,b]'"])
     console = standard_console()
-    for line in ignored(words, tree, config):
+    notes = ignored(words, tree, config)
+    if config.force:
+        notes.append("force=true is for one flow run: type it into its parameter `overrides`; it is not kept here")
+    for line in notes:
         console.print(f"note: {line}", highlight=False, markup=False, soft_wrap=True)
     require_run_dir(config)
     _require_server()

@@ -57,9 +57,7 @@ def plan(
         is_sweep: Plan a sweep: a job for each combination of the comma-separated values. `+sweep=NAME` implies it.
     """
     console = standard_console()
-    words = spelling.rewrite(list(overrides))
-    if not any(text.startswith("+stage=") for text in words):
-        words.append("+stage=all")
+    words = spelling.with_stages(spelling.rewrite(list(overrides)))
     try:
         remember_typed("plan", [*(["-m"] if is_sweep else []), *overrides])
         remember_overrides(words)

@@ -61,7 +61,8 @@ def rollouts(
     run_dir = find_run(overrides, "rollouts")
     directory = run_dir / stage / "latest"
     if not rollout_files.logged_steps(directory / "rollouts"):
-        logged = sorted(path.parent.parent.name for path in run_dir.glob("*/latest/rollouts"))
+        logs = sorted(run_dir.glob("*/latest/rollouts"))
+        logged = [path.parent.parent.name for path in logs if rollout_files.logged_steps(path)]
         raise MissingInput(
             f"{stage} of the run {run_dir.name} has no rollouts; there are those of: {', '.join(logged) or 'no stage'}",
             f"python -m pipeline status {run_words(run_dir)}",

@@ -17,6 +17,7 @@ from stages.contract.description import StageDescription
 from stages.contract.inputs import StageInput, find_inputs
 from stages.contract.manifest import Manifest
 from stages.contract.progress import StageProgress
+from stages.contract.rollout_files import logged_steps
 
 SHORT_FINGERPRINT = re.compile(r"[0-9a-f]{8}")
 KEPT_ASIDE = re.compile(r"[0-9a-f]{8}\.old-\d+")  # what force=true renames a directory to
@@ -199,7 +200,7 @@ def has_checkpoint(directory: Path) -> bool:
     return (
         any(directory.glob("state/**/step_*/manifest.json"))
         or any(directory.glob("state/*.json*"))
-        or any(directory.glob("rollouts/*"))
+        or bool(logged_steps(directory / "rollouts"))
     )
 
 

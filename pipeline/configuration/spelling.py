@@ -41,6 +41,12 @@ def rewrite(overrides: list[str]) -> list[str]:
     return result + _data_from_files(result)
 
 
+def with_stages(words: list[str]) -> list[str]:
+    """The rewritten overrides, with `+stage=all` where none of them selects a stage."""
+    selects = ("stage=", "selected.", "experiment=")
+    return words if any(word.lstrip("+").startswith(selects) for word in words) else [*words, "+stage=all"]
+
+
 def _with_home(override: str) -> str:
     """The override with the home directory in the place of a leading `~` of its value, also of one in quotes.
 

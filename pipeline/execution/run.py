@@ -16,13 +16,14 @@ from pipeline.execution import current, nodes
 from pipeline.execution.execute import execute
 from pipeline.execution.lock import RunLock
 from pipeline.execution.notify import Notifier
-from pipeline.execution.observers import NOBODY, Observer, Observers
+from pipeline.execution.observers import DONE, NOBODY, Observer, Observers
 from pipeline.execution.prefect import server as prefect_server
 from pipeline.execution.retry import with_retries
 from pipeline.execution.reuse import with_reused
 from pipeline.execution.stage_lock import stage_lock
 from pipeline.execution.stop import StopRequest
 from pipeline.execution.tracking.trackers import Trackers
+from pipeline.planning.action import SKIP
 from pipeline.planning.estimate import STARTUP_S
 from pipeline.planning.plan import Plan, Step, make_plan
 from pipeline.planning.preflight import require_run_dir
@@ -103,11 +104,40 @@ def _run_observed(plan: Plan, console: Console, has_steps: bool | None, in_sweep
     with machines(config), Trackers(config, lambda text: _note(console, text)) as trackers:
         trackers.catch_up(plan)
         with _notifier(plan, console, in_sweep is not None) as notifier:
-            observers = Observers(trackers, notifier, *(in_sweep.observers(stop) if in_sweep is not None else ()))
+            made = _Made()
+            observers = Observers(trackers, notifier, made, *(in_sweep.observers(stop) if in_sweep is not None else ()))
             if not run_plan(plan, console, stop, with_prefect, has_steps, observers):
                 _note(console, "Prefect's server has ended; the run goes on without it")
                 plan = dataclasses.replace(make_plan(config), is_aside=plan.is_aside)
-                run_plan(plan, console, stop, False, has_steps, observers)
+                run_plan(_without(plan, made.stages), console, stop, False, has_steps, observers)
+
+
+def _without(plan: Plan, made: set[str]) -> Plan:
+    """The plan with these stages as done, which force=true would redo."""
+    is_redone = {step.stage for step in plan.steps if step.stage in made and not step.is_done}
+    steps = [
+        dataclasses.replace(step, action=SKIP, reason="made before") if step.stage in is_redone else step
+        for step in plan.steps
+    ]
+    return dataclasses.replace(plan, steps=steps)
+
+
+class _Made:
+    """The stages that this run has made so far."""
+
+    def __init__(self) -> None:
+        self.stages: set[str] = set()
+
+    def begin(self, step: Step, plan: Plan) -> None:
+        """A stage begins."""
+
+    def poll(self) -> None:
+        """Nothing is looked at."""
+
+    def end(self, step: Step, outcome: str) -> None:
+        """A stage has ended."""
+        if outcome == DONE:
+            self.stages.add(step.stage)
 
 
 @contextlib.contextmanager
@@ -238,7 +268,12 @@ def run_step(
     live.started(step.stage, step.action, _what_starts(step, plan.config), step.dir)
     waits = plan.config.retry.waits()
     manifest = with_retries(
-        lambda step: execute(step, plan, stop, relay, live.progress, observers), step, waits, stop, relay
+        lambda step: execute(step, plan, stop, relay, live.progress, observers),
+        step,
+        waits,
+        stop,
+        relay,
+        observers.poll,
     )
     live.done(step.stage, manifest)
     return manifest

@@ -79,6 +79,15 @@ def asks_for_sweep(words: Sequence[str]) -> bool:
     return any(word.lstrip("+").startswith(("sweep=", "hydra.mode=MULTIRUN")) for word in words)
 
 
+def require_one_job(words: Sequence[str]) -> None:
+    """Raises InvalidConfig where the overrides of a deployment ask for a sweep."""
+    if asks_for_sweep(words):
+        raise InvalidConfig(
+            ["a deployment runs one configuration: leave the sweep out, and start a flow run for each value with "
+             "the parameter `overrides`, or type `r1 run -m`"]
+        )  # fmt: skip
+
+
 def plan_sweep(words: Sequence[str]) -> SweepPlan:
     """Plans the jobs of a sweep. Raises InvalidConfig with the mistakes of the overrides.
 

@@ -11,20 +11,25 @@ LOGITS = {"cpu": 2**26, "gpu": 2**29}  # most that exist at once (stages/modelin
 COPIES_OF_LOGITS = 2  # the logits and their gradient
 
 
-def layer_bytes(shape: Shape, number_bytes: int, is_recomputed: bool) -> float:
+def layer_bytes(shape: Shape, number_bytes: int, is_recomputed: bool, mlp_tiles: int = 1) -> float:
     """Bytes that the layers keep of one token of a micro-batch; 0 for a model that nothing is known of.
 
     Args:
         shape: Of the model.
         number_bytes: Of one activation.
         is_recomputed: Whether each layer keeps its input only (gradient checkpointing); one of them is whole at a time.
+        mlp_tiles: Parts in which a feed-forward layer computes the tokens: it keeps its input, and one part is whole at
+            a time. Experts are left as they are.
     """
     if not (shape.width and shape.layers):
         return 0.0
-    of_layers = KEPT_NUMBERS * shape.active_of_layers / shape.width * number_bytes
-    if is_recomputed:
-        return shape.width * shape.layers * number_bytes + of_layers / shape.layers
-    return of_layers
+    of_layer = KEPT_NUMBERS * shape.active_of_layers / shape.width / shape.layers
+    part = 0.0
+    if mlp_tiles > 1 and not shape.experts:
+        of_mlp = KEPT_NUMBERS * shape.of_mlp / shape.width
+        of_layer, part = of_layer - of_mlp + shape.width, of_mlp / mlp_tiles
+    kept = shape.width * shape.layers + of_layer if is_recomputed else of_layer * shape.layers
+    return (kept + part) * number_bytes
 
 
 def logit_bytes(shape: Shape, number_bytes: int, num_targets: float, is_on_gpu: bool) -> float:

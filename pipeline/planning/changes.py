@@ -14,6 +14,7 @@ from pipeline.configuration.graph import Node, family_of
 from pipeline.configuration.schema import RunConfig
 from pipeline.planning.devices import is_on_gpus
 from pipeline.planning.shapes import Shape
+from stages.contract.split_heads import divides
 
 LEAST_TOKENS = 512  # of a micro-batch, below which nobody wants to go
 MOST_NODES = 64
@@ -76,12 +77,17 @@ def is_allowed(stage: Stage) -> bool:
     sections = [getattr(stage.config, name, None) for name in ("deepspeed", "rollout")]
     if any(section.mistakes() for section in sections if section is not None) or stage.config.mistakes():
         return False
-    (deepspeed, rollout), heads = sections, stage.shape.heads if stage.shape else 0
-    divided = [rollout.tensor_parallel] if rollout is not None else []
-    divided += [getattr(deepspeed, "sequence_parallel", 1)] if deepspeed is not None else []
-    if deepspeed is not None and divided[-1] > 1 and deepspeed.zero_stage == 0:  # Ulysses needs ZeRO
+    (deepspeed, rollout), launcher = sections, stage.run.launcher
+    heads, kv_heads = (stage.shape.heads, max(1, stage.shape.kv_heads)) if stage.shape else (0, 1)
+    size = rollout.tensor_parallel if rollout is not None else 1
+    if size > 1 and (launcher.num_processes % size or heads % size):
         return False
-    return all(stage.run.launcher.num_processes % n == 0 and heads % n == 0 for n in divided if n > 1)
+    if deepspeed is None:
+        return True
+    slices = deepspeed.sequence_parallel
+    if slices > 1 and (launcher.num_processes * launcher.num_nodes % slices or not divides(slices, heads, kv_heads)):
+        return False
+    return launcher.num_processes % deepspeed.hpz_partition_size == 0
 
 
 def ladders(stages: Sequence[Stage]) -> list[list[Change]]:
@@ -123,7 +129,7 @@ def _on_gpus(run: RunConfig, trained: Sequence[Any], sampled: Sequence[Any]) -> 
                       sorted(FRACTIONS, key=lambda share: abs(share - now))])  # fmt: skip
         largest = max(config.rollout.tensor_parallel for config in sampled)
         found.append([Change("rollout", "tensor_parallel", n) for n in (2, 4, 8) if n > largest])
-    if trained and hasattr(trained[0].deepspeed, "sequence_parallel"):
+    if trained:
         ranks = run.launcher.num_processes
         found.append([Change("deepspeed", "sequence_parallel", n) for n in (2, 4, 8) if ranks % n == 0])
     if trained:

@@ -75,7 +75,7 @@ def resume_command(config: RunConfig, stages: str) -> str:
     """
     if not _NOW.typed:
         return own_command(config, stages)
-    return f"{_program()} {shlex.join(word for word in _NOW.typed if not word.startswith('force='))}"
+    return f"{_program()} {shlex.join(word for word in _NOW.typed if not word.lstrip('+').startswith('force='))}"
 
 
 def run_words(run_dir: Path) -> str:

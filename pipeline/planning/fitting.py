@@ -107,11 +107,13 @@ def _sizes(stage: Stage, found: memory.Needed) -> list[tuple[float, float | None
 def _why_not(stage: Stage, found: memory.Needed) -> str:
     """Why a stage does not fit, in words; "" where it does."""
     card = capacity.gpu_gib(stage.run)
-    if card and found.sampler_share and found.sampler_share > card * stage.config.rollout.gpu_memory_fraction:
+    least = max(found.sampler_share, found.server_share if _starts_servers(stage) else 0.0)
+    if card and least and least > card * stage.config.rollout.gpu_memory_fraction:
         share = stage.config.rollout.gpu_memory_fraction
+        also = "; rollout.server.tensor_parallel divides it among GPUs" if found.server_share else ""
         return (
-            f"vLLM needs {found.sampler_share:.1f} GiB of each GPU for its weights and one longest sequence, and "
-            f"rollout.gpu_memory_fraction={share:g} of {card:.0f} GiB is {card * share:.1f}"
+            f"vLLM needs {least:.1f} GiB of each GPU for its weights and one longest sequence, and "
+            f"rollout.gpu_memory_fraction={share:g} of {card:.0f} GiB is {card * share:.1f}{also}"
         )
     tables = ((found.gpu, found.gpu_moment), (found.host, found.host_moment))
     for (gib, there, what), (parts, moment) in zip(_sizes(stage, found), tables):
@@ -120,6 +122,12 @@ def _why_not(stage: Stage, found: memory.Needed) -> str:
             named = ", ".join(f"{name} {size:.1f}" for name, size in largest)
             return f"it needs {gib:.1f} GiB of {what} ({moment}: {named}), which has {there:.1f}"
     return ""
+
+
+def _starts_servers(stage: Stage) -> bool:
+    """Whether a stage starts rollout servers; of those that run already nobody knows the GPUs."""
+    rollout = getattr(stage.config, "rollout", None)
+    return rollout is not None and rollout.engine == "server" and not rollout.server.urls
 
 
 def _fix(stages: Sequence[Stage]) -> str:

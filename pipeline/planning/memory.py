@@ -65,6 +65,7 @@ class Needed:
         gpu_moment: What the stage does when it takes most of a GPU.
         host_moment: What it does when it takes most of the host.
         sampler_share: GiB of a GPU that vLLM must at least get: weights, work space, one longest sequence.
+        server_share: The same, of each GPU of a rollout server.
         tokens: Of the longest micro-batch.
     """
 
@@ -74,6 +75,7 @@ class Needed:
     gpu_moment: str
     host_moment: str
     sampler_share: float = 0.0
+    server_share: float = 0.0
     tokens: float = 0.0
 
     @property
@@ -120,6 +122,7 @@ def needed(node: Node, config: Any, run: RunConfig, shape: Shape | None = None) 
         gpu_moment=gpu.name,
         host_moment=host.name,
         sampler_share=stage.least_share() / GIB if stage.is_on_gpu and stage.has_vllm else 0.0,
+        server_share=stage.least_share() / GIB if stage.is_on_gpu and stage.is_served else 0.0,
         tokens=stage.tokens() if stage.is_trained else 0.0,
     )
 
@@ -136,6 +139,10 @@ class _Stage:
         # in the trainer's process; servers draw for RL only
         self.is_served = node.kind == "grpo" and config.rollout.engine == "server"
         self.has_vllm = self.rollout is not None and self.rollout.engine != "transformers" and not self.is_served
+        self.shares_gpu = self.is_served and self.is_on_gpu and config.rollout.server.transfer == "ipc"
+        self.parallel = 1  # ranks, or GPUs of a server, that hold the sampler's model together
+        if self.rollout is not None:
+            self.parallel = config.rollout.server.tensor_parallel if self.is_served else config.rollout.tensor_parallel
         settings = getattr(config, "deepspeed", run.deepspeed)
         adapters = getattr(config, "lora", LoraConfig())
         self.state = TrainingState(shape, settings, trained, self.ranks, self.is_on_gpu, adapters)
@@ -156,7 +163,7 @@ class _Stage:
     def tokens(self) -> float:
         """Tokens of a rank in the longest micro-batch: a sequence alone may be longer than the limit."""
         longest, sequences = self._longest(), self._sequences()
-        parallel = getattr(self.state.config, "sequence_parallel", 1)  # ranks that hold the rows of a batch together
+        parallel = self.state.config.sequence_parallel  # ranks that hold the rows of a batch together
         of_row = longest * max(1.0, sequences * parallel / self.ranks)
         return max(longest, min(self.config.micro_batch_tokens, of_row)) / parallel
 
@@ -172,7 +179,8 @@ class _Stage:
 
     def _update(self) -> Moment:
         """At the end of the last backward pass of a step, while the checkpoint before it is still being written."""
-        layers = layer_bytes(self.shape, self.state.number_bytes, self.state.config.gradient_checkpointing)
+        settings = self.state.config
+        layers = layer_bytes(self.shape, self.state.number_bytes, settings.gradient_checkpointing, settings.mlp_tiles)
         kept = self.tokens() * layers + logit_bytes(
             self.shape, self.state.number_bytes if self.is_on_gpu else 4, self.tokens(), self.is_on_gpu
         )
@@ -207,16 +215,18 @@ class _Stage:
     def _sampler(self, is_awake: bool) -> dict[str, float]:
         """What the engine holds. On a GPU it takes its share of the whole card, and sleeps while others work."""
         assert self.rollout is not None
-        if self.is_served:
+        if self.is_served and not self.shares_gpu:
             return {}
-        if not self.has_vllm:  # it samples from the trainer's own weights, where there is a trainer
+        if not (
+            self.has_vllm or self.shares_gpu
+        ):  # it samples from the trainer's own weights, where there is a trainer
             own = 0.0 if self.node.kind == "grpo" else self.shape.parameters * self.number_bytes
             sequences = min(self.rollout.max_sequences, self._sampled_sequences())
             return {"sampler": own, "cache": self._cached(self._sampled_length()) * sequences}
         if not self.is_on_gpu:  # beside a trainer it begins without weights, else it reads them from mapped files
             mapped = 0.0 if self.node.kind == "grpo" else self.shape.parameters * self.number_bytes
             return {"sampler": self._sampler_weights() + mapped, "cache": self.rollout.kv_cache_gib * GIB}
-        if not is_awake:
+        if not (is_awake or self.shares_gpu):  # a server never sleeps
             return {"sampler": GRAPHS * GIB}
         share = self.least_share()
         card = gpu_gib(self.run)
@@ -228,7 +238,7 @@ class _Stage:
     def _sampler_weights(self) -> float:
         assert self.rollout is not None
         tied = self.shape.vocabulary * self.shape.width if self.shape.is_tied and not self.is_on_gpu else 0
-        return (self.shape.parameters + tied) * self.number_bytes / self.rollout.tensor_parallel
+        return (self.shape.parameters + tied) * self.number_bytes / self.parallel
 
     def _sampler_logits(self) -> float:
         """fp32 logits of one decoding step, and their log-softmax."""
@@ -237,20 +247,16 @@ class _Stage:
 
     def _cached(self, tokens: float) -> float:
         """Keys and values of one sequence."""
-        parallel = self.rollout.tensor_parallel if self.rollout is not None else 1
-        return (
-            tokens
-            * self.shape.layers
-            * self.shape.cached
-            * self.number_bytes
-            / min(parallel, max(1, self.shape.kv_heads))
-        )
+        whole = tokens * self.shape.layers * self.shape.cached * self.number_bytes
+        return whole / min(self.parallel, max(1, self.shape.kv_heads))
 
     def _rollouts(self) -> dict[str, float]:
         """Columns that the ranks share out, and what every rank knows of a row. Completions are as long as may be."""
         if self.node.kind != "grpo":
             return {}
         rows = self.config.prompts_per_step * self.config.group_size * self.config.updates_per_rollout
+        if self.is_served and self.config.rollout.server.max_staleness:  # the next one is there before this one is over
+            rows *= 2
         return {"rollouts": rows * (self._longest() * BYTES_OF_TOKEN / self.ranks + BYTES_OF_ROW)}
 
     def _judge(self) -> dict[str, float]:

@@ -53,6 +53,13 @@ class Shape:
         return max(0.0, self.of_layers - (self.parameters - self.active))
 
     @property
+    def of_mlp(self) -> float:
+        """Parameters of the feed-forward part of a layer without experts: what attention has not."""
+        size = self.cached / (2 * self.kv_heads) if self.kv_heads else 0
+        attention = 2 * self.width * self.heads * size + self.width * self.cached
+        return max(0.0, self.of_layers / max(1, self.layers) - attention) if self.heads else 0.0
+
+    @property
     def largest_layer(self) -> float:
         """Parameters of the largest layer."""
         if self.experts:

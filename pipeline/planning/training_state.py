@@ -43,7 +43,7 @@ class TrainingState:
         kept = BYTES_IN_4_BITS if self.lora.quantize == "4bit" else self.number_bytes
         frozen = self.shape.parameters if self.lora.is_on else 0.0
         whole = frozen * kept + self.trained * self.number_bytes
-        neighbours = getattr(self.config, "hpz_partition_size", 1)
+        neighbours = self.config.hpz_partition_size
         return whole / self._share(3) + (whole / neighbours if neighbours > 1 else 0.0)
 
     def gathered(self) -> float:

@@ -60,5 +60,7 @@ def left_over(directory: Path, undisturbed: Path) -> list[str]:
         name
         for name in names(directory) - names(undisturbed)
         if not name.startswith("logs/")
-        and not re.fullmatch(r"rollouts/step_\d+/.*|\.verified\.json|alarms\.jsonl", name)
+        and not re.fullmatch(
+            r"rollouts/step_\d+/(rank_\d+\.arrow|manifest\.jsonl)|\.verified\.json|alarms\.jsonl", name
+        )
     )

@@ -116,7 +116,7 @@ class _Hashed(io.RawIOBase):
 
 
 def _batches(rows: Iterable[ShardRow]) -> Iterator[list[ShardRow]]:
-    """Cuts rows into batches of a few million tokens, so that no second copy of all of them is ever made."""
+    """Cuts rows into batches of about BATCH_TOKENS, so that no second copy of all of them is ever made."""
     batch: list[ShardRow] = []
     size = 0
     for row in rows:
@@ -233,7 +233,7 @@ def read_manifest(directory: Path) -> tuple[dict[str, FileEntry], list[dict]]:
 
 def read_plain(
     directory: Path, step: int, choose: Callable[[list[dict]], list[dict]] = list
-) -> tuple[list[dict], list[dict]]:
+) -> tuple[list[dict], Iterator[dict]]:
     """The rollouts of a step as plain data: what is known of each, its prompt and its tokens.
 
     Args:
@@ -242,7 +242,8 @@ def read_plain(
         choose: Takes the rows of all, in order, and returns those that are wanted; tokens are read of these alone.
 
     Returns:
-        The rows of all rollouts, without tokens; and those that were chosen, with them.
+        The rows of all rollouts, without tokens; and those that were chosen, with them: one after the other, because
+        numbers of Python take ten times the memory.
 
     Raises:
         FileNotFoundError: There are no rollouts of this step.
@@ -251,14 +252,14 @@ def read_plain(
     path = step_path(directory, step)
     if not (path / MANIFEST).exists():
         rows = read_record_file(older_path(directory, step))
-        return rows, choose(rows)
+        return rows, iter(choose(rows))
     entries, rows = read_manifest(path)
     chosen = choose(rows)
     names = {shard_name(row["shard"]) for row in chosen}
     if damaged := files.damaged_files(path, {name: entries[name] for name in names}):
         raise DamagedRecords(f"{path} is damaged: {', '.join(damaged)}")
     shards = {name: Shard(path / name) for name in names}
-    return rows, [_plain(row, shards[shard_name(row["shard"])].row(row["place"])) for row in chosen]
+    return rows, (_plain(row, shards[shard_name(row["shard"])].row(row["place"])) for row in chosen)
 
 
 def _plain(row: dict, drawn: ShardRow) -> dict:

@@ -12,7 +12,7 @@ from stages.contract import files, rollout_files
 from stages.contract.records import DamagedRecords, read_record_file
 from stages.contract.rollout_files import COLUMNS, Shard, ShardRow, shard_name
 from stages.prompting.prompt import Prompt
-from stages.runtime.distributed import gather_objects
+from stages.runtime.distributed import barrier, gather_objects
 from stages.training.rollouts import Rollout, Row
 
 _LOGGED = [field.name for field in fields(Row) if field.name not in ("here", "rank")]
@@ -47,7 +47,7 @@ class RolloutLog:
         ).exists()
 
     def write(self, step: int, rows: Sequence[Row]) -> None:
-        """Writes the rollouts of a step; once rank 0 returns, all of them are on the disk. Collective.
+        """Writes the rollouts of a step; they are on the disk when this returns, on any rank. Collective.
 
         Args:
             step: the first step that trains on them.
@@ -66,6 +66,7 @@ class RolloutLog:
             plain = ({name: getattr(row, name) for name in _LOGGED} for row in rows)
             rollout_files.write_manifest(directory, shards, plain)
             rollout_files.older_path(self.directory, step).unlink(missing_ok=True)
+        barrier()  # who reads them next finds the manifest
 
     def read(self, step: int) -> list[Row] | None:
         """The rows of a step, as an attempt logged them that was ended before its next checkpoint. Collective.

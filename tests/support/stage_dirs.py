@@ -201,7 +201,7 @@ def steps(directory: Path) -> list[dict]:
 
 def sampled(directory: Path, step: int) -> list[dict]:
     """The logged rollouts of a step, with their texts."""
-    return read(directory, step)[1]
+    return list(read(directory, step)[1])
 
 
 def manifest(directory: Path) -> Manifest:

@@ -64,7 +64,9 @@ def test_everything_else_does(tmp_path):
     (rollout / "data").mkdir()
     (rollout / "data" / "stray").write_text("")
     assert differences(outcome(rollout), whole) == ["data/stray", "rollouts/step_000002/manifest.jsonl"]
-    assert left_over(rollout, tmp_path / "whole") == ["data/stray"]
+    for name in ("rank_0.arrow", ".rank_1.arrow.7.tmp"):
+        (rollout / "rollouts" / "step_000002" / name).touch()
+    assert left_over(rollout, tmp_path / "whole") == ["data/stray", "rollouts/step_000002/.rank_1.arrow.7.tmp"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

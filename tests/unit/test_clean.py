@@ -83,9 +83,8 @@ def test_superseded_directories_go_but_not_what_is_made_from_them(run_dir):
 def test_what_an_unfinished_stage_needs_stays(run_dir):
     old, gone = add_directory(run_dir, "base", "00000001"), add_directory(run_dir, "base", "00000002")
     add_directory(run_dir, "r1_zero", "00000004", {"policy": entry(old)}, manifest=False, files=(CHECKPOINT,))
-    add_directory(
-        run_dir, "r1_zero", "00000005", {"policy": entry(gone)}, manifest=False, files=("logs/attempt_1/rank0.log",)
-    )  # nothing to resume
+    files = ("logs/attempt_1/rank0.log", "rollouts/step_000000/rank_0.arrow")  # nothing to resume
+    add_directory(run_dir, "r1_zero", "00000005", {"policy": entry(gone)}, manifest=False, files=files)
     assert set(found(run_dir)) == {"base/00000002", "r1_zero/00000005"}
     assert any("r1_zero/00000004 was superseded but can be resumed" in note for note in unneeded.find(run_dir).notes)
     assert set(found(run_dir, with_unfinished=True)) == {

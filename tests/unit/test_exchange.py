@@ -1,11 +1,13 @@
 """Rows go to every rank and tokens to the rank that trains on them, with all their bits."""
 
 import functools
+import time
+from unittest import mock
 
 import numpy as np
 import pytest
 
-from stages.runtime.distributed import barrier
+from stages.contract import rollout_files
 from stages.training.exchange import deliver, give_back, windows
 from stages.training.rollout_log import RolloutLog
 from stages.training.rollouts import Rollout, Row, bring, gather
@@ -42,6 +44,14 @@ def tokens_of(rollout) -> list[bytes | None]:
     )
 
 
+def _slowly(function):
+    def call(*arguments):
+        time.sleep(0.5)
+        function(*arguments)
+
+    return call
+
+
 def on_a_rank(directory, rank: int, world_size: int) -> dict:
     own = [a_rollout(group) for group in range(len(LENGTHS)) if group % world_size == rank]
     rows = gather(own, rank)
@@ -49,9 +59,9 @@ def on_a_rank(directory, rank: int, world_size: int) -> dict:
     wanted = [[5, 0, 1], [2, 4, 3, 0]][:world_size]  # one row for both, another order
     delivered = [tokens_of(tokens) for tokens in deliver(rows, wanted, rank)]
     log = RolloutLog(directory, rank, world_size)
-    log.write(0, rows)
-    barrier()  # rank 0 has the last word
-    logged = log.read(0)
+    with mock.patch.object(rollout_files, "write_manifest", _slowly(rollout_files.write_manifest)):
+        log.write(0, rows)
+    logged = log.read(0)  # at once, on any rank
     log.load(0, logged)
     replayed = [tokens_of(tokens) for tokens in deliver(logged, wanted, rank)]
     held = [[0, 1, 2], [3, 4, 5]] if world_size == 2 else [list(range(6))]

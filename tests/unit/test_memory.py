@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.configuration import graph
 from pipeline.configuration.schema import RunConfig
-from pipeline.planning import capacity, fitting, memory, models
+from pipeline.planning import capacity, changes, fitting, memory, models
 from pipeline.planning.activations import layer_bytes, logit_bytes
 from pipeline.planning.plan import Step, make_plan
 from pipeline.planning.shapes import KNOWN, Shape, read_shape, shape_of
@@ -93,6 +93,17 @@ def test_activations_of_a_layer_and_of_the_logits():
     assert layer_bytes(shape, 4, is_recomputed=True) == (10 * 2 + 2 * 400 / 10) * 4
     assert logit_bytes(shape, 4, 7, is_on_gpu=False) == 2 * 7 * 20 * 4
     assert logit_bytes(shape, 4, 1e9, is_on_gpu=False) == 2 * 2**26 * 4
+
+
+def test_a_feed_forward_layer_in_parts_keeps_its_input_and_is_whole_in_one_part_only():
+    shape = Shape(2 * 1200, layers=2, width=10, heads=2, kv_heads=1, cached=10)
+    of_mlp = 1200 - (2 * 10 * 2 * 5 + 10 * 10)
+    assert shape.of_mlp == of_mlp
+    of_layer = 2 * (1200 - of_mlp) / 10 + 10
+    assert layer_bytes(shape, 4, False, mlp_tiles=4) == pytest.approx(4 * (2 * of_layer + 2 * of_mlp / 10 / 4))
+    assert layer_bytes(shape, 4, True, mlp_tiles=4) == pytest.approx(4 * (2 * 10 + of_layer + 2 * of_mlp / 10 / 4))
+    experts = dataclasses.replace(shape, experts=4)
+    assert layer_bytes(experts, 4, True, mlp_tiles=4) == layer_bytes(experts, 4, True)
 
 
 def test_the_longest_sequence_counts_where_it_is_longer_than_a_micro_batch():
@@ -215,6 +226,57 @@ def test_sequence_parallelism_and_servers_are_counted_where_the_schema_has_them(
         after = memory.needed(node, served, run)
         assert after is not None and "cache" not in after.gpu and after.sampler_share == 0
         assert after.host["sampler"] == memory.LIBRARIES_BESIDE_GPU[True]
+
+
+def served(run: RunConfig, **settings: object) -> Step:
+    """A step of r1_zero with servers."""
+    own = run.stages.r1_zero
+    rollout = dataclasses.replace(own.rollout, engine="server", tensor_parallel=1)
+    server = dataclasses.replace(rollout.server, **settings)
+    config = dataclasses.replace(own, rollout=dataclasses.replace(rollout, server=server))
+    return dataclasses.replace(
+        *steps(run, "r1_zero"), config=config, memory=memory.needed(run.node("r1_zero"), config, run)
+    )
+
+
+def test_a_server_on_the_trainers_gpu_holds_its_share_while_it_trains():
+    run = composed("recipe=one_node_7b", "data.path=/nowhere/prompts.jsonl")
+    apart, beside = served(run).memory, served(run, transfer="ipc").memory
+    assert apart is not None and beside is not None and beside.gpu_moment == "update"
+    assert beside.gpu_gib > apart.gpu_gib + 79 * run.stages.r1_zero.rollout.gpu_memory_fraction
+
+
+def test_a_server_that_a_gpu_cannot_hold_is_refused_where_the_stage_starts_it():
+    run = composed("recipe=paper_32b", "data.path=/nowhere/prompts.jsonl")
+    ((message, _),) = fitting.check_memory(run, [served(run)])
+    assert "r1_zero does not fit: vLLM needs" in message and "rollout.server.tensor_parallel divides it" in message
+    assert fitting.check_memory(run, [served(run, tensor_parallel=4)]) == []
+    assert fitting.check_memory(run, [served(run, urls=["http://far:1"])]) == []
+
+
+def test_a_rollout_ahead_is_held_beside_the_one_that_trains():
+    run = composed()
+    now, ahead = served(run).memory, served(run, max_staleness=1).memory
+    assert now is not None and ahead is not None and ahead.host["rollouts"] == 2 * now.host["rollouts"]
+
+
+@pytest.mark.parametrize(
+    "settings, ranks, nodes, is_allowed",
+    [
+        ({"sequence_parallel": 2}, 2, 1, True),  # Ulysses needs no ZeRO
+        ({"sequence_parallel": 4}, 1, 4, True),  # it divides all ranks
+        ({"sequence_parallel": 4}, 2, 1, False),
+        ({"sequence_parallel": 8}, 8, 1, False),  # 40 heads, and 5 of keys and values
+        ({"zero_stage": 3, "hpz_partition_size": 4}, 2, 2, False),
+    ],
+)
+def test_a_change_is_proposed_only_where_the_rules_allow_it(settings, ranks, nodes, is_allowed):
+    run = composed()
+    config = dataclasses.replace(run.stages.cold_start, deepspeed=DeepSpeedConfig(**settings))
+    launcher = dataclasses.replace(run.launcher, num_processes=ranks, num_nodes=nodes, name="torchrun")
+    shape = Shape(BILLION, heads=40, kv_heads=5 if settings.get("sequence_parallel") == 8 else 8)
+    stage = changes.Stage(run.node("cold_start"), config, dataclasses.replace(run, launcher=launcher), shape)
+    assert changes.is_allowed(stage) == is_allowed
 
 
 # GiB of both ranks, from the manifests of two whole runs of the tiny recipe (docs/memory.md).

@@ -14,7 +14,7 @@ from pipeline.execution.retry import with_retries
 from pipeline.execution.stop import TWICE_S, StopRequest
 from pipeline.planning.plan import Step
 from stages.contract.error_report import ErrorReport
-from stages.engines.sampling.servers.group import ServersLost
+from stages.engines.sampling.servers.group import NoServers, ServersLost
 from stages.judges.calls import JudgeUnavailable
 from stages.rewards.grading import GraderAway
 from stages.runtime.errors import CollectiveTimeout, InputError
@@ -65,8 +65,15 @@ def test_what_another_attempt_cannot_mend_is_raised_at_once(error):
 def test_a_stop_ends_the_wait():
     stop, started = StopRequest(), time.monotonic()
     stop.ask("cancelled")
-    with pytest.raises(Lost):
+    with pytest.raises(StageInterrupted, match="r1_zero was stopped before it was tried again: x"):
         with_retries(Making(Lost("x")), STEP, [600], stop, lambda _: None)
+    assert time.monotonic() - started < 30
+
+
+def test_the_wait_hears_of_a_stop_that_comes_through_a_file():
+    stop, started = StopRequest(), time.monotonic()
+    with pytest.raises(StageInterrupted):
+        with_retries(Making(Lost("x")), STEP, [600], stop, lambda _: None, lambda: stop.ask("by the sweep"))
     assert time.monotonic() - started < 30
 
 
@@ -82,7 +89,10 @@ def test_a_rank_that_lost_a_server_or_its_peers_says_that_it_may_pass(cause, tmp
     assert explained(report_of(cause, 0, "logs/rank0.log"), tmp_path) is Lost
 
 
-@pytest.mark.parametrize("cause, kind", [(InputError("x"), MissingInput), (RuntimeError("x"), StageFailed)])
+@pytest.mark.parametrize(
+    "cause, kind",
+    [(InputError("x"), MissingInput), (RuntimeError("x"), StageFailed), (NoServers("x", "y"), StageFailed)],
+)
 def test_bad_input_and_other_failures_do_not_pass(cause, kind, tmp_path):
     assert explained(report_of(cause, 0, "logs/rank0.log"), tmp_path) is kind
 

@@ -1,5 +1,6 @@
 """Which rollouts and prompts a GRPO stage goes on with, from its logs alone. Worked by hand."""
 
+import functools
 import json
 import shutil
 from dataclasses import replace
@@ -11,6 +12,7 @@ from stages.config import GrpoConfig
 from stages.kinds.grpo.history import RolloutHistory
 from stages.training.rollouts import Rollout, Row
 from tests.support.rollouts import a_prompt
+from tests.support.two_ranks import on_ranks
 
 SETTINGS = {"num_steps": 12, "prompts_per_step": 2, "group_size": 2}
 
@@ -89,6 +91,24 @@ def test_which_checkpoints_can_be_gone_on_from(tmp_path):
     assert history.why_unusable(5) == "rollouts 4 are missing, of which updates before step 5 were made"
     history.log.write(4, a_group(0))
     assert history.why_unusable(5) is None
+
+
+def _why_unusable_on(directory, rank: int, world_size: int) -> list:
+    """What the ranks tell each other of a checkpoint whose reference rank 0, which alone reads it, finds damaged."""
+    from stages.kinds.grpo.trainer import GrpoTrainer
+    from stages.runtime.distributed import gather_objects
+
+    history = a_history(directory, updates_per_rollout=2)
+    why = None if rank else "its reference is damaged"
+    trainer = SimpleNamespace(history=history, reference=SimpleNamespace(why_unusable=lambda identity: why))
+    return gather_objects([GrpoTrainer._why_unusable(trainer, {"step": 5, "reference": {"step": 4}})])
+
+
+def test_all_ranks_look_for_rollouts_where_one_finds_a_damaged_reference(tmp_path):
+    """Looking for them is collective: a rank that left it out would be told something else than it asked."""
+    rollouts = "rollouts 4 are missing, of which updates before step 5 were made"
+    for found in on_ranks(functools.partial(_why_unusable_on, tmp_path), 2, tmp_path):
+        assert found == ["its reference is damaged", rollouts]
 
 
 def test_a_checkpoint_needs_what_dynamic_sampling_left_over(tmp_path):

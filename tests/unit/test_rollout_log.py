@@ -181,7 +181,7 @@ def test_what_an_older_version_wrote_is_gone_on_with(tmp_path):
     assert ranks[0] == expected
     for place, rollout in enumerate(rollouts):
         assert_same_tokens(ranks[place % 2][place], rollout)
-    _, plain = read_plain(tmp_path, 0)
+    plain = list(read_plain(tmp_path, 0)[1])
     assert plain[1]["old_logprobs"] == [-0.5] * 8 and plain[1]["completion"] == answered("28")
     RolloutLog(tmp_path).write(0, RolloutLog(tmp_path).read(0))  # logged anew
     assert [path.name for path in tmp_path.iterdir()] == ["step_000000"]
@@ -213,9 +213,18 @@ def test_chosen_rollouts_as_plain_data(tmp_path):
     rollouts = [a_rollout(0), a_rollout(1), a_rollout(1, 3)]
     RolloutLog(tmp_path).write(4, rows_of(*rollouts))
     every, chosen = read_plain(tmp_path, 4, lambda rows: [row for row in rows if row["group"] == 1])
+    chosen = list(chosen)
     assert len(every) == 3 and [row["num_completion_tokens"] for row in chosen] == [5, 3]
     assert chosen[1]["completion_ids"] == rollouts[2].completion_ids.tolist()
     assert chosen[1]["prompt"]["id"] == "p1" and chosen[1]["old_logprobs"] is None
+
+
+def test_plain_data_is_made_of_one_rollout_at_a_time(tmp_path, monkeypatch):
+    RolloutLog(tmp_path).write(0, rows_of(a_rollout(0), a_rollout(1), a_rollout(2)))
+    places, row = [], Shard.row
+    monkeypatch.setattr(Shard, "row", lambda shard, place: places.append(place) or row(shard, place))
+    _, chosen = read_plain(tmp_path, 0)
+    assert places == [] and next(chosen)["group"] == 0 and places == [0]
 
 
 def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):

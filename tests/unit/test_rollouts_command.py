@@ -1,6 +1,7 @@
 """`r1 rollouts`: what people and programs see of the log, of this version and of older ones."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -92,6 +93,16 @@ def test_what_cannot_be_shown_is_said(stage, capsys):
     assert "is damaged: rank_0.arrow" in capsys.readouterr().err
 
 
+def test_a_reader_that_has_read_enough_is_no_error(stage, capsys, monkeypatch):
+    """`r1 rollouts r1_zero | head -1`"""
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    with os.fdopen(write_end, "w") as stream:
+        monkeypatch.setattr("sys.stdout", stream)
+        assert logged_rollouts.main([str(stage)]) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_texts_without_a_tokenizer(stage, capsys):
     write_inputs(stage, {"policy": StageInput(path="", model_dir="gone", fingerprint="")})
     logged_rollouts.texts_of.cache_clear()
@@ -129,5 +140,8 @@ def test_a_stage_without_rollouts(stage, tmp_path):
     where = f"runs_dir={tmp_path / 'runs'}"
     with pytest.raises(MissingInput, match="base of the run first has no rollouts; there are those of: r1_zero"):
         rollouts("base", where)
+    (tmp_path / "runs" / "first" / "reasoning_rl" / "latest" / "rollouts" / "step_000000").mkdir(parents=True)
+    with pytest.raises(MissingInput, match="reasoning_rl of the run first has no .* those of: r1_zero$"):
+        rollouts("reasoning_rl", where)  # the first ones are not whole yet
     with pytest.raises(InvalidConfig, match="nonsense: no such stage"):
         rollouts("nonsense", where)

@@ -29,7 +29,7 @@ WHOLE = "recipe"  # the deployment of all selected stages together
 PROCESS = "process"  # the type of pools whose workers start processes on their own machine
 SUPERVISE = "pipeline.execution.prefect.supervise"
 DEFAULT_RETRIES = "retry.times=3"
-_OWN = ("+stage=", "stage=", "run=", "runs_dir=", "force=")  # words that are not kept as they were typed
+_OWN = ("stage=", "selected.", "run=", "runs_dir=", "force=")  # words that are not kept as they were typed
 
 
 @dataclass(frozen=True)
@@ -124,8 +124,8 @@ def kept_words(config: RunConfig, words: Sequence[str]) -> list[str]:
     Stages are a parameter of their own, and `force=true` would begin again what a retried run goes on with.
     """
     place = {"run": config.run, "runs_dir": str(config.run_dir.parent)}
-    kept = [word for word in words if not word.startswith(_OWN)]
-    retries = [] if any(word.startswith("retry.") for word in kept) else [DEFAULT_RETRIES]
+    kept = [word for word in words if not word.lstrip("+").startswith(_OWN)]
+    retries = [] if any(word.lstrip("+").startswith("retry.times=") for word in kept) else [DEFAULT_RETRIES]
     return [*(f"{key}={hydra_quoted(value)}" for key, value in place.items()), *kept, *retries]
 
 

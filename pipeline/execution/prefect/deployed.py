@@ -4,6 +4,7 @@ Its parameters are those of the page's form. The flow composes the configuration
 stages as `r1 run` does: the same plan, the same lock, the same checkpoints.
 """
 
+import dataclasses
 import datetime
 import os
 import time
@@ -18,11 +19,13 @@ from prefect.states import AwaitingRetry, Cancelled, Completed, Crashed, State
 from pydantic import Field
 
 from pipeline.configuration import compose, spelling
+from pipeline.configuration.ignored import ignored
 from pipeline.configuration.schema import RunConfig
 from pipeline.errors import InvalidConfig, MissingInput, PipelineError, RunLocked, StageInterrupted
 from pipeline.execution.prefect.flow import FLOW, state_of
 from pipeline.execution.prefect.watch import UNREACHABLE, is_cancel, state_of_flow_run
 from pipeline.execution.run import run_stages
+from pipeline.execution.sweep_plan import require_one_job
 from pipeline.planning.command_line import remember_overrides, remember_typed
 from pipeline.view.console import standard_console
 from pipeline.view.errors import print_error
@@ -31,7 +34,7 @@ from stages.config import ConfigError
 LOCK_WAIT_S = 5.0
 HANDOVER_S = 30.0  # a worker that takes a flow run again, before it has seen its first process end, loses it
 SERVER_WAIT_S = 1800.0  # how long a run that is done waits to tell its server so
-_STOPS = ("stage=", "selected.")  # what chooses stages, which the parameter `stages` does here
+_CHOOSES = ("stage=", "selected.")  # words that choose stages, which the parameter `stages` does here
 
 
 def _name() -> str:
@@ -51,7 +54,7 @@ def r1(
 ) -> State:
     """Stages of the DeepSeek-R1 recipe. What is done already is skipped, and what was begun goes on."""
     try:
-        config = _configuration(stages, [*configuration, *overrides], directory)
+        config = _configuration(stages, configuration, overrides, directory)
         state = _run(config)
         _wait_for_server()
         return state
@@ -63,7 +66,23 @@ def r1(
         return _failed(error)
 
 
-def _configuration(stages: list[str], words: list[str], directory: str | None) -> RunConfig:
+def winning(configuration: list[str], overrides: list[str]) -> list[str]:
+    """Both lists of words; those of `configuration` that `overrides` says anew are left out.
+
+    Hydra takes the last of several values of a key, but of an option that is put somewhere (`+GROUP@KEY=OPTION`) only
+    one.
+    """
+    again = {_key(word) for word in overrides}
+    return [*(word for word in configuration if _key(word) not in again), *overrides]
+
+
+def _key(word: str) -> str:
+    return word.partition("=")[0].lstrip("+")
+
+
+def _configuration(
+    stages: list[str], configuration: list[str], overrides: list[str], directory: str | None
+) -> RunConfig:
     """The configuration of the parameters. Raises PipelineError where they cannot be used."""
     if directory is not None:
         try:
@@ -71,18 +90,25 @@ def _configuration(stages: list[str], words: list[str], directory: str | None) -
         except OSError as error:
             fix = "mount that disk there, or set the parameter `directory`; all machines of the pool share runs_dir"
             raise MissingInput(f"{directory} cannot be entered on this machine: {error.strerror}", fix) from None
-    if chosen := [word for word in words if word.lstrip("+").startswith(_STOPS)]:
+    words = winning(configuration, overrides)
+    require_one_job(words)
+    if chosen := [word for word in words if word.lstrip("+").startswith(_CHOOSES)]:
         raise InvalidConfig([f"{word}: the stages of a deployment are its parameter `stages`" for word in chosen])
     if not stages:
         raise InvalidConfig(["stages: no stage is named; name some, or all"])
     if (_flow_run().run_count or 1) > 1:  # a later attempt goes on with what the first has begun again
-        words = [word for word in words if not word.startswith("force=")]
+        words = [word for word in words if _key(word) != "force"]
     selected = f"+stage={stages[0]}" if len(stages) == 1 else f"+stage=[{','.join(stages)}]"
     typed = [selected, *words]
     remember_typed("run", typed)
     rewritten = spelling.rewrite([*typed, "orchestrator=prefect"])
     remember_overrides(spelling.rewrite(typed))
-    return compose.compose_config(rewritten)
+    config, tree = compose.compose_with_tree(rewritten)
+    if "all" not in stages:  # an experiment in `configuration` selects stages, too
+        config = dataclasses.replace(config, selected=dict.fromkeys(stages, True))
+    for line in ignored(spelling.rewrite(overrides), tree, config):
+        get_run_logger().warning("note: %s", line)
+    return config
 
 
 def _run(config: RunConfig) -> State:

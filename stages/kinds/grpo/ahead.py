@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from stages.config import GrpoConfig
 from stages.kinds.grpo.groups import Asked, GroupSampler
 from stages.kinds.grpo.history import RolloutHistory
+from stages.runtime.distributed import gather_objects
 from stages.training.rollouts import Row
 
 
@@ -37,18 +38,18 @@ def following(history: RolloutHistory, config: GrpoConfig, step: int) -> tuple[i
 
 
 def begin(groups: GroupSampler, history: RolloutHistory, config: GrpoConfig, step: int) -> NextRollout | None:
-    """Begins to draw the rollout after the one of `step`, by the weights that the servers have.
+    """Begins to draw the rollout after the one of `step`, by the weights that the servers have. Collective.
 
     Returns:
         None where there is none, or where it is in the log.
     """
     found = following(history, config, step)
-    if found is None or history.log.has(found[0]):
+    if found is None or any(gather_objects([history.log.has(found[0])])):  # a rank elsewhere may see it later
         return None
     first, begins_at = found
     left_over, start = history.left_over(first, groups.reasoning_only)
     left_over = [r for r in left_over if staleness(r, begins_at) <= bound(config)]
-    indices, place = groups.first_round(left_over, start)
+    indices, place = groups.prompts_of_round(left_over, start)
     asked = groups.ask(indices, first, place, ahead=True) if len(indices) else None
     return NextRollout(first, left_over, start, asked)
 

@@ -81,16 +81,22 @@ class GroupSampler:
         self.times: dict[str, float] = {}  # seconds of the last rollout: "rollout" (sampling), and "reward" after it
         self.reasoning_only = False  # only reasoning prompts from now on: the preference phase was ended early
 
-    def first_round(self, left_over: list[Row], start: int) -> tuple[range, int]:
-        """The prompts that `rollout` asks for first, by their numbers, and the place of the first of their groups."""
+    def prompts_of_round(self, sampled: list[Row], start: int, number: int = 0) -> tuple[range, int]:
+        """The prompts that a round of `rollout` asks for, by their numbers, and the place of the first of their groups.
+
+        Args:
+            sampled: what was left over, and what the rounds before have drawn.
+            start: number of the first prompt of the stream that was not drawn yet.
+            number: of the round; a rollout without dynamic sampling has one.
+        """
         config = self.config
         needed = config.prompts_per_step * config.updates_per_rollout
         if not config.oversampling:
             return range(start, start + needed), 0
-        missing = needed - sum(has_signal(group) for group in by_group(left_over, config.group_size))
-        is_last_round = config.max_sampling_rounds == 1
-        count = max(0, missing if is_last_round else math.ceil(missing * config.oversampling))
-        return range(start, start + count), len(left_over) // config.group_size
+        missing = needed - sum(has_signal(group) for group in by_group(sampled, config.group_size))
+        is_last = number == config.max_sampling_rounds - 1
+        count = max(0, missing if is_last else math.ceil(missing * config.oversampling))
+        return range(start, start + count), len(sampled) // config.group_size
 
     def rollout(
         self,
@@ -114,27 +120,16 @@ class GroupSampler:
         """
         config = self.config
         self.times = {"rollout": 0.0, "reward": 0.0}
-        needed = config.prompts_per_step * config.updates_per_rollout
-        if not config.oversampling:
-            indices = range(start, start + needed)
-            return self.groups(indices, first, 0) if asked is None else self.finish(asked, weights)
         sampled = list(left_over)
-        for round_number in range(config.max_sampling_rounds):
-            missing = needed - sum(has_signal(group) for group in by_group(sampled, config.group_size))
-            if missing <= 0:
+        for number in range(config.max_sampling_rounds if config.oversampling else 1):
+            indices, place = self.prompts_of_round(sampled, start, number)
+            if not indices:
                 break
-            is_last_round = round_number == config.max_sampling_rounds - 1
-            count = missing if is_last_round else math.ceil(missing * config.oversampling)
-            place = len(sampled) // config.group_size
-            indices = range(start, start + count)
-            sampled += self.groups(indices, first, place) if asked is None else self.finish(asked, weights)
-            asked = None
-            start += count
-        return choose(sampled, needed, config.group_size)
-
-    def groups(self, indices: range, first: int, place: int) -> list[Row]:
-        """Samples and scores one group for each of these prompts, see `ask` and `finish`. Collective."""
-        return self.finish(self.ask(indices, first, place))
+            sampled += self.finish(self.ask(indices, first, place) if asked is None else asked, weights)
+            asked, start = None, indices.stop
+        if not config.oversampling:
+            return sampled
+        return choose(sampled, config.prompts_per_step * config.updates_per_rollout, config.group_size)
 
     def ask(self, indices: range, first: int, place: int, ahead: bool = False) -> Asked:
         """Asks for one group for each of these prompts; `finish` gives them.

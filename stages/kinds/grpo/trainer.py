@@ -61,8 +61,7 @@ def run(worker: Worker) -> None:
     worker.startup_done()
     while trainer.step < trainer.config.num_steps:
         try:
-            scored = trainer.rollout()
-            trainer.train_on(scored)
+            trainer.train_on(trainer.rollout())  # no name for them here: the next ones are drawn when these are gone
         except RollBack as cause:
             trainer.go_back(cause)
     trainer.saver.wait()
@@ -344,12 +343,14 @@ class GrpoTrainer:
     def _why_unusable(self, progress: dict) -> str | None:
         """Why a stage cannot go on from a checkpoint with this progress: files besides its own are missing or damaged.
 
+        Collective.
+
         Returns:
             The reason, or None where it can.
         """
-        if self.reference and (reason := self.reference.why_unusable(progress["reference"])):
-            return reason
-        return self.history.why_unusable(progress["step"])
+        of_reference = self.reference.why_unusable(progress["reference"]) if self.reference else None
+        of_rollouts = self.history.why_unusable(progress["step"])  # collective: also where rank 0 found the other
+        return of_reference or of_rollouts
 
     def _drop_after(self, number: int) -> None:
         """Forgets what was sampled with the weights that led to the alarm of batch `number`."""

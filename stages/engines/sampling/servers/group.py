@@ -30,12 +30,16 @@ OF_RANKS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_", "
             "GLOO_", "NCCL_ASYNC", "STAGE_GUARD_PID", "VLLM_ENABLE_V1_MULTIPROCESSING")  # fmt: skip
 
 
-class ServersLost(Passing, RuntimeError, HasFix):
-    """No server is left, and none could be replaced or came back in time; the message names each with its reason."""
+class NoServers(RuntimeError, HasFix):
+    """A server of our own has ended before it served anything: the next one would end likewise."""
 
     def __init__(self, message: str, fix: str):
         super().__init__(message)
         self.fix = fix
+
+
+class ServersLost(Passing, NoServers):
+    """No server is left, and none could be replaced or came back in time; the message names each with its reason."""
 
 
 @dataclass(frozen=True)
@@ -205,8 +209,10 @@ class ServerGroup:
             self.restarts += 1
             if replica.process.poll() == BAD_INPUT:
                 raise InputError(what + self._tail(replica))
-            if self.restarts > self.config.server.max_restarts or not replica.has_served:
-                raise self._nothing_left(what, replica)  # what does not start once does not start again
+            if not replica.has_served:  # what does not start once does not start again
+                raise self._nothing_left(what, replica, NoServers)
+            if self.restarts > self.config.server.max_restarts:
+                raise self._nothing_left(what, replica)
             _end(replica.process)
             self._start(replica)
             self.say(f"WARNING: {what}: it is replaced")
@@ -270,14 +276,16 @@ class ServerGroup:
                 raise self._nothing_left(f"waited {limit_s:g} s (rollout.server.{key}) for rollout servers")
             time.sleep(LOOK_S)
 
-    def _nothing_left(self, what: str, replica: Replica | None = None) -> ServersLost:
+    def _nothing_left(
+        self, what: str, replica: Replica | None = None, kind: type[NoServers] = ServersLost
+    ) -> NoServers:
         named = [f"{one.name}: {one.lost or 'does not answer'}" for one in self.replicas if not one.is_ready]
         tail = self._tail(replica or self.replicas[0])
         if self.config.server.urls:
             fix = "start the servers again; the same command continues from the last checkpoint"
         else:
             fix = f"see {self.directory}/replica_*.log; the same command continues from the last checkpoint"
-        return ServersLost("; ".join([what, *named]) + tail, fix)
+        return kind("; ".join([what, *named]) + tail, fix)
 
     def _tail(self, replica: Replica) -> str:
         if replica.log is None or not replica.log.is_file():
