@@ -47,7 +47,7 @@ def _wanted(step: "Step", run: RunConfig) -> Wanted:
         _transfer(config.rollout.server.transfer, run),
         config.deepspeed.precision,
         config.data.max_prompt_tokens + longest,
-        config.group_size,
+        config.most_completions,
         shape_digest(model_dir) if is_there and model_dir else None,
         vocabulary_digest(model_dir) if is_there and model_dir else None,
     )

@@ -8,7 +8,7 @@ from stages.config.engines import DeepSpeedConfig, OptimConfig, RolloutConfig
 from stages.config.fields import Bool, Checked, Float, Int, config_class, setting
 from stages.config.graders import JudgeConfig, SandboxConfig
 from stages.config.lora import LoraConfig
-from stages.config.training import DROPOUT, MICRO_BATCH_TOKENS, PACKING, StageConfig, layout_mistakes
+from stages.config.training import DROPOUT, MICRO_BATCH_TOKENS, PACKING, StageConfig, layout_mistakes, tiles_mistakes
 
 
 @config_class
@@ -263,6 +263,11 @@ class GrpoConfig(StageConfig):
     lora: LoraConfig = setting(LoraConfig, "Adapters in the place of all weights.", added_later=True)
 
     @property
+    def most_completions(self) -> int:
+        """Most completions of a prompt that are asked for at once."""
+        return max(self.group_size, self.hacking.samples_per_prompt if self.hacking.every else 0)
+
+    @property
     def draws_ahead(self) -> bool:
         """Whether the next rollout is drawn while this one trains."""
         return self.rollout.engine == "server" and self.rollout.server.max_staleness > 0
@@ -270,7 +275,7 @@ class GrpoConfig(StageConfig):
     def mistakes(self) -> list[str]:
         """Rules of reinforcement learning, besides those of every trained stage."""
         errors = [*super().mistakes(), *self._mistakes_in_length_schedule()]
-        errors += layout_mistakes(self.packing, self.deepspeed)
+        errors += layout_mistakes(self.packing, self.deepspeed) + tiles_mistakes(self.deepspeed, self.lora)
         asks_judge = any(source.verifier == "judge" for source in self.data.all_sources.values())
         if self.judge.backend == "vllm" and asks_judge:
             errors.append(
@@ -289,8 +294,7 @@ class GrpoConfig(StageConfig):
             )
         if self.dual_clip and self.loss == "cispo":
             errors.append("dual_clip is not for loss=cispo, whose weights are bounded already: leave it at 0")
-        if self.rollout.engine == "server" and self.lora.is_on and self.lora.sampler == "adapter":
-            errors.append("lora.sampler=adapter is for rollout=vllm: servers get merged weights, lora.sampler=merged")
+        errors += self._mistakes_of_servers()
         if self.optim.name == "muon":
             errors.append("optim.name=muon is for pretraining; use adamw here")
         if 0 < self.oversampling < 1:
@@ -322,6 +326,20 @@ class GrpoConfig(StageConfig):
         if not self.rewards.preference:
             found["preference_clip"] = "rewards.preference=0"
         return found
+
+    def _mistakes_of_servers(self) -> list[str]:
+        """A server takes merged weights, and the completions of a prompt all at once."""
+        if self.rollout.engine != "server":
+            return []
+        errors, most = [], self.rollout.max_sequences
+        if self.most_completions > most and not self.rollout.server.urls:
+            errors.append(
+                f"rollout.max_sequences {most} is less than the {self.most_completions} completions of a prompt, which "
+                f"a server draws at once: use rollout.max_sequences={self.most_completions} or more"
+            )
+        if self.lora.is_on and self.lora.sampler == "adapter":
+            errors.append("lora.sampler=adapter is for rollout=vllm: servers get merged weights, lora.sampler=merged")
+        return errors
 
     def _mistakes_in_length_schedule(self) -> list[str]:
         """The schedule begins at step 0, its steps rise, and it allows some tokens."""

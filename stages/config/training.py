@@ -199,6 +199,7 @@ class SftConfig(StageConfig):
             *prompting_mistakes(self.template, self.examples),
             *optimizer_mistakes(self.optim, self.lora),
             *layout_mistakes(self.packing, self.deepspeed),
+            *tiles_mistakes(self.deepspeed, self.lora),
         ]
 
 
@@ -268,7 +269,11 @@ class RewardModelsConfig(StageConfig):
 
     def mistakes(self) -> list[str]:
         """The optimizer suits what is trained."""
-        return [*super().mistakes(), *optimizer_mistakes(self.optim, self.lora)]
+        return [
+            *super().mistakes(),
+            *optimizer_mistakes(self.optim, self.lora),
+            *tiles_mistakes(self.deepspeed, self.lora),
+        ]
 
 
 def layout_mistakes(packing: str, deepspeed: DeepSpeedConfig) -> list[str]:
@@ -277,6 +282,14 @@ def layout_mistakes(packing: str, deepspeed: DeepSpeedConfig) -> list[str]:
         return []
     return ["packing=off pads rows, and deepspeed.sequence_parallel cuts packed ones: leave packing=auto, or use "
             "deepspeed.sequence_parallel=1"]  # fmt: skip
+
+
+def tiles_mistakes(deepspeed: DeepSpeedConfig, lora: LoraConfig) -> list[str]:
+    """What is wrong where feed-forward layers are computed twice, with other dropout the second time."""
+    if deepspeed.mlp_tiles == 1 or not (lora.is_on and lora.dropout):
+        return []
+    return ["deepspeed.mlp_tiles computes each part again in the backward pass, where lora.dropout would leave out "
+            "other inputs: use lora.dropout=0, or deepspeed.mlp_tiles=1"]  # fmt: skip
 
 
 def optimizer_mistakes(optim: OptimConfig, lora: LoraConfig) -> list[str]:

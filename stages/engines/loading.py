@@ -1,13 +1,13 @@
 """Models for training, each rank keeping only what DeepSpeed will leave it.
 
 Under ZeRO 3 every tensor is divided over the ranks as soon as it is read, on the device, and the next one is read after
-that. transformers reads, renames, merges and checks as it always does. (With
-`HfDeepSpeedConfig` it has another way to load under ZeRO 3. That one holds all files and the merged experts of all
-layers at once, and reports neither tensors that are unexpected nor shapes that are wrong.)
+that. transformers reads, renames, merges and checks as it always does. (With `HfDeepSpeedConfig` it has another way to
+load under ZeRO 3. That one holds all files and the merged experts of all layers at once, and reports neither tensors
+that are unexpected nor shapes that are wrong.)
 
-At ZeRO 0 to 2 each rank trains a whole copy. On a GPU tensors go there one by one. On a CPU the weights are the
-memory-mapped files, which the ranks of a machine share, until a step changes them; of files in another precision each
-rank makes a copy.
+At ZeRO 0 to 2 each rank trains a whole copy. On a GPU a policy's tensors go there one by one. On a CPU the weights are
+the memory-mapped files, which the ranks of a machine share, until a step changes them; of files in another precision
+each rank makes a copy.
 """
 
 from collections.abc import Iterator

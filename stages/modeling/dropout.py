@@ -20,6 +20,15 @@ def rates_of(model: "PreTrainedModel") -> list[str]:
     return sorted(name for name, value in config.items() if isinstance(value, float) and value and RANDOM.search(name))
 
 
+def has_dropout(module: nn.Module) -> bool:
+    """Whether a module leaves something out at random in training: by layers of dropout, or rates of its own."""
+    return any(
+        (isinstance(part, LAYERS) and part.p > 0)
+        or any(isinstance(value, float) and value and RANDOM.search(name) for name, value in vars(part).items())
+        for part in module.modules()
+    )
+
+
 def turn_off_dropout(model: "PreTrainedModel") -> None:
     """Sets the dropout of a loaded model to 0: layers of dropout, and what modules keep as rates of their own.
 

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from stages.modeling.dropout import has_dropout
 from stages.runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,13 +21,18 @@ def tile_mlps(model: "PreTrainedModel", count: int) -> None:
     """Makes every feed-forward layer of a model compute its tokens in `count` parts.
 
     Raises:
-        InputError: The model has none that takes tokens one by one and gives as many.
+        InputError: The model has none that takes tokens one by one and gives as many; or dropout acts within them.
     """
     found = [part for name, part in model.named_modules() if _is_mlp(name, part)]
     if not found:
         raise InputError(
             f"deepspeed.mlp_tiles: {type(model).__name__} has no feed-forward layer that can be computed in parts (a "
             "module `mlp` of a class ...MLP in its layers): use deepspeed.mlp_tiles=1"
+        )
+    if any(map(has_dropout, found)):
+        raise InputError(
+            "deepspeed.mlp_tiles: each part is computed again in the backward pass, where dropout would leave out "
+            "others: use dropout=false and lora.dropout=0, or deepspeed.mlp_tiles=1"
         )
     for mlp in found:
         mlp.forward = _Tiled(mlp, count)

@@ -8,6 +8,8 @@ import pytest
 
 from pipeline.configuration.compose import compose_config
 from pipeline.planning import servers
+from stages.config import ConfigError, GrpoConfig, RolloutConfig, ServerConfig
+from stages.config.grpo import HackingConfig
 from stages.contract.served_model import Settings, names_of
 from tests.support.fake_server import FakeServer
 
@@ -40,6 +42,17 @@ def test_what_a_stage_needs_of_a_server(server):
     config = compose_config(["+stage=all", "rollout=server", f"rollout.server.urls=[{server.url}]", *wide])
     ((message, _),) = servers.check_servers(config, [step(config, "r1_zero")])
     assert "at most 64 sequences at once, and the group of a prompt has 128" in message
+
+
+def test_a_server_of_our_own_draws_all_completions_of_a_prompt_at_once(server):
+    few = {"rollout": RolloutConfig(engine="server", max_sequences=8)}
+    GrpoConfig(group_size=8, **few)
+    with pytest.raises(ConfigError, match="rollout.max_sequences=16 or more"):
+        GrpoConfig(group_size=16, **few)
+    with pytest.raises(ConfigError, match="rollout.max_sequences=12 or more"):
+        GrpoConfig(group_size=8, hacking=HackingConfig(every=1, samples_per_prompt=12), **few)
+    GrpoConfig(group_size=16, rollout=RolloutConfig(max_sequences=8))  # in the trainer's process they wait
+    GrpoConfig(group_size=16, rollout=RolloutConfig("server", max_sequences=8, server=ServerConfig(urls=[server.url])))
 
 
 def test_replicas_take_gpus_that_the_ranks_leave(monkeypatch):

@@ -3,7 +3,9 @@
 import pytest
 import torch
 
+from stages.config import ConfigError, DeepSpeedConfig, GrpoConfig, LoraConfig, RewardModelsConfig, SftConfig
 from stages.modeling.batching import lay_out
+from stages.modeling.dropout import turn_off_dropout
 from stages.modeling.policy_model import PolicyModel
 from stages.modeling.tiles import tile_mlps
 from stages.runtime.errors import InputError
@@ -44,6 +46,24 @@ def test_a_layer_whose_input_has_no_gradient_is_trained():
         gradients.append(outcome(model, True)[1])
     assert gradients[0].keys() == gradients[1].keys() and len(gradients[0]) == 3
     assert all((gradients[0][name] - gradients[1][name]).abs().max() < 1e-6 for name in gradients[0])
+
+
+@pytest.mark.parametrize("config", [SftConfig, RewardModelsConfig, GrpoConfig])
+def test_a_plan_with_dropout_of_adapters_is_refused(config):
+    tiles, dropout = DeepSpeedConfig(mlp_tiles=2), LoraConfig(rank=4, dropout=0.1)
+    with pytest.raises(ConfigError, match="lora.dropout would leave out other inputs"):
+        config(deepspeed=tiles, lora=dropout)
+    config(deepspeed=tiles, lora=LoraConfig(rank=4))
+    config(lora=dropout)
+
+
+def test_dropout_within_the_parts_is_refused():
+    model = tiny("llama")
+    model.model.layers[1].mlp.act_fn = torch.nn.Sequential(model.model.layers[1].mlp.act_fn, torch.nn.Dropout(0.1))
+    with pytest.raises(InputError, match="lora.dropout=0"):
+        tile_mlps(model, 2)
+    turn_off_dropout(model)
+    tile_mlps(model, 2)
 
 
 def test_a_model_without_such_layers_is_refused():

@@ -157,9 +157,12 @@ class ServerSampler:
         drawn: list[tuple[str, list[Completion]]] = []
         if self.rank == 0:
             for source in self._left():
-                batch = Batch([prompt], [0], self._settings(n, temperature, max_tokens), None)
+                source.room = self.config.max_sequences
+                # One request each: of a single one for all, a server refuses more than it draws at once.
+                batch = Batch([prompt] * n, list(range(n)), self._settings(1, temperature, max_tokens), None)
                 self.puller.begin(batch, [source]).wait()
-                drawn += [(source.client.url, group) for group in batch.groups if group is not None]
+                if not batch.missing:
+                    drawn.append((source.client.url, [one for group in batch.groups for one in group or []]))
         return dict(gather_objects(drawn))
 
     def sync(self, weights: Weights) -> None:

@@ -117,7 +117,7 @@ class GrpoTrainer:
                 is_synced_first=True,
                 stop_ids=encoder.stop_ids,
                 adapters=policy.adapters if config.lora.sampler == "adapter" else None,
-                apart=Apart(config.group_size, worker.logs / "servers", worker.say),
+                apart=Apart(config.most_completions, worker.logs / "servers", worker.say),
             ),
             step=None if config.rollout.is_vllm else 0,
         )
