@@ -179,7 +179,7 @@ def _fit(stages: Sequence[Stage], changes: Sequence[Change], fits: Callable[[Sta
     for stage in stages:
         for change in changes:
             stage = change.applied(stage)
-        if not fits(stage) or not is_allowed(stage):
+        if not is_allowed(stage) or not fits(stage):  # the cheap one first
             return []
         found.append(stage)
     return found

@@ -101,14 +101,15 @@ def needed(node: Node, config: Any, run: RunConfig, shape: Shape | None = None) 
     if config is None:
         only = {"libraries": LIBRARIES["report"]}
         return Needed({}, only, only, "", "start")
-    layers = shape.as_layers() if shape is not None else None
+    is_looked_up = shape is not None
     model = getattr(config, "model", None) or run.model_of(node.name)
     shape = shape or shape_of(model)
     if shape is None or not shape.parameters:
         return None
     trained = shape.parameters
     if hasattr(config, "lora") and config.lora.is_on:
-        trained = lora.adapter_parameters(config.lora, layers or lora.layers_of(model) or shape.as_layers())
+        layers = None if is_looked_up else lora.layers_of(model)
+        trained = lora.adapter_parameters(config.lora, layers or shape.as_layers())
     stage = _Stage(node, config, run, shape, trained)
     moments = stage.moments()
     gpu = max(moments, key=lambda moment: sum(moment.gpu.values()))

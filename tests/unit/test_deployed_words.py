@@ -1,11 +1,12 @@
 """The words of a deployment: which it keeps, which win, and what a flow run makes of them."""
 
 from types import SimpleNamespace
+from typing import NoReturn
 
 import pytest
 
 from pipeline.configuration import compose, spelling
-from pipeline.errors import InvalidConfig
+from pipeline.errors import InvalidConfig, MissingInput, PipelineError, StageFailed
 from pipeline.execution.prefect import deployed
 from pipeline.execution.prefect.deploy import DEFAULT_RETRIES, kept_words
 from pipeline.planning import command_line
@@ -80,3 +81,21 @@ def test_retries_are_kept_as_they_were_typed_else_there_are_three():
     assert DEFAULT_RETRIES in kept("+stage=base")[1]
     assert DEFAULT_RETRIES in kept("+stage=base", "retry.wait_s=1")[1]
     assert DEFAULT_RETRIES not in kept("+stage=base", "retry.times=0")[1]
+
+
+@pytest.mark.parametrize("error", [MissingInput("no file"), StageFailed("NaN")])
+def test_a_flow_run_that_failed_waits_for_its_server_to_say_so(notes, monkeypatch, error):
+    """Without its last state it would count as running."""
+    done: list[str] = []
+
+    def fails(*_: object) -> NoReturn:
+        raise error
+
+    def failed(error: PipelineError) -> str:
+        done.append("failed")
+        return str(error)
+
+    monkeypatch.setattr(deployed, "_configuration", fails)
+    monkeypatch.setattr(deployed, "_failed", failed)
+    monkeypatch.setattr(deployed, "_wait_for_server", lambda: done.append("waited"))
+    assert deployed.r1.fn(["base"], []) == str(error) and done == ["failed", "waited"]

@@ -56,14 +56,14 @@ def r1(
     try:
         config = _configuration(stages, configuration, overrides, directory)
         state = _run(config)
-        _wait_for_server()
-        return state
     except ConfigError as error:
-        return _failed(InvalidConfig(error.errors))
+        state = _failed(InvalidConfig(error.errors))
     except StageInterrupted as error:
         return _interrupted(error, config)
     except PipelineError as error:
-        return _failed(error)
+        state = _failed(error)
+    _wait_for_server()
+    return state
 
 
 def winning(configuration: list[str], overrides: list[str]) -> list[str]:
