@@ -10,9 +10,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from stages.modeling.patches import forget_engine
 from stages.runtime.host_memory import giving_back
-
-LEFT_BY_AN_ENGINE = ("ds_inflight_param_registry", "pre_bwd_fn", "post_bwd_fn")
 
 
 def is_divided(module: nn.Module) -> bool:
@@ -70,18 +69,7 @@ def forward_possible(module: nn.Module) -> Iterator[None]:
         finally:
             engine.empty_partition_cache()
             engine.destroy()
-            _forget(module)
-
-
-def _forget(module: nn.Module) -> None:
-    """Removes what an engine left on a module, so that its own engine finds it as it was loaded.
-
-    DeepSpeed keeps the functions that gather a layer for its backward pass where there are some already: those of the
-    engine that is gone.
-    """
-    for part in module.modules():
-        for name in LEFT_BY_AN_ENGINE:
-            part.__dict__.pop(name, None)
+            forget_engine(module)
 
 
 @contextmanager

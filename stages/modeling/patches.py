@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from torch import nn
     from transformers import PreTrainedModel
 
 
@@ -54,6 +55,23 @@ def dividing_what_is_read(settings: dict[str, Any]) -> Iterator[None]:
             del os.environ["HF_DEACTIVATE_ASYNC_LOAD"]
         else:
             os.environ["HF_DEACTIVATE_ASYNC_LOAD"] = before
+
+
+LEFT_BY_AN_ENGINE = ("ds_inflight_param_registry", "pre_bwd_fn", "post_bwd_fn")
+
+
+def forget_engine(module: "nn.Module") -> None:
+    """Removes what a DeepSpeed engine that is gone left on a module, so that the next one finds it as it was loaded.
+
+    Changes: deletes the attributes LEFT_BY_AN_ENGINE of all submodules.
+    Reason: under ZeRO 3 DeepSpeed keeps the functions that gather a layer for its backward pass where there are some:
+        those of the engine that is gone. A copy of such a layer even gathered the layer that it was copied from.
+    Versions: DeepSpeed 0.19.
+    Remove when: `DeepSpeedEngine.destroy` removes them.
+    """
+    for part in module.modules():
+        for name in LEFT_BY_AN_ENGINE:
+            part.__dict__.pop(name, None)
 
 
 def names_not_saved(model: "PreTrainedModel") -> set[str]:

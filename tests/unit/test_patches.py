@@ -241,6 +241,21 @@ def test_dividing_what_is_read():
     assert list(inspect.signature(Init._enable_mem_efficient_linear).parameters) == ["self"]
 
 
+def test_forget_engine():
+    """DeepSpeed still keeps what it finds; tests/engines/test_lora.py fails where a function of a gone engine stays."""
+    from deepspeed.runtime.zero import parameter_offload
+
+    source = inspect.getsource(parameter_offload.DeepSpeedZeRoOffload)
+    for name in of_models.LEFT_BY_AN_ENGINE:
+        assert f'"{name}"' in source and f"module.{name} = " in source
+    module = torch.nn.Sequential(torch.nn.Linear(1, 1))
+    for part in module.modules():
+        for name in of_models.LEFT_BY_AN_ENGINE:
+            setattr(part, name, object())
+    of_models.forget_engine(module)
+    assert not any(hasattr(part, name) for part in module.modules() for name in of_models.LEFT_BY_AN_ENGINE)
+
+
 def test_names_not_saved():
     from transformers import PreTrainedModel
 
