@@ -108,8 +108,10 @@ def needed(node: Node, config: Any, run: RunConfig, shape: Shape | None = None) 
         return None
     trained = shape.parameters
     if hasattr(config, "lora") and config.lora.is_on:
-        layers = None if is_looked_up else lora.layers_of(model)
-        trained = lora.adapter_parameters(config.lora, layers or shape.as_layers())
+        layers = (None if is_looked_up else lora.layers_of(model)) or shape.as_layers()
+        if not layers:
+            return None
+        trained = lora.adapter_parameters(config.lora, layers)
     stage = _Stage(node, config, run, shape, trained)
     moments = stage.moments()
     gpu = max(moments, key=lambda moment: sum(moment.gpu.values()))

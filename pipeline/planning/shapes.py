@@ -72,7 +72,9 @@ class Shape:
         return max(self.vocabulary * self.width, self.inner * self.width, self.experts * self.expert * 2 / 3)
 
     def as_layers(self) -> list[Layer]:
-        """The linear layers, as a Llama of this shape has them."""
+        """The linear layers, as a Llama of this shape has them; none where only the number of parameters is known."""
+        if not self.heads:
+            return []
         return llama_layers(self.width, self.inner, self.layers, self.heads, self.kv_heads, self.vocabulary)
 
 

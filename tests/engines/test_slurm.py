@@ -43,6 +43,7 @@ def job(tmp_path: Path) -> subprocess.Popen:
         "+stage=base",
         "stages.base.num_steps=150",
         "launcher.num_processes=2",
+        "launcher.device=any",  # no GPU is needed
         f"launcher.rendezvous_port={port}",
         "launcher.threads_per_process=1",
     ]

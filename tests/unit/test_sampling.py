@@ -45,18 +45,18 @@ def test_groups_without_signal_fill_the_batch():
 
 
 def a_sampler(rewards_of, **config) -> tuple[GroupSampler, list[range]]:
-    """A sampler whose engine is a table: the rewards of each prompt of the stream. Also what was asked of it."""
+    """A sampler that draws from a table: the rewards of each prompt of the stream. Also what was asked of it."""
     asked: list[range] = []
     settings = {"num_steps": 9, "prompts_per_step": 4, "updates_per_rollout": 1, "group_size": 2, **config}
     sampler = GroupSampler(
         SimpleNamespace(seed=0, stage="s", rank=0, world_size=1), GrpoConfig(**settings), None, None, None, None
     )
 
-    def groups(indices, first, place):
+    def ask(indices, first, place):
         asked.append(indices)
         return [r for i in indices for r in a_group(i, rewards_of(i), first)]
 
-    sampler.groups = groups
+    sampler.ask, sampler.finish = ask, lambda rows, weights: rows
     return sampler, asked
 
 
