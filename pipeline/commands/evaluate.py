@@ -15,6 +15,7 @@ from pipeline.commands.evaluation_tables import print_comparisons, print_results
 from pipeline.commands.run_directory import find_run
 from pipeline.configuration import compose, spelling
 from pipeline.configuration.graph import STAGES
+from pipeline.configuration.ignored import ignored
 from pipeline.configuration.schema import RunConfig
 from pipeline.errors import InvalidConfig, MissingInput
 from pipeline.execution.prefect import server as prefect_server
@@ -27,6 +28,8 @@ from stages.config.quoting import hydra_quoted
 from stages.contract.results import find_comparisons, find_results
 
 USAGE = "[model=DIRECTORY | 'model=[A,B]'] ['eval=[SUITE,...]'] [run=NAME] [KEY=VALUE ...]"
+
+OF_RECIPES = ("recipe=", "experiment=")  # groups that choose the data too
 
 app = declare(
     "evaluate",
@@ -50,17 +53,21 @@ def evaluate(*overrides: Overrides) -> int:
 
     Args:
         overrides: `model=DIRECTORY` or `'model=[A,B]'`, without it the models of the run that `run=` names;
-            `eval=SUITE` or `'eval=[A,B]'`; `eval.SUITE.key=value` for a key of a suite; any other key of the
-            configuration. By default it is the run that was worked on last.
+            `eval=SUITE` or `'eval=[A,B]'`, by default the held-out prompts of the data that `data=`, `data.path=` or
+            `recipe=` names, else those of the tiny world; `eval.SUITE.key=value` for a key of a suite; any other key
+            of the configuration. By default it is the run that was worked on last.
     """
     console = standard_console()
     words = as_overrides([*of_run(overrides), *overrides])
     remember_typed("evaluate", overrides)
     remember_overrides(words)
-    config = compose.compose_config(words)
+    config, tree = compose.compose_with_tree(words)
+    typed = spelling.rewrite([word for word in overrides if not word.startswith("model=")])
+    for line in ignored(typed, tree, config):
+        console.print(f"note: {line}", highlight=False, markup=False, soft_wrap=True)
     is_aside = is_on_the_side(config)
     try:
-        plan = run_stages(config, console, is_aside=is_aside)
+        plan = run_stages(config, console, is_aside=is_aside, keeps_command=has_models(config.run_dir))
     finally:
         prefect_server.stop()
     step = next(step for step in plan.steps if step.stage == "evaluate")
@@ -102,7 +109,7 @@ def _sets_one_of(word: str, keys: set[str]) -> bool:
 
 def is_on_the_side(config: RunConfig) -> bool:
     """Whether an evaluation is another one than the recipe's of its run, which then stays the current one."""
-    if not any((config.run_dir / name).is_dir() for name in STAGES if name not in ("evaluate", "report")):
+    if not has_models(config.run_dir):
         return False  # a run of evaluations only
     before = configuration_of(config.run_dir)
     if before is None:
@@ -110,6 +117,11 @@ def is_on_the_side(config: RunConfig) -> bool:
     return output_fields(before.stage("evaluate")) != output_fields(config.stage("evaluate")) or bool(
         config.stages.evaluate.directories
     )
+
+
+def has_models(run_dir: Path) -> bool:
+    """Whether a run has stages of the recipe, and evaluations beside them."""
+    return any((run_dir / name).is_dir() for name in STAGES if name not in ("evaluate", "report"))
 
 
 def as_overrides(words: Sequence[str]) -> list[str]:
@@ -133,24 +145,46 @@ def as_overrides(words: Sequence[str]) -> list[str]:
     if "orchestrator" not in keys:
         chosen.append("orchestrator=none")
     if models:
-        chosen += _defaults_for_outside_models(models, keys)
+        names_data = any(key in ("data", "data.path") or key.startswith("data.sources") for key in keys)
+        chosen += _defaults_for_outside_models(models, keys, names_data or _recipe_has_data(others))
     return spelling.rewrite([*chosen, *others])
 
 
-def _defaults_for_outside_models(models: list[str], keys: set[str]) -> list[str]:
-    """What an evaluation of model directories needs, but for the keys that were given."""
+def _defaults_for_outside_models(models: list[str], keys: set[str], names_data: bool) -> list[str]:
+    """What an evaluation of model directories needs, but for the keys that were given.
+
+    Args:
+        models: the directories.
+        keys: what was given.
+        names_data: whether the words, or the recipe that they name, say which prompts are the run's own.
+    """
     chosen = [f"stages.evaluate.directories={json.dumps(models, ensure_ascii=False)}"]
     if "run" not in keys:
         chosen.append("run=evaluate")
     if not keys & {"eval", "stages.evaluate.suites"}:
-        chosen.append("eval=tiny")
+        chosen.append("eval=own" if names_data else "eval=tiny")
     if not keys & {"data.template", "eval.own.template"}:  # by its own chat template, also on prompts of one's own
         chosen.append("eval.own.template=auto")
-    if not keys & {"data", "data.path"}:  # suites bring their own prompts
+    if not names_data:  # suites bring their own prompts
         chosen.append("data=tiny_world")
         if "data.template" not in keys:  # for a model without a chat template: the paper's
             chosen.append("data.template=r1_zero")
     return chosen
+
+
+def _recipe_has_data(words: Sequence[str]) -> bool:
+    """Whether the recipe that is named brings prompts of its own, other than the tiny world's.
+
+    One that waits for a file (data=file without data.path) brings none.
+    """
+    named = [word for word in spelling.rewrite(list(words)) if word.lstrip("+").startswith(OF_RECIPES)]
+    if not named:
+        return False
+    try:
+        data = compose.compose_tree(named).data
+    except InvalidConfig:  # no such recipe: the whole composition says so
+        return False
+    return data.name != "tiny_world" and bool(data.name != "file" or data.path or data.sources)
 
 
 def _directories(value: str) -> list[str]:

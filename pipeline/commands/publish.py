@@ -59,7 +59,7 @@ def publish(
         is_anyway: Go on although the run's stages are not of one piece; without it that is refused, with the command
             that mends it.
     """
-    run_dir = find_run(overrides, "publish")
+    run_dir = find_run(overrides, "publish", is_said=False)
     if target is not None and not REPOSITORY_NAME.fullmatch(target):
         raise InvalidConfig(
             [f"--to {target}: not a repository name; give OWNER/NAME, of letters, digits, '.', '_' and '-'"]

@@ -5,8 +5,8 @@ from typing import Annotated
 
 from pipeline.commands.declaration import Overrides, declare, exit_codes, flag, option
 from pipeline.commands.run_directory import find_run
+from pipeline.commands.wholeness import print_flaws
 from pipeline.errors import InvalidConfig
-from pipeline.planning.whole import flaws
 from pipeline.report import write_report
 from pipeline.view.console import standard_console
 
@@ -47,8 +47,7 @@ def report(
         return _watch(run_dir, port or 0)
     path = write_report(run_dir, output or run_dir / "report.html")
     console = standard_console()
-    for flaw in flaws(run_dir):
-        console.print(f"not of one piece: {flaw.message}", highlight=False, markup=False, soft_wrap=True)
+    print_flaws(run_dir, console)
     console.print(f"report: {path}", highlight=False, soft_wrap=True)
     return 0
 

@@ -23,9 +23,9 @@ COLUMNS = (
     Column("stage"),
     Column("state"),
     Column("step", is_number=True),
-    Column("time", is_number=True, goes=2),
+    Column("time", is_number=True, goes=3),
     Column("left", is_number=True),
-    Column("numbers", is_sentence=True),
+    Column("numbers", is_sentence=True, goes=2),
     Column("fingerprint", goes=1),
 )
 

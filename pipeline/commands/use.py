@@ -1,7 +1,8 @@
 """The command `use`: makes a variant of a stage the current one."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import yaml
 from cyclopts import Parameter
@@ -9,14 +10,21 @@ from cyclopts import Parameter
 from pipeline.commands.declaration import ARGUMENTS, Overrides, declare, exit_codes
 from pipeline.commands.run_directory import find_run
 from pipeline.commands.stage_state import SHORT_FINGERPRINT
+from pipeline.commands.wholeness import print_flaws
+from pipeline.configuration import compose, spelling
 from pipeline.configuration.graph import is_stage
+from pipeline.configuration.schema import RunConfig
 from pipeline.errors import InvalidConfig, MissingInput
 from pipeline.execution.lock import RunLock
-from pipeline.planning.whole import COMMAND_FILE, NOT_REPEATED, flaws, overrides_of
+from pipeline.planning.whole import COMMAND_FILE, NOT_REPEATED, configuration_tree, other_keys, overrides_of
 from pipeline.view.console import standard_console
+from stages.config import to_dict
+from stages.config.quoting import hydra_quoted
 from stages.contract.description import StageDescription
 from stages.contract.files import link, write_atomic, write_json
 from stages.contract.inputs import find_inputs
+
+OF_THE_COMMAND = ("selected.", "force=", "run=", "runs_dir=", "hydra", "-")  # words that no configuration keeps
 
 app = declare(
     "use",
@@ -49,18 +57,16 @@ def use(
         raise InvalidConfig([f"{stage}: no such stage"])
     run_dir, console = find_run(overrides, "use"), standard_console()
     with RunLock(run_dir):
-        for name, directory in chain_of(run_dir, _variant(run_dir, stage, fingerprint)).items():
+        chosen = _variant(run_dir, stage, fingerprint)
+        if (run_dir / stage / "latest").resolve() == chosen:
+            console.print(f"{stage} is {chosen.name} already", highlight=False)
+        for name, directory in chain_of(run_dir, chosen).items():
             before = (run_dir / name / "latest").resolve()
             if before != directory:
                 link(run_dir / name / "latest", directory.name)
                 console.print(f"{name} is now {directory.name}, it was {before.name}", highlight=False)
         note_configuration(run_dir, stage)
-    found = flaws(run_dir)
-    for flaw in found:
-        console.print(f"not of one piece: {flaw.message}", highlight=False, markup=False, soft_wrap=True)
-    for number, command in enumerate(dict.fromkeys(command for flaw in found for command in flaw.mends)):
-        line = f"  {'or' if number else 'mend'}: {command}"
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    print_flaws(run_dir, console)
     return 0
 
 
@@ -90,18 +96,39 @@ def chain_of(run_dir: Path, directory: Path) -> dict[str, Path]:
 
 def note_configuration(run_dir: Path, stage: str) -> None:
     """Makes the run's configuration and command those that the current directory of a stage, and its inputs, have."""
-    path, directory = run_dir / "config.yaml", (run_dir / stage / "latest").resolve()
-    tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    for name, made in chain_of(run_dir, directory).items():
+    directory, before = (run_dir / stage / "latest").resolve(), configuration_tree(run_dir)
+    overrides = overrides_of(directory)
+    config = _composed(run_dir, stage, overrides) if overrides is not None else None
+    if config is not None:
+        tree = to_dict(config) | {"selected": before.get("selected") or {}}
+    else:  # conf/ has changed since, or it was made without the driver
+        tree = _with_stages_as_made(before, chain_of(run_dir, directory))
+    write_atomic(run_dir / "config.yaml", yaml.safe_dump(tree, sort_keys=False, allow_unicode=True).encode())
+    if overrides is not None:
+        kept = [word for word in overrides if not word.lstrip("+").startswith(NOT_REPEATED)]
+        recipe = [word for word in overrides if word.startswith("recipe=")]
+        write_json(run_dir / COMMAND_FILE, {"overrides": [*recipe, *kept]})
+
+
+def _composed(run_dir: Path, stage: str, overrides: Sequence[str]) -> RunConfig | None:
+    """The configuration of the command that made a stage; None where it does not give that stage and its inputs."""
+    words = [word for word in overrides if not word.lstrip("+").startswith(("stage=", *OF_THE_COMMAND))]
+    place = [f"run={hydra_quoted(run_dir.name)}", f"runs_dir={hydra_quoted(str(run_dir.parent))}"]
+    try:
+        config = compose.compose_config(spelling.rewrite([*words, *place]))
+    except InvalidConfig:
+        return None
+    chain = chain_of(run_dir, (run_dir / stage / "latest").resolve())
+    return None if any(other_keys(name, made, config) for name, made in chain.items()) else config
+
+
+def _with_stages_as_made(tree: dict[str, Any], chain: Mapping[str, Path]) -> dict[str, Any]:
+    """A configuration with the seed and the stages that these directories were made with."""
+    for name, made in chain.items():
         description = StageDescription.find(made)
         if description is None:
             continue
         tree["seed"] = description.seed
         if name in (tree.get("stages") or {}) and description.config:
             tree["stages"][name] = description.config
-    write_atomic(path, yaml.safe_dump(tree, sort_keys=False, allow_unicode=True).encode())
-    overrides = overrides_of(directory)
-    if overrides is not None:
-        kept = [word for word in overrides if not word.lstrip("+").startswith(NOT_REPEATED)]
-        recipe = [word for word in overrides if word.startswith("recipe=")]
-        write_json(run_dir / COMMAND_FILE, {"overrides": [*recipe, *kept]})
+    return tree

@@ -54,7 +54,7 @@ def _in_words(word: str) -> str:
     if word.startswith("~"):
         return f"{shown}: there is nothing of this name that could be taken out"
     if name.startswith("hydra"):
-        return f"{shown}: Hydra has no such setting or option; r1 run --hydra-help lists them"
+        return f"{shown}: Hydra has no such setting or option, or it takes another kind of value"
     if "@" in name:
         return f"{shown}: the option {value} cannot be put there; check the key behind the @"
     if word.startswith("+"):

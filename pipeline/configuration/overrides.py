@@ -8,7 +8,7 @@ import dataclasses
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, OverrideType
+from hydra.core.override_parser.types import IntervalSweep, Override, OverrideType
 from hydra.errors import HydraException
 
 from pipeline.configuration.keys import Key, UnknownKey, groups, look_up
@@ -148,7 +148,16 @@ def _mistakes(override: Override, is_sweep: bool) -> list[str]:
         found = look_up(key)
     except UnknownKey as error:
         return [str(error)]
+    if found.type in (int, int | None) and _has_fractions(override):
+        interval = (override.input_line or "").partition("=")[2]
+        return [f"{override.input_line}: {key} takes whole numbers; write '{key}=int({interval})'"]
     return [line for value in _sweep_values(override) for line in _value_mistakes(key, value, found)]
+
+
+def _has_fractions(override: Override) -> bool:
+    """Whether an override is an interval of all numbers between its ends."""
+    value = override.value()
+    return isinstance(value, IntervalSweep) and isinstance(value.start, float)
 
 
 def _group_mistakes(override: Override, options: list[str]) -> list[str]:
@@ -175,12 +184,15 @@ def _first_value(override: Override) -> Any:
 
 
 def _sweep_values(override: Override) -> list[Any]:
-    """The values of a swept override that can be listed.
+    """The values of a swept override that can be listed; of an interval its two ends.
 
     Nothing for a plain override: its value is checked in the composed configuration.
     """
-    if not override.is_sweep_override() or not override.is_discrete_sweep():
+    if not override.is_sweep_override():
         return []
+    if not override.is_discrete_sweep():
+        value = override.value()
+        return [value.start, value.end] if isinstance(value, IntervalSweep) else []
     return list(override.sweep_iterator(transformer=lambda element: getattr(element, "text", element)))
 
 

@@ -19,10 +19,13 @@ from stages.contract.manifest import Manifest
 LATEST = "latest"
 
 
-def write_configuration(plan: Plan) -> None:
-    """Writes the run's config.yaml and the words of the command; a plan on the side only says that it was here."""
+def write_configuration(plan: Plan, keeps_command: bool = False) -> None:
+    """Writes the run's config.yaml and the words of the command.
+
+    A plan on the side, and one that keeps the command before it, only say that they were here.
+    """
     path = plan.config.run_dir / "config.yaml"
-    if plan.is_aside and path.exists():
+    if (plan.is_aside or keeps_command) and path.exists():
         os.utime(path)  # by its time commands find the run that was worked on last
         return
     text = yaml.safe_dump(to_dict(plan.config), sort_keys=False, allow_unicode=True)

@@ -49,6 +49,7 @@ def run_stages(
     has_steps: bool | None = None,
     is_aside: bool = False,
     in_sweep: InSweep | None = None,
+    keeps_command: bool = False,
 ) -> Plan:
     """Plans the selected stages and runs what is not done, while it holds the run's lock.
 
@@ -58,6 +59,7 @@ def run_stages(
         has_steps: Whether each step has a line where the console is no terminal; None: where one stage is to be made.
         is_aside: Whether it is a job of a sweep or an evaluation on the side, which leaves current what is current.
         in_sweep: Of a job of a sweep, what that changes.
+        keeps_command: Whether the run's last command stays the one before, as with an evaluation of its models.
 
     Returns:
         The plan that was carried out.
@@ -76,7 +78,7 @@ def run_stages(
             remove_temporaries(config.run_dir)
         if moved := current.moves(plan):
             _note(console, moved)
-        current.write_configuration(plan)
+        current.write_configuration(plan, keeps_command)
         if len(plan.steps) > 1:
             print_plan(console, plan)
         else:

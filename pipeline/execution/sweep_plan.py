@@ -2,12 +2,13 @@
 
 import copy
 import itertools
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import IntervalSweep, Override
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.markup import escape
@@ -19,12 +20,15 @@ from pipeline.errors import InvalidConfig, MessageAndFix
 from pipeline.execution.objectives import objective_mistakes
 from pipeline.execution.sweep import choose_objective
 from pipeline.execution.sweeping.checks import check_libraries, sweep_mistakes
+from pipeline.execution.sweeping.directory import sweep_directory
+from pipeline.execution.sweeping.job_files import DONE, PRUNED, find_jobs
 from pipeline.planning.plan import Plan, make_plan
 from pipeline.view.tables import Column, print_table
 from pipeline.view.words import duration
 from stages.config import ConfigError
 
 BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+MAX_TRIED = 4  # jobs that are looked at for one that a sweeper has yet to run
 MAX_PLANNED = 24  # jobs; each takes a quarter of a second. Of more, the time is that of these, on average
 
 
@@ -46,6 +50,7 @@ class SweepPlan:
     num_jobs: int
     sweeper: str
     mistakes: list[str]
+    num_done: int = 0  # jobs of a sweeper that have ended, which the ones shown do not tell
 
     @property
     def errors(self) -> list[MessageAndFix]:
@@ -71,7 +76,7 @@ class SweepPlan:
         }
         if any(value is None for value in times.values()):
             return None
-        return sum(value or 0.0 for value in times.values()) * self.num_jobs / max(1, len(self.jobs))
+        return sum(value or 0.0 for value in times.values()) * (self.num_jobs - self.num_done) / max(1, len(self.jobs))
 
 
 def asks_for_sweep(words: Sequence[str]) -> bool:
@@ -102,13 +107,46 @@ def plan_sweep(words: Sequence[str]) -> SweepPlan:
     params = parser.parse_overrides([f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()])
     name = str(sweeper.get("_target_", BASIC))
     mistakes = objective_mistakes(config) or sweep_mistakes(config, words)
-    if name != BASIC:
-        job = PlannedJob([], make_plan(config), [])
-        return SweepPlan(config, [job], int(sweeper.get("n_trials") or 1), name.split(".")[-1], mistakes)
     swept = [one for one in (*params, *given) if one.is_sweep_override()]
+    if name != BASIC:
+        return _plan_of_sweeper(config, list(words), swept, tree, sweeper, mistakes)
     choices = list(itertools.product(*(_values(one) for one in swept)))
     jobs = [_job(list(words), swept, choice, tree) for choice in choices[:MAX_PLANNED]]
     return SweepPlan(config, jobs, len(choices), "", mistakes)
+
+
+def _plan_of_sweeper(
+    config: RunConfig,
+    words: list[str],
+    swept: Sequence[Override],
+    tree: DictConfig,
+    sweeper: Mapping[str, Any],
+    mistakes: list[str],
+) -> SweepPlan:
+    """The plan of a sweep whose values a sweeper chooses: one job with some values stands for all that are left.
+
+    It is one that is not made yet, where there is such a one among the first few.
+    """
+    choices = [_some_values(one) for one in swept]
+    for number in range(MAX_TRIED):
+        job = _job(words, swept, [values[number % len(values)] for values in choices], tree)
+        if job.plan is None or not job.plan.is_done:
+            break
+    num_jobs = int(sweeper.get("n_trials") or 1)
+    ended = [one for one in find_jobs(sweep_directory(config, words)) if one.state in (DONE, PRUNED)]
+    name = str(sweeper["_target_"]).split(".")[-1]
+    return SweepPlan(config, [job], num_jobs, name, mistakes, num_done=min(len(ended), num_jobs))
+
+
+def _some_values(override: Override) -> list[str]:
+    """Values that a sweeper can choose: the middle of an interval and its ends; of several values the last first."""
+    value = override.value()
+    if override.is_discrete_sweep():
+        return _values(override)[::-1]
+    assert isinstance(value, IntervalSweep) and value.start is not None and value.end is not None
+    is_whole = isinstance(value.start, int) and isinstance(value.end, int)
+    middle = math.sqrt(value.start * value.end) if "log" in value.tags else (value.start + value.end) / 2
+    return [str(round(middle) if is_whole else middle), str(value.end), str(value.start)]
 
 
 def _values(override: Override) -> list[str]:
@@ -149,7 +187,9 @@ def print_sweep(console: Console, sweep: SweepPlan) -> None:
         return
     total = "?" if sweep.seconds is None else f"about {duration(sweep.seconds)} of work"
     objective = choose_objective(sweep.config) if sweep.config.selection else "nothing"
-    console.print(f"{total} in all; compared by {objective}", highlight=False, markup=False, soft_wrap=True)
+    done = f"{sweep.num_done} of {sweep.num_jobs:,} jobs are done; " if sweep.num_done else ""
+    line = f"{done}{total} {'left' if done else 'in all'}; compared by {objective}"
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _row(number: int, job: PlannedJob) -> tuple[str, ...]:
@@ -168,6 +208,7 @@ def sweep_json(sweep: SweepPlan) -> dict[str, Any]:
         "run": sweep.config.run,
         "num_jobs": sweep.num_jobs,
         "sweeper": sweep.sweeper or "basic",
+        "num_done": sweep.num_done,
         "seconds": sweep.seconds,
         "jobs": [
             {

@@ -159,9 +159,13 @@ def _outside_models(
 ) -> tuple[dict[str, StageInput], list[MessageAndFix]]:
     """({stage: its stand-in}, errors) of the models that come from outside of the run.
 
-    A directory that cannot be used is an error only where a selected stage needs it.
+    A directory that cannot be used is an error only where a selected stage needs it: an evaluation of model
+    directories needs none of the recipe's.
     """
-    used = {stage for name in selected if name in graph.nodes for stage in graph.nodes[name].inputs.values()}
+    reading = [
+        name for name in selected if name in graph.nodes and not getattr(config.stage(name), "directories", None)
+    ]
+    used = {stage for name in reading for stage in graph.nodes[name].inputs.values()}
     inputs: dict[str, StageInput] = {}
     errors: list[MessageAndFix] = []
     for stage, path in graph.outside.items():

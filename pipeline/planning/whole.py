@@ -68,7 +68,7 @@ def flaws(run_dir: Path, directories: Mapping[str, Path] | None = None) -> list[
     found = []
     for stage, directory in directories.items():
         reasons = _other_inputs(stage, directory, directories)
-        if config is not None and not reasons and (changes := _other_keys(stage, directory, config)):
+        if config is not None and not reasons and (changes := other_keys(stage, directory, config)):
             reasons = [f"{stage} was made with another configuration than the last command's: {changes}"]
         if reasons:
             found.append(Flaw(stage, "; ".join(reasons), _mends(run_dir, tree, directory)))
@@ -109,7 +109,7 @@ def _other_inputs(stage: str, directory: Path, directories: Mapping[str, Path]) 
     return [f"{stage} was made from {'; from '.join(others)}"] if others else []
 
 
-def _other_keys(stage: str, directory: Path, config: RunConfig) -> str:
+def other_keys(stage: str, directory: Path, config: RunConfig) -> str:
     """The keys in which a finished stage differs from the run's configuration; "" where it does not."""
     description = StageDescription.find(directory)
     if description is None or stage == "report" or Manifest.find(directory) is None:

@@ -17,6 +17,7 @@ from stages.contract.error_report import ErrorReport
 from stages.contract.inputs import StageInput, read_inputs
 from stages.contract.json_file import DamagedFile
 from stages.contract.manifest import Manifest, Timing, verify
+from stages.contract.outcome import FAILED, Outcome
 from stages.contract.progress import StageProgress
 from stages.contract.results import Comparison, Result, read_comparisons, read_results
 
@@ -36,7 +37,7 @@ class StageRecord:
     description: StageDescription | None = None
     inputs: dict[str, StageInput] = field(default_factory=dict)
     manifest: Manifest | None = None
-    error: ErrorReport | None = None
+    failure: str = ""  # why its newest attempt failed
     progress: StageProgress | None = None
     metrics: list[dict] = field(default_factory=list)
     samples: list[dict] = field(default_factory=list)
@@ -117,7 +118,7 @@ def read_stage(name: str, path: Path | None) -> StageRecord:
     stage.manifest = _read_file(Manifest.read, stage)
     if stage.manifest:
         stage.problems += [f"{name} is damaged: {problem}" for problem in verify(path).problems]
-    stage.error = _read_file(ErrorReport.read, stage)
+    stage.failure = _failure(stage)
     stage.progress = _read_file(StageProgress.read, stage)
     stage.results = _read_file(read_results, stage) or []
     stage.comparisons = _read_file(read_comparisons, stage) or []
@@ -131,7 +132,7 @@ def read_stage(name: str, path: Path | None) -> StageRecord:
     )
     stage.status = _status(stage)
     if stage.status == "failed":
-        stage.problems.append(f"{name} failed: {stage.error.message if stage.error else ''}")
+        stage.problems.append(stage.failure)
     elif stage.status == "incomplete":
         progress = stage.progress
         at = f" at step {progress.step} of {progress.num_steps or '?'}" if progress and progress.step else ""
@@ -139,10 +140,19 @@ def read_stage(name: str, path: Path | None) -> StageRecord:
     return stage
 
 
+def _failure(stage: StageRecord) -> str:
+    """Why the newest attempt failed, in the driver's words, or without a driver in those of a rank; "" otherwise."""
+    assert stage.path is not None
+    error, outcome = _read_file(ErrorReport.read, stage), Outcome.find(stage.path / "logs" / "latest")
+    if outcome is not None and outcome.state == FAILED:
+        return outcome.message or f"{stage.name} failed"
+    return f"{stage.name} failed: {error.message}" if error is not None else ""
+
+
 def _status(stage: StageRecord) -> str:
     if stage.manifest:
         return "done"
-    return "failed" if stage.error else "incomplete"
+    return "failed" if stage.failure else "incomplete"
 
 
 def _expected_stages(config: dict) -> set[str]:

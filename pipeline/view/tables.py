@@ -19,6 +19,7 @@ class Column:
         name: its heading.
         is_number: it is aligned to the right.
         goes: where the table is too wide, columns with 1 are left out first, then those with 2, and so on; 0: never.
+            Sentences are not left out when their turn comes: those that do not fit go below their rows.
         is_sentence: its cells are sentences: a long one stands on a line of its own below its row.
         inline: a sentence that is wider is long.
     """
@@ -68,11 +69,15 @@ def table_lines(columns: Sequence[Column], rows: Sequence[Sequence[str]], width:
     cells = [[Text.from_markup(cell) for cell in row] for row in rows]
     shown = [place for place, column in enumerate(columns) if not rows or any(row[place].plain for row in cells)]
     widths = {place: _width(columns[place], [row[place] for row in cells]) for place in shown}
-    while _total(widths) > width:
-        leaving = [place for place in widths if columns[place].goes]
-        if not leaving:
+    leaving = sorted((place for place in widths if columns[place].goes), key=lambda place: columns[place].goes)
+    for place in leaving:
+        if _total(widths) <= width:
             break
-        del widths[min(leaving, key=lambda place: columns[place].goes)]
+        if columns[place].is_sentence:
+            room = width - _total(widths) + widths[place]
+            widths[place] = _width(columns[place], [row[place] for row in cells], room)
+        else:
+            del widths[place]
     head = {place: Text(columns[place].name, style="bold") for place in widths}
     lines = [_line(head, columns, widths), Text(rule * min(_total(widths), width), style="dim")]
     for row in cells:
@@ -80,10 +85,12 @@ def table_lines(columns: Sequence[Column], rows: Sequence[Sequence[str]], width:
     return lines
 
 
-def _width(column: Column, cells: Sequence[Text]) -> int:
+def _width(column: Column, cells: Sequence[Text], room: int | None = None) -> int:
+    """The width of a column; of sentences that of those that stay in their row, the widest of which fits the room."""
     lengths = [cell.cell_len for cell in cells]
     if column.is_sentence:
-        lengths = [length for length in lengths if length <= column.inline]
+        most = column.inline if room is None else min(column.inline, room)
+        lengths = [length for length in lengths if length <= most]
     return max([len(column.name), *lengths])
 
 

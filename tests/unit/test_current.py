@@ -4,12 +4,13 @@ import dataclasses
 import io
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from pipeline.commands import run_state, unneeded, use
-from pipeline.commands.evaluate import is_on_the_side, of_run
+from pipeline.commands.evaluate import has_models, is_on_the_side, of_run
 from pipeline.execution import current
 from pipeline.execution.run import run_stages
 from pipeline.planning import command_line
@@ -37,10 +38,11 @@ def runs(tmp_path, monkeypatch):
 def run(runs):
     """Carries out a command line all of whose stages are done; returns what it says."""
 
-    def carry_out(*overrides: str, is_aside: bool = False) -> str:
+    def carry_out(*overrides: str, is_aside: bool = False, keeps_command: bool = False) -> str:
         command_line.remember_overrides([*overrides, runs])
         console = Console(file=io.StringIO(), width=200)
-        run_stages(config(*overrides, runs, "orchestrator=none"), console, is_aside=is_aside)
+        chosen = config(*overrides, runs, "orchestrator=none")
+        run_stages(chosen, console, is_aside=is_aside, keeps_command=keeps_command)
         return console.file.getvalue()
 
     return carry_out
@@ -171,6 +173,31 @@ def test_status_lists_variants_and_continues_with_the_whole_command(runs, run, b
     assert state["continue"] is None and state["flaws"] == []
     (step(plan(SELECTED, runs), "cold_start_data").dir / "manifest.json").unlink()
     assert "'+stage=[base,r1_zero,cold_start_data]'" in run_state.read_run(config(runs).run_dir)["continue"]
+
+
+def test_an_evaluation_of_the_runs_models_keeps_the_runs_command(runs, run):
+    chosen = "+stage=[base,r1_zero,evaluate]"
+    finish(plan(chosen, runs, VARIANT), "base", "r1_zero", "evaluate")
+    run(chosen, VARIANT)
+    files = [config(runs).run_dir / name for name in ("config.yaml", "command.json")]
+    before = [path.read_text() for path in files]
+    assert has_models(config(runs).run_dir) and not has_models(config(runs, "run=evaluate").run_dir)
+    run("+stage=evaluate", *of_run([runs]), keeps_command=has_models(config(runs).run_dir))
+    assert [path.read_text() for path in files] == before
+
+
+def test_use_of_a_students_variant_is_its_whole_configuration(runs, run, capsys):
+    student = ("student@students.small=tiny", "stages.distill.traces.path=traces.jsonl")
+    Path("traces.jsonl").write_text('{"prompt": "1+1?", "completion": "2"}\n' * 20)
+    chosen, variant = "+stage=[student_base_small,distill_small]", "students.small.distill.num_epochs=1"
+    for words in ((variant,), ()):
+        command_line.remember_overrides([chosen, *student, *words, runs])
+        finish(plan(chosen, *student, *words, runs), "student_base_small", "distill_small")
+        run(chosen, *student, *words)
+    directory = step(plan(chosen, *student, variant, runs), "distill_small").dir
+    assert latest(runs)["distill_small"] != directory.name
+    assert use.use("distill_small", directory.name, runs) == 0
+    assert "not of one piece" not in capsys.readouterr().out and latest(runs)["distill_small"] == directory.name
 
 
 def test_an_evaluation_on_other_suites_stands_beside_the_recipes(runs, run):

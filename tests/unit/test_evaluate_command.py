@@ -1,6 +1,7 @@
 """`evaluate`: what it makes of its words, what it refuses before any engine starts, what it prints."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -12,6 +13,7 @@ from pipeline.configuration import compose
 from pipeline.errors import InvalidConfig, MissingInput
 from pipeline.planning.plan import make_plan
 from stages.contract.description import StageDescription
+from stages.kinds.evaluation.stage import Evaluation
 from tests.support.runs import config, step, weights_file
 from tests.support.suites import SCHEMAS
 
@@ -212,3 +214,30 @@ def test_prompts_of_ones_own_are_put_into_the_models_own_template(model, tmp_pat
     assert made(*words, "data.template=r1_zero").eval["own"].template == "data"
     assert made(*words, "eval.own.template=plain").eval["own"].template == "plain"
     assert made("eval=own").eval["own"].template == "data"
+
+
+def test_the_data_that_is_named_is_what_is_asked(model, tmp_path):
+    """By a recipe with data of its own too, whose models need not be here."""
+    one, runs = f"model={model('mine')}", f"runs_dir={tmp_path / 'runs'}"
+    of_recipe = made(one, runs, "recipe=smollm2")
+    assert (of_recipe.data.name, of_recipe.data.general) == ("reasoning_gym", "english")
+    assert of_recipe.stages.evaluate.suites == ["own"] and of_recipe.eval["own"].template == "auto"
+    assert make_plan(of_recipe).errors == []
+    assert made(one, "recipe=smollm2", "eval=aime24").stages.evaluate.suites == ["aime24"]
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"prompt": "1+1?", "answer": "2"}\n' * 20)
+    for words in ([f"data.path={rows}"], [f"data.sources.a.path={rows}"]):
+        named = made(one, *words)
+        assert named.stages.evaluate.suites == ["own"] and list(named.data.all_sources) in (["file"], ["a"])
+    for words in ([], ["recipe=tiny"], ["recipe=one_gpu"]):  # one_gpu waits for a file
+        other = made(one, *words)
+        assert (other.stages.evaluate.suites, other.data.name) == (["tiny"], "tiny_world")
+    with pytest.raises(InvalidConfig, match="recipe=smollm: unknown option of recipe.*did you mean smollm2"):
+        made(one, "recipe=smollm")
+
+
+def test_a_remedy_names_the_keys_of_the_suite_whose_set_it_is():
+    """The suite `own` has a set for each family of prompts, and no suite is called after those."""
+    evaluation = SimpleNamespace(config=SimpleNamespace(suites=["own"]))
+    keys = Evaluation._keys(evaluation, "mine", SimpleNamespace(name="aiw", suite_name="own"))
+    assert keys.max_tokens == "eval.own.max_completion_tokens" and keys.template == "eval.own.template"

@@ -15,6 +15,7 @@ from pipeline.report.read import StageRecord, first_and_last, read_jsonl, read_r
 from pipeline.report.results import changes, columns, models
 from pipeline.report.samples import completion_html
 from pipeline.report.tables import flat
+from stages.contract.outcome import Outcome
 from tests.support.synthetic_run import HOSTILE, KINDS, fingerprint, stage_dir, write_lines, write_run
 
 VOID = {"meta", "br", "img", "input", "link", "hr", "path", "rect", "circle", "polygon"}
@@ -176,6 +177,17 @@ def test_empty_and_absent_run_directories(tmp_path):
     assert "not made in this run (yet): base, student_base, r1_zero" in report_of(tmp_path).text
     page = Page(write_report(tmp_path / "nowhere", tmp_path / "out" / "report.html").read_text(encoding="utf-8"))
     assert "config.yaml cannot be read" in page.text
+
+
+def test_a_stage_whose_rank_was_killed_has_failed(tmp_path):
+    """No rank can say that of itself: the driver's outcome of the attempt does."""
+    run_dir = write_run(tmp_path / "killed", unfinished="r1_zero")
+    logs = stage_dir(run_dir, "r1_zero") / "logs" / "latest"
+    logs.mkdir(parents=True)
+    Outcome(state="failed", message="r1_zero failed on rank 1: killed (signal 9)", fix="resume").write(logs)
+    assert "r1_zero failed on rank 1: killed (signal 9)" in report_of(run_dir).text
+    Outcome(state="interrupted", message="r1_zero was interrupted", fix="resume").write(logs)
+    assert "r1_zero is not complete" in report_of(run_dir).text
 
 
 def test_damaged_files_are_reported_not_raised(tmp_path):

@@ -6,6 +6,8 @@ from pipeline.configuration import spelling
 from pipeline.errors import InvalidConfig
 from pipeline.execution.objectives import objective_mistakes
 from pipeline.execution.sweep_plan import plan_sweep
+from pipeline.execution.sweeping.directory import sweep_directory
+from pipeline.execution.sweeping.job_files import DONE, INTERRUPTED, PRUNED, Job
 from tests.support.runs import config, finish, plan
 
 pytestmark = pytest.mark.slow  # composes configurations
@@ -76,3 +78,37 @@ def test_an_objective_that_the_jobs_do_not_have_is_a_mistake_before_the_first_on
 )
 def test_objectives_that_can_be_compared(overrides):
     assert objective_mistakes(config(*overrides)) == []
+
+
+def test_a_job_with_some_values_stands_for_those_that_a_sweeper_chooses(runs):
+    words = [runs, "+stage=base", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=10"]
+    finish(plan("+stage=base", runs), "base")  # with the values that are not searched
+    made = plan_sweep([*words, "stages.base.num_steps=int(interval(2,8))"])
+    assert made.jobs[0].overrides == ["stages.base.num_steps=5"] and made.num_jobs == 10
+    assert made.seconds == pytest.approx(10 * made.jobs[0].plan.steps[0].seconds) and made.seconds > 60
+    finish(plan("+stage=base", runs, "stages.base.num_steps=5"), "base")
+    again = plan_sweep([*words, "stages.base.num_steps=int(interval(2,8))"])
+    assert again.jobs[0].overrides == ["stages.base.num_steps=8"] and again.seconds > 60
+    rate = plan_sweep([*words, "stages.base.optim.lr=tag(log,interval(1e-4,1e-2))", "seed=1,2"])
+    assert rate.jobs[0].overrides[1] == "seed=2"
+    assert rate.jobs[0].plan.config.stages.base.optim.lr == pytest.approx(1e-3)
+
+
+def test_jobs_of_a_sweeper_that_have_ended_are_not_counted_again(runs):
+    words = [runs, "+stage=base", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=4", "seed=1,2,3,4"]
+    for number, state in enumerate((DONE, PRUNED, INTERRUPTED)):
+        Job(number, [f"seed={number + 1}"], sweep_directory(config(runs), words)).set_state(state)
+    made = plan_sweep(words)
+    assert made.num_done == 2 and made.seconds == pytest.approx(2 * made.jobs[0].plan.steps[0].seconds)
+
+
+@pytest.mark.parametrize(
+    "word, message",
+    [
+        ("stages.base.optim.lr=interval(1e-4,7)", "must be <= 1, got 7"),
+        ("stages.base.num_steps=interval(1,7)", r"whole numbers; write 'stages.base.num_steps=int\(interval\(1,7\)\)'"),
+    ],
+)
+def test_the_ends_of_an_interval_are_checked(runs, word, message):
+    with pytest.raises(InvalidConfig, match=message):
+        plan_sweep([runs, "+stage=base", "hydra/sweeper=optuna", word])

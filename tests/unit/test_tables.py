@@ -53,3 +53,17 @@ def test_the_console_wraps_no_line():
     console = Console(file=io.StringIO(), width=30)
     print_table(console, "run [tiny] of a very long name indeed", COLUMNS, ROWS)
     assert console.file.getvalue().splitlines()[0] == "run [tiny] of a very long name indeed"
+
+
+def test_sentences_go_below_their_rows_before_a_column_that_matters_more_is_left_out():
+    columns = (Column("stage"), Column("numbers", is_sentence=True, goes=1), Column("time", goes=2))
+    rows = [("base", "loss 0.25", "10 min"), ("r1_zero", "reward 1.37 and accuracy 0.88", "2 min")]
+    narrow = [line.plain for line in table_lines(columns, rows, 30)]
+    assert narrow[0].split() == ["stage", "numbers", "time"]
+    assert narrow[2:] == [
+        "base     loss 0.25  10 min",
+        "r1_zero             2 min",
+        "    reward 1.37 and accuracy",
+        "    0.88",
+    ]
+    assert [line.plain for line in table_lines(columns, rows, 18)][0].split() == ["stage", "numbers"]

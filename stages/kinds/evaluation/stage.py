@@ -212,7 +212,7 @@ class Evaluation:
     def _keys(self, name: str, one: ProblemSet) -> Keys:
         """The keys of this set that a remedy names; a model of the recipe is asked as it was trained."""
         if self.config.suites:
-            suite = f"eval.{one.name}"
+            suite = f"eval.{one.suite_name}"
             return Keys(f"{suite}.template", f"{suite}.max_completion_tokens", f"{suite}.loader")
         stage = f"stages.{self.worker.stage}"
         template = "data.template" if self.worker.inputs[name].template else f"{stage}.data.template"
