@@ -6,6 +6,7 @@ rollout.server.urls. What follows `--` goes to vLLM as it is.
 
 import argparse
 import os
+import socket
 import sys
 import threading
 from collections.abc import Sequence
@@ -27,7 +28,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--max-completion-tokens", type=int, required=True, help="the largest one of the stage")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="that of the stage")
     parser.add_argument("--transfer", choices=("gloo", "nccl", "ipc"), default="gloo", help="how weights come")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--host", default="127.0.0.1", type=_host, help="IPv4 address, or a name, to listen on")
     parser.add_argument("--port", type=int, default=0, help="0: any that is free")
     parser.add_argument("--announce", type=Path, help="file that gets the address")
     parser.add_argument("--random-weights", action="store_true", help="until the first sync")
@@ -40,6 +41,15 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     options = parser.parse_args(words[:place])
     options.vllm = tuple(words[place + 1 :])
     return options
+
+
+def _host(word: str) -> str:
+    """A host that the trainer can reach and send weights to."""
+    try:
+        socket.getaddrinfo(word, None, socket.AF_INET)
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{word} is neither an IPv4 address nor a name of one") from error
+    return word
 
 
 def end_with_input() -> None:

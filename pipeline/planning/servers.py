@@ -32,7 +32,7 @@ def check_servers(config: RunConfig, steps: Sequence["Step"]) -> list[MessageAnd
         for ((url, _), stage), why in zip(asked.items(), found)
         if why is not None
     }
-    return [*sorted(errors), *_too_few_gpus(config, steps)]
+    return [*sorted(errors), *_waits_too_long(config, steps), *_too_few_gpus(config, steps)]
 
 
 def _wanted(step: "Step", run: RunConfig) -> Wanted:
@@ -60,6 +60,22 @@ def _transfer(transfer: str, run: RunConfig) -> str | None:
     if run.launcher.name != "local" or num_gpus() is None:
         return None
     return "nccl" if num_gpus() else "gloo"
+
+
+def _waits_too_long(config: RunConfig, steps: Sequence["Step"]) -> list[MessageAndFix]:
+    """Waits of rank 0 for servers that the other ranks, which wait for rank 0, do not sit out."""
+    limit_s = config.launcher.collective_timeout_s
+    found = []
+    for step in steps:
+        if not isinstance(step.config, GrpoConfig) or step.config.rollout.engine != "server" or step.is_made:
+            continue
+        server = step.config.rollout.server
+        key, wait_s = ("wait_s", server.wait_s) if server.urls else ("start_timeout_s", server.start_timeout_s)
+        if wait_s >= limit_s:
+            message = f"rollout.server.{key}={wait_s:g}: the other ranks wait {limit_s:g} s only for rank 0"
+            fix = f"raise launcher.collective_timeout_s over {wait_s:g}, or lower rollout.server.{key}"
+            found.append((message, fix))
+    return list(dict.fromkeys(found))
 
 
 def _too_few_gpus(config: RunConfig, steps: Sequence["Step"]) -> list[MessageAndFix]:

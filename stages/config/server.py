@@ -78,6 +78,11 @@ class ServerConfig(Checked):
             for url in self.urls
             if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname
         ]
+        errors += [
+            f"urls: {url} is an address of IPv6, over which weights are not sent: give a name or an IPv4 address"
+            for url in self.urls
+            if ":" in (urlsplit(url).hostname or "")
+        ]
         if len({url.rstrip("/") for url in self.urls}) < len(self.urls):
             errors.append("urls names a server twice: name each once")
         if self.gpus and len(self.gpus) < self.replicas * self.tensor_parallel:

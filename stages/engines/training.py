@@ -8,6 +8,7 @@ import copy
 import math
 import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from stages.engines.optimizers import ReplicatedOptimizer, adamw, learning_rate_
 from stages.engines.weight_files import without, write_weights
 from stages.engines.weights import checkpoint_layout, has_names_of_its_own, named_weights, with_checkpoint_names
 from stages.modeling.adapters import REFERENCE
-from stages.modeling.divided import shape_of, whole
+from stages.modeling.divided import is_divided, shape_of, whole
 from stages.modeling.model import save_model
 from stages.modeling.patches import names_not_saved
 from stages.modeling.policy_model import PolicyModel
@@ -30,6 +31,7 @@ from stages.modeling.sequences import Share, sequence_group
 from stages.modeling.tiles import tile_mlps
 from stages.runtime.disk import GIB, all_or_nothing
 from stages.runtime.distributed import collective_timeout
+from stages.runtime.host_memory import giving_back
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -242,12 +244,23 @@ class TrainEngine:
         ignored = names_not_saved(model)
         layout = checkpoint_layout(model, without(ignored, self._layout()))
         weights = with_checkpoint_names(model, without(ignored, self.full_weights()))
+        with giving_back() if is_divided(model) else nullcontext():
+            self._write_model(layout, weights, tokenizer, directory)
+
+    def _write_model(
+        self,
+        layout: dict[str, torch.Tensor],
+        weights: Iterator[tuple[str, torch.Tensor]],
+        tokenizer: "PreTrainedTokenizerBase",
+        directory: Path,
+    ) -> None:
+        """Writes an HF directory on rank 0, the weights as they come. Collective."""
         if dist.get_rank() != 0:
             for _ in weights:  # takes part in the gathering
                 pass
             return
         with all_or_nothing(directory, sum(tensor.nbytes for tensor in layout.values())):
-            save_model(model, {}, tokenizer, directory)  # everything but the weights
+            save_model(self.module.model, {}, tokenizer, directory)  # everything but the weights
             shard_bytes = int(self.config.export_shard_gib * GIB)
             write_weights(directory, layout, weights, shard_bytes, self._num_parameters())
 

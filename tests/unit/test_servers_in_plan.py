@@ -11,6 +11,7 @@ from pipeline.planning import servers
 from stages.config import ConfigError, GrpoConfig, RolloutConfig, ServerConfig
 from stages.config.grpo import HackingConfig
 from stages.contract.served_model import Settings, names_of
+from stages.rollout_server import parse
 from tests.support.fake_server import FakeServer
 
 
@@ -62,3 +63,26 @@ def test_replicas_take_gpus_that_the_ranks_leave(monkeypatch):
     ((message, fix),) = servers.check_servers(config, [step(config, "r1_zero")])
     assert "6 ranks and 4 rollout servers of 1 GPUs need 10 GPUs; this machine has 8" in message
     assert "rollout.server.replicas" in fix
+
+
+def test_the_other_ranks_sit_out_the_wait_for_a_server(server):
+    for urls, key in (
+        (f"rollout.server.urls=[{server.url}]", "wait_s"),
+        ("rollout.server.replicas=1", "start_timeout_s"),
+    ):
+        words = ["+stage=all", "rollout=server", urls, f"rollout.server.{key}=700"]
+        long = compose_config([*words, "launcher.collective_timeout_s=700"])
+        steps = [step(long, "r1_zero"), step(long, "reasoning_rl")]
+        ((message, fix),) = servers.check_servers(long, steps)
+        assert message == f"rollout.server.{key}=700: the other ranks wait 700 s only for rank 0"
+        assert fix == f"raise launcher.collective_timeout_s over 700, or lower rollout.server.{key}"
+        assert servers.check_servers(compose_config([*words, "launcher.collective_timeout_s=701"]), steps) == []
+
+
+def test_weights_are_sent_over_ipv4(capsys):
+    with pytest.raises(ConfigError, match=r"urls: http://\[::1\]:80 is an address of IPv6"):
+        ServerConfig(urls=["http://[::1]:80"])
+    for host in ("::1", "no-such-host.invalid"):
+        with pytest.raises(SystemExit):
+            parse(["model", "--max-prompt-tokens", "8", "--max-completion-tokens", "8", "--host", host])
+        assert f"{host} is neither an IPv4 address nor a name of one" in capsys.readouterr().err

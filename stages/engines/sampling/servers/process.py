@@ -20,7 +20,7 @@ from stages.engines.vllm_models import prepare_vllm, require_vllm
 from stages.modeling.loading import require_loadable
 
 ENTRY = "vllm.entrypoints.launchers.api_server.entry"
-ANY_ADDRESS = ("0.0.0.0", "::")
+ANY_ADDRESS = "0.0.0.0"
 WORKER = "stages.engines.sampling.servers.gloo.ServerWorker"
 
 
@@ -44,7 +44,7 @@ class Served:
 def prepare_environment(transfer: str, host: str) -> None:
     """Sets what vLLM reads as it is imported, besides what `stages.runtime.environment` sets."""
     os.environ["VLLM_SERVER_DEV_MODE"] = "1"  # the routes for weights
-    if host not in ANY_ADDRESS:  # vLLM would look for a way to the internet
+    if host != ANY_ADDRESS:  # vLLM would look for a way to the internet
         os.environ.setdefault("VLLM_HOST_IP", socket.gethostbyname(host))
     if transfer == "ipc":
         os.environ["VLLM_ALLOW_INSECURE_SERIALIZATION"] = "1"  # handles of GPU memory come pickled
@@ -62,7 +62,7 @@ def serve(served: Served) -> None:
         patches.fork_engine()
     port = served.port or free_port(served.host)
     if served.announce is not None:
-        shown = socket.gethostname() if served.host in ANY_ADDRESS else served.host
+        shown = socket.gethostname() if served.host == ANY_ADDRESS else served.host
         write_json(served.announce, {"url": f"http://{shown}:{port}", "pid": os.getpid()})
     sys.argv = ["rollout_server", *arguments(served, port)]
     from importlib import import_module
