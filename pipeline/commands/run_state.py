@@ -1,6 +1,7 @@
 """Where a run stands, read from its files alone: while a driver works on it too, and on a machine that never ran it."""
 
 import datetime
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from pipeline.configuration.graph import STAGES, build, is_stage, stage_order
 from pipeline.configuration.resolve import from_tree
 from pipeline.configuration.schema import LauncherConfig
 from pipeline.execution import lock
+from pipeline.execution.sweeping.sweep_file import find_sweeps
 from pipeline.planning.whole import command_of_run, configuration_tree, flaws, last_overrides
 from stages.config import ConfigError
 
@@ -39,6 +41,7 @@ def read_run(run_dir: Path) -> dict[str, Any]:
         "stages": stages,
         "not_started": [name for name in selected if name not in names],
         "flaws": [{"stage": flaw.stage, "message": flaw.message, "mends": list(flaw.mends)} for flaw in flaws(run_dir)],
+        "sweeps": [asdict(one) for one in find_sweeps(run_dir, is_held)],
         "continue": (
             command_of_run(run_dir, config.get("recipe"), overrides, _stages_word(selected))
             if unfinished and not is_held and overrides is not None and selected

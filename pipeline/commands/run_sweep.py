@@ -20,12 +20,13 @@ from pipeline.execution import sweep
 from pipeline.execution.lock import RunLock
 from pipeline.execution.notify import Notifier
 from pipeline.execution.prefect import server as prefect_server
-from pipeline.execution.sweeping import stop_file
+from pipeline.execution.sweeping import stop_file, sweep_file
 from pipeline.execution.sweeping.checks import check_sweep, with_bounded_processes
 from pipeline.execution.sweeping.directory import sweep_directory
 from pipeline.execution.sweeping.job_files import DONE, FAILED, INTERRUPTED, PRUNED, RUNNING, Job, find_jobs
 from pipeline.execution.sweeping.sweep_job import SweepJobs
 from pipeline.paths import REPOSITORY
+from pipeline.planning.command_line import resume_command
 from stages.config.quoting import override
 
 WATCH_S = 0.5
@@ -55,6 +56,8 @@ def run_sweep(words: Sequence[str], options: Sequence[str], console: Console, ha
         if lock.note:
             console.print(f"note: {lock.note}", highlight=False, soft_wrap=True)
         stop_file.forget(directory)
+        command = resume_command(config, "all")
+        sweep_file.note(directory, command, has_ended=False)
         before = {job.number: job.state for job in find_jobs(directory)}
         if before:
             told = f"{sum(state in (DONE, PRUNED) for state in before.values())} of {len(before)} begun jobs are done"
@@ -64,10 +67,12 @@ def run_sweep(words: Sequence[str], options: Sequence[str], console: Console, ha
             Watch(directory, console, is_parallel, words),
         ):
             _call(words, options, directory, jobs)
-    found = jobs.found()
+        found = jobs.found()
+        code = _exit_code(found)
+        if code != INTERRUPTED_CODE:
+            sweep_file.note(directory, command, has_ended=True)
     if found:
         sweep.print_leaderboard(found, console)
-    code = _exit_code(found)
     _notify(config, found, code, console)
     return code
 

@@ -19,6 +19,7 @@ from pipeline.view.tables import Column, print_table
 from pipeline.view.words import duration, numbers
 
 SHOWN_VARIANTS = 5  # of each stage
+SHOWN_SWEEPS = 3
 COLUMNS = (
     Column("stage"),
     Column("state"),
@@ -146,8 +147,20 @@ def _remarks(state: dict[str, Any]) -> list[str]:
         if stage["state"] == "damaged":
             lines.append(f"[red]damaged[/] {stage['stage']}: {escape(_redo(state, stage))}")
         lines += _variant_lines(state, stage)
+    lines += _sweep_lines(state)
     if state["continue"]:
         lines.append(f"continue with: {escape(state['continue'])}")
+    return lines
+
+
+def _sweep_lines(state: dict[str, Any]) -> list[str]:
+    """The sweeps that have not come to their end, with the command that goes on with them."""
+    lines = []
+    for sweep in [one for one in state["sweeps"] if not one["has_ended"]][:SHOWN_SWEEPS]:
+        jobs = ", ".join(f"{count} {name}" for name, count in sweep["jobs"].items()) or "none begun"
+        lines.append(f"sweep {sweep['name']} has not ended; its jobs: {jobs}")
+        if not state["driver"]:
+            lines.append(f"  go on: {escape(sweep['command'])}")
     return lines
 
 

@@ -1,6 +1,7 @@
 """Sweeps: the number by which jobs are compared, and the leaderboard at the end."""
 
 import csv
+import io
 import math
 import re
 from pathlib import Path
@@ -15,7 +16,7 @@ from pipeline.errors import InvalidConfig
 from pipeline.execution.sweeping.job_files import DONE, PRUNED, Job
 from pipeline.planning.plan import Plan
 from pipeline.view.tables import Column, print_table
-from stages.contract.files import read_jsonl
+from stages.contract.files import read_jsonl, write_atomic
 from stages.contract.manifest import Manifest
 from stages.contract.results import find_results
 
@@ -145,19 +146,33 @@ def _stage_metric(directory: Path, metric: str) -> float | None:
 def print_leaderboard(jobs: list[Job], console: Console) -> None:
     """Prints the jobs, the best one first, and writes them to leaderboard.csv in the sweep's directory."""
     ranked = rank(jobs)
-    shared = set.intersection(*(set(job.overrides) for job in jobs)) if len(jobs) > 1 else set()
-    overrides = [" ".join(text for text in job.overrides if text not in shared) for job in ranked]
-    name = next((job.name for job in jobs if job.name), "objective")
-    _show(console, ranked, overrides, name)
+    _show(console, ranked, _own_overrides(ranked), _objective_name(jobs))
+    console.print(f"leaderboard: {write_leaderboard(jobs)}", highlight=False, soft_wrap=True)
+
+
+def write_leaderboard(jobs: list[Job]) -> Path:
+    """Writes leaderboard.csv, which the report shows; after each job, so that it is there while a sweep runs."""
+    ranked, name = rank(jobs), _objective_name(jobs)
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["rank", "job", "overrides", "objective", "value", "state"])
+    for number, (job, overrides) in enumerate(zip(ranked, _own_overrides(ranked)), 1):
+        value = "" if job.objective is None else job.objective
+        writer.writerow([number, job.number, overrides, name, value, job.state])
     path = jobs[0].sweep_dir / "leaderboard.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["rank", "job", "overrides", "objective", "value", "state"])
-        for number, job in enumerate(ranked, 1):
-            value = "" if job.objective is None else job.objective
-            writer.writerow([number, job.number, overrides[number - 1], name, value, job.state])
-    console.print(f"leaderboard: {path}", highlight=False, soft_wrap=True)
+    write_atomic(path, text.getvalue().encode())
+    return path
+
+
+def _objective_name(jobs: list[Job]) -> str:
+    return next((job.name for job in jobs if job.name), "objective")
+
+
+def _own_overrides(jobs: list[Job]) -> list[str]:
+    """The overrides of each job that the others do not share."""
+    shared = set.intersection(*(set(job.overrides) for job in jobs)) if len(jobs) > 1 else set()
+    return [" ".join(text for text in job.overrides if text not in shared) for job in jobs]
 
 
 def rank(jobs: list[Job]) -> list[Job]:

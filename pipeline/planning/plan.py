@@ -28,6 +28,7 @@ from pipeline.planning.memory import Needed, needed
 from pipeline.planning.model_fit import check_models
 from pipeline.planning.rows import check_data
 from pipeline.planning.servers import check_servers
+from pipeline.planning.unevaluated import nothing_to_evaluate, unevaluated_notes
 from stages.config import to_dict
 from stages.contract.earlier import Parts
 from stages.contract.inputs import StageInput
@@ -147,6 +148,7 @@ def make_plan(config: RunConfig) -> Plan:
             *template_notes(steps, known),
             *rate_notes(config, steps),
             *_unread_notes(graph, steps),
+            *unevaluated_notes(steps, graph.nodes, known),
             *device_notes(config),
             *memory_notes(config, steps),
         ],
@@ -314,9 +316,11 @@ def _missing_inputs(
     if graph.nodes[step.stage].optional:
         if step.inputs or step.stage == "report" or getattr(step.config, "directories", []):
             return []  # of directories that are not there, the plan says which
-        return [
-            (f"{step.stage} has nothing to work on: the run {config.run} has no finished model", command(config, "all"))
-        ]
+        none = (
+            f"{step.stage} has nothing to work on: the run {config.run} has no finished model",
+            command(config, "all"),
+        )
+        return nothing_to_evaluate(step, graph.nodes[step.stage], known, config.run) or [none]
     missing = [
         source
         for source in graph.nodes[step.stage].inputs.values()

@@ -215,3 +215,16 @@ def test_an_evaluation_on_other_suites_stands_beside_the_recipes(runs, run):
     finish(aside, "evaluate")
     assert latest(runs) == before and not flaws(config(runs).run_dir)
     assert unneeded.find(config(runs).run_dir).items == []  # it is a result, not something superseded
+
+
+def test_models_that_an_evaluation_leaves_out_are_said_with_the_key_that_takes_them(runs, run):
+    chosen = "+stage=[base,r1_zero,evaluate]"
+    finish(plan(chosen, runs), "base", "r1_zero", "evaluate")
+    words = ("+stage=evaluate", runs)
+    assert not [line for line in plan(*words, "stages.evaluate.num_reasoning=16").notes if "leaves out" in line]
+    (note,) = [line for line in plan(*words, "rollout=transformers").notes if "leaves out" in line]
+    assert "leaves out 1 of the run's models" in note and "r1_zero (rollout.engine vllm -> transformers)" in note
+    ((message, fix),) = plan(*words, "rollout=transformers", "stages.evaluate.models=[r1_zero]").errors
+    assert "would make all models of the run tiny anew: r1_zero (" in message and "rollout@stages.evaluate" in fix
+    ((message, fix),) = plan(*words, "run=other", "reuse=false").errors
+    assert "the run other has no finished model" in message and "+stage=all" in fix

@@ -5,6 +5,7 @@ The stages are made by tests/support/fake_workers instead of by engines.
 
 import csv
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -99,8 +100,12 @@ def test_a_killed_driver_takes_its_jobs_along_and_the_sweep_goes_on(tmp_path):
     typed.process.kill()
     _, left = psutil.wait_procs(family, timeout=120)
     assert not left
+    said = r1("status", f"runs_dir={tmp_path}").stdout
+    assert "has not ended; its jobs: 2 interrupted" in said and f"go on: python -m pipeline {shlex.join(words)}" in said
+    assert board(tmp_path) == [("0", "interrupted"), ("1", "interrupted")]  # the report has it before the end too
     done = r1(*words, **FAKE)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "has not ended" not in r1("status", f"runs_dir={tmp_path}").stdout
     assert board(tmp_path) == [("0", "done"), ("1", "done")]
     assert len([line for line in made(tmp_path) if line.startswith("base")]) == 1
 

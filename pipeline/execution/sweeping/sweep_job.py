@@ -58,10 +58,14 @@ class SweepJobs:
         record = job_files.Job(job.num, list(HydraConfig.get().overrides.task), Path(HydraConfig.get().sweep.dir))
         (record.sweep_dir / str(record.number)).mkdir(parents=True, exist_ok=True)
         self.numbers.append(record.number)
-        if os.getpid() == self.driver:
-            return self._run(record, hydra_config, self.console or standard_console(), is_elsewhere=False)
-        with lifeline.job(), open(record.sweep_dir / str(record.number) / LOG, "a", encoding="utf-8") as stream:
-            return self._run(record, hydra_config, Console(file=stream, width=120), is_elsewhere=True)
+        try:
+            if os.getpid() == self.driver:
+                return self._run(record, hydra_config, self.console or standard_console(), is_elsewhere=False)
+            with lifeline.job(), open(record.sweep_dir / str(record.number) / LOG, "a", encoding="utf-8") as stream:
+                return self._run(record, hydra_config, Console(file=stream, width=120), is_elsewhere=True)
+        finally:
+            if jobs := job_files.find_jobs(record.sweep_dir):
+                sweep.write_leaderboard(jobs)
 
     def _run(self, record: job_files.Job, hydra_config: DictConfig, console: Console, is_elsewhere: bool) -> float:
         title = f"[bold]job {record.number}[/bold] {escape(' '.join(record.overrides))}"
