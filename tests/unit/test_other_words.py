@@ -43,6 +43,11 @@ def test_every_word_names_keys_of_ours_or_says_something(word):
         ("report_to=wandb", "what is tracker here"),
         ("model_name_or_path=x", "model.path"),
         ("learnin_rate=1e-6", "stages.r1_zero.optim.lr"),
+        ("temperature=0.6", "what is rollout.temperature here"),
+        ("stages.r1_zero.temperature=0.6", "rollout.temperature"),
+        ("max_tokens=512", "stages.r1_zero.max_completion_tokens"),
+        ("top_k=50", "rollout.top_p"),
+        ("wandb_entity=me", "what is tracker.entity here"),
         ("stages.r1_zero.learning_rate=1", "stages.r1_zero.optim.lr"),
     ],
 )
