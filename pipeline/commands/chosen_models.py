@@ -12,6 +12,7 @@ from pipeline.planning.whole import command_again
 from stages.contract.description import StageDescription
 from stages.contract.files import read_jsonl
 from stages.contract.inputs import read_inputs
+from stages.contract.manifest import verify
 from stages.contract.model_directory import model_problems
 
 MODEL_STAGES = [node.name for node in NODES if node.makes == "model"]  # the stages of named students are families of it
@@ -55,10 +56,19 @@ def model_in(directory: str) -> ChosenModel:
 
 
 def model_of_run(run_dir: Path, stage: str | None) -> ChosenModel:
-    """The model of a stage of a run; None for the one furthest along the recipe. Raises as `model_stage`."""
+    """The model of a stage of a run; None for the one furthest along the recipe.
+
+    Raises:
+        MissingInput: as `model_stage`; or a file of the stage was changed since.
+    """
     directory = model_stage(run_dir, stage)
     name = StageDescription.read(directory).stage
     model_dir = directory / "model"
+    if problems := verify(directory).problems:
+        raise MissingInput(
+            f"the model of {name} in the run {run_dir.name} is damaged: {'; '.join(problems)}",
+            f"make it again: {command_again(run_dir, name)} force=true\nor take it as it is: model={model_dir}",
+        )
     return ChosenModel(model_dir, name, f"{name} of run {run_dir.name}", template_of_directory(model_dir) or "auto")
 
 

@@ -4,12 +4,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.configuration.graph import is_stage
 from pipeline.configuration.schema import RunConfig
 from pipeline.errors import InvalidConfig, MissingInput
 from pipeline.planning.command_line import run_words
 from stages.config.quoting import override, unquoted
 
 KEYS = ("run", "runs_dir")
+CONFIG = "config.yaml"
 
 
 def runs_place(overrides: Sequence[str], command: str, keys: Sequence[str] = KEYS) -> Path:
@@ -37,8 +39,13 @@ def _value(overrides: Sequence[str], key: str) -> str:
 
 
 def runs_in(place: Path) -> list[Path]:
-    """The directories of all runs below a directory, the one that was worked on last at the end."""
-    return sorted((path.parent for path in place.glob("*/config.yaml")), key=_written)
+    """The directories of all runs below a directory, the one that was worked on last at the end.
+
+    One that has lost its config.yaml is known by its stages.
+    """
+    found = {path.parent for path in place.glob(f"*/{CONFIG}")}
+    found |= {path.parents[1] for path in place.glob("*/*/latest") if is_stage(path.parent.name)}
+    return sorted(found, key=_written)
 
 
 def run_place(overrides: Sequence[str], command: str) -> Path:
@@ -84,4 +91,5 @@ def said_run(run_dir: Path, num_others: int) -> str:
 
 
 def _written(run_dir: Path) -> float:
-    return (run_dir / "config.yaml").stat().st_mtime
+    path = run_dir / CONFIG
+    return (path if path.exists() else run_dir).stat().st_mtime

@@ -28,7 +28,7 @@ def read_run(run_dir: Path) -> dict[str, Any]:
     ]
     selected = _selected(config)
     unfinished = [name for name in selected if name not in names] or [
-        stage["stage"] for stage in stages if stage["state"] != "done"
+        stage["stage"] for stage in stages if stage["state"] not in ("done", "damaged")
     ]
     overrides = last_overrides(run_dir)
     return {

@@ -72,13 +72,17 @@ def stage_state(stage_dir: Path, held_since: float | None, stall_after_s: float)
 
 
 def quick_state(stage_dir: Path, held_since: float | None) -> str:
-    """The state of a stage's current directory, by its small files alone: no checksum is looked at."""
+    """The state of a stage's current directory, by its small files: of models no checksum is looked at."""
     directory = (stage_dir / "latest").resolve()
     manifest = Manifest.find(directory)
-    if manifest is not None:
+    if manifest is None:
+        verdict = verify(directory)  # a manifest that is none is damage too
+    elif stage_dir.name == "evaluate":
+        verdict = verify(directory)  # what people quote; its files are small
+    else:
         is_complete = all((directory / name).is_file() for name in manifest.files)
-        return "done" if is_complete else "damaged"
-    return _state(Verdict(None, []), directory, StageProgress.find(directory), held_since)[0]
+        verdict = Verdict(manifest, [] if is_complete else ["a file is missing"])
+    return _state(verdict, directory, StageProgress.find(directory), held_since)[0]
 
 
 def variants(stage_dir: Path, held_since: float | None) -> list[dict[str, Any]]:

@@ -105,8 +105,10 @@ def show(state: dict[str, Any], console: Console) -> None:
 
 def heading(state: dict[str, Any]) -> list[str]:
     """Which run it is, and who works on it."""
-    lines = [f"run {state['run']} (recipe {state['recipe']}, seed {state['seed']}) in {Path(state['run_dir']).parent}"]
-    if state["seed"] is None:
+    is_known = state["seed"] is not None
+    about = f" (recipe {state['recipe']}, seed {state['seed']})" if is_known else ""
+    lines = [f"run {state['run']}{about} in {Path(state['run_dir']).parent}"]
+    if not is_known:
         lines.append("its config.yaml is damaged or missing; `r1 run` with the same words writes it anew")
     if state["driver"]:
         lines.append(f"in progress: {state['driver']}")
@@ -183,6 +185,9 @@ def _variant_lines(state: dict[str, Any], stage: dict[str, Any]) -> list[str]:
         lines.append(", ".join(words))
     if len(found) > SHOWN_VARIANTS:
         lines.append(f"  and {len(found) - SHOWN_VARIANTS} more: status --json has all")
-    example = next((variant for variant in found if variant["state"] == "done"), found[0])
-    lines.append(f"  choose: {escape(use_command(Path(state['run_dir']), stage['stage'], example['fingerprint']))}")
+    usable = [variant for variant in found if variant["state"] != "damaged"]
+    example = next((variant for variant in usable if variant["state"] == "done"), usable[0] if usable else None)
+    if example is not None:
+        command = use_command(Path(state["run_dir"]), stage["stage"], example["fingerprint"])
+        lines.append(f"  choose: {escape(command)}")
     return lines

@@ -1,7 +1,6 @@
 """Models that a run has finished, and that an evaluation leaves out because the configuration is another one now."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.configuration.graph import Node
@@ -12,14 +11,16 @@ if TYPE_CHECKING:
     from pipeline.planning.plan import Step
 
 SHOWN = 3  # models that a line names
+DAMAGED = "damaged"  # the reason of a plan for a stage whose files were changed
 FIX = "keys for the evaluation alone are those of stages.evaluate, as rollout@stages.evaluate.rollout=transformers"
+FIX_OF_DAMAGE = "`r1 status` says how to mend it"
 
 
 def unevaluated_notes(steps: Sequence["Step"], nodes: Mapping[str, Node], known: Mapping[str, "Step"]) -> list[str]:
     """A line for each evaluation that is going to run without models that the run has."""
     return [
         f"{step.stage} leaves out {len(left)} of the run's models, which this configuration would make anew: "
-        f"{_listed(left)}; {FIX}"
+        f"{_listed(left)}; {_fix(left)}"
         for step in steps
         if _reads_models(step) and not step.is_made and (left := _left_out(step, nodes[step.stage], known))
     ]
@@ -29,7 +30,7 @@ def nothing_to_evaluate(step: "Step", node: Node, known: Mapping[str, "Step"], r
     """The error of an evaluation without any model, where the run has some; nothing where it has none."""
     left = _left_out(step, node, known) if _reads_models(step) else []
     message = f"{step.stage} has nothing to work on: this configuration would make all models of the run {run} anew"
-    return [(f"{message}: {_listed(left)}", FIX)] if left else []
+    return [(f"{message}: {_listed(left)}", _fix(left))] if left else []
 
 
 def _reads_models(step: "Step") -> bool:
@@ -37,13 +38,13 @@ def _reads_models(step: "Step") -> bool:
 
 
 def _left_out(step: "Step", node: Node, known: Mapping[str, "Step"]) -> list["Step"]:
-    """The models that the evaluation would have and that are finished, in the place that the run shows."""
+    """The models that the evaluation would have and that were finished, in the place that the run shows."""
     wanted = [known[source] for role, source in node.inputs.items() if role not in step.inputs and source in known]
-    return [one for one in wanted if Manifest.find(_shown(one)) is not None]
+    return [one for one in wanted if (one.dir.parent / "latest" / Manifest.FILE_NAME).exists()]
 
 
-def _shown(step: "Step") -> Path:
-    return step.dir.parent / "latest"
+def _fix(left: Sequence["Step"]) -> str:
+    return FIX_OF_DAMAGE if all(one.reason == DAMAGED for one in left) else FIX
 
 
 def _listed(left: Sequence["Step"]) -> str:

@@ -105,6 +105,38 @@ def test_a_result_that_was_edited_is_damaged(run_dir, capsys):
     assert "force=true" in out
 
 
+def test_damage_is_said_by_every_command_that_takes_the_result(run_dir, capsys):
+    place = f"runs_dir={run_dir.parent}"
+    manifest = stage_dir(run_dir, "base") / "manifest.json"
+    right = manifest.read_text()
+    manifest.write_text('{"half')
+    assert main(["runs", "--json", place]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["stages"]["base"] == "damaged"
+    assert main(["chat", "run=demo", place, "--stage", "base", "--prompt", "x"]) == 3
+    said = capsys.readouterr().out
+    assert "the model of base in the run demo is damaged" in said and "force=true" in said and "model=" in said
+    manifest.write_text(right)
+    second = write_run(run_dir.parent / "second", ("base", "evaluate"))
+    results = stage_dir(second, "evaluate") / "results.json"
+    Manifest(stage="evaluate", kind="evaluate", files=files.file_table(results.parent, [results.name])).write(
+        results.parent
+    )
+    results.write_text(results.read_text().replace("0.9", "0.8"))
+    state = run_state.read_run(second)
+    assert state["stages"][-1]["state"] == "damaged" and "evaluate" not in (state["continue"] or "")
+    assert main(["runs", "--json", place]) == 0
+    found = {one["run"]: one["state"] for one in json.loads(capsys.readouterr().out)}
+    assert found["second"] == "damaged"
+
+
+def test_a_run_that_has_lost_its_configuration_is_known_by_its_stages(run_dir, capsys):
+    (run_dir / "config.yaml").unlink()
+    (run_dir / "base" / "latest").exists() or files.link(run_dir / "base" / "latest", stage_dir(run_dir, "base").name)
+    assert main(["status", f"runs_dir={run_dir.parent}"]) == 0
+    assert "its config.yaml is damaged or missing" in capsys.readouterr().out
+    assert main(["runs", f"runs_dir={run_dir.parent}"]) == 0 and "demo" in capsys.readouterr().out
+
+
 def test_a_configuration_that_is_damaged_costs_nothing_else(run_dir, capsys):
     (run_dir / "config.yaml").write_text("run: [")
     assert main(["status", "run=demo", f"runs_dir={run_dir.parent}"]) == 0
