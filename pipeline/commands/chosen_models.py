@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipeline.configuration.graph import FAMILIES, NODES, family_of, is_stage, stage_order
+from pipeline.configuration.graph import FAMILIES, NODES, STAGES, family_of, is_stage, stage_order
 from pipeline.errors import MissingInput
 from pipeline.planning.models import locate, template_of_directory
 from pipeline.planning.whole import command_again
@@ -134,6 +134,11 @@ def furthest(made: list[str]) -> str:
     """The model that is furthest along the recipe, a student only where there is no other."""
     teachers = [name for name in made if family_of(name) not in FAMILIES]
     return (teachers or made)[-1]
+
+
+def no_such_stage(name: str) -> str:
+    """What is said of a name that is none of a stage."""
+    return f"{name}: no such stage; stages are {', '.join(STAGES)}{did_you_mean(name, STAGES)}"
 
 
 def did_you_mean(word: str, names: Iterable[str]) -> str:

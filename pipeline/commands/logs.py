@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from pipeline.commands.chosen_models import no_such_stage
 from pipeline.commands.declaration import ARGUMENTS, Overrides, declare, exit_codes, flag, option
 from pipeline.commands.run_directory import find_run
 from pipeline.commands.run_state import held_since
@@ -52,7 +53,7 @@ def logs(
         attempt: Which attempt; by default the newest.
     """
     if not is_stage(stage) or stage == "report":
-        raise InvalidConfig([f"{stage}: {'it has no workers and no log' if stage == 'report' else 'no such stage'}"])
+        raise InvalidConfig(["report: it has no workers and no log" if stage == "report" else no_such_stage(stage)])
     if does_follow and attempt is not None:
         raise InvalidConfig(["--follow goes over all attempts: leave out --attempt"])
     run_dir = find_run(overrides, "logs")

@@ -38,7 +38,10 @@ def explain(error: CycloptsError, command: str) -> str:
     if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
         return f"{' '.join(error.unused_tokens)}: {command} takes options only; {see}"
     if isinstance(error, MissingArgumentError) and error.argument is not None:
-        return f"{error.keyword or error.argument.name} needs a value; {see}"
+        name = error.keyword or error.argument.name
+        if name.lstrip("-").isupper():  # a word without dashes, which the parser calls by its name in the help
+            return f"{name.lstrip('-')} is missing; {see}"
+        return f"{name} needs a value; {see}"
     if isinstance(error, CoercionError) and error.token is not None and error.target_type is float:
         return f"{error.token.keyword} {error.token.value}: not a number; {see}"
     return f"{error} {see.capitalize()}"

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from pipeline.commands.chosen_models import no_such_stage
 from pipeline.commands.data_process import relay
 from pipeline.commands.declaration import ARGUMENTS, Overrides, declare, exit_codes, flag, option
 from pipeline.commands.run_directory import find_run
@@ -55,7 +56,7 @@ def rollouts(
         as_json: Print one line of JSON for each.
     """
     if not is_stage(stage):
-        raise InvalidConfig([f"{stage}: no such stage"])
+        raise InvalidConfig([no_such_stage(stage)])
     if number < 0:
         raise InvalidConfig([f"--number {number}: it is 0, for all, or more"])
     run_dir = find_run(overrides, "rollouts")

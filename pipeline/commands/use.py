@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import yaml
 from cyclopts import Parameter
 
+from pipeline.commands.chosen_models import no_such_stage
 from pipeline.commands.declaration import ARGUMENTS, Overrides, declare, exit_codes
 from pipeline.commands.run_directory import find_run
 from pipeline.commands.stage_state import SHORT_FINGERPRINT
@@ -54,7 +55,7 @@ def use(
         overrides: `run=NAME` and `runs_dir=DIRECTORY`; by default the run that was worked on last.
     """
     if not is_stage(stage):
-        raise InvalidConfig([f"{stage}: no such stage"])
+        raise InvalidConfig([no_such_stage(stage)])
     run_dir, console = find_run(overrides, "use"), standard_console()
     with RunLock(run_dir):
         chosen = _variant(run_dir, stage, fingerprint)

@@ -22,7 +22,8 @@ from stages.contract.manifest import verify
 from stages.contract.reused import Reused
 
 GONE = "what another run had made has gone since the plan was made"
-LEFT_OUT = shutil.ignore_patterns("state", "references", "cache", ".*.tmp", ".reserve", Reused.FILE_NAME)
+# what only an unfinished stage needs, and what is the other run's own: trackers have a run for each stage of each run
+LEFT_OUT = shutil.ignore_patterns("state", "references", "cache", "trackers", ".*.tmp", ".reserve", Reused.FILE_NAME)
 
 
 def with_reused(plan: Plan) -> Plan:

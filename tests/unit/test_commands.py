@@ -85,6 +85,8 @@ def test_version(say, words):
         ("status --jsn", "--jsn: status knows no such flag; .* did you mean --json\\?"),
         ("status --no-json", "--no-json: status knows no such flag; .* did you mean --json\\?"),
         ("status --price", "--price needs a value"),
+        ("compare tiny", "RUN_B is missing; see r1 compare --help"),
+        ("logs r1zero", "r1zero: no such stage; stages are base, .*did you mean r1_zero"),
         ("status --price cheap", "--price cheap: not a number"),
         ("status --price=cheap", "--price cheap: not a number"),
         ("plan +stage=all --jsn", "--jsn: plan knows no such flag; .* did you mean --json\\?"),

@@ -10,6 +10,7 @@ from pipeline.commands import run_state
 from pipeline.commands.clean import clean_run
 from pipeline.execution import reuse
 from pipeline.execution.run import run_stages
+from pipeline.execution.tracking import cursor
 from pipeline.report import cost
 from stages.contract.inputs import read_inputs
 from stages.contract.manifest import verify
@@ -34,6 +35,14 @@ def carry_out(*overrides: str) -> str:
     console = Console(file=io.StringIO(), width=200)
     run_stages(config(*overrides, "orchestrator=none"), console)
     return console.file.getvalue()
+
+
+def test_a_tracker_is_sent_what_was_taken_over_as_a_run_of_its_own(runs, tmp_path):
+    first = step(plan(SELECTED, runs), "base").dir
+    cursor.write(first, "wandb", cursor.Cursor(id="first", sent=3, is_finished=True))
+    carry_out(SELECTED, runs, "run=second")
+    assert cursor.find(first, "wandb") is not None
+    assert cursor.find(step(plan(SELECTED, runs, "run=second"), "base").dir, "wandb") is None
 
 
 def test_another_run_takes_over_what_has_the_same_fingerprint(runs, tmp_path):
