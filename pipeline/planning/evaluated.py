@@ -39,7 +39,9 @@ def part_keys(
             continue
         for suite in config.suites or [OWN]:
             settings = fields["settings"][suite] if config.suites else None
-            identity = [version, seed, shared, settings, source.fingerprint, source.template]
+            # a stage draws by its name: two students with the same fingerprint have other weights
+            model_identity = [source.stage, source.fingerprint, source.template]
+            identity = [version, seed, shared, settings, *model_identity]
             keys[model, suite] = digest(identity)
     return keys
 

@@ -58,6 +58,18 @@ def test_a_part_depends_on_its_model_its_suite_and_the_rest_but_on_no_other_part
     assert not keys(runs, EVALUATED, "eval.gsm8k.path=b.jsonl", "eval=gsm8k").items() & alone.items()
 
 
+def test_a_student_of_another_name_is_another_model(runs):
+    """Its stages draw by their names, so that it has other weights although its fingerprint is the same."""
+    finish(plan(EVALUATED, runs), "base", "student_base")
+    finish(plan(EVALUATED, runs, "stages.evaluate.models=[base,student_base]"), "evaluate")
+    named = (runs, "+stage=[student_base_same,evaluate]", "student@students.same=tiny")
+    finish(plan(*named), "student_base_same")
+    evaluation = step(plan(*named, "stages.evaluate.models=[base,student_base_same]"), "evaluate")
+    prints = {name: source.fingerprint for name, source in evaluation.inputs.items()}
+    assert prints["student_base_same"] == step(plan(EVALUATED, runs), "student_base").fingerprint
+    assert set(evaluation.earlier) == {"base"}
+
+
 def test_the_plan_names_what_was_measured_and_the_worker_is_told(runs):
     finish(plan(MORE, runs), "base", "r1_zero", "student_base")
     first = plan(EVALUATED, runs, "stages.evaluate.models=[base,student_base]")
