@@ -25,6 +25,8 @@ SHARED = ("data", "judge", "rollout", "deepspeed", "health", "sandbox")  # they 
 OF_RATES = ("path", "revision")  # of a model, whose size decides the rates that nobody gave
 COMPOSED = ("stage", "recipe", "experiment", "sweep", "local", "reward")  # groups that set keys in many places
 OF_PROGRAMS = ("livecodebench", "codeforces")  # loaders of suites whose answers are programs
+READERS_OF_TRACKER_KEYS = {"entity": ("wandb",), "uri": ("mlflow",), "project": ("wandb", "trackio", "mlflow"),
+                           "group": ("wandb", "trackio", "mlflow")}  # fmt: skip
 _REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 _RATE = re.compile(r"\$\{rate:[^,]+,(\w+),[^}]+\}")  # follows the path and the revision of a model
 
@@ -133,6 +135,11 @@ class _Reader:
             return "only `r1 data prepare` reads it"
         if top == "sweep":
             return "" if self.is_sweep else "this is no sweep"
+        if top == "tracker" and rest:
+            return self._of_tracker(rest[0])
+        if top == "notify" and rest == ["on"]:
+            ways = (self.config.notify.command, self.config.notify.webhook, self.config.notify.desktop)
+            return "" if any(ways) else "nobody is told: set notify.command, notify.webhook or notify.desktop"
         if top == "stages":
             return self._of_stage(rest)
         if top == "eval":
@@ -156,6 +163,16 @@ class _Reader:
         if rest[1:2] == ["sandbox"] and not _runs_programs(stage):
             return "no planned stage runs programs"
         return self._idle(stage, rest[1:])
+
+    def _of_tracker(self, name: str) -> str:
+        chosen, readers = self.config.tracker.names, READERS_OF_TRACKER_KEYS.get(name)
+        if name in ("name", "use") or (chosen and (not readers or set(readers) & set(chosen))):
+            return ""
+        return (
+            f"only {' and '.join(readers)} read{'' if readers[1:] else 's'} it"
+            if readers and chosen
+            else "no tracker is chosen: tracker=NAME"
+        )
 
     def _of_suite(self, rest: list[str]) -> str:
         name = rest[0]

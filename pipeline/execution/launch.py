@@ -24,7 +24,7 @@ from stages.contract.progress import StageProgress
 
 POLL_S = 0.1
 # progress bars and notes of libraries
-NOISE = re.compile(r"\d+%\|.*\||\[[\d:]+<[^\]]*it/s\]|^\[rank\d+\]:\[W|^Triton is installed")
+NOISE = re.compile(r"\d+%\|.*\||\[[\d:]+[<,][^\]]*(?:it/s|s/it)\]|^\[rank\d+\]:\[W|^Triton is installed")
 
 
 def launch(

@@ -30,6 +30,8 @@ def test_what_no_planned_stage_reads_is_said_with_the_reason():
         "deepspeed@stages.distill.deepspeed=zero1",
         "launcher.rendezvous_port=3",
         "sweep.metric=reward/mean",
+        "tracker.project=mine",
+        "notify.on=[end]",
         "seed=1",
         "seed=2",
     ) == [
@@ -44,8 +46,18 @@ def test_what_no_planned_stage_reads_is_said_with_the_reason():
         "deepspeed@stages.distill.deepspeed=zero1: distill is not among the planned stages",
         "launcher.rendezvous_port=3: name=local",
         "sweep.metric=reward/mean: this is no sweep",
+        "tracker.project=mine: no tracker is chosen: tracker=NAME",
+        "notify.on=[end]: nobody is told: set notify.command, notify.webhook or notify.desktop",
         "seed=1 changes nothing: the same key is set again behind it",
     ]
+
+
+def test_a_key_of_another_tracker_is_said():
+    words = ("+stage=base", "tracker=[wandb,tensorboard]")
+    assert said(*words, "tracker.uri=http://x", "tracker.entity=me") == ["tracker.uri=http://x: only mlflow reads it"]
+    assert not said(
+        "+stage=base", "tracker=tensorboard", "tracker.completions=2", "notify.desktop=true", "notify.on=[end]"
+    )
 
 
 def test_what_some_planned_stage_reads_is_not_said():

@@ -147,7 +147,7 @@ def test_relayed_lines_are_whole_and_without_progress_bars(tmp_path):
     path.write_text("step 1\nste")
     relay.poll()
     with open(path, "a") as stream:
-        stream.write("p 2\n\nWriting:  50%|#####     | 1/2 [00:00<?]\n")
+        stream.write("p 2\n\nWriting:  50%|#####     | 1/2 [00:00<?]\nWriting model shards: 0it [00:00, ?it/s]\n")
     relay.poll()
     assert lines == ["step 1", "step 2"]
 
