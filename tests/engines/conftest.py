@@ -7,7 +7,7 @@ import pytest
 
 from stages.worlds.tiny_world.sources import TinyWorldPrompts
 from tests.support.stage_dirs import run_stage, write_stage
-from tests.support.tiny_stages import BASE, DATA, SEED, arithmetic_samples, general_samples
+from tests.support.tiny_stages import BASE, REWARD_MODELS, SEED, arithmetic_samples, general_samples
 
 
 @pytest.fixture(scope="session")
@@ -63,21 +63,4 @@ def policy(stage_root, base, sft_data) -> Path:
 
 @pytest.fixture(scope="session")
 def reward_models(policy, stage_root):
-    config = {
-        "num_prompts": 10,
-        "samples_per_prompt": 6,
-        "pairs_per_prompt": 3,
-        "min_gap": 0.4,
-        "num_safety_prompts": 8,
-        "safety_samples_per_prompt": 6,
-        "holdout_fraction": 0.2,
-        "max_completion_tokens": 16,
-        "batch_size": 8,
-        "num_steps": 12,
-        "safety_steps": 6,
-        "save_every": 5,
-        "micro_batch_tokens": 400,
-        "data": DATA,
-        "optim": {"lr": 1e-3},
-    }
-    return run_stage(write_stage(stage_root / "reward_models", "reward_models", config, {"policy": policy}))
+    return run_stage(write_stage(stage_root / "reward_models", "reward_models", REWARD_MODELS, {"policy": policy}))

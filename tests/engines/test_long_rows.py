@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from tests.support.paths import ENGINE_SCRIPTS
 from tests.support.stage_dirs import StageRun, attempt_log, run_script, run_stage, sampled, steps, write_stage
-from tests.support.tiny_stages import GRPO
+from tests.support.tiny_stages import GRPO, REWARD_MODELS
 
 SCRIPT = ENGINE_SCRIPTS / "long_rows.py"
 ROUNDING = 1e-5
@@ -107,6 +107,30 @@ def test_sft_on_two_ranks_with_one_row_resumes_to_the_same_bits(base, sft_data, 
         attempt.wait_for_checkpoint(4)
     run_stage(killed)
     assert_same_bits(killed, together)
+
+
+def test_reward_models_of_ranks_with_one_row(policy, reward_models, stage_root):
+    """They learn what ranks with rows of their own do, to rounding; killed in both models, resumed: the same bits."""
+
+    def stage(name: str):
+        config = REWARD_MODELS | {"deepspeed": {"zero_stage": 1, "sequence_parallel": 2}, "save_every": 2}
+        return write_stage(stage_root / name, "reward_models", config, {"policy": policy}, stage="reward_models")
+
+    together = run_stage(stage("rm_together"))
+    for row, other in zip(steps(together), steps(reward_models), strict=True):
+        (loss,) = (name for name in row if name.endswith("/loss"))  # of the helpful model, then of the safety model
+        assert row[loss] == pytest.approx(other[loss], abs=1e-3), (row["step"], loss)
+        assert row["tokens/trained"] == other["tokens/trained"]
+    killed = stage("rm_killed")
+    for place in ("state/helpful/step_000004", "state/safety/step_000002"):
+        with StageRun(killed) as attempt:
+            attempt.wait_for((killed / place).exists, place)
+    run_stage(killed)
+    assert "resumed from step_" in attempt_log(killed)
+    assert steps(killed) == steps(together) != []
+    for name in ("helpful", "safety"):
+        weights = f"model/{name}/model.safetensors"
+        assert (killed / weights).read_bytes() == (together / weights).read_bytes()
 
 
 def assert_same_bits(directory, whole) -> None:

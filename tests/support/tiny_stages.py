@@ -37,6 +37,23 @@ GRPO = {
     "data": DATA,
     "optim": {"lr": 2e-3},
 }
+REWARD_MODELS = {
+    "num_prompts": 10,
+    "samples_per_prompt": 6,
+    "pairs_per_prompt": 3,
+    "min_gap": 0.4,
+    "num_safety_prompts": 8,
+    "safety_samples_per_prompt": 6,
+    "holdout_fraction": 0.2,
+    "max_completion_tokens": 16,
+    "batch_size": 8,
+    "num_steps": 12,
+    "safety_steps": 6,
+    "save_every": 5,
+    "micro_batch_tokens": 400,
+    "data": DATA,
+    "optim": {"lr": 1e-3},
+}
 
 
 def arithmetic_samples(stream: str, num_prompts: int) -> list[dict]:
