@@ -71,9 +71,8 @@ def main(arguments: Sequence[str]) -> int:
         end_with_input()
     try:
         from stages.engines.sampling.servers import process
-        from stages.engines.sampling.servers.settings import OWN_PROCESS
 
-        os.environ[OWN_PROCESS] = "1"
+        os.environ[environment.ABOVE] = str(os.getpid())  # for the engine's processes
         process.prepare_environment(options.transfer, options.host)
         config = RolloutConfig(
             engine="server",

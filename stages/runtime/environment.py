@@ -23,6 +23,8 @@ HIDDEN_WARNINGS = (
 )
 
 
+ABOVE = "STAGE_ABOVE_PID"  # a process that those with this variable in their environment do not outlive
+
 # Variables that have to be whole numbers: those of the launcher, and those that libraries read as they start.
 LAUNCHER_NUMBERS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_PORT")
 LIBRARY_NUMBERS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VLLM_CPU_KVCACHE_SPACE")
@@ -123,10 +125,19 @@ def parent_of(pid: int) -> int | None:
         return None
 
 
+def _ancestors() -> set[int]:
+    """The process ids of this process's parent, of its parent, and so on."""
+    import psutil
+
+    return {process.pid for process in psutil.Process().parents()}
+
+
 def die_with_parent() -> None:
     """Makes this process end when its launcher does, however that ends.
 
-    On Linux the kernel kills it; elsewhere a thread looks for a new parent every two seconds.
+    On Linux the kernel kills it; elsewhere a thread looks for a new parent every two seconds. A launcher that died
+    before is noticed where it has left its process id in the environment: STAGE_GUARD_PID is that of the launcher's
+    own parent, STAGE_ABOVE_PID that of the launcher or of a process above it.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
@@ -134,6 +145,9 @@ def die_with_parent() -> None:
     guard = os.environ.get("STAGE_GUARD_PID")
     if guard and parent_of(parent) != int(guard):
         os._exit(1)  # the launcher died before the kernel was asked, and the guard with it
+    above = os.environ.get(ABOVE)
+    if above and int(above) not in _ancestors():
+        os._exit(1)
 
     def watch() -> None:
         while os.getppid() == parent:

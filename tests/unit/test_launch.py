@@ -253,3 +253,21 @@ def test_a_rank_whose_launcher_died_before_it_could_ask_to_be_told_ends():
 
     assert start(os.getppid()).stdout == "lives\n"
     assert start(os.getpid()).returncode == 1 and start(os.getpid()).stdout == ""
+
+
+@pytest.mark.parametrize("has_died", [False, True])
+def test_a_process_whose_ancestor_died_before_it_could_ask_to_be_told_ends(has_died):
+    """An engine's process, which its server has forked: the server may be killed before the engine has begun."""
+    child = "from stages.runtime.environment import die_with_parent; die_with_parent(); print('lives')"
+    above = subprocess.Popen([sys.executable, "-c", ""]) if has_died else None
+    if above is not None:
+        above.wait()
+    middle = f"import subprocess, sys; sys.exit(subprocess.run([sys.executable, '-c', {child!r}]).returncode)"
+    run = subprocess.run(
+        [sys.executable, "-c", middle],
+        env={**os.environ, "STAGE_ABOVE_PID": str(above.pid if above else os.getpid())},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (run.returncode, run.stdout) == ((1, "") if has_died else (0, "lives\n"))

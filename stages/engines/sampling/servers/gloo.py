@@ -18,9 +18,9 @@ from vllm.distributed.weight_transfer.base import (
 from vllm.distributed.weight_transfer.factory import WeightTransferEngineFactory
 
 from stages.engines import patches
-from stages.engines.sampling.servers.settings import OWN_PROCESS, PREFIX, address_towards
+from stages.engines.sampling.servers.settings import PREFIX, address_towards
 from stages.engines.vllm_models import prepare_vllm
-from stages.runtime.environment import die_with_parent
+from stages.runtime.environment import ABOVE, die_with_parent
 
 NAME = "gloo"  # of the engine, in vLLM's registry and in rollout.server.transfer
 
@@ -105,7 +105,7 @@ def _prepare_worker() -> None:
     WeightTransferEngineFactory.register_engine(NAME, GlooEngine)
     on_gpu = torch.cuda.is_available()
     prepare_vllm(on_gpu)
-    if os.environ.get(OWN_PROCESS):
+    if os.environ.get(ABOVE):  # a server of ours has left its process id
         die_with_parent()
 
 

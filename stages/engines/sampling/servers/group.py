@@ -19,6 +19,7 @@ from stages.contract.exit_codes import BAD_INPUT
 from stages.contract.served_model import Wanted, why_unusable
 from stages.engines.sampling.servers.channel import CHANNELS, Call, Channel, Named, chunks
 from stages.engines.sampling.servers.client import Client, ServerLost, ServerRefuses
+from stages.runtime.environment import ABOVE
 from stages.runtime.errors import HasFix, InputError, Passing
 
 END_S = 10.0  # for a server on another machine to end by itself
@@ -159,6 +160,8 @@ class ServerGroup:
     def _environment(self, number: int) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(OF_RANKS)}
         root = str(Path(__file__).parents[4])
+        if self.config.server.start == "local":
+            kept[ABOVE] = str(os.getpid())
         kept["PYTHONPATH"] = os.pathsep.join(part for part in (root, kept.get("PYTHONPATH", "")) if part)
         if torch.cuda.is_available() and self.config.server.start == "local":
             kept["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, self._gpus(number)))
@@ -367,7 +370,7 @@ def _launcher(config: RolloutConfig) -> list[str]:
 
 
 def _end(process: subprocess.Popen) -> None:
-    """Ends a server with its engine's processes, which end with it.
+    """Ends a server with its engine's processes.
 
     One behind srun ends with its input: srun itself, killed, could leave it on its machine.
     """
@@ -376,7 +379,7 @@ def _end(process: subprocess.Popen) -> None:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(END_S)
     if process.poll() is None:
-        process.send_signal(signal.SIGKILL)
+        os.killpg(process.pid, signal.SIGKILL)  # with what it has just started
     process.wait()
 
 

@@ -2,7 +2,6 @@
 
 import socket
 
-OWN_PROCESS = "STAGE_ROLLOUT_SERVER"  # set in the environment by our server: the processes below it are the engine's
 PREFIX = "weights"  # of the keys of one transfer group
 
 
