@@ -11,6 +11,8 @@ from stages.contract.files import append_jsonl, cut_jsonl, read_json
 from tests.support.runs import finish, plan, step
 from tests.support.waiting import wait_for
 
+REPORT = "<title>the report</title>"
+
 
 class TrackedRun:
     """A run of one stage, r1_zero, whose logs the test writes."""
@@ -45,7 +47,8 @@ class TrackedRun:
             cut_jsonl(self.dir / name, last)
 
     def finish(self) -> None:
-        """The last thing that a worker does: the manifest."""
+        """The last thing that a worker does: the manifest. A report lies beside it, as in the stage that writes one."""
+        (self.dir / "report.html").write_text(REPORT)
         finish(self.plan, "r1_zero", metrics={"pass@1": 0.75})
 
     def sent(self, tracker: str) -> int:

@@ -46,6 +46,16 @@ def history(path: Path) -> list[dict]:
     return rows
 
 
+def artifacts(path: Path) -> dict[str, dict[str, Path]]:
+    """The artifacts that were logged: name -> the names of their files and where these lie until they are sent."""
+    found = {}
+    for record in records(path):
+        if record.WhichOneof("record_type") == "artifact":
+            entries = record.artifact.manifest.contents
+            found[record.artifact.name] = {entry.path: Path(entry.local_path) for entry in entries}
+    return found
+
+
 def kinds(path: Path) -> set[str]:
     """The kinds of records in the file."""
     return {record.WhichOneof("record_type") for record in records(path)}

@@ -16,7 +16,7 @@ from pipeline.execution.observers import DONE, FAILED
 from pipeline.execution.tracking.feed import StageFeed
 from pipeline.planning.preflight import check_trackers
 from tests.support.runs import config
-from tests.support.tracked import TrackedRun
+from tests.support.tracked import REPORT, TrackedRun
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.slow  # starts the processes of trackers
@@ -41,6 +41,7 @@ def test_tensorboard_has_every_step_once_after_a_kill(tmp_path):
     assert b"a &#124; b<br>&lt;c>" in table
     assert b"lower the learning rate" in events.Tensors("alarms")[0].tensor_proto.string_val[0]
     assert "_hparams_/session_start_info" in events.Tags()["tensors"]
+    assert str(run.dir / "report.html").encode() in events.Tensors("files")[0].tensor_proto.string_val[0]
 
 
 def test_tensorboard_takes_back_what_was_made_again(tmp_path):
@@ -79,6 +80,7 @@ def test_wandb_offline_is_one_run_with_every_step_once_after_a_kill(tmp_path, mo
     assert all(row["completions._type"] == "table-file" for row in rows)
     assert "alert" in wandb_file.kinds(files[0]) and "preempting" in wandb_file.kinds(files[0])
     assert "exit" in wandb_file.kinds(files[1])
+    assert wandb_file.artifacts(files[1])["r1_zero-tiny"]["report.html"].read_text() == REPORT
 
 
 @needs("mlflow")
@@ -98,9 +100,10 @@ def test_mlflow_is_one_run_with_every_step_once_after_a_kill(tmp_path, monkeypat
     assert group.info.run_name == "tiny-tiny" and stage.data.tags["mlflow.parentRunId"] == group.info.run_id
     history = client.get_metric_history(stage.info.run_id, "reward/mean")
     assert [(entry.step, entry.value) for entry in history] == [(step, float(step)) for step in ONCE]
-    assert stage.info.status == "FINISHED" and stage.data.metrics["final/pass_at_1"] == 0.75
+    assert stage.info.status == group.info.status == "FINISHED" and stage.data.metrics["final/pass_at_1"] == 0.75
     assert stage.data.params["stage"] == "r1_zero" and "optim.lr" in stage.data.params
     assert "KL is 9" in stage.data.tags["alarm.kl_blow_up.3"]
+    assert open(client.download_artifacts(stage.info.run_id, "report.html", str(tmp_path))).read() == REPORT
     tables = [item.path for item in client.list_artifacts(stage.info.run_id, "completions")]
     assert tables == [f"completions/step_{step:06d}.json" for step in ONCE]
     text = json.loads(open(client.download_artifacts(stage.info.run_id, tables[0], str(tmp_path))).read())
@@ -120,6 +123,8 @@ def test_trackio_is_one_run_with_every_step_once_after_a_kill(tmp_path, monkeypa
     assert [json.loads(text)["reward/mean"] for _, _, text in rows[:-1]] == ONCE
     assert json.loads(rows[-1][2])["final/pass@1"] == 0.75 and "completions" in json.loads(rows[0][2])
     assert alerts == [("kl_blow_up", 3)]
+    kept = [path for path in (tmp_path / "trackio").rglob("*") if path.is_file() and path.stat().st_size < 1000]
+    assert REPORT.encode() in [path.read_bytes() for path in kept]
 
 
 def test_a_tracker_that_raises_is_said_once_and_catches_up_later(tmp_path):

@@ -33,8 +33,9 @@ class MlflowSink:
         self.client = MlflowClient(tracking_uri=uri)
         self.where = f"mlflow ui --backend-store-uri {uri}" if "://" not in uri or "sqlite" in uri else uri
         experiment = self._experiment(stage.tracker["project"], artifacts)
-        parent = self._run(experiment, f"group:{stage.group}", stage.group, {})
-        found, is_new = self._run_and_age(experiment, stage.id, stage.name, {"mlflow.parentRunId": parent})
+        self.parent = self._run(experiment, f"group:{stage.group}", stage.group, {})
+        self.client.update_run(self.parent, status=RunStatus.to_string(RunStatus.RUNNING))
+        found, is_new = self._run_and_age(experiment, stage.id, stage.name, {"mlflow.parentRunId": self.parent})
         self.run_id = found
         if is_new:
             self._log_parameters({**stage.labels, **stage.parameters})
@@ -98,7 +99,8 @@ class MlflowSink:
         for path in files:
             self.client.log_artifact(self.run_id, str(path))
         state = STATES.get(outcome, RunStatus.FAILED)
-        self.client.set_terminated(self.run_id, RunStatus.to_string(state))
+        for run in (self.run_id, self.parent):  # the recipe's goes on with its next stage
+            self.client.set_terminated(run, RunStatus.to_string(state))
 
 
 def _store(stage: TrackedStage) -> tuple[str, str | None]:
