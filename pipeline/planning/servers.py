@@ -65,7 +65,9 @@ def _transfer(transfer: str, run: RunConfig) -> str | None:
 def _waits_too_long(config: RunConfig, steps: Sequence["Step"]) -> list[MessageAndFix]:
     """Waits of rank 0 for servers that the other ranks, which wait for rank 0, do not sit out."""
     limit_s = config.launcher.collective_timeout_s
-    found = []
+    found: list[MessageAndFix] = []
+    if config.launcher.num_processes * config.launcher.num_nodes == 1:
+        return found
     for step in steps:
         if not isinstance(step.config, GrpoConfig) or step.config.rollout.engine != "server" or step.is_made:
             continue

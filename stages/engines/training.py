@@ -8,7 +8,6 @@ import copy
 import math
 import os
 from collections.abc import Iterator
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,7 @@ from stages.engines.optimizers import ReplicatedOptimizer, adamw, learning_rate_
 from stages.engines.weight_files import without, write_weights
 from stages.engines.weights import checkpoint_layout, has_names_of_its_own, named_weights, with_checkpoint_names
 from stages.modeling.adapters import REFERENCE
-from stages.modeling.divided import is_divided, shape_of, whole
+from stages.modeling.divided import gathering, shape_of, whole
 from stages.modeling.model import save_model
 from stages.modeling.patches import names_not_saved
 from stages.modeling.policy_model import PolicyModel
@@ -31,7 +30,6 @@ from stages.modeling.sequences import Share, sequence_group
 from stages.modeling.tiles import tile_mlps
 from stages.runtime.disk import GIB, all_or_nothing
 from stages.runtime.distributed import collective_timeout
-from stages.runtime.host_memory import giving_back
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -244,7 +242,7 @@ class TrainEngine:
         ignored = names_not_saved(model)
         layout = checkpoint_layout(model, without(ignored, self._layout()))
         weights = with_checkpoint_names(model, without(ignored, self.full_weights()))
-        with giving_back() if is_divided(model) else nullcontext():
+        with gathering(model):
             self._write_model(layout, weights, tokenizer, directory)
 
     def _write_model(

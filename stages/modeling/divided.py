@@ -5,7 +5,7 @@ time, and a forward pass before training begins borrows the hooks that DeepSpeed
 """
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import nn
@@ -38,6 +38,13 @@ def whole(tensors: Iterable[torch.Tensor], modifier: int | None = None) -> Itera
 
     with deepspeed.zero.GatheredParameters(parts, modifier_rank=modifier):
         yield True
+
+
+@contextmanager
+def gathering(module: nn.Module) -> Iterator[None]:
+    """Within the block what is gathered of a divided module goes back to the machine as soon as it is freed."""
+    with giving_back() if is_divided(module) else nullcontext():
+        yield
 
 
 @contextmanager

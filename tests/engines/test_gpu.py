@@ -14,7 +14,7 @@ from stages.modeling.model import new_model
 from stages.modeling.policy_model import PolicyModel
 from stages.worlds.tiny_world.tokenizer import build_tokenizer
 from tests.support.stage_dirs import StageRun, attempt_log, run_stage, sampled, steps, write_stage
-from tests.support.tiny_stages import BASE, DATA, GRPO
+from tests.support.tiny_stages import BASE, GRPO, REWARD_MODELS
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 BF16 = {"precision": "bf16", "zero_stage": 1}
@@ -111,25 +111,7 @@ def test_a_killed_stage_goes_on_from_its_checkpoint(gpu_policy, stage_root):
 
 def test_rewards_by_models_that_share_the_gpu(gpu_policy, stage_root):
     """Reward models are trained from the policy's own samples on the same GPU."""
-    config = {
-        "num_prompts": 10,
-        "samples_per_prompt": 6,
-        "pairs_per_prompt": 3,
-        "min_gap": 0.4,
-        "num_safety_prompts": 8,
-        "safety_samples_per_prompt": 6,
-        "holdout_fraction": 0.2,
-        "max_completion_tokens": 16,
-        "batch_size": 8,
-        "num_steps": 12,
-        "safety_steps": 6,
-        "save_every": 5,
-        "micro_batch_tokens": 400,
-        "data": DATA,
-        "optim": {"lr": 1e-3},
-        "deepspeed": BF16,
-        "rollout": {"gpu_memory_fraction": 0.2},
-    }
+    config = REWARD_MODELS | {"deepspeed": BF16, "rollout": {"gpu_memory_fraction": 0.2}}
     directory = run_stage(
         write_stage(
             stage_root / "reward_models_gpu", "reward_models", config, {"policy": gpu_policy}, stage="reward_models"

@@ -20,7 +20,7 @@ from stages.worlds.tiny_world.tokenizer import build_tokenizer
 
 IDS = torch.arange(5, 25)[None]
 needs_bitsandbytes = pytest.mark.skipif(
-    importlib.util.find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed"
+    importlib.util.find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed (pip install bitsandbytes)"
 )
 
 

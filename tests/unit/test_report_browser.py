@@ -34,7 +34,10 @@ FRAME = """<!doctype html><title></title>
 <iframe src="report.html" width="{width}" height="900" frameborder="0"></iframe>
 <script>addEventListener("message", event => {{ document.title = event.data; }});</script>"""
 
-pytestmark = [pytest.mark.skipif(not CHROMIUM, reason="no chromium here"), pytest.mark.slow]
+pytestmark = [
+    pytest.mark.skipif(not CHROMIUM, reason="no browser to look at the page (apt-get install chromium)"),
+    pytest.mark.slow,
+]
 
 
 @pytest.fixture(scope="module")

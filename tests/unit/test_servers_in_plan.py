@@ -65,18 +65,23 @@ def test_replicas_take_gpus_that_the_ranks_leave(monkeypatch):
     assert "rollout.server.replicas" in fix
 
 
+SHORT = ["launcher.collective_timeout_s=700"]
+
+
 def test_the_other_ranks_sit_out_the_wait_for_a_server(server):
     for urls, key in (
         (f"rollout.server.urls=[{server.url}]", "wait_s"),
         ("rollout.server.replicas=1", "start_timeout_s"),
     ):
         words = ["+stage=all", "rollout=server", urls, f"rollout.server.{key}=700"]
-        long = compose_config([*words, "launcher.collective_timeout_s=700"])
+        long = compose_config([*words, *SHORT])
         steps = [step(long, "r1_zero"), step(long, "reasoning_rl")]
         ((message, fix),) = servers.check_servers(long, steps)
         assert message == f"rollout.server.{key}=700: the other ranks wait 700 s only for rank 0"
         assert fix == f"raise launcher.collective_timeout_s over 700, or lower rollout.server.{key}"
-        assert servers.check_servers(compose_config([*words, "launcher.collective_timeout_s=701"]), steps) == []
+        alone = [*SHORT, "launcher.num_processes=1"]  # nobody waits for rank 0
+        for fits in (["launcher.collective_timeout_s=701"], alone):
+            assert servers.check_servers(compose_config([*words, *fits]), steps) == []
 
 
 def test_weights_are_sent_over_ipv4(capsys):

@@ -24,7 +24,9 @@ ONCE = [1, 2, 3, 4, 5, 6]
 
 
 def needs(module: str):
-    return pytest.mark.skipif(not importlib.util.find_spec(module), reason=f"{module} is not installed")
+    return pytest.mark.skipif(
+        not importlib.util.find_spec(module), reason=f"{module} is not installed (the extra of its name)"
+    )
 
 
 def test_tensorboard_has_every_step_once_after_a_kill(tmp_path):

@@ -5,7 +5,6 @@ Each refresh is kept on disk, so that a resume finds it.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,8 @@ from stages.engines.safetensors_writer import SafetensorsWriter
 from stages.engines.training import TrainEngine, init_distributed, share_rows
 from stages.engines.weights import named_weights
 from stages.modeling.batching import TokenBatch
-from stages.modeling.divided import is_divided, shape_of, whole
+from stages.modeling.divided import gathering, shape_of, whole
 from stages.modeling.policy_model import PolicyModel
-from stages.runtime.host_memory import giving_back
 
 
 class KeptReference(ABC):
@@ -59,7 +57,7 @@ class KeptReference(ABC):
         One tensor at a time is whole: it goes into the reference where it is, and through rank 0's memory to the disk.
         """
         self.identity = {"step": step}
-        with giving_back() if is_divided(engine.module) else nullcontext():
+        with gathering(engine.module):
             self._refresh(engine, step)
 
     def _refresh(self, engine: TrainEngine, step: int) -> None:
