@@ -6,14 +6,20 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
 import psutil
+import urllib3
 
 from tests.support.paths import REPOSITORY
 from tests.support.waiting import wait_for
+
+
+# The server answers 503 where its database was busy and it wrote nothing; Prefect's own client asks again as well.
+WHILE_BUSY = urllib3.Retry(
+    connect=0, read=0, other=0, status=6, status_forcelist=[503], allowed_methods=None, backoff_factor=0.5
+)
 
 
 class PrefectPlace:
@@ -68,15 +74,14 @@ class PrefectPlace:
         try:
             self.ask("GET", "/health")
             return True
-        except OSError:
+        except urllib3.exceptions.HTTPError:
             return False
 
     def ask(self, method: str, path: str, body: dict | None = None) -> dict | list | bool:
         """A request as the page makes it."""
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.api + path, data, {"content-type": "application/json"}, method=method)
-        with urllib.request.urlopen(request, timeout=20) as answer:
-            return json.loads(answer.read() or "null")
+        answer = urllib3.request(method, self.api + path, json=body, timeout=20, retries=WHILE_BUSY)
+        assert answer.status < 400, f"{method} {path}: {answer.status} {answer.data!r}"
+        return json.loads(answer.data or "null")
 
     def r1(self, *words: str, **environment: str) -> subprocess.CompletedProcess:
         """Types an r1 command with this server named."""

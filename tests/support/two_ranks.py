@@ -1,6 +1,9 @@
 """Runs a function of a test on several processes that speak over gloo."""
 
 import multiprocessing
+import os
+import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,12 +13,16 @@ def _work(function: Callable, rank: int, world_size: int, meeting: Path, results
     import torch.distributed as dist
 
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=world_size)
+    code = 1
     try:
+        dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=world_size)
         results.put((rank, function(rank, world_size)))
         dist.barrier()
-    finally:
-        dist.destroy_process_group()
+        code = 0
+    except Exception:
+        traceback.print_exc()
+    sys.stderr.flush()
+    os._exit(code)  # as ranks of a stage end: gloo's threads can abort a normal exit of the interpreter
 
 
 def on_ranks(function: Callable, world_size: int, directory: Path) -> list:
