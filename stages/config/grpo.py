@@ -25,6 +25,14 @@ class RewardConfig(Checked):
     language: Float = setting(
         0.0, "Share of the chain of thought's words that are in the prompt's language [N eq. 7].", unit="weight", ge=0
     )
+    wordless_language: Float = setting(
+        0.0,
+        "The part `language` of a thought without words, such as '6 * 7 = 42': it is in no language, and equation 7 "
+        "is 0/0. 0 teaches to write words, 1 leaves equations alone [ours].",
+        unit="fraction",
+        ge=0,
+        le=1,
+    )
     preference: Float = setting(
         0.0, "Reward of the helpful or the safety model, on general prompts only [N eq. 10].", unit="weight", ge=0
     )
@@ -59,8 +67,8 @@ class RewardConfig(Checked):
 
     def idle(self) -> dict[str, str]:
         """The settings of parts without a weight."""
-        found = {} if self.overlong else {"overlong_buffer": "overlong=0"}
-        return found if self.repetition else found | {"repetition_ngram": "repetition=0"}
+        needs = {"overlong_buffer": "overlong", "repetition_ngram": "repetition", "wordless_language": "language"}
+        return {name: f"{part}=0" for name, part in needs.items() if not getattr(self, part)}
 
 
 @config_class

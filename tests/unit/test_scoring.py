@@ -66,6 +66,17 @@ def test_overlong_completions_lose():
     assert "overlong" not in parts_of(a_rollout(answered("28"), num_tokens=90))
 
 
+def test_a_thought_of_equations_is_in_no_language_and_costs_what_the_recipe_says():
+    equation = answered("28", "31-3=28")
+    for value in (0.0, 1.0):
+        assert parts_of(a_rollout(equation), wordless_language=value)["language"] == value
+        assert parts_of(a_rollout(equation, is_truncated=True), wordless_language=value)["language"] == 0.0
+        assert parts_of(a_rollout("31-3=28"), wordless_language=value)["language"] == 0.0
+        assert parts_of(a_rollout(answered("28", "wait,等等")), wordless_language=value)["language"] == pytest.approx(1 / 3)
+    for no_thought in (" ", "...", "=\n-"):
+        assert parts_of(a_rollout(answered("28", no_thought)), wordless_language=1.0)["language"] == 0.0
+
+
 def test_repetition_is_a_penalty_where_it_has_a_weight():
     """ "a b a b a b" and n = 2: ab ba ab ba ab, 2 of 5 different."""
     rollout = a_rollout("a b a b a b")

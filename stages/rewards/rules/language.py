@@ -7,7 +7,11 @@ from stages.text.language import language_consistency
 
 
 def part(scored: ScoredCompletion, weights: RewardConfig) -> float:
-    """Returns the share 0..1; 0 where the completion is not well-formed or its thought has no words."""
+    """Returns the share 0..1; `wordless_language` where the thought has no words; 0 for the wrong form or no thought."""
     if not scored.is_well_formed:
         return 0.0
-    return language_consistency(thought_of(scored.completion), scored.prompt.language) or 0.0
+    thought = thought_of(scored.completion)
+    share = language_consistency(thought, scored.prompt.language)
+    if share is None:
+        return weights.wordless_language if any(map(str.isalnum, thought)) else 0.0
+    return share
