@@ -15,7 +15,6 @@ import urllib3
 from tests.support.paths import REPOSITORY
 from tests.support.waiting import wait_for
 
-
 # The server answers 503 where its database was busy and it wrote nothing; Prefect's own client asks again as well.
 WHILE_BUSY = urllib3.Retry(
     connect=0, read=0, other=0, status=6, status_forcelist=[503], allowed_methods=None, backoff_factor=0.5

@@ -72,7 +72,9 @@ def test_a_thought_of_equations_is_in_no_language_and_costs_what_the_recipe_says
         assert parts_of(a_rollout(equation), wordless_language=value)["language"] == value
         assert parts_of(a_rollout(equation, is_truncated=True), wordless_language=value)["language"] == 0.0
         assert parts_of(a_rollout("31-3=28"), wordless_language=value)["language"] == 0.0
-        assert parts_of(a_rollout(answered("28", "wait,等等")), wordless_language=value)["language"] == pytest.approx(1 / 3)
+        assert parts_of(a_rollout(answered("28", "wait,等等")), wordless_language=value)["language"] == pytest.approx(
+            1 / 3
+        )
     for no_thought in (" ", "...", "=\n-"):
         assert parts_of(a_rollout(answered("28", no_thought)), wordless_language=1.0)["language"] == 0.0
 

@@ -7,7 +7,7 @@ from stages.text.language import language_consistency
 
 
 def part(scored: ScoredCompletion, weights: RewardConfig) -> float:
-    """Returns the share 0..1; `wordless_language` where the thought has no words; 0 for the wrong form or no thought."""
+    """Returns the share 0..1; `wordless_language` of a thought of numbers; 0 for the wrong form and for no thought."""
     if not scored.is_well_formed:
         return 0.0
     thought = thought_of(scored.completion)
