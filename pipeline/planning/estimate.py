@@ -20,14 +20,14 @@ from stages.contract.description import StageDescription
 from stages.contract.manifest import Manifest
 
 STARTUP_S = {"pretrain": 10, "sft": 10, "grpo": 16, "collect": 14, "reward_models": 16, "evaluate": 14, "report": 1}
-# useful FLOP/s of one single-threaded rank on a CPU, measured: about 7k trained tokens a second at 0.5M parameters, and
-# 5k in 15 s on two ranks at 135M
-CPU_FLOPS, CPU_FLOPS_OF_LARGE = 2e10, 1.5e11
-SMALL, LARGE = 516_096, 135e6  # parameters of the models that were measured
+# useful FLOP/s of a core, measured with models of SMALL and LARGE parameters: about 7k trained tokens a second of the
+# small one, and 5k of the large one in 15 s on two cores, which sample 180 to 220 tokens a second of it
+SMALL, LARGE = 516_096, 135e6
+CPU_FLOPS, CPU_SAMPLE_FLOPS = (2e10, 1.5e11), (1e10, 3e10)
 # useful FLOP/s of one rank on a current GPU; fp32 goes past the tensor cores and reaches about a tenth
 GPU_FLOPS = {"bf16": 1.5e14, "fp32": 1.5e13}
 USUAL_CARD = "h100"  # that a plan counts with
-SAMPLE_FLOPS_SHARE = 0.5  # sampling reaches this share of the training rate
+GPU_SAMPLE_SHARE = 0.5  # on a GPU sampling reaches this share of the training rate
 OPTIMIZER_BYTES = 12  # a parameter: a master weight and both moments of Adam, in fp32
 DOCUMENT_TOKENS = 45  # mean length of a tiny-world document
 SIZE_FIELDS = (  # what decides how much a stage has to do
@@ -79,9 +79,10 @@ def work(node: Node, config: Any, run: RunConfig, parameters: float, rows: int |
         rows: Of an SFT stage, the rows that it trains on.
     """
     trained, sampled = tokens(node, config, rows)
-    flops = _flops_of_rank(config, run, parameters) * run.launcher.num_processes * run.launcher.num_nodes
+    training_flops, sampling_flops = _flops_of_rank(config, run, parameters)
+    num_ranks = run.launcher.num_processes * run.launcher.num_nodes
     training = 2 * parameters * 3 * trained * _share_with_adapters(config)
-    return training / flops, 2 * parameters * sampled / SAMPLE_FLOPS_SHARE / flops
+    return training / training_flops / num_ranks, 2 * parameters * sampled / sampling_flops / num_ranks
 
 
 def _share_with_adapters(config: Any) -> float:
@@ -95,17 +96,23 @@ def _share_with_adapters(config: Any) -> float:
     return (2 + reference) / (3 + reference)
 
 
-def _flops_of_rank(config: Any, run: RunConfig, parameters: float) -> float:
-    """Useful FLOP/s of one rank. A stage may have another precision than the run.
+def _flops_of_rank(config: Any, run: RunConfig, parameters: float) -> tuple[float, float]:
+    """Useful FLOP/s of one rank, (training, sampling). A stage may have another precision than the run.
 
-    On a CPU large products are more efficient: between the two measured sizes the rate is a power of the size. Each
-    thread of a rank is a core.
+    Each thread of a rank on a CPU is a core.
     """
     if not is_for_gpus(run):
-        share = math.log(min(max(parameters, SMALL), LARGE) / SMALL) / math.log(LARGE / SMALL)
-        return CPU_FLOPS * (CPU_FLOPS_OF_LARGE / CPU_FLOPS) ** share * run.launcher.threads_per_process
+        threads = run.launcher.threads_per_process
+        return _of_size(parameters, *CPU_FLOPS) * threads, _of_size(parameters, *CPU_SAMPLE_FLOPS) * threads
     settings = getattr(config, "deepspeed", config)  # an evaluation has `precision` itself
-    return GPU_FLOPS[getattr(settings, "precision", run.deepspeed.precision)]
+    flops = GPU_FLOPS[getattr(settings, "precision", run.deepspeed.precision)]
+    return flops, flops * GPU_SAMPLE_SHARE
+
+
+def _of_size(parameters: float, of_small: float, of_large: float) -> float:
+    """The rate of a model between the two measured sizes, where it is a power of the size: large products are faster."""
+    share = math.log(min(max(parameters, SMALL), LARGE) / SMALL) / math.log(LARGE / SMALL)
+    return of_small * (of_large / of_small) ** share
 
 
 def _measured(latest: Path, config: Any) -> float | None:

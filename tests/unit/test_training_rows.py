@@ -75,11 +75,13 @@ def test_large_models_use_a_processor_better(tmp_path):
     """Between 0.5M and 135M parameters the rate is a power of the size; beyond, it stays."""
     run = config(f"runs_dir={tmp_path}")
 
-    def rate(size: float) -> float:
+    def rates(size: float) -> tuple[float, float]:
         return estimate._flops_of_rank(None, run, size)
 
-    assert rate(1e5) == rate(516_096) == 2e10 and rate(135e6) == rate(7e9) == pytest.approx(1.5e11)
-    assert rate(math.sqrt(516_096 * 135e6)) == pytest.approx(math.sqrt(2e10 * 1.5e11))
+    assert rates(1e5) == rates(516_096) == (2e10, 1e10)
+    assert rates(135e6) == rates(7e9) == pytest.approx((1.5e11, 3e10))
+    middle = rates(math.sqrt(516_096 * 135e6))
+    assert middle == pytest.approx((math.sqrt(2e10 * 1.5e11), math.sqrt(1e10 * 3e10)))
 
 
 def test_without_a_penalty_there_is_no_reference(tmp_path):
