@@ -1,11 +1,11 @@
 """Runs a function of a test on several processes that speak over gloo."""
 
 import multiprocessing
-import os
-import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+
+from tests.support.stage_dirs import end_process
 
 
 def _work(function: Callable, rank: int, world_size: int, meeting: Path, results) -> None:
@@ -21,8 +21,7 @@ def _work(function: Callable, rank: int, world_size: int, meeting: Path, results
         code = 0
     except Exception:
         traceback.print_exc()
-    sys.stderr.flush()
-    os._exit(code)  # as ranks of a stage end: gloo's threads can abort a normal exit of the interpreter
+    end_process(code)
 
 
 def on_ranks(function: Callable, world_size: int, directory: Path) -> list:

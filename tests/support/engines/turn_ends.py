@@ -16,6 +16,7 @@ from stages.engines.training import init_distributed
 from stages.modeling.model import load_tokenizer
 from stages.prompting.encoding import Encoder
 from tests.support import tokenizers as make
+from tests.support.stage_dirs import end_process
 
 # What the model writes after the prompt, whose last sign is an unknown word, and what it would go on with.
 WRITTEN = ["<unk>", "<think>", "1", "</think>", "<answer>", "7", "</answer>", "<pad>", "what", "is", "what"]
@@ -82,3 +83,4 @@ def main(work_dir: str, result: str) -> None:
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+    end_process()
