@@ -17,10 +17,11 @@ from pipeline.configuration.schema import LauncherConfig
 from pipeline.errors import InvalidConfig, MissingInput, StageFailed, StageInterrupted
 from pipeline.execution.launch import LineRelay
 from pipeline.planning.command_line import run_words
-from pipeline.planning.whole import command_again
+from pipeline.planning.whole import ancestors_of, command_again, current_directories, flaws
 from pipeline.view.console import standard_console
 
 POLL_S = 0.2
+OUTDATED_POLL_S = 2.0  # between two comparisons of a run's configuration with its stages
 
 app = declare(
     "logs",
@@ -48,7 +49,7 @@ def logs(
         stage: The stage.
         overrides: `run=NAME` and `runs_dir=DIRECTORY`; by default the run that was worked on last.
         does_follow: Go on as the log grows, over all attempts, until the stage is done, has failed or was interrupted;
-            a stage that has not begun is waited for while a driver is at work.
+            a stage that has not begun, or that the driver is going to make anew, is waited for while it is at work.
         rank: Whose log; rank 0 reports the steps.
         attempt: Which attempt; by default the newest.
     """
@@ -93,6 +94,7 @@ def follow(run_dir: Path, stage: str, rank: int, on_line: Callable[[str], None])
         MissingInput: It has not begun, and nobody is going to begin it.
     """
     relay: LineRelay | None = None
+    told = ""
     while True:
         state = _state(run_dir, stage)
         newest = _newest_attempt(run_dir / stage / "latest" / "logs")
@@ -109,7 +111,14 @@ def follow(run_dir: Path, stage: str, rank: int, on_line: Callable[[str], None])
                 command_again(run_dir, stage),
             )
         if state["state"] in ("done", "damaged"):
-            return 0
+            if held_since(run_dir) is None or not _is_outdated(run_dir, stage):
+                return 0
+            if told != state["fingerprint"]:
+                told = state["fingerprint"]
+                on_line(
+                    f"--- {stage}@{told} is {state['state']}; the driver has other settings: waiting for the next one"
+                )
+            time.sleep(OUTDATED_POLL_S)
         if state["state"] == "failed":
             raise StageFailed(f"{stage} failed: {state['message']}", state["fix"])
         if state["state"] == "interrupted" and held_since(run_dir) is None:
@@ -123,6 +132,12 @@ def _state(run_dir: Path, stage: str) -> dict[str, Any] | None:
     if not (run_dir / stage / "latest").is_dir():
         return None if since is None else {"state": "not started", "message": "", "fix": ""}
     return stage_state(run_dir / stage, since, LauncherConfig().stall_after_s)
+
+
+def _is_outdated(run_dir: Path, stage: str) -> bool:
+    """Whether a finished stage, or what it was made from, is not what the run's last command asks for."""
+    line = ancestors_of(stage, current_directories(run_dir))
+    return any(flaw.stage in line for flaw in flaws(run_dir))
 
 
 def _newest_attempt(directory: Path) -> Path | None:

@@ -20,6 +20,7 @@ from pipeline.execution import launch
 from pipeline.execution.lock import RunLock
 from stages.contract import files
 from stages.contract.failures import RankFailure, write_failures
+from stages.contract.inputs import StageInput, write_inputs
 from stages.contract.manifest import Manifest
 from stages.contract.outcome import Outcome
 from stages.contract.progress import StageProgress
@@ -179,6 +180,30 @@ def test_logs_follow_all_attempts_and_end_with_the_stage(run_dir):
         Manifest(stage="r1_zero", kind="grpo", files={}).write(directory)
         reader.join(20)
     assert ended == [0]
+
+
+def test_logs_wait_for_the_directory_that_a_driver_makes_in_the_place_of_a_finished_one(tmp_path):
+    """The base has been made anew with other settings; R1-Zero, made from the old one, comes next."""
+    run_dir = write_run(tmp_path / "runs" / "demo", ("base", "r1_zero"))
+    attempt(stage_dir(run_dir, "r1_zero"), 1, "old\n")
+    new_base = run_dir / "base" / "aaaaaaaa"
+    stage_dir(run_dir, "base").rename(new_base)
+    files.link(run_dir / "base" / "latest", new_base.name)
+    lines: list[str] = []
+    assert follow(run_dir, "r1_zero", 0, lines.append) == 0 and lines == ["old"]  # nobody is at work
+    ended: list[int] = []
+    with RunLock(run_dir):
+        reader = threading.Thread(target=lambda: ended.append(follow(run_dir, "r1_zero", 0, lines.append)))
+        reader.start()
+        assert wait_for(lambda: "the driver has other settings" in lines[-1]) and not ended
+        made = run_dir / "r1_zero" / "bbbbbbbb"
+        attempt(made, 1, "new\n")
+        source = StageInput(stage="base", fingerprint="aaaaaaaa" + "0" * 56, path=str(new_base))
+        write_inputs(made, {"policy": source})
+        Manifest(stage="r1_zero", kind="grpo", files={}).write(made)
+        files.link(run_dir / "r1_zero" / "latest", made.name)
+        reader.join(20)
+    assert ended == [0] and lines[-2:] == ["--- attempt 1", "new"]
 
 
 def test_logs_say_how_a_stage_ended_and_wait_only_for_what_may_come(run_dir, capsys):
