@@ -21,7 +21,7 @@ from pipeline.planning.whole import ancestors_of, command_again, current_directo
 from pipeline.view.console import standard_console
 
 POLL_S = 0.2
-OUTDATED_POLL_S = 2.0  # between two comparisons of a run's configuration with its stages
+ANEW_POLL_S = 2.0  # between two comparisons of a run's configuration with its stages
 
 app = declare(
     "logs",
@@ -93,37 +93,48 @@ def follow(run_dir: Path, stage: str, rank: int, on_line: Callable[[str], None])
         StageInterrupted: It was interrupted.
         MissingInput: It has not begun, and nobody is going to begin it.
     """
-    relay: LineRelay | None = None
+    attempts = _Attempts(run_dir / stage, rank, on_line)
     told = ""
     while True:
         state = _state(run_dir, stage)
-        newest = _newest_attempt(run_dir / stage / "latest" / "logs")
-        if newest is not None and (relay is None or relay.path.parent != newest):
-            if relay is not None:
-                relay.poll()
-                on_line(f"--- {newest.name.replace('_', ' ')}")
-            relay = LineRelay(newest / f"rank{rank}.log", on_line, keeps_noise=True)
-        if relay is not None:
-            relay.poll()
+        attempts.poll()
         if state is None:
             raise MissingInput(
                 f"{stage} of the run {run_dir.name} has not begun, and no driver is at work",
                 command_again(run_dir, stage),
             )
         if state["state"] in ("done", "damaged"):
-            if held_since(run_dir) is None or not _is_outdated(run_dir, stage):
+            if not _is_made_anew(run_dir, stage):
                 return 0
             if told != state["fingerprint"]:
                 told = state["fingerprint"]
-                on_line(
-                    f"--- {stage}@{told} is {state['state']}; the driver has other settings: waiting for the next one"
-                )
-            time.sleep(OUTDATED_POLL_S)
+                on_line(f"--- {stage}@{told} is done; the driver has other settings: waiting for the next one")
+            time.sleep(ANEW_POLL_S)
         if state["state"] == "failed":
             raise StageFailed(f"{stage} failed: {state['message']}", state["fix"])
         if state["state"] == "interrupted" and held_since(run_dir) is None:
             raise StageInterrupted(f"{stage} is interrupted; {state['message']}".rstrip("; "), state["fix"])
         time.sleep(POLL_S)
+
+
+class _Attempts:
+    """Hands over the lines of one attempt after the other, of whatever directory is the stage's current one."""
+
+    def __init__(self, stage_dir: Path, rank: int, on_line: Callable[[str], None]):
+        self.stage_dir, self.rank, self.on_line = stage_dir, rank, on_line
+        self.relay: LineRelay | None = None
+
+    def poll(self) -> None:
+        """Hands over what is new."""
+        latest = self.stage_dir / "latest" / "logs" / "latest"
+        newest = latest.resolve() if latest.is_dir() else None
+        if newest is not None and (self.relay is None or self.relay.path.parent != newest):
+            if self.relay is not None:
+                self.relay.poll()
+                self.on_line(f"--- {newest.name.replace('_', ' ')}")
+            self.relay = LineRelay(newest / f"rank{self.rank}.log", self.on_line, keeps_noise=True)
+        if self.relay is not None:
+            self.relay.poll()
 
 
 def _state(run_dir: Path, stage: str) -> dict[str, Any] | None:
@@ -134,12 +145,9 @@ def _state(run_dir: Path, stage: str) -> dict[str, Any] | None:
     return stage_state(run_dir / stage, since, LauncherConfig().stall_after_s)
 
 
-def _is_outdated(run_dir: Path, stage: str) -> bool:
-    """Whether a finished stage, or what it was made from, is not what the run's last command asks for."""
+def _is_made_anew(run_dir: Path, stage: str) -> bool:
+    """Whether a driver is at work whose settings a finished stage, or what it was made from, does not have."""
+    if held_since(run_dir) is None:
+        return False
     line = ancestors_of(stage, current_directories(run_dir))
     return any(flaw.stage in line for flaw in flaws(run_dir))
-
-
-def _newest_attempt(directory: Path) -> Path | None:
-    latest = directory / "latest"
-    return latest.resolve() if latest.is_dir() else None

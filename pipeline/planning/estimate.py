@@ -110,7 +110,7 @@ def _flops_of_rank(config: Any, run: RunConfig, parameters: float) -> tuple[floa
 
 
 def _of_size(parameters: float, of_small: float, of_large: float) -> float:
-    """The rate of a model between the two measured sizes, where it is a power of the size: large products are faster."""
+    """The rate of a model between the measured sizes, where it is a power of the size: large products are faster."""
     share = math.log(min(max(parameters, SMALL), LARGE) / SMALL) / math.log(LARGE / SMALL)
     return of_small * (of_large / of_small) ** share
 
