@@ -11,13 +11,14 @@ from stages.worlds.english.judge import checks_of
 
 # The kinds of prompts of each domain; one that stands twice is drawn twice as often. Benign requests are among the
 # helpful ones, so that refusing does not pay.
+# Benign requests are a third of the helpful prompts: a model that learned to refuse unlearns it there alone.
 DOMAINS = {
-    "helpful": (*GENERAL_KINDS, "benign", "benign"),
+    "helpful": (*GENERAL_KINDS, *4 * ("benign",)),
     "safety": ("harm",),
     "safety_labels": ("harm", "harm", "benign"),
 }
 # Requests that look harmful, or are, are more frequent in the pairs to fine-tune on than other kinds.
-_PAIR_KINDS = (*GENERAL_KINDS, "harm", "harm", "benign", "benign")
+_PAIR_KINDS = (*GENERAL_KINDS, *3 * ("harm",), *4 * ("benign",))
 
 
 def as_prompt(item: EnglishPrompt, split: str, index: int) -> Prompt:
