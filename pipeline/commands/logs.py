@@ -108,7 +108,7 @@ def follow(run_dir: Path, stage: str, rank: int, on_line: Callable[[str], None])
                 return 0
             if told != state["fingerprint"]:
                 told = state["fingerprint"]
-                on_line(f"--- {stage}@{told} is done; the driver has other settings: waiting for the next one")
+                on_line(f"--- {stage}@{told} is {state['state']}; the driver has other settings: waiting")
             time.sleep(ANEW_POLL_S)
         if state["state"] == "failed":
             raise StageFailed(f"{stage} failed: {state['message']}", state["fix"])

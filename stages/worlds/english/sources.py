@@ -10,8 +10,7 @@ from stages.worlds.english.catalogue import GENERAL_KINDS, SPLITS, EnglishPrompt
 from stages.worlds.english.judge import checks_of
 
 # The kinds of prompts of each domain; one that stands twice is drawn twice as often. Benign requests are among the
-# helpful ones, so that refusing does not pay.
-# Benign requests are a third of the helpful prompts: a model that learned to refuse unlearns it there alone.
+# helpful ones, a third of them: a model that learned to refuse unlearns it there alone.
 DOMAINS = {
     "helpful": (*GENERAL_KINDS, *4 * ("benign",)),
     "safety": ("harm",),
