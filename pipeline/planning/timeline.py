@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.configuration.graph import Node
 from pipeline.configuration.schema import RunConfig
 from pipeline.planning import capacity, memory
-from pipeline.planning.shapes import Shape
+from pipeline.planning.shapes import Shape, shape_of
 from pipeline.planning.speeds import COPY, Card, Speeds
 from stages.config import LoraConfig
 
@@ -172,8 +172,17 @@ class _Work:
              config.max_completion_tokens)
         ]  # fmt: skip
         seconds = sum(self._sampling(rows, limit * self.length, limit, 200) for rows, limit in parts)
-        load = START_S / 2 + self.shape.parameters * self.number_bytes / DISK
-        return Timeline([Phase("load", load), Phase("sample", seconds)], count)
+        cycle = [Phase("load", self.shape.parameters * self.number_bytes / DISK), Phase("sample", seconds)]
+        return Timeline(cycle, count, [Phase("more engines", START_S / 2, self._num_engines() - 1)])
+
+    def _num_engines(self) -> int:
+        """Engines of an evaluation: models of one shape share one, and take its weights one after the other.
+
+        Of models that are given as directories nobody has looked at the shapes here.
+        """
+        if self.config.directories:
+            return len(self.config.directories)
+        return max(1, len({shape_of(self.run.model_of(stage)) for stage in self.node.inputs}))
 
     def _sampling(self, rows: float, mean: float, limit: float, prompt: float) -> float:
         rollout, speeds, parallel = self.config.rollout, self.speeds, self.config.rollout.tensor_parallel
