@@ -113,3 +113,11 @@ def test_the_tiny_recipe_is_simulated_on_processors():
     rows = simulate(make_plan(run), machines)
     assert [row.step.stage for row in rows] == ["base", "r1_zero"]
     assert rows[1].time.cycles == 35 and {phase.name for phase in rows[1].time.cycle} == {"rollout", "update"}
+
+
+def test_models_of_one_shape_are_evaluated_by_one_engine():
+    machines = Machines(1)
+    run = on_machines(composed("recipe=one_node_7b", "data.path=/nowhere/p.jsonl", "+stage=all"), machines)
+    row = next(row for row in simulate(make_plan(run), machines) if row.step.stage == "evaluate")
+    others = {phase.name: phase.count for phase in row.time.others}
+    assert row.time.cycles > 3 and others == {"start": 1, "more engines": 1}  # of the models, and of the students
