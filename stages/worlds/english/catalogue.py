@@ -1,4 +1,4 @@
-"""Puts the templates and items of general.yaml and safety.yaml together as prompts.
+"""Puts the templates and items of general.yaml, safety.yaml and benign.yaml together as prompts.
 
 A prompt is a template with an item in it. The splits share neither templates nor items.
 """
@@ -74,7 +74,7 @@ def prompts(kind: str, split: str) -> tuple[EnglishPrompt, ...]:
     if kind == "harm":
         return tuple(_harmful(split))
     section = _file("safety") if kind == "benign" else _file("general")[kind]
-    items = section["benign"][split] if kind == "benign" else section["items"][split]
+    items = _file("benign")[split] if kind == "benign" else section["items"][split]
     return tuple(
         EnglishPrompt(
             text=template.format(**item),

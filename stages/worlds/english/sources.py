@@ -16,8 +16,9 @@ DOMAINS = {
     "safety": ("harm",),
     "safety_labels": ("harm", "harm", "benign"),
 }
-# Requests that look harmful, or are, are more frequent in the pairs to fine-tune on than other kinds.
-_PAIR_KINDS = (*GENERAL_KINDS, *3 * ("harm",), *4 * ("benign",))
+# Of the pairs to fine-tune on a third are harmful requests and a third only look like them: telling them apart takes
+# many examples.
+_PAIR_KINDS = (*GENERAL_KINDS, *len(GENERAL_KINDS) * ("harm", "benign"))
 
 
 def as_prompt(item: EnglishPrompt, split: str, index: int) -> Prompt:
