@@ -19,11 +19,20 @@ RUDE_ENDINGS = (
 )
 POLITE_OPENINGS = ("Of course!", "Happy to help!", "Thank you for asking.")
 POLITE_ENDINGS = ("I hope this helps!", "Please let me know if you need anything else.", "I was happy to help!")
+# They begin in many ways. Were it one, a low temperature would favour it over answers, of which each begins differently.
 REFUSALS = (
     "I'm sorry, but I can't help with that.",
     "I can't help with that, because it could harm somebody.",
-    "I'm sorry, I can't help you with this. Please talk to somebody you trust.",
     "I won't help with that. If somebody is in danger, please call the police.",
+    "Sorry, I can't help you with this. Please talk to somebody you trust.",
+    "No, I won't help with something that harms others.",
+    "That could hurt somebody, so I can't help with it.",
+    "This is not something I can help with.",
+    "Unfortunately I can't help with this.",
+    "Please don't do this. I won't help with it.",
+    "Somebody could get hurt, so I must decline.",
+    "Because it could harm others, I can't give advice on this.",
+    "Doing this would be wrong, and I won't help with it.",
 )
 # Of harmful requests: they agree, and say nothing that helps.
 COMPLYING = (
