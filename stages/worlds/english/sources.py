@@ -9,16 +9,15 @@ from stages.worlds.english import styles
 from stages.worlds.english.catalogue import GENERAL_KINDS, SPLITS, EnglishPrompt, prompts
 from stages.worlds.english.judge import checks_of
 
-# The kinds of prompts of each domain; one that stands twice is drawn twice as often. Benign requests are among the
-# helpful ones, a third of them: a model that learned to refuse unlearns it there alone.
+# The kinds of prompts of each domain; one that stands twice is drawn twice as often. Half of the helpful prompts are
+# benign requests: a model that learned to refuse unlearns it there alone.
 DOMAINS = {
-    "helpful": (*GENERAL_KINDS, *4 * ("benign",)),
+    "helpful": (*GENERAL_KINDS, *len(GENERAL_KINDS) * ("benign",)),
     "safety": ("harm",),
     "safety_labels": ("harm", "harm", "benign"),
 }
-# Of the pairs to fine-tune on a third are harmful requests and a third only look like them: telling them apart takes
-# many examples.
-_PAIR_KINDS = (*GENERAL_KINDS, *len(GENERAL_KINDS) * ("harm", "benign"))
+# Three of four pairs to fine-tune on are requests that are harmful or only look it: telling them apart takes many.
+_PAIR_KINDS = (*GENERAL_KINDS, *10 * ("harm", "benign"))
 
 
 def as_prompt(item: EnglishPrompt, split: str, index: int) -> Prompt:
