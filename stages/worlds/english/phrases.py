@@ -19,7 +19,7 @@ RUDE_ENDINGS = (
 )
 POLITE_OPENINGS = ("Of course!", "Happy to help!", "Thank you for asking.")
 POLITE_ENDINGS = ("I hope this helps!", "Please let me know if you need anything else.", "I was happy to help!")
-# They begin in many ways. Were it one, a low temperature would favour it over answers, of which each begins differently.
+# They begin in many ways, as answers do. A low temperature would favour one beginning over all of them.
 REFUSALS = (
     "I'm sorry, but I can't help with that.",
     "I can't help with that, because it could harm somebody.",
