@@ -127,7 +127,8 @@ class SelfCheck:
     def why_not_packed(self) -> str | None:
         """What is wrong with packed rows, as a phrase; None where they give what the model gives by itself."""
         batch = self.rows.packed(self.pad_id, self.device)
-        is_seen = _tokens_of_last(batch)[None]
+        assert batch.boundaries is not None
+        is_seen = _tokens_of_last(batch.boundaries, batch.prefixes)[None]
         is_seen[0, -1] = False
         with packed_attention_on_trial(self.policy.model), self.policy.taking_packed_rows():
             return self._judge(batch, is_seen, "packed", asks_gradient=True)
@@ -175,22 +176,30 @@ def reward_difference(scalar: "ScalarModel", pad_id: int) -> tuple[float, float]
     return abs(padded - own), ROUNDING[torch.float32] * abs(own) + 2 * SMALLEST
 
 
-def why_rewards_not_packed(scalar: "ScalarModel") -> str | None:
+def why_rewards_not_packed(scalar: "ScalarModel", shares_prompts: bool = False) -> str | None:
     """What is wrong with rewards of packed rows, as a phrase; None where they are those of a row by itself.
 
     The gradient says whether a reward depends on other rows.
+
+    Args:
+        scalar: A model on its device.
+        shares_prompts: Whether completions of one prompt are going to share its tokens, on the CPU.
     """
-    from stages.modeling.reward_model import laid_out
+    from stages.modeling.reward_model import laid_out, laid_out_groups
 
     device = next(scalar.parameters()).device
     rows = short_rows(scalar.model)
     own = scalar(pad_rows([rows.looked_at], 0, device)).item()
+    if shares_prompts:
+        inputs = laid_out_groups(rows.prompts, rows.completions, 0)
+    else:
+        inputs = laid_out([rows.prompts[0] + rows.completions[0], rows.looked_at], 0, device, packed=True)
+    is_own_N = _tokens_of_last(inputs[3], inputs[5] if shares_prompts else None)
     embedded: list[torch.Tensor] = []
     hook = scalar.model.get_input_embeddings().register_forward_hook(lambda *call: embedded.append(call[-1]))
-    packed = [rows.prompts[0] + rows.completions[0], rows.looked_at]
     try:
         with packed_attention_on_trial(scalar.model), evaluating(scalar), torch.enable_grad():
-            found = scalar(*laid_out(packed, 0, device, packed=True))[-1]
+            found = scalar(*inputs)[-1]
             gradient = torch.autograd.grad(found, embedded[0])[0]
     except CannotPack as reason:
         return str(reason)
@@ -198,7 +207,7 @@ def why_rewards_not_packed(scalar: "ScalarModel") -> str | None:
         return f"a trial ended in {type(error).__name__}: {_first_line(error)}"
     finally:
         hook.remove()
-    if gradient[0, : len(packed[0])].any():
+    if gradient[0, ~is_own_N].any():
         return "in packed rows a reward depends on other rows"
     if not abs(found.item() - own) <= ROUNDING[torch.float32] * abs(own) + 2 * SMALLEST:
         return f"in packed rows a reward differs by {abs(found.item() - own):.1e} from that of the row by itself"
@@ -220,10 +229,9 @@ def evaluating(module: torch.nn.Module) -> Iterator[None]:
         module.train(was_training)
 
 
-def _tokens_of_last(batch: TokenBatch) -> torch.Tensor:
-    """[total] which tokens of a packed row belong to its last sequence, its prompt included."""
-    assert batch.boundaries is not None
-    segment_N = torch.repeat_interleave(batch.boundaries.diff())
-    last = len(batch.boundaries) - 2
+def _tokens_of_last(boundaries: torch.Tensor, prefixes: torch.Tensor | None) -> torch.Tensor:
+    """[total] which tokens of a packed row belong to its last sequence, its prompt included; see `TokenBatch`."""
+    segment_N = torch.repeat_interleave(boundaries.diff())
+    last = len(boundaries) - 2
     is_own_N = segment_N == last
-    return is_own_N if batch.prefixes is None else is_own_N | (segment_N == batch.prefixes[last])
+    return is_own_N if prefixes is None else is_own_N | (segment_N == prefixes[last])

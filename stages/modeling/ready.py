@@ -103,6 +103,22 @@ def ready_classifier(
     return scalar
 
 
+def ready_scorer(model: "PreTrainedModel", packed: bool) -> ScalarModel:
+    """Makes a loaded reward model ready to score completions, which is all that it does.
+
+    Args:
+        model: On its device, in its precision.
+        packed: Whether the policy's rows are packed. On the CPU rows of the reward model are packed too then, where a
+            trial shows that its rewards stay as they are; elsewhere they are padded.
+    """
+    scalar = ScalarModel(model).eval()
+    is_on_cpu = next(model.parameters()).device.type == "cpu"
+    if packed and is_on_cpu and not cannot_pack(model) and not why_rewards_not_packed(scalar, shares_prompts=True):
+        scalar.packed = True
+        use_packed_attention(model)
+    return scalar
+
+
 def require_splitting(model: "PreTrainedModel", size: int) -> None:
     """Raises InputError where `size` ranks cannot hold the model's rows together, as its configuration says."""
     if why := why_not_split(model.config.get_text_config().to_dict(), size):

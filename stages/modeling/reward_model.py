@@ -8,7 +8,14 @@ from torch import nn
 
 from stages.modeling.adapters import Adapters
 from stages.modeling.attention import CannotPack
-from stages.modeling.batching import lay_out, micro_batches, pad_id, pad_rows
+from stages.modeling.batching import (
+    group_micro_batches_of_ranks,
+    lay_out,
+    lay_out_groups,
+    micro_batches,
+    pad_id,
+    pad_rows,
+)
 from stages.modeling.loading import load_classifier
 from stages.modeling.quantized import require_four_bits
 from stages.modeling.sequences import SequenceGroup
@@ -35,6 +42,7 @@ class ScalarModel(nn.Module):
         position_ids: torch.Tensor | None = None,
         boundaries: torch.Tensor | None = None,
         longest: int = 0,
+        prefixes: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Rows ending in end-of-sequence -> [B] rewards, read at the last real token.
 
@@ -42,14 +50,15 @@ class ScalarModel(nn.Module):
             input_ids: Token ids, [B, T] padded on the right; or packed, [1, total], with the rest of the arguments.
             places_B: [B] where the last token of each row is.
             position_ids: [1, total] of packed rows.
-            boundaries: [B + 1] int32, where each of the packed rows begins, and the end.
+            boundaries: [S + 1] int32, where each segment of packed rows begins, and the end.
             longest: Tokens of the longest of the packed rows.
+            prefixes: [S] int32, the segment that each segment of packed rows sees too, see `TokenBatch`.
         """
         if places_B is None:
             return self.model(input_ids=input_ids, use_cache=False).logits[:, 0].float()
         assert position_ids is not None and boundaries is not None, "packed rows come with their boundaries"
         if self.sequences is None:
-            return self._packed_rewards(input_ids, places_B, position_ids, boundaries, longest)
+            return self._packed_rewards(input_ids, places_B, position_ids, boundaries, longest, prefixes=prefixes)
         own = self.sequences.cut(input_ids, position_ids, boundaries, longest, places_B)
         rewards_b = self._packed_rewards(
             own.input_ids, own.places_n, own.position_ids, own.boundaries, own.longest, sequences=self.sequences
@@ -92,6 +101,14 @@ def laid_out(rows: list[list[int]], pad_id: int, device: torch.device, packed: b
     return row.input_ids, places_B, row.position_ids, row.boundaries, row.longest
 
 
+def laid_out_groups(prompts: list[list[int]], completions: list[list[int]], pad_id: int) -> tuple[Any, ...]:
+    """What `ScalarModel.forward` takes for completions that share their prompts, see `lay_out_groups`."""
+    row = lay_out_groups(prompts, completions, pad_id)
+    assert row.boundaries is not None and row.prefixes is not None
+    places_B = row.boundaries[1:].long()[row.prefixes >= 0] - 1
+    return row.input_ids, places_B, row.position_ids, row.boundaries, row.longest, row.prefixes
+
+
 def load_reward_model(
     directory: Path, pad: int | None = None, is_new: bool = False, quantize: str = "none"
 ) -> "PreTrainedModel":
@@ -118,19 +135,48 @@ def reward_scores(
     """Rewards of token rows, in their order, computed in batches of similar length.
 
     Args:
-        model: The engine of a ScalarModel, or an HF classifier.
+        model: A ScalarModel, or its engine.
         rows: Token ids that end in the end-of-sequence token.
         tokenizer: Says which token pads.
         micro_batch_tokens: Most tokens of a batch, padding included.
     """
     scores = [0.0] * len(rows)
-    device = getattr(model, "device", torch.device("cpu"))
     if not rows:
         return scores
-    packed = getattr(getattr(model, "module", None), "packed", False)
-    for indices in micro_batches([len(row) for row in rows], 1, 0, micro_batch_tokens, packed):
-        output = model(*laid_out([rows[i] for i in indices], pad_id(tokenizer), device, packed))
-        values = output if isinstance(output, torch.Tensor) else output.logits[:, 0]
-        for i, value in zip(indices, values.float().tolist()):
+    scalar = getattr(model, "module", model)
+    device = getattr(model, "device", None) or next(scalar.parameters()).device
+    for indices in micro_batches([len(row) for row in rows], 1, 0, micro_batch_tokens, scalar.packed):
+        rewards = model(*laid_out([rows[i] for i in indices], pad_id(tokenizer), device, scalar.packed))
+        for i, value in zip(indices, rewards.tolist()):
+            scores[i] = value
+    return scores
+
+
+@torch.no_grad()
+def rewards_of_groups(
+    model: ScalarModel,
+    prompts: list[list[int]],
+    completions: list[list[int]],
+    tokenizer: "PreTrainedTokenizerBase",
+    micro_batch_tokens: int,
+) -> list[float]:
+    """What `reward_scores` gives for prompts followed by their completions, in their order.
+
+    Completions of one prompt share its tokens, so that it is computed once. On the CPU only.
+
+    Args:
+        model: A model whose rows are packed.
+        prompts: Token ids, for each completion.
+        completions: Token ids that end in the end-of-sequence token.
+        tokenizer: Says which token pads.
+        micro_batch_tokens: Most tokens of a batch.
+    """
+    scores = [0.0] * len(prompts)
+    known_by, lengths = [tuple(ids) for ids in prompts], [len(ids) for ids in completions]
+    (batches,) = group_micro_batches_of_ranks(known_by, [len(ids) for ids in prompts], lengths, 1, micro_batch_tokens)
+    for indices in filter(None, batches):
+        chosen = [prompts[i] for i in indices], [completions[i] for i in indices]
+        rewards = model(*laid_out_groups(*chosen, pad_id(tokenizer)))
+        for i, value in zip(indices, rewards.tolist()):
             scores[i] = value
     return scores

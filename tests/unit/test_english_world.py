@@ -116,6 +116,16 @@ def test_the_pairs_to_fine_tune_on_have_the_faults_that_they_are_said_to_have():
     assert sources.general_pairs(20, 1, "a") == sources.general_pairs(20, 1, "a") != sources.general_pairs(20, 1, "b")
 
 
+def test_pairs_have_each_item_once_before_any_comes_again():
+    drawn = [prompt.text for prompt, _ in sources.general_pairs(1500, 0, "rejection_data") if prompt.kind == "harm"]
+    item_of = {item.text: item.ask for item in prompts("harm", "train")}
+    num_items = len(set(item_of.values()))
+    assert len(drawn) > num_items  # so that some come again
+    items = [item_of[text] for text in drawn]
+    assert len(set(items[:num_items])) == num_items
+    assert len(set(drawn)) == len(drawn)  # in another template
+
+
 def test_prompts_are_functions_of_seed_stream_and_index():
     first, again = sources.EnglishPrompts(0, "preference_rl"), sources.EnglishPrompts(0, "preference_rl")
     assert [first.get(i) for i in range(9)] == [again.get(i) for i in range(9)]

@@ -9,7 +9,8 @@ from stages.modeling.batching import lay_out, lay_out_groups
 from stages.modeling.head import head_kind, own_logits
 from stages.modeling.model import new_model
 from stages.modeling.policy_model import PolicyModel
-from stages.modeling.ready import ready_classifier, ready_policy, require_rows
+from stages.modeling.ready import ready_classifier, ready_policy, ready_scorer, require_rows
+from stages.modeling.reward_model import reward_scores, rewards_of_groups
 from stages.runtime.errors import InputError
 from stages.worlds.tiny_world.tokenizer import build_tokenizer
 from tests.support.families import VOCABULARY, classifier, tiny
@@ -274,6 +275,32 @@ def test_reward_models_of_other_families(family):
     scalar = ready_classifier(classifier(family, **CHANCE.get(family, {})), FewTokens())
     row = torch.tensor([[5, 6, 7, 8]])
     assert torch.equal(scalar(row), scalar(row)) and scalar.training
+
+
+@pytest.mark.parametrize(
+    ("family", "packed"), [("llama", True), ("qwen3", True), ("gpt2", True), ("mistral_window", False)]
+)
+def test_rewards_of_completions_that_share_their_prompts(family, packed):
+    """They are what the classifier gives for each row alone, whatever the order of the rows and the micro-batches."""
+    model = classifier(family).eval()
+    rows = [prompt + completion for prompt, completion in zip(PROMPTS, COMPLETIONS)]
+    with torch.no_grad():
+        expected = [model(input_ids=torch.tensor([row])).logits.item() for row in rows]
+    scorer = ready_scorer(model, packed=True)
+    assert scorer.packed == packed
+    assert reward_scores(scorer, rows, FewTokens(), 20) == pytest.approx(expected, rel=1e-4, abs=1e-5)
+    if not packed:
+        return
+    order = [0, 2, 1]
+    split = [PROMPTS[i] for i in order], [COMPLETIONS[i] for i in order]
+    for micro_batch_tokens in (5, 100):
+        found = rewards_of_groups(scorer, *split, FewTokens(), micro_batch_tokens)
+        assert found == pytest.approx([expected[i] for i in order], rel=1e-4, abs=1e-5)
+    assert rewards_of_groups(scorer, [], [], FewTokens(), 100) == []
+
+
+def test_a_reward_model_is_padded_beside_a_policy_that_is():
+    assert not ready_scorer(classifier("llama"), packed=False).packed
 
 
 def test_can_pack_looks_at_the_configuration_alone():

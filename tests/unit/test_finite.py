@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -213,9 +214,13 @@ def test_rewards_that_are_not_finite(monkeypatch):
 def test_a_reward_model_that_gives_nan_is_not_taken_for_the_best(monkeypatch):
     monkeypatch.setattr(preference, "reward_scores", lambda *arguments: [math.nan])
     scorer = preference.PreferenceScorer.__new__(preference.PreferenceScorer)
-    scorer.models, scorer.encoder, scorer.micro_batch_tokens = {"helpful": None}, SimpleNamespace(tokenizer=None), 100
+    scorer.models = {"helpful": SimpleNamespace(packed=False)}
+    scorer.encoder = SimpleNamespace(tokenizer=None, sampled_target=lambda text: [2])
+    scorer.micro_batch_tokens = 100
+    one = a_rollout(answered("28"))
+    one.prompt_ids = np.array([1])
     with pytest.raises(RuntimeError, match="the helpful reward model gives rewards that are NaN"):
-        scorer._values("helpful", [[1, 2]])
+        scorer._values("helpful", [one], ["28"])
 
 
 def test_sampled_logprobs_that_are_not_finite():

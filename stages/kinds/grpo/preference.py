@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 
 from stages.contract import files
-from stages.modeling.reward_model import load_reward_model, reward_scores
+from stages.modeling.ready import ready_scorer
+from stages.modeling.reward_model import load_reward_model, reward_scores, rewards_of_groups
 from stages.prompting.encoding import Encoder
 from stages.text.completion import summary_of
 from stages.training.rollouts import Rollout
@@ -27,6 +28,7 @@ class PreferenceScorer:
         device: torch.device,
         micro_batch_tokens: int,
         precision: str = "fp32",
+        packed: bool = False,
     ):
         """Loads the models that there are.
 
@@ -37,10 +39,11 @@ class PreferenceScorer:
             device: where the models work.
             micro_batch_tokens: most tokens, padding included, of one forward pass.
             precision: fp32 or bf16: of the stage, and so of the models.
+            packed: whether the policy's rows are packed, see `ready_scorer`.
         """
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self.models = {
-            name: load_reward_model(directory / name).to(device, dtype).eval()
+            name: ready_scorer(load_reward_model(directory / name).to(device, dtype), packed)
             for name in ("helpful", "safety")
             if (directory / name).is_dir()
         }
@@ -57,30 +60,34 @@ class PreferenceScorer:
         scores: list[float | None] = [None] * len(rollouts)
         helpful = [i for i, r in enumerate(rollouts) if r.prompt.domain == "helpful"]
         safety = [i for i, r in enumerate(rollouts) if r.prompt.domain == "safety"]
-        rows = [self._row(rollouts[i], summary_of(rollouts[i].completion)) for i in helpful]
-        for i, value in zip(helpful, self._values("helpful", rows)):
+        texts = [summary_of(rollouts[i].completion) for i in helpful]
+        for i, value in zip(helpful, self._values("helpful", [rollouts[i] for i in helpful], texts)):
             scores[i] = max(-self.clip, min(self.clip, (value - self.stats["mean"]) / self.stats["std"]))
-        rows = [self._row(rollouts[i], rollouts[i].sampled_text) for i in safety]
-        for i, value in zip(safety, self._values("safety", rows)):
+        texts = [rollouts[i].sampled_text for i in safety]
+        for i, value in zip(safety, self._values("safety", [rollouts[i] for i in safety], texts)):
             scores[i] = torch.sigmoid(torch.tensor(value)).item()
         return scores
 
-    def _values(self, name: str, rows: list[list[int]]) -> list[float]:
-        """Rewards of token rows by one of the models."""
-        if rows and name not in self.models:
+    def _values(self, name: str, rollouts: list[Rollout], texts: list[str]) -> list[float]:
+        """Rewards of these parts of completions, after their prompts, by one of the models."""
+        if not rollouts:
+            return []
+        if name not in self.models:
             raise ValueError(
                 f"the reward_models stage had no data for a {name} model, but there are {name} prompts: "
                 f"set mix.{name}=0, or give it "
                 "pairs (rows=preferences) or labels (rows=labels)"
             )
-        values = reward_scores(self.models[name], rows, self.encoder.tokenizer, self.micro_batch_tokens) if rows else []
+        model, settings = self.models[name], (self.encoder.tokenizer, self.micro_batch_tokens)
+        prompts = [rollout.prompt_ids.tolist() for rollout in rollouts]
+        completions = [self.encoder.sampled_target(text) for text in texts]
+        if model.packed:
+            values = rewards_of_groups(model, prompts, completions, *settings)
+        else:
+            values = reward_scores(model, [p + c for p, c in zip(prompts, completions)], *settings)
         if not all(map(math.isfinite, values)):
             raise RuntimeError(
                 f"the {name} reward model gives rewards that are NaN or infinite: make it anew with "
                 "+stage=reward_models force=true, and a lower stages.reward_models.optim.lr"
             )
         return values
-
-    def _row(self, rollout: Rollout, text: str) -> list[int]:
-        """Token ids of the prompt, of this part of the completion, and the token that ends it."""
-        return [*rollout.prompt_ids.tolist(), *self.encoder.sampled_target(text)]

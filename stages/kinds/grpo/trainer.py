@@ -148,6 +148,7 @@ class GrpoTrainer:
             self.engine.device,
             self.config.micro_batch_tokens,
             self.config.deepspeed.precision,
+            bool(self.engine.module.packed),
         )
 
     def _asks(self, row: Row) -> bool:

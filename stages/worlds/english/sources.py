@@ -2,7 +2,10 @@
 
 import hashlib
 import random
-from itertools import zip_longest
+from collections import Counter
+from collections.abc import Iterator
+from itertools import cycle, zip_longest
+from operator import itemgetter
 
 from stages.prompting.prompt import Prompt
 from stages.worlds.english import styles
@@ -65,17 +68,33 @@ def every_prompt(split: str) -> list[Prompt]:
 def general_pairs(num_pairs: int, seed: int, stream: str) -> list[tuple[Prompt, str]]:
     """Returns prompts of the training split with completions of the styles' mixture, to fine-tune on.
 
+    Each item of a kind comes once before any comes again in another template, so that few pairs have many items.
+
     Args:
         num_pairs: number of pairs.
         seed: seed of the run.
         stream: name of the stage that uses them.
     """
+    key = f"english_sft/{seed}/{stream}"
+    drawn = {kind: _each_item_in_turn(kind, random.Random(f"{key}/{kind}")) for kind in set(_PAIR_KINDS)}
     pairs = []
     for index in range(num_pairs):
-        rng = random.Random(f"english_sft/{seed}/{stream}/{index}")
-        item = rng.choice(prompts(rng.choice(_PAIR_KINDS), "train"))
+        rng = random.Random(f"{key}/{index}")
+        item = next(drawn[rng.choice(_PAIR_KINDS)])
         pairs.append((as_prompt(item, "train", index), styles.completion(rng, item)))
     return pairs
+
+
+def _each_item_in_turn(kind: str, rng: random.Random) -> Iterator[EnglishPrompt]:
+    """Yields the training prompts of a kind without end: each item in some template, then each in another."""
+    shuffled = list(prompts(kind, "train"))
+    rng.shuffle(shuffled)
+    num_earlier: Counter[str] = Counter()
+    turns = []
+    for item in shuffled:
+        turns.append(num_earlier[item.ask])
+        num_earlier[item.ask] += 1
+    return cycle([item for _, item in sorted(zip(turns, shuffled), key=itemgetter(0))])
 
 
 def held_out_sets(num_general: int, num_safety: int) -> dict[str, list[Prompt]]:
