@@ -8,6 +8,7 @@ mean with its standard error over the runs; of one run it stands alone, and its 
 """
 
 import argparse
+import itertools
 import json
 import math
 import statistics
@@ -161,21 +162,25 @@ def models(runs: list[Results]) -> str:
 
 
 def completions(run: Path, number: int) -> str:
-    """Held-out prompts with what the base and the last model of the run wrote."""
-    samples = read_jsonl(run / "evaluate" / "latest" / "samples.jsonl")
-    by_prompt: dict[str, dict[str, dict]] = {}
-    for sample in samples:
-        by_prompt.setdefault(sample["prompt_id"], {})[sample["model"]] = sample
+    """Held-out prompts with what the base and the last model of the run wrote.
+
+    They are the first ones of each set, the sets in turn, on which the two models' verdicts differ, whichever is right.
+    """
+    answers: dict[tuple[str, str], dict[str, dict]] = {}
+    for sample in read_jsonl(run / "evaluate" / "latest" / "samples.jsonl"):
+        answers.setdefault((sample["set"], sample["prompt_id"]), {})[sample["model"]] = sample
+    telling: dict[str, list[tuple[dict, dict]]] = {}
+    for (name, _), models in answers.items():
+        last = next((models[model] for model in ("preference_rl", "reasoning_rl", "r1_zero") if model in models), None)
+        if "base" in models and last is not None and models["base"]["correct"] != last["correct"]:
+            telling.setdefault(name, []).append((models["base"], last))
+    pairs = [pair for turn in itertools.zip_longest(*telling.values()) for pair in turn if pair is not None]
     lines = []
-    for answers in list(by_prompt.values()):
-        last = next((name for name in ("preference_rl", "reasoning_rl", "r1_zero") if name in answers), None)
-        if "base" not in answers or last is None or number <= 0:
-            continue
-        number -= 1
-        lines.append(f"**{' '.join(answers[last]['prompt'].split())}**\n")
-        for name in ("base", last):
-            mark = {True: "right", False: "wrong"}.get(answers[name].get("correct"), "")
-            lines.append(f"* `{name}`, {mark}: {json.dumps(answers[name]['completion'], ensure_ascii=False)[1:-1]}")
+    for pair in pairs[:number]:
+        lines.append(f"**{' '.join(pair[1]['prompt'].split())}**\n")
+        for sample in pair:
+            mark = {True: "right", False: "wrong"}.get(sample.get("correct"), "")
+            lines.append(f"* `{sample['model']}`, {mark}: {json.dumps(sample['completion'], ensure_ascii=False)[1:-1]}")
         lines.append("")
     return "\n".join(lines)
 

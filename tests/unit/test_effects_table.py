@@ -59,3 +59,17 @@ def test_an_effect_says_whether_it_came_and_one_without_its_models_is_left_out(t
 def test_completions_before_and_after(tmp_path):
     text = effects_table.completions(a_run(tmp_path, (0.1, 0.5), (0.5, 0.9)), 10)
     assert text.splitlines() == ["**1+1**", "", r"* `base`, wrong: 2\n", r"* `r1_zero`, right: 2\n"]
+
+
+def test_completions_are_shown_where_verdicts_differ_from_each_set_in_turn(tmp_path):
+    run = a_run(tmp_path, (0.1, 0.5), (0.5, 0.9))
+    verdicts = {"sums": [(False, False), (False, True), (True, False)], "families": [(False, True)]}
+    rows = [
+        {"model": model, "set": name, "prompt_id": i, "prompt": f"{name} {i}", "completion": "", "correct": correct}
+        for name, pairs in verdicts.items()
+        for i, pair in enumerate(pairs)
+        for model, correct in zip(("base", "r1_zero"), pair)
+    ]
+    (run / "evaluate" / "latest" / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    shown = [line for line in effects_table.completions(run, 3).splitlines() if line.startswith("**")]
+    assert shown == ["**sums 1**", "**families 0**", "**sums 2**"]
