@@ -78,6 +78,7 @@ class Round:
             "seed": settings.seed,
             "round": self.number,
             "stage": self.stage,
+            "recipe": settings.recipe,
             "processes": settings.processes,
             "zero": settings.zero,
             "lora": settings.lora,
@@ -109,26 +110,28 @@ class Chaos:
 
     def __init__(self, work: Path, settings: argparse.Namespace):
         self.work, self.settings = work, settings
+        short = SHORT[settings.recipe]
         overrides = [
+            f"recipe={settings.recipe}",
             "run=chaos",
             f"orchestrator={settings.orchestrator}",
             f"launcher.num_processes={settings.processes}",
             "launcher.grace_s=60",
             "launcher.min_free_gib=0",
             f"rollout={settings.sampler}",
-            *(f"stages.{stage}.{key}={value}" for stage, values in SHORT.items() for key, value in values.items()),
-            *(f"stages.{stage}.reward_timeout_s=20" for stage, kind in KINDS.items() if kind == "grpo"),
+            *(f"stages.{stage}.{key}={value}" for stage, values in short.items() for key, value in values.items()),
+            *(f"stages.{stage}.reward_timeout_s=20" for stage in short if KINDS.get(stage) == "grpo"),
             *(
                 f"stages.{stage}.deepspeed.zero_stage={settings.zero}"
-                for stage, kind in KINDS.items()
-                if kind in ("grpo", "sft", "reward_models")
+                for stage in short
+                if KINDS.get(stage) in ("grpo", "sft", "reward_models")
             ),
             *(["lora=on", "lora.rank=4"] if settings.lora else []),
         ]
         self.driver = Driver(overrides, settings.processes)
         self.whole = work / "undisturbed" / "chaos"
-        last = max(list(SHORT).index(stage) for stage in settings.stages)
-        self.made = list(SHORT)[: last + 1]  # what the stages to kill may need
+        last = max(list(short).index(stage) for stage in settings.stages)
+        self.made = list(short)[: last + 1]  # what the stages to kill may need
 
     def run_undisturbed(self) -> None:
         """Once; a directory that has it already is taken, if nobody disturbed it."""
@@ -287,7 +290,13 @@ def main() -> int:
     parser.add_argument(
         "--first", type=int, default=0, help="number of the first round: repeat one with --first N --kills 1"
     )
-    parser.add_argument("--stages", default=",".join(KINDS), help="stages to kill, in turn")
+    parser.add_argument(
+        "--recipe",
+        choices=tuple(SHORT),
+        default="tiny",
+        help="smollm2: after `r1 models get smollm2-135m`, one process",
+    )
+    parser.add_argument("--stages", help="stages to kill, in turn; by default all that the recipe has")
     parser.add_argument("--processes", type=int, choices=(1, 2), default=2)
     parser.add_argument("--zero", type=int, choices=(0, 2, 3), default=0)
     parser.add_argument("--lora", action="store_true", help="all stages but pretraining train adapters")
@@ -312,9 +321,10 @@ def main() -> int:
     parser.add_argument("--record", type=Path, help="a file to which each round adds a line of JSON")
     parser.add_argument("--work", type=Path, help="where to work; an undisturbed run that is there is used again")
     settings = parser.parse_args()
-    settings.stages = settings.stages.split(",")
-    if unknown := set(settings.stages) - KINDS.keys():
-        parser.error(f"--stages: {', '.join(sorted(unknown))}: stages are {', '.join(KINDS)}")
+    known = [stage for stage in KINDS if stage in SHORT[settings.recipe]]
+    settings.stages = settings.stages.split(",") if settings.stages else known
+    if unknown := set(settings.stages) - set(known):
+        parser.error(f"--stages: {', '.join(sorted(unknown))}: stages are {', '.join(known)}")
     if empty := [
         stage
         for stage in settings.stages
