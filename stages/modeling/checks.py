@@ -189,11 +189,15 @@ def why_rewards_not_packed(scalar: "ScalarModel", shares_prompts: bool = False) 
 
     device = next(scalar.parameters()).device
     rows = short_rows(scalar.model)
-    own = scalar(pad_rows([rows.looked_at], 0, device)).item()
+    pad = scalar.model.config.get_text_config().pad_token_id
+    # Rows end in a token that may be the one that pads: many tokenizers have one for both.
+    completions = [[*completion, pad] for completion in rows.completions]
+    looked_at, other = rows.prompts[-1] + completions[-1], rows.prompts[0] + completions[0]
+    own = scalar(pad_rows([looked_at], pad, device)).item()
     if shares_prompts:
-        inputs = laid_out_groups(rows.prompts, rows.completions, 0)
+        inputs = laid_out_groups(rows.prompts, completions, pad)
     else:
-        inputs = laid_out([rows.prompts[0] + rows.completions[0], rows.looked_at], 0, device, packed=True)
+        inputs = laid_out([other, looked_at], pad, device, packed=True)
     is_own_N = _tokens_of_last(inputs[3], inputs[5] if shares_prompts else None)
     embedded: list[torch.Tensor] = []
     hook = scalar.model.get_input_embeddings().register_forward_hook(lambda *call: embedded.append(call[-1]))

@@ -1,4 +1,4 @@
-"""A reward model: a causal LM with a scalar head, read at the last token [N]."""
+"""A reward model: a causal LM with a scalar head, read at the last token that does not pad [N]."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,11 +44,11 @@ class ScalarModel(nn.Module):
         longest: int = 0,
         prefixes: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Rows ending in end-of-sequence -> [B] rewards, read at the last real token.
+        """Rows ending in end-of-sequence -> [B] rewards, each read at the last token that does not pad.
 
         Args:
             input_ids: Token ids, [B, T] padded on the right; or packed, [1, total], with the rest of the arguments.
-            places_B: [B] where the last token of each row is.
+            places_B: [B] where the reward of each row is read.
             position_ids: [1, total] of packed rows.
             boundaries: [S + 1] int32, where each segment of packed rows begins, and the end.
             longest: Tokens of the longest of the packed rows.
@@ -97,7 +97,8 @@ def laid_out(rows: list[list[int]], pad_id: int, device: torch.device, packed: b
         return (pad_rows(rows, pad_id, device),)
     row = lay_out(rows, [[False] * len(ids) for ids in rows], pad_id, device, packed=True)
     assert row.boundaries is not None
-    places_B = row.boundaries[1:].long() - 1 if rows else row.boundaries.new_zeros(0).long()
+    places = [begin + last_real(ids, pad_id) for begin, ids in zip(row.boundaries.tolist(), rows)]
+    places_B = torch.tensor(places, dtype=torch.long, device=device)
     return row.input_ids, places_B, row.position_ids, row.boundaries, row.longest
 
 
@@ -105,8 +106,22 @@ def laid_out_groups(prompts: list[list[int]], completions: list[list[int]], pad_
     """What `ScalarModel.forward` takes for completions that share their prompts, see `lay_out_groups`."""
     row = lay_out_groups(prompts, completions, pad_id)
     assert row.boundaries is not None and row.prefixes is not None
-    places_B = row.boundaries[1:].long()[row.prefixes >= 0] - 1
-    return row.input_ids, places_B, row.position_ids, row.boundaries, row.longest, row.prefixes
+    begins, shared = row.boundaries.tolist(), row.prefixes.tolist()
+    segments = [segment for segment, prefix in enumerate(shared) if prefix >= 0]  # of the completions
+    places = []
+    for segment, prompt, completion in zip(segments, prompts, completions):
+        place = last_real([*prompt, *completion], pad_id)
+        is_in_prompt = place < len(prompt)
+        places.append(begins[shared[segment]] + place if is_in_prompt else begins[segment] + place - len(prompt))
+    return row.input_ids, torch.tensor(places), row.position_ids, row.boundaries, row.longest, row.prefixes
+
+
+def last_real(ids: list[int], pad_id: int) -> int:
+    """The place in a row where its reward is read, as transformers has it: of the last token that does not pad.
+
+    Where a tokenizer pads with its end of sequence, that is the token before the end.
+    """
+    return next((place for place in range(len(ids) - 1, -1, -1) if ids[place] != pad_id), 0)
 
 
 def load_reward_model(

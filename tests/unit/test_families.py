@@ -277,13 +277,16 @@ def test_reward_models_of_other_families(family):
     assert torch.equal(scalar(row), scalar(row)) and scalar.training
 
 
+@pytest.mark.parametrize("end", [0, 2])  # the token that pads, or another one
 @pytest.mark.parametrize(
     ("family", "packed"), [("llama", True), ("qwen3", True), ("gpt2", True), ("mistral_window", False)]
 )
-def test_rewards_of_completions_that_share_their_prompts(family, packed):
-    """They are what the classifier gives for each row alone, whatever the order of the rows and the micro-batches."""
+def test_rewards_are_those_of_the_classifier_by_itself_however_rows_are_laid_out(family, packed, end):
+    """Where a tokenizer pads with its end of sequence, transformers reads the token before the end."""
     model = classifier(family).eval()
-    rows = [prompt + completion for prompt, completion in zip(PROMPTS, COMPLETIONS)]
+    completions = [completion + [end] for completion in COMPLETIONS]
+    completions[1] = [end]
+    rows = [prompt + completion for prompt, completion in zip(PROMPTS, completions)]
     with torch.no_grad():
         expected = [model(input_ids=torch.tensor([row])).logits.item() for row in rows]
     scorer = ready_scorer(model, packed=True)
@@ -292,7 +295,7 @@ def test_rewards_of_completions_that_share_their_prompts(family, packed):
     if not packed:
         return
     order = [0, 2, 1]
-    split = [PROMPTS[i] for i in order], [COMPLETIONS[i] for i in order]
+    split = [PROMPTS[i] for i in order], [completions[i] for i in order]
     for micro_batch_tokens in (5, 100):
         found = rewards_of_groups(scorer, *split, FewTokens(), micro_batch_tokens)
         assert found == pytest.approx([expected[i] for i in order], rel=1e-4, abs=1e-5)
