@@ -142,9 +142,9 @@ def training_rows() -> list[TrainingRow]:
 
 
 def objectives() -> list[Any]:
-    """Bradley-Terry on five pairs, and cross-entropy on five labels."""
+    """Bradley-Terry on five pairs, and cross-entropy on five labels. Some rows end in the token that pads."""
     generator = random.Random(2)
-    row = lambda: [*drawn(generator, generator.choice((3, 12, 41))), 2]
+    row = lambda: [*drawn(generator, generator.choice((3, 12, 41))), generator.choice((0, 2))]
     pairs = [SimpleNamespace(chosen=row(), rejected=row(), is_holdout=False) for _ in range(5)]
     labels = [SimpleNamespace(token_ids=row(), is_safe=i % 2 == 0, is_holdout=False) for i in range(5)]
     config = SimpleNamespace(reward_l2=0.1, batch_size=5, micro_batch_tokens=BUDGET)
