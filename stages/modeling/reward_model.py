@@ -139,7 +139,7 @@ def load_reward_model(
         require_four_bits()
     model = load_classifier(directory, torch.float32, has_head=not is_new, in_four_bits=quantize == "4bit")
     if pad is not None:
-        model.config.pad_token_id = pad
+        model.config.pad_token_id = model.config.get_text_config().pad_token_id = pad  # the latter is read
     return model
 
 
