@@ -180,7 +180,8 @@ def completions(run: Path, number: int) -> str:
         lines.append(f"**{' '.join(pair[1]['prompt'].split())}**\n")
         for sample in pair:
             mark = {True: "right", False: "wrong"}.get(sample.get("correct"), "")
-            lines.append(f"* `{sample['model']}`, {mark}: {json.dumps(sample['completion'], ensure_ascii=False)[1:-1]}")
+            text = json.dumps(sample["completion"], ensure_ascii=False)[1:-1].replace("`", "'")
+            lines.append(f"* `{sample['model']}`, {mark}: `{text}`")  # as code, or its tags would be taken for HTML
         lines.append("")
     return "\n".join(lines)
 

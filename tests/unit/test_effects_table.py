@@ -58,7 +58,7 @@ def test_an_effect_says_whether_it_came_and_one_without_its_models_is_left_out(t
 
 def test_completions_before_and_after(tmp_path):
     text = effects_table.completions(a_run(tmp_path, (0.1, 0.5), (0.5, 0.9)), 10)
-    assert text.splitlines() == ["**1+1**", "", r"* `base`, wrong: 2\n", r"* `r1_zero`, right: 2\n"]
+    assert text.splitlines() == ["**1+1**", "", r"* `base`, wrong: `2\n`", r"* `r1_zero`, right: `2\n`"]
 
 
 def test_completions_are_shown_where_verdicts_differ_from_each_set_in_turn(tmp_path):
