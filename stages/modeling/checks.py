@@ -189,7 +189,7 @@ def why_rewards_not_packed(scalar: "ScalarModel", shares_prompts: bool = False) 
 
     device = next(scalar.parameters()).device
     rows = short_rows(scalar.model)
-    pad = scalar.model.config.get_text_config().pad_token_id
+    pad = scalar.pad_id
     # Rows end in a token that may be the one that pads: many tokenizers have one for both.
     completions = [[*completion, pad] for completion in rows.completions]
     looked_at, other = rows.prompts[-1] + completions[-1], rows.prompts[0] + completions[0]

@@ -13,7 +13,6 @@ from stages.modeling.batching import (
     lay_out,
     lay_out_groups,
     micro_batches,
-    pad_id,
     pad_rows,
 )
 from stages.modeling.loading import load_classifier
@@ -21,7 +20,7 @@ from stages.modeling.quantized import require_four_bits
 from stages.modeling.sequences import SequenceGroup
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
 
 class ScalarModel(nn.Module):
@@ -34,6 +33,11 @@ class ScalarModel(nn.Module):
         self.packed = False  # whether its rows are packed, for ranks that hold them together
         self.sequences: SequenceGroup | None = None  # these ranks; None: each has rows of its own
         self.is_partitioned = False  # whether ZeRO 3 divides its weights over the ranks
+
+    @property
+    def pad_id(self) -> int:
+        """The token that pads its rows, by its own configuration: transformers looks for it where it reads rewards."""
+        return self.model.config.get_text_config().pad_token_id
 
     def forward(
         self,
@@ -144,15 +148,12 @@ def load_reward_model(
 
 
 @torch.no_grad()
-def reward_scores(
-    model: Any, rows: list[list[int]], tokenizer: "PreTrainedTokenizerBase", micro_batch_tokens: int
-) -> list[float]:
+def reward_scores(model: Any, rows: list[list[int]], micro_batch_tokens: int) -> list[float]:
     """Rewards of token rows, in their order, computed in batches of similar length.
 
     Args:
         model: A ScalarModel, or its engine.
         rows: Token ids that end in the end-of-sequence token.
-        tokenizer: Says which token pads.
         micro_batch_tokens: Most tokens of a batch, padding included.
     """
     scores = [0.0] * len(rows)
@@ -161,7 +162,7 @@ def reward_scores(
     scalar = getattr(model, "module", model)
     device = getattr(model, "device", None) or next(scalar.parameters()).device
     for indices in micro_batches([len(row) for row in rows], 1, 0, micro_batch_tokens, scalar.packed):
-        rewards = model(*laid_out([rows[i] for i in indices], pad_id(tokenizer), device, scalar.packed))
+        rewards = model(*laid_out([rows[i] for i in indices], scalar.pad_id, device, scalar.packed))
         for i, value in zip(indices, rewards.tolist()):
             scores[i] = value
     return scores
@@ -172,7 +173,6 @@ def rewards_of_groups(
     model: ScalarModel,
     prompts: list[list[int]],
     completions: list[list[int]],
-    tokenizer: "PreTrainedTokenizerBase",
     micro_batch_tokens: int,
 ) -> list[float]:
     """What `reward_scores` gives for prompts followed by their completions, in their order.
@@ -183,7 +183,6 @@ def rewards_of_groups(
         model: A model whose rows are packed.
         prompts: Token ids, for each completion.
         completions: Token ids that end in the end-of-sequence token.
-        tokenizer: Says which token pads.
         micro_batch_tokens: Most tokens of a batch.
     """
     scores = [0.0] * len(prompts)
@@ -191,7 +190,7 @@ def rewards_of_groups(
     (batches,) = group_micro_batches_of_ranks(known_by, [len(ids) for ids in prompts], lengths, 1, micro_batch_tokens)
     for indices in filter(None, batches):
         chosen = [prompts[i] for i in indices], [completions[i] for i in indices]
-        rewards = model(*laid_out_groups(*chosen, pad_id(tokenizer)))
+        rewards = model(*laid_out_groups(*chosen, model.pad_id))
         for i, value in zip(indices, rewards.tolist()):
             scores[i] = value
     return scores

@@ -291,15 +291,15 @@ def test_rewards_are_those_of_the_classifier_by_itself_however_rows_are_laid_out
         expected = [model(input_ids=torch.tensor([row])).logits.item() for row in rows]
     scorer = ready_scorer(model, packed=True)
     assert scorer.packed == packed
-    assert reward_scores(scorer, rows, FewTokens(), 20) == pytest.approx(expected, rel=1e-4, abs=1e-5)
+    assert reward_scores(scorer, rows, 20) == pytest.approx(expected, rel=1e-4, abs=1e-5)
     if not packed:
         return
     order = [0, 2, 1]
     split = [PROMPTS[i] for i in order], [completions[i] for i in order]
     for micro_batch_tokens in (5, 100):
-        found = rewards_of_groups(scorer, *split, FewTokens(), micro_batch_tokens)
+        found = rewards_of_groups(scorer, *split, micro_batch_tokens)
         assert found == pytest.approx([expected[i] for i in order], rel=1e-4, abs=1e-5)
-    assert rewards_of_groups(scorer, [], [], FewTokens(), 100) == []
+    assert rewards_of_groups(scorer, [], [], 100) == []
 
 
 def test_a_reward_model_is_padded_beside_a_policy_that_is():

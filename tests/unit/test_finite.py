@@ -215,7 +215,7 @@ def test_a_reward_model_that_gives_nan_is_not_taken_for_the_best(monkeypatch):
     monkeypatch.setattr(preference, "reward_scores", lambda *arguments: [math.nan])
     scorer = preference.PreferenceScorer.__new__(preference.PreferenceScorer)
     scorer.models = {"helpful": SimpleNamespace(packed=False)}
-    scorer.encoder = SimpleNamespace(tokenizer=None, sampled_target=lambda text: [2])
+    scorer.encoder = SimpleNamespace(sampled_target=lambda text: [2])
     scorer.micro_batch_tokens = 100
     one = a_rollout(answered("28"))
     one.prompt_ids = np.array([1])

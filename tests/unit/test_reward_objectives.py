@@ -17,21 +17,21 @@ LABELS = [Labelled([n], is_safe=n % 3 == 0, is_holdout=n == 4) for n in range(9)
 
 
 def test_pairs_are_rows_side_by_side_without_those_held_out():
-    objective = HelpfulObjective(WORKER, RewardModelsConfig(batch_size=4), None, PAIRS)
+    objective = HelpfulObjective(WORKER, RewardModelsConfig(batch_size=4), PAIRS)
     assert objective.rows == [[1, 0], [2, 0, 0], [1, 1], [2, 1, 1], [1, 3], [2, 3, 3], [1, 4], [2, 4, 4]]
     assert sorted(objective.batch_at(0)) == sorted(objective.batch_at(1)) == [0, 1, 2, 3]
-    assert objective.batch_at(1) == HelpfulObjective(WORKER, objective.config, None, PAIRS).batch_at(1)
+    assert objective.batch_at(1) == HelpfulObjective(WORKER, objective.config, PAIRS).batch_at(1)
 
 
 def test_bradley_terry():
     """Rewards 2 and 1 of one pair, 0 and 0 of another, in a batch of four: (log(1 + 1/e) + log 2 + l2 x 5 / 2) / 4."""
-    objective = HelpfulObjective(WORKER, RewardModelsConfig(reward_l2=0.1), None, PAIRS)
+    objective = HelpfulObjective(WORKER, RewardModelsConfig(reward_l2=0.1), PAIRS)
     loss = objective.loss_of(torch.tensor([2.0, 1.0, 0.0, 0.0]), [0, 1], 4)
     assert loss.item() == pytest.approx((math.log(1 + math.exp(-1)) + math.log(2) + 0.1 * 5 / 2) / 4)
 
 
 def test_a_batch_has_as_many_safe_as_unsafe_labels():
-    objective = SafetyObjective(WORKER, RewardModelsConfig(batch_size=4), None, LABELS)
+    objective = SafetyObjective(WORKER, RewardModelsConfig(batch_size=4), LABELS)
     assert objective.rows == [[0], [1], [2], [3], [5], [6], [7], [8]]
     for step in range(4):
         assert [objective.trained[i].is_safe for i in objective.batch_at(step)] == [True, True, False, False]
@@ -39,7 +39,7 @@ def test_a_batch_has_as_many_safe_as_unsafe_labels():
 
 def test_cross_entropy():
     """A reward of 0 for a safe one, 1 for an unsafe one, in a batch of two: (log 2 + log(1 + e)) / 2."""
-    objective = SafetyObjective(WORKER, RewardModelsConfig(), None, LABELS)
+    objective = SafetyObjective(WORKER, RewardModelsConfig(), LABELS)
     loss = objective.loss_of(torch.tensor([0.0, 1.0]), [0, 1], 2)
     assert loss.item() == pytest.approx((math.log(2) + math.log(1 + math.e)) / 2)
 

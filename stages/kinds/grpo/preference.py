@@ -78,13 +78,13 @@ class PreferenceScorer:
                 f"set mix.{name}=0, or give it "
                 "pairs (rows=preferences) or labels (rows=labels)"
             )
-        model, settings = self.models[name], (self.encoder.tokenizer, self.micro_batch_tokens)
+        model, budget = self.models[name], self.micro_batch_tokens
         prompts = [rollout.prompt_ids.tolist() for rollout in rollouts]
         completions = [self.encoder.sampled_target(text) for text in texts]
         if model.packed:
-            values = rewards_of_groups(model, prompts, completions, *settings)
+            values = rewards_of_groups(model, prompts, completions, budget)
         else:
-            values = reward_scores(model, [p + c for p, c in zip(prompts, completions)], *settings)
+            values = reward_scores(model, [p + c for p, c in zip(prompts, completions)], budget)
         if not all(map(math.isfinite, values)):
             raise RuntimeError(
                 f"the {name} reward model gives rewards that are NaN or infinite: make it anew with "

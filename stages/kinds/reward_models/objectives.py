@@ -1,7 +1,6 @@
 """What the two reward models learn [N]: which of two summaries is better, and whether a completion is safe."""
 
 import statistics
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,9 +20,9 @@ class HelpfulObjective:
     name = "helpful"
     rows_per_item = 2  # chosen and rejected
 
-    def __init__(self, worker: Worker, config: RewardModelsConfig, tokenizer: Any, pairs: list[Pair]):
+    def __init__(self, worker: Worker, config: RewardModelsConfig, pairs: list[Pair]):
         """`pairs`: with those that are held out."""
-        self.worker, self.config, self.tokenizer = worker, config, tokenizer
+        self.worker, self.config = worker, config
         self.trained = [pair for pair in pairs if not pair.is_holdout]
         self.held_out = [pair for pair in pairs if pair.is_holdout]
         self.rows = _rows_of(self.trained)
@@ -44,8 +43,8 @@ class HelpfulObjective:
         Mean and standard deviation of the rewards go to model/helpful/reward_stats.json, by which GRPO standardises.
         """
         budget = self.config.micro_batch_tokens
-        unseen = torch.tensor(reward_scores(engine, _rows_of(self.held_out), self.tokenizer, budget))
-        known = torch.tensor(reward_scores(engine, self.rows, self.tokenizer, budget))
+        unseen = torch.tensor(reward_scores(engine, _rows_of(self.held_out), budget))
+        known = torch.tensor(reward_scores(engine, self.rows, budget))
         if not known.isfinite().all():
             raise RuntimeError(
                 "the helpful reward model gives rewards that are NaN or infinite: lower "
@@ -72,9 +71,9 @@ class SafetyObjective:
     name = "safety"
     rows_per_item = 1
 
-    def __init__(self, worker: Worker, config: RewardModelsConfig, tokenizer: Any, labelled: list[Labelled]):
+    def __init__(self, worker: Worker, config: RewardModelsConfig, labelled: list[Labelled]):
         """`labelled`: with those that are held out."""
-        self.worker, self.config, self.tokenizer = worker, config, tokenizer
+        self.worker, self.config = worker, config
         self.trained = [row for row in labelled if not row.is_holdout]
         self.held_out = [row for row in labelled if row.is_holdout]
         self.rows = [row.token_ids for row in self.trained]
@@ -98,7 +97,7 @@ class SafetyObjective:
     def evaluate(self, engine: TrainEngine) -> dict[str, float]:
         """Accuracy on held-out labels, and the share of the unsafe ones that is found. Collective."""
         rows = [row.token_ids for row in self.held_out]
-        scores = torch.tensor(reward_scores(engine, rows, self.tokenizer, self.config.micro_batch_tokens))
+        scores = torch.tensor(reward_scores(engine, rows, self.config.micro_batch_tokens))
         is_safe = torch.tensor([row.is_safe for row in self.held_out], dtype=torch.bool)
         return {
             "safety/labels": len(self.trained),

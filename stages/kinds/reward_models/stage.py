@@ -28,10 +28,10 @@ def run(worker: Worker) -> None:
         safety_steps = config.safety_steps or one_epoch(labelled, config.batch_size)
     total_steps = helpful_steps + safety_steps
     if pairs:
-        helpful = HelpfulObjective(worker, config, tokenizer, pairs)
+        helpful = HelpfulObjective(worker, config, pairs)
         train(worker, config, tokenizer, helpful, Schedule(helpful_steps, 0, total_steps))
     if labelled:
-        safety = SafetyObjective(worker, config, tokenizer, labelled)
+        safety = SafetyObjective(worker, config, labelled)
         train(worker, config, tokenizer, safety, Schedule(safety_steps, helpful_steps, total_steps))
 
 

@@ -18,7 +18,7 @@ from stages.modeling.adapter_targets import heads_of
 from stages.modeling.adapters import add_adapters
 from stages.modeling.batching import micro_batches, pad_id
 from stages.modeling.ready import ready_classifier
-from stages.modeling.reward_model import laid_out
+from stages.modeling.reward_model import ScalarModel, laid_out
 from stages.runtime.distributed import control_group
 from stages.runtime.seeds import seed_for
 from stages.runtime.worker import Worker
@@ -89,7 +89,7 @@ def train(worker: Worker, config: RewardModelsConfig, tokenizer: Any, objective:
     while step < num_steps:
         torch.manual_seed(seed_for(worker.seed, worker.stage, name, step, worker.rank))
         batch = objective.batch_at(step)
-        loss = _accumulate(engine, objective, batch, config.micro_batch_tokens, pad_id(tokenizer))
+        loss = _accumulate(engine, objective, batch, config.micro_batch_tokens)
         grad_norm, lr = engine.step(step)
         step += 1
         metrics = {
@@ -136,17 +136,16 @@ def blind(name: str, metrics: dict[str, float], step: int, stage: str) -> list[A
     return [Alarm("blind_reward_model", step, message, advice)]
 
 
-def _accumulate(
-    engine: TrainEngine, objective: Objective, batch: list[int], micro_batch_tokens: int, pad: int
-) -> torch.Tensor:
+def _accumulate(engine: TrainEngine, objective: Objective, batch: list[int], micro_batch_tokens: int) -> torch.Tensor:
     """Adds the gradient of this rank's share of a global batch of items. Returns its share of the loss [1]."""
     engine.train()
     loss_sum = torch.zeros(1)
-    share, packed = engine.share, bool(engine.module.packed)
+    share, scalar = engine.share, engine.module
+    assert isinstance(scalar, ScalarModel)
     lengths = _num_tokens(objective, batch)
-    for places in micro_batches(lengths, share.count, share.number, micro_batch_tokens, packed):
+    for places in micro_batches(lengths, share.count, share.number, micro_batch_tokens, scalar.packed):
         items = [batch[place] for place in places]
-        rewards = engine(*laid_out(_rows_of(objective, items), pad, engine.device, packed))
+        rewards = engine(*laid_out(_rows_of(objective, items), scalar.pad_id, engine.device, scalar.packed))
         # An empty share still takes part in the collectives of the backward pass.
         loss = objective.loss_of(rewards, items, len(batch)) if items else rewards.sum() * 0.0
         engine.backward(loss)

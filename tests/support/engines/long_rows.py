@@ -148,7 +148,7 @@ def objectives() -> list[Any]:
     pairs = [SimpleNamespace(chosen=row(), rejected=row(), is_holdout=False) for _ in range(5)]
     labels = [SimpleNamespace(token_ids=row(), is_safe=i % 2 == 0, is_holdout=False) for i in range(5)]
     config = SimpleNamespace(reward_l2=0.1, batch_size=5, micro_batch_tokens=BUDGET)
-    return [HelpfulObjective(None, config, Tokens(), pairs), SafetyObjective(None, config, Tokens(), labels)]
+    return [HelpfulObjective(None, config, pairs), SafetyObjective(None, config, labels)]
 
 
 def perturbed(model: Any) -> Any:
@@ -189,7 +189,7 @@ def losses_of(engine: Any, reference: Any, world_size: int, sequence_parallel: i
 def reward_losses_of(engine: Any, world_size: int) -> Any:
     """The same for the losses of reward models; their metrics have the rewards too."""
     for objective in objectives():
-        loss = _accumulate(engine, objective, list(range(5)), BUDGET, 0)
+        loss = _accumulate(engine, objective, list(range(5)), BUDGET)
         if world_size > 1:
             dist.all_reduce(loss)
         yield objective.name, {"loss": loss.item()}
@@ -313,8 +313,8 @@ def run_case(shape: dict, has_lora: bool, **settings: Any) -> dict[str, list[flo
     for (name, metrics), (_, expected) in zip(*sides, strict=True):
         found[name] = compare(engine, alone_engine, metrics, expected)
     rows = objectives()[0].rows
-    scores = torch.tensor(reward_scores(engine, rows, Tokens(), BUDGET))
-    expected_scores = torch.tensor(reward_scores(alone_engine, rows, Tokens(), BUDGET))
+    scores = torch.tensor(reward_scores(engine, rows, BUDGET))
+    expected_scores = torch.tensor(reward_scores(alone_engine, rows, BUDGET))
     found["rewards"] = [0.0, (scores - expected_scores).abs().max().item()]
     return found
 
