@@ -10,7 +10,7 @@ from typing import Any
 from pipeline.configuration.graph import Node
 from pipeline.configuration.schema import RunConfig
 from pipeline.planning import lora
-from pipeline.planning.devices import is_for_gpus
+from pipeline.planning.devices import is_for_gpus, is_on_gpus
 from pipeline.planning.shapes import shape_of
 from pipeline.planning.speeds import CARDS
 from pipeline.planning.timeline import mean_limit, timeline
@@ -24,6 +24,7 @@ STARTUP_S = {"pretrain": 10, "sft": 10, "grpo": 16, "collect": 14, "reward_model
 # small one, and 5k of the large one in 15 s on two cores, which sample 180 to 220 tokens a second of it
 SMALL, LARGE = 516_096, 135e6
 CPU_FLOPS, CPU_SAMPLE_FLOPS = (2e10, 1.5e11), (1e10, 3e10)
+BF16_ON_CPU = 7  # times slower than fp32: 6 to 8 were measured
 # useful FLOP/s of one rank on a current GPU; fp32 goes past the tensor cores and reaches about a tenth
 GPU_FLOPS = {"bf16": 1.5e14, "fp32": 1.5e13}
 USUAL_CARD = "h100"  # that a plan counts with
@@ -63,9 +64,14 @@ def seconds(node: Node, config: Any, run: RunConfig) -> float | None:
     if not parameters or (node.kind == "sft" and rows is None and not config.max_steps):
         return None
     shape = shape_of(run.model_of(node.name))
-    if is_for_gpus(run) and shape is not None and shape.layers and run.model_of(node.name).path:
+    if _is_timed_on_gpus(run) and shape is not None and shape.layers and run.model_of(node.name).path:
         return timeline(node, config, run, shape, CARDS[USUAL_CARD], rows).seconds
     return STARTUP_S[node.kind] + sum(work(node, config, run, parameters, rows))
+
+
+def _is_timed_on_gpus(run: RunConfig) -> bool:
+    """Whether to count with a GPU: the configuration is for GPUs, and does not run here, where there are none."""
+    return is_for_gpus(run) and is_on_gpus(run)
 
 
 def work(node: Node, config: Any, run: RunConfig, parameters: float, rows: int | None = None) -> tuple[float, float]:
@@ -101,12 +107,12 @@ def _flops_of_rank(config: Any, run: RunConfig, parameters: float) -> tuple[floa
 
     Each thread of a rank on a CPU is a core.
     """
-    if not is_for_gpus(run):
-        threads = run.launcher.threads_per_process
-        return _of_size(parameters, *CPU_FLOPS) * threads, _of_size(parameters, *CPU_SAMPLE_FLOPS) * threads
     settings = getattr(config, "deepspeed", config)  # an evaluation has `precision` itself
-    flops = GPU_FLOPS[getattr(settings, "precision", run.deepspeed.precision)]
-    return flops, flops * GPU_SAMPLE_SHARE
+    precision = getattr(settings, "precision", run.deepspeed.precision)
+    if _is_timed_on_gpus(run):
+        return GPU_FLOPS[precision], GPU_FLOPS[precision] * GPU_SAMPLE_SHARE
+    threads = run.launcher.threads_per_process / (BF16_ON_CPU if precision == "bf16" else 1)
+    return _of_size(parameters, *CPU_FLOPS) * threads, _of_size(parameters, *CPU_SAMPLE_FLOPS) * threads
 
 
 def _of_size(parameters: float, of_small: float, of_large: float) -> float:

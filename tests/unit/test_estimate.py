@@ -150,6 +150,15 @@ def test_what_only_gpus_have_says_so_too(tiny):
         assert estimate.is_for_gpus(tiny(**values)), values
 
 
+def test_bf16_that_runs_here_without_a_gpu_is_timed_as_what_it_is(monkeypatch, tiny):
+    """A recipe for one GPU with launcher=cpu was planned with the speed of a GPU: minutes in the place of hours."""
+    monkeypatch.setattr("pipeline.planning.devices.num_gpus", lambda: 0)
+    run = tiny("launcher=cpu", "deepspeed.precision=bf16")
+    assert seconds(run, "cold_start") == pytest.approx(10 + WORK * estimate.BF16_ON_CPU / (2 * 2e10))
+    run = tiny("launcher=cpu", "launcher.threads_per_process=4")
+    assert seconds(run, "cold_start") == pytest.approx(10 + WORK / (8 * 2e10))
+
+
 def test_a_stage_of_another_precision_than_the_run_is_estimated_with_its_own(tiny):
     run = tiny("launcher=gpu", "deepspeed.precision=bf16", stages__evaluate__precision="fp32")
     assert run.stage("base").deepspeed.precision == "fp32"  # Muon
