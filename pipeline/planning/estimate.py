@@ -84,7 +84,7 @@ def work(node: Node, config: Any, run: RunConfig, parameters: float, rows: int |
         parameters: Of its model.
         rows: Of an SFT stage, the rows that it trains on.
     """
-    trained, sampled = tokens(node, config, rows)
+    trained, sampled = tokens(node, config, rows, shares_prompts=not _is_timed_on_gpus(run))
     training_flops, sampling_flops = _flops_of_rank(config, run, parameters)
     num_ranks = run.launcher.num_processes * run.launcher.num_nodes
     training = 2 * parameters * 3 * trained * _share_with_adapters(config)
@@ -131,7 +131,7 @@ def _measured(latest: Path, config: Any) -> float | None:
     return manifest.timing.total_s if is_same else None
 
 
-def tokens(node: Node, config: Any, rows: int | None = None) -> tuple[float, float]:
+def tokens(node: Node, config: Any, rows: int | None = None, shares_prompts: bool = True) -> tuple[float, float]:
     """(tokens trained on, tokens sampled) of a stage; prompts and completions have half the allowed length.
 
     A pass of the reference model over a token counts as a third of a token trained on.
@@ -140,6 +140,7 @@ def tokens(node: Node, config: Any, rows: int | None = None) -> tuple[float, flo
         node: The stage in the graph; an evaluation has an input for each model.
         config: Its configuration.
         rows: Of an SFT stage, the rows that it trains on; None where that is not known.
+        shares_prompts: Whether an update computes the prompt of a group once, as it does on a CPU.
     """
     if node.kind == "pretrain":
         return config.num_steps * config.batch_size * DOCUMENT_TOKENS, 0
@@ -151,9 +152,11 @@ def tokens(node: Node, config: Any, rows: int | None = None) -> tuple[float, flo
         return steps * config.batch_size * min(config.max_tokens, 4096) / 4, 0
     if node.kind == "grpo":
         length = mean_limit(config.max_completion_tokens, config.num_steps) / 2
-        completions = config.num_steps * config.prompts_per_step * config.group_size
+        prompts = config.num_steps * config.prompts_per_step
+        completions = prompts * config.group_size
         passes = 4 / 3 if config.beta else 1  # with the reference
-        return completions * (length + config.data.max_prompt_tokens / 2) * passes, completions * length
+        prompt_tokens = (prompts if shares_prompts else completions) * config.data.max_prompt_tokens / 2
+        return (completions * length + prompt_tokens) * passes, completions * length
     if node.kind == "collect":
         return 0, config.num_prompts * config.samples_per_prompt * config.max_completion_tokens / 2
     if node.kind == "reward_models":

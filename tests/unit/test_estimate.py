@@ -69,8 +69,8 @@ def test_parameters_of_a_model_directory_follow_from_its_weight_files_and_precis
 TRAINED_AND_SAMPLED = {
     "base": (1350 * 32 * 45, 0),  # steps, documents a step, tokens a document
     "cold_start": (50 * 32 * 256 / 4, 0),  # steps, rows a step, a quarter of the longest row
-    # steps, completions a step, half of 110 tokens and of the 32 of a prompt; 1/3: reference
-    "r1_zero": (35 * 256 * (55 + 16) * 4 / 3, 35 * 256 * 55),
+    # steps, prompts a step, 16 completions of half of 110 tokens and once half of 32 of the prompt; 1/3: reference
+    "r1_zero": (35 * 16 * (16 * 55 + 16) * 4 / 3, 35 * 256 * 55),
     "cold_start_data": (0, 96 * 12 * 55),  # prompts, completions of each, half of 110 tokens
     "reward_models": (150 * 24 * 3 * 40, (320 * 8 + 160 * 4) * 40),
     "evaluate": (0, 8 * (192 * 4 + 192 + 128) * 55),  # eight models
@@ -94,7 +94,7 @@ def test_every_kind_of_stage_is_here(tiny):
     [
         ("base", 10, 6 * 1_944_000),
         ("cold_start", 10, 6 * 102_400),
-        ("r1_zero", 16, 6 * 35 * 256 * (55 + 16) * 4 / 3 + 4 * 492_800),  # sampling at half the rate
+        ("r1_zero", 16, 6 * 35 * 16 * (16 * 55 + 16) * 4 / 3 + 4 * 492_800),  # sampling at half the rate
         ("cold_start_data", 14, 4 * 63_360),
         ("reward_models", 16, 6 * 432_000 + 4 * 128_000),
         ("evaluate", 14, 4 * 478_720),
