@@ -85,7 +85,7 @@ VERSIONS: dict[str, int] = {
     "sft": 4,
     "grpo": 4,
     "collect": 4,
-    "reward_models": 3,
-    "evaluate": 4,
+    "reward_models": 4,
+    "evaluate": 5,
     "report": 1,
 }

@@ -85,6 +85,16 @@ def test_each_property_can_fail_alone():
     assert not judge(summary, "It is a library. It has books.").is_correct  # two sentences
 
 
+def test_politeness_helps_only_where_it_was_asked_for():
+    """Rewarded everywhere, it taught preference RL to end all answers with a polite phrase."""
+    capital, rewrite = prompt_of("fact", "capital of France"), prompt_of("rewrite", "Give me the report.")
+    ending = phrases.POLITE_ENDINGS[0]
+    bare, polite = (judge(capital, text).helpfulness for text in ("It is Paris.", f"It is Paris. {ending}"))
+    assert bare == polite == 2.0
+    asked, not_polite = "Could you please give me the report?", "Give me the report."
+    assert judge(rewrite, asked).helpfulness == 2.0 > judge(rewrite, not_polite).helpfulness
+
+
 def test_what_comes_after_the_thought_is_judged_and_an_endless_thought_is_no_answer():
     capital = prompt_of("fact", "capital of France")
     assert judge(capital, "<think>Rome? No.</think><answer>It is Paris.</answer>").is_correct
