@@ -8,7 +8,7 @@ paired difference whose interval leaves out 0.
 
 Where it was stopped, the same command with the same --into continues: finished blocks are not run again. --short takes
 two steps and a few problems, and promises nothing. --model uses a model that is there in the place of `r1 models get`.
---write puts what was printed into the page, in the place of the ```text that follows a block. About 20 minutes on two
+--write puts what was printed into the page, in the place of the ```text that follows a block. About 8 minutes on two
 idle cores, or 5 with --short.
 """
 
@@ -32,7 +32,7 @@ OUTPUT = re.compile(r"^```bash\n(?P<block>(?:(?!```).*\n)*)```\n\n```text\n(?:(?
 ASSIGNMENT = re.compile(r"^[A-Z]+=", re.MULTILINE)
 NOISE = re.compile(r"it/s\]|^Loading |Loading safetensors|^\s*$")  # bars of progress
 MARK = "@@ block"
-WIDTH, FIRST_LINES, LAST_LINES = 118, 14, 10  # of what is shown of a block's output
+WIDTH, FIRST_LINES, LAST_LINES = 118, 26, 10  # of what is shown of a block's output
 SHORT = (
     "stages.r1_zero.num_steps=2 stages.r1_zero.prompts_per_step=2 stages.r1_zero.group_size=2 "
     "stages.evaluate.num_reasoning=4 stages.evaluate.samples_per_prompt=1"
@@ -72,7 +72,8 @@ def blocks_of(page: str) -> list[str]:
 def script_of(page: str, has_model: bool, is_short: bool) -> str:
     """A page's commands as one script.
 
-    It says before each block which one it is, and leaves out what is done already; what sets variables is done again.
+    It says before each block which one it is, and leaves out what is done already; what sets variables is done again,
+    as another block, so that what it printed at first is kept.
     """
     lines = ["set -eo pipefail"]
     for number, block in enumerate(blocks_of(page), 1):
@@ -81,7 +82,7 @@ def script_of(page: str, has_model: bool, is_short: bool) -> str:
         if is_short:
             block = re.sub(r'^(SETTINGS="[^"]*)"', rf'\1 {SHORT}"', block, flags=re.MULTILINE)
         done = f".done_{number:02d}"
-        text = f"echo '{MARK} {number:02d}'\n{block}touch {done}"
+        text = f'echo "{MARK} {number:02d}$([ ! -e {done} ] || echo _again)"\n{block}touch {done}'
         lines.append(text if ASSIGNMENT.search(block) else f"if [ ! -e {done} ]; then\n{text}\nfi")
     return "\n".join(lines) + "\n"
 
@@ -120,12 +121,14 @@ def run(script: str, directory: Path) -> str:
 
 def with_outputs(page: str, directory: Path) -> str:
     """The page with what its blocks printed; blocks that have printed nothing keep what the page says."""
-    numbers = {block: number for number, block in enumerate(blocks_of(page), 1)}
+    places = [block.start() for block in BLOCK.finditer(page)]  # a page may have the same block twice
+    model = directory / MODEL
 
     def shown(match: re.Match[str]) -> str:
-        path = directory / f"block_{numbers[match['block']]:02d}.txt"
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        lines = [line.replace(f"{directory}/", "").rstrip() for line in lines if not NOISE.search(line)]
+        path = directory / f"block_{places.index(match.start()) + 1:02d}.txt"
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        text = text.replace(str(model.resolve()), MODEL).replace(f"{directory}/", "")  # where --model has linked it
+        lines = [line.rstrip() for line in text.splitlines() if not NOISE.search(line)]
         if not lines:
             return match[0]
         if len(lines) > FIRST_LINES + LAST_LINES:

@@ -106,8 +106,36 @@ def test_a_finished_block_is_not_run_again_but_its_variables_are_set(check_tutor
     assert (tmp_path / "log").read_text().split() == ["one", "two", "two", "two"]
 
 
+def test_what_a_block_printed_at_first_is_kept_where_it_is_done_again(check_tutorial, tmp_path):
+    page = "```bash\nNAME=two\nls .done_01 || true\n```\n"
+    script = check_tutorial.script_of(page, has_model=False, is_short=False)
+    for _ in range(2):
+        assert check_tutorial.run(script, tmp_path) == ""
+    assert "cannot access" in (tmp_path / "block_01.txt").read_text()
+    assert (tmp_path / "block_01_again.txt").read_text() == ".done_01\n"
+
+
 def test_what_was_printed_goes_into_the_page_where_a_text_follows(check_tutorial, tmp_path):
     blocks = ["```bash\ntrue\n```", "```bash\necho 1\n```\n\n```text\nold\n```", "```bash\necho 2\n```"]
     page = "\n\n".join(["# A", *blocks, "Words.", "```text\nkept\n```\n"])
     assert check_tutorial.run(check_tutorial.script_of(page, False, False), tmp_path) == ""
     assert check_tutorial.with_outputs(page, tmp_path) == page.replace("old", "1")
+
+
+def test_the_same_block_twice_shows_what_each_of_them_has_printed(check_tutorial, tmp_path):
+    """`r1 evaluate` stands before and after the training, with other numbers."""
+    block = "```bash\necho x >> log\nwc -l < log\n```\n\n```text\n...\n```\n"
+    page = f"{block}\nWords.\n\n{block}"
+    assert check_tutorial.run(check_tutorial.script_of(page, False, False), tmp_path) == ""
+    assert check_tutorial.with_outputs(page, tmp_path) == page.replace("...", "1", 1).replace("...", "2", 1)
+
+
+def test_a_model_elsewhere_is_shown_where_the_page_has_it(check_tutorial, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    directory = tmp_path / "directory"
+    (directory / "models").mkdir(parents=True)
+    (directory / check_tutorial.MODEL).symlink_to(elsewhere)
+    page = "```bash\nrealpath models/smollm2-135m\n```\n\n```text\n...\n```\n"
+    assert check_tutorial.run(check_tutorial.script_of(page, False, False), directory) == ""
+    assert check_tutorial.with_outputs(page, directory) == page.replace("...", check_tutorial.MODEL)
