@@ -100,6 +100,13 @@ def test_a_rollouts_metrics_are_logged_with_each_step_and_some_with_its_first_al
     assert list(stage.metrics)[:2] == ["reward/mean", "reward/accuracy"] and "train/loss" not in stage.metrics
 
 
+def test_what_there_is_none_of_is_left_out_of_the_log():
+    """The thoughts of a step were all equations, which are in no language: `language nan` was printed."""
+    recorder, _ = a_recorder()
+    recorder.rollout_metrics = {"reward/mean": 1.0, "completion/mean_tokens": 21.0, "completion/language": float("nan")}
+    assert recorder.headline() == "reward 1.000 tokens 21.0"
+
+
 def test_grader_errors_are_counted_each_time_and_said_once():
     recorder, stage = a_recorder(oversampling=2.0)
     left_over = a_group(0, 0.0, 1.0, step=2, grader_error="old")

@@ -1,5 +1,6 @@
 """What GRPO writes down of its rollouts and steps, and what it decides by what was written."""
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -128,8 +129,11 @@ class StepRecorder:
         return metrics
 
     def headline(self) -> str:
-        """The rollout in use in a few words, for the log and the progress; empty before the first one."""
-        values = self.rollout_metrics
+        """The rollout in use in a few words, for the log and the progress; empty before the first one.
+
+        What there is none of is left out: thoughts that are equations are in no language.
+        """
+        values = {name: value for name, value in self.rollout_metrics.items() if not math.isnan(value)}
         return " ".join(
             f"{label} {values[name]:.{1 if label == 'tokens' else 3}f}"
             for label, name in HEADLINE.items()
