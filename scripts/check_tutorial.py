@@ -9,7 +9,7 @@ paired difference whose interval leaves out 0.
 Where it was stopped, the same command with the same --into continues: finished blocks are not run again. --short takes
 two steps and a few problems, and promises nothing. --model uses a model that is there in the place of `r1 models get`.
 --write puts what was printed into the page, in the place of the ```text that follows a block. About 8 minutes on two
-idle cores, or 5 with --short.
+idle cores, less with --short.
 """
 
 import argparse
@@ -46,7 +46,7 @@ def main() -> int:
     parser.add_argument("--into", type=Path, help="the directory to work in; by default a new one in /tmp")
     parser.add_argument("--write", action="store_true", help="put what was printed into the page")
     options = parser.parse_args()
-    directory = options.into or Path(tempfile.mkdtemp(prefix="tutorial_"))
+    directory = (options.into or Path(tempfile.mkdtemp(prefix="tutorial_"))).resolve()  # blocks run inside of it
     directory.mkdir(parents=True, exist_ok=True)
     print(f"working in {directory}")
     if options.model:

@@ -21,11 +21,15 @@ def numbers(metrics: Mapping[str, float]) -> str:
     """The most telling numbers of a stage, four at most.
 
     An evaluation shows pass@1 of its last models, which are the furthest along the recipe; sets of general prompts
-    are left out. Any other stage shows the first of `SHOWN_METRICS` that it has.
+    are left out. Any other stage shows the first of `SHOWN_METRICS` that it has. What a stage had none of (NaN, such as
+    the language of thoughts that are equations) is left out.
 
     >>> numbers({"train/loss": 0.12345, "reward/mean": 1.25, "data/samples": 2900})
     'reward/mean 1.25  train/loss 0.123  data/samples 2,900'
+    >>> numbers({"reward/mean": 1.25, "completion/language": float("nan")})
+    'reward/mean 1.25'
     """
+    metrics = {name: value for name, value in metrics.items() if not math.isnan(value)}
     scores = [name for name in metrics if name.endswith("/pass@1") and not name.endswith("_general/pass@1")]
     known = [name for name in SHOWN_METRICS if name in metrics]
     chosen = scores[-MAX_NUMBERS:] or known[:MAX_NUMBERS] or list(metrics)[:MAX_NUMBERS]
