@@ -55,8 +55,8 @@ def prepare(dies_with_parent: bool = True) -> None:
         "MASTER_ADDR": "127.0.0.1",
         "OMP_NUM_THREADS": "1",
         "KMP_BLOCKTIME": "0",
-        "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads collapse on shared cores
-        "THP_MEM_ALLOC_ENABLE": "1",  # tensors of 2 MiB and more in huge pages: fewer page faults
+        "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin for long collapse on shared cores
+        "GOMP_SPINCOUNT": "2000",  # some microseconds: less than it takes to wake a thread up
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",

@@ -88,4 +88,6 @@ def test_without_a_penalty_there_is_no_reference(tmp_path):
     path = model_directory(tmp_path / "model")
     run = config(f"runs_dir={tmp_path}", f"model.path={path}", "stages.r1_zero.beta=0")
     node, own = graph.build(run).nodes["r1_zero"], run.stage("r1_zero")
-    assert estimate.tokens(node, own)[0] == 35 * 256 * (55 + own.data.max_prompt_tokens / 2)
+    prompts, group, prompt_tokens = 35 * 16, 16, own.data.max_prompt_tokens / 2
+    assert estimate.tokens(node, own)[0] == prompts * (group * 55 + prompt_tokens)
+    assert estimate.tokens(node, own, shares_prompts=False)[0] == prompts * group * (55 + prompt_tokens)

@@ -29,7 +29,9 @@ class Client:
 
     def __init__(self, url: str, limit_s: float, answer_s: float):
         self.url, self.limit_s, self.answer_s = url.rstrip("/"), limit_s, answer_s
-        self.http = httpx.Client(base_url=self.url, trust_env=False)
+        # A server ends a connection that waits for 5 s, at times with the next request on its way; so each call
+        # has one of its own.
+        self.http = httpx.Client(base_url=self.url, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
 
     def is_healthy(self) -> bool:
         """Whether the server answers, and its engine runs."""

@@ -20,6 +20,7 @@ from stages.engines.sampling import Completion, OnGroup
 from stages.engines.sampling.servers.client import CONNECT_S, Client, said, tokens_drawn
 
 LOOK_S = 2.0  # between two looks at a server that draws
+KEPT_S = 2.0  # a connection waits for its next request; a server ends one that waits for 5 s
 GENERATE = "/inference/v1/generate"
 TRIES = 5  # of a request that is answered with an error; failures in a row that make a server a lost one
 NO_NUMBER = -9999.0  # what vLLM's server writes for a log-probability that is NaN or minus infinity
@@ -86,7 +87,7 @@ class Puller:
 
     async def _draw(self, batch: Batch, sources: list[Source]) -> None:
         """Returns when everything is drawn, or no server is left."""
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=KEPT_S)
         timeout = httpx.Timeout(None, connect=CONNECT_S)
         async with httpx.AsyncClient(limits=limits, timeout=timeout, trust_env=False) as http:
             drawing = [asyncio.create_task(self._serve(http, batch, source)) for source in sources]
