@@ -88,9 +88,8 @@ def ours(options) -> None:
 
 def trl(options, work: dict) -> None:
     """SFTTrainer with the same work; real tokens are counted in compute_loss."""
-    os.environ.update(
-        {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "KMP_BLOCKTIME": "0", "OMP_WAIT_POLICY": "PASSIVE"}
-    )  # threads wait as ours do
+    waiting = {"KMP_BLOCKTIME": "0", "OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "2000"}  # as our threads do
+    os.environ.update({"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", **waiting})
     import torch
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))

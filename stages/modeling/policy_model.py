@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 LOGITS_PER_CHUNK = {"cpu": 1 << 26, "cuda": 1 << 29}  # most logits held at once: 256 MiB in fp32, 1 GiB in bf16
+LARGE_TABLE = 1 << 22  # weights of an embedding from which on a second gradient of that size is worth avoiding
 
 
 class PolicyModel(nn.Module):
@@ -46,6 +47,7 @@ class PolicyModel(nn.Module):
             self.head: Kind = head_kind(model)
         if packed:
             use_packed_attention(model)
+        _embed_sparsely(model)
 
     @contextmanager
     def taking_packed_rows(self) -> Iterator[None]:
@@ -173,3 +175,15 @@ class PolicyModel(nn.Module):
             return own_logits(self.model, hidden_ND).clone()  # autograd may still need the family's last result
         cap = softcap_of(self.model)
         return capped(head(hidden_ND).float(), cap) if self.head == "capped" and cap else head(hidden_ND)
+
+
+def _embed_sparsely(model: "PreTrainedModel") -> None:
+    """Lets a large embedding on a CPU add only the rows of its tokens to the gradient of the head that it is tied to.
+
+    By itself it would fill a gradient as large as the vocabulary with zeros, and add the whole of it to the head's,
+    which is there in any case.
+    """
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    is_plain = type(embedding) is nn.Embedding and embedding.weight.device.type == "cpu"
+    if is_plain and head is not None and embedding.weight is head.weight and embedding.weight.numel() >= LARGE_TABLE:
+        embedding.sparse = True

@@ -1,5 +1,7 @@
 """Model maths: logprobs are those of the full logits, chunks change nothing, the supervised loss is HF's own."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -60,6 +62,24 @@ def one_by_one(policy, rows, temperature=1.0):
         logprobs.append(log_probs.gather(-1, torch.tensor(row[first:])[:, None])[:, 0])
         entropies.append(-(log_probs.exp() * log_probs).sum(-1))
     return torch.cat(logprobs), torch.cat(entropies)
+
+
+@pytest.mark.parametrize("is_tied", [True, False])
+def test_a_large_tied_embedding_adds_the_rows_of_its_tokens_to_the_gradient_of_the_head(
+    tokenizer, rows, monkeypatch, is_tied
+):
+    """The same gradients, all of them dense: a sparse one would reach an optimizer that cannot take it."""
+    config = replace(TINY, tie_embeddings=is_tied)
+    usual = PolicyModel(new_model(config, tokenizer, seed=1))
+    monkeypatch.setattr(policy_module, "LARGE_TABLE", 1)
+    policy = PolicyModel(new_model(config, tokenizer, seed=1))
+    assert policy.model.get_input_embeddings().sparse == is_tied
+    assert not usual.model.get_input_embeddings().sparse
+    for model in (policy, usual):
+        for _ in range(2):  # the second pass adds to what the first one left
+            model(*lay(rows).inputs)[0].sum().backward()
+    assert all(parameter.grad.layout == torch.strided for parameter in policy.parameters())
+    torch.testing.assert_close(gradients(policy), gradients(usual))
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])

@@ -6,6 +6,7 @@ to draw and returns, so that a trainer can go on meanwhile; `finish` waits.
 
 import os
 import secrets
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from stages.engines.weights import Weights
 from stages.runtime.distributed import gather_objects, own_place
 
 TRANSFERS = 3  # tries of one sync, each with the servers that are left
+PAUSE_S = 1.0  # before the second try, and twice that before the third: what broke off may be there again
 
 
 @dataclass
@@ -176,7 +178,8 @@ class ServerSampler:
         step = getattr(weights, "step", 0)
         self.step = None
         lost = gather_objects([(source.client.url, source.lost) for source in self.sources if source.lost])
-        for _ in range(TRANSFERS):
+        for number in range(TRANSFERS):
+            time.sleep(PAUSE_S * number)
             self.num_syncs += 1
             label = f"{self.token}/{self.num_syncs}/step {step}"
             self._prepare(lost)
