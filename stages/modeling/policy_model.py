@@ -184,6 +184,6 @@ def _embed_sparsely(model: "PreTrainedModel") -> None:
     which is there in any case.
     """
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
-    is_plain = type(embedding) is nn.Embedding and embedding.weight.device.type == "cpu"
+    is_plain = type(embedding) is nn.Embedding and not torch.cuda.is_available()
     if is_plain and head is not None and embedding.weight is head.weight and embedding.weight.numel() >= LARGE_TABLE:
         embedding.sparse = True
