@@ -31,9 +31,6 @@ FINITE = (  # besides losses and gradient norms; of each a mean over all complet
 )
 # The update may differ from the sampler by so many times what the probe saw, and by so many nats a token in any case.
 GROWN_GAP, SMALL_GAP = 5, 1e-3
-# In half precision tokens that nobody is sure of differ by more, and those are what is trained on; a probe that sees
-# more than the first number is of that kind, and the second one is then the least that counts.
-HALF_PRECISION, SMALL_GAP_THERE = 1e-4, 2e-2
 GROWN = 10  # a gradient norm so many times its median has grown
 
 
@@ -127,12 +124,10 @@ def _truncation(history: list[dict], config: HealthConfig) -> str | None:
 
 def _sampler_mismatch(history: list[dict], config: HealthConfig) -> str | None:
     row = history[-1]
-    probe = row.get("policy/probe_mean", 0.0)
-    least = SMALL_GAP_THERE if probe > HALF_PRECISION else SMALL_GAP
-    if _is_over(row, "policy/update_mismatch", max(least, GROWN_GAP * probe)):
+    if _is_over(row, "policy/update_mismatch", max(SMALL_GAP, GROWN_GAP * row.get("policy/probe_mean", 0.0))):
         return (
             f"policy/update_mismatch is {row['policy/update_mismatch']:.3g} nats a token, but the probe's only "
-            f"{probe:.3g}: in training mode the policy is not the one that was sampled, "
+            f"{row.get('policy/probe_mean', 0.0):.3g}: in training mode the policy is not the one that was sampled, "
             "as with dropout"
         )
     if not _is_over(row, "policy/mismatch_kl", config.mismatch_kl_limit):

@@ -81,15 +81,7 @@ def test_what_earlier_weights_have_drawn_may_differ(step, drawn_at):
 
 
 @pytest.mark.parametrize(
-    ("gap", "probe", "is_alarm"),
-    [
-        (0.05, 0.02, False),
-        (0.3, 0.02, True),
-        (9e-4, 1e-7, False),
-        (2e-3, 1e-7, True),
-        (0.0088, 0.0012, False),  # SmolLM2 in bf16, without dropout
-        (0.025, 0.0012, True),
-    ],
+    ("gap", "probe", "is_alarm"), [(0.05, 0.02, False), (0.3, 0.02, True), (9e-4, 1e-7, False), (2e-3, 1e-7, True)]
 )
 def test_the_limit_belongs_to_what_the_probe_saw(gap, probe, is_alarm):
     row = {"step": 1, "policy/update_mismatch": gap, "policy/probe_mean": probe}
