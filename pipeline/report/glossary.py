@@ -96,7 +96,7 @@ TRAINING = {
     "policy/clip_frac": Term("The share of tokens whose ratio of new to old probability left the clip range."),
     "policy/mismatch_max": Term("The largest difference of a token's log-probability between sampler and trainer."),
     "policy/mismatch_kl": Term("The KL divergence of the sampler from the trainer, in nats per token."),
-    "policy/update_mismatch": Term("The mean of that difference over all tokens of an update."),
+    "policy/update_mismatch": Term("The mean of that difference on the probed completions, as an update sees them."),
     "policy/probe_mean": Term("The mean of that difference on a few completions that are looked at in each rollout."),
     "policy/probe_max": Term("The largest of that difference on these completions."),
     "policy/correction": Term("The mean weight that corrects tokens for a sampler that disagrees with the trainer."),

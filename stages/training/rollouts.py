@@ -117,6 +117,7 @@ class Row:
     use: str = "train"  # train; or, with dynamic sampling, keep (left for the next rollout) or drop (no signal)
     advantage: float = 0.0
     has_old_logprobs: bool = False
+    is_probed: bool = False  # it is one of those that sampler and trainer were compared on before they were trained on
     oldest_version: int | None = None  # of the weights that drew its tokens, where the sampler says so
     mean_version: float | None = None  # over its tokens
     rank: int = 0  # the rank that has the rollout

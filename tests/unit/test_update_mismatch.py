@@ -52,7 +52,10 @@ def drawn_by(update: PolicyUpdate, step: int):
     update.engine.eval()
     for rollout in rollouts:
         rollout.rollout_logprobs = update.forward([rollout])[0].detach().numpy()
-    return [Row.of(rollout) for rollout in rollouts]
+    rows = [Row.of(rollout) for rollout in rollouts]
+    for row in rows[:2]:
+        row.is_probed = True
+    return rows
 
 
 def metrics_of(update: PolicyUpdate, step: int, drawn_at: int | None) -> dict[str, float]:
@@ -65,6 +68,17 @@ def test_an_update_that_computes_what_was_sampled_is_quiet():
     metrics = metrics_of(an_update(0.0), step=4, drawn_at=4)
     assert metrics["policy/update_mismatch"] < 1e-6
     assert not alarms([{"step": 5, "policy/probe_mean": 1e-7, **metrics}])
+
+
+def test_the_update_is_measured_on_the_tokens_that_the_probe_compared():
+    """Rounding in bf16 is larger where the model is less sure, so other tokens would raise false alarms."""
+    update = an_update(0.0)
+    rows = drawn_by(update, step=4)
+    rows[2].here.rollout_logprobs = rows[2].here.rollout_logprobs + 1
+    assert update.accumulate(rows, Counts(3, 19, 20), corrects=False, drawn_at=4)["policy/update_mismatch"] < 1e-6
+    rows[1].here.rollout_logprobs = rows[1].here.rollout_logprobs + 0.5
+    metrics = update.accumulate(rows, Counts(3, 19, 20), corrects=False, drawn_at=4)
+    assert metrics["policy/update_mismatch"] == pytest.approx(0.5 * 9 / (6 + 9), abs=1e-5)
 
 
 def test_dropout_raises_the_alarm_though_the_probe_sees_nothing():

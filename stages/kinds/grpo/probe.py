@@ -111,7 +111,8 @@ def probe_sampler(
         worker: the stage.
         config: its `correction`, `agreement` and `rollout.logprob_tolerance` decide.
         policy: the trainer's forward pass.
-        fresh: rollouts that were drawn with the weights that the trainer has now; a few, evenly spread, are compared.
+        fresh: rollouts that were drawn with the weights that the trainer has now; a few, evenly spread, are compared
+            and marked as probed.
         step: optimizer steps done, for the message.
         is_stale: earlier weights have drawn them: the difference is measured, and no error. The servers were probed
             when they got those weights.
@@ -125,7 +126,10 @@ def probe_sampler(
         SamplerDisagrees: the same after an update. A stale or wrong weight would poison every later step.
     """
     count = PROBES_PER_RANK * worker.world_size // config.deepspeed.sequence_parallel
-    mean, worst = policy.mismatch(fresh[:: max(1, len(fresh) // count)][:count])
+    probed = fresh[:: max(1, len(fresh) // count)][:count]
+    for row in probed:
+        row.is_probed = True
+    mean, worst = policy.mismatch(probed)
     if not is_stale:
         _require_agreement(worker, config, worst, step, "the sampler's")
     return Probe(mean, worst, config.correction != "none" and mean > config.agreement)

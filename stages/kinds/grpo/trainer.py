@@ -38,7 +38,7 @@ from stages.kinds.grpo.preference import PreferenceScorer
 from stages.kinds.grpo.probe import Probe, SyncedSampler, probe_sampler, probe_servers
 from stages.kinds.grpo.record import LogWatches, StepRecorder, measured
 from stages.kinds.grpo.reference import KeptReference, Reference
-from stages.kinds.grpo.update import PolicyUpdate
+from stages.kinds.grpo.update import PolicyUpdate, trained_part
 from stages.modeling.adapters import Adapters, add_adapters
 from stages.modeling.batching import pad_id
 from stages.modeling.model import load_tokenizer
@@ -292,10 +292,17 @@ class GrpoTrainer:
         """Compares sampler and trainer. Raises RuntimeError where they differ by more than the tolerance."""
         with measured(self.recorder.times, "probe"):
             fresh = [r for r in rollouts if r.step == first]
+            trained = [r for r in self._trained_first(rollouts, first) if r.step == first]
             is_stale = any(ahead.staleness(r, self.step) for r in fresh)
-            self.probe = probe_sampler(self.worker, self.config, self.policy, fresh, self.step, is_stale)
+            self.probe = probe_sampler(self.worker, self.config, self.policy, trained or fresh, self.step, is_stale)
             if self.probe.corrects and self.config.updates_per_rollout > 1 and not rollouts[0].has_old_logprobs:
                 self.policy.set_old_logprobs(rollouts)
+
+    def _trained_first(self, rollouts: list[Row], first: int) -> list[Row]:
+        """What of the rollouts batch `first`, the first update on them, will train on."""
+        scored = ScoredRollouts.of(rollouts, self.config.group_size)
+        batch = self.history.share(scored.rollouts, first)
+        return trained_part(batch, scored.informative, self.config.mask_truncated, self.policy.max_tokens)[0]
 
     def _log_rollouts(self, first: int, sampled: list[Row]) -> None:
         with measured(self.recorder.times, "log"):

@@ -27,8 +27,8 @@ from stages.runtime.worker import Worker
 from stages.training.exchange import Tokens, deliver, give_back, windows
 from stages.training.rollouts import Row
 
-# Over micro-batches and ranks. `gap`: |policy - sampler| over the `fresh_tokens`, which the weights of now have drawn.
-SUMMED = ("loss", "kl", "clipped", "entropy", "mismatch_kl", "correction", "tokens", "gap", "fresh_tokens")
+# Over micro-batches and ranks. `gap`: |policy - sampler| over the `probed_tokens`, which the weights of now have drawn.
+SUMMED = ("loss", "kl", "clipped", "entropy", "mismatch_kl", "correction", "tokens", "gap", "probed_tokens")
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class PolicyUpdate:
 
         Returns:
             train/loss and policy/* over all ranks; the latter are means over tokens. policy/update_mismatch is over
-            what these weights have drawn, and is there only where there is any.
+            what these weights have drawn and the probe has compared, and is there only where there is any.
         """
         self.engine.train()
         sums, worst = torch.zeros(len(SUMMED)), torch.zeros(1)
@@ -165,7 +165,7 @@ class PolicyUpdate:
             "policy/mismatch_kl": total["mismatch_kl"] / tokens,
             "policy/mismatch_max": worst.item(),
             **({"policy/correction": total["correction"] / tokens} if corrects else {}),
-            **({"policy/update_mismatch": total["gap"] / total["fresh_tokens"]} if total["fresh_tokens"] else {}),
+            **({"policy/update_mismatch": total["gap"] / total["probed_tokens"]} if total["probed_tokens"] else {}),
         }
 
     def _shares(self, rollouts: list[Row]) -> list[list[list[int]]]:
@@ -322,11 +322,11 @@ class PolicyUpdate:
 def _gap(
     rows: list[Row], drawn_at: int | None, policy_N: torch.Tensor, sampler_N: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The sum of |policy - sampler| over the tokens that the rollout `drawn_at` has drawn, and their number."""
-    is_fresh_B = torch.tensor([r.step == drawn_at for r in rows], dtype=torch.bool)
+    """The sum of |policy - sampler| over the probed tokens that the rollout `drawn_at` has drawn, and their number."""
+    is_probed_B = torch.tensor([r.is_probed and r.step == drawn_at for r in rows], dtype=torch.bool)
     lengths_B = torch.tensor([r.num_completion_tokens for r in rows], dtype=torch.int64)
-    is_fresh_N = is_fresh_B.repeat_interleave(lengths_B).to(sampler_N.device)
-    return (policy_N - sampler_N).abs()[is_fresh_N].sum(), is_fresh_N.sum()
+    is_probed_N = is_probed_B.repeat_interleave(lengths_B).to(sampler_N.device)
+    return (policy_N - sampler_N).abs()[is_probed_N].sum(), is_probed_N.sum()
 
 
 def _largest(values_N: torch.Tensor) -> torch.Tensor:
