@@ -31,7 +31,8 @@ def test_there_are_a_few_hundred_prompts_of_every_kind():
     counts = {split: {kind: len(prompts(kind, split)) for kind in KINDS} for split in SPLITS}
     assert sum(counts["train"][kind] for kind in GENERAL_KINDS) >= 250
     assert sum(counts["test"][kind] for kind in GENERAL_KINDS) >= 100
-    assert counts["train"]["harm"] == counts["train"]["benign"] and counts["test"]["harm"] == counts["test"]["benign"]
+    assert 1 <= counts["train"]["benign"] / counts["train"]["harm"] < 1.5
+    assert counts["test"]["harm"] == counts["test"]["benign"]
 
 
 def test_train_and_test_share_neither_templates_nor_items_nor_answers():

@@ -20,7 +20,8 @@ DOMAINS = {
     "safety_labels": ("harm", "harm", "benign"),
 }
 # Three of four pairs to fine-tune on are requests that are harmful or only look it: telling them apart takes many.
-_PAIR_KINDS = (*GENERAL_KINDS, *10 * ("harm", "benign"))
+# The benign ones differ more among themselves, and so there are more of them.
+_PAIR_KINDS = (*GENERAL_KINDS, *10 * ("harm",), *13 * ("benign",))
 
 
 def as_prompt(item: EnglishPrompt, split: str, index: int) -> Prompt:
