@@ -296,10 +296,9 @@ def test_dynamic_sampling_and_what_it_leaves_over_survive_a_kill(policy, stage_r
         assert [r["index"] for r in logs[step] if r["step"] < step] == kept
     killed = prepare(stage_root / "grpo_dynamic_killed", policy, **DYNAMIC)
     with broken(killed, "hold", monkeypatch) as attempt:
-        attempt.wait_for_step(3)
-        attempt.wait_for_checkpoint(2)
+        attempt.wait_for_checkpoint(4)  # it holds before step 5
     run_stage(killed, num_processes=1)
-    assert "resumed from step_000002" in attempt_log(killed)
+    assert "resumed from step_000004" in attempt_log(killed)
     assert_same_bits(killed, whole)
 
 
