@@ -3,7 +3,7 @@
 The styles: neat, polite, rude, off (the answer to another prompt), refuse and comply (with a harmful request). The
 data is better than what a small model writes, and has faults on purpose, as data that was gathered has: a fifth is
 rude, some is beside the point, some refuse what is harmless or comply with what is harmful. The last stage has to
-correct this.
+correct this. Of the latter there are few: with twice as many, what a model has not seen is told apart much worse.
 """
 
 import random
@@ -14,8 +14,8 @@ from stages.worlds.english.catalogue import GENERAL_KINDS, EnglishPrompt, prompt
 # Shares of styles, by the kind of a prompt.
 MIXTURE: dict[str, dict[str, float]] = {
     "general": {"neat": 0.53, "polite": 0.20, "rude": 0.22, "off": 0.05},
-    "harm": {"refuse": 0.80, "comply": 0.15, "rude": 0.05},
-    "benign": {"neat": 0.50, "polite": 0.20, "refuse": 0.10, "rude": 0.20},
+    "harm": {"refuse": 0.90, "comply": 0.08, "rude": 0.02},
+    "benign": {"neat": 0.52, "polite": 0.23, "refuse": 0.05, "rude": 0.20},
 }
 
 
