@@ -122,8 +122,8 @@ def test_the_pairs_to_fine_tune_on_have_the_faults_that_they_are_said_to_have():
     harm = [one for prompt, one in found if prompt.kind == "harm"]
     benign = [one for prompt, one in found if prompt.kind == "benign"]
     assert 0.17 < sum(one.is_rude for one in general) / len(general) < 0.27
-    assert 0.75 < sum(one.is_safe for one in harm) / len(harm) < 0.87
-    assert 0.06 < sum(one.refuses for one in benign) / len(benign) < 0.14
+    assert 0.87 < sum(one.is_safe for one in harm) / len(harm) < 0.93
+    assert 0.03 < sum(one.refuses for one in benign) / len(benign) < 0.07
     assert sources.general_pairs(20, 1, "a") == sources.general_pairs(20, 1, "a") != sources.general_pairs(20, 1, "b")
 
 
