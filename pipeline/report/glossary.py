@@ -72,6 +72,7 @@ TRAINING = {
     "reward/mean": Term("The mean of the whole reward, the weighted sum of its parts, over all prompts.", "higher"),
     "reward/std": Term("The standard deviation of the reward over the completions of a step."),
     "reward/accuracy": Term("The share of completions with the right answer, on training prompts.", "higher"),
+    "reward/reasoning_prompts": Term("Reasoning prompts of a rollout: what its accuracy is a mean over."),
     "reward/format": Term("The share of completions of the form <think>…</think><answer>…</answer>.", "higher"),
     "reward/language": Term("The reward for one language: the share of the thought in the prompt's.", "higher"),
     "reward/preference": Term("The mean reward of the reward models, on general prompts.", "higher"),

@@ -1,7 +1,8 @@
 """The collapse of a policy: nothing is right any more soon after the start, because the learning rate is too high.
 
 Two things tell it apart from bad luck: the accuracy is gone for two rollouts in a row after it was at least LEAST, or
-it is gone while nearly all completions run into the length limit, which they did not before. In supervised training the
+it is gone while nearly all completions run into the length limit, which they did not before. Where general prompts are
+in the mix a rollout may have a single problem, and a hard one: then it takes more rollouts. In supervised training the
 loss has risen far over what it was, for two steps in a row. Going back would not help: the rate stays.
 """
 
@@ -9,6 +10,7 @@ import math
 import statistics
 
 LEAST = 0.2  # accuracy that cannot be lost by chance, twice in a row, even of 16 completions
+FEWEST_PROMPTS = 4  # of both rollouts: one prompt's completions are right or wrong together
 GONE = 0.1  # of the accuracy before, what is left where it is gone
 NEARLY_ALL, NOT_BEFORE = 0.9, 0.5  # shares of completions that are cut
 RISEN, MARGIN = 1.5, 1.0  # the loss before so many times, and so many nats on top
@@ -41,15 +43,25 @@ def _of_policy(history: list[dict]) -> str | None:
     rows = _of_rollouts([row for row in history if "reward/accuracy" in row])
     if len(rows) < 2 or rows[-1] is not history[-1]:
         return None
-    last, before = rows[-1], rows[:-2]
-    is_gone_twice = len(before) > 0 and _is_gone(rows[-2], before)
-    if is_gone_twice and _is_gone(last, before):
-        return _lost(last, before, 2)
+    last, count = rows[-1], _num_rollouts(rows)
+    before = rows[:-count]
+    if before and all(_is_gone(row, before) for row in rows[-count:]):
+        return _lost(last, before, count)
     before = rows[:-1]
     is_cut = last.get("completion/truncated_frac", 0.0) >= NEARLY_ALL
     if is_cut and _median(before, "completion/truncated_frac") <= NOT_BEFORE and _is_gone(last, before):
         return _lost(last, before, 1)
     return None
+
+
+def _num_rollouts(rows: list[dict]) -> int:
+    """How many of the last rollouts have FEWEST_PROMPTS problems together; at least two, or all there are."""
+    num_prompts = 0
+    for count, row in enumerate(reversed(rows), 1):
+        num_prompts += row.get("reward/reasoning_prompts", FEWEST_PROMPTS)
+        if count >= 2 and num_prompts >= FEWEST_PROMPTS:
+            return count
+    return len(rows)
 
 
 def _of_rollouts(rows: list[dict]) -> list[dict]:

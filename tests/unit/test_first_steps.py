@@ -98,6 +98,7 @@ def rows(*changes: dict) -> list[dict]:
 
 LOST = {"reward/accuracy": 0.0, "reward/mean": 0.2}
 ALSO = {"reward/accuracy": 0.0, "reward/mean": 0.1}  # the next rollout
+ONE = {"reward/reasoning_prompts": 1}
 CUT = {"reward/accuracy": 0.0, "reward/mean": 0.0, "completion/truncated_frac": 1.0}
 
 
@@ -112,6 +113,8 @@ CUT = {"reward/accuracy": 0.0, "reward/mean": 0.0, "completion/truncated_frac": 
         ([{}, {}, LOST, LOST, ALSO], 5),
         ([{"reward/accuracy": 0.1}, LOST, ALSO, LOST], None),  # there was too little to lose
         ([LOST, ALSO, {}, {}], None),
+        ([{}, {**LOST, **ONE}, {**ALSO, **ONE}, {}], None),  # two hard problems, one in each rollout
+        ([{}, {**LOST, **ONE}, {**ALSO, **ONE}, {**LOST, **ONE}, {**ALSO, **ONE}, ALSO], 5),
         ([{}] * 30, None),
     ],
 )

@@ -37,6 +37,7 @@ def reward_metrics(rollouts: list[Row], is_zero_variance: list[bool]) -> dict[st
             "reward/language": mean(r.reward_parts["language"] for r in reasoning),
             "completion/language": mean(r.language for r in reasoning if r.language is not None),
             "completion/reasoning_tokens": mean(r.num_completion_tokens for r in reasoning),
+            "reward/reasoning_prompts": len({r.group for r in reasoning}),
         }
     metrics |= {
         f"reward/{name}": mean(r.reward_parts[name] for r in rollouts)
