@@ -8,7 +8,7 @@ from pipeline.configuration.graph import Node
 from pipeline.configuration.schema import RunConfig
 from pipeline.errors import MessageAndFix
 from pipeline.planning.command_line import own_command
-from pipeline.planning.fingerprint import data_files, differences
+from pipeline.planning.fingerprint import data_files, differences, general_prompts
 from stages.config import VERSIONS, counts, fields_of, output_fields
 from stages.contract.description import StageDescription
 from stages.contract.error_report import ErrorReport
@@ -91,6 +91,8 @@ def _run_reason(node: Node, config: RunConfig, stage_config: Any, inputs: dict[s
         elif old_inputs[role].fingerprint != source.fingerprint:
             changes.append(f"{source.stage or 'the model from outside'} changed")
     changes += [f"{role} removed" for role in old_inputs if role not in inputs]
+    if not changes and latest.is_dir():
+        changes = [f"{name} changed" for name in general_prompts(stage_config)]
     return "; ".join(changes) if changes else "its directory is gone"
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.configuration.data_sources import content_of, sources_of
-from stages.config import VERSIONS, output_fields
+from stages.config import VERSIONS, CollectConfig, GrpoConfig, RewardModelsConfig, output_fields
 from stages.contract.files import digest, sha256
+from stages.worlds.english import TRAINING_VERSION
 
 SAMPLED_BLOCKS = 64  # of a weight file: hashing all of a large model would take many minutes at every plan
 BLOCK_BYTES = 1 << 16
@@ -34,6 +35,19 @@ def stage_fingerprint(kind: str, config: Any, inputs: dict[str, str], data_files
     for key, content in data_files.items():
         fields = with_content(fields, key.split("."), content)
     return digest({"kind": kind, "version": VERSIONS[kind], "config": fields, "inputs": inputs, "seed": seed})
+
+
+def general_prompts(config: Any) -> dict[str, str]:
+    """The version of the general prompts that a stage trains on, as something it is made from; empty without any."""
+    data = getattr(config, "data", None)
+    if data is None or data.general == "none":
+        return {}
+    draws = (
+        isinstance(config, RewardModelsConfig)
+        or (isinstance(config, CollectConfig) and config.num_general > 0)
+        or (isinstance(config, GrpoConfig) and config.mix.helpful + config.mix.safety > 0)
+    )
+    return {f"prompts of data.general={data.general}": str(TRAINING_VERSION)} if draws else {}
 
 
 def with_content(fields: dict, names: list[str], content: str) -> dict:

@@ -19,7 +19,7 @@ from pipeline.planning.command_line import command
 from pipeline.planning.devices import check_devices, device_notes
 from pipeline.planning.elsewhere import find_made
 from pipeline.planning.evaluated import find_earlier, is_measured
-from pipeline.planning.fingerprint import data_files, short_fingerprint, stage_fingerprint
+from pipeline.planning.fingerprint import data_files, general_prompts, short_fingerprint, stage_fingerprint
 from pipeline.planning.fitting import check_memory, memory_notes
 from pipeline.planning.judges import check_judges
 from pipeline.planning.learning_rates import check_rates, rate_notes
@@ -189,6 +189,7 @@ def _step(
     files = data_files(stage_config) if stage_config is not None else {}
     fingerprints = {role: source.fingerprint for role, source in inputs.items()}
     fingerprints |= {f"template of {role}": source.template for role, source in inputs.items() if source.template}
+    fingerprints |= general_prompts(stage_config)
     fingerprint = stage_fingerprint(
         node.kind, stage_config if stage_config is not None else {}, fingerprints, files, config.seed
     )

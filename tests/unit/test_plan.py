@@ -7,6 +7,7 @@ import pytest
 
 from pipeline.configuration.graph import NODES, STAGES
 from pipeline.errors import MissingInput
+from pipeline.planning import fingerprint
 from pipeline.planning.fingerprint import differences, stage_fingerprint
 from stages.config import KINDS, GrpoConfig, OptimConfig
 from stages.contract import manifest
@@ -51,6 +52,21 @@ def test_fingerprint_depends_on_output_fields_seed_inputs_and_data_and_on_nothin
     assert len({print_of(), *others}) == 5
     moved = GrpoConfig(data=type(config.data)(path="elsewhere.jsonl"))
     assert print_of(moved, files={"data": "x"}) == print_of(files={"data": "x"})
+
+
+def test_other_general_prompts_make_those_stages_anew_that_train_on_them(runs, monkeypatch):
+    planned = lambda: plan("+stage=all", "recipe=reasoning_gym_cpu", "data.general=english", "judge=english", runs)
+    first = planned()
+    finish(first, *(one.stage for one in first.steps))
+    monkeypatch.setattr(fingerprint, "TRAINING_VERSION", 99)
+    again, before = planned(), {one.stage: one.fingerprint for one in first.steps}
+    changed = [one.stage for one in again.steps if one.fingerprint != before[one.stage]]
+    drawn = ["rejection_data", "reward_models", "preference_rl"]
+    assert [stage for stage in STAGES if stage in changed] == [
+        stage for stage in STAGES if stage in (*drawn, "rejection_sft", "distill", "evaluate", "report")
+    ]
+    assert step(again, "rejection_data").reason == "prompts of data.general=english changed"
+    assert actions(again)["reasoning_rl"] == "skip"
 
 
 def test_differences_name_key_old_and_new():
