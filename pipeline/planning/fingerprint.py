@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.configuration.data_sources import content_of, sources_of
-from stages.config import VERSIONS, CollectConfig, GrpoConfig, RewardModelsConfig, output_fields
+from stages.config import GENERAL_VERSIONS, VERSIONS, CollectConfig, GrpoConfig, RewardModelsConfig, output_fields
 from stages.contract.files import digest, sha256
-from stages.worlds.english import TRAINING_VERSION
 
 SAMPLED_BLOCKS = 64  # of a weight file: hashing all of a large model would take many minutes at every plan
 BLOCK_BYTES = 1 << 16
@@ -47,7 +46,7 @@ def general_prompts(config: Any) -> dict[str, str]:
         or (isinstance(config, CollectConfig) and config.num_general > 0)
         or (isinstance(config, GrpoConfig) and config.mix.helpful + config.mix.safety > 0)
     )
-    return {f"prompts of data.general={data.general}": str(TRAINING_VERSION)} if draws else {}
+    return {f"prompts of data.general={data.general}": str(GENERAL_VERSIONS[data.general])} if draws else {}
 
 
 def with_content(fields: dict, names: list[str], content: str) -> dict:

@@ -23,6 +23,7 @@ from stages.config.server import ServerConfig
 from stages.config.training import HealthConfig, PretrainConfig, RewardModelsConfig, SftConfig, StageConfig
 
 __all__ = [
+    "GENERAL_VERSIONS",
     "KINDS",
     "SHAPE",
     "VERSIONS",
@@ -89,3 +90,5 @@ VERSIONS: dict[str, int] = {
     "evaluate": 5,
     "report": 1,
 }
+# The same for the general prompts and pairs that are trained on, by `data.general`.
+GENERAL_VERSIONS: dict[str, int] = {"english": 2}

@@ -7,9 +7,8 @@ import pytest
 
 from pipeline.configuration.graph import NODES, STAGES
 from pipeline.errors import MissingInput
-from pipeline.planning import fingerprint
 from pipeline.planning.fingerprint import differences, stage_fingerprint
-from stages.config import KINDS, GrpoConfig, OptimConfig
+from stages.config import GENERAL_VERSIONS, KINDS, GrpoConfig, OptimConfig
 from stages.contract import manifest
 from stages.contract.inputs import StageInput
 from tests.support.runs import finish, model_directory, plan, step
@@ -58,7 +57,7 @@ def test_other_general_prompts_make_those_stages_anew_that_train_on_them(runs, m
     planned = lambda: plan("+stage=all", "recipe=reasoning_gym_cpu", "data.general=english", "judge=english", runs)
     first = planned()
     finish(first, *(one.stage for one in first.steps))
-    monkeypatch.setattr(fingerprint, "TRAINING_VERSION", 99)
+    monkeypatch.setitem(GENERAL_VERSIONS, "english", 99)
     again, before = planned(), {one.stage: one.fingerprint for one in first.steps}
     changed = [one.stage for one in again.steps if one.fingerprint != before[one.stage]]
     drawn = ["rejection_data", "reward_models", "preference_rl"]

@@ -9,6 +9,3 @@ judge.py        rules that judge a completion
 styles.py       completions of several styles to fine-tune on
 sources.py      prompts by number, and the held-out sets
 """
-
-# Raise it when training prompts or pairs change: finished stages that drew from them are then made anew.
-TRAINING_VERSION = 2
