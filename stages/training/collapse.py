@@ -10,7 +10,7 @@ import math
 import statistics
 
 LEAST = 0.2  # accuracy that cannot be lost by chance, twice in a row, even of 16 completions
-FEWEST_PROMPTS = 4  # of both rollouts: one prompt's completions are right or wrong together
+FEWEST_PROMPTS = 4  # in all of those rollouts: one prompt's completions are right or wrong together
 GONE = 0.1  # of the accuracy before, what is left where it is gone
 NEARLY_ALL, NOT_BEFORE = 0.9, 0.5  # shares of completions that are cut
 RISEN, MARGIN = 1.5, 1.0  # the loss before so many times, and so many nats on top

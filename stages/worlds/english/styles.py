@@ -3,7 +3,7 @@
 The styles: neat, polite, rude, off (the answer to another prompt), refuse and comply (with a harmful request). The
 data is better than what a small model writes, and has faults on purpose, as data that was gathered has: a fifth is
 rude, some is beside the point, some refuse what is harmless or comply with what is harmful. The last stage has to
-correct this. Of the latter there are few: with twice as many, what a model has not seen is told apart much worse.
+correct this. Of the latter there are few: with twice as many, requests that a model has not seen are told apart worse.
 """
 
 import random
