@@ -2,6 +2,7 @@
 
 from pipeline.configuration.data_sources import sources_of
 from pipeline.configuration.schema import RunConfig
+from stages.config import BF16_TOLERANCE, GrpoConfig, RolloutConfig
 from stages.data.file_selection import shown
 from stages.data.hub import pin_advice
 
@@ -19,7 +20,26 @@ def file_notes(config: RunConfig) -> list[str]:
 
 def notes(config: RunConfig) -> list[str]:
     """One line for each thing that this configuration switches off or asks for, and that may not be meant."""
-    return _of_data(config) + _of_students(config)
+    return _of_data(config) + _of_students(config) + _of_precision(config)
+
+
+def _of_precision(config: RunConfig) -> list[str]:
+    """Stages of reinforcement learning in bf16 with the tolerance of fp32: their first probe would end them."""
+    stages = {name: config.stage(name) for name in config.selection}
+    names = [
+        name
+        for name, stage in stages.items()
+        if isinstance(stage, GrpoConfig)
+        and stage.deepspeed.precision == "bf16"
+        and stage.rollout.logprob_tolerance <= RolloutConfig().logprob_tolerance
+    ]
+    if not names:
+        return []
+    return [
+        f"{', '.join(names)}: bf16 rounds differently in the sampler and in the trainer, by more than "
+        f"rollout.logprob_tolerance={RolloutConfig().logprob_tolerance:g} allows, which would stop the stage: set "
+        f"rollout.logprob_tolerance={BF16_TOLERANCE:g}"
+    ]
 
 
 def _of_students(config: RunConfig) -> list[str]:

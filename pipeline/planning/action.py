@@ -8,7 +8,7 @@ from pipeline.configuration.graph import Node
 from pipeline.configuration.schema import RunConfig
 from pipeline.errors import MessageAndFix
 from pipeline.planning.command_line import own_command
-from pipeline.planning.fingerprint import data_files, differences, general_prompts
+from pipeline.planning.fingerprint import content_changes, data_files, differences, general_prompts
 from stages.config import VERSIONS, counts, fields_of, output_fields
 from stages.contract.description import StageDescription
 from stages.contract.error_report import ErrorReport
@@ -78,8 +78,7 @@ def _run_reason(node: Node, config: RunConfig, stage_config: Any, inputs: dict[s
         changed = differences(output_part(before.config, stage_config), output_fields(stage_config))
         paths = {f"{key}.path" for key in files}  # a data file counts by its content
         changes += [line for line in changed if line.split()[0] not in paths]
-    if before.data_files != files:
-        changes.append("content of the data file")
+    changes += content_changes(before.data_files, files)
     if before.seed != config.seed:
         changes.append(f"seed {before.seed} -> {config.seed}")
     if before.version != VERSIONS[node.kind]:

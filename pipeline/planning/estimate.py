@@ -13,7 +13,7 @@ from pipeline.planning import lora
 from pipeline.planning.devices import is_for_gpus, is_on_gpus
 from pipeline.planning.shapes import shape_of
 from pipeline.planning.speeds import CARDS
-from pipeline.planning.timeline import mean_limit, timeline
+from pipeline.planning.timeline import drawn_groups, mean_limit, timeline
 from pipeline.planning.training_rows import training_rows
 from stages.config import LoraConfig, ModelConfig
 from stages.contract.description import StageDescription
@@ -39,6 +39,7 @@ SIZE_FIELDS = (  # what decides how much a stage has to do
     "num_epochs",
     "prompts_per_step",
     "group_size",
+    "oversampling",
     "num_reasoning",
 )
 
@@ -134,7 +135,7 @@ def _measured(latest: Path, config: Any) -> float | None:
 def tokens(node: Node, config: Any, rows: int | None = None, shares_prompts: bool = True) -> tuple[float, float]:
     """(tokens trained on, tokens sampled) of a stage; prompts and completions have half the allowed length.
 
-    A pass of the reference model over a token counts as a third of a token trained on.
+    Dynamic sampling draws groups that are not trained on. A pass of the reference model over a token counts as a third of a token trained on.
 
     Args:
         node: The stage in the graph; an evaluation has an input for each model.
@@ -156,7 +157,7 @@ def tokens(node: Node, config: Any, rows: int | None = None, shares_prompts: boo
         completions = prompts * config.group_size
         passes = 4 / 3 if config.beta else 1  # with the reference
         prompt_tokens = (prompts if shares_prompts else completions) * config.data.max_prompt_tokens / 2
-        return (completions * length + prompt_tokens) * passes, completions * length
+        return (completions * length + prompt_tokens) * passes, completions * length * drawn_groups(config)
     if node.kind == "collect":
         return 0, config.num_prompts * config.samples_per_prompt * config.max_completion_tokens / 2
     if node.kind == "reward_models":

@@ -1,16 +1,28 @@
 """Fingerprints: everything that decides a stage's output, as one hash; also that of models and data from outside."""
 
 import hashlib
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from pipeline.configuration.data_sources import content_of, sources_of
-from stages.config import GENERAL_VERSIONS, VERSIONS, CollectConfig, GrpoConfig, RewardModelsConfig, output_fields
+from pipeline.configuration.data_sources import all_nodes, content_of, sources_of
+from stages.config import (
+    GENERAL_VERSIONS,
+    VERSIONS,
+    CollectConfig,
+    DataConfig,
+    GrpoConfig,
+    RewardModelsConfig,
+    TracesConfig,
+    output_fields,
+)
 from stages.contract.files import digest, sha256
 
 SAMPLED_BLOCKS = 64  # of a weight file: hashing all of a large model would take many minutes at every plan
 BLOCK_BYTES = 1 << 16
 MAX_HASHED_BYTES = 1 << 28  # of a data file; larger ones by a sample
+GYM = "reasoning-gym"
+FIRST_GYM = "0.1.25"  # its version when versions began to count: what was finished before is of this one
 
 
 def short_fingerprint(fingerprint: str) -> str:
@@ -49,6 +61,20 @@ def general_prompts(config: Any) -> dict[str, str]:
     return {f"prompts of data.general={data.general}": str(GENERAL_VERSIONS[data.general])} if draws else {}
 
 
+def content_changes(old: dict[str, str], new: dict[str, str]) -> list[str]:
+    """What has changed from one set of `data_files` to another, in words; empty where nothing has.
+
+    >>> content_changes({"data": "reasoning-gym 0.1.26"}, {"data": "reasoning-gym 0.1.27"})
+    ['the version of reasoning-gym']
+    """
+    pairs = [(old.get(key, ""), new.get(key, "")) for key in {*old, *new}]
+    changed = [value for before, after in pairs if before != after for value in (before, after) if value]
+    if not changed:
+        return []
+    is_library = all(value.startswith(GYM) for value in changed)
+    return [f"the version of {GYM}" if is_library else "content of the data file"]
+
+
 def with_content(fields: dict, names: list[str], content: str) -> dict:
     """The fields, in which the content of the source at `names` stands in the place of its path.
 
@@ -63,10 +89,25 @@ def data_files(config: Any) -> dict[str, str]:
     """Hashes of the files that a stage reads from outside, as far as they are there, by the key of the configuration.
 
     The keys are "data"; "data.sources.NAME" for the sources of a mixture; "settings.NAME" for evaluation suites.
+    Problems that a library generates count by the library's version.
     """
     found = {key: content_of(source, data_hash) for key, source in sources_of(config).items()}
+    found |= {key: _gym_version() for key, node in all_nodes(config).items() if _is_generated_by_gym(node)}
     found |= {f"settings.{name}": _suite_content(suite) for name, suite in getattr(config, "settings", {}).items()}
     return {key: content for key, content in found.items() if content}
+
+
+def _is_generated_by_gym(node: DataConfig | TracesConfig) -> bool:
+    return isinstance(node, DataConfig) and node.name == "reasoning_gym"
+
+
+def _gym_version() -> str:
+    """The library that generates problems of data=reasoning_gym; "" where it is missing, or of FIRST_GYM."""
+    try:
+        installed = version(GYM)
+    except PackageNotFoundError:
+        return ""
+    return "" if installed == FIRST_GYM else f"{GYM} {installed}"
 
 
 def _suite_content(suite: Any) -> str:

@@ -11,7 +11,7 @@ from pipeline.configuration.schema import RunConfig
 from pipeline.planning import capacity, memory
 from pipeline.planning.shapes import Shape, shape_of
 from pipeline.planning.speeds import COPY, Card, Speeds
-from stages.config import LoraConfig
+from stages.config import GrpoConfig, LoraConfig
 
 START_S = 60.0  # libraries, compilation, CUDA graphs: 46 to 67 s were measured
 DISK = 2e9  # bytes a second that a machine reads or writes
@@ -19,6 +19,7 @@ GIB = 2**30
 RULES_S = 1e-3  # of a rank, for grading one completion by rules
 PROBED_ROWS = 64  # that the probe computes once more, about
 LENGTH = 0.5  # mean length of a completion over its limit
+WITH_SIGNAL = 0.5  # share of the groups that dynamic sampling draws
 
 
 @dataclass(frozen=True)
@@ -117,11 +118,11 @@ class _Work:
         prompt, mean = config.data.max_prompt_tokens / 2, limit * self.length
         rows = config.prompts_per_step * config.group_size * config.updates_per_rollout
         tokens = rows / config.updates_per_rollout * (prompt + mean)
-        kept = rows * mean * 8 / self.ranks
+        kept, drawn = rows * mean * 8 / self.ranks, rows * drawn_groups(config)
         cycle = [
             Phase("sync", self.speeds.sync(config.rollout.tensor_parallel)),
-            Phase("rollout", self._sampling(rows, mean, limit, prompt)),
-            Phase("reward", rows / self.ranks * RULES_S + self._judged(rows, mean)),
+            Phase("rollout", self._sampling(drawn, mean, limit, prompt)),
+            Phase("reward", drawn / self.ranks * RULES_S + self._judged(drawn, mean)),
             Phase("probe", self.speeds.forward(PROBED_ROWS * (prompt + mean))),
             Phase("log", kept / DISK),
             Phase("update", self._update(tokens, prompt + mean), config.updates_per_rollout),
@@ -217,6 +218,21 @@ class _Work:
             count = max(count, made.cycle_seconds * made.cycles / (60 * config.save_every_minutes))
         export = self.shape.parameters * self.number_bytes / DISK
         return [Phase("checkpoint", copied, math.floor(count)), Phase("export", export)]
+
+
+def drawn_groups(config: GrpoConfig) -> float:
+    """Groups that are drawn for each one that is trained on; dynamic sampling draws others for those without signal.
+
+    >>> drawn_groups(GrpoConfig()), drawn_groups(GrpoConfig(oversampling=1, max_sampling_rounds=3))
+    (1.0, 1.75)
+    """
+    if not config.oversampling:
+        return 1.0
+    missing, drawn = 1.0, 0.0
+    for number in range(1, config.max_sampling_rounds + 1):
+        asked = missing * (1 if number == config.max_sampling_rounds else config.oversampling)
+        drawn, missing = drawn + asked, max(0.0, missing - asked * WITH_SIGNAL)
+    return drawn
 
 
 def mean_limit(schedule: list[list[int]], num_steps: int) -> float:

@@ -72,11 +72,11 @@ class Column:
 def columns(results: Sequence[Result]) -> list[Column]:
     """All columns: sets in the order of the file, metrics in the report's order.
 
-    A mean of nothing (n = 0) is no result. Grader errors have a column only where there are any.
+    Grader errors have a column only where there are any.
     """
     cells: dict[str, dict[str, dict[str, Cell]]] = {}
     for row in results:
-        if row["n"] == 0 or _OF_LEVEL.fullmatch(row["metric"]):
+        if _OF_LEVEL.fullmatch(row["metric"]):
             continue
         low, high, n = number(row["low"]), number(row["high"]), number(row["n"])
         cell = Cell(float(row["value"]), low, high, None if n is None else int(n))

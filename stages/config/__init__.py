@@ -11,7 +11,15 @@ its fix.
 
 from stages.config.convert import from_dict, output_fields, to_dict
 from stages.config.data import DataConfig, MixtureSource, PrepareConfig, SourceConfig, TracesConfig
-from stages.config.engines import SHAPE, VLLM_CPU_HEAD_SIZES, DeepSpeedConfig, ModelConfig, OptimConfig, RolloutConfig
+from stages.config.engines import (
+    BF16_TOLERANCE,
+    SHAPE,
+    VLLM_CPU_HEAD_SIZES,
+    DeepSpeedConfig,
+    ModelConfig,
+    OptimConfig,
+    RolloutConfig,
+)
 from stages.config.fields import Bool, Checked, Float, Int, config_class, setting
 from stages.config.graders import JudgeConfig, SandboxConfig
 from stages.config.grpo import GrpoConfig, HackingConfig, MixConfig, RewardConfig
@@ -23,6 +31,7 @@ from stages.config.server import ServerConfig
 from stages.config.training import HealthConfig, PretrainConfig, RewardModelsConfig, SftConfig, StageConfig
 
 __all__ = [
+    "BF16_TOLERANCE",
     "GENERAL_VERSIONS",
     "KINDS",
     "SHAPE",

@@ -41,13 +41,16 @@ class Comparison(TypedDict):
 def read_results(directory: Path) -> list[Result]:
     """The results in an evaluation's directory; rows that are none, or are not finite, are left out.
 
+    So are means of nothing (n = 0), which earlier versions wrote as 0.
+
     Raises:
         FileNotFoundError: There is no such file.
         DamagedFile: It is not a list.
     """
-    rows = read_as(list, directory / RESULTS, "list of results")
+    values = read_as(list, directory / RESULTS, "list of results")
     absent = {"low": None, "high": None, "n": None}
-    return [row for value in rows if (row := _row(Result, value, absent, ("value",))) is not None]
+    rows = [row for value in values if (row := _row(Result, value, absent, ("value",))) is not None]
+    return [row for row in rows if row["n"] != 0]
 
 
 def find_results(directory: Path) -> list[Result]:

@@ -78,10 +78,22 @@ TRAINED_AND_SAMPLED = {
 }
 
 
+NAMES = ("oversampling", "max_sampling_rounds")
+
+
 @pytest.mark.parametrize("stage", TRAINED_AND_SAMPLED)
 def test_tokens_of_every_kind(stage, tiny):
     run = tiny()
     assert estimate.tokens(graph.build(run).nodes[stage], run.stage(stage)) == pytest.approx(TRAINED_AND_SAMPLED[stage])
+
+
+def test_dynamic_sampling_draws_more_than_it_trains_on(tiny):
+    plain = tiny()
+    trained, sampled = estimate.tokens(graph.build(plain).nodes["r1_zero"], plain.stage("r1_zero"))
+    for words, drawn in (([1, 3], 1 + 0.5 + 0.25), ([2, 2], 2), ([4, 1], 1)):
+        run = tiny(*(f"stages.r1_zero.{key}={value}" for key, value in zip(NAMES, words)))
+        found = estimate.tokens(graph.build(run).nodes["r1_zero"], run.stage("r1_zero"))
+        assert found == pytest.approx((trained, sampled * drawn))
 
 
 def test_every_kind_of_stage_is_here(tiny):

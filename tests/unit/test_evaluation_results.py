@@ -75,6 +75,12 @@ def test_verifiable_metrics():
     )  # of problems, not of samples
 
 
+def test_a_mean_of_nothing_is_no_number():
+    """Thoughts of equations are in no language: a share of 0 would say that they are in another one."""
+    names = set(rows_of(a_set([a_prompt()], 1), [[a_sample(answered("28", "14 + 14 = 28"))]]))
+    assert "format" in names and "language" not in names
+
+
 def test_one_sample_has_no_vote():
     assert not {"cons@1", "pass@@1"} & set(rows_of(a_set([a_prompt()], 1), [[a_sample(answered("28"))]]))
 

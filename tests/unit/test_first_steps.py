@@ -78,6 +78,16 @@ def test_other_reasons_why_nothing_is_learned(change, texts, name, words, key):
     assert alarm.name == name and words in alarm.message and key in alarm.advice
 
 
+@pytest.mark.parametrize("prompts, name", [(1, "all_equal"), (2, "all_right")])
+def test_a_few_problems_that_are_all_right_are_no_reason(prompts, name):
+    """A mix of mostly general prompts may have three problems in three steps."""
+    row = {**NOTHING, "reward/accuracy": 1.0, "reward/reasoning_prompts": prompts}
+    assert [alarm.name for alarm in said(*[row] * 3, texts=(answered("28"),))[2]] == [name]
+    mixed = {**row, "reward/accuracy": 0.0, "reward/zero_std_frac": 0.5, "reward/format": 1.0}
+    found = said(*[mixed] * 3, texts=(answered("27"),))[2]
+    assert [alarm.name for alarm in found] == (["all_wrong"] if name == "all_right" else [])
+
+
 def test_general_prompts_without_a_spread():
     row = {"reward/mean": 2.0, "reward/zero_std_frac": 1.0}
     watch = FirstSteps("preference_rl", CONFIG, [], lambda rollout: True)

@@ -130,6 +130,14 @@ def test_a_slip_in_a_students_name_is_a_mistake(overrides, message):
     assert message in str(caught.value)
 
 
+def test_bf16_with_the_tolerance_of_fp32_is_noted():
+    words = ["+stage=all", "deepspeed.precision=bf16", "stages.reasoning_rl.deepspeed.precision=fp32"]
+    (line,) = notes(compose.compose_config(spelling.rewrite(words)))
+    assert line.startswith("r1_zero, preference_rl: bf16 rounds differently")
+    assert line.endswith("set rollout.logprob_tolerance=0.5")
+    assert not notes(compose.compose_config(spelling.rewrite([*words, "rollout.logprob_tolerance=0.5"])))
+
+
 def test_a_new_student_is_defined_by_its_model_and_a_near_name_is_noted():
     made = compose.compose_config(
         spelling.rewrite(["students.b.hidden_size=64", "students.b.num_heads=2", "students.bb.path=models/b"])

@@ -326,6 +326,19 @@ def test_the_data_file_counts_by_content(runs, tmp_path):
     assert step(plan(*shared, f"data.path={second}"), "r1_zero").reason == "content of the data file"
 
 
+def test_problems_of_a_library_count_by_its_version(runs, tmp_path, monkeypatch):
+    model = model_directory(tmp_path / "model")
+    shared = ["+stage=r1_zero", runs, f"model.path={model}", "data=reasoning_gym", "data.tasks=[chain_sum]"]
+    finish(plan(*shared), "r1_zero")
+    assert plan(*shared).is_done
+    for installed in ("0.1.26", "0.1.27"):
+        monkeypatch.setattr("pipeline.planning.fingerprint.version", lambda name, installed=installed: installed)
+        made = plan(*shared)
+        assert step(made, "r1_zero").reason == "the version of reasoning-gym"
+        finish(made, "r1_zero")
+        assert plan(*shared).is_done
+
+
 def test_your_own_data_and_model_leave_out_what_needs_the_tiny_world(runs, tmp_path):
     path, model = tmp_path / "a.jsonl", model_directory(tmp_path / "model")
     path.write_text('{"prompt": "1+1", "answer": 2}\n')

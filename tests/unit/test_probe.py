@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from stages.config import GrpoConfig, RolloutConfig
+from stages.config import DeepSpeedConfig, GrpoConfig, RolloutConfig
 from stages.kinds.grpo.probe import Probe, SamplerDisagrees, SyncedSampler, _way_out, probe_sampler
 from stages.runtime.errors import InputError
 from stages.runtime.failure import report_of
@@ -73,6 +73,18 @@ def test_a_model_that_the_sampler_cannot_take_is_bad_input(engine, way_out):
     settings = GrpoConfig(rollout=RolloutConfig(engine=engine))
     with pytest.raises(InputError, match=f"before the first update .*{way_out}"):
         probe_sampler(SimpleNamespace(world_size=1, stage="r1_zero"), settings, policy, [a_row("")], step=0)
+
+
+@pytest.mark.parametrize(
+    "precision, tolerance, says", [("fp32", 1e-3, False), ("bf16", 0.2, True), ("bf16", 0.5, False)]
+)
+@pytest.mark.parametrize("engine", ["vllm", "transformers"])
+def test_only_bf16_may_differ_by_rounding(engine, precision, tolerance, says):
+    settings = GrpoConfig(
+        deepspeed=DeepSpeedConfig(precision=precision),
+        rollout=RolloutConfig(engine=engine, logprob_tolerance=tolerance),
+    )
+    assert ("set rollout.logprob_tolerance=0.5" in _way_out(settings)) == says
 
 
 def test_a_sampler_that_goes_wrong_later_says_what_helps():

@@ -16,6 +16,7 @@ from pipeline.report.results import changes, columns, models
 from pipeline.report.samples import completion_html
 from pipeline.report.tables import flat
 from stages.contract.outcome import Outcome
+from stages.contract.results import read_results, write_results
 from tests.support.synthetic_run import HOSTILE, KINDS, fingerprint, stage_dir, write_lines, write_run
 
 VOID = {"meta", "br", "img", "input", "link", "hr", "path", "rect", "circle", "polygon"}
@@ -270,8 +271,9 @@ def test_changes_are_clear_where_the_intervals_do_not_overlap():
     assert models(found) == ["base", "r1_zero"]
 
 
-def test_a_mean_of_nothing_is_no_result():
-    assert columns([result("base", 0.0, 0.0, 0.0, n=0)]) == []
+def test_a_mean_of_nothing_is_no_result(tmp_path):
+    write_results(tmp_path, [result("base", 0.0, 0.0, 0.0, n=0), result("r1_zero", 0.5, 0.4, 0.6)])
+    assert [row["model"] for row in read_results(tmp_path)] == ["r1_zero"]
 
 
 def test_running_mean_and_thinning():

@@ -33,7 +33,14 @@ SAFETY = (
 
 
 def results_of(one: ProblemSet, groups: Groups) -> list[dict]:
-    """The rows of one model on one set; `groups` stand in the order of the set's problems."""
+    """The rows of one model on one set; `groups` stand in the order of the set's problems.
+
+    A mean of nothing has no row: the language of thoughts without words, the helpfulness without a judge.
+    """
+    return [row for row in _rows_of(one, groups) if row["n"]]
+
+
+def _rows_of(one: ProblemSet, groups: Groups) -> list[dict]:
     if one.measure == "general":
         return [over_problems(metric, groups, itemgetter(name)) for metric, name in GENERAL]
     if one.measure == "safety":

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from stages.config import GrpoConfig
 from stages.rewards.unanswered import Diagnosis, Keys, diagnose, with_votes
 from stages.training.alarms import Alarm
+from stages.training.collapse import FEWEST_PROMPTS
 from stages.training.rollouts import Bring, Row
 
 NUM_STEPS = 3  # after which something is said
@@ -62,6 +63,8 @@ class FirstSteps:
         steps = f"no completion of the first {self.last} steps was right"
         if seen.share >= MOSTLY:
             return "no_answer", f"{steps}; of step {self.last}, {seen.message}", seen.advice
+        if not self._are_enough():
+            return None
         return (
             "all_wrong",
             f"{steps}, although {seen.total - seen.num_unanswered} of {seen.total} of step {self.last} have an answer "
@@ -74,7 +77,7 @@ class FirstSteps:
         """Name, message and advice where rewards or forms never differ; None elsewhere."""
         reward = self.rows[-1].get("reward/mean", 0.0)
         if self._always("reward/zero_std_frac", lambda value: value >= 1):
-            if reasoning and self._always("reward/accuracy", lambda value: value >= 1):
+            if reasoning and self._are_enough() and self._always("reward/accuracy", lambda value: value >= 1):
                 return (
                     "all_right",
                     f"every completion of the first {self.last} steps was right: such prompts teach nothing",
@@ -112,6 +115,10 @@ class FirstSteps:
 
     def _keys(self) -> Keys:
         return Keys(f"stages.{self.stage}.data.template", f"stages.{self.stage}.max_completion_tokens")
+
+    def _are_enough(self) -> bool:
+        """Whether the first steps had so many problems that all right, or all wrong, is no chance."""
+        return sum(row.get("reward/reasoning_prompts", FEWEST_PROMPTS) for row in self.rows) >= FEWEST_PROMPTS
 
     def _always(self, name: str, holds: Callable[[float], bool]) -> bool:
         """Whether `holds` was true of a metric in each of the first steps."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from stages.config import GrpoConfig
+from stages.config import BF16_TOLERANCE, GrpoConfig
 from stages.engines.sampling import DrawsAhead, Sampler
 from stages.engines.vllm_models import WAY_OUT
 from stages.kinds.grpo.update import PolicyUpdate
@@ -63,12 +63,13 @@ class SamplerDisagrees(RuntimeError, HasFix):
 
 def _way_out(config: GrpoConfig) -> str:
     """What can be done where sampler and trainer differ."""
-    rounding = "in bf16 up to 0.2 is rounding: set rollout.logprob_tolerance=0.2"
+    rounds = config.deepspeed.precision == "bf16" and config.rollout.logprob_tolerance < BF16_TOLERANCE
+    first = f"bf16 rounds by so much: set rollout.logprob_tolerance={BF16_TOLERANCE}; else " if rounds else ""
     if config.lora.is_on and config.lora.sampler == "adapter":
-        return f"the sampler's adapters are not the trainer's: use lora.sampler=merged ({rounding})"
+        return f"{first}the sampler's adapters are not the trainer's: use lora.sampler=merged"
     if config.rollout.is_vllm:
-        return f"vLLM does not compute this model as transformers does: {WAY_OUT} ({rounding})"
-    return f"{rounding}; in fp32 no sampler of this program can take this model"
+        return f"{first}vLLM does not compute this model as transformers does: {WAY_OUT}"
+    return f"{first}no sampler of this program can take this model"
 
 
 def probe_servers(
