@@ -135,7 +135,8 @@ def _measured(latest: Path, config: Any) -> float | None:
 def tokens(node: Node, config: Any, rows: int | None = None, shares_prompts: bool = True) -> tuple[float, float]:
     """(tokens trained on, tokens sampled) of a stage; prompts and completions have half the allowed length.
 
-    Dynamic sampling draws groups that are not trained on. A pass of the reference model over a token counts as a third of a token trained on.
+    Dynamic sampling draws groups that are not trained on. A pass of the reference model over a token counts as a third
+    of a token trained on.
 
     Args:
         node: The stage in the graph; an evaluation has an input for each model.
