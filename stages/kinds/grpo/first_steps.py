@@ -5,8 +5,8 @@ replays those, says the same. These alarms only warn, because a stage may still 
 nothing changes for `health.flat_steps`, the alarms of `stages/training/health.py` follow.
 
     no_answer   nothing is right, and most completions have no answer that can be read
-    all_wrong   answers are read, and none is right
-    all_right   every completion is right: there is nothing left to learn
+    all_wrong   answers are read, and none is right, of four problems or more
+    all_right   every completion is right, of four problems or more: there is nothing left to learn
     all_equal   the completions of each prompt have the same reward, whatever they say
     no_format   answers are right, but the form that is rewarded never appears
 """
