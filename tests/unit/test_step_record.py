@@ -120,6 +120,25 @@ def test_grader_errors_are_counted_each_time_and_said_once():
     assert stage.lines == ["2 of 2 completions of step 4 could not be graded and got 0: math: killed"]
 
 
+def test_dynamic_sampling_is_described_by_all_groups_that_were_drawn():
+    """Those that are trained on have right and wrong completions by choice: they would hide what is learned."""
+    recorder, _ = a_recorder(oversampling=1.0)
+    left_over = a_group(0, 0.0, 1.0, step=2)
+    fresh = [
+        *a_group(1, 0.0, 1.0, step=4, index=7),
+        *a_group(2, 1.0, 1.0, step=4, index=8),
+        *a_group(3, 1.0, 1.0, step=4, index=9),
+    ]
+    trained = left_over + fresh[:2]
+    recorder.start_rollout()
+    recorder.describe_rollout(left_over + fresh, ScoredRollouts.of(trained, 2), first=4, begins=True)
+    found = recorder.rollout_metrics
+    assert found["reward/mean"] == pytest.approx(5 / 6) and found["reward/zero_std_frac"] == pytest.approx(2 / 3)
+    assert found["reward/reasoning_prompts"] == found["reward/sampled_groups"] == 3
+    recorder.describe_rollout(left_over, ScoredRollouts.of(left_over, 2), first=4, begins=True)  # nothing new was drawn
+    assert recorder.rollout_metrics["reward/mean"] == 0.5
+
+
 def test_the_first_completion_of_the_first_groups_is_kept():
     recorder, stage = a_recorder(num_sample_prompts=2)
     recorder.log_samples(5, a_group(0, 0.0, 1.0) + a_group(1, 0.25, 1.0) + a_group(2, 0.5, 1.0))

@@ -9,7 +9,7 @@ from stages.training.rollouts import Row
 
 
 def reward_metrics(rollouts: list[Row], is_zero_variance: list[bool]) -> dict[str, float]:
-    """reward/* and completion/* of the rollouts that are trained on.
+    """reward/* and completion/* of the completions of a rollout.
 
     Args:
         rollouts: rows of P x G, with their rewards.
@@ -37,7 +37,7 @@ def reward_metrics(rollouts: list[Row], is_zero_variance: list[bool]) -> dict[st
             "reward/language": mean(r.reward_parts["language"] for r in reasoning),
             "completion/language": mean(r.language for r in reasoning if r.language is not None),
             "completion/reasoning_tokens": mean(r.num_completion_tokens for r in reasoning),
-            "reward/reasoning_prompts": len({r.group for r in reasoning}),
+            "reward/reasoning_prompts": len({r.index for r in reasoning}),
         }
     metrics |= {
         f"reward/{name}": mean(r.reward_parts[name] for r in rollouts)

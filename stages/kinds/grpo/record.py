@@ -56,6 +56,9 @@ class StepRecorder:
     def describe_rollout(self, sampled: list[Row], scored: ScoredRollouts, first: int, begins: bool) -> None:
         """Computes the metrics of a rollout.
 
+        Under dynamic sampling they are of all groups that it drew: those that are trained on were chosen for having
+        right and wrong completions, so that their accuracy would be about a half whatever the policy learns.
+
         Args:
             sampled: rows of all its rollouts, those that wait for a later one or were drawn in vain included.
             scored: those that are trained on.
@@ -64,10 +67,11 @@ class StepRecorder:
         """
         fresh = [r for r in sampled if r.step == first]
         errors = [r.grader_error for r in fresh if r.grader_error]
+        drawn = ScoredRollouts.of(fresh, self.config.group_size) if self.config.oversampling and fresh else scored
         self.rollout_metrics = {
-            **reward_metrics(scored.rollouts, scored.is_zero_variance),
-            **word_metrics(scored.rollouts),
-            **level_metrics(scored.rollouts),
+            **reward_metrics(drawn.rollouts, drawn.is_zero_variance),
+            **word_metrics(drawn.rollouts),
+            **level_metrics(drawn.rollouts),
             "reward/grader_errors": len(errors),
         }
         if self.config.oversampling:
