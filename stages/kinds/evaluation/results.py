@@ -35,7 +35,7 @@ SAFETY = (
 def results_of(one: ProblemSet, groups: Groups) -> list[dict]:
     """The rows of one model on one set; `groups` stand in the order of the set's problems.
 
-    A mean of nothing has no row: the language of thoughts without words, the helpfulness without a judge.
+    A mean of nothing has no row, such as the language of thoughts without words.
     """
     return [row for row in _rows_of(one, groups) if row["n"]]
 
