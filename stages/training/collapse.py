@@ -2,8 +2,9 @@
 
 Two things tell it apart from bad luck: the accuracy is gone for two rollouts in a row after it was at least LEAST, or
 it is gone while nearly all completions run into the length limit, which they did not before. Where general prompts are
-in the mix a rollout may have a single problem, and a hard one: then it takes more rollouts. In supervised training the
-loss has risen far over what it was, for two steps in a row. Going back would not help: the rate stays.
+in the mix a rollout may have a single problem, and a hard one: then it takes more rollouts, until bad luck is unlikely.
+In supervised training the loss has risen far over what it was, for two steps in a row. Going back would not help: the
+rate stays.
 """
 
 import math
@@ -11,6 +12,8 @@ import statistics
 
 LEAST = 0.2  # accuracy that cannot be lost by chance, twice in a row, even of 16 completions
 FEWEST_PROMPTS = 4  # in all of those rollouts: one prompt's completions are right or wrong together
+CHANCE = 1e-3  # of so many problems all wrong, if each were wrong as often as those before: bad luck is less likely
+MANY_PROMPTS = 16  # of a rollout without general prompts
 GONE = 0.1  # of the accuracy before, what is left where it is gone
 NEARLY_ALL, NOT_BEFORE = 0.9, 0.5  # shares of completions that are cut
 RISEN, MARGIN = 1.5, 1.0  # the loss before so many times, and so many nats on top
@@ -44,9 +47,8 @@ def _of_policy(history: list[dict]) -> str | None:
     if len(rows) < 2 or rows[-1] is not history[-1]:
         return None
     last, count = rows[-1], _num_rollouts(rows)
-    before = rows[:-count]
-    if before and all(_is_gone(row, before) for row in rows[-count:]):
-        return _lost(last, before, count)
+    if count:
+        return _lost(last, rows[:-count], count)
     before = rows[:-1]
     is_cut = last.get("completion/truncated_frac", 0.0) >= NEARLY_ALL
     if is_cut and _median(before, "completion/truncated_frac") <= NOT_BEFORE and _is_gone(last, before):
@@ -55,13 +57,28 @@ def _of_policy(history: list[dict]) -> str | None:
 
 
 def _num_rollouts(rows: list[dict]) -> int:
-    """How many of the last rollouts have FEWEST_PROMPTS problems together; at least two, or all there are."""
-    num_prompts = 0
-    for count, row in enumerate(reversed(rows), 1):
-        num_prompts += row.get("reward/reasoning_prompts", FEWEST_PROMPTS)
-        if count >= 2 and num_prompts >= FEWEST_PROMPTS:
+    """In how many of the last rollouts, two at least, the accuracy is gone, and not by chance; 0 where it is not so.
+
+    It is not by chance where they have FEWEST_PROMPTS problems, and would all be wrong with a probability of at most
+    CHANCE: (1 - accuracy before) ** problems, since those of a sure policy are right or wrong as a whole.
+    """
+    num_prompts = 0.0
+    for count, row in enumerate(reversed(rows[1:]), 1):
+        if row["reward/accuracy"] > GONE:
+            break
+        num_prompts += _num_prompts(row)
+        before = rows[:-count]
+        if count < 2 or num_prompts < FEWEST_PROMPTS or not all(_is_gone(row, before) for row in rows[-count:]):
+            continue
+        right = sum(_num_prompts(row) * row["reward/accuracy"] for row in before)
+        if (1 - right / sum(map(_num_prompts, before))) ** num_prompts <= CHANCE:
             return count
-    return len(rows)
+    return 0
+
+
+def _num_prompts(row: dict) -> float:
+    """The problems of a rollout; logs that do not say it are of rollouts with many."""
+    return float(row.get("reward/reasoning_prompts", MANY_PROMPTS))
 
 
 def _of_rollouts(rows: list[dict]) -> list[dict]:

@@ -108,7 +108,9 @@ def rows(*changes: dict) -> list[dict]:
 
 LOST = {"reward/accuracy": 0.0, "reward/mean": 0.2}
 ALSO = {"reward/accuracy": 0.0, "reward/mean": 0.1}  # the next rollout
-ONE = {"reward/reasoning_prompts": 1}
+RIGHT, HALF = {"reward/accuracy": 1.0, "reward/mean": 1.1}, {"reward/accuracy": 0.5, "reward/mean": 0.9}
+ONE, TWO = {"reward/reasoning_prompts": 1}, {"reward/reasoning_prompts": 2}
+SOME = [{**LOST, **ONE}, {**ALSO, **ONE}] * 6  # a dozen problems, one in each rollout
 CUT = {"reward/accuracy": 0.0, "reward/mean": 0.0, "completion/truncated_frac": 1.0}
 
 
@@ -124,7 +126,14 @@ CUT = {"reward/accuracy": 0.0, "reward/mean": 0.0, "completion/truncated_frac": 
         ([{"reward/accuracy": 0.1}, LOST, ALSO, LOST], None),  # there was too little to lose
         ([LOST, ALSO, {}, {}], None),
         ([{}, {**LOST, **ONE}, {**ALSO, **ONE}, {}], None),  # two hard problems, one in each rollout
-        ([{}, {**LOST, **ONE}, {**ALSO, **ONE}, {**LOST, **ONE}, {**ALSO, **ONE}, ALSO], 5),
+        ([{}, {**LOST, **ONE}, {**ALSO, **ONE}, {**LOST, **ONE}, {**ALSO, **ONE}, ALSO], 6),
+        ([{}, *SOME[:11]], None),  # 0.56 ** 11 is 0.0017
+        ([{}, *SOME], 13),
+        # preference RL of SmolLM2: sums are right or wrong as a whole, four times wrong in a row
+        (
+            [{**RIGHT, **ONE}, {**HALF, **TWO}, {**RIGHT, **TWO}, {**LOST, **ONE}, {**ALSO, **ONE}, {**LOST, **TWO}],
+            None,
+        ),
         ([{}] * 30, None),
     ],
 )
