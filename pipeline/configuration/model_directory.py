@@ -38,11 +38,14 @@ def locate(path: str, revision: str | None) -> Path:
     if is_name and snapshot.is_dir():
         return snapshot
     fix = "give an existing directory: model.path=DIRECTORY"
-    by_name = re.fullmatch(r"(.+?)(?:-(\d+)-layers)?", local.name)
+    by_name = re.fullmatch(r"(.+?)(?:-(\d+)-layers|-without-(\d+(?:-\d+)*))?", local.name)
     if by_name and by_name[1] in KNOWN_MODELS:  # as `models get` and `models cut` name what they make
         fix = f"r1 models get {by_name[1]}"
+        whole = local.parent / by_name[1]
         if by_name[2]:
-            fix = f"r1 models cut {local.parent / by_name[1]} --layers {by_name[2]}, after {fix}"
+            fix = f"r1 models cut {whole} --layers {by_name[2]}, after {fix}"
+        elif by_name[3]:
+            fix = f"r1 models cut {whole} --without {by_name[3].replace('-', ',')}, after {fix}"
     elif is_name and not path.startswith((".", "/")):
         fix = f"hf download {path}" + (f" --revision {revision}" if revision else "")
     raise MissingInput(

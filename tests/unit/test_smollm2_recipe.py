@@ -82,6 +82,7 @@ def test_a_missing_model_is_an_error_with_the_command_that_gets_it(tmp_path, mon
     for path, command in (
         ("models/smollm2-135m", "r1 models get smollm2-135m"),
         ("models/smollm2-135m-24-layers", "r1 models cut models/smollm2-135m --layers 24, after r1 models get smollm2"),
+        ("models/smollm2-135m-without-3-17", "r1 models cut models/smollm2-135m --without 3,17, after r1 models get"),
         ("models/base", "hf download models/base"),  # no model that `models get` knows
     ):
         with pytest.raises(MissingInput) as error:
