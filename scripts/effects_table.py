@@ -40,21 +40,30 @@ class Effect:
     holds: Callable[[float, float], bool]  # (value, value of the other model) -> whether it came
 
 
+def gains(least: float) -> Callable[[float, float], bool]:
+    """Whether a value is larger than the other by so much, of numbers that are rounded.
+
+    >>> gains(0.1)(0.78333333, 0.68333333)
+    True
+    """
+    return lambda value, other: round(value - other, 6) >= least
+
+
 EFFECTS = (
-    Effect("R1-Zero over the base", "r1_zero", "base", "mix", "pass@1", "+20 points", lambda a, b: a - b >= 0.20),
+    Effect("R1-Zero over the base", "r1_zero", "base", "mix", "pass@1", "+20 points", gains(0.20)),
     Effect("cold start: well-formed", "cold_start", "r1_zero", "mix", "format", "0.9", lambda a, b: a >= 0.9),
     Effect("cold start: language", "cold_start", "r1_zero", "mix", "language", "0.95", lambda a, b: a >= 0.95),
     Effect(
         "reasoning RL over cold start", "reasoning_rl", "cold_start", "mix", "pass@1", "+10",
-        lambda a, b: a - b >= 0.10,
+        gains(0.10),
     ),
     Effect(
         "rejection SFT: general", "rejection_sft", "reasoning_rl", "english_general", "pass@1", "+15",
-        lambda a, b: a - b >= 0.15,
+        gains(0.15),
     ),
     Effect(
         "rejection SFT: reasoning kept", "rejection_sft", "reasoning_rl", "mix", "pass@1", "within 3",
-        lambda a, b: b - a <= 0.03,
+        gains(-0.03),
     ),
     Effect(
         "preference RL: rude", "preference_rl", "rejection_sft", "english_general", "rude", "to a third",
