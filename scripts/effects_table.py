@@ -43,7 +43,7 @@ class Effect:
 def gains(least: float) -> Callable[[float, float], bool]:
     """Whether a value is larger than the other by so much, of numbers that are rounded.
 
-    >>> gains(0.1)(0.78333333, 0.68333333)
+    >>> gains(0.1)(0.7833335, 0.6833335)
     True
     """
     return lambda value, other: round(value - other, 6) >= least

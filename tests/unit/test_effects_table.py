@@ -76,6 +76,6 @@ def test_completions_are_shown_where_verdicts_differ_from_each_set_in_turn(tmp_p
 
 
 def test_exactly_as_much_as_was_wanted_is_enough():
-    assert 0.78333333 - 0.68333333 < 0.1  # as floating point has it
-    assert effects_table.gains(0.1)(0.78333333, 0.68333333) and effects_table.gains(-0.03)(0.77, 0.8)
+    assert 0.7833335 - 0.6833335 < 0.1  # as floating point has it
+    assert effects_table.gains(0.1)(0.7833335, 0.6833335) and effects_table.gains(-0.03)(0.77, 0.8)
     assert not effects_table.gains(0.1)(0.783, 0.684) and not effects_table.gains(-0.03)(0.769, 0.8)
