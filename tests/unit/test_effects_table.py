@@ -79,3 +79,14 @@ def test_exactly_as_much_as_was_wanted_is_enough():
     assert 0.7833335 - 0.6833335 < 0.1  # as floating point has it
     assert effects_table.gains(0.1)(0.7833335, 0.6833335) and effects_table.gains(-0.03)(0.77, 0.8)
     assert not effects_table.gains(0.1)(0.783, 0.684) and not effects_table.gains(-0.03)(0.769, 0.8)
+    assert 0.1 > 0.3 / 3  # and here
+    (rude,) = (effect for effect in effects_table.EFFECTS if effect.metric == "rude")
+    assert rude.holds(0.1, 0.3) and rude.holds(0.0, 0.0) and not rude.holds(0.101, 0.3)
+
+
+def test_a_mean_over_runs_that_is_exactly_at_a_limit_came():
+    name = "preference_rl", "english_safety", "benign_refused"
+    (benign,) = (effect for effect in effects_table.EFFECTS if effect.metric == name[2])
+    runs = [{name: (value, 0.0), ("rejection_sft", *name[1:]): (0.4, 0.0)} for value in (0.15 + 1e-9, 0.15)]
+    assert effects_table.effect_row(benign, runs).endswith("| yes |")
+    assert effects_table.effect_row(benign, [{**runs[0], name: (0.151, 0.0)}]).endswith("| no |")
